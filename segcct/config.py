@@ -1,0 +1,257 @@
+"""The typed experiment: frozen pydantic models, read from YAML plus command-line overrides.
+
+Every key is documented where it stands; `segcct train-seg --help` prints the same words.
+An unknown key, a wrong type or an impossible combination raises `ConfigError` naming the file, the
+key, the value, what is allowed and the nearest valid key.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from segcct.errors import ConfigError
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_duration(value: object) -> object:
+    """`30min`, `90s`, `1.5h` -> seconds; a number passes as seconds."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError("a duration such as 90s, 30min or 2h")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunSection(_Section):
+    name: str = "run"
+    """Name of the run folder below `root`."""
+    root: Path = Path("runs")
+    """Where run folders are written."""
+    seed: int = 0
+    """Seed of everything random: initial weights, sampling, augmentation, dropout."""
+
+
+class IntensitySection(_Section):
+    rule: Literal["zscore_nonzero", "zscore_mask", "clip", "none"] = "zscore_nonzero"
+    """How intensities are normalised: z-score over the non-zero voxels, z-score over a mask file, clip to
+    [low, high] and map to [0, 1], or none (the data is in [0, 1] already)."""
+    mask: str | None = None
+    """File pattern of the mask, for zscore_mask."""
+    low: float | None = None
+    """Lower bound, for clip."""
+    high: float | None = None
+    """Upper bound, for clip."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> IntensitySection:
+        if self.rule == "zscore_mask" and self.mask is None:
+            raise ValueError("rule zscore_mask needs the file pattern data.intensity.mask")
+        if self.rule == "clip" and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError("rule clip needs data.intensity.low < data.intensity.high")
+        return self
+
+
+class SplitSection(_Section):
+    kind: Literal["fractions", "kfold", "lists"] = "fractions"
+    """fractions: patients drawn by seed; kfold: fold `data.fold` validates; lists: files that name the cases."""
+    val: Fraction = 0.15
+    """Share of patients that select the model (fractions; with lists: drawn from the training list when it names
+    no validation list)."""
+    test: Fraction = 0.15
+    """Share of patients kept for testing (fractions and kfold)."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Number of folds, for kfold and for lists without a validation list."""
+    train_list: Path | None = None
+    """File with a case id per line, for lists."""
+    val_list: Path | None = None
+    """File with a case id per line; without it fold `data.fold` of the training list validates."""
+    test_list: Path | None = None
+    """File with a case id per line."""
+    seed: int = 0
+    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> SplitSection:
+        if self.kind == "lists" and self.train_list is None:
+            raise ValueError("split kind lists needs data.split.train_list")
+        if self.kind == "fractions" and self.val + self.test >= 1.0:
+            raise ValueError("data.split.val + data.split.test must leave patients for training (below 1)")
+        return self
+
+
+class DataSection(_Section):
+    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "pictures"]
+    """How files are named and grouped into cases."""
+    root: Path
+    """The dataset folder."""
+    channels: dict[str, str]
+    """Channel name -> file pattern; the order is the network's channel order. In patterns `*` matches anything and
+    `{id}` the case id."""
+    label: str | None = None
+    """File pattern of the label volume."""
+    scheme: str
+    """Named meaning of the label values (brats2021, brats2023, acdc, synapse, ...) or `custom` with `labels`."""
+    labels: dict[str, PositiveInt] | None = None
+    """Class name -> label value, for scheme custom; 0 is background."""
+    regions: dict[str, list[PositiveInt]] | None = None
+    """Region name -> label values, for scheme custom."""
+    label_map: dict[int, int] | None = None
+    """File value -> scheme value, applied by lookup table when labels are read; values not named stay."""
+    orientation: Literal["canonical", "native"] = "canonical"
+    """canonical: axial slices, rows to posterior and columns to the patient's left; native: slices along the third
+    stored axis as they are."""
+    crop: Literal["foreground", "none"] = "none"
+    """foreground: train and predict on the bounding box of what is not background; masks keep the full grid."""
+    spacing_mm: Annotated[float, Field(gt=0)] | None = None
+    """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
+    fit: Literal["resize", "pad"] = "pad"
+    """How a slice meets `image_size` in training: resized to it, or cropped and padded at its own scale."""
+    image_size: Annotated[int, Field(ge=16)] = 224
+    """Side of the square training slice, in pixels."""
+    intensity: IntensitySection = IntensitySection()
+    """Intensity normalisation."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which fold validates."""
+    split: SplitSection = SplitSection()
+    """Who trains, validates and tests; always by patient."""
+    foreground_share: Fraction = 0.67
+    """Share of the training slices drawn among those that hold a structure."""
+    cache: Path | None = None
+    """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; results do not depend on it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSection:
+        if not self.channels:
+            raise ValueError("data.channels names no channel")
+        if (self.scheme == "custom") != (self.labels is not None):
+            raise ValueError("data.labels goes with data.scheme: custom, and only with it")
+        if self.split.kind != "fractions" and self.fold >= self.split.folds:
+            raise ValueError(
+                f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
+            )
+        return self
+
+
+class AugmentSection(_Section):
+    strength: Fraction = 1.0
+    """Scales every probability and range below; 0 is the identity."""
+    flip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    flip_vertical: Fraction = 0.0
+    """Probability of an up-down flip."""
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest rotation."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    """Largest relative change of size."""
+    shift: Fraction = 0.05
+    """Largest shift, as a share of the side."""
+    affine: Fraction = 0.5
+    """Probability of rotation, scale and shift."""
+    elastic: Fraction = 0.1
+    """Probability of an elastic deformation."""
+    intensity: Fraction = 0.3
+    """Probability of a change of brightness and contrast, and of gamma, per slice."""
+    noise: Fraction = 0.15
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.1
+    """Probability of Gaussian blur."""
+
+
+class ModelSection(_Section):
+    name: str = "cct_unet_s"
+    """A name listed by `segcct models`."""
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Options of that model, such as `upsample: bilinear` or `skips: 2` of swin_unet_tiny."""
+    pretrained: Path | None = None
+    """Weights to start from: a released checkpoint or the best/ folder of a run."""
+
+
+class LossSection(_Section):
+    ce: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the cross-entropy."""
+    dice: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the soft Dice loss."""
+    focal: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the focal loss."""
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    """Focusing exponent of the focal loss."""
+    class_weights: list[Annotated[float, Field(gt=0)]] | None = None
+    """Weight per class in the cross-entropy and focal losses, background first."""
+    dice_background: bool = False
+    """Count the background in the Dice loss (the published Swin-Unet recipe does)."""
+    deep_supervision: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the losses at the decoder's lower scales."""
+
+    @model_validator(mode="after")
+    def _some(self) -> LossSection:
+        if self.ce + self.dice + self.focal <= 0:
+            raise ValueError("one of train.loss.ce, dice, focal must be above 0")
+        return self
+
+
+class TrainSection(_Section):
+    epochs: PositiveInt = 100
+    """Length of the training; the schedule ends with it."""
+    budget: Annotated[Duration, Field(gt=0)] | None = None
+    """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule."""
+    slices_per_epoch: PositiveInt | None = None
+    """Training slices drawn per epoch; default: as many as the training cases hold."""
+    batch_size: PositiveInt = 16
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are added before a step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    momentum: Fraction = 0.9
+    """Momentum of sgd."""
+    schedule: Literal["cosine", "poly"] = "cosine"
+    """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
+    warmup: Fraction = 0.05
+    """Share of the training over which the learning rate rises from 0."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the gradient; 0 leaves it."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; bf16 is 1.5-4 times faster on recent processors."""
+    validate_every: PositiveInt = 1
+    """Epochs between two validations."""
+    patience: PositiveInt | None = None
+    """Validations without a better Dice before an early stop; null never stops early."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Overlay pictures of validation slices written at each better model; 0 for none."""
+    devices: PositiveInt = 1
+    """Processes on this machine, one accelerator or processor each; torchrun sets its own."""
+    loss: LossSection = LossSection()
+    """The loss."""
+
+
+class SegmentationConfig(_Section):
+    """One image-to-mask experiment."""
+
+    run: RunSection = RunSection()
+    data: DataSection
+    augment: AugmentSection = AugmentSection()
+    model: ModelSection = ModelSection()
+    train: TrainSection = TrainSection()

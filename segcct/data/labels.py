@@ -1,0 +1,186 @@
+"""Label schemes: the named meaning of label values. "4 means enhancing tumour" comes from here, never from a guess."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segcct.errors import LabelError
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Classes (name -> value; 0 is background and not listed) and regions (name -> values), in display order.
+
+    Networks see indices 0..K-1: background, then the classes in this order.
+    """
+
+    name: str
+    classes: Mapping[str, int]
+    regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        values = list(self.classes.values())
+        if not values or 0 in values or len(set(values)) != len(values) or min(values) < 0 or max(values) > 65535:
+            raise LabelError(
+                f"scheme {self.name} is not usable",
+                found=dict(self.classes),
+                expected="at least one class, distinct values within 1..65535 (0 is background)",
+            )
+        for region, members in self.regions.items():
+            strangers = sorted(set(members) - set(values))
+            if strangers or not members:
+                raise LabelError(
+                    f"region {region} of scheme {self.name} is not made of its classes",
+                    found=list(members),
+                    expected=f"values among {values}",
+                )
+
+    @property
+    def num_classes(self) -> int:
+        """Classes a network predicts, background included."""
+        return len(self.classes) + 1
+
+    @property
+    def values(self) -> tuple[int, ...]:
+        """Every value a label volume may hold, background first."""
+        return (0, *self.classes.values())
+
+    @property
+    def dtype(self) -> np.dtype:
+        """uint8 where the values fit, else uint16."""
+        return np.dtype(np.uint8 if max(self.values) < 256 else np.uint16)
+
+    def to_index(self, label: np.ndarray) -> np.ndarray:
+        """Scheme values -> class indices (uint8), by lookup table. Raises `LabelError` on a stray value."""
+        stray = self.stray_values(label)
+        if stray:
+            raise self.stray_error(stray)
+        table = np.zeros(max(self.values) + 1, dtype=np.uint8)
+        table[list(self.values)] = np.arange(self.num_classes)
+        return table[label.astype(np.int64)]
+
+    def to_values(self, index: np.ndarray) -> np.ndarray:
+        """Class indices -> the scheme's own values, in `dtype`."""
+        return np.asarray(self.values, dtype=self.dtype)[index]
+
+    def stray_values(self, label: np.ndarray) -> dict[float, int]:
+        """Values outside the scheme and how many voxels hold each."""
+        found, counts = np.unique(label, return_counts=True)
+        return {v.item(): int(n) for v, n in zip(found, counts, strict=True) if v not in self.values}
+
+    def stray_error(self, stray: Mapping[float, int], file: object = None) -> LabelError:
+        """The error that names stray values, what the scheme allows, and a map to try."""
+        return LabelError(
+            f"label values outside scheme {self.name}",
+            file=None if file is None else str(file),
+            found=", ".join(f"{value:g} ({count} voxels)" for value, count in stray.items()),
+            expected=", ".join(f"{value} {name}" for name, value in {"background": 0, **self.classes}.items()),
+            remedy=suggest(self, stray),
+        )
+
+    def masks(self, label: np.ndarray) -> dict[str, np.ndarray]:
+        """Boolean mask per class, then per region, of a label volume in scheme values."""
+        single = {name: label == value for name, value in self.classes.items()}
+        return single | {name: np.isin(label, members) for name, members in self.regions.items()}
+
+
+_BRATS_REGIONS = ("ET", "TC", "WT")
+
+SCHEMES: dict[str, Scheme] = {
+    scheme.name: scheme
+    for scheme in (
+        Scheme("binary", {"foreground": 1}),
+        Scheme(
+            "brats2015",
+            {"necrosis": 1, "edema": 2, "non-enhancing": 3, "enhancing": 4},
+            dict(zip(_BRATS_REGIONS, ((4,), (1, 3, 4), (1, 2, 3, 4)), strict=True)),
+        ),
+        Scheme(
+            "brats2021",
+            {"NCR": 1, "ED": 2, "ET": 4},
+            dict(zip(_BRATS_REGIONS, ((4,), (1, 4), (1, 2, 4)), strict=True)),
+        ),
+        Scheme(
+            "brats2023",
+            {"NCR": 1, "ED": 2, "ET": 3},
+            dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
+        ),
+        Scheme(
+            "brats2024_gli",
+            {"NETC": 1, "SNFH": 2, "ET": 3, "RC": 4},
+            dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
+        ),
+        Scheme("acdc", {"RV": 1, "MYO": 2, "LV": 3}),
+        Scheme(
+            "synapse",
+            {
+                "aorta": 1,
+                "gallbladder": 2,
+                "left kidney": 3,
+                "right kidney": 4,
+                "liver": 5,
+                "pancreas": 6,
+                "spleen": 7,
+                "stomach": 8,
+            },
+        ),
+        Scheme(
+            "btcv",
+            {
+                "spleen": 1,
+                "right kidney": 2,
+                "left kidney": 3,
+                "gallbladder": 4,
+                "esophagus": 5,
+                "liver": 6,
+                "stomach": 7,
+                "aorta": 8,
+                "inferior vena cava": 9,
+                "portal and splenic veins": 10,
+                "pancreas": 11,
+                "right adrenal gland": 12,
+                "left adrenal gland": 13,
+            },
+        ),
+    )
+}
+
+BTCV_TO_SYNAPSE: dict[int, int] = {8: 1, 4: 2, 3: 3, 2: 4, 6: 5, 11: 6, 1: 7, 7: 8, 5: 0, 9: 0, 10: 0, 12: 0, 13: 0}
+"""The thirteen BTCV organs to the eight of TransUNet's order; the other five become background."""
+
+
+def get_scheme(name: str) -> Scheme:
+    """The scheme of that name. Raises `LabelError` listing the valid names."""
+    if name not in SCHEMES:
+        raise LabelError(f"unknown label scheme '{name}'", expected=", ".join(SCHEMES))
+    return SCHEMES[name]
+
+
+def custom_scheme(classes: Mapping[str, int], regions: Mapping[str, list[int]] | None = None) -> Scheme:
+    """A scheme from the config's own names and values."""
+    return Scheme("custom", dict(classes), {name: tuple(values) for name, values in (regions or {}).items()})
+
+
+def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
+    """Label values through one lookup, so that no value is mapped twice; values not in `table` stay."""
+    found, inverse = np.unique(label, return_inverse=True)
+    mapped = np.asarray([table.get(int(v), int(v)) if float(v).is_integer() else v for v in found])
+    return mapped[inverse].reshape(label.shape)
+
+
+def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:
+    """The next step for stray values: another scheme that fits them, or a map to write into the config."""
+    fitting = [
+        other.name
+        for other in SCHEMES.values()
+        if other.name != scheme.name and set(stray) <= set(other.values) and set(scheme.values) & set(other.values)
+    ]
+    free = iter([value for value in scheme.values[1:]])
+    if len(stray) == 1 and len(scheme.classes) == 1:
+        return f"Set data.label_map: {{{next(iter(stray)):g}: {next(free)}}}"
+    if fitting:
+        return f"These values fit scheme {', '.join(fitting)}; else map them by data.label_map"
+    return "Map them by data.label_map, such as {" + ", ".join(f"{value:g}: 0" for value in stray) + "}"

@@ -1,0 +1,91 @@
+"""The one exception tree: every expected failure says what, found, expected and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SegcctError(Exception):
+    """An expected failure, shown to the user as one line without a traceback (exit code 1).
+
+    Args:
+        what: what is wrong, in a few words, without a full stop.
+        file: the file or folder it was found in.
+        found: what was met.
+        expected: what is allowed.
+        remedy: what to do next.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        file: str | Path | None = None,
+        found: object = None,
+        expected: object = None,
+        remedy: str | None = None,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.file = None if file is None else str(file)
+        self.found = None if found is None else str(found)
+        self.expected = None if expected is None else str(expected)
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        head = self.what if self.file is None else f"{self.file}: {self.what}"
+        details = []
+        if self.found is not None:
+            details.append(f"found {self.found}")
+        if self.expected is not None:
+            details.append(f"expected {self.expected}")
+        line = head + (f" ({'; '.join(details)})" if details else "")
+        return line if self.remedy is None else f"{line}. {self.remedy}"
+
+
+class ConfigError(SegcctError):
+    """A configuration key, value or combination that cannot be used."""
+
+
+class DataError(SegcctError):
+    """A dataset that cannot be used as it is."""
+
+
+class VolumeError(DataError):
+    """A file that cannot be read as an image volume, or an image that cannot be written."""
+
+
+class GeometryError(DataError):
+    """Two images that should share one voxel grid do not."""
+
+
+class LabelError(DataError):
+    """A label value outside the named scheme, or an unknown scheme."""
+
+
+class SplitError(DataError):
+    """A split that is empty, unknown, or puts one patient on two sides."""
+
+
+class ModelError(SegcctError):
+    """An unknown model, an option it does not have, or an input it cannot take."""
+
+
+class CheckpointError(ModelError):
+    """A weights file that is damaged, unsafe, or of another architecture."""
+
+
+class RunError(SegcctError):
+    """A run folder that exists already, is missing, or is incomplete."""
+
+
+class TrainingError(SegcctError):
+    """A training that cannot go on, such as a loss that is not finite."""
+
+
+class MetricError(SegcctError):
+    """Arrays that cannot be compared, or an unknown convention."""
+
+
+class EvaluationError(SegcctError):
+    """Predictions and references that cannot be matched."""
