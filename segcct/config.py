@@ -1,22 +1,15 @@
-"""The typed experiment: frozen pydantic models, read from YAML plus command-line overrides.
+"""The typed experiment: frozen pydantic models, one section each; every key is documented where it stands.
 
-Every key is documented where it stands; `segcct train-seg --help` prints the same words.
-An unknown key, a wrong type or an impossible combination raises `ConfigError` naming the file, the
-key, the value, what is allowed and the nearest valid key.
+`settings.py` reads them from YAML and the command line, and words the errors.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from segcct.errors import ConfigError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}

@@ -1,0 +1,203 @@
+"""YAML plus command-line overrides -> a typed configuration, with errors that name file, key, value and a way out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from segcct.errors import ConfigError
+
+Config = TypeVar("Config", bound=BaseModel)
+COMMAND_LINE = "command line"
+
+
+class Key(NamedTuple):
+    """A valid key: its dotted name, the field behind it, and whether deeper names are free (a mapping)."""
+
+    name: str
+    field: FieldInfo
+    open: bool
+
+
+def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
+    """Every leaf key of a configuration, in the order of its definition."""
+    for name, field in kind.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from keys(section, f"{prefix}{name}.")
+        else:
+            yield Key(prefix + name, field, "dict" in str(field.annotation))
+
+
+def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration in `file`, with `overrides` (dotted key -> value) laid over it.
+
+    Raises `ConfigError` for an unreadable file, an unknown key, a wrong type or an impossible combination.
+    """
+    return build(kind, read_yaml(file), overrides or {}, source=str(file))
+
+
+def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:
+    """`content` with `overrides` laid over it, validated; `source` is named in errors."""
+    merged = dict(content)
+    for dotted, value in overrides.items():
+        merged = _laid_over(merged, dotted.split("."), value)
+    try:
+        return kind.model_validate(merged)
+    except ValidationError as error:
+        raise _worded(kind, error, overrides, source) from None
+
+
+def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
+    """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> YAML value."""
+    overrides: dict[str, Any] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--") or len(flag) == 2:
+            raise ConfigError(f"'{flag}' is not a key", file=COMMAND_LINE, expected="--section.key value")
+        dotted, equals, text = flag[2:].partition("=")
+        if not equals:
+            if not rest or rest[0].startswith("--"):
+                raise ConfigError(f"key {dotted} has no value", file=COMMAND_LINE, expected=f"--{dotted} VALUE")
+            text = rest.pop(0)
+        overrides[dotted] = _yaml_value(dotted, text)
+    return overrides
+
+
+def dump(config: BaseModel) -> str:
+    """The configuration as YAML, every key resolved."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def describe(kind: type[BaseModel]) -> str:
+    """One line per key: name, type or default, and what it does; for --help."""
+    lines = []
+    for key in keys(kind):
+        default = "required" if key.field.is_required() else f"default {_shown(key.field.get_default())}"
+        lines.append(f"  --{key.name}  [{default}]")
+        if key.field.description:
+            lines.append("      " + " ".join(key.field.description.split()))
+    return "\n".join(lines)
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """A YAML file that holds a mapping without repeated keys. Raises `ConfigError`."""
+    if not file.is_file():
+        near = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml")))
+        remedy = f"Configs here: {near}" if near else "`segcct init DIR` writes one for a folder of scans"
+        raise ConfigError("no such config file", file=file, remedy=remedy)
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError("is not YAML", file=file, found=" ".join(str(error).split())) from None
+    if not isinstance(content, dict):
+        raise ConfigError(
+            "holds no configuration", file=file, found=type(content).__name__, expected="sections of keys"
+        )
+    return content
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML keeps the last of two equal keys; a config with two is a mistake to name."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for name in names:
+            if names.count(name) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _yaml_value(dotted: str, text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)
+    except yaml.YAMLError:
+        raise ConfigError(f"value of {dotted} is not YAML", file=COMMAND_LINE, found=text) from None
+
+
+def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
+    head, *tail = path
+    if not tail:
+        return {**content, head: value}
+    below = content.get(head)
+    return {**content, head: _laid_over(below if isinstance(below, Mapping) else {}, tail, value)}
+
+
+def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[str, Any], source: str) -> ConfigError:
+    """One `ConfigError` for all problems pydantic found, each with key, value, what is allowed and the nearest key."""
+    errors = [_one(kind, details, overrides, source) for details in error.errors(include_url=False)]
+    if len(errors) == 1:
+        return errors[0]
+    lines = "".join(f"\n  - {each}" for each in errors)
+    return ConfigError(f"{len(errors)} problems in the configuration:{lines}")
+
+
+def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
+    dotted = _dotted(kind, details["loc"])
+    given = any(dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + ".") for key in overrides)
+    file = COMMAND_LINE if given and dotted else source
+    known = [key.name for key in keys(kind)]
+    if details["type"] == "extra_forbidden":
+        return ConfigError(
+            f"unknown key {dotted}",
+            file=file,
+            found=_shown(details["input"]),
+            remedy=f"Nearest valid key: {_nearest(dotted, known)}",
+        )
+    if details["type"] == "missing":
+        return ConfigError(f"key {dotted} is missing", file=file, expected=_description(kind, dotted))
+    message = details["msg"].removeprefix("Value error, ")
+    if details["type"] == "value_error" and (not dotted or isinstance(details["input"], dict)):
+        return ConfigError("impossible combination", file=file, found=message)
+    return ConfigError(
+        f"key {dotted} has a value that cannot be used",
+        file=file,
+        found=_shown(details["input"]),
+        expected=message[:1].lower() + message[1:],
+    )
+
+
+def _dotted(kind: type[BaseModel], location: Sequence[str | int]) -> str:
+    """pydantic's location without the union branches it adds behind the key."""
+    parts: list[str] = []
+    known = {key.name: key for key in keys(kind)}
+    for part in location:
+        name = ".".join(parts)
+        if name in known and not known[name].open:
+            break
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _description(kind: type[BaseModel], dotted: str) -> str | None:
+    for key in keys(kind):
+        if key.name == dotted and key.field.description:
+            return " ".join(key.field.description.split())
+    inside = [key.name for key in keys(kind) if key.name.startswith(dotted + ".") and key.field.is_required()]
+    return f"at least {', '.join(inside)}" if inside else None
+
+
+def _nearest(dotted: str, known: Sequence[str]) -> str:
+    """The likeliest key: by whole name, else by last part, so that `epochs` finds `train.epochs`."""
+    whole = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
+    if whole:
+        return whole[0]
+    leaf = dotted.rsplit(".", 1)[-1]
+    by_leaf = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6)
+    if by_leaf:
+        return next(name for name in known if name.rsplit(".", 1)[-1] == by_leaf[0])
+    return difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)[0]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, BaseModel):
+        return "see its keys"
+    text = "null" if value is None else str(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,123 @@
+"""Configuration: YAML and overrides, and the words of every error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segcct import settings
+from segcct.config import SegmentationConfig
+from segcct.errors import ConfigError
+
+MINIMAL = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(MINIMAL))
+    return path
+
+
+def test_defaults_file_and_overrides_in_that_order(file):
+    config = settings.load(SegmentationConfig, file, {"train.epochs": 3, "model.options.skips": 2})
+    assert config.data.layout == "acdc"
+    assert config.train.epochs == 3
+    assert config.train.batch_size == 16
+    assert config.model.options == {"skips": 2}
+
+
+def test_dump_loads_equal(file, tmp_path):
+    config = settings.load(SegmentationConfig, file, {"train.budget": "30min"})
+    again = tmp_path / "again.yaml"
+    again.write_text(settings.dump(config))
+    assert settings.load(SegmentationConfig, again) == config
+    assert config.train.budget == 1800.0
+
+
+def test_configuration_is_frozen(file):
+    config = settings.load(SegmentationConfig, file)
+    with pytest.raises(Exception, match="frozen"):
+        config.train.epochs = 5
+
+
+def test_parse_overrides_takes_both_forms_and_yaml_values():
+    parsed = settings.parse_overrides(
+        ["--train.epochs", "3", "--model.name=unet", "--train.loss.class_weights", "[1, 2]"]
+    )
+    assert parsed == {"train.epochs": 3, "model.name": "unet", "train.loss.class_weights": [1, 2]}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ({"train.epoch": 3}, ["command line", "train.epoch", "train.epochs"]),
+        ({"epochs": 3}, ["unknown key epochs", "train.epochs"]),
+        ({"train.epochs": "many"}, ["train.epochs", "many", "integer"]),
+        ({"train.epochs": 0}, ["train.epochs", "found 0", "greater than or equal to 1"]),
+        ({"train.precision": "fp16"}, ["train.precision", "fp16", "'fp32' or 'bf16'"]),
+        ({"train.budget": "soon"}, ["train.budget", "soon", "30min"]),
+        ({"train.loss.ce": 0, "train.loss.dice": 0}, ["impossible combination", "must be above 0"]),
+        ({"data.intensity.rule": "clip"}, ["data.intensity.low < data.intensity.high"]),
+        ({"data.scheme": "custom"}, ["data.labels goes with"]),
+        ({"data.split.kind": "kfold", "data.fold": 7}, ["data.fold is 7", "folds is 5"]),
+        ({"data.split.kind": "lists"}, ["data.split.train_list"]),
+        ({"data.layout": "brast"}, ["data.layout", "brast", "'brats'"]),
+        ({"model.options.skips": [1]}, ["model.options.skips"]),
+    ],
+)
+def test_errors_name_key_value_and_what_is_allowed(file, overrides, words):
+    with pytest.raises(ConfigError) as caught:
+        settings.load(SegmentationConfig, file, overrides)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_errors_from_the_file_name_the_file(file):
+    file.write_text(yaml.safe_dump(MINIMAL | {"train": {"lerning_rate": 1}, "modle": {"name": "unet"}}))
+    with pytest.raises(ConfigError, match="2 problems") as caught:
+        settings.load(SegmentationConfig, file)
+    assert str(caught.value).count(str(file)) == 2
+    assert "Nearest valid key: model.name" in str(caught.value) or "model" in str(caught.value)
+
+
+def test_missing_section_says_what_it_needs(file):
+    file.write_text("run: {name: a}")
+    with pytest.raises(ConfigError, match=r"key data is missing .*data\.layout, data\.root"):
+        settings.load(SegmentationConfig, file)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("train: [", "is not YAML"),
+        ("", "holds no configuration"),
+        ("- 1\n- 2", "holds no configuration"),
+        ("run: {name: a}\nrun: {name: b}", "key 'run' stands twice"),
+    ],
+)
+def test_files_that_are_no_configuration(tmp_path, text, words):
+    path = tmp_path / "broken.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words):
+        settings.load(SegmentationConfig, path)
+
+
+def test_missing_file_lists_the_configs_here(tmp_path):
+    with pytest.raises(ConfigError, match="no such config file"):
+        settings.load(SegmentationConfig, tmp_path / "nothing.yaml")
+
+
+@pytest.mark.parametrize("arguments", [["--train.epochs"], ["train.epochs", "3"], ["--train.epochs", "--model.name"]])
+def test_overrides_without_key_or_value(arguments):
+    with pytest.raises(ConfigError, match="command line"):
+        settings.parse_overrides(arguments)
+
+
+def test_every_key_is_described():
+    text = settings.describe(SegmentationConfig)
+    assert "--train.budget" in text
+    assert "--data.intensity.rule" in text
+    assert "[required]" in text
