@@ -1,0 +1,162 @@
+"""The compact transformer classifiers ViT-Lite, CVT and CCT (Hassani et al. 2022): tokenizer, encoder, pooling, head.
+
+Names are those of the released models: `cct_L_PxC_S` has L encoder layers, C convolutions of PxP and was made for
+images of side S; `vit_L_P_S` and `cvt_L_P_S` cut the image into PxP patches. Any image size is taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from segcct.models.options import ModelOptions
+from segcct.models.tokenizer import ConvTokenizer, Normalisation, PatchTokenizer, to_tokens, token_grid
+from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
+
+HIDDEN_WIDTH = 64
+"""Output channels of a CCT tokenizer's convolutions before the last."""
+
+# layers -> (heads, mlp ratio, dim); one row per size, the same in the three families.
+SIZES: dict[int, tuple[int, float, int]] = {
+    2: (2, 1, 128),
+    4: (2, 1, 128),
+    6: (4, 2, 256),
+    7: (4, 2, 256),
+    14: (6, 3, 384),
+}
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One named variant: the family, the number of layers and how the image becomes tokens."""
+
+    family: Literal["vit", "cvt", "cct"]
+    layers: int
+    kernel: int
+    convolutions: int = 1
+
+
+PRESETS: dict[str, Preset] = {
+    "vit_2_4_32": Preset("vit", 2, 4),
+    "vit_4_4_32": Preset("vit", 4, 4),
+    "vit_6_4_32": Preset("vit", 6, 4),
+    "vit_7_4_32": Preset("vit", 7, 4),
+    "cvt_2_4_32": Preset("cvt", 2, 4),
+    "cvt_4_4_32": Preset("cvt", 4, 4),
+    "cvt_6_4_32": Preset("cvt", 6, 4),
+    "cvt_7_4_32": Preset("cvt", 7, 4),
+    "cct_2_3x2_32": Preset("cct", 2, 3, 2),
+    "cct_4_3x2_32": Preset("cct", 4, 3, 2),
+    "cct_6_3x1_32": Preset("cct", 6, 3, 1),
+    "cct_6_3x2_32": Preset("cct", 6, 3, 2),
+    "cct_7_3x1_32": Preset("cct", 7, 3, 1),
+    "cct_7_3x2_32": Preset("cct", 7, 3, 2),
+    "cct_7_7x2_224": Preset("cct", 7, 7, 2),
+    "cct_14_7x2_224": Preset("cct", 14, 7, 2),
+    "cct_14_7x2_384": Preset("cct", 14, 7, 2),
+}
+
+
+class CompactOptions(ModelOptions):
+    """Options of the compact transformer classifiers."""
+
+    positional: Positional = "learnable"
+    """Positional embedding: learnable, sine (fixed) or none."""
+    dropout: Rate = 0.0
+    """Dropout of tokens, attention projections and MLP."""
+    attention_dropout: Rate = 0.1
+    """Dropout of the attention weights."""
+    stochastic_depth: Rate = 0.1
+    """Drop rate of the last layer's branches; the rates rise linearly from 0."""
+    tokenizer_norm: Normalisation = "none"
+    """Normalisation in the CCT tokenizer: none as published, or batch (learns faster in short trainings)."""
+
+
+class TokenClassifier(Encoder):
+    """The encoder with sequence pooling (or, with a class token, that token) and a linear head."""
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        *,
+        num_classes: int,
+        grid: tuple[int, int],
+        class_token: bool,
+        options: CompactOptions,
+    ) -> None:
+        super().__init__(
+            dim,
+            depth,
+            heads,
+            mlp_ratio,
+            grid=grid,
+            positional=options.positional,
+            class_token=class_token,
+            dropout=options.dropout,
+            attention_dropout=options.attention_dropout,
+            stochastic_depth=options.stochastic_depth,
+        )
+        self.attention_pool = None if class_token else SeqPool(dim)
+        self.fc = nn.Linear(dim, num_classes)
+        self.fc.apply(init_linear)
+        if self.attention_pool is not None:
+            init_linear(self.attention_pool)
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, N, D) -> logits (B, K)"""
+        encoded = super().forward(tokens, grid)
+        pooled = encoded[:, 0] if self.attention_pool is None else self.attention_pool(encoded)  # (B, D)
+        return self.fc(pooled)
+
+
+class CompactTransformer(nn.Module):
+    """Image (B, C, H, W) -> logits (B, K); H and W may differ from the size the model was built for."""
+
+    def __init__(
+        self, preset: Preset, *, in_channels: int, num_classes: int, image_size: int, options: CompactOptions
+    ) -> None:
+        super().__init__()
+        heads, mlp_ratio, dim = SIZES[preset.layers]
+        self.tokenizer: ConvTokenizer | PatchTokenizer
+        if preset.family == "cct":
+            widths = [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim]
+            self.tokenizer = ConvTokenizer(in_channels, widths, kernel=preset.kernel, norm=options.tokenizer_norm)
+        else:
+            self.tokenizer = PatchTokenizer(in_channels, dim, patch=preset.kernel)
+        self.classifier = TokenClassifier(
+            dim,
+            preset.layers,
+            heads,
+            mlp_ratio,
+            num_classes=num_classes,
+            grid=token_grid(self.tokenizer, image_size, image_size),
+            class_token=preset.family == "vit",
+            options=options,
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = self.tokenizer(image)  # (B, D, h, w)
+        return self.classifier(to_tokens(tokens), (tokens.shape[-2], tokens.shape[-1]))  # (B, K)
+
+    @torch.no_grad()
+    def token_shares(self, image: Tensor) -> Tensor:
+        """How much sequence pooling weighs each token: (B, C, H, W) -> (B, h, w), each map sums to 1.
+
+        Only with sequence pooling (CVT, CCT); ViT-Lite pools by a class token and raises TypeError.
+        """
+        pool = self.classifier.attention_pool
+        if pool is None:
+            raise TypeError("ViT-Lite reads a class token; there is no sequence pooling to show")
+        tokens = self.tokenizer(image)  # (B, D, h, w)
+        grid = (tokens.shape[-2], tokens.shape[-1])
+        encoded = Encoder.forward(self.classifier, to_tokens(tokens), grid)  # (B, N, D)
+        return pool.shares(encoded).reshape(-1, *grid)

@@ -1,0 +1,205 @@
+"""The compact transformer encoder, shared by classifiers and segmenters.
+
+Source: Hassani et al. 2022 and its released models. Parameter names are those of the released checkpoints, where the
+encoder stands under `classifier.`; segmenters hold the same module under `encoder.`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Positional = Literal["learnable", "sine", "none"]
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drops a whole branch per sample with probability `rate`, scaling the kept ones."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: Tensor) -> Tensor:
+        if not self.training or self.rate == 0.0:
+            return branch
+        keep = 1.0 - self.rate
+        kept = branch.new_empty((branch.shape[0],) + (1,) * (branch.dim() - 1)).bernoulli_(keep)
+        return branch * kept / keep
+
+    def extra_repr(self) -> str:
+        return f"rate={self.rate}"
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; queries, keys and values come from one linear map without bias."""
+
+    def __init__(self, dim: int, heads: int, *, attention_dropout: float, dropout: float) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"dim {dim} is no multiple of heads {heads}")
+        self.heads = heads
+        self.attention_dropout = attention_dropout
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.proj = nn.Linear(dim, dim)
+        self.proj_drop = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, count, dim = x.shape
+        qkv = self.qkv(x).reshape(batch, count, 3, self.heads, dim // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, D / heads)
+        drop = self.attention_dropout if self.training else 0.0
+        x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
+        x = x.transpose(1, 2).reshape(batch, count, dim)  # (B, N, D)
+        return self.proj_drop(self.proj(x))
+
+
+class EncoderBlock(nn.Module):
+    """One encoder layer as released: `norm1` replaces the residual stream instead of standing beside it."""
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        mlp_ratio: float,
+        *,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.1,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.pre_norm = nn.LayerNorm(dim)
+        self.self_attn = Attention(dim, heads, attention_dropout=attention_dropout, dropout=dropout)
+        self.norm1 = nn.LayerNorm(dim)
+        self.linear1 = nn.Linear(dim, int(dim * mlp_ratio))
+        self.linear2 = nn.Linear(int(dim * mlp_ratio), dim)
+        self.drop = nn.Dropout(dropout)
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.drop_path(self.self_attn(self.pre_norm(x)))  # (B, N, D)
+        x = self.norm1(x)
+        hidden = self.drop(F.gelu(self.linear1(x)))  # (B, N, D * mlp_ratio)
+        return x + self.drop_path(self.drop(self.linear2(hidden)))  # (B, N, D)
+
+
+class SeqPool(nn.Linear):
+    """Attention-weighted mean over the tokens: softmax(g(x)) over N, g linear to one score."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim, 1)
+
+    def shares(self, tokens: Tensor) -> Tensor:
+        """How much each token weighs: (B, N, D) -> (B, N), rows sum to 1."""
+        return super().forward(tokens).squeeze(-1).softmax(dim=1)  # (B, N)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, D)"""
+        return torch.einsum("bn,bnd->bd", self.shares(tokens), tokens)
+
+
+def sine_table(count: int, dim: int) -> Tensor:
+    """Fixed table over the flattened token index: p / 10000^(2 (i // 2) / dim), sine on even, cosine on odd columns.
+
+    Returns (1, count, dim) in [-1, 1].
+    """
+    column = torch.arange(dim)
+    position = torch.arange(count, dtype=torch.float64).unsqueeze(1)
+    angle = position / 10000.0 ** (2 * (column // 2).double() / dim)  # (N, D)
+    return torch.where(column % 2 == 0, angle.sin(), angle.cos()).float().unsqueeze(0)
+
+
+def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Bilinear resize of a positional table; leading rows that stand before the grid (a class token) are kept.
+
+    Args:
+        table: (1, lead + old[0] * old[1], D).
+
+    Returns (1, lead + new[0] * new[1], D).
+    """
+    if old == new:
+        return table
+    lead = table.shape[1] - old[0] * old[1]
+    grid = table[:, lead:].transpose(1, 2).reshape(1, -1, *old)  # (1, D, h, w)
+    grid = F.interpolate(grid, size=new, mode="bilinear", align_corners=False)
+    return torch.cat([table[:, :lead], grid.flatten(2).transpose(1, 2)], dim=1)
+
+
+def init_linear(module: nn.Module) -> None:
+    """Truncated normal of standard deviation 0.02 and bias 0 for linear maps; for `module.apply`."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class Encoder(nn.Module):
+    """Positional table, encoder blocks, final LayerNorm.
+
+    Args:
+        dim: token dimension.
+        depth, heads, mlp_ratio: layers, attention heads, hidden width of the MLP over `dim`.
+        grid: rows and columns of tokens the positional table is built for; other grids get it resized (bilinear).
+        positional: "learnable" (trained, truncated normal 0.2), "sine" (fixed) or "none".
+        class_token: put a learnt token before the others.
+        dropout, attention_dropout: on tokens, projections and MLP; on the attention weights.
+        stochastic_depth: drop rate of the last block; the rates rise linearly from 0.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        depth: int,
+        heads: int,
+        mlp_ratio: float,
+        *,
+        grid: tuple[int, int],
+        positional: Positional = "learnable",
+        class_token: bool = False,
+        dropout: float = 0.0,
+        attention_dropout: float = 0.1,
+        stochastic_depth: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.dim = dim
+        self.grid = grid
+        self.positional = positional
+        self.class_emb = nn.Parameter(torch.zeros(1, 1, dim)) if class_token else None
+        self._add_table(grid[0] * grid[1] + int(class_token))
+        self.drop = nn.Dropout(dropout)
+        rates = torch.linspace(0, stochastic_depth, depth).tolist()
+        self.blocks = nn.ModuleList(
+            EncoderBlock(dim, heads, mlp_ratio, dropout=dropout, attention_dropout=attention_dropout, drop_path=rate)
+            for rate in rates
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.apply(init_linear)
+
+    def _add_table(self, count: int) -> None:
+        if self.positional == "learnable":
+            self.positional_emb = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, self.dim), std=0.2))
+        elif self.positional == "sine":
+            self.register_buffer("positional_emb", sine_table(count, self.dim))
+        else:
+            self.positional_emb = None
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Encodes the tokens of a grid.
+
+        Args:
+            tokens: (B, N, D), N = grid[0] * grid[1], row by row.
+            grid: rows and columns of tokens.
+
+        Returns (B, N, D), normalised; with a class token (B, 1 + N, D), the class token first.
+        """
+        x = tokens
+        if self.class_emb is not None:
+            x = torch.cat([self.class_emb.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, D)
+        if self.positional_emb is not None:
+            x = x + resize_table(self.positional_emb, self.grid, grid)
+        x = self.drop(x)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)

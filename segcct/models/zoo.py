@@ -1,0 +1,97 @@
+"""The one table of model names: what each name builds and which options it takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+from torch import nn
+
+from segcct.errors import ModelError
+from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer
+from segcct.models.options import ModelOptions, parse_options
+
+Kind = Literal["segmenter", "classifier"]
+
+Build = Callable[..., nn.Module]
+"""Called with the keywords in_channels, num_classes, image_size and options (an instance of `Entry.options`)."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row: a name, what it is for, its builder and the type of its options."""
+
+    name: str
+    kind: Kind
+    build: Build
+    options: type[ModelOptions] = ModelOptions
+
+
+_ENTRIES: list[Entry] = [
+    *(
+        Entry(name, "classifier", partial(CompactTransformer, preset), CompactOptions)
+        for name, preset in PRESETS.items()
+    ),
+]
+
+
+def _table(entries: list[Entry]) -> dict[str, Entry]:
+    table: dict[str, Entry] = {}
+    for row in entries:
+        if row.name in table:
+            raise ValueError(f"two models are named {row.name}")
+        table[row.name] = row
+    return table
+
+
+MODELS: dict[str, Entry] = _table(_ENTRIES)
+
+
+def model_names(kind: Kind | None = None) -> list[str]:
+    """Every valid name, or those of one kind, in the table's order; any timm classifier is `timm:NAME` beside them."""
+    return [name for name, row in MODELS.items() if kind is None or row.kind == kind]
+
+
+def entry(name: str) -> Entry:
+    """The row of a name.
+
+    Raises:
+        ModelError: no such name; lists the valid ones and the nearest.
+    """
+    if name in MODELS:
+        return MODELS[name]
+    near = difflib.get_close_matches(name, MODELS, n=1)
+    raise ModelError(
+        "unknown model",
+        found=name,
+        expected=f"one of {', '.join(MODELS)}",
+        remedy=f"Did you mean {near[0]}?" if near else None,
+    )
+
+
+def create_model(
+    name: str, in_channels: int, num_classes: int, image_size: int, options: Mapping[str, object] | None = None
+) -> nn.Module:
+    """Builds a model with fresh weights.
+
+    Args:
+        name: one of `model_names()`, or `timm:NAME`.
+        in_channels: channels of the image.
+        num_classes: segmenters: background included.
+        image_size: side in pixels the model is built for; other sizes are taken too.
+        options: the model's own options, such as {"positional": "sine"}.
+
+    Returns a module: segmenters map (B, C, H, W) to logits (B, K, H, W), classifiers to (B, K).
+
+    Raises:
+        ModelError: unknown name, unknown or ill-typed option, or a size that is not positive.
+    """
+    row = entry(name)
+    for what, value in (("in_channels", in_channels), ("num_classes", num_classes), ("image_size", image_size)):
+        if value < 1:
+            raise ModelError(f"{what} of model {name}", found=value, expected="at least 1")
+    parsed = parse_options(name, row.options, options)
+    return row.build(in_channels=in_channels, num_classes=num_classes, image_size=image_size, options=parsed)
