@@ -169,13 +169,15 @@ class Encoder(nn.Module):
         self.class_emb = nn.Parameter(torch.zeros(1, 1, dim)) if class_token else None
         self._add_table(grid[0] * grid[1] + int(class_token))
         self.drop = nn.Dropout(dropout)
-        rates = torch.linspace(0, stochastic_depth, depth).tolist()
+        rates = [stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
         self.blocks = nn.ModuleList(
             EncoderBlock(dim, heads, mlp_ratio, dropout=dropout, attention_dropout=attention_dropout, drop_path=rate)
             for rate in rates
         )
         self.norm = nn.LayerNorm(dim)
         self.apply(init_linear)
+
+    positional_emb: Tensor | None
 
     def _add_table(self, count: int) -> None:
         if self.positional == "learnable":

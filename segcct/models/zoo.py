@@ -13,6 +13,7 @@ from torch import nn
 from segcct.errors import ModelError
 from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer
 from segcct.models.options import ModelOptions, parse_options
+from segcct.models.timm_classifiers import PREFIX, TimmOptions, build_timm, check_timm_name
 
 Kind = Literal["segmenter", "classifier"]
 
@@ -56,18 +57,22 @@ def model_names(kind: Kind | None = None) -> list[str]:
 
 
 def entry(name: str) -> Entry:
-    """The row of a name.
+    """The row of a name; `timm:NAME` makes one for any classifier of timm.
 
     Raises:
         ModelError: no such name; lists the valid ones and the nearest.
     """
     if name in MODELS:
         return MODELS[name]
+    if name.startswith(PREFIX):
+        timm_name = name.removeprefix(PREFIX)
+        check_timm_name(timm_name)
+        return Entry(name, "classifier", partial(build_timm, timm_name), TimmOptions)
     near = difflib.get_close_matches(name, MODELS, n=1)
     raise ModelError(
         "unknown model",
         found=name,
-        expected=f"one of {', '.join(MODELS)}",
+        expected=f"one of {', '.join(MODELS)}, or {PREFIX}NAME for a classifier of timm",
         remedy=f"Did you mean {near[0]}?" if near else None,
     )
 

@@ -1,0 +1,67 @@
+"""Any classifier of the timm library, as `timm:NAME`; timm is imported when one is asked for, not before."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import nn
+
+from segcct.errors import ModelError
+from segcct.models.options import ModelOptions
+
+PREFIX = "timm:"
+
+
+class TimmOptions(ModelOptions):
+    """Options every timm classifier has under these names."""
+
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout before the head."""
+    stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Drop rate of the last residual branches, for networks that have it."""
+
+
+def check_timm_name(name: str) -> None:
+    """Raises ModelError when timm has no model `name` (written without the prefix), naming the nearest ones."""
+    import timm
+
+    if timm.is_model(name):
+        return
+    near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
+    raise ModelError(
+        "unknown timm model",
+        found=PREFIX + name,
+        expected="a name listed by timm.list_models()",
+        remedy=f"Did you mean {' or '.join(PREFIX + match for match in near)}?" if near else None,
+    )
+
+
+def build_timm(name: str, *, in_channels: int, num_classes: int, image_size: int, options: TimmOptions) -> nn.Module:
+    """Builds timm's `name` with fresh weights: (B, C, H, W) -> logits (B, K).
+
+    Raises:
+        ModelError: the network cannot be built for this image size or these options.
+    """
+    import timm
+
+    given: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
+    if options.dropout:
+        given["drop_rate"] = options.dropout
+    if options.stochastic_depth:
+        given["drop_path_rate"] = options.stochastic_depth
+    try:
+        return timm.create_model(name, img_size=image_size, **given)
+    except TypeError as refused:
+        # Purely convolutional networks have no image size: they take any.
+        if "img_size" not in str(refused):
+            raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
+    except (AssertionError, ValueError, RuntimeError) as refused:
+        raise ModelError(
+            f"timm cannot build {name} for images of {image_size} pixels", found=str(refused) or type(refused).__name__
+        ) from refused
+    try:
+        return timm.create_model(name, **given)
+    except TypeError as refused:
+        raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused

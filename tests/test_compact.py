@@ -1,0 +1,242 @@
+"""ViT-Lite, CVT and CCT: the published parameter counts, an independent computation, gradients, any image."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcct.models.compact import PRESETS
+from segcct.models.transformer import resize_table, sine_table
+from segcct.models.zoo import create_model, model_names
+
+# name, classes, parameters of the released model (positional table included)
+PUBLISHED = [
+    ("cct_2_3x2_32", 10, 283_723),
+    ("cct_4_3x2_32", 10, 482_123),
+    ("cct_6_3x1_32", 10, 3_233_803),
+    ("cct_6_3x2_32", 10, 3_326_923),
+    ("cct_7_3x1_32", 10, 3_760_139),
+    ("cct_7_3x1_32", 100, 3_783_269),
+    ("cct_7_3x2_32", 10, 3_853_259),
+    ("cct_7_7x2_224", 102, 4_573_735),
+    ("cct_14_7x2_224", 1000, 22_367_273),
+    ("cct_14_7x2_384", 1000, 22_513_193),
+    ("cct_14_7x2_384", 102, 22_167_463),
+    ("cvt_2_4_32", 10, 214_539),
+    ("cvt_4_4_32", 10, 412_939),
+    ("cvt_6_4_32", 10, 3_190_283),
+    ("cvt_7_4_32", 10, 3_716_619),
+    ("vit_2_4_32", 10, 214_666),
+    ("vit_4_4_32", 10, 413_066),
+    ("vit_6_4_32", 10, 3_190_538),
+    ("vit_7_4_32", 10, 3_716_874),
+]
+
+
+def image_size_of(name: str) -> int:
+    return int(name.rsplit("_", 1)[1])
+
+
+@pytest.mark.parametrize(("name", "classes", "parameters"), PUBLISHED)
+def test_parameter_count_is_the_published_one(name: str, classes: int, parameters: int) -> None:
+    with torch.device("meta"):
+        model = create_model(name, 3, classes, image_size_of(name))
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+def test_every_preset_is_counted_and_listed() -> None:
+    assert {name for name, _, _ in PUBLISHED} == set(PRESETS)
+    assert set(PRESETS) <= set(model_names("classifier"))
+
+
+# ---- the independent computation: plain tensor operations over a state dict with the released names
+
+
+def reference_conv_tokens(weights: dict[str, Tensor], image: Tensor, kernel: int) -> Tensor:
+    stride, padding = {3: (1, 1), 7: (2, 3)}[kernel]
+    index = 0
+    while f"tokenizer.conv_layers.{index}.0.weight" in weights:
+        image = F.conv2d(image, weights[f"tokenizer.conv_layers.{index}.0.weight"], None, stride, padding)
+        image = F.max_pool2d(image.clamp(min=0), 3, 2, 1)
+        index += 1
+    return image
+
+
+def reference_block(weights: dict[str, Tensor], prefix: str, x: Tensor, heads: int) -> Tensor:
+    def norm(name: str, value: Tensor) -> Tensor:
+        centred = value - value.mean(-1, keepdim=True)
+        scaled = centred / (centred.pow(2).mean(-1, keepdim=True) + 1e-5).sqrt()
+        return scaled * weights[f"{prefix}.{name}.weight"] + weights[f"{prefix}.{name}.bias"]
+
+    def linear(name: str, value: Tensor) -> Tensor:
+        product = value @ weights[f"{prefix}.{name}.weight"].T
+        return product + weights[f"{prefix}.{name}.bias"] if f"{prefix}.{name}.bias" in weights else product
+
+    dim = x.shape[-1]
+    width = dim // heads
+    qkv = linear("self_attn.qkv", norm("pre_norm", x))
+    mixed = torch.empty_like(x)
+    for head in range(heads):
+        q, k, v = (
+            qkv[..., part * dim + head * width : part * dim + (head + 1) * width] for part in range(3)
+        )  # each (B, N, D / heads)
+        scores = (q @ k.transpose(1, 2) / math.sqrt(width)).exp()
+        mixed[..., head * width : (head + 1) * width] = scores / scores.sum(-1, keepdim=True) @ v
+    x = x + linear("self_attn.proj", mixed)
+    x = norm("norm1", x)
+    hidden = linear("linear1", x)
+    hidden = 0.5 * hidden * (1 + torch.erf(hidden / math.sqrt(2)))
+    return x + linear("linear2", hidden)
+
+
+def reference_logits(weights: dict[str, Tensor], image: Tensor, family: str, kernel: int, heads: int) -> Tensor:
+    if family == "cct":
+        tokens = reference_conv_tokens(weights, image, kernel)
+    else:
+        conv = "tokenizer.conv_layers.0.0"
+        tokens = F.conv2d(image, weights[f"{conv}.weight"], weights[f"{conv}.bias"], kernel)
+    x = torch.stack(
+        [tokens[:, :, row, column] for row in range(tokens.shape[2]) for column in range(tokens.shape[3])], 1
+    )
+    if family == "vit":
+        x = torch.cat([weights["classifier.class_emb"].repeat(len(x), 1, 1), x], 1)
+    x = x + weights["classifier.positional_emb"]
+    layer = 0
+    while f"classifier.blocks.{layer}.pre_norm.weight" in weights:
+        x = reference_block(weights, f"classifier.blocks.{layer}", x, heads)
+        layer += 1
+    x = F.layer_norm(x, x.shape[-1:], weights["classifier.norm.weight"], weights["classifier.norm.bias"])
+    if family == "vit":
+        pooled = x[:, 0]
+    else:
+        scores = x @ weights["classifier.attention_pool.weight"].T + weights["classifier.attention_pool.bias"]
+        shares = scores.exp() / scores.exp().sum(1, keepdim=True)  # (B, N, 1)
+        pooled = (shares * x).sum(1)
+    return pooled @ weights["classifier.fc.weight"].T + weights["classifier.fc.bias"]
+
+
+def released_state_dict(
+    family: str, *, dim: int, layers: int, hidden: int, kernel: int, tokens: int
+) -> dict[str, Tensor]:
+    """Random values under the released names; shapes written down from the published architecture."""
+    shapes: dict[str, tuple[int, ...]] = {"classifier.positional_emb": (1, tokens + (family == "vit"), dim)}
+    if family == "cct":
+        shapes["tokenizer.conv_layers.0.0.weight"] = (64, 3, kernel, kernel)
+        shapes["tokenizer.conv_layers.1.0.weight"] = (dim, 64, kernel, kernel)
+    else:
+        shapes["tokenizer.conv_layers.0.0.weight"] = (dim, 3, kernel, kernel)
+        shapes["tokenizer.conv_layers.0.0.bias"] = (dim,)
+    if family == "vit":
+        shapes["classifier.class_emb"] = (1, 1, dim)
+    else:
+        shapes |= {"classifier.attention_pool.weight": (1, dim), "classifier.attention_pool.bias": (1,)}
+    for layer in range(layers):
+        block = f"classifier.blocks.{layer}"
+        shapes |= {f"{block}.{norm}.{kind}": (dim,) for norm in ("pre_norm", "norm1") for kind in ("weight", "bias")}
+        shapes |= {f"{block}.self_attn.qkv.weight": (3 * dim, dim)}
+        shapes |= {f"{block}.self_attn.proj.weight": (dim, dim), f"{block}.self_attn.proj.bias": (dim,)}
+        shapes |= {f"{block}.linear1.weight": (hidden, dim), f"{block}.linear1.bias": (hidden,)}
+        shapes |= {f"{block}.linear2.weight": (dim, hidden), f"{block}.linear2.bias": (dim,)}
+    shapes |= {"classifier.norm.weight": (dim,), "classifier.norm.bias": (dim,)}
+    shapes |= {"classifier.fc.weight": (10, dim), "classifier.fc.bias": (10,)}
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(shape, generator=generator) * 0.1 for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "kernel", "dim", "layers", "heads", "hidden", "size", "tokens"),
+    [
+        ("cct_2_3x2_32", "cct", 3, 128, 2, 2, 128, 32, 64),
+        ("cct_7_7x2_224", "cct", 7, 256, 7, 4, 512, 96, 36),
+        ("cvt_6_4_32", "cvt", 4, 256, 6, 4, 512, 32, 64),
+        ("vit_7_4_32", "vit", 4, 256, 7, 4, 512, 32, 64),
+    ],
+)
+def test_released_weights_give_what_plain_tensor_operations_give(
+    name: str, family: str, kernel: int, dim: int, layers: int, heads: int, hidden: int, size: int, tokens: int
+) -> None:
+    weights = released_state_dict(family, dim=dim, layers=layers, hidden=hidden, kernel=kernel, tokens=tokens)
+    model = create_model(name, 3, 10, size).eval()
+    model.load_state_dict(weights, strict=True)
+    image = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
+    expected = reference_logits({n: w.double() for n, w in weights.items()}, image.double(), family, kernel, heads)
+    with torch.no_grad():
+        torch.testing.assert_close(model(image), expected.float(), rtol=1e-5, atol=1e-5)
+
+
+# ---- contract of every family member
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_gradients_reach_every_parameter(name: str) -> None:
+    torch.manual_seed(0)
+    size = 32 if name.endswith("_32") else 64
+    model = create_model(name, 3, 4, size)
+    nn.functional.cross_entropy(model(torch.randn(2, 3, size, size)), torch.tensor([1, 3])).backward()
+    # The bias of the pooling score is the same for all tokens, so softmax leaves it without effect.
+    without_effect = {"classifier.attention_pool.bias"}
+    for parameter_name, parameter in model.named_parameters():
+        assert parameter.grad is not None, parameter_name
+        assert parameter_name in without_effect or parameter.grad.abs().max() > 0, parameter_name
+
+
+@pytest.mark.parametrize("name", ["cct_2_3x2_32", "cvt_2_4_32", "vit_2_4_32", "cct_7_7x2_224"])
+@pytest.mark.parametrize("channels", [1, 4])
+def test_odd_sizes_and_channels(name: str, channels: int) -> None:
+    model = create_model(name, channels, 3, 37).eval()
+    with torch.no_grad():
+        assert model(torch.randn(1, channels, 37, 37)).shape == (1, 3)
+        assert model(torch.randn(2, channels, 29, 50)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("name", ["cct_2_3x2_32", "vit_2_4_32"])
+@pytest.mark.parametrize("positional", ["learnable", "sine", "none"])
+def test_positional_option_is_applied(name: str, positional: str) -> None:
+    model = create_model(name, 3, 10, 32, {"positional": positional})
+    trained = sum(p.numel() for p in model.parameters())
+    tokens = 64 + (name == "vit_2_4_32")
+    full = {n: count for n, classes, count in PUBLISHED if classes == 10}[name]
+    assert trained == full - (0 if positional == "learnable" else tokens * 128)
+    if positional == "sine":
+        torch.testing.assert_close(model.classifier.positional_emb, sine_table(tokens, 128))
+        assert "classifier.positional_emb" in model.state_dict()
+
+
+def test_larger_image_equals_a_model_built_for_it_with_the_resized_table() -> None:
+    torch.manual_seed(0)
+    small = create_model("cvt_2_4_32", 1, 3, 32).eval()
+    large = create_model("cvt_2_4_32", 1, 3, 48).eval()
+    weights = small.state_dict()
+    weights["classifier.positional_emb"] = resize_table(weights["classifier.positional_emb"], (8, 8), (12, 12))
+    large.load_state_dict(weights)
+    image = torch.randn(2, 1, 48, 48)
+    with torch.no_grad():
+        torch.testing.assert_close(small(image), large(image))
+
+
+def test_dropout_options_are_applied() -> None:
+    options = {"dropout": 0.2, "attention_dropout": 0.3, "stochastic_depth": 0.4}
+    encoder = create_model("cct_4_3x2_32", 3, 10, 32, options).classifier
+    assert [block.drop_path.rate for block in encoder.blocks] == pytest.approx([0, 0.4 / 3, 0.8 / 3, 0.4])
+    assert {block.self_attn.attention_dropout for block in encoder.blocks} == {0.3}
+    assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} == {0.2}
+
+
+def test_token_shares_are_the_pooling_weights() -> None:
+    torch.manual_seed(0)
+    model = create_model("cct_2_3x2_32", 1, 3, 32).eval()
+    shares = model.token_shares(torch.randn(2, 1, 40, 24))
+    assert shares.shape == (2, 10, 6)
+    torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
+    with pytest.raises(TypeError, match="class token"):
+        create_model("vit_2_4_32", 1, 3, 32).token_shares(torch.randn(1, 1, 32, 32))
+
+
+def test_batch_of_one_trains_with_normalised_tokenizer() -> None:
+    model = create_model("cct_2_3x2_32", 1, 3, 32, {"tokenizer_norm": "batch"})
+    assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    model(torch.randn(1, 1, 32, 32)).sum().backward()

@@ -1,0 +1,92 @@
+"""The table of models: names, options and what a wrong one says."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from segcct.errors import ModelError
+from segcct.models.options import ModelOptions
+from segcct.models.zoo import MODELS, Entry, _table, create_model, entry, model_names
+
+
+def test_names_are_unique_and_split_by_kind() -> None:
+    assert model_names() == list(MODELS)
+    assert sorted(model_names("segmenter") + model_names("classifier")) == sorted(model_names())
+    assert "cct_7_3x1_32" in model_names("classifier")
+    assert "cct_7_3x1_32" not in model_names("segmenter")
+
+
+def test_duplicate_name_is_refused() -> None:
+    row = Entry("twice", "classifier", lambda **_: torch.nn.Identity())
+    with pytest.raises(ValueError, match="twice"):
+        _table([row, row])
+
+
+def test_unknown_name_lists_the_valid_ones_and_the_nearest() -> None:
+    with pytest.raises(ModelError) as caught:
+        create_model("cct_7_3x1_23", 3, 10, 32)
+    message = str(caught.value)
+    assert "found cct_7_3x1_23" in message
+    assert all(name in message for name in model_names())
+    assert "Did you mean cct_7_3x1_32?" in message
+
+
+def test_unknown_option_lists_the_valid_ones_and_the_nearest() -> None:
+    with pytest.raises(ModelError) as caught:
+        create_model("cct_2_3x2_32", 3, 10, 32, {"positionel": "sine"})
+    message = str(caught.value)
+    assert "positional, dropout, attention_dropout, stochastic_depth" in message
+    assert "Did you mean positional?" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"positional": "rotary"}, ("positional", "'rotary'", "'learnable', 'sine' or 'none'")),
+        ({"dropout": 1.5}, ("dropout", "1.5", "less than 1")),
+        ({"dropout": "much"}, ("dropout", "'much'", "number")),
+    ],
+)
+def test_ill_typed_option_is_an_error(options: dict[str, object], told: tuple[str, ...]) -> None:
+    with pytest.raises(ModelError) as caught:
+        create_model("cct_2_3x2_32", 3, 10, 32, options)
+    for part in told:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("sizes", [(0, 10, 32), (3, 0, 32), (3, 10, -1)])
+def test_sizes_must_be_positive(sizes: tuple[int, int, int]) -> None:
+    with pytest.raises(ModelError, match="at least 1"):
+        create_model("cct_2_3x2_32", *sizes)
+
+
+@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "resnet18"])
+def test_timm_classifier_of_any_size_and_channels(name: str) -> None:
+    model = create_model(f"timm:{name}", 4, 5, 64, {"dropout": 0.1}).eval()
+    assert model(torch.zeros(1, 4, 64, 64)).shape == (1, 5)
+    assert entry(f"timm:{name}").kind == "classifier"
+
+
+def test_unknown_timm_name_and_option() -> None:
+    with pytest.raises(ModelError, match=r"timm:resnet18"):
+        create_model("timm:resnet_18", 3, 10, 32)
+    with pytest.raises(ModelError, match="dropout, stochastic_depth"):
+        create_model("timm:resnet18", 3, 10, 32, {"positional": "sine"})
+    with pytest.raises(ModelError, match="cannot build vgg11 with these options"):
+        create_model("timm:vgg11", 3, 10, 32, {"stochastic_depth": 0.1})
+
+
+def test_timm_is_imported_only_when_asked_for() -> None:
+    code = "import sys, segcct.models.zoo; sys.exit('timm' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_options_are_described() -> None:
+    for name in model_names():
+        options = entry(name).options
+        assert issubclass(options, ModelOptions)
+        assert all(field.description for field in options.model_fields.values()), name
