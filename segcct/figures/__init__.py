@@ -1,0 +1,35 @@
+"""Pictures of slices and masks: arrays, spacing and orientation in, PNG bytes (or parts of a page) out."""
+
+from __future__ import annotations
+
+from segcct.figures.choose import best_slice, content_box, spread_slices
+from segcct.figures.colours import EXTRA, MISSED, SWAPPED, class_colours
+from segcct.figures.drawing import scale_bar
+from segcct.figures.outline import outlines, svg_path
+from segcct.figures.panels import case_panel, difference, masks_of, overlay, training_panel
+from segcct.figures.plane import Letters, Plane, plane_of
+from segcct.figures.window import Window, fixed_window, window
+
+__all__ = [
+    "EXTRA",
+    "MISSED",
+    "SWAPPED",
+    "Letters",
+    "Plane",
+    "Window",
+    "best_slice",
+    "case_panel",
+    "class_colours",
+    "content_box",
+    "difference",
+    "fixed_window",
+    "masks_of",
+    "outlines",
+    "overlay",
+    "plane_of",
+    "scale_bar",
+    "spread_slices",
+    "svg_path",
+    "training_panel",
+    "window",
+]

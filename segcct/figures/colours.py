@@ -1,0 +1,56 @@
+"""Colours of classes: apart from grey and from each other, also for colour-blind readers.
+
+The table was chosen greedily: each colour is the one farthest (CIE Lab) from those before it, in normal sight and under
+the protan, deutan and tritan simulations of Machado, Oliveira and Fernandes (2009). A test holds the distances.
+"""
+
+from __future__ import annotations
+
+import colorsys
+
+_TABLE = (
+    "#ffb224",
+    "#2f9bff",
+    "#f0286e",
+    "#dff08c",
+    "#19f0e0",
+    "#c24fa3",
+    "#8a8a0f",
+    "#7b5cff",
+    "#ee8866",
+    "#99eeaa",
+    "#eeaaff",
+    "#dd22cc",
+    "#44bb99",
+    "#008833",
+    "#ddbb55",
+    "#bbff55",
+)
+
+MISSED = "#ff6a5a"
+"""Reference only, in pictures of the difference."""
+EXTRA = "#35c9f5"
+"""Prediction only."""
+SWAPPED = "#ffe066"
+"""Structure in both, of another class."""
+
+
+def class_colours(count: int) -> tuple[str, ...]:
+    """Colours (`#rrggbb`) of `count` classes, background not counted.
+
+    The first n colours are the same for every count, so a class keeps its colour. Beyond sixteen classes hues are
+    spread by the golden ratio: distinct, but no longer promised to be so for colour-blind readers.
+    """
+    return _TABLE[:count] + tuple(_generated(index) for index in range(len(_TABLE), count))
+
+
+def rgb(colour: str) -> tuple[int, int, int]:
+    """`#rrggbb` -> (r, g, b) in 0..255."""
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _generated(index: int) -> str:
+    hue = index * 0.618034 % 1.0
+    lightness = (0.55, 0.68, 0.80)[index % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.85)
+    return f"#{round(red * 255):02x}{round(green * 255):02x}{round(blue * 255):02x}"

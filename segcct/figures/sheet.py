@@ -1,0 +1,106 @@
+"""The dark sheet that pictures are laid on, with title, captions, legends and window, and its PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from segcct.figures.colours import rgb
+from segcct.figures.drawing import BACKGROUND, INK, MUTED, font
+
+_GREYS = 80
+"""Palette entries for plain grey; the others are shared out among the colours."""
+
+
+def draw_sheet(
+    pictures: Sequence[tuple[str, Image.Image]],
+    title: str,
+    note: str,
+    legend: Mapping[str, str],
+    last_legend: Mapping[str, str] | None = None,
+) -> Image.Image:
+    """Captioned pictures side by side; `legend` (name -> colour) below, `last_legend` below the last picture."""
+    text_px = max(12, max(max(picture.size) for _, picture in pictures) // 30)
+    edge, gap = round(text_px * 1.4), round(text_px * 0.8)
+    line_px = round(text_px * 1.8)
+    widths = [picture.width for _, picture in pictures]
+    lefts = [edge + sum(widths[:index]) + gap * index for index in range(len(pictures))]
+    width = lefts[-1] + widths[-1] + edge
+    legend_width = (lefts[-1] - gap if last_legend else width) - edge
+    rows = [(edge, row) for row in _rows(legend, legend_width, text_px)]
+    last_rows = [(lefts[-1], row) for row in _rows(last_legend or {}, widths[-1], text_px)]
+    captioned = any(caption for caption, _ in pictures)
+    top = edge + (round(text_px * 2.6) if title else 0) + (text_px * 2 if captioned else 0)
+    foot = top + max(picture.height for _, picture in pictures) + text_px
+    note_line = foot + line_px * max(len(rows), len(last_rows))
+    sheet = Image.new("RGB", (width, note_line + line_px + edge // 2), BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((edge, edge), title, font=font(round(text_px * 1.3), bold=True), fill=INK, anchor="lt")
+    for left, (caption, picture) in zip(lefts, pictures, strict=True):
+        draw.text((left, top - text_px * 0.6), caption, font=font(text_px), fill=MUTED, anchor="ls")
+        sheet.paste(picture, (left, top))
+    for group in (rows, last_rows):
+        for index, (left, row) in enumerate(group):
+            _draw_row(draw, row, left, foot + line_px * (index + 0.5), text_px)
+    draw.text((edge, note_line + line_px / 2), note, font=font(round(text_px * 0.85)), fill=MUTED, anchor="lm")
+    return sheet
+
+
+def encode(sheet: Image.Image, colours: Sequence[str] | None) -> bytes:
+    """PNG of 256 colours made of greys and tints of `colours`, about a third of the full size; None keeps all colours.
+
+    The palette is laid out, not searched for: a search merges colours that few pixels hold, and those are the masks'.
+    """
+    if colours is not None:
+        holder = Image.new("P", (1, 1))
+        holder.putpalette(_palette(colours).tobytes())
+        sheet = sheet.quantize(palette=holder, dither=Image.Dither.FLOYDSTEINBERG)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _palette(colours: Sequence[str]) -> np.ndarray:
+    """(256, 3) uint8: greys, and each colour pure, in shade, and over greys as thin as a mask's area."""
+    greys = np.linspace(0, 255, _GREYS)[:, None] * np.ones(3)
+    entries = [greys, np.array([BACKGROUND, INK, MUTED], dtype=float)]
+    names = list(dict.fromkeys(colours))
+    levels = (256 - _GREYS - 3) // max(1, len(names)) - 2
+    for name in names:
+        colour = np.array([rgb(name)], dtype=float)
+        entries += [colour, colour * 0.5]
+        if levels > 0:
+            entries.append(np.linspace(0, 165, levels)[:, None] + 0.35 * colour)
+    palette = np.concatenate(entries)[:256]
+    return np.pad(palette, ((0, 256 - len(palette)), (0, 0))).clip(0, 255).round().astype(np.uint8)
+
+
+def _rows(legend: Mapping[str, str], width: float, text_px: int) -> list[list[tuple[str, str]]]:
+    """Legend entries wrapped to lines of `width`."""
+    rows: list[list[tuple[str, str]]] = []
+    used = width + 1.0
+    for name, colour in legend.items():
+        needs = _entry_width(name, text_px)
+        if used + needs > width + text_px:
+            rows.append([])
+            used = 0.0
+        rows[-1].append((name, colour))
+        used += needs
+    return rows
+
+
+def _entry_width(name: str, text_px: int) -> float:
+    return font(text_px).getlength(name) + text_px * 2.4
+
+
+def _draw_row(
+    draw: ImageDraw.ImageDraw, row: Sequence[tuple[str, str]], left: float, middle: float, text_px: int
+) -> None:
+    half = text_px * 0.36
+    for name, colour in row:
+        draw.rounded_rectangle((left, middle - half, left + 2 * half, middle + half), 2, fill=rgb(colour))
+        draw.text((left + text_px * 1.1, middle), name, font=font(text_px), fill=INK, anchor="lm")
+        left += _entry_width(name, text_px)
