@@ -1,0 +1,41 @@
+"""segcct: medical image segmentation by compact transformers. Research use only; not a medical device."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from segcct.version import VERSION as __version__  # noqa: N811 - the name Python expects
+
+_DOORS = {
+    "create_model": "segcct.models.zoo",
+    "model_names": "segcct.models.zoo",
+    "load_pretrained": "segcct.models.weights",
+    "Predictor": "segcct.inference.predictor",
+    "Volume": "segcct.volume",
+    "evaluate": "segcct.evaluation.evaluate",
+}
+"""Public name -> module that holds it; imported at first use, so that `import segcct` costs nothing."""
+
+__all__ = [
+    "Predictor",
+    "Volume",
+    "__version__",
+    "create_model",
+    "evaluate",
+    "load_pretrained",
+    "metrics",
+    "model_names",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "metrics":
+        return importlib.import_module("segcct.metrics")
+    if name in _DOORS:
+        return getattr(importlib.import_module(_DOORS[name]), name)
+    raise AttributeError(f"module segcct has no attribute {name}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

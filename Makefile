@@ -1,0 +1,50 @@
+# make demo: train, predict, evaluate and report on a synthetic dataset.   make test: all tests.
+# Each sets up the environment by itself; VENV=/some/folder uses another one.
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+READY := $(VENV)/.segcct-ready
+DEMO := runs/demo
+PHANTOM := data/brats_phantom
+BUDGET ?= 5min
+
+.PHONY: demo test install lint bench clean-demo
+
+install: $(READY)
+
+# The environment may be shared by several checkouts: each runs its own sources.
+export PYTHONPATH := $(CURDIR)
+
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[test]'
+	@touch $@
+
+$(PHANTOM): | $(READY)
+	$(BIN)/segcct phantom brats $(PHANTOM) --cases 16
+
+demo: $(READY) $(PHANTOM)
+	rm -rf $(DEMO)
+	$(BIN)/python scripts/train_seg.py --config configs/brats_cct_unet.yaml \
+		--data.root $(PHANTOM) --run.name demo --train.budget $(BUDGET)
+	$(BIN)/python scripts/predict.py --model $(DEMO)/best --input $(PHANTOM) --split test --output $(DEMO)/predictions
+	$(BIN)/python scripts/evaluate.py --prediction $(DEMO)/predictions --reference $(PHANTOM) --scheme brats2021 \
+		--output $(DEMO)/evaluation
+	$(BIN)/segcct report --evaluation $(DEMO)/evaluation --output $(DEMO)/report
+	@echo "Look at $(DEMO)/report/report.html; the masks are in $(DEMO)/predictions, the figures in $(DEMO)/evaluation."
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python benchmarks/speed_models.py
+	$(BIN)/python benchmarks/metrics.py

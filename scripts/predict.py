@@ -1,0 +1,8 @@
+"""`segcct predict` as a script."""
+
+import sys
+
+from segcct.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["predict", *sys.argv[1:]]))

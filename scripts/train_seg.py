@@ -1,0 +1,8 @@
+"""`segcct train-seg` as a script."""
+
+import sys
+
+from segcct.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train-seg", *sys.argv[1:]]))

@@ -1,0 +1,53 @@
+"""`segcct <command>`: parses arguments, runs a command, turns expected failures into one line and exit code 1."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from segcct.commands import COMMANDS
+from segcct.errors import SegcctError
+from segcct.version import VERSION
+
+INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; abbreviated flags are off."""
+    parser = argparse.ArgumentParser(
+        prog="segcct",
+        description="Medical image segmentation by compact transformers. Research use only; not a medical device.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"segcct {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command. Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 interrupted."""
+    parser = build_parser()
+    parsed, rest = parser.parse_known_args(arguments)
+    strangers = rest if not parsed.takes_keys else [flag for flag in rest if flag.startswith("--") and "." not in flag]
+    if strangers:
+        hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
+        parser.error(f"{parsed.command} has no option {strangers[0]}{hint}; see segcct {parsed.command} --help")
+    parsed.keys = rest
+    try:
+        parsed.run(parsed)
+    except SegcctError as error:
+        if parsed.debug:
+            raise
+        print(f"segcct {parsed.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nsegcct {parsed.command}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""segcct phantom, init, check: what is done to a dataset before training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_phantom(commands: argparse._SubParsersAction) -> None:
+    """Synthetic datasets."""
+    parser = add_command(commands, "phantom", _phantom, "write a small synthetic dataset in a real layout")
+    parser.add_argument("layout", choices=["brats", "acdc", "synapse"], metavar="LAYOUT", help="brats, acdc or synapse")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="an empty or new folder")
+    parser.add_argument("--cases", type=int, default=8, metavar="N", help="how many cases (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the dataset (default %(default)s)")
+    parser.add_argument(
+        "--reduce", type=int, default=1, metavar="R", help="same field of view on an R times coarser grid"
+    )
+
+
+def add_init(commands: argparse._SubParsersAction) -> None:
+    """A config for a folder of one's own."""
+    parser = add_command(commands, "init", _init, "look at a folder of scans and masks and write a config for it")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: configs/<name of DIR>.yaml")
+
+
+def add_check(commands: argparse._SubParsersAction) -> None:
+    """Verification before training."""
+    parser = add_command(commands, "check", _check, "verify a dataset and print every problem", takes_keys=True)
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, as YAML")
+    parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
+
+
+def _phantom(arguments: argparse.Namespace) -> None:
+    from segcct.data.phantom import write_phantom
+    from segcct.progress import Progress
+
+    ids = write_phantom(
+        arguments.layout,
+        arguments.folder,
+        arguments.cases,
+        seed=arguments.seed,
+        reduce=arguments.reduce,
+        progress=Progress("drawing cases"),
+    )
+    print(
+        f"wrote {len(ids)} synthetic cases to {arguments.folder}; next: segcct train-seg "
+        f"--config configs/{arguments.layout}_cct_unet.yaml --data.root {arguments.folder}"
+    )
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from segcct.data.inspect import config_text, inspect_folder
+    from segcct.errors import ConfigError
+    from segcct.volume import atomic_path
+
+    name = arguments.folder.resolve().name
+    output = arguments.output or Path("configs") / f"{name}.yaml"
+    if output.exists():
+        raise ConfigError(
+            "exists already and is not overwritten", file=output, remedy="Choose another by --output FILE"
+        )
+    findings = inspect_folder(arguments.folder)
+    print(findings.describe())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as beside:
+        beside.write_text(config_text(findings, name), encoding="utf-8")
+    print(f"wrote {output}; next: read it, then segcct check --config {output}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from segcct import settings
+    from segcct.config import SegmentationConfig
+    from segcct.data.check import check_dataset, format_problems
+    from segcct.errors import DataError
+    from segcct.progress import Progress
+
+    config = settings.load(SegmentationConfig, arguments.config, settings.parse_overrides(arguments.keys))
+    problems = check_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
+    if problems:
+        print(format_problems(problems))
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        raise DataError(f"{errors} problems, listed above", file=config.data.root, remedy="Mend them and check again")
+    print(f"{config.data.root} is sound; next: segcct train-seg --config {arguments.config}")

@@ -1,0 +1,60 @@
+"""segcct evaluate, report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_evaluate(commands: argparse._SubParsersAction) -> None:
+    """Scores of a folder of masks."""
+    parser = add_command(commands, "evaluate", _evaluate, "score a folder of masks against references")
+    parser.add_argument("--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks")
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
+    )
+    parser.add_argument("--scheme", help="meaning of the label values; default: that of predictions.json")
+    parser.add_argument("--convention", default="default", help="one or more, by commas (default %(default)s)")
+    parser.add_argument("--layout", help="how the reference folder is laid out; default: as predictions.json says")
+    parser.add_argument("--allow-unmatched", action="store_true", help="leave out cases without a counterpart")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+
+
+def add_report(commands: argparse._SubParsersAction) -> None:
+    """The page of an evaluation."""
+    parser = add_command(commands, "report", _report, "write report.html of an evaluation")
+    parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where report.html goes")
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from segcct.evaluation.evaluate import evaluate
+    from segcct.progress import Progress
+
+    evaluate(
+        arguments.prediction,
+        arguments.reference,
+        scheme=arguments.scheme,
+        output=arguments.output,
+        conventions=tuple(arguments.convention.split(",")),
+        layout=arguments.layout,
+        workers=arguments.workers,
+        allow_unmatched=arguments.allow_unmatched,
+        progress=Progress("scoring cases"),
+    )
+    print((arguments.output / "table.md").read_text(encoding="utf-8"))
+    print(
+        f"wrote {arguments.output}; next: segcct report --evaluation {arguments.output} "
+        f"--output {arguments.output.parent / 'report'}"
+    )
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from segcct.report.segmentation import write_report
+
+    print(f"wrote {write_report(arguments.evaluation, arguments.output)}")

@@ -1,0 +1,44 @@
+"""What every command's parser has in common."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+
+def add_command(
+    commands: argparse._SubParsersAction,
+    name: str,
+    run: Callable[[argparse.Namespace], None],
+    help: str,
+    *,
+    takes_keys: bool = False,
+    keys_help: Callable[[], str] | None = None,
+) -> argparse.ArgumentParser:
+    """Register a command with --debug; `takes_keys` lets --section.key value pairs through to it."""
+    parser = commands.add_parser(
+        name,
+        help=help,
+        description=help[:1].upper() + help[1:] + ".",
+        allow_abbrev=False,
+        add_help=keys_help is None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    if keys_help is not None:
+        parser.add_argument("-h", "--help", action=_HelpWithKeys, keys_help=keys_help)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
+    parser.set_defaults(run=run, takes_keys=takes_keys)
+    return parser
+
+
+class _HelpWithKeys(argparse.Action):
+    """--help that lists the configuration keys, which are imported only then."""
+
+    def __init__(self, option_strings: list[str], dest: str, keys_help: Callable[[], str]) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show this help, with every configuration key")
+        self.keys_help = keys_help
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.epilog = self.keys_help()
+        parser.print_help()
+        parser.exit()

@@ -1,0 +1,51 @@
+"""segcct predict."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_predict(commands: argparse._SubParsersAction) -> None:
+    """Masks for scans."""
+    parser = add_command(commands, "predict", _predict, "predict masks on the scans' own grids")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="a scan (one-channel models), a case folder, or a dataset root"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the model's own split")
+    parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
+    parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
+    parser.add_argument("--anonymise", action="store_true", help="hash the case ids in file names and reports")
+    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from segcct.inference.folder import predict_folder, resolve
+    from segcct.inference.predictor import Inference, Predictor, pick_device
+    from segcct.progress import Progress
+
+    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    predictor = Predictor.load(arguments.model, how)
+    request = resolve(
+        predictor.card, arguments.input, split=arguments.model / ".." / "splits.json", side=arguments.split
+    )
+    masks = predict_folder(
+        predictor,
+        request,
+        arguments.output,
+        keep_largest=arguments.keep_largest,
+        overwrite=arguments.overwrite,
+        anonymise=arguments.anonymise,
+        progress=Progress("predicting"),
+    )
+    beside = arguments.output.parent / "evaluation"
+    print(
+        f"wrote {len(masks)} masks to {arguments.output}; next: segcct evaluate --prediction {arguments.output} "
+        f"--reference {arguments.input} --scheme {predictor.scheme.name} --output {beside}"
+    )

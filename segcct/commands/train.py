@@ -1,0 +1,60 @@
+"""segcct train-seg."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_train_seg(commands: argparse._SubParsersAction) -> None:
+    """I2M training."""
+    parser = add_command(
+        commands,
+        "train-seg",
+        _train_seg,
+        "train a segmentation model (image to mask)",
+        takes_keys=True,
+        keys_help=_segmentation_keys,
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
+    which.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+
+
+def _segmentation_keys() -> str:
+    from segcct.config import SegmentationConfig
+    from segcct.settings import describe
+
+    return "configuration keys, each as --key VALUE:\n" + describe(SegmentationConfig)
+
+
+def _train_seg(arguments: argparse.Namespace) -> None:
+    from segcct import settings
+    from segcct.config import SegmentationConfig
+    from segcct.runs import RunFolder
+
+    overrides = settings.parse_overrides(arguments.keys)
+    run = None
+    if arguments.resume is None:
+        config = settings.load(SegmentationConfig, arguments.config, overrides)
+    else:
+        from segcct.training.segmentation import resumed_config
+
+        run = RunFolder.open(arguments.resume)
+        config = resumed_config(run, overrides)
+    if arguments.dry_run:
+        from segcct.training.plan import plan
+
+        print(settings.dump(config))
+        print(plan(config))
+        return
+    from segcct.training.segmentation import train_segmentation
+
+    run = train_segmentation(config, resume=run)
+    print(
+        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split test "
+        f"--output {run.path / 'predictions'}"
+    )

@@ -1,0 +1,29 @@
+"""Parameters and multiply-accumulates of a model, counted without computing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from segcct.models.zoo import create_model
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Trained and fixed parameters, and multiply-accumulates of the forward pass of one image."""
+
+    parameters: int
+    macs: int
+
+
+def cost(name: str, in_channels: int, num_classes: int, image_size: int) -> Cost:
+    """Cost of one square image; convolutions, matrix products and attention count, element-wise work does not."""
+    with torch.device("meta"):
+        network = create_model(name, in_channels, num_classes, image_size).eval()
+        image = torch.empty(1, in_channels, image_size, image_size)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        network(image)
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)

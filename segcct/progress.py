@@ -1,0 +1,49 @@
+"""Progress of long work, on stderr: a bar on a terminal, a plain line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+SECONDS_BETWEEN_LINES = 10.0
+Report = Callable[[int, int], None]
+"""What long work calls with (done, total)."""
+
+
+def say(text: str) -> None:
+    """One line on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """`48 s`, `7 min`, `1 h 20 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+class Progress:
+    """Reports (done, total) with the time left; call it from the work, or hand it over as `Report`."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.terminal = sys.stderr.isatty()
+        self.start = time.monotonic()
+        self.last = self.start
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        finished = done >= total
+        wait = 0.1 if self.terminal else SECONDS_BETWEEN_LINES
+        if not finished and now - self.last < wait:
+            return
+        self.last = now
+        elapsed = now - self.start
+        rest = f", {duration(elapsed / done * (total - done))} left" if 0 < done < total else ""
+        line = f"{self.label}: {done}/{total} in {duration(elapsed)}{rest}"
+        if not self.terminal:
+            say(line)
+            return
+        print(f"\r\x1b[K{line}", end="\n" if finished else "", file=sys.stderr, flush=True)
