@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 import os
 import secrets
 import shutil
@@ -16,7 +17,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, cast
+from typing import cast
 
 import nibabel as nib
 import numpy as np
@@ -114,7 +115,7 @@ class Volume:
     def _header_for(self, array: np.ndarray) -> nib.Nifti1Header:
         if self.header is None:
             return _new_header(array, self.affine, has_spacing=self.spacing_mm is not None)
-        header = self.header.copy()
+        header = cast(nib.Nifti1Header, self.header.copy())
         header.extensions.clear()
         flat = int(self.header["dim"][0]) == 2 and array.shape[2] == 1
         header.set_data_shape(array.shape[:2] if flat else array.shape)
@@ -209,8 +210,8 @@ def _read_nifti(path: Path) -> Volume:
     return _checked(raw, affine, cast(nib.Nifti1Header, image.header), path)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path)) if path.name.lower().endswith(".gz") else path.open("rb")
+def _open(path: Path) -> io.IOBase:
+    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
 
 
 def _found(path: Path, error: Exception) -> str:
