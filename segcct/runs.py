@@ -1,0 +1,256 @@
+"""The run folder: what a training writes and everything later reads.
+
+`runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json and `best/`, which alone is what
+prediction, export and sharing need: weights.safetensors and model.json. Nothing is unpickled to load it.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from segcct.config import DataSection
+from segcct.data.labels import Scheme
+from segcct.errors import CheckpointError, RunError
+from segcct.version import VERSION
+from segcct.volume import atomic_path
+
+if TYPE_CHECKING:
+    import torch
+
+PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
+_PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
+"""Keys of the data section that belong to one machine or one training, not to the model."""
+
+
+class Architecture(BaseModel):
+    """What `create_model` needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    in_channels: int
+    num_classes: int
+    image_size: int
+    options: dict[str, bool | int | float | str] = {}
+
+
+class SchemeCard(BaseModel):
+    """A label scheme as stored beside a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    classes: dict[str, int]
+    regions: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def of(cls, scheme: Scheme) -> SchemeCard:
+        """The stored form of `scheme`."""
+        return cls(name=scheme.name, classes=dict(scheme.classes), regions=dict(scheme.regions))
+
+    def scheme(self) -> Scheme:
+        """The scheme itself."""
+        return Scheme(self.name, self.classes, self.regions)
+
+
+class ModelCard(BaseModel):
+    """model.json: all that must be known to use the weights beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    task: str
+    architecture: Architecture
+    data: dict[str, Any]
+    """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
+    scheme: SchemeCard
+    selected_on: dict[str, Any]
+    """Metric, value, epoch and cases that chose these weights."""
+    data_fingerprint: str
+    synthetic: bool = False
+    """Trained on phantoms."""
+    provenance: dict[str, Any]
+    weights_sha256: str = ""
+
+    def data_section(self, root: Path) -> DataSection:
+        """How to read cases below `root` for this model."""
+        return DataSection.model_validate({**self.data, "root": root})
+
+
+def reading(data: DataSection) -> dict[str, Any]:
+    """The part of a data section that belongs to the model."""
+    return data.model_dump(mode="json", exclude=_PRIVATE)
+
+
+class RunFolder:
+    """One training's folder; knows the names of its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.splits = path / "splits.json"
+        self.metrics = path / "metrics.csv"
+        self.last = path / "last.ckpt"
+        self.summary = path / "summary.json"
+        self.best = path / "best"
+        self.pictures = path / "pictures"
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Raises `RunError` where a run of that name holds anything."""
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunError(
+                "this run exists already and nothing is overwritten",
+                file=path,
+                remedy=f"Continue it by --resume {path}, or choose another name by --run.name",
+            )
+
+    @classmethod
+    def create(cls, path: Path) -> RunFolder:
+        """A new, empty run folder. Raises `RunError` where it holds anything."""
+        cls.check_free(path)
+        path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run. Raises `RunError` where it is missing or has nothing to resume from."""
+        run = cls(path)
+        if not run.config.is_file():
+            raise RunError("is not a run folder", file=path, expected="config.yaml in it", remedy="Name runs/<name>")
+        return run
+
+    def write_text(self, file: Path, text: str) -> None:
+        """One of the run's files, whole or not at all."""
+        with atomic_path(file) as beside:
+            beside.write_text(text, encoding="utf-8")
+
+    def add_metrics(self, row: Mapping[str, Any]) -> None:
+        """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""
+        rows: list[Mapping[str, Any]] = [each for each in self.read_metrics() if int(each["epoch"]) < int(row["epoch"])]
+        with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(row), restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows([*rows, row])
+
+    def read_metrics(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv so far."""
+        if not self.metrics.is_file():
+            return []
+        with self.metrics.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    def save_best(self, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+        """Replace `best/` by these weights and their card; a crash leaves the old or the new, never a mixture."""
+        save_model(self.best, weights, card)
+
+
+def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+    """Write a `best/` folder: weights.safetensors and model.json that names their digest."""
+    from safetensors.torch import save_file
+
+    fresh = folder.with_name(f".{folder.name}-new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    save_file(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, fresh / "weights.safetensors"
+    )
+    digest = hashlib.sha256((fresh / "weights.safetensors").read_bytes()).hexdigest()
+    complete = card.model_copy(update={"weights_sha256": digest})
+    (fresh / "model.json").write_text(complete.model_dump_json(indent=2), encoding="utf-8")
+    old = folder.with_name(f".{folder.name}-old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load_card(folder: Path) -> ModelCard:
+    """model.json of a `best/` folder. Raises `RunError` or `CheckpointError` naming the file."""
+    file = folder / "model.json"
+    if not file.is_file():
+        inside = folder / "best" / "model.json"
+        remedy = f"Name {folder / 'best'}" if inside.is_file() else "Name the best/ folder of a run"
+        raise RunError(
+            "is not a model folder", file=folder, expected="model.json and weights.safetensors", remedy=remedy
+        )
+    try:
+        return ModelCard.model_validate_json(file.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        first = " ".join(str(error).split())[:200]
+        raise CheckpointError("is not a model card of this version", file=file, found=first) from None
+
+
+def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
+    """The tensors of a `best/` folder. Raises `CheckpointError` where they are missing, damaged or another card's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    file = folder / "weights.safetensors"
+    if not file.is_file():
+        raise CheckpointError("weights are missing", file=file)
+    content = file.read_bytes()
+    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+        raise CheckpointError(
+            "weights do not belong to the model.json beside them, or are damaged",
+            file=file,
+            remedy="Copy the best/ folder again, whole",
+        )
+    try:
+        return load(content)
+    except SafetensorError as error:
+        raise CheckpointError("is not a safetensors file", file=file, found=error) from None
+
+
+def provenance(fingerprint: str | None = None) -> dict[str, Any]:
+    """Who made this: command, time, commit of the working copy (if any), package versions, machine."""
+    return {
+        "command": " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "segcct": VERSION,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "processors": os.cpu_count(),
+        **({} if fingerprint is None else {"data_fingerprint": fingerprint}),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree segcct runs from, with `+changes` where it was edited; None when installed."""
+    source = Path(__file__).resolve().parents[1]
+    if not (source / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "-C", source, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """JSON, whole or not at all; NaN is refused."""
+    with atomic_path(file) as beside:
+        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

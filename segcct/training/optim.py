@@ -1,0 +1,87 @@
+"""Optimiser, learning-rate schedule as a function of progress, and averaged weights."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from segcct.config import TrainSection
+
+POLY_EXPONENT = 0.9
+
+
+def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
+    """AdamW or SGD; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=train.lr)
+    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+
+
+def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
+    """Learning rate as a share of its peak, at `progress` in [0, 1] of the training.
+
+    Rises linearly over `warmup`, then falls to 0: cosine, or poly (1 - t)^0.9.
+    """
+    if progress < warmup:
+        return max(progress / warmup, 1e-3)
+    rest = min((progress - warmup) / max(1.0 - warmup, 1e-9), 1.0)
+    return 0.5 * (1.0 + math.cos(math.pi * rest)) if schedule == "cosine" else (1.0 - rest) ** POLY_EXPONENT
+
+
+class Clock:
+    """How far the training is: by epochs, or by wall clock when there is a budget.
+
+    The time that validations take belongs to the budget; the longest so far is kept back for the last one.
+    """
+
+    def __init__(self, train: TrainSection) -> None:
+        self.epochs = train.epochs
+        self.budget = train.budget
+        self.before = 0.0
+        self.longest_validation = 0.0
+        self.started = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of training, over all resumes."""
+        return self.before + time.monotonic() - self.started
+
+    def start(self) -> None:
+        """Begin, or begin again after a resume."""
+        self.started = time.monotonic()
+
+    def progress(self, epoch: int, batch: int, batches: int) -> float:
+        """Share of the training that is over, in [0, 1]."""
+        if self.budget is None:
+            return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
+        return min(self.elapsed / max(self.budget - self.longest_validation, 1e-9), 1.0)
+
+    def over(self) -> bool:
+        """A budget is used up, but for the last validation."""
+        return self.budget is not None and self.elapsed + self.longest_validation >= self.budget
+
+
+def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
+    """An exponential moving average of the weights and buffers, with a decay that warms up: min(d, (1+n)/(10+n))."""
+
+    def average(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
+        count = float(steps)
+        keep = min(decay, (1.0 + count) / (10.0 + count))
+        for kept, fresh in zip(averages, current, strict=True):
+            if kept.is_floating_point():
+                kept.lerp_(fresh.to(kept.dtype), 1.0 - keep)
+            else:
+                kept.copy_(fresh)
+
+    copy = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
+    return copy.requires_grad_(False)

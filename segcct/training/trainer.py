@@ -1,0 +1,265 @@
+"""The one training loop, on Lightning's trainer; what is trained is a `Task`.
+
+Everything random is a function of (seed, epoch, batch): the sampler is seeded by epoch and the generators at each
+batch start. A run that was killed and resumed from its last epoch end therefore equals an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Checkpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segcct.config import TrainSection
+from segcct.errors import TrainingError
+from segcct.progress import Progress, duration, say
+from segcct.runs import ModelCard, RunFolder
+from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+
+
+class Task(ABC):
+    """What is trained: a network, the loss of a batch, and how the network is judged."""
+
+    network: nn.Module
+    score: str
+    """The column of `validate` that selects the best weights; higher is better."""
+
+    @abstractmethod
+    def loader(self, rank: int, world: int) -> DataLoader:
+        """Training batches of this process; its sampler follows `set_epoch`."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """Scalar loss of a batch."""
+
+    @abstractmethod
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        """What the batch holds, for the message of a failure."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        """Figures of the validation cases, `score` among them; every process gets all of them."""
+
+    @abstractmethod
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        """The model card of the weights that scored `selected_on`."""
+
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - pictures are optional
+        """Write pictures of a better model."""
+
+
+def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """Seed of the generators for one batch of one process."""
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> 1)
+
+
+class Fitting(pl.LightningModule):
+    """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
+
+    def __init__(self, task: Task, train: TrainSection, seed: int) -> None:
+        super().__init__()
+        self.task = task
+        self.train_section = train
+        self.seed = seed
+        self.clock = Clock(train)
+        self.network = task.network
+        self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
+        self.losses: list[Tensor] = []
+        self.averaged_steps = 0
+
+    @property
+    def judged(self) -> nn.Module:
+        """The network that is validated and saved: the averaged one where there is one."""
+        return self.network if self.averaged is None else self.averaged.module
+
+    def train_dataloader(self) -> DataLoader:
+        return self.task.loader(self.trainer.global_rank, self.trainer.world_size)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return build_optimizer(self.network, self.train_section)
+
+    def on_train_start(self) -> None:
+        self.clock.start()
+
+    def on_train_epoch_start(self) -> None:
+        self.losses = []
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
+        torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+        progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
+        train = self.train_section
+        rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
+        for group in self.optimizers().param_groups:
+            group["lr"] = rate
+
+    def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
+        loss = self.task.loss(self.network, batch)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
+                found=f"{loss.item()} on {', '.join(self.task.names(batch))}",
+                remedy="Look at these cases with `segcct check`; else lower --train.lr or set --train.precision fp32",
+            )
+        self.losses.append(loss.detach())
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
+        if self.averaged is not None and self.global_step > self.averaged_steps:
+            self.averaged.update_parameters(self.network)
+        self.averaged_steps = self.global_step
+        if self.clock.budget is not None and self.trainer.strategy.broadcast(self.clock.over()):
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["clock"] = {"elapsed": self.clock.elapsed, "longest_validation": self.clock.longest_validation}
+        checkpoint["averaged_steps"] = self.averaged_steps
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.clock.before = checkpoint["clock"]["elapsed"]
+        self.clock.longest_validation = checkpoint["clock"]["longest_validation"]
+        self.averaged_steps = checkpoint["averaged_steps"]
+
+
+class EpochEnd(Checkpoint):
+    """At the end of an epoch: validate, keep the best weights, write the row of metrics.csv, then last.ckpt."""
+
+    def __init__(self, task: Task, run: RunFolder, train: TrainSection) -> None:
+        self.task = task
+        self.run = run
+        self.train = train
+        self.best: dict[str, Any] | None = None
+        self.without_better = 0
+        self.began = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "without_better": self.without_better}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+        self.without_better = state_dict["without_better"]
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Fitting) -> None:  # type: ignore[override]
+        epoch = trainer.current_epoch
+        scores: dict[str, float] = {}
+        if self._due(trainer, pl_module, epoch):
+            scores = self._validate(trainer, pl_module, epoch)
+        if trainer.is_global_zero:
+            self._write_row(trainer, pl_module, epoch, scores)
+        beside = self.run.last.with_name(".last.ckpt")
+        trainer.save_checkpoint(beside)
+        if trainer.is_global_zero:
+            beside.replace(self.run.last)
+        trainer.strategy.barrier()
+
+    def _due(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> bool:
+        last = trainer.should_stop or (module.clock.budget is None and epoch + 1 >= self.train.epochs)
+        return last or (epoch + 1) % self.train.validate_every == 0
+
+    def _validate(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> dict[str, float]:
+        began = time.monotonic()
+        device = str(module.device)
+        scores = self.task.validate(module.judged, device, trainer.global_rank, trainer.world_size)
+        score = scores[self.task.score]
+        better = self.best is None or score > self.best["value"]
+        self.without_better = 0 if better else self.without_better + 1
+        if better:
+            self.best = {"metric": self.task.score, "value": score, "epoch": epoch}
+            if trainer.is_global_zero:
+                self.run.save_best(module.judged.state_dict(), self.task.card(self.best))
+                self.task.draw(module.judged, device, self.run.pictures)
+        if self.train.patience is not None and self.without_better >= self.train.patience:
+            trainer.should_stop = True
+        module.train()
+        module.clock.longest_validation = max(module.clock.longest_validation, time.monotonic() - began)
+        return scores
+
+    def _write_row(self, trainer: pl.Trainer, module: Fitting, epoch: int, scores: dict[str, float]) -> None:
+        loss = float(torch.stack(module.losses).mean()) if module.losses else float("nan")
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        row = {
+            "epoch": epoch,
+            "elapsed_s": round(module.clock.elapsed, 1),
+            "lr": f"{rate:.3e}",
+            "train_loss": f"{loss:.5f}",
+        }
+        row |= {name: f"{value:.5f}" for name, value in scores.items()}
+        self.run.add_metrics(row)
+        for name, value in {"train_loss": loss, "lr": rate, **scores}.items():
+            trainer.logger.log_metrics({name: value}, step=epoch)  # type: ignore[union-attr]
+        say(self._line(module, epoch, loss, scores))
+
+    def _line(self, module: Fitting, epoch: int, loss: float, scores: dict[str, float]) -> str:
+        clock = module.clock
+        total = "" if clock.budget is not None else f"/{clock.epochs}"
+        progress = clock.progress(epoch + 1, 0, 1)
+        left = clock.budget - clock.elapsed if clock.budget else clock.elapsed / max(progress, 1e-9) * (1 - progress)
+        judged = "".join(f"  {name} {value:.3f}" for name, value in scores.items() if name == self.task.score)
+        best = f" (best {self.best['value']:.3f})" if scores and self.best else ""
+        pace = duration(time.monotonic() - self.began)
+        return f"epoch {epoch + 1}{total}  loss {loss:.3f}{judged}{best}  {pace}  {duration(max(left, 0.0))} left"
+
+
+def fit(task: Task, run: RunFolder, train: TrainSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
+    """Train `task` into `run`; returns what the best weights were selected on.
+
+    With `resume`, goes on from last.ckpt. Raises `TrainingError` when the loss is not finite.
+    """
+    torch.manual_seed(batch_seed(seed, 0, 0, 0))
+    module = Fitting(task, train, seed)
+    end = EpochEnd(task, run, train)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
+        trainer = pl.Trainer(
+            **_hardware(train),
+            precision="bf16-mixed" if train.precision == "bf16" else "32-true",
+            max_epochs=-1 if train.budget is not None else train.epochs,
+            min_epochs=0,
+            accumulate_grad_batches=train.accumulate,
+            gradient_clip_val=train.clip_norm or None,
+            callbacks=[end],
+            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            default_root_dir=run.path,
+        )
+        trainer.fit(module, ckpt_path=str(run.last) if resume else None, weights_only=True if resume else None)
+    if end.best is None:
+        raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
+    return end.best
+
+
+def _hardware(train: TrainSection) -> dict[str, Any]:
+    """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own."""
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
+    accelerator = "gpu" if torch.cuda.is_available() else "cpu"
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    many = devices * nodes > 1
+    return {"accelerator": accelerator, "devices": devices, "num_nodes": nodes, "strategy": "ddp" if many else "auto"}
+
+
+def is_first_process() -> bool:
+    """This process writes the run folder; the others of a distributed training only read it."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def progress_bar(label: str) -> Progress | None:
+    """Progress of the first process; the others are silent."""
+    return Progress(label) if is_first_process() else None

@@ -1,0 +1,173 @@
+"""The training loop: exact resume after kill -9, non-finite losses, early stop, budget, averaged weights, schedule."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from segcct.config import TrainSection
+from segcct.errors import RunError, TrainingError
+from segcct.runs import RunFolder, load_card, load_weights
+from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.trainer import batch_seed, fit
+
+from . import toy_task
+
+TOY = Path(toy_task.__file__)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parents[1])}
+
+
+def command(folder: Path, *, epochs: int, pause_s: float, resume: str) -> list[str]:
+    return [sys.executable, str(TOY), str(folder), str(epochs), str(pause_s), resume]
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    optimizer = checkpoint["optimizer_states"][0]["state"]
+    moments = {f"optimizer.{i}.{n}": v for i, slots in optimizer.items() for n, v in slots.items()}
+    return checkpoint["state_dict"] | moments
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole, epochs=3, pause_s=0.0, resume="fresh"), env=ENVIRONMENT, check=True)
+    with subprocess.Popen(command(killed, epochs=3, pause_s=0.25, resume="fresh"), env=ENVIRONMENT) as process:
+        deadline = time.monotonic() + 60
+        while not (killed / "last.ckpt").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.6)  # into the second epoch, which takes 1.5 s
+        process.send_signal(signal.SIGKILL)
+    assert len(RunFolder(killed).read_metrics()) == 1
+    subprocess.run(command(killed, epochs=3, pause_s=0.0, resume="resume"), env=ENVIRONMENT, check=True)
+    expected, found = state(whole), state(killed)
+    assert expected.keys() == found.keys()
+    assert any(name.startswith("averaged.") for name in expected)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    columns = ("epoch", "lr", "train_loss", "val_dice")
+    rows = [[[row[c] for c in columns] for row in RunFolder(run).read_metrics()] for run in (whole, killed)]
+    assert rows[0] == rows[1]
+    best = [load_weights(run / "best", load_card(run / "best")) for run in (whole, killed)]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
+    with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
+        fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
+
+
+def test_early_stop_and_selection(run, monkeypatch):
+    task = toy_task.ToyTask()
+    scores = iter([0.5, 0.7, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": next(scores)})
+    best = fit(task, run, TrainSection(epochs=5, patience=2), seed=0)
+    assert best == {"metric": "val_dice", "value": 0.7, "epoch": 1}
+    assert [row["val_dice"] for row in run.read_metrics()] == ["0.50000", "0.70000", "0.60000", "0.60000"]
+    assert load_card(run.best).selected_on == best
+
+
+def test_saved_weights_are_the_averaged_ones(run):
+    task = toy_task.ToyTask()
+    fit(task, run, TrainSection(epochs=1, ema=0.9, lr=0.1), seed=0)
+    saved = load_weights(run.best, load_card(run.best))
+    assert not torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
+
+
+def test_without_averaging_the_network_itself_is_saved(run):
+    task = toy_task.ToyTask()
+    fit(task, run, TrainSection(epochs=1, ema=0.0), seed=0)
+    saved = load_weights(run.best, load_card(run.best))
+    assert torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
+
+
+def test_a_budget_ends_the_training_with_a_finished_schedule(run):
+    began = time.monotonic()
+    fit(toy_task.ToyTask(pause_s=0.02), run, TrainSection(epochs=1, budget=2.0, lr=0.01), seed=0)
+    assert 1.5 < time.monotonic() - began < 6.0
+    rows = run.read_metrics()
+    assert len(rows) > 1
+    assert float(rows[-1]["lr"]) < 0.01 * 0.02
+
+
+def test_validation_time_belongs_to_the_budget(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clock(TrainSection(budget=60.0))
+    clock.longest_validation = 10.0
+    now[0] += 25.0
+    assert clock.progress(0, 0, 5) == pytest.approx(0.5)
+    assert not clock.over()
+    now[0] += 25.0
+    assert clock.progress(0, 0, 5) == 1.0
+    assert clock.over()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_schedule_rises_then_falls_to_zero(schedule):
+    factors = [lr_factor(step / 100, schedule=schedule, warmup=0.1) for step in range(101)]
+    assert factors[5] == pytest.approx(0.5)
+    assert factors[10] == pytest.approx(1.0)
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[10:]))
+    assert factors[100] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_poly_is_the_published_power():
+    assert lr_factor(0.25, schedule="poly", warmup=0.0) == pytest.approx(0.75**0.9)
+
+
+def test_weight_decay_spares_vectors():
+    groups = build_optimizer(
+        nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), TrainSection(weight_decay=0.1)
+    ).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
+
+
+def test_average_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        network.weight.fill_(0.0)
+    copy = averaged_copy(network, 0.5)
+    copy.update_parameters(network)  # the first update copies
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+    copy.update_parameters(network)  # n = 1: decay min(0.5, 2/11)
+    assert copy.module.weight.item() == pytest.approx(1 - 2 / 11)
+
+
+def test_batch_seeds_differ_in_every_part():
+    seeds = {batch_seed(s, e, b, r) for s in range(3) for e in range(3) for b in range(3) for r in range(2)}
+    assert len(seeds) == 54
+
+
+def test_an_existing_run_is_refused_and_untouched(run):
+    run.write_text(run.config, "x: 1")
+    with pytest.raises(RunError, match=r"exists already.*--resume.*--run\.name"):
+        RunFolder.create(run.path)
+    assert run.config.read_text() == "x: 1"
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(RunError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_metrics_rows_of_a_repeated_epoch_are_replaced(run):
+    for epoch, loss in [(0, 3), (1, 2), (2, 1), (1, 9)]:
+        run.add_metrics({"epoch": epoch, "train_loss": loss})
+    assert [(row["epoch"], row["train_loss"]) for row in run.read_metrics()] == [("0", "3"), ("1", "9")]
