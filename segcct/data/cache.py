@@ -1,0 +1,182 @@
+"""Prepared arrays on disk, found again by what went into them.
+
+An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
+digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries appear
+whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.errors import DataError
+
+_ENTRY = "entry.json"
+_HEADER_NAMES_DATA = {".mhd": "elementdatafile", ".nhdr": "data file"}
+_PAIRS = {".hdr": ".img", ".img": ".hdr"}
+
+
+class StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays of one entry by name. Each access opens a read-only memory map of its own.
+
+    Nothing stays open between accesses, so a thousand cases do not hold a thousand file handles, and the object
+    travels to loader processes as a path.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder = folder
+        self.names = tuple(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(name)
+        try:
+            return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                "a prepared case has gone from the cache or is damaged",
+                file=self.folder,
+                found=str(error),
+                remedy="Delete that folder and start again; it is rebuilt from the images",
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Cache:
+    """A folder of entries, shared by any number of processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
+        """Arrays and facts of an entry; None when there is none or it is damaged (another shape, size or type)."""
+        folder = self.folder / key
+        try:
+            entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
+            for name, (shape, dtype, size) in entry["arrays"].items():
+                file = folder / f"{name}.npy"
+                array = np.load(file, mmap_mode="r")
+                if [list(array.shape), str(array.dtype), file.stat().st_size] != [shape, dtype, size]:
+                    return None
+            return StoredArrays(folder, entry["arrays"]), entry["facts"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+            return None
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> StoredArrays:
+        """Write an entry; a damaged one of the same key is replaced, a whole one by another process is kept.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        target = self.folder / key
+        beside = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
+        try:
+            beside.mkdir(parents=True)
+            described = {name: _write_array(beside / f"{name}.npy", array) for name, array in arrays.items()}
+            entry = {"arrays": described, "facts": dict(facts)}
+            _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
+            self._install(beside, target, key)
+        except OSError as error:
+            raise DataError(
+                "the cache of prepared cases cannot be written",
+                file=self.folder,
+                found=error.strerror or str(error),
+                remedy="Free some space, or set data.cache to a folder with room",
+            ) from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return StoredArrays(target, arrays)
+
+    def _install(self, beside: Path, target: Path, key: str) -> None:
+        for _ in range(8):
+            with suppress(OSError):  # a folder in the way
+                beside.rename(target)
+                return
+            if self.get(key) is not None:
+                return
+            damaged = self.folder / f".{key}.{secrets.token_hex(4)}.damaged"
+            with suppress(FileNotFoundError):  # another process moved it first
+                target.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+        beside.rename(target)
+
+
+def content_digest(paths: Iterable[Path]) -> str:
+    """blake2b over names and contents of files, in the order given; folders by their sorted files.
+
+    A header that names its voxels' file (MHD, NHDR, HDR/IMG) counts with it. Names are the last part only: a dataset
+    that moves keeps its digest.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    for path in paths:
+        for file in _with_companions(path):
+            try:
+                with file.open("rb") as stream:
+                    content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20))
+            except OSError as error:
+                raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
+            digest.update(json.dumps([file.name, content.hexdigest()]).encode())
+    return digest.hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A short digest of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def _with_companions(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    suffix = path.suffix.lower()
+    if suffix in _PAIRS:
+        return [path, *(other for other in [path.with_suffix(_PAIRS[suffix])] if other.is_file())]
+    if suffix in _HEADER_NAMES_DATA:
+        return [path, *_named_in_header(path, _HEADER_NAMES_DATA[suffix])]
+    return [path]
+
+
+def _named_in_header(path: Path, field: str) -> list[Path]:
+    """Voxel files that a text header names; none when the voxels follow the header itself."""
+    try:
+        lines = path.read_bytes()[:65536].decode("latin-1").splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        name, _, value = line.replace(":", "=", 1).partition("=")
+        if name.strip().lower() == field:
+            return [file for file in [path.parent / value.strip()] if file.is_file()]
+    return []
+
+
+def _write_array(file: Path, array: np.ndarray) -> list[Any]:
+    with file.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return [list(array.shape), str(array.dtype), file.stat().st_size]
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

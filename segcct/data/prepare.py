@@ -1,0 +1,236 @@
+"""From an examination to what a network sees. Training and prediction take this one path.
+
+Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16; beside
+them the mean and standard deviation of each channel, which are applied after augmentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segcct.config import DataSection, IntensitySection
+from segcct.data.cache import Cache, content_digest, key_of
+from segcct.data.case import Case, Examination
+from segcct.data.grid import SliceGrid
+from segcct.data.intensity import UnitChannel, to_unit
+from segcct.data.labels import Scheme
+from segcct.errors import DataError, GeometryError, LabelError
+from segcct.progress import Report
+from segcct.version import VERSION
+
+PREPARATION_VERSION = 1
+"""Part of every cache key: raised when the code below, the grid, the rules or a reader give other numbers."""
+DEFAULT_CACHE = Path(".cache") / "segcct"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The settings that turn an examination into network slices; a model carries them to prediction."""
+
+    orientation: Literal["canonical", "native"]
+    crop: Literal["foreground", "none"]
+    spacing_mm: float | None
+    fit: Literal["resize", "pad"]
+    image_size: int
+    intensity: IntensitySection
+
+    @classmethod
+    def of(cls, data: DataSection) -> Preparation:
+        """Those of a configuration."""
+        return cls(data.orientation, data.crop, data.spacing_mm, data.fit, data.image_size, data.intensity)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "intensity": self.intensity.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case as the network sees it, in memory or in the cache; pickles as a path when it is in the cache."""
+
+    case_id: str
+    patient: str
+    arrays: Mapping[str, np.ndarray]
+    """image, and for a case with a label: label, full_label, present."""
+    mean: np.ndarray
+    """(C,) float32, in [0, 1] units."""
+    sd: np.ndarray
+    """(C,) float32, above 0."""
+    grid: SliceGrid
+    spacing_mm: tuple[float, float, float] | None
+    """Voxel size of the stored volume along X, Y, Z; None where the files hold none."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(D, C, h, w) float16 in [0, 1]; a read-only memory map when it comes from the cache."""
+        return self.arrays["image"]
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """(D, h, w) uint8 class indices at the network's scale."""
+        return self.arrays.get("label")
+
+    @property
+    def full_label(self) -> np.ndarray | None:
+        """(X, Y, Z) uint8 class indices on the input's own grid: what predictions are scored against."""
+        return self.arrays.get("full_label")
+
+    @property
+    def present(self) -> np.ndarray | None:
+        """(D, K) bool: which classes (column 0 is background) a slice of `label` holds."""
+        return self.arrays.get("present")
+
+    def standardise(self, image: np.ndarray) -> np.ndarray:
+        """(..., C, h, w) in [0, 1] -> float32 with mean 0 and sd 1 over the case's foreground."""
+        mean, sd = self.mean[:, None, None], self.sd[:, None, None]
+        return (image.astype(np.float32) - mean) / sd
+
+
+def prepare_examination(examination: Examination, preparation: Preparation, scheme: Scheme) -> PreparedCase:
+    """The network's view of one examination, held in memory; with labels when the examination has them.
+
+    Raises:
+        DataError: intensities or mask do not fit the rule.
+        GeometryError: the case cannot be brought to the wanted spacing.
+        LabelError: a label value outside the scheme. Each names the file.
+    """
+    case = examination.case
+    files = [paths[0] for paths in case.channels.values()]
+    channels = [
+        to_unit(voxels, preparation.intensity, mask=examination.mask, file=files[min(index, len(files) - 1)])
+        for index, voxels in enumerate(examination.image)  # an RGB picture has three channels in one file
+    ]
+    grid = _plan(examination, preparation, channels)
+    arrays = {"image": _network_slices(channels, grid)}
+    if examination.label is not None:
+        arrays |= _label_arrays(examination, grid, scheme)
+    return PreparedCase(
+        case_id=case.id,
+        patient=case.patient,
+        arrays=arrays,
+        mean=np.asarray([channel.mean for channel in channels], dtype=np.float32),
+        sd=np.asarray([channel.sd for channel in channels], dtype=np.float32),
+        grid=grid,
+        spacing_mm=examination.grid.spacing_mm,
+    )
+
+
+def prepare_cases(
+    cases: Sequence[Case], data: DataSection, scheme: Scheme, *, progress: Report | None = None
+) -> list[PreparedCase]:
+    """Cases through the cache, in order; what is not there yet is read, prepared and stored.
+
+    Every file is read for its digest each time: equal size and date do not make equal content.
+
+    Args:
+        progress: called with (done, total) after each case.
+    """
+    cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    prepared = []
+    for done, case in enumerate(cases, start=1):
+        prepared.append(_through_cache(case, data, scheme, cache))
+        if progress is not None:
+            progress(done, len(cases))
+    return prepared
+
+
+def fingerprint(cases: Sequence[Case]) -> str:
+    """A digest of all files of all cases by content, whatever the cases' order or place on disk."""
+    return key_of(sorted([case.id, content_digest(case.files())] for case in cases))
+
+
+def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
+    """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
+    files = {name: content_digest(paths) for name, paths in case.channels.items()}
+    reading = {"layout": data.layout, "label_map": sorted((data.label_map or {}).items())}
+    return key_of(
+        PREPARATION_VERSION,
+        VERSION,
+        [case.id, case.patient],
+        list(files.items()),  # the channels' order counts
+        content_digest(case.label or ()),
+        content_digest(case.mask or ()),
+        reading,
+        [scheme.name, list(scheme.classes.items())],
+        Preparation.of(data).to_json(),
+    )
+
+
+def _through_cache(case: Case, data: DataSection, scheme: Scheme, cache: Cache) -> PreparedCase:
+    from segcct.data.layouts import read_case
+
+    key = cache_key(case, data, scheme)
+    found = cache.get(key)
+    if found is None:
+        made = prepare_examination(read_case(case, data, scheme), Preparation.of(data), scheme)
+        facts = {
+            "case": made.case_id,
+            "mean": made.mean.tolist(),
+            "sd": made.sd.tolist(),
+            "grid": made.grid.to_json(),
+            "spacing_mm": made.spacing_mm,
+        }
+        found = cache.put(key, made.arrays, facts), facts
+    arrays, facts = found
+    spacing = facts["spacing_mm"]
+    return PreparedCase(
+        case_id=case.id,
+        patient=case.patient,
+        arrays=arrays,
+        mean=np.asarray(facts["mean"], dtype=np.float32),
+        sd=np.asarray(facts["sd"], dtype=np.float32),
+        grid=SliceGrid.from_json(facts["grid"]),
+        spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+    )
+
+
+def _plan(examination: Examination, preparation: Preparation, channels: Sequence[UnitChannel]) -> SliceGrid:
+    box_of = None
+    if preparation.crop == "foreground":
+        box_of = channels[0].foreground.copy()
+        for channel in channels[1:]:
+            box_of |= channel.foreground
+    stored = examination.grid
+    try:
+        return SliceGrid.plan(
+            examination.image.shape[1:],
+            stored.affine,
+            stored.spacing_mm,
+            orientation=preparation.orientation,
+            box_of=box_of,
+            target_spacing_mm=preparation.spacing_mm,
+            fit=preparation.fit,
+            image_size=preparation.image_size,
+        )
+    except GeometryError as error:
+        raise _naming(error, next(iter(examination.case.channels.values()))) from None
+
+
+def _network_slices(channels: Sequence[UnitChannel], grid: SliceGrid) -> np.ndarray:
+    """(D, C, h, w) float16, channel by channel, so that one channel in float32 is the most that is held."""
+    image = np.empty((grid.slice_shape[0], len(channels), *grid.size), dtype=np.float16)
+    for index, channel in enumerate(channels):
+        image[:, index] = grid.shrink(grid.to_slices(channel.unit)[:, None])[:, 0]
+    return image
+
+
+def _label_arrays(examination: Examination, grid: SliceGrid, scheme: Scheme) -> dict[str, np.ndarray]:
+    assert examination.label is not None
+    try:
+        full = scheme.to_index(examination.label)
+    except LabelError as error:
+        raise _naming(error, examination.case.label or ()) from None
+    label = grid.shrink_labels(grid.to_slices(full))
+    present = np.stack([(label == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
+    return {"label": label, "full_label": full, "present": present}
+
+
+def _naming(error: DataError, files: Sequence[Path]) -> DataError:
+    """The same error with the file it is about."""
+    file = error.file or (files[0] if files else None)
+    return type(error)(error.what, file=file, found=error.found, expected=error.expected, remedy=error.remedy)
