@@ -1,0 +1,145 @@
+"""Augmentation of one training slice in [0, 1], a function of the generator handed in and of nothing else.
+
+albumentations supplies the operations, not the randomness: whether an operation is applied, and the seed of each
+application, are drawn here. Left to itself, a Compose of 2.0.8 hands one seed to every operation, so that operations
+of equal probability always come together; and each of them owns two generators that remember earlier calls.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from segcct.config import AugmentSection
+
+BRIGHTNESS = 0.1
+"""Largest shift of intensity, in [0, 1] units, at strength 1."""
+CONTRAST = 0.25
+"""Largest relative change of contrast."""
+GAMMA_PERCENT = (70, 150)
+"""Range of the gamma exponent, in percent."""
+NOISE_SD = (0.01, 0.06)
+"""Range of the noise's standard deviation, in [0, 1] units."""
+BLUR_SIGMA = (0.4, 1.2)
+"""Range of the blur's sigma, in pixels."""
+ELASTIC_SIGMA = 0.06
+"""Smoothness of the elastic field, as a share of the side."""
+ELASTIC_SHIFT = 0.012
+"""Standard deviation of the elastic displacement, as a share of the side."""
+_LARGEST_SEED = 2**31
+
+
+class Augmenter:
+    """Flips, affine and elastic deformation of a slice and its label together; intensity, noise and blur of the
+    image alone, each channel with draws of its own, because scanners vary per sequence."""
+
+    def __init__(self, section: AugmentSection, image_size: int) -> None:
+        self.section = section
+        self.image_size = image_size
+        self._operations: _Operations | None = None
+
+    def apply(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """(C, S, S) float in [0, 1] and (S, S) uint8 -> the same shapes, float32 and uint8.
+
+        Every value of the result lies in [0, 1]; labels keep their classes. Equal generators give equal results.
+        At strength 0 the arrays come back unchanged.
+        """
+        strength = self.section.strength
+        image = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
+        if strength > 0:
+            operations = self._built()
+            image, label = self._deform(image, label, rng, operations)
+            image = self._vary(image, rng, operations)
+        return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_operations": None}  # built anew in each loader process
+
+    def _built(self) -> _Operations:
+        if self._operations is None:
+            self._operations = _Operations(self.section, self.image_size)
+        return self._operations
+
+    def _deform(
+        self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, operations: _Operations
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Flips, affine, elastic; image (S, S, C) and label (S, S) move together."""
+        section, strength = self.section, self.section.strength
+        if rng.random() < section.flip * strength:
+            image, label = image[:, ::-1], label[:, ::-1]
+        if rng.random() < section.flip_vertical * strength:
+            image, label = image[::-1], label[::-1]
+        for operation, probability in ((operations.affine, section.affine), (operations.elastic, section.elastic)):
+            if rng.random() < probability * strength:
+                moved = _applied(operation, rng, image=image, mask=label)
+                image, label = moved["image"].reshape(image.shape), moved["mask"]
+        return image, label
+
+    def _vary(self, image: np.ndarray, rng: np.random.Generator, operations: _Operations) -> np.ndarray:
+        """Intensity, noise and blur, channel by channel; image (S, S, C)."""
+        section, strength = self.section, self.section.strength
+        steps = (
+            (operations.brightness, section.intensity),
+            (operations.gamma, section.intensity),
+            (operations.blur, section.blur),
+            (operations.noise, section.noise),
+        )
+        channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
+        for index, channel in enumerate(channels):
+            for operation, probability in steps:
+                if rng.random() < probability * strength:
+                    channel = _applied(operation, rng, image=channel)["image"]
+            channels[index] = channel
+        return np.stack(channels, axis=-1)
+
+
+class _Operations:
+    """albumentations' transforms with the section's ranges, each always applied when called."""
+
+    def __init__(self, section: AugmentSection, side: int) -> None:
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for news at import otherwise
+        import albumentations
+        import cv2
+
+        cv2.setNumThreads(0)  # loader processes share the processor already
+        strength = section.strength
+        scale, shift, rotation = section.scale * strength, section.shift * strength, section.rotate_deg * strength
+        contrast, brightness = CONTRAST * strength, BRIGHTNESS * strength
+        self.affine = albumentations.Affine(
+            scale=(1 - scale, 1 + scale),
+            translate_percent=(-shift, shift),
+            rotate=(-rotation, rotation),
+            keep_ratio=True,
+            p=1,
+        )
+        sigma = max(2.0, ELASTIC_SIGMA * side)
+        self.elastic = albumentations.ElasticTransform(
+            alpha=_elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, side), sigma=sigma, p=1
+        )
+        self.brightness = albumentations.RandomBrightnessContrast(
+            brightness_limit=(-brightness, brightness), contrast_limit=(-contrast, contrast), p=1
+        )
+        low, high = (100 + (bound - 100) * strength for bound in GAMMA_PERCENT)
+        self.gamma = albumentations.RandomGamma(gamma_limit=(low, high), p=1)
+        self.blur = albumentations.GaussianBlur(
+            sigma_limit=(BLUR_SIGMA[0] * strength, BLUR_SIGMA[1] * strength), blur_limit=0, p=1
+        )
+        self.noise = albumentations.GaussNoise(std_range=(NOISE_SD[0] * strength, NOISE_SD[1] * strength), p=1)
+
+
+def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
+    """albumentations' alpha for a displacement of that standard deviation.
+
+    It scales normal noise by its largest value, about sqrt(2 ln n) for n draws, then blurs: a Gaussian of that sigma
+    leaves 1 / (2 sigma sqrt(pi)) of white noise's deviation.
+    """
+    largest = np.sqrt(2 * np.log(2 * side * side))
+    return float(shift_px * 2 * sigma * np.sqrt(np.pi) * largest)
+
+
+def _applied(operation: Any, rng: np.random.Generator, **targets: np.ndarray) -> dict[str, np.ndarray]:
+    """One application under a fresh seed; it seeds both generators the transform owns."""
+    operation.set_random_seed(int(rng.integers(_LARGEST_SEED)))
+    return operation(**targets)

@@ -1,0 +1,43 @@
+"""The square part of a slice that a training step sees."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def take_window(
+    image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Generator, *, wanted: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(C, h, w) and (h, w) -> (C, side, side) and (side, side).
+
+    A slice that is larger is cropped at a random place; with a `wanted` class that it holds, at a place that contains
+    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 on both sides alike, as the
+    networks pad at prediction. A slice of that size comes back as it is and draws nothing.
+    """
+    height, width = label.shape
+    anchor: tuple[int, int] | None = None
+    if wanted is not None and (height > side or width > side):
+        places = np.flatnonzero(label == wanted)
+        if len(places):
+            row, column = divmod(int(places[rng.integers(len(places))]), width)
+            anchor = row, column
+    top = _start(height, side, anchor[0] if anchor else None, rng)
+    left = _start(width, side, anchor[1] if anchor else None, rng)
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    return _padded(image[:, rows, columns], side), _padded(label[rows, columns], side)
+
+
+def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator) -> int:
+    """First row or column of the window, uniform over the places that contain the anchor."""
+    if length <= side:
+        return 0
+    low, high = (0, length - side) if anchor is None else (max(0, anchor - side + 1), min(anchor, length - side))
+    return int(rng.integers(low, high + 1))
+
+
+def _padded(array: np.ndarray, side: int) -> np.ndarray:
+    missing = [side - length for length in array.shape[-2:]]
+    if not any(missing):
+        return array
+    around = [(0, 0)] * (array.ndim - 2) + [(amount // 2, amount - amount // 2) for amount in missing]
+    return np.pad(array, around)
