@@ -30,6 +30,14 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
+def _groups(expression: str) -> int:
+    """Groups of a regular expression; 0 when it is none."""
+    try:
+        return re.compile(expression).groups
+    except re.error:
+        return 0
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -92,7 +100,7 @@ class SplitSection(_Section):
 
 
 class DataSection(_Section):
-    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "pictures"]
+    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "pictures", "nnunet"]
     """How files are named and grouped into cases."""
     root: Path
     """The dataset folder."""
@@ -101,6 +109,9 @@ class DataSection(_Section):
     `{id}` the case id."""
     label: str | None = None
     """File pattern of the label volume."""
+    patient: str | None = None
+    """Regular expression whose first group is the patient within a case id, such as `(.*)_visit\\d`; default: the
+    layout's own rule. Cases of one patient never stand on two sides of a split."""
     scheme: str
     """Named meaning of the label values (brats2021, brats2023, acdc, synapse, ...) or `custom` with `labels`."""
     labels: dict[str, PositiveInt] | None = None
@@ -137,6 +148,8 @@ class DataSection(_Section):
     def _consistent(self) -> DataSection:
         if not self.channels:
             raise ValueError("data.channels names no channel")
+        if self.patient is not None and _groups(self.patient) != 1:
+            raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
         if (self.scheme == "custom") != (self.labels is not None):
             raise ValueError("data.labels goes with data.scheme: custom, and only with it")
         if self.split.kind != "fractions" and self.fold >= self.split.folds:

@@ -1,0 +1,151 @@
+"""Layouts: the ways in which datasets name and group their files, one small reader each.
+
+A layout is a name in `LAYOUTS`, a function that finds cases and two that read voxels (`layout.Layout`). What they
+share is done here: the errors for an empty root, patients, label values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.data.case import Case, Examination
+from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap
+from segcct.data.layouts import acdc, brats, folder, nnunet, pictures, slices, synapse
+from segcct.data.layouts.layout import Found, Layout
+from segcct.data.layouts.patterns import files_below, listed
+from segcct.errors import DataError, LabelError
+
+__all__ = ["LAYOUTS", "Found", "Layout", "find_cases", "get_layout", "read_case", "scan_cases", "scheme_of"]
+
+LAYOUTS: dict[str, Layout] = {
+    layout.LAYOUT.name: layout.LAYOUT for layout in (brats, acdc, synapse, slices, folder, pictures, nnunet)
+}
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of that name. Raises `DataError` listing the valid names."""
+    if name not in LAYOUTS:
+        raise DataError(f"unknown layout '{name}'", expected=", ".join(LAYOUTS))
+    return LAYOUTS[name]
+
+
+def scheme_of(data: DataSection) -> Scheme:
+    """The label scheme the config names, or the custom one it defines. Raises `LabelError`."""
+    return get_scheme(data.scheme) if data.labels is None else custom_scheme(data.labels, data.regions)
+
+
+def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
+    """The cases below `data.root`, sorted by id; without labels where there are none.
+
+    Args:
+        data: root, layout, patterns.
+        strict: raise for the first case that lacks a channel; else leave such cases out.
+
+    Raises:
+        DataError: the root is missing or holds no case (with the expected folder picture), an id is there twice,
+            or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
+    """
+    found = scan_cases(data)
+    if strict and found.errors:
+        first, others = found.errors[0], len(found.errors) - 1
+        more = f"{others} more cases have problems: `segcct check` lists them all" if others else ""
+        remedy = ". ".join(part for part in (first.remedy, more) if part)
+        raise type(first)(
+            first.what, file=first.file, found=first.found, expected=first.expected, remedy=remedy or None
+        ) from first
+    return found.cases
+
+
+def scan_cases(data: DataSection) -> Found:
+    """The whole cases below `data.root`, sorted by id, and an error for each that is not.
+
+    Raises:
+        DataError: the root is missing or holds nothing of the layout.
+    """
+    layout = get_layout(data.layout)
+    if not data.root.is_dir():
+        raise _nothing_there(data, layout, "the dataset folder is a file" if data.root.exists() else None)
+    found = layout.find(data)
+    if not found.cases and not found.errors:
+        raise _nothing_there(data, layout, f"no case of layout {layout.name} in the dataset folder")
+    repeated = {case_id for case_id, times in Counter(case.id for case in found.cases).items() if times > 1}
+    for case_id in sorted(repeated):
+        places = [str(case.files()[0]) for case in found.cases if case.id == case_id]
+        found.errors.append(DataError(f"case id {case_id} is there {len(places)} times", found=listed(places)))
+    cases = [_with_patient(case, data) for case in found.cases if case.id not in repeated]
+    return Found(sorted(cases, key=lambda case: case.id), found.errors)
+
+
+def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> Examination:
+    """A case in memory: channels in the config's order, label in the scheme's values.
+
+    Raises:
+        VolumeError: a file cannot be read.
+        GeometryError: a channel, label or mask lies on another grid than the first channel.
+        LabelError: label values that are not whole numbers or not in the scheme. Each names the file.
+    """
+    layout = get_layout(data.layout)
+    image, grid = layout.read_image(case, data)
+    label = mask = None
+    if with_label and case.label:
+        label = _scheme_values(layout.read_mask(case.label, data.label or "", grid), case, data, scheme)
+    if case.mask:
+        mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5
+    return Examination(case, image, grid, label, mask)
+
+
+def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Scheme) -> np.ndarray:
+    """(X, Y, Z) values of the scheme, in its dtype."""
+    assert case.label is not None
+    file = case.label[0]
+    whole = stored
+    if stored.dtype.kind == "f":
+        rounded = np.rint(stored)
+        between = int(np.count_nonzero(np.abs(stored - rounded) > 1e-3))
+        if between:
+            raise LabelError(
+                f"{between} label voxels are not whole numbers",
+                file=file,
+                found=f"values such as {float(stored[np.abs(stored - rounded) > 1e-3][0]):.4g}",
+                expected="one whole number per class",
+                remedy="Resample labels by nearest neighbour, and keep probabilities out of data.label",
+            )
+        whole = rounded.astype(np.int64)
+    values = remap(whole, get_layout(data.layout).label_map(data))
+    stray = scheme.stray_values(values)
+    if stray:
+        raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
+    return values.astype(scheme.dtype, copy=False)
+
+
+def _with_patient(case: Case, data: DataSection) -> Case:
+    if data.patient is None:
+        return case
+    match = re.search(data.patient, case.id)
+    if match is None or not match[1]:
+        raise DataError(
+            "data.patient finds no patient in a case id",
+            file=case.files()[0],
+            found=case.id,
+            expected=f"a match of {data.patient}",
+            remedy="Correct the expression: every case needs a patient, so that no patient stands on two sides",
+        )
+    return replace(case, patient=match[1])
+
+
+def _nothing_there(data: DataSection, layout: Layout, what: str | None) -> DataError:
+    what = what or "the dataset folder does not exist"
+    found = listed(files_below(data.root), 5) or "an empty folder" if data.root.is_dir() else None
+    phantom = f", or write a synthetic dataset with: segcct phantom {layout.name} {data.root}" if layout.phantom else ""
+    return DataError(
+        what,
+        file=data.root,
+        found=found,
+        expected="\n" + layout.picture(data) + "\n",
+        remedy=f"Set data.root to the folder of the data{phantom}",
+    )

@@ -1,0 +1,107 @@
+"""Finding cases that share folders: files are paired by the case id that stands in their names.
+
+Patterns match at any depth below the root. `{id}`, or else the last `*`, of the first channel's pattern gives the
+case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.layouts.layout import Found
+from segcct.data.layouts.patterns import compiled, files_below, filled, only, side_of, with_id
+from segcct.errors import DataError
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The config's patterns as this layout completes them, each with `{id}`."""
+
+    channels: Mapping[str, str]
+    label: str | None
+    mask: str | None
+
+    @classmethod
+    def of(cls, data: DataSection, image: str = "", mask: str = "") -> Patterns:
+        """Patterns without a folder are looked for in folders named `image` (channels) or `mask` (the others)."""
+
+        def complete(pattern: str, place: str) -> str:
+            return with_id(pattern if "/" in pattern or not place else f"{place}/{pattern}")
+
+        return cls(
+            {name: complete(pattern, image) for name, pattern in data.channels.items()},
+            None if data.label is None else complete(data.label, mask),
+            None if data.intensity.mask is None else complete(data.intensity.mask, mask),
+        )
+
+    def all(self) -> tuple[str, ...]:
+        """Every pattern once."""
+        return tuple(dict.fromkeys(filter(None, (*self.channels.values(), self.label, self.mask))))
+
+
+def find_flat(
+    data: DataSection, patterns: Patterns, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()
+) -> Found:
+    """Every case below `data.root` that has a file of the first channel.
+
+    Args:
+        data: the config's data section.
+        patterns: its patterns, completed.
+        case_id_of: what is captured from a name -> case id, which is also the patient.
+        suffixes: file name endings that count; all when empty.
+    """
+    names = [name for name in files_below(data.root) if not suffixes or name.lower().endswith(tuple(suffixes))]
+    index = {pattern: _by_id(pattern, names) for pattern in patterns.all()}
+    channel, pattern = next(iter(patterns.channels.items()))
+    found = Found()
+    for key, first in index[pattern].items():
+        if len(first) > 1:
+            found.errors.append(
+                DataError(
+                    f"several files of channel {channel} have the case id {case_id_of(key)}",
+                    file=data.root / first[0],
+                    found=", ".join(first),
+                    expected="one file per case",
+                    remedy=f"Make the pattern {data.channels[channel]} more particular",
+                )
+            )
+        else:
+            matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
+            found.add(partial(_make_case, data.root, key, case_id_of(key), first[0], patterns, matches))
+    return found
+
+
+def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Case id -> files whose name has it where the pattern says."""
+    regex = compiled(pattern, anywhere=True)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        match = regex.match(name)
+        if match:
+            found.setdefault(match["id"], []).append(name)
+    return found
+
+
+def _make_case(
+    root: Path, key: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Sequence[str]]
+) -> Case:
+    def one(what: str, pattern: str) -> tuple[Path, ...]:
+        near = max((_shared(name, first) for name in matches[pattern]), default=0)
+        nearest = [root / name for name in matches[pattern] if _shared(name, first) == near]
+        return (only(nearest, f"{what} of case {case_id}", filled(pattern, key), root),)
+
+    channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
+    label = one("label", patterns.label) if patterns.label and matches[patterns.label] else None
+    mask = one("intensity mask", patterns.mask) if patterns.mask else None
+    return Case(case_id, case_id, channels, label, mask, side_of(first))
+
+
+def _shared(a: str, b: str) -> int:
+    """Folders two relative paths have in common."""
+    return len(Path(os.path.commonpath([f"/{a}", f"/{b}"])).parts)

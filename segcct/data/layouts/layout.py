@@ -1,0 +1,53 @@
+"""What a layout is: one way in which files are named and grouped into cases, and how their voxels are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.errors import DataError
+from segcct.volume import Volume
+
+
+@dataclass
+class Found:
+    """What a layout met below the root: whole cases, and an error for each case that lacks something."""
+
+    cases: list[Case] = field(default_factory=list)
+    errors: list[DataError] = field(default_factory=list)
+
+    def add(self, make: Callable[[], Case]) -> None:
+        """Keep the case, or the `DataError` that making it raised."""
+        try:
+            self.cases.append(make())
+        except DataError as error:
+            self.errors.append(error)
+
+
+def own_label_map(data: DataSection) -> Mapping[int, int]:
+    """`data.label_map`, or nothing."""
+    return data.label_map or {}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """One layout: three functions and what is said when nothing is found."""
+
+    name: str
+    find: Callable[[DataSection], Found]
+    """Below an existing `data.root`: every case, unsorted."""
+    read_image: Callable[[Case, DataSection], tuple[np.ndarray, Volume]]
+    """(C, X, Y, Z) float32 in the order of `data.channels`, and the grid of the first channel."""
+    read_mask: Callable[[Sequence[Path], str, Volume], np.ndarray]
+    """(files, pattern, grid) -> (X, Y, Z) values as stored, on that grid."""
+    picture: Callable[[DataSection], str]
+    """The expected folder as a small tree, with the config's own patterns."""
+    phantom: bool = False
+    """`segcct phantom NAME DIR` writes such a dataset."""
+    label_map: Callable[[DataSection], Mapping[int, int]] = own_label_map
+    """File value -> scheme value."""

@@ -1,0 +1,140 @@
+"""File patterns of a config: `*` matches anything within a name, `?` one character, `{id}` the case id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segcct.errors import ConfigError, DataError
+
+ID = "{id}"
+_SIDES = {
+    "train": "train",
+    "training": "train",
+    "imagestr": "train",
+    "train_npz": "train",
+    "val": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "imagests": "test",
+    "test_vol_h5": "test",
+}
+
+
+def with_id(pattern: str) -> str:
+    """The pattern with `{id}` in it: where it has none, the last `*` stands for the case id.
+
+    Raises:
+        ConfigError: the pattern has neither, so its files could not be told apart.
+    """
+    if ID in pattern:
+        return pattern
+    head, star, tail = pattern.rpartition("*")
+    if not star:
+        raise ConfigError(
+            "a file pattern of this layout must say where the case id stands",
+            found=pattern,
+            expected="{id} or * in it, such as images/{id}.png",
+        )
+    return f"{head}{ID}{tail}"
+
+
+def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False) -> re.Pattern[str]:
+    """A regular expression for relative paths with forward slashes.
+
+    Args:
+        pattern: the pattern.
+        case_id: what `{id}` stands for; None captures it as group `id`.
+        anywhere: the pattern may match below any folder.
+
+    Raises:
+        ConfigError: the pattern is absolute or holds a placeholder other than `{id}`.
+    """
+    if pattern.startswith("/") or re.search(r"\{(?!id\})", pattern):
+        raise ConfigError(
+            "not a file pattern", found=pattern, expected="a relative path in which only *, ? and {id} are special"
+        )
+    parts = []
+    captured = False
+    for piece in re.split(r"(\*|\?|\{id\})", pattern):
+        if piece == ID and case_id is None:
+            parts.append("(?P=id)" if captured else r"(?P<id>[^/]+?)")
+            captured = True
+        elif piece == ID:
+            parts.append(re.escape(case_id or ""))
+        else:
+            parts.append({"*": "[^/]*", "?": "[^/]"}.get(piece, re.escape(piece)))
+    return re.compile((r"(?:.*/)?" if anywhere else "") + "".join(parts) + r"\Z")
+
+
+def filled(pattern: str, case_id: str) -> str:
+    """A file name as the pattern asks for it, for messages: `{id}` replaced."""
+    return pattern.replace(ID, case_id)
+
+
+def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
+    """Files and folders at the pattern's depth below `folder` that match, sorted; hidden names never do."""
+    candidates = [folder]
+    parts = pattern.split("/")
+    for part in parts:
+        one = compiled(part, case_id)
+        candidates = [
+            entry
+            for parent in candidates
+            if parent.is_dir()
+            for entry in sorted(parent.iterdir())
+            if not entry.name.startswith(".") and one.match(entry.name)
+        ]
+    return candidates
+
+
+def files_below(root: Path) -> list[str]:
+    """Relative paths of all files, sorted, with forward slashes; hidden files and folders are left out."""
+    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+
+
+def side_of(relative: str | Path) -> str | None:
+    """`train`, `val` or `test` where a folder on the way is named so (Training, imagesTs, ...)."""
+    folders = Path(relative).parts[:-1]
+    return next((_SIDES[part.lower()] for part in folders if part.lower() in _SIDES), None)
+
+
+def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:
+    """The one match. Raises `DataError` naming the others when there are several, or what is there when none."""
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise DataError(
+            f"{what} is not one file",
+            file=where,
+            found=", ".join(match.name for match in matches[:6]),
+            expected=f"one match of {pattern}",
+            remedy="Make the pattern more particular, with {id}",
+        )
+    names = sorted(entry.name for entry in where.iterdir() if not entry.name.startswith(".")) if where.is_dir() else []
+    raise DataError(
+        f"{what} is missing",
+        file=where,
+        found=listed(names) or "an empty folder",
+        expected=pattern,
+        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+    )
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def tree(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
+    """A small picture of folders and the files in them."""
+    lines = [f"{root}/"]
+    for folder, names in folders.items():
+        indent = "    " if folder else ""
+        if folder:
+            lines.append(f"    {folder}/")
+        lines += [f"    {indent}{name}" for name in names]
+    return "\n".join(lines)

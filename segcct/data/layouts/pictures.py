@@ -1,0 +1,130 @@
+"""Layout `pictures`: 2-D images and their masks in folders: PNG, TIFF, GIF, JPEG, BMP.
+
+    ROOT/images/21_training.tif, masks/21_manual1.gif     with channels {green: "images/*_training.tif"}
+                                                           and label "masks/*_manual1.gif"
+
+What stands for `*` (or `{id}`) pairs image and mask and is the case id. Channels named `red`, `green` and `blue` are
+that band of the file their pattern names (a grey picture has the same in all three); a channel of any other name is
+the picture in grey (luminance 0.299 R + 0.587 G + 0.114 B). Pages of a multi-page TIFF become slices. A mask is grey,
+or a palette whose indices count, or a colour picture whose bands are equal; its values meet the scheme by
+`data.label_map`, such as {255: 1}. Pictures hold no voxel size: spacing is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.layouts.flat import Patterns, find_flat
+from segcct.data.layouts.layout import Found, Layout
+from segcct.data.layouts.patterns import filled, tree, with_id
+from segcct.errors import GeometryError, VolumeError
+from segcct.volume import PICTURE_AFFINE, Volume
+
+SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
+BANDS = ("red", "green", "blue")
+_LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def find(data: DataSection) -> Found:
+    """Every picture of the first channel below `data.root`."""
+    return find_flat(data, Patterns.of(data), suffixes=SUFFIXES)
+
+
+def picture(data: DataSection) -> str:
+    """The folders with their first two pictures."""
+    patterns = dict.fromkeys([*data.channels.values(), *([data.label] if data.label else [])])
+    return tree(data.root, {"": [*(filled(with_id(p), number) for p in patterns for number in ("1", "2")), "..."]})
+
+
+def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
+    """(C, X, Y, Z) float32, values as stored, and a grid without spacing.
+
+    Raises:
+        VolumeError: a file is no picture, or holds values that are not finite.
+        GeometryError: the channels' sizes differ.
+    """
+    channels = []
+    for name in data.channels:
+        pages = _pages(case.channels[name][0])  # (Z, Y, X) or (Z, Y, X, 3)
+        channels.append(_band(pages, name).transpose(2, 1, 0))
+        if channels[-1].shape != channels[0].shape:
+            raise GeometryError(
+                f"channel {name} has another size than {next(iter(data.channels))}",
+                file=case.channels[name][0],
+                found=channels[-1].shape,
+                expected=channels[0].shape,
+            )
+    image = np.stack(channels)  # (C, X, Y, Z)
+    path = next(iter(case.channels.values()))[0]
+    if not np.isfinite(image).all():
+        raise VolumeError("pixels are NaN or infinite", file=path)
+    return image, Volume(image[0], PICTURE_AFFINE, None, None, path)
+
+
+def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
+    """(X, Y, Z) values as stored; palette indices for palette pictures.
+
+    Raises:
+        VolumeError: no picture, or a colour picture whose bands differ.
+        GeometryError: another size than the image.
+    """
+    pages = _pages(files[0], palette=True)
+    if pages.ndim == 4:
+        if (pages != pages[..., :1]).any():
+            raise VolumeError(
+                "a mask in colours",
+                file=files[0],
+                expected="grey values or palette indices",
+                remedy="Convert it to one value per class",
+            )
+        pages = pages[..., 0]
+    mask = pages.transpose(2, 1, 0)
+    if mask.shape != grid.shape:
+        raise GeometryError(
+            "mask and image differ in size",
+            file=files[0],
+            found=f"{mask.shape[0]} x {mask.shape[1]}",
+            expected=f"{grid.shape[0]} x {grid.shape[1]} as {grid.path}",
+        )
+    return mask
+
+
+def _band(pages: np.ndarray, name: str) -> np.ndarray:
+    """(Z, Y, X) float32: a colour band by the channel's name, else grey."""
+    if pages.ndim == 3:
+        return pages.astype(np.float32)
+    if name in BANDS:
+        return pages[..., BANDS.index(name)].astype(np.float32)
+    return pages.astype(np.float32) @ _LUMINANCE
+
+
+def _pages(file: Path, *, palette: bool = False) -> np.ndarray:
+    """(Z, Y, X) of a grey picture, (Z, Y, X, 3) of a colour one; transparency is dropped."""
+    try:
+        with Image.open(file) as opened:
+            pages = [_page(frame, palette=palette) for frame in ImageSequence.Iterator(opened)]
+        return np.stack(pages)
+    except (OSError, EOFError, ValueError, SyntaxError, UnidentifiedImageError) as error:
+        reason = "no picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise VolumeError("cannot be read as a picture", file=file, found=reason) from error
+
+
+def _page(frame: Image.Image, *, palette: bool) -> np.ndarray:
+    if frame.mode == "1":
+        return np.asarray(frame).astype(np.uint8)  # 0 and 1
+    if frame.mode == "P" and palette:
+        return np.asarray(frame)
+    if frame.mode in ("P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        return np.asarray(frame.convert("RGB"))
+    if frame.mode in ("LA", "La"):
+        return np.asarray(frame)[..., 0]
+    return np.asarray(frame)  # L, I;16, I, F, RGB
+
+
+LAYOUT = Layout("pictures", find, read_image, read_mask, picture)
