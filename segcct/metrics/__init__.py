@@ -1,0 +1,57 @@
+"""Segmentation metrics: arrays in, numbers out.
+
+    from segcct import metrics
+    metrics.dice(prediction, reference)
+    metrics.hausdorff(prediction, reference, spacing_mm=(0.8, 0.8, 3.0))              # HD95, in mm
+    metrics.surface_dice(prediction, reference, (0.8, 0.8, 3.0), tolerance_mm=2.0)
+
+Masks are bool arrays (or 0 and 1) of one shape; the functions of two arrays follow the `default` convention.
+"""
+
+from __future__ import annotations
+
+from segcct.metrics.borders import SurfaceDistances
+from segcct.metrics.conventions import CONVENTIONS, Convention, Scores, get_convention
+from segcct.metrics.overlap import (
+    Counts,
+    accuracy,
+    counts,
+    dice,
+    iou,
+    precision,
+    sensitivity,
+    specificity,
+    volume_difference,
+)
+from segcct.metrics.pair import MaskPair, label_pairs
+from segcct.metrics.paired import Paired, holm, paired, signed_rank_p
+from segcct.metrics.statistics import Stats, summarise
+from segcct.metrics.surface import average_surface_distance, hausdorff, surface_dice
+
+__all__ = [
+    "CONVENTIONS",
+    "Convention",
+    "Counts",
+    "MaskPair",
+    "Paired",
+    "Scores",
+    "Stats",
+    "SurfaceDistances",
+    "accuracy",
+    "average_surface_distance",
+    "counts",
+    "dice",
+    "get_convention",
+    "hausdorff",
+    "holm",
+    "iou",
+    "label_pairs",
+    "paired",
+    "precision",
+    "sensitivity",
+    "signed_rank_p",
+    "specificity",
+    "summarise",
+    "surface_dice",
+    "volume_difference",
+]

@@ -1,0 +1,80 @@
+"""Lesion-wise scores of BraTS 2023: every reference lesion counts alike, and so does every false positive.
+
+As in the challenge's own code: the reference is dilated, and lesions that touch after the dilation are one; each
+predicted component (26-connected) that meets a dilated lesion belongs to it; a component that meets none is a false
+positive. Reference lesions up to a smallest volume are left out of the score, but what meets them is no false positive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from segcct.metrics.overlap import counts
+from segcct.metrics.surfels import weighted_hausdorff
+
+MISSED_MM = 374.0
+"""HD95 of a missed lesion and of a false positive."""
+
+
+@dataclass(frozen=True)
+class LesionRule:
+    """Challenge settings: gliomas by default; meningiomas (1, 50), metastases (1, 2)."""
+
+    dilations: int = 3
+    smallest_mm3: float = 50.0
+
+
+@dataclass(frozen=True)
+class LesionMatch:
+    """Lesions of a reference, and what of a prediction belongs to each."""
+
+    lesions: np.ndarray
+    """Reference voxels by lesion number, 1..; 0 elsewhere."""
+    components: np.ndarray
+    """Predicted voxels by component number, 1..; 0 elsewhere."""
+    partners: tuple[tuple[int, ...], ...]
+    """Component numbers of each lesion, in lesion order."""
+    false_positives: tuple[int, ...]
+    """Component numbers that belong to no lesion."""
+
+
+def match_lesions(prediction: np.ndarray, reference: np.ndarray, *, dilations: int) -> LesionMatch:
+    """Match two bool masks of one shape. The dilation has 18 neighbours, as in the challenge."""
+    margin = dilations
+    padded = np.pad(reference, margin)
+    structure = ndimage.generate_binary_structure(reference.ndim, min(2, reference.ndim))
+    if dilations:
+        padded = ndimage.binary_dilation(padded, structure, iterations=dilations)
+    everywhere = np.ones((3,) * reference.ndim, dtype=bool)
+    zones, count = ndimage.label(padded, everywhere)
+    zones = zones[(slice(margin, -margin or None),) * reference.ndim]
+    components, found = ndimage.label(prediction, everywhere)
+    meeting = (zones > 0) & (components > 0)
+    touching = np.unique(np.stack([zones[meeting], components[meeting]], axis=1), axis=0)  # (pairs, 2)
+    partners = tuple(tuple(touching[touching[:, 0] == zone, 1].tolist()) for zone in range(1, count + 1))
+    false_positives = tuple(sorted(set(range(1, found + 1)) - set(touching[:, 1].tolist())))
+    return LesionMatch(np.where(reference, zones, 0), components, partners, false_positives)
+
+
+def lesion_scores(
+    prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], rule: LesionRule
+) -> tuple[float, float]:
+    """Lesion-wise (Dice, HD95 in mm) of two bool masks; (1, 0) where there is nothing to score."""
+    match = match_lesions(prediction, reference, dilations=rule.dilations)
+    voxel_mm3 = float(np.prod(spacing_mm))
+    dices, distances = [], []
+    for number, partners in enumerate(match.partners, start=1):
+        lesion = match.lesions == number
+        if np.count_nonzero(lesion) * voxel_mm3 <= rule.smallest_mm3:
+            continue
+        predicted = np.isin(match.components, partners)
+        dices.append(counts(predicted, lesion).dice)
+        distances.append(weighted_hausdorff(predicted, lesion, spacing_mm, 95.0) if partners else MISSED_MM)
+    scored = len(dices) + len(match.false_positives)
+    if not scored:
+        return 1.0, 0.0
+    return sum(dices) / scored, (sum(distances) + MISSED_MM * len(match.false_positives)) / scored

@@ -1,0 +1,98 @@
+"""Exact distances from one set of voxels to the nearest voxel of another, in float64.
+
+Borders of a prediction and its reference mostly lie within a few voxels of each other. So the neighbourhood of
+each voxel is looked at first, offset by offset from near to far, until the other set is hit: that is exact, and
+an order of magnitude faster than any tree. Only voxels that found nothing go on, to a k-d tree when they are few
+for the size of the box, else to a feature transform of the box (scipy's, which works in float64).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+_NEAR_OFFSETS = 700
+"""Offsets looked at: a ball of radius 5.5 voxels. Beyond, a tree query costs less than the next shell."""
+_TREE_VOXELS = 200
+"""A tree query costs 2-50 us, the transform 40 ns per voxel of the box: below this many voxels per query it wins."""
+
+
+def nearest_distances(queries: np.ndarray, targets: np.ndarray, spacing: Sequence[float]) -> np.ndarray:
+    """Distance of each voxel set in `queries` to the nearest voxel set in `targets`.
+
+    Args:
+        queries, targets: bool masks of one shape, each with at least one voxel set.
+        spacing: voxel size per axis; the unit of the result.
+
+    Returns:
+        (N,) float64, in the order of `np.nonzero(queries)`.
+    """
+    spacing = tuple(float(size) for size in spacing)
+    distances, missing = _near(queries, targets, spacing)
+    if missing.size:
+        points = np.argwhere(queries)[missing]
+        if queries.size > _TREE_VOXELS * missing.size:
+            distances[missing] = _by_tree(points, targets, spacing)
+        else:
+            distances[missing] = _by_transform(points, targets, spacing)
+    return distances
+
+
+def _near(queries: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Distances found within the near offsets, and the indices of the queries that found none."""
+    shells = _shells(spacing)
+    margin = np.max([np.abs(offsets).max(axis=0) for _, offsets in shells], axis=0)
+    padded = np.pad(targets, [(int(width), int(width)) for width in margin])
+    strides = np.asarray(padded.strides)
+    flat = padded.ravel()
+    places = (np.argwhere(queries) + margin) @ strides  # (N,)
+    distances = np.full(places.size, np.nan)
+    missing = np.arange(places.size)
+    for distance, offsets in shells:
+        steps = offsets @ strides
+        hit = flat[places + steps[0]]
+        for step in steps[1:]:
+            hit |= flat[places + step]
+        distances[missing[hit]] = distance
+        missing, places = missing[~hit], places[~hit]
+        if not missing.size:
+            break
+    return distances, missing
+
+
+@lru_cache(maxsize=64)
+def _shells(spacing: tuple[float, ...]) -> tuple[tuple[float, np.ndarray], ...]:
+    """(distance, offsets at that distance) from near to far, over a ball of about `_NEAR_OFFSETS` voxels."""
+    size = np.asarray(spacing)
+    ball = {1: 2.0, 2: np.pi, 3: 4.0 / 3.0 * np.pi}[len(spacing)]
+    radius = (_NEAR_OFFSETS * size.prod() / ball) ** (1.0 / len(spacing))
+    reach = np.floor(radius / size).astype(int)
+    axes = [np.arange(-steps, steps + 1) for steps in reach]
+    offsets = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(spacing))
+    distances = np.sqrt(((offsets * size) ** 2).sum(axis=1))
+    order = np.argsort(distances, kind="stable")
+    order = order[distances[order] <= radius]
+    offsets, distances = offsets[order], distances[order]
+    starts = np.flatnonzero(np.diff(distances, prepend=-1.0) > 1e-12 * radius)
+    return tuple(
+        (float(distances[start]), group) for start, group in zip(starts, np.split(offsets, starts[1:]), strict=True)
+    )
+
+
+def _by_tree(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    tree = cKDTree(np.argwhere(targets) * np.asarray(spacing), leafsize=32)
+    distances: np.ndarray = tree.query(points * np.asarray(spacing))[0]
+    return distances
+
+
+def _by_transform(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
+    nearest = ndimage.distance_transform_edt(
+        ~targets, sampling=spacing, return_distances=False, return_indices=True
+    )  # (ndim, *shape): the nearest target of every voxel
+    found = nearest[(slice(None), *points.T)].T  # (N, ndim)
+    distances: np.ndarray = np.sqrt((((found - points) * np.asarray(spacing)) ** 2).sum(axis=1))
+    return distances

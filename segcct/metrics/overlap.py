@@ -1,0 +1,148 @@
+"""Overlap of two masks: how many voxels they share, and the ratios made of those counts.
+
+A ratio whose denominator is zero is not scored and returns NaN; what a named convention makes of such a case
+stands in `segcct.metrics.conventions`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from segcct.errors import MetricError
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Voxels of a prediction against a reference: true and false positives, false and true negatives."""
+
+    tp: int
+    fp: int
+    fn: int
+    tn: int
+
+    @property
+    def prediction(self) -> int:
+        """Voxels of the prediction."""
+        return self.tp + self.fp
+
+    @property
+    def reference(self) -> int:
+        """Voxels of the reference."""
+        return self.tp + self.fn
+
+    @property
+    def dice(self) -> float:
+        """2 |P & R| / (|P| + |R|), in [0, 1]."""
+        return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
+
+    @property
+    def iou(self) -> float:
+        """|P & R| / |P | R|, in [0, 1]."""
+        return _ratio(self.tp, self.tp + self.fp + self.fn)
+
+    @property
+    def sensitivity(self) -> float:
+        """Share of the reference that is predicted, in [0, 1]."""
+        return _ratio(self.tp, self.reference)
+
+    @property
+    def specificity(self) -> float:
+        """Share of the rest of the image that is left free, in [0, 1]."""
+        return _ratio(self.tn, self.tn + self.fp)
+
+    @property
+    def precision(self) -> float:
+        """Share of the prediction that is right, in [0, 1]."""
+        return _ratio(self.tp, self.prediction)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all voxels, background included, on which both agree, in [0, 1]."""
+        return _ratio(self.tp + self.tn, self.tp + self.tn + self.fp + self.fn)
+
+    @property
+    def volume_difference(self) -> float:
+        """(|P| - |R|) / |R|: relative excess of volume, -1 or more."""
+        return _ratio(self.prediction - self.reference, self.reference)
+
+
+def as_mask(array: np.ndarray, name: str) -> np.ndarray:
+    """The array as bool. Raises `MetricError` where it holds anything but 0 and 1: a label map is not one mask."""
+    array = np.asarray(array)
+    if array.dtype == bool:
+        return array
+    mask: np.ndarray = array == 1
+    if not np.array_equal(array, mask):
+        raise MetricError(
+            f"{name} is not a mask",
+            found=f"values {', '.join(f'{value:g}' for value in np.unique(array)[:6])}",
+            expected="booleans, or 0 and 1",
+            remedy=f"Compare one structure at a time, such as {name} == 2",
+        )
+    return mask
+
+
+def check_shapes(prediction: np.ndarray, reference: np.ndarray) -> None:
+    """Raises `MetricError` unless both arrays have one shape, with at least one voxel."""
+    if prediction.shape != reference.shape or prediction.size == 0 or prediction.ndim == 0:
+        raise MetricError(
+            "the two masks do not cover one grid",
+            found=f"prediction {prediction.shape}, reference {reference.shape}",
+            expected="equal shapes with at least one voxel",
+        )
+
+
+def counts(prediction: np.ndarray, reference: np.ndarray, *, voxels: int | None = None) -> Counts:
+    """Voxel counts of two masks of equal shape (bool, or 0 and 1). Raises `MetricError` on anything else.
+
+    `voxels`: size of the whole image, when the masks are cropped from it.
+    """
+    prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
+    check_shapes(prediction, reference)
+    both = int(np.count_nonzero(prediction & reference))
+    only_prediction = int(np.count_nonzero(prediction)) - both
+    only_reference = int(np.count_nonzero(reference)) - both
+    rest = (prediction.size if voxels is None else voxels) - both - only_prediction - only_reference
+    return Counts(both, only_prediction, only_reference, rest)
+
+
+def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Dice coefficient in [0, 1]; 0 when one mask is empty, NaN (not scored) when both are."""
+    return counts(prediction, reference).dice
+
+
+def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Intersection over union in [0, 1]; 0 when one mask is empty, NaN (not scored) when both are."""
+    return counts(prediction, reference).iou
+
+
+def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the reference that is predicted, in [0, 1]; NaN when the reference is empty."""
+    return counts(prediction, reference).sensitivity
+
+
+def specificity(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the rest of the image that is left free, in [0, 1]; NaN when the reference fills the image."""
+    return counts(prediction, reference).specificity
+
+
+def precision(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of the prediction that is right, in [0, 1]; NaN when the prediction is empty."""
+    return counts(prediction, reference).precision
+
+
+def accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Pixel accuracy: share of all voxels on which both agree, in [0, 1]."""
+    return counts(prediction, reference).accuracy
+
+
+def volume_difference(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Relative excess of predicted volume, -1 or more; NaN when the reference is empty."""
+    return counts(prediction, reference).volume_difference
+
+
+def _ratio(part: int, whole: int) -> float:
+    return part / whole if whole else math.nan

@@ -1,0 +1,162 @@
+"""One structure in a prediction and in its reference: everything that the metrics of that pair are made of.
+
+The masks are cropped to the box around both, and each costly part (counts, surface distances) is computed once,
+when first asked for, however many metrics and conventions read it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from scipy import ndimage
+
+from segcct.errors import MetricError
+from segcct.metrics.borders import SurfaceDistances, check_spacing, distances_between
+from segcct.metrics.overlap import Counts, as_mask, check_shapes, counts
+
+Status = Literal["ok", "missed", "spurious", "absent"]
+Box = tuple[slice, ...]
+
+
+@dataclass(frozen=True)
+class MaskPair:
+    """A structure's two masks, cropped to the box around both (one voxel where both are empty)."""
+
+    prediction: np.ndarray
+    reference: np.ndarray
+    spacing_mm: tuple[float, ...] | None
+    image_shape: tuple[int, ...]
+    """Shape of the whole image, without axes of length one."""
+
+    @classmethod
+    def of(cls, prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float] | None = None) -> MaskPair:
+        """Two masks (bool, or 0 and 1) of one shape, 1-D to 3-D. Raises `MetricError` on anything else."""
+        prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
+        check_shapes(prediction, reference)
+        box = _around([found for found in (_box(prediction), _box(reference)) if found], prediction.ndim)
+        return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm)
+
+    @classmethod
+    def _of_crops(
+        cls,
+        prediction: np.ndarray,
+        reference: np.ndarray,
+        image_shape: tuple[int, ...],
+        spacing_mm: Sequence[float] | None,
+    ) -> MaskPair:
+        # An axis of length one is a picture's third dimension: with it, every voxel would count as border.
+        axes = [axis for axis, length in enumerate(image_shape) if length > 1] or [0]
+        if len(axes) > 3:
+            raise MetricError("masks of more than three dimensions are not images", found=image_shape)
+        spacing = None if spacing_mm is None else check_spacing(spacing_mm, len(image_shape))
+        inner = tuple(prediction.shape[axis] for axis in axes)
+        return cls(
+            np.ascontiguousarray(prediction).reshape(inner),
+            np.ascontiguousarray(reference).reshape(inner),
+            None if spacing is None else tuple(spacing[axis] for axis in axes),
+            tuple(image_shape[axis] for axis in axes),
+        )
+
+    @cached_property
+    def counts(self) -> Counts:
+        """Voxel counts over the whole image."""
+        return counts(self.prediction, self.reference, voxels=math.prod(self.image_shape))
+
+    @cached_property
+    def status(self) -> Status:
+        """`ok`; `missed`: only the reference has it; `spurious`: only the prediction has it; `absent`: neither."""
+        if self.counts.reference == 0:
+            return "spurious" if self.counts.prediction else "absent"
+        return "ok" if self.counts.prediction else "missed"
+
+    @cached_property
+    def distances_mm(self) -> SurfaceDistances | None:
+        """Surface distances in mm; None without spacing, or when a mask is empty."""
+        if self.spacing_mm is None or self.status != "ok":
+            return None
+        return distances_between(self.prediction, self.reference, self.spacing_mm)
+
+    @cached_property
+    def distances_vox(self) -> SurfaceDistances | None:
+        """Surface distances in voxels, all axes counted alike; None when a mask is empty."""
+        if self.status != "ok":
+            return None
+        if self.spacing_mm is not None and set(self.spacing_mm) == {1.0}:
+            return self.distances_mm
+        return distances_between(self.prediction, self.reference, (1.0,) * self.prediction.ndim)
+
+    @property
+    def diagonal_mm(self) -> float | None:
+        """Length of the image's diagonal; None without spacing."""
+        if self.spacing_mm is None:
+            return None
+        return math.hypot(*(n * size for n, size in zip(self.image_shape, self.spacing_mm, strict=True)))
+
+    @property
+    def diagonal_vox(self) -> float:
+        """Length of the image's diagonal in voxels."""
+        return math.hypot(*self.image_shape)
+
+    @property
+    def voxel_mm3(self) -> float | None:
+        """Volume of a voxel; None without spacing."""
+        return None if self.spacing_mm is None else math.prod(self.spacing_mm)
+
+
+def label_pairs(
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    structures: Mapping[str, Sequence[int]],
+    spacing_mm: Sequence[float] | None = None,
+) -> Iterator[tuple[str, MaskPair]]:
+    """One pair per structure of two label maps (integers, one shape), in turn, so that one at a time is in memory.
+
+    A structure is the union of its label values; structures may overlap. The maps are searched once for all.
+    """
+    check_shapes(prediction, reference)
+    boxes = [_label_boxes(labels) for labels in (prediction, reference)]
+    for name, values in structures.items():
+        box = _around([found[value] for found in boxes for value in values if value in found], prediction.ndim)
+        inside = _members(prediction[box], values), _members(reference[box], values)
+        yield name, MaskPair._of_crops(inside[0], inside[1], prediction.shape, spacing_mm)
+
+
+def _members(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:
+    mask: np.ndarray = labels == values[0]
+    for value in values[1:]:
+        mask |= labels == value
+    return mask
+
+
+def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
+    """Label value -> the box around it, for every value above 0."""
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise MetricError("label maps hold whole numbers", found=labels.dtype, expected="an integer array")
+    return {value: box for value, box in enumerate(ndimage.find_objects(labels), start=1) if box is not None}
+
+
+def _box(mask: np.ndarray) -> Box | None:
+    """The box around a mask, axis by axis in memory order, each search within the box found so far."""
+    order = sorted(range(mask.ndim), key=lambda axis: -mask.strides[axis])
+    box = [slice(0, length) for length in mask.shape]
+    for axis in order:
+        inner = mask[tuple(box)]
+        hit = np.flatnonzero(inner.any(axis=tuple(other for other in range(mask.ndim) if other != axis)))
+        if not hit.size:
+            return None
+        box[axis] = slice(int(hit[0]), int(hit[-1]) + 1)
+    return tuple(box)
+
+
+def _around(boxes: Sequence[Box], ndim: int) -> Box:
+    """The box around several; the first voxel when there is none."""
+    if not boxes:
+        return (slice(0, 1),) * ndim
+    return tuple(
+        slice(min(box[axis].start for box in boxes), max(box[axis].stop for box in boxes)) for axis in range(ndim)
+    )

@@ -1,0 +1,83 @@
+"""Paired comparison of two methods on the same cases: differences, Wilcoxon's signed-rank test, Holm's correction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import TypedDict
+
+import numpy as np
+from scipy import stats
+
+from segcct.errors import MetricError
+from segcct.metrics.statistics import RESAMPLES, interval
+
+
+class Paired(TypedDict):
+    """First method minus second, over the cases that both score."""
+
+    difference: float | None
+    ci95: list[float | None]
+    p: float | None
+    wins: int
+    losses: int
+    ties: int
+    n: int
+
+
+def paired(
+    first: Sequence[float | None],
+    second: Sequence[float | None],
+    patients: Sequence[Hashable] | None = None,
+    *,
+    higher_is_better: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Paired:
+    """Compare two methods' scores of the same cases; a case that either leaves unscored is left out.
+
+    The interval resamples patients; the test is two-sided on the patients' mean differences (zeros dropped), since
+    cases of one patient are not independent. Wins are cases where the first is better.
+    """
+    names = list(range(len(first))) if patients is None else list(patients)
+    if not len(first) == len(second) == len(names):
+        raise MetricError(
+            "paired scores need the same cases", found=f"{len(first)}, {len(second)} scores, {len(names)} patients"
+        )
+    rows = [
+        (float(a) - float(b), name)
+        for a, b, name in zip(first, second, names, strict=True)
+        if a is not None and b is not None and not math.isnan(a) and not math.isnan(b)
+    ]
+    if not rows:
+        return Paired(difference=None, ci95=[None, None], p=None, wins=0, losses=0, ties=0, n=0)
+    differences = np.array([difference for difference, _ in rows])
+    owners = [name for _, name in rows]
+    low, high = interval(differences, owners, seed=seed, resamples=resamples)
+    better = differences if higher_is_better else -differences
+    return Paired(
+        difference=float(differences.mean()),
+        ci95=[None, None] if math.isnan(low) else [low, high],
+        p=signed_rank_p([float(differences[[o == name for o in owners]].mean()) for name in dict.fromkeys(owners)]),
+        wins=int(np.count_nonzero(better > 0)),
+        losses=int(np.count_nonzero(better < 0)),
+        ties=int(np.count_nonzero(better == 0)),
+        n=len(rows),
+    )
+
+
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's signed-rank test, exact for small samples without ties; 1 when nothing differs."""
+    changed = [difference for difference in differences if difference != 0.0]
+    return float(stats.wilcoxon(changed).pvalue) if changed else 1.0
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down correction over one family of tests; None stays None and does not count."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    highest = 0.0
+    for rank, (p, place) in enumerate(known):
+        highest = max(highest, min(1.0, p * (len(known) - rank)))
+        corrected[place] = highest
+    return corrected

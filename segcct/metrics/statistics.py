@@ -1,0 +1,136 @@
+"""Statistics over cases: mean, spread, quartiles and a 95% interval of the mean by patient.
+
+The interval is the bias-corrected and accelerated bootstrap (BCa; Efron 1987) over patients, its normal quantiles
+replaced by Student's widened by sqrt(m / (m - 1)) for m patients, which removes the bootstrap's narrowness in small
+samples (Hesterberg 2015). Below 8 patients, where resampling sees too little of the spread, it is Student's
+interval. Both are clipped to the range of the metric.
+
+Measured coverage of the nominal 95% for a skewed law without outliers (Beta(9, 1.5), mean 0.86): 93-94% at n = 10,
+93% at n = 20, 95% at n = 40. With rare failures, which small samples often hold none of, every method covers less:
+for 10% zeros beside Beta(12, 2), 75% at n = 10, 88% at n = 20, 93% at n = 40.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from typing import TypedDict
+
+import numpy as np
+from scipy import special
+
+from segcct.errors import MetricError
+
+RESAMPLES = 10_000
+_FEW = 8
+_CHUNK = 1_000_000
+"""Draws held in memory at a time."""
+
+
+class Stats(TypedDict):
+    """What a table says of one metric; None where there is too little to say."""
+
+    mean: float | None
+    sd: float | None
+    median: float | None
+    q25: float | None
+    q75: float | None
+    ci95: list[float | None]
+    n: int
+
+
+def summarise(
+    values: Sequence[float | None],
+    patients: Sequence[Hashable] | None = None,
+    *,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Stats:
+    """Statistics of one metric over cases; None and NaN are not scored and left out (`n` counts the rest).
+
+    Args:
+        values: one per case.
+        patients: whose case each is; cases of one patient are drawn together. Default: each its own patient.
+        bounds: the metric's range, which the interval is clipped to.
+        seed: of the resampling.
+
+    Raises:
+        MetricError: a value is infinite, or there are not as many patients as values.
+    """
+    names = list(range(len(values))) if patients is None else list(patients)
+    if len(names) != len(values):
+        raise MetricError("every value needs its patient", found=f"{len(values)} values, {len(names)} patients")
+    kept = [
+        (float(value), name)
+        for value, name in zip(values, names, strict=True)
+        if value is not None and not math.isnan(value)
+    ]
+    if not kept:
+        return Stats(mean=None, sd=None, median=None, q25=None, q75=None, ci95=[None, None], n=0)
+    numbers = np.array([value for value, _ in kept])
+    if not np.isfinite(numbers).all():
+        raise MetricError("a score is infinite", remedy="Choose a convention that scores empty masks")
+    low, high = interval(numbers, [name for _, name in kept], seed=seed, resamples=resamples)
+    q25, median, q75 = (float(q) for q in np.percentile(numbers, [25, 50, 75]))
+    return Stats(
+        mean=float(numbers.mean()),
+        sd=float(numbers.std(ddof=1)) if numbers.size > 1 else None,
+        median=median,
+        q25=q25,
+        q75=q75,
+        ci95=[None, None] if math.isnan(low) else [max(low, bounds[0]), min(high, bounds[1])],
+        n=int(numbers.size),
+    )
+
+
+def interval(
+    values: np.ndarray, patients: Sequence[Hashable], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """95% interval of the mean over cases, resampling patients; (NaN, NaN) for a single patient."""
+    groups = {name: position for position, name in enumerate(dict.fromkeys(patients))}
+    member = np.array([groups[name] for name in patients])
+    sums, sizes = np.bincount(member, weights=values), np.bincount(member).astype(float)  # (m,)
+    if sums.size < 2:
+        return math.nan, math.nan
+    if np.ptp(values) == 0.0:
+        return float(values[0]), float(values[0])
+    return _student(sums, sizes) if sums.size < _FEW else _bca(sums, sizes, seed, resamples)
+
+
+def _student(sums: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    mean = sums.sum() / sizes.sum()
+    residuals = (sums - mean * sizes) / sizes.mean()
+    half = special.stdtrit(sums.size - 1, 0.975) * residuals.std(ddof=1) / math.sqrt(sums.size)
+    return float(mean - half), float(mean + half)
+
+
+def _bca(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> tuple[float, float]:
+    patients = sums.size
+    mean = sums.sum() / sizes.sum()
+    means = _resampled_means(sums, sizes, seed, resamples)
+    below = (np.count_nonzero(means < mean) + 0.5 * np.count_nonzero(means == mean)) / resamples
+    bias = special.ndtri(np.clip(below, 1.0 / resamples, 1.0 - 1.0 / resamples))
+    without = (sums.sum() - sums) / (sizes.sum() - sizes)  # the mean without each patient
+    pull = without.mean() - without
+    spread = float((pull**2).sum())
+    acceleration = float((pull**3).sum()) / (6.0 * spread**1.5) if spread > 0 else 0.0
+    widened = math.sqrt(patients / (patients - 1)) * special.stdtrit(patients - 1, 0.975)
+    levels = []
+    for quantile in (-widened, widened):
+        slope = 1.0 - acceleration * (bias + quantile)
+        # A slope at or below zero means that the correction runs off the end of the distribution.
+        shifted = bias + (bias + quantile) / slope if slope > 0 else math.copysign(math.inf, quantile)
+        levels.append(special.ndtr(shifted))
+    low, high = np.quantile(means, levels)
+    return float(low), float(high)
+
+
+def _resampled_means(sums: np.ndarray, sizes: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rows = max(1, _CHUNK // sums.size)
+    parts = []
+    for start in range(0, resamples, rows):
+        drawn = rng.integers(0, sums.size, size=(min(rows, resamples - start), sums.size))
+        parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return np.concatenate(parts)
