@@ -13,7 +13,10 @@ from torch import nn
 from segcct.errors import ModelError
 from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer
 from segcct.models.options import ModelOptions, parse_options
+from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
+from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.timm_classifiers import PREFIX, TimmOptions, build_timm, check_timm_name
+from segcct.models.unet import UNet, UNetOptions
 
 Kind = Literal["segmenter", "classifier"]
 
@@ -36,6 +39,8 @@ _ENTRIES: list[Entry] = [
         Entry(name, "classifier", partial(CompactTransformer, preset), CompactOptions)
         for name, preset in PRESETS.items()
     ),
+    *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),
+    Entry("unet", "segmenter", UNet, UNetOptions),
 ]
 
 

@@ -1,0 +1,212 @@
+"""Swin building blocks on channel-last maps (B, H, W, C): shifted-window attention, patch merging and expanding.
+
+Liu et al. 2021 (blocks, merging) and Cao et al. 2021 (expanding); parameter names as in the released models.
+Maps may have any size: windows that overhang are padded, and padding is masked out of the attention.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from segcct.models.transformer import DropPath
+
+# What the released models add to the score of a pair that must not attend; exp(-100) is 0 in float32.
+MASKED = -100.0
+
+
+def relative_position_index(window: int) -> torch.Tensor:
+    """Row of the bias table for each (query, key) pair of an M x M window, (M*M, M*M), row-major tokens."""
+    axis = torch.arange(window)
+    rows, columns = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
+    down = rows[:, None] - rows[None, :] + window - 1  # 0 .. 2M-2
+    right = columns[:, None] - columns[None, :] + window - 1
+    return down * (2 * window - 1) + right
+
+
+def partition_windows(maps: torch.Tensor, window: int) -> torch.Tensor:
+    """(B, H, W, C) with H, W multiples of M -> (B * H/M * W/M, M*M, C), windows in row-major order."""
+    batch, height, width, channels = maps.shape
+    maps = maps.view(batch, height // window, window, width // window, window, channels)
+    return maps.transpose(2, 3).reshape(-1, window * window, channels)
+
+
+def merge_windows(windows: torch.Tensor, window: int, height: int, width: int) -> torch.Tensor:
+    """Inverse of `partition_windows`: (B * H/M * W/M, M*M, C) -> (B, H, W, C)."""
+    windows = windows.view(-1, height // window, width // window, window, window, windows.shape[-1])
+    return windows.transpose(2, 3).reshape(-1, height, width, windows.shape[-1])
+
+
+def window_mask(
+    height: int, width: int, window: int, shifts: tuple[int, int], device: torch.device
+) -> torch.Tensor | None:
+    """Which tokens of a padded, rolled map may attend to each other: (H'/M * W'/M, M*M, M*M) of 0 or -100.
+
+    Tokens attend only within their group: those rolled in from the far side, the padding, and the others apart.
+    None where nothing is padded or rolled, so that every pair may attend.
+    """
+    padded = (-(-height // window) * window, -(-width // window) * window)
+    if padded == (height, width) and shifts == (0, 0):
+        return None
+    groups = []
+    for size, full, shift in zip((height, width), padded, shifts, strict=True):
+        position = torch.arange(full, device=device)
+        wrapped = position >= full - shift if shift else torch.zeros_like(position, dtype=torch.bool)
+        padding = (position + shift) % full >= size
+        groups.append(wrapped.long() + 2 * padding.long())
+    group = groups[0][:, None] * 4 + groups[1][None, :]  # (H', W')
+    tokens = partition_windows(group[None, :, :, None], window).squeeze(-1)  # (windows, M*M)
+    return (tokens[:, :, None] != tokens[:, None, :]).float() * MASKED
+
+
+class WindowAttention(nn.Module):
+    """Multi-head attention within one window, with a learnt bias per head and relative position."""
+
+    def __init__(self, dim: int, window: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        self.register_buffer("relative_position_index", relative_position_index(window))
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def position_bias(self) -> torch.Tensor:
+        """(heads, M*M, M*M), added to the scores."""
+        return self.relative_position_bias_table[self.relative_position_index].permute(2, 0, 1)
+
+    def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        """tokens (B * windows, M*M, C), mask (windows, M*M, M*M) or None -> (B * windows, M*M, C)."""
+        groups, length, dim = tokens.shape
+        qkv = self.qkv(tokens).view(groups, length, 3, self.heads, dim // self.heads)
+        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * windows, heads, M*M, C / heads)
+        bias = self.position_bias().unsqueeze(0)  # (1, heads, M*M, M*M)
+        if mask is not None:
+            bias = (bias + mask.unsqueeze(1)).repeat(groups // mask.shape[0], 1, 1, 1)  # (B * windows, heads, ..)
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        return self.proj(mixed.transpose(1, 2).reshape(groups, length, dim))
+
+
+class Mlp(nn.Module):
+    """Two linear layers with a GELU between."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class SwinBlock(nn.Module):
+    """Window attention and MLP, each behind a LayerNorm and added to its input; (B, H, W, C) in and out.
+
+    Args:
+        shifted: windows moved by half a window, so that neighbours exchange; not along a side that one window spans.
+        layer_scale: initial weight of both branches, learnt per channel; None adds them whole, as Swin does.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        window: int,
+        *,
+        shifted: bool,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        layer_scale: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.window = window
+        self.shift = window // 2 if shifted else 0
+        self.norm1 = nn.LayerNorm(dim)
+        self.attn = WindowAttention(dim, window, heads)
+        self.norm2 = nn.LayerNorm(dim)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = DropPath(drop_path)
+        if layer_scale is None:
+            self.scale1 = self.scale2 = None
+        else:
+            self.scale1 = nn.Parameter(torch.full((dim,), layer_scale))
+            self.scale2 = nn.Parameter(torch.full((dim,), layer_scale))
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        attended = self._attend(self.norm1(maps))
+        maps = maps + self.drop_path(attended if self.scale1 is None else attended * self.scale1)
+        mixed = self.mlp(self.norm2(maps))
+        return maps + self.drop_path(mixed if self.scale2 is None else mixed * self.scale2)
+
+    def _attend(self, maps: torch.Tensor) -> torch.Tensor:
+        """Window attention of a map of any size: pad, roll, attend, roll back, crop."""
+        height, width = maps.shape[1:3]
+        window = self.window
+        shifts = tuple(self.shift if size > window else 0 for size in (height, width))
+        mask = window_mask(height, width, window, shifts, maps.device)
+        maps = F.pad(maps, (0, 0, 0, (-width) % window, 0, (-height) % window))  # (B, H', W', C)
+        full_height, full_width = maps.shape[1:3]
+        if any(shifts):
+            maps = torch.roll(maps, (-shifts[0], -shifts[1]), dims=(1, 2))
+        tokens = self.attn(partition_windows(maps, window), mask)
+        maps = merge_windows(tokens, window, full_height, full_width)
+        if any(shifts):
+            maps = torch.roll(maps, shifts, dims=(1, 2))
+        return maps[:, :height, :width]
+
+
+class PatchEmbed(nn.Module):
+    """Non-overlapping patches of an image as a normalised map: (B, C, H, W) -> (B, H/patch, W/patch, dim)."""
+
+    def __init__(self, in_channels: int, dim: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, dim, kernel_size=patch, stride=patch)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.proj(image).permute(0, 2, 3, 1))
+
+
+class PatchMerging(nn.Module):
+    """Half the resolution, twice the channels: (B, H, W, C), H and W even -> (B, H/2, W/2, 2C)."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        corners = [maps[:, row::2, column::2] for row, column in ((0, 0), (1, 0), (0, 1), (1, 1))]
+        return self.reduction(self.norm(torch.cat(corners, dim=-1)))  # (B, H/2, W/2, 4C) -> (B, H/2, W/2, 2C)
+
+
+class PatchExpand(nn.Module):
+    """Patch expanding: a linear layer makes scale^2 sub-pixels of each pixel, then a LayerNorm.
+
+    (B, H, W, dim) -> (B, scale*H, scale*W, out_dim). Channels run fastest within the linear layer's output,
+    unlike in PixelShuffle, as in Cao et al.: 'b h w (p1 p2 c) -> b (h p1) (w p2) c'.
+    """
+
+    def __init__(self, dim: int, out_dim: int, scale: int = 2) -> None:
+        super().__init__()
+        self.scale = scale
+        self.expand = nn.Linear(dim, scale * scale * out_dim, bias=False)
+        self.norm = nn.LayerNorm(out_dim)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        return self.norm(rearrange_subpixels(self.expand(maps), self.scale))
+
+    @torch.no_grad()
+    def start_as_upsampling(self) -> None:
+        """Give the sub-pixels of a pixel equal weights: at first the layer repeats pixels and learns to differ."""
+        one = self.expand.weight[: self.norm.normalized_shape[0]].clone()
+        self.expand.weight.copy_(one.repeat(self.scale * self.scale, 1))
+
+
+def rearrange_subpixels(maps: torch.Tensor, scale: int) -> torch.Tensor:
+    """(B, H, W, scale * scale * C) -> (B, scale*H, scale*W, C), channels fastest."""
+    batch, height, width, channels = maps.shape
+    channels //= scale * scale
+    maps = maps.view(batch, height, width, scale, scale, channels).transpose(2, 3)
+    return maps.reshape(batch, height * scale, width * scale, channels)
