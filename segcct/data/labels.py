@@ -23,19 +23,25 @@ class Scheme:
 
     def __post_init__(self) -> None:
         values = list(self.classes.values())
-        if not values or 0 in values or len(set(values)) != len(values) or min(values) < 0 or max(values) > 65535:
+        distinct = len(set(values)) == len(values)
+        if not 1 <= len(values) <= 255 or not distinct or min(values) < 1 or max(values) > 65535:
             raise LabelError(
                 f"scheme {self.name} is not usable",
                 found=dict(self.classes),
-                expected="at least one class, distinct values within 1..65535 (0 is background)",
+                expected="1 to 255 classes with distinct values within 1..65535 (0 is background)",
             )
         for region, members in self.regions.items():
-            strangers = sorted(set(members) - set(values))
-            if strangers or not members:
+            if not members or not set(members) <= set(values):
                 raise LabelError(
                     f"region {region} of scheme {self.name} is not made of its classes",
                     found=list(members),
                     expected=f"values among {values}",
+                )
+            if region in self.classes and set(members) != {self.classes[region]}:
+                raise LabelError(
+                    f"region {region} of scheme {self.name} has the name of a class but other values",
+                    found=list(members),
+                    expected=f"[{self.classes[region]}]",
                 )
 
     @property
@@ -58,13 +64,13 @@ class Scheme:
         stray = self.stray_values(label)
         if stray:
             raise self.stray_error(stray)
-        table = np.zeros(max(self.values) + 1, dtype=np.uint8)
+        table: np.ndarray = np.zeros(max(self.values) + 1, dtype=np.uint8)
         table[list(self.values)] = np.arange(self.num_classes)
-        return table[label.astype(np.int64)]
+        return np.take(table, label if label.dtype.kind == "u" else label.astype(np.uint16))
 
     def to_values(self, index: np.ndarray) -> np.ndarray:
         """Class indices -> the scheme's own values, in `dtype`."""
-        return np.asarray(self.values, dtype=self.dtype)[index]
+        return np.take(np.asarray(self.values, dtype=self.dtype), index)
 
     def stray_values(self, label: np.ndarray) -> dict[float, int]:
         """Values outside the scheme and how many voxels hold each."""
@@ -82,7 +88,10 @@ class Scheme:
         )
 
     def masks(self, label: np.ndarray) -> dict[str, np.ndarray]:
-        """Boolean mask per class, then per region, of a label volume in scheme values."""
+        """Boolean mask per class, then per region, of a label volume in scheme values.
+
+        A region with a class's name (ET of BraTS) is that class and stands once.
+        """
         single = {name: label == value for name, value in self.classes.items()}
         return single | {name: np.isin(label, members) for name, members in self.regions.items()}
 
@@ -166,21 +175,29 @@ def custom_scheme(classes: Mapping[str, int], regions: Mapping[str, list[int]] |
 
 def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     """Label values through one lookup, so that no value is mapped twice; values not in `table` stay."""
-    found, inverse = np.unique(label, return_inverse=True)
-    mapped = np.asarray([table.get(int(v), int(v)) if float(v).is_integer() else v for v in found])
-    return mapped[inverse].reshape(label.shape)
+    found = np.unique(label)
+    mapped = np.asarray([table.get(value, value) for value in found.tolist()])
+    if np.array_equal(found, mapped):
+        return label
+    return mapped[np.searchsorted(found, label)]
 
 
 def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:
-    """The next step for stray values: another scheme that fits them, or a map to write into the config."""
-    fitting = [
-        other.name
-        for other in SCHEMES.values()
-        if other.name != scheme.name and set(stray) <= set(other.values) and set(scheme.values) & set(other.values)
-    ]
-    free = iter([value for value in scheme.values[1:]])
+    """The next step for stray values: the map where only one is possible, a related scheme that has them, or a map
+    to fill in."""
+    if not all(float(value).is_integer() for value in stray):
+        return "Resample labels by nearest neighbour, so that they stay whole numbers"
     if len(stray) == 1 and len(scheme.classes) == 1:
-        return f"Set data.label_map: {{{next(iter(stray)):g}: {next(free)}}}"
-    if fitting:
-        return f"These values fit scheme {', '.join(fitting)}; else map them by data.label_map"
-    return "Map them by data.label_map, such as {" + ", ".join(f"{value:g}: 0" for value in stray) + "}"
+        return f"Set data.label_map: {{{next(iter(stray)):g}: {scheme.values[1]}}}"
+    template = ", ".join(f"{value:g}: 0" for value in stray)
+    by_map = f"map them by data.label_map, such as {{{template}}}, where 0 leaves a value out"
+    related = [other.name for other in SCHEMES.values() if _related(scheme, other) and set(stray) <= set(other.values)]
+    if related:
+        return f"If the files follow {' or '.join(related)}, set data.scheme to it; else {by_map}"
+    return by_map[0].upper() + by_map[1:]
+
+
+def _related(one: Scheme, other: Scheme) -> bool:
+    """Two schemes of one field: they share the name of a class or region."""
+    names = ({*scheme.classes, *scheme.regions} for scheme in (one, other))
+    return one.name != other.name and not set.isdisjoint(*names)

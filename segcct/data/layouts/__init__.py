@@ -19,8 +19,19 @@ from segcct.data.layouts import acdc, brats, folder, nnunet, pictures, slices, s
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed
 from segcct.errors import DataError, LabelError
+from segcct.volume import Volume
 
-__all__ = ["LAYOUTS", "Found", "Layout", "find_cases", "get_layout", "read_case", "scan_cases", "scheme_of"]
+__all__ = [
+    "LAYOUTS",
+    "Found",
+    "Layout",
+    "find_cases",
+    "get_layout",
+    "read_case",
+    "read_label",
+    "scan_cases",
+    "scheme_of",
+]
 
 LAYOUTS: dict[str, Layout] = {
     layout.LAYOUT.name: layout.LAYOUT for layout in (brats, acdc, synapse, slices, folder, pictures, nnunet)
@@ -99,6 +110,18 @@ def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool
     return Examination(case, image, grid, label, mask)
 
 
+def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> np.ndarray:
+    """(X, Y, Z) label of a case in the scheme's values, on a known grid; the channels are not read.
+
+    Raises:
+        VolumeError, GeometryError, LabelError: as `read_case`.
+        DataError: the case has no label.
+    """
+    if not case.label:
+        raise DataError("the case has no label", file=next(iter(case.channels.values()))[0])
+    return _scheme_values(get_layout(data.layout).read_mask(case.label, data.label or "", grid), case, data, scheme)
+
+
 def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Scheme) -> np.ndarray:
     """(X, Y, Z) values of the scheme, in its dtype."""
     assert case.label is not None
@@ -115,7 +138,7 @@ def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Sc
                 expected="one whole number per class",
                 remedy="Resample labels by nearest neighbour, and keep probabilities out of data.label",
             )
-        whole = rounded.astype(np.int64)
+        whole = rounded.astype(np.int32)
     values = remap(whole, get_layout(data.layout).label_map(data))
     stray = scheme.stray_values(values)
     if stray:
