@@ -9,11 +9,13 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import h5py
+import nibabel as nib
 import numpy as np
 import pytest
 
 from segcct.config import DataSection, IntensitySection
-from segcct.data import prepare
+from segcct.data import layouts, prepare
 from segcct.data.cache import Cache, content_digest, key_of
 from segcct.data.case import Case, Examination
 from segcct.data.intensity import to_unit
@@ -260,9 +262,9 @@ class TestCache:
         cases, data, reads = dataset
         steps = []
         first = prepare.prepare_cases(cases, data, BRATS, progress=lambda done, total: steps.append((done, total)))
-        second = prepare.prepare_cases(cases, data, BRATS)
+        second = prepare.prepare_cases(cases, data, BRATS, progress=lambda done, total: steps.append((done, total)))
         assert reads == ["a", "b"]
-        assert steps == [(1, 2), (2, 2)]
+        assert steps == [(1, 2), (2, 2)] * 2
         in_memory = prepare_examination(examination(*brain(seed=ord("a"))), Preparation.of(data), BRATS)
         for case in (first[0], second[0]):
             assert isinstance(case.image, np.memmap)
@@ -299,6 +301,9 @@ class TestCache:
             {"image_size": 64},
             {"intensity": IntensitySection(rule="clip", low=0, high=500)},
             {"label_map": {3: 4}},
+            {"channels": {"t1": "another", "t2": "*_1.npy"}},
+            {"label": "another"},
+            {"layout": "nnunet"},
         ],
         ids=lambda change: next(iter(change)),
     )
@@ -364,6 +369,35 @@ class TestCache:
         for _ in range(20):
             [case.image[0].sum() for case in prepared]
         assert len(list(handles.iterdir())) <= before + 1
+
+    @pytest.mark.slow
+    def test_several_processes_give_the_same(self, tmp_path):
+        rng = np.random.default_rng(0)
+        for name in "abc":
+            label = np.zeros((6, 5, 4), dtype=np.uint8)
+            label[1:3, 2:4, 1:3] = 1
+            for file, array in (("image", rng.random((6, 5, 4), dtype=np.float32)), ("label", label)):
+                (tmp_path / "root" / name).mkdir(parents=True, exist_ok=True)
+                nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / "root" / name / f"{file}.nii.gz")
+        data = DataSection(
+            layout="folder",
+            root=tmp_path / "root",
+            channels={"t1": "image.nii.gz"},
+            label="label.nii.gz",
+            scheme="acdc",
+            intensity=NONE,
+            cache=tmp_path / "alone",
+        )
+        cases = layouts.find_cases(data)
+        alone = prepare.prepare_cases(cases, data, ACDC)
+        several = with_(data, workers=2, cache=tmp_path / "several")
+        shared = prepare.prepare_cases(cases, several, ACDC)
+        assert [case.case_id for case in shared] == ["a", "b", "c"]
+        for one, other in zip(alone, shared, strict=True):
+            assert np.array_equal(one.image, other.image)
+            assert np.array_equal(one.full_label, other.full_label)
+        error = LabelError("what", file="seg.nii", found="9", expected="1", remedy="Map it")
+        assert str(pickle.loads(pickle.dumps(error))) == str(error), "errors lose their words between processes"
 
     def test_writers_at_the_same_time_leave_one_whole_entry(self, tmp_path):
         cache = Cache(tmp_path / "cache")
@@ -437,5 +471,94 @@ class TestDigest:
         assert key_of(["a", "b"]) != key_of(["b", "a"])
         assert len(key_of()) == 40
 
+    def test_one_file_in_two_roles_is_read_once(self, dataset, monkeypatch):
+        cases, data, _ = dataset
+        read = []
+        monkeypatch.setattr(prepare, "content_digest", lambda paths: read.append(paths) or "digest")
+        file = cases[0].label
+        cache_key(dataclasses.replace(cases[0], channels={"red": file, "green": file}), data, BRATS)
+        assert sorted(read) == [(), file]
+
     def test_preparation_is_plain(self):
         assert json.loads(json.dumps(preparation().to_json()))["intensity"]["rule"] == "zscore_nonzero"
+
+
+class TestRealScans:
+    def test_acdc_slices(self, shared_data, tmp_path):
+        """A patient restacked from slices and one in a volume file, through layout and cache."""
+        source = shared_data / "acdc_h5"
+        restacked = min(path.name.split("_slice_")[0] for path in source.rglob("patient*_slice_*.h5"))
+        slices = sorted(source.rglob(f"{restacked}_slice_*.h5"))
+        volume = min(source.rglob("patient*_frame??.h5"))
+        for file in [*slices, volume]:
+            (tmp_path / file.name).symlink_to(file)
+        data = DataSection(
+            layout="slices",
+            root=tmp_path,
+            channels={"cine": "image"},
+            label="label",
+            scheme="acdc",
+            intensity=NONE,
+            fit="resize",
+            image_size=128,
+            cache=tmp_path / "cache",
+        )
+        cases = prepare.prepare_cases(layouts.find_cases(data), data, ACDC)
+        assert [case.case_id for case in cases] == sorted([restacked, volume.stem])
+        for case in cases:
+            assert case.image.shape == (case.full_label.shape[2], 1, 128, 128)
+            assert case.spacing_mm is None
+            assert 0 <= case.image.min() < case.image.max() <= 1
+            standard = case.standardise(case.image)
+            assert abs(standard.mean()) < 0.02
+            assert abs(standard.std() - 1) < 0.05  # resampling smooths
+            one_hot = np.stack([case.label == index for index in range(4)], axis=1).astype(np.float32)
+            back = case.grid.to_volume(case.grid.restore_labels(one_hot))
+            for index in range(1, 4):
+                overlap = ((back == index) & (case.full_label == index)).sum()
+                assert 2 * overlap / ((back == index).sum() + (case.full_label == index).sum()) > 0.88
+        with h5py.File(slices[0]) as stored:  # shown as stored: rows y, columns x
+            number = int(slices[0].stem.rsplit("_", 1)[1])
+            position = sorted(int(file.stem.rsplit("_", 1)[1]) for file in slices).index(number)
+            assert np.array_equal(
+                case_slice(next(case for case in cases if case.case_id == restacked), position), stored["label"][()]
+            )
+
+    def test_brats2015_needs_its_mask(self, shared_data, tmp_path):
+        (tmp_path / "root").mkdir()
+        folder = shared_data / "brats2015_flair_t1c" / "brats_2013_pat0003_1"
+        if not folder.is_dir():
+            pytest.skip(f"no {folder}")
+        (tmp_path / "root" / folder.name).symlink_to(folder)
+        data = DataSection(
+            layout="folder",
+            root=tmp_path / "root",
+            channels={"flair": "Flair_*.nii.gz", "t1c": "T1c_*.nii.gz"},
+            label="OTMultiClass.nii.gz",
+            scheme="brats2015",
+            crop="foreground",
+            intensity=IntensitySection(rule="zscore_mask", mask="brainmask.nii.gz"),
+        )
+        scheme = get_scheme("brats2015")
+        read = layouts.read_case(layouts.find_cases(data)[0], data, scheme)
+        with pytest.raises(DataError, match=r"Flair.*the background is not 0.*zscore_mask"):
+            prepare_examination(read, preparation(), scheme)
+        case = prepare_examination(read, Preparation.of(data), scheme)
+        depth, channels, rows, columns = case.image.shape
+        assert channels == 2
+        assert depth < 155
+        assert rows < 240
+        assert columns < 240
+        outside = ~case.grid.to_slices(read.mask)
+        assert not case.image[:, 0][outside].any()
+        standard = case.standardise(case.image)[:, 1][~outside]
+        assert abs(standard.mean()) < 0.01
+        assert abs(standard.std() - 1) < 0.01
+        values = scheme.to_values(case.grid.to_volume(np.ascontiguousarray(case.label)))
+        kept = case.grid.to_volume(np.ones(case.grid.slice_shape, bool))
+        assert np.array_equal(values[kept], read.label[kept])
+
+
+def case_slice(case, position: int) -> np.ndarray:
+    """Slice of the full reference as it is shown, (H, W)."""
+    return case.grid.to_slices(np.asarray(case.full_label))[position]

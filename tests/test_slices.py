@@ -13,7 +13,7 @@ from segcct.config import AugmentSection
 from segcct.data.grid import SliceGrid
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
-from segcct.data.window import take_window
+from segcct.data.window import pad_to, take_window
 from segcct.errors import DataError
 
 STILL = AugmentSection(strength=0)
@@ -202,6 +202,16 @@ def test_window_crops_pads_and_keeps():
     same, _ = take_window(image[:, :, :20], label[:, :20], 20, rng)
     assert np.array_equal(same, image[:, :, :20])
     assert rng.bit_generator.state == state
+
+
+def test_padding_is_undone_by_its_own_slices():
+    rng = np.random.default_rng(0)
+    for shape in ((3, 20, 50), (2, 2, 33, 31), (32, 32), (1, 40, 10)):
+        array = rng.random(shape)
+        padded, (rows, columns) = pad_to(array, 32)
+        assert padded.shape[-2:] == (max(32, shape[-2]), max(32, shape[-1]))
+        assert np.array_equal(padded[..., rows, columns], array)
+        assert padded.sum() == pytest.approx(array.sum())
 
 
 def test_window_holds_the_wanted_class_and_reaches_everywhere():

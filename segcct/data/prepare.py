@@ -6,14 +6,18 @@ them the mean and standard deviation of each channel, which are applied after au
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from segcct.config import DataSection, IntensitySection
+from segcct.data import layouts
 from segcct.data.cache import Cache, content_digest, key_of
 from segcct.data.case import Case, Examination
 from segcct.data.grid import SliceGrid
@@ -125,18 +129,27 @@ def prepare_cases(
 ) -> list[PreparedCase]:
     """Cases through the cache, in order; what is not there yet is read, prepared and stored.
 
-    Every file is read for its digest each time: equal size and date do not make equal content.
+    Every file is read for its digest each time: equal size and date do not make equal content. Cases that are missing
+    are prepared by `data.workers` processes where there are two or more.
 
     Args:
         progress: called with (done, total) after each case.
     """
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
-    prepared = []
-    for done, case in enumerate(cases, start=1):
-        prepared.append(_through_cache(case, data, scheme, cache))
-        if progress is not None:
-            progress(done, len(cases))
-    return prepared
+    prepared: dict[int, PreparedCase] = {}
+    missing: list[tuple[int, str]] = []
+    for place, case in enumerate(cases):
+        key = cache_key(case, data, scheme)
+        found = cache.get(key)
+        if found is None:
+            missing.append((place, key))
+        else:
+            prepared[place] = _restored(case, *found)
+            _tell(progress, len(prepared), len(cases))
+    for place, made in _made([(place, cases[place], key) for place, key in missing], data, scheme, cache):
+        prepared[place] = made
+        _tell(progress, len(prepared), len(cases))
+    return [prepared[place] for place in range(len(cases))]
 
 
 def fingerprint(cases: Sequence[Case]) -> str:
@@ -146,37 +159,63 @@ def fingerprint(cases: Sequence[Case]) -> str:
 
 def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
     """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
-    files = {name: content_digest(paths) for name, paths in case.channels.items()}
-    reading = {"layout": data.layout, "label_map": sorted((data.label_map or {}).items())}
+    groups = [*case.channels.values(), case.label or (), case.mask or ()]
+    digests = {paths: content_digest(paths) for paths in set(groups)}  # one file may hold channels and label
+    reading = {
+        "layout": data.layout,
+        "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
+        "label": data.label,
+        "label_map": sorted((data.label_map or {}).items()),
+    }
     return key_of(
         PREPARATION_VERSION,
         VERSION,
         [case.id, case.patient],
-        list(files.items()),  # the channels' order counts
-        content_digest(case.label or ()),
-        content_digest(case.mask or ()),
+        list(case.channels),
+        [digests[paths] for paths in groups],
         reading,
         [scheme.name, list(scheme.classes.items())],
         Preparation.of(data).to_json(),
     )
 
 
-def _through_cache(case: Case, data: DataSection, scheme: Scheme, cache: Cache) -> PreparedCase:
-    from segcct.data.layouts import read_case
+def _made(
+    missing: Sequence[tuple[int, Case, str]], data: DataSection, scheme: Scheme, cache: Cache
+) -> Iterator[tuple[int, PreparedCase]]:
+    """Prepare and store (place, case, key), here or in several processes; yields as they get ready."""
+    if data.workers < 2 or len(missing) < 2:
+        for place, case, key in missing:
+            yield place, _make(case, data, scheme, cache, key)
+        return
+    processes = min(data.workers, len(missing))
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
+        waiting = {pool.submit(_make, case, data, scheme, cache, key): place for place, case, key in missing}
+        try:
+            for ready in as_completed(waiting):
+                yield waiting[ready], ready.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that prepares cases was ended from outside",
+                found="most often: out of memory",
+                remedy=f"Use fewer processes than --data.workers {data.workers}",
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
-    key = cache_key(case, data, scheme)
-    found = cache.get(key)
-    if found is None:
-        made = prepare_examination(read_case(case, data, scheme), Preparation.of(data), scheme)
-        facts = {
-            "case": made.case_id,
-            "mean": made.mean.tolist(),
-            "sd": made.sd.tolist(),
-            "grid": made.grid.to_json(),
-            "spacing_mm": made.spacing_mm,
-        }
-        found = cache.put(key, made.arrays, facts), facts
-    arrays, facts = found
+
+def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:
+    made = prepare_examination(layouts.read_case(case, data, scheme), Preparation.of(data), scheme)
+    facts = {
+        "case": made.case_id,
+        "mean": made.mean.tolist(),
+        "sd": made.sd.tolist(),
+        "grid": made.grid.to_json(),
+        "spacing_mm": made.spacing_mm,
+    }
+    return _restored(case, cache.put(key, made.arrays, facts), facts)
+
+
+def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> PreparedCase:
     spacing = facts["spacing_mm"]
     return PreparedCase(
         case_id=case.id,
@@ -187,6 +226,17 @@ def _through_cache(case: Case, data: DataSection, scheme: Scheme, cache: Cache) 
         grid=SliceGrid.from_json(facts["grid"]),
         spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
     )
+
+
+def _tell(progress: Report | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+def _use_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def _plan(examination: Examination, preparation: Preparation, channels: Sequence[UnitChannel]) -> SliceGrid:

@@ -11,8 +11,8 @@ def take_window(
     """(C, h, w) and (h, w) -> (C, side, side) and (side, side).
 
     A slice that is larger is cropped at a random place; with a `wanted` class that it holds, at a place that contains
-    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 on both sides alike, as the
-    networks pad at prediction. A slice of that size comes back as it is and draws nothing.
+    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 on both sides alike
+    (`pad_to`). A slice of that size comes back as it is and draws nothing.
     """
     height, width = label.shape
     anchor: tuple[int, int] | None = None
@@ -24,7 +24,7 @@ def take_window(
     top = _start(height, side, anchor[0] if anchor else None, rng)
     left = _start(width, side, anchor[1] if anchor else None, rng)
     rows, columns = slice(top, top + side), slice(left, left + side)
-    return _padded(image[:, rows, columns], side), _padded(label[rows, columns], side)
+    return pad_to(image[:, rows, columns], side)[0], pad_to(label[rows, columns], side)[0]
 
 
 def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator) -> int:
@@ -35,9 +35,16 @@ def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator)
     return int(rng.integers(low, high + 1))
 
 
-def _padded(array: np.ndarray, side: int) -> np.ndarray:
-    missing = [side - length for length in array.shape[-2:]]
+def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """(..., h, w) -> (..., at least side, at least side), and where the array lies in it.
+
+    Zeros on both sides alike, for sides shorter than `side` only: what training shows of a small slice, so that
+    prediction can show the same. The answer of a network is cropped back by `answer[..., rows, columns]`.
+    """
+    missing = [max(0, side - length) for length in array.shape[-2:]]
+    top, left = (amount // 2 for amount in missing)
+    inside = slice(top, top + array.shape[-2]), slice(left, left + array.shape[-1])
     if not any(missing):
-        return array
+        return array, inside
     around = [(0, 0)] * (array.ndim - 2) + [(amount // 2, amount - amount // 2) for amount in missing]
-    return np.pad(array, around)
+    return np.pad(array, around), inside
