@@ -1,0 +1,172 @@
+"""Folders of masks in, tables out: the door behind `segcct evaluate` and `segcct.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segcct.data.labels import Scheme
+from segcct.errors import EvaluationError, MetricError
+from segcct.evaluation.matching import (
+    Matching,
+    PredictionFolder,
+    choose_scheme,
+    match,
+    read_predictions,
+    read_references,
+)
+from segcct.evaluation.pool import run_jobs
+from segcct.evaluation.scoring import Job, Row
+from segcct.evaluation.summary import summary_of
+from segcct.evaluation.tables import markdown, write_details, write_metrics
+from segcct.metrics import Convention, get_convention
+from segcct.progress import Report
+from segcct.runs import provenance, write_json
+from segcct.volume import atomic_path
+
+TOLERANCE_MM = 2.0
+BRATS_TOLERANCE_MM = 1.0
+"""Tolerances of the surface Dice: BraTS scans have 1 mm voxels."""
+OUTPUTS = ("metrics.csv", "metrics.*.csv", "details.csv", "summary.json", "summary.*.json", "table.md", "paired.json")
+
+
+def evaluate(
+    predictions: str | Path,
+    references: str | Path,
+    scheme: str | Scheme | None = None,
+    *,
+    output: str | Path | None = None,
+    conventions: Sequence[str] = ("default",),
+    layout: str | None = None,
+    workers: int = 1,
+    allow_unmatched: bool = False,
+    tolerance_mm: float | None = None,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Score a folder of masks against references, case by case and structure by structure.
+
+    Args:
+        predictions: folder of masks named by case id, with or without the predictions.json of `segcct predict`.
+        references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
+        scheme: name of a label scheme, or a scheme; default: that of predictions.json.
+        output: folder for metrics.csv, details.csv, summary.json and table.md, and for metrics.<convention>.csv and
+            summary.<convention>.json where there are several; None writes nothing.
+        conventions: names; the first is that of metrics.csv, summary.json and the result.
+        layout: of a dataset root; default: as predictions.json says.
+        workers: processes, each with one case at a time in memory.
+        allow_unmatched: leave out cases that stand on one side only.
+        tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
+        progress: called with (done, total) cases.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
+            mismatch and stray label value.
+        MetricError, LabelError: unknown convention or scheme.
+    """
+    chosen = _conventions(conventions)
+    if workers < 1:
+        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    folder = read_predictions(Path(predictions))
+    labels = choose_scheme(scheme, folder)
+    known = read_references(Path(references), folder, layout, labels)
+    if output is not None:
+        _remove_old(Path(output))
+    matching = match(folder, known)
+    tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
+    rows = _score(matching, labels, chosen, tolerance, workers, allow_unmatched, progress)
+    shared = _sources(matching, folder, Path(references))
+    summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
+    if output is not None:
+        _write(Path(output), rows, summaries)
+    return summaries[0]
+
+
+def _conventions(names: Sequence[str]) -> list[Convention]:
+    if isinstance(names, str) or not names:
+        raise MetricError("conventions are a list of names", found=repr(names), expected='such as ("default",)')
+    return [get_convention(name) for name in dict.fromkeys(names)]
+
+
+def _score(
+    matching: Matching,
+    scheme: Scheme,
+    conventions: Sequence[Convention],
+    tolerance_mm: float,
+    workers: int,
+    allow_unmatched: bool,
+    progress: Report | None,
+) -> list[Row]:
+    """Rows of all cases in order. Raises `EvaluationError` listing all problems."""
+    problems = [] if allow_unmatched else _unmatched(matching)
+    names = tuple(convention.name for convention in conventions)
+    jobs = [
+        Job(case, mask, reference, scheme, names, tolerance_mm, check_only=bool(problems))
+        for case, (mask, reference) in matching.pairs.items()
+    ]
+    outcomes = run_jobs(jobs, workers, progress)
+    problems += [problem for outcome in outcomes for problem in outcome.problems]
+    if problems:
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
+    if not jobs:
+        raise EvaluationError("no case stands on both sides")
+    return [row for outcome in outcomes for row in outcome.rows]
+
+
+def _unmatched(matching: Matching) -> list[str]:
+    extra = [f"{case}: prediction without a reference" for case in matching.without_reference]
+    missing = [f"{case}: reference without a prediction" for case in matching.without_prediction]
+    return sorted(extra + missing)
+
+
+def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> dict[str, Any]:
+    """Where everything came from, so that a report finds the pictures again."""
+    sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
+    return {
+        "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
+        "data": sections[0].model_dump(mode="json") if sections else None,
+        "files": _files(matching, folder),
+        "provenance": {
+            **provenance(),
+            "predictions": str(folder.path.resolve()),
+            "references": str(references.resolve()),
+        },
+    }
+
+
+def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    for case, (mask, reference) in matching.pairs.items():
+        channels = folder.channels.get(case)
+        if channels is None and reference.case is not None:
+            channels = {name: [str(p.resolve()) for p in paths] for name, paths in reference.case.channels.items()}
+        files[case] = {"prediction": str(mask.resolve()), "reference": reference.name(), "channels": channels or {}}
+    return files
+
+
+def _remove_old(output: Path) -> None:
+    """No table of an earlier evaluation may be taken for one of this, should this one fail."""
+    if output.exists() and not output.is_dir():
+        raise EvaluationError("is not a folder", file=output)
+    for pattern in OUTPUTS:
+        for file in output.glob(pattern):
+            file.unlink()
+
+
+def _write(output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]]) -> None:
+    for place, summary in enumerate(summaries):
+        name = summary["convention"]
+        if place == 0:
+            write_metrics(output / "metrics.csv", rows, name)
+        if len(summaries) > 1 or name != "default":
+            write_metrics(output / f"metrics.{name}.csv", rows, name)
+            write_json(output / f"summary.{name}.json", summary)
+    write_details(output / "details.csv", rows)
+    with atomic_path(output / "table.md") as beside:
+        beside.write_text(markdown(summaries), encoding="utf-8")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(output / "summary.json", summaries[0])

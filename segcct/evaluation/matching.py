@@ -1,0 +1,208 @@
+"""Which prediction belongs to which reference: folders in, pairs of files out, every unmatched case named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.labels import SCHEMES, Scheme, get_scheme
+from segcct.data.layouts import find_cases, scan_cases
+from segcct.errors import EvaluationError, LabelError
+from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES
+
+INDEX = "predictions.json"
+MASK_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
+REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
+"""Endings that a reference's file name may carry behind the case id."""
+
+LABEL_PATTERNS: dict[str, tuple[str, ...]] = {
+    "brats": ("{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}_seg.nii", "{id}-seg.nii"),
+    "acdc": ("{id}_gt.nii.gz",),
+    "synapse": ("label/label*.nii.gz",),
+    "nnunet": ("labelsTr/{id}.nii.gz", "labelsTs/{id}.nii.gz"),
+    "slices": ("label",),
+}
+"""How the labels of public datasets are named, for predictions that come without an index."""
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """Predicted masks by case id, and what `predictions.json` says of them (when there is one)."""
+
+    path: Path
+    masks: dict[str, Path]
+    channels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    data: DataSection | None = None
+    scheme: Scheme | None = None
+    selection: str | None = None
+
+
+@dataclass(frozen=True)
+class ReferenceCase:
+    """Where the reference of a case is: a mask file, or a case of a dataset layout with how it is read."""
+
+    id: str
+    patient: str
+    file: Path | None = None
+    case: Case | None = None
+    data: DataSection | None = None
+
+    def name(self) -> str | list[str]:
+        """The reference's file; files, where a label is several."""
+        files = (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
+        names = [str(file.resolve()) for file in files]
+        return names[0] if len(names) == 1 else names
+
+
+@dataclass(frozen=True)
+class Matching:
+    """Cases on both sides in order of id, and the ids on one side only."""
+
+    pairs: dict[str, tuple[Path, ReferenceCase]]
+    without_reference: tuple[str, ...]
+    without_prediction: tuple[str, ...]
+
+
+def read_predictions(folder: Path) -> PredictionFolder:
+    """The masks of a folder. Raises `EvaluationError` when it is missing, empty, or its index cannot be read."""
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of predictions", file=folder, remedy="Name the folder that holds masks")
+    masks = _flat(folder, endings=())
+    index = folder / INDEX
+    if not index.is_file():
+        if not masks:
+            raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(MASK_SUFFIXES)}")
+        return PredictionFolder(folder, masks)
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
+        channels = {name: dict(entry.get("channels") or {}) for name, entry in content["cases"].items()}
+        data = DataSection.model_validate(content["data"]) if content.get("data") else None
+        scheme = _scheme_of(content["scheme"]) if content.get("scheme") else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, LabelError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EvaluationError("is not an index of predictions", file=index, found=reason) from error
+    return PredictionFolder(folder, masks | listed, channels, data, scheme, content.get("selection"))
+
+
+def read_references(
+    folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme
+) -> dict[str, ReferenceCase]:
+    """The references below a folder, by case id.
+
+    A folder with masks directly in it is a flat folder; else it is a dataset root, read by `layout`, else as
+    `predictions.json` says. Only cases with a label count.
+
+    Raises:
+        EvaluationError: the folder is missing, holds no reference, or it is not known how to read it.
+        DataError: from the layout's reader.
+    """
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of references", file=folder)
+    flat = {} if layout else _flat(folder, endings=REFERENCE_ENDINGS)
+    if flat:
+        return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
+    data = _reading(folder, predictions, layout, scheme)
+    cases = [case for case in find_cases(data, strict=False) if case.label]
+    if not cases:
+        raise EvaluationError(f"holds no labelled case of layout {data.layout}", file=folder)
+    return {case.id: ReferenceCase(case.id, case.patient, case=case, data=data) for case in cases}
+
+
+def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
+    """Pair by case id. Where the predictions name a selection, references outside of it are not asked for."""
+    asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
+    pairs = {
+        name: (predictions.masks[name], references[name])
+        for name in sorted(asked)
+        if name in references and name in predictions.masks
+    }
+    return Matching(
+        pairs,
+        tuple(sorted(set(predictions.masks) - set(references))),
+        tuple(sorted(asked - set(predictions.masks))),
+    )
+
+
+def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:
+    """The scheme as named, else that of `predictions.json`. Raises `EvaluationError` when neither says."""
+    if isinstance(scheme, Scheme):
+        return scheme
+    if scheme is None or (scheme == "custom" and predictions.scheme is not None):
+        if predictions.scheme is None:
+            raise EvaluationError(
+                "the meaning of the label values is not known",
+                file=predictions.path,
+                found=f"no {INDEX}",
+                remedy="Name it by --scheme, such as --scheme brats2021",
+            )
+        return predictions.scheme
+    return get_scheme(scheme)
+
+
+def _scheme_of(content: Mapping[str, Any]) -> Scheme:
+    regions = {name: tuple(values) for name, values in (content.get("regions") or {}).items()}
+    return Scheme(content["name"], dict(content["classes"]), regions)
+
+
+def _flat(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
+    """Masks directly in a folder by case id; where `X` and `X_seg` both stand there, `X_seg` is the mask of X."""
+    plain: dict[str, Path] = {}
+    marked: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        name = file.name
+        suffix = next((end for end in MASK_SUFFIXES if name.lower().endswith(end)), None)
+        if suffix is None or name.startswith(".") or not file.is_file():
+            continue
+        stem = name[: -len(suffix)]
+        ending = next((end for end in endings if stem.lower().endswith(end) and len(stem) > len(end)), "")
+        ids, case = (marked, stem[: -len(ending)]) if ending else (plain, stem)
+        if case in ids:
+            raise EvaluationError(f"two masks of case {case}", file=file, found=f"also {ids[case].name}")
+        ids[case] = file
+    return dict(sorted((plain | marked).items()))
+
+
+def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme) -> DataSection:
+    """How a dataset root is read."""
+    if predictions.data is not None and layout in (None, predictions.data.layout):
+        return predictions.data.model_copy(update={"root": folder})
+    if layout is None:
+        raise EvaluationError(
+            "how these references are stored is not known",
+            file=folder,
+            found="no mask files in the folder itself",
+            expected=f"masks named by case id ({', '.join(MASK_SUFFIXES)}), or a dataset root",
+            remedy="For a dataset root, name its layout by --layout, such as --layout brats",
+        )
+    if layout not in LABEL_PATTERNS:
+        raise EvaluationError(
+            f"references of layout '{layout}' cannot be found without the config's file patterns",
+            file=folder,
+            expected=f"predictions with a {INDEX}, or layout {', '.join(LABEL_PATTERNS)}",
+            remedy="Or copy the reference masks into one flat folder, named by case id",
+        )
+    sections = [_labels_only(layout, pattern, folder, scheme) for pattern in LABEL_PATTERNS[layout]]
+    return next((data for data in sections if scan_cases(data).cases), sections[0])
+
+
+def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> DataSection:
+    """A section whose only channel is the label itself: evaluation reads no images."""
+    custom = scheme.name not in SCHEMES
+    return DataSection.model_validate(
+        {
+            "layout": layout,
+            "root": folder,
+            "channels": {"label": pattern},
+            "label": pattern,
+            "scheme": "custom" if custom else scheme.name,
+            "labels": dict(scheme.classes) if custom else None,
+        }
+    )

@@ -1,0 +1,175 @@
+"""The scores of one case: two masks read, checked against each other and the scheme, measured structure by structure.
+
+Runs in the parent or in worker processes; what comes back is small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from segcct.data.labels import Scheme
+from segcct.data.layouts import read_label
+from segcct.data.layouts.volumes import GRID_TOLERANCE
+from segcct.errors import GeometryError, SegcctError
+from segcct.evaluation.matching import ReferenceCase
+from segcct.metrics import MaskPair, Scores, get_convention, label_pairs
+from segcct.volume import SUFFIXES, Volume, check_same_grid
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to score."""
+
+    id: str
+    prediction: Path
+    reference: ReferenceCase
+    scheme: Scheme
+    conventions: tuple[str, ...]
+    tolerance_mm: float
+    check_only: bool = False
+    """Only look for problems: another case had one, so no table will be written."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One structure of one case."""
+
+    case: str
+    patient: str
+    structure: str
+    status: str
+    volume_pred_ml: float | None
+    volume_ref_ml: float | None
+    scores: dict[str, Scores]
+    """Convention -> scores."""
+    details: dict[str, float | None]
+    """What metrics.csv has no room for; see `details`."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Rows of a case, or what is wrong with it."""
+
+    id: str
+    rows: tuple[Row, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def score_case(job: Job) -> Outcome:
+    """Score one case. An expected failure comes back as a problem that names the file."""
+    try:
+        prediction = read_mask(job.prediction, job.scheme)
+    except SegcctError as error:
+        return Outcome(job.id, problems=(f"{job.id}: {error}", *_reference_problems(job)))
+    try:
+        reference = read_reference(job.reference, job.scheme, prediction)
+        if job.check_only:
+            return Outcome(job.id)
+        spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
+        pairs = label_pairs(prediction.array, reference.array, structures_of(job.scheme), spacing_mm)
+        return Outcome(job.id, tuple(_row(job, name, pair) for name, pair in pairs))
+    except SegcctError as error:
+        return Outcome(job.id, problems=(f"{job.id}: {error}",))
+
+
+def _reference_problems(job: Job) -> tuple[str, ...]:
+    """What is wrong with a reference file by itself, when its prediction cannot be read."""
+    if job.reference.file is None:
+        return ()
+    try:
+        read_mask(job.reference.file, job.scheme)
+    except SegcctError as error:
+        return (f"{job.id}: {error}",)
+    return ()
+
+
+def read_mask(file: Path, scheme: Scheme) -> Volume:
+    """A mask file in scheme values. Raises `VolumeError`, or `LabelError` for values outside the scheme."""
+    volume = Volume.load(file)
+    stray = scheme.stray_values(volume.array)
+    if stray:
+        raise scheme.stray_error(stray, file)
+    return volume.with_array(volume.array.astype(scheme.dtype, copy=False))
+
+
+def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume) -> Volume:
+    """The reference of a case in scheme values, on the prediction's grid.
+
+    Raises:
+        GeometryError: the two grids differ by more than `GRID_TOLERANCE`.
+        VolumeError, LabelError, DataError: as `read_mask` and the layouts' readers.
+    """
+    if reference.file is not None:
+        volume = read_mask(reference.file, scheme)
+        smallest_mm = min(volume.spacing_mm) if volume.spacing_mm else 1.0
+        check_same_grid(volume, prediction, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+        return volume
+    assert reference.case is not None
+    assert reference.case.label
+    assert reference.data is not None
+    label = read_label(reference.case, reference.data, scheme, prediction)
+    file = reference.case.label[0]
+    if label.shape != prediction.shape:
+        raise GeometryError("shapes differ", file=prediction.path, found=prediction.shape, expected=label.shape)
+    # Arrays and pictures hold no voxel size, whatever the header of the prediction says.
+    has_spacing = file.is_dir() or file.name.lower().endswith(SUFFIXES)
+    return Volume(label, prediction.affine, prediction.spacing_mm if has_spacing else None, None, file)
+
+
+def structures_of(scheme: Scheme) -> dict[str, tuple[int, ...]]:
+    """Classes, then regions, by name; a region named as a class of other values is marked `(region)`."""
+    structures: dict[str, tuple[int, ...]] = {name: (value,) for name, value in scheme.classes.items()}
+    for name, members in scheme.regions.items():
+        values = tuple(sorted(members))
+        clash = name in structures and structures[name] != values
+        structures[f"{name} (region)" if clash else name] = values
+    return structures
+
+
+def _row(job: Job, structure: str, pair: MaskPair) -> Row:
+    millilitres = None if pair.voxel_mm3 is None else pair.voxel_mm3 / 1000.0
+    return Row(
+        job.id,
+        job.reference.patient,
+        structure,
+        pair.status,
+        None if millilitres is None else pair.counts.prediction * millilitres,
+        None if millilitres is None else pair.counts.reference * millilitres,
+        {name: get_convention(name)(pair, job.tolerance_mm) for name in job.conventions},
+        details(pair),
+    )
+
+
+DETAILS: Sequence[str] = (
+    "sensitivity",
+    "specificity",
+    "precision",
+    "accuracy",
+    "volume_difference",
+    "hd_mm",
+    "asd_mm",
+    "voxels_pred",
+    "voxels_ref",
+)
+"""Columns of details.csv beside case and class."""
+
+
+def details(pair: MaskPair) -> dict[str, float | None]:
+    """Further measures of a pair; None where a denominator is zero or there is no surface."""
+    counts, distances = pair.counts, pair.distances_mm
+    values: dict[str, float | None] = {
+        "sensitivity": counts.sensitivity,
+        "specificity": counts.specificity,
+        "precision": counts.precision,
+        "accuracy": counts.accuracy,
+        "volume_difference": counts.volume_difference,
+        "hd_mm": None if distances is None else distances.hausdorff(100),
+        "asd_mm": None if distances is None else distances.average(),
+        "voxels_pred": counts.prediction,
+        "voxels_ref": counts.reference,
+    }
+    return {name: None if value is None or np.isnan(value) else value for name, value in values.items()}

@@ -1,0 +1,111 @@
+"""From rows per case and structure to what summary.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from segcct.data.labels import Scheme
+from segcct.evaluation.scoring import Row, structures_of
+from segcct.metrics import Convention, Stats, summarise
+
+STATUSES = ("ok", "missed", "spurious", "absent")
+BOUNDS = {
+    "dice": (0.0, 1.0),
+    "iou": (0.0, 1.0),
+    "hd95_mm": (0.0, float("inf")),
+    "hd95_vox": (0.0, float("inf")),
+    "nsd": (0.0, 1.0),
+}
+"""Range of each metric; also the order in which metrics are listed."""
+UNITS = {
+    "dice": "1",
+    "iou": "1",
+    "hd95_mm": "mm",
+    "hd95_vox": "voxels",
+    "nsd": "1",
+    "volume_pred_ml": "ml",
+    "volume_ref_ml": "ml",
+}
+CI95 = (
+    "95% interval of the mean, resampling patients: BCa bootstrap with 10,000 draws, Student-widened; "
+    "Student's interval below 8 patients"
+)
+
+
+def metrics_of(rows: Iterable[Row], convention: str) -> list[str]:
+    """The metrics to list: the four of every table, and `hd95_vox` where a distance is in voxels."""
+    in_voxels = any(row.scores[convention].hd95_vox is not None for row in rows)
+    return [metric for metric in BOUNDS if metric != "hd95_vox" or in_voxels]
+
+
+def value(row: Row, convention: str, metric: str) -> float | None:
+    """One score of a row."""
+    score: float | None = getattr(row.scores[convention], metric)
+    return score
+
+
+def summary_of(rows: Sequence[Row], scheme: Scheme, convention: Convention, tolerance_mm: float) -> dict[str, Any]:
+    """Everything in summary.json that follows from the scores under one convention."""
+    metrics = metrics_of(rows, convention.name)
+    structures = structures_of(scheme)
+    by_structure = {name: [row for row in rows if row.structure == name] for name in structures}
+    classes = {
+        name: {
+            **{metric: _stats(own, convention.name, metric) for metric in metrics},
+            "counts": {status: sum(row.status == status for row in own) for status in STATUSES},
+        }
+        for name, own in by_structure.items()
+    }
+    return {
+        "convention": convention.name,
+        "scheme": scheme.name,
+        "labels": dict(scheme.classes),
+        "regions": {name: list(values) for name, values in structures.items() if name not in scheme.classes},
+        "units": {name: unit for name, unit in UNITS.items() if name in metrics or name.startswith("volume")},
+        "definitions": {**convention.definitions, "ci95": CI95, "overall": OVERALL},
+        "tolerance_mm": tolerance_mm,
+        "cases": len({row.case for row in rows}),
+        "patients": len({row.patient for row in rows}),
+        "overall": {metric: overall(rows, scheme, convention.name, metric) for metric in metrics},
+        "classes": classes,
+    }
+
+
+OVERALL = "mean over cases of each case's mean over its scored classes; background and regions left out"
+
+
+def overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: str) -> Stats:
+    """Statistics of the cases' means over classes."""
+    means, patients = case_means(rows, scheme, convention, metric)
+    return summarise(list(means.values()), [patients[case] for case in means], bounds=BOUNDS[metric])
+
+
+def case_means(
+    rows: Iterable[Row], scheme: Scheme, convention: str, metric: str
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    """Case -> its mean over scored classes (None: none is scored), and case -> patient."""
+    scored: dict[str, list[float]] = {}
+    patients: dict[str, str] = {}
+    for row in rows:
+        if row.structure in scheme.classes:
+            scores = scored.setdefault(row.case, [])
+            patients[row.case] = row.patient
+            score = value(row, convention, metric)
+            if score is not None:
+                scores.append(score)
+    return {case: float(np.mean(scores)) if scores else None for case, scores in scored.items()}, patients
+
+
+def _stats(rows: Sequence[Row], convention: str, metric: str) -> Stats:
+    return summarise(
+        [value(row, convention, metric) for row in rows], [row.patient for row in rows], bounds=BOUNDS[metric]
+    )
+
+
+def counts_over_classes(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Missed, spurious and absent structures over all classes (not regions)."""
+    own = [entry["counts"] for name, entry in summary["classes"].items() if name in summary["labels"]]
+    return {status: sum(counts[status] for counts in own) for status in STATUSES}

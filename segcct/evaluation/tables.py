@@ -1,0 +1,141 @@
+"""The tables of an evaluation: metrics.csv, details.csv, and Markdown ready to paste."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segcct.evaluation.scoring import DETAILS, Row
+from segcct.evaluation.summary import STATUSES, counts_over_classes, metrics_of, value
+from segcct.volume import atomic_path
+
+_HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
+_DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3}
+
+
+def write_metrics(file: Path, rows: Sequence[Row], convention: str) -> None:
+    """metrics.csv: a row per case and structure; `hd95_vox` is added where distances are in voxels."""
+    extra = [metric for metric in metrics_of(rows, convention) if metric == "hd95_vox"]
+    columns = ["case", "class", "dice", "iou", "hd95_mm", "nsd", "volume_pred_ml", "volume_ref_ml", "status", *extra]
+    _write_csv(
+        file,
+        columns,
+        (
+            [
+                row.case,
+                row.structure,
+                *(_cell(value(row, convention, metric)) for metric in ("dice", "iou", "hd95_mm", "nsd")),
+                _cell(row.volume_pred_ml),
+                _cell(row.volume_ref_ml),
+                row.status,
+                *(_cell(value(row, convention, metric)) for metric in extra),
+            ]
+            for row in rows
+        ),
+    )
+
+
+def write_details(file: Path, rows: Sequence[Row]) -> None:
+    """details.csv: what metrics.csv has no room for."""
+    _write_csv(
+        file,
+        ["case", "class", *DETAILS],
+        ([row.case, row.structure, *(_cell(row.details[name]) for name in DETAILS)] for row in rows),
+    )
+
+
+def markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """The first summary as a table; with several, the conventions side by side below it."""
+    parts = [_scores(summaries[0])]
+    if len(summaries) > 1:
+        parts.append(_side_by_side(summaries))
+    return "\n".join(parts)
+
+
+def _scores(summary: Mapping[str, Any]) -> str:
+    metrics = [metric for metric in _HEADS if metric in summary["overall"] and _is_scored(summary, metric)]
+    heads = [_head(metric, summary) for metric in metrics]
+    lines = [_line(["Structure", *heads, *STATUSES]), _line(["---", *["---:"] * (len(heads) + len(STATUSES))])]
+    for name, entry in summary["classes"].items():
+        cells = [mean_and_interval(entry[metric], metric) for metric in metrics]
+        lines.append(_line([name, *cells, *(str(entry["counts"][status]) for status in STATUSES)]))
+    totals = counts_over_classes(summary)
+    cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
+    lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
+    patients = summary["patients"]
+    lines += [
+        "",
+        f"Mean [95% interval] over {summary['cases']} cases of {patients} patient{'s' if patients != 1 else ''}, "
+        f"scheme {summary['scheme']}, convention {summary['convention']}. {summary['definitions']['ci95']}.",
+        f"HD95: {summary['definitions']['hd95']}.",
+        *(
+            f"{status[0].upper()}{status[1:]}: {summary['definitions'][status]}."
+            for status in ("missed, spurious", "absent")
+        ),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _side_by_side(summaries: Sequence[Mapping[str, Any]]) -> str:
+    """The same masks under every convention: mean Dice and mean HD95, each with the number of scored cases."""
+    names = [summary["convention"] for summary in summaries]
+    heads = [f"Dice {name}" for name in names] + [
+        f"HD95 {summary['convention']} ({'voxels' if _distance(summary) == 'hd95_vox' else 'mm'})"
+        for summary in summaries
+    ]
+    lines = ["The same masks under each convention, mean (scored cases):", ""]
+    lines += [_line(["Structure", *heads]), _line(["---", *["---:"] * len(heads)])]
+    rows = [*summaries[0]["classes"], None]
+    for row in rows:
+        entries = [summary["overall"] if row is None else summary["classes"][row] for summary in summaries]
+        dice = [_mean_and_count(entry["dice"], "dice") for entry in entries]
+        distance = [
+            _mean_and_count(entry[_distance(summary)], "hd95_mm")
+            for entry, summary in zip(entries, summaries, strict=True)
+        ]
+        lines.append(_line([row or "**mean of classes**", *dice, *distance]))
+    return "\n".join([*lines, ""])
+
+
+def mean_and_interval(stats: Mapping[str, Any], metric: str) -> str:
+    """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
+    if stats["mean"] is None:
+        return "-"
+    digits = _DIGITS[metric]
+    low, high = stats["ci95"]
+    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{stats['mean']:.{digits}f}{interval}"
+
+
+def _mean_and_count(stats: Mapping[str, Any], metric: str) -> str:
+    return "-" if stats["mean"] is None else f"{stats['mean']:.{_DIGITS[metric]}f} ({stats['n']})"
+
+
+def _is_scored(summary: Mapping[str, Any], metric: str) -> bool:
+    return any(entry[metric]["n"] for entry in summary["classes"].values())
+
+
+def _distance(summary: Mapping[str, Any]) -> str:
+    return "hd95_vox" if "hd95_vox" in summary["overall"] and not _is_scored(summary, "hd95_mm") else "hd95_mm"
+
+
+def _head(metric: str, summary: Mapping[str, Any]) -> str:
+    return f"NSD ({summary['tolerance_mm']:g} mm)" if metric == "nsd" else _HEADS[metric]
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(number: float | None) -> str:
+    return "" if number is None else repr(number)
+
+
+def _write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(rows)
