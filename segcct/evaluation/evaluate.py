@@ -8,6 +8,7 @@ from typing import Any
 
 from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, MetricError
+from segcct.evaluation.compare import compare
 from segcct.evaluation.matching import (
     Matching,
     PredictionFolder,
@@ -41,6 +42,7 @@ def evaluate(
     layout: str | None = None,
     workers: int = 1,
     allow_unmatched: bool = False,
+    against: str | Path | None = None,
     tolerance_mm: float | None = None,
     progress: Report | None = None,
 ) -> dict[str, Any]:
@@ -56,6 +58,7 @@ def evaluate(
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
         allow_unmatched: leave out cases that stand on one side only.
+        against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
         tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
         progress: called with (done, total) cases.
 
@@ -72,13 +75,18 @@ def evaluate(
         raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
     folder = read_predictions(Path(predictions))
     labels = choose_scheme(scheme, folder)
+    rival = None if against is None else read_predictions(Path(against))
     known = read_references(Path(references), folder, layout, labels)
     if output is not None:
         _remove_old(Path(output))
-    matching = match(folder, known)
     tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
-    rows = _score(matching, labels, chosen, tolerance, workers, allow_unmatched, progress)
-    shared = _sources(matching, folder, Path(references))
+    matchings = [match(each, known) for each in (folder, rival) if each is not None]
+    scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress)
+    rows = scored[0]
+    shared = _sources(matchings[0], folder, Path(references))
+    if rival is not None:
+        paired = compare(rows, scored[1], labels, chosen[0])
+        shared["paired"] = {"against": str(rival.path.resolve()), **paired}
     summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
     if output is not None:
         _write(Path(output), rows, summaries)
@@ -92,35 +100,44 @@ def _conventions(names: Sequence[str]) -> list[Convention]:
 
 
 def _score(
-    matching: Matching,
+    matchings: Sequence[Matching],
     scheme: Scheme,
     conventions: Sequence[Convention],
     tolerance_mm: float,
     workers: int,
     allow_unmatched: bool,
     progress: Report | None,
-) -> list[Row]:
-    """Rows of all cases in order. Raises `EvaluationError` listing all problems."""
-    problems = [] if allow_unmatched else _unmatched(matching)
+) -> list[list[Row]]:
+    """Rows of all cases in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+    problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names = tuple(convention.name for convention in conventions)
     jobs = [
         Job(case, mask, reference, scheme, names, tolerance_mm, check_only=bool(problems))
+        for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]
     outcomes = run_jobs(jobs, workers, progress)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     if problems:
-        listed = "".join(f"\n  - {problem}" for problem in problems)
+        listed = "".join(f"\n  - {problem}" for problem in dict.fromkeys(problems))
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
-    if not jobs:
-        raise EvaluationError("no case stands on both sides")
-    return [row for outcome in outcomes for row in outcome.rows]
+    if not all(matching.pairs for matching in matchings):
+        raise EvaluationError("no case has both a prediction and a reference")
+    rows = [outcome.rows for outcome in outcomes]
+    ends = [0, *(len(matching.pairs) for matching in matchings)]
+    return [
+        [row for each in rows[sum(ends[: place + 1]) : sum(ends[: place + 2])] for row in each]
+        for place in range(len(matchings))
+    ]
 
 
 def _unmatched(matching: Matching) -> list[str]:
-    extra = [f"{case}: prediction without a reference" for case in matching.without_reference]
-    missing = [f"{case}: reference without a prediction" for case in matching.without_prediction]
-    return sorted(extra + missing)
+    extra = [f"{case}: has a prediction ({mask}) but no reference" for case, mask in matching.without_reference.items()]
+    missing = [
+        f"{case}: has a reference but no prediction ({expected} is missing)"
+        for case, expected in matching.without_prediction.items()
+    ]
+    return extra + missing
 
 
 def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> dict[str, Any]:
@@ -165,8 +182,10 @@ def _write(output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]
         if len(summaries) > 1 or name != "default":
             write_metrics(output / f"metrics.{name}.csv", rows, name)
             write_json(output / f"summary.{name}.json", summary)
+    if "paired" in summaries[0]:
+        write_json(output / "paired.json", summaries[0]["paired"])
     write_details(output / "details.csv", rows)
     with atomic_path(output / "table.md") as beside:
-        beside.write_text(markdown(summaries), encoding="utf-8")
+        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
     write_json(output / "summary.json", summaries[0])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ INDEX = "predictions.json"
 MASK_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""
+_HASHED = re.compile(r"case_[0-9a-f]{12}$")
 
 LABEL_PATTERNS: dict[str, tuple[str, ...]] = {
     "brats": ("{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}_seg.nii", "{id}-seg.nii"),
@@ -66,8 +68,10 @@ class Matching:
     """Cases on both sides in order of id, and the ids on one side only."""
 
     pairs: dict[str, tuple[Path, ReferenceCase]]
-    without_reference: tuple[str, ...]
-    without_prediction: tuple[str, ...]
+    without_reference: dict[str, Path]
+    """Case id -> its mask."""
+    without_prediction: dict[str, Path]
+    """Case id -> the mask that was looked for."""
 
 
 def read_predictions(folder: Path) -> PredictionFolder:
@@ -117,18 +121,35 @@ def read_references(
 
 
 def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
-    """Pair by case id. Where the predictions name a selection, references outside of it are not asked for."""
+    """Pair by case id; masks that are listed but not there count as missing.
+
+    Where the predictions name a selection, references outside of it are not asked for.
+    """
+    masks = {name: file for name, file in predictions.masks.items() if file.is_file()}
+    references = _with_hashed(masks, references)
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
-    pairs = {
-        name: (predictions.masks[name], references[name])
-        for name in sorted(asked)
-        if name in references and name in predictions.masks
-    }
+    lost = sorted(asked - set(masks))
     return Matching(
-        pairs,
-        tuple(sorted(set(predictions.masks) - set(references))),
-        tuple(sorted(asked - set(predictions.masks))),
+        {name: (masks[name], references[name]) for name in sorted(masks) if name in references},
+        {name: masks[name] for name in sorted(masks) if name not in references},
+        {name: predictions.masks.get(name, predictions.path / f"{name}.nii.gz") for name in lost},
     )
+
+
+def _with_hashed(masks: Iterable[str], references: Mapping[str, ReferenceCase]) -> Mapping[str, ReferenceCase]:
+    """References renamed as `segcct predict --anonymise` names their masks, where such masks are there."""
+    strangers = {name for name in masks if _HASHED.match(name) and name not in references}
+    if not strangers:
+        return references
+    from segcct.inference.folder import hashed
+
+    names = {name: hashed(name) for name in references}
+    return {
+        names[name] if names[name] in strangers else name: replace(reference, id=names[name])
+        if names[name] in strangers
+        else reference
+        for name, reference in references.items()
+    }
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:

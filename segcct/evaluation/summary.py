@@ -65,13 +65,21 @@ def summary_of(rows: Sequence[Row], scheme: Scheme, convention: Convention, tole
         "labels": dict(scheme.classes),
         "regions": {name: list(values) for name, values in structures.items() if name not in scheme.classes},
         "units": {name: unit for name, unit in UNITS.items() if name in metrics or name.startswith("volume")},
-        "definitions": {**convention.definitions, "ci95": CI95, "overall": OVERALL},
+        "definitions": _definitions(convention, metrics),
         "tolerance_mm": tolerance_mm,
         "cases": len({row.case for row in rows}),
         "patients": len({row.patient for row in rows}),
         "overall": {metric: overall(rows, scheme, convention.name, metric) for metric in metrics},
         "classes": classes,
     }
+
+
+def _definitions(convention: Convention, metrics: Sequence[str]) -> dict[str, str]:
+    """What each listed metric is, then the rules for empty masks, in words."""
+    words = dict(convention.definitions)
+    of_metric = {metric: words.get(metric) or words["hd95"] for metric in metrics}
+    rules = {name: text for name, text in words.items() if name not in BOUNDS and name != "hd95"}
+    return {**of_metric, **rules, "ci95": CI95, "overall": OVERALL}
 
 
 OVERALL = "mean over cases of each case's mean over its scored classes; background and regions left out"

@@ -46,11 +46,13 @@ def write_details(file: Path, rows: Sequence[Row]) -> None:
     )
 
 
-def markdown(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """The first summary as a table; with several, the conventions side by side below it."""
+def markdown(summaries: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
+    """The first summary as a table; below it several conventions side by side, and the comparison with others."""
     parts = [_scores(summaries[0])]
     if len(summaries) > 1:
         parts.append(_side_by_side(summaries))
+    if comparison is not None:
+        parts.append(_paired(comparison))
     return "\n".join(parts)
 
 
@@ -64,50 +66,85 @@ def _scores(summary: Mapping[str, Any]) -> str:
     totals = counts_over_classes(summary)
     cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
     lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
+    words = summary["definitions"]
     patients = summary["patients"]
     lines += [
         "",
         f"Mean [95% interval] over {summary['cases']} cases of {patients} patient{'s' if patients != 1 else ''}, "
-        f"scheme {summary['scheme']}, convention {summary['convention']}. {summary['definitions']['ci95']}.",
-        f"HD95: {summary['definitions']['hd95']}.",
-        *(
-            f"{status[0].upper()}{status[1:]}: {summary['definitions'][status]}."
-            for status in ("missed, spurious", "absent")
-        ),
+        f"scheme {summary['scheme']}, convention {summary['convention']}. {words['ci95']}.",
+        f"HD95: {words[_distance(summary)]}.",
+        f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
+        f"Absent: {words['absent']}.",
         "",
     ]
     return "\n".join(lines)
 
 
 def _side_by_side(summaries: Sequence[Mapping[str, Any]]) -> str:
-    """The same masks under every convention: mean Dice and mean HD95, each with the number of scored cases."""
-    names = [summary["convention"] for summary in summaries]
-    heads = [f"Dice {name}" for name in names] + [
-        f"HD95 {summary['convention']} ({'voxels' if _distance(summary) == 'hd95_vox' else 'mm'})"
+    """The same masks under every convention: mean Dice, then mean HD95, each with the number of scored cases."""
+    dice = {
+        summary["convention"]: [_mean_and_count(entry["dice"], "dice") for entry in _lines(summary)]
         for summary in summaries
-    ]
-    lines = ["The same masks under each convention, mean (scored cases):", ""]
-    lines += [_line(["Structure", *heads]), _line(["---", *["---:"] * len(heads)])]
-    rows = [*summaries[0]["classes"], None]
-    for row in rows:
-        entries = [summary["overall"] if row is None else summary["classes"][row] for summary in summaries]
-        dice = [_mean_and_count(entry["dice"], "dice") for entry in entries]
-        distance = [
-            _mean_and_count(entry[_distance(summary)], "hd95_mm")
-            for entry, summary in zip(entries, summaries, strict=True)
+    }
+    distance = {
+        f"{summary['convention']} ({'voxels' if _distance(summary) == 'hd95_vox' else 'mm'})": [
+            _mean_and_count(entry[_distance(summary)], "hd95_mm") for entry in _lines(summary)
         ]
-        lines.append(_line([row or "**mean of classes**", *dice, *distance]))
+        for summary in summaries
+    }
+    names = [*summaries[0]["classes"], "**mean of classes**"]
+    return "\n".join(
+        [
+            "The same masks under each convention: mean (number of scored cases).",
+            "",
+            *_columns("Dice", names, dice),
+            "",
+            *_columns("HD95", names, distance),
+            "",
+        ]
+    )
+
+
+def _paired(comparison: Mapping[str, Any]) -> str:
+    """These predictions minus the others: difference with interval, corrected p, wins and losses."""
+    metrics = [metric for metric in ("dice", "hd95_mm", "hd95_vox") if metric in comparison["overall"]]
+    metrics = [metric for metric in metrics if comparison["overall"][metric]["n"]]
+    heads = [head for metric in metrics for head in (f"{_HEADS[metric]} difference", "p (Holm)", "won : lost")]
+    lines = [f"Against {comparison['against']}, case by case ({comparison['definition']}).", ""]
+    lines += [_line(["Structure", *heads]), _line(["---", *["---:"] * len(heads)])]
+    for name, entry in [*comparison["classes"].items(), ("**mean of classes**", comparison["overall"])]:
+        cells = []
+        for metric in metrics:
+            one = entry[metric]
+            p = one["p_holm"]
+            cells += [
+                mean_and_interval({"mean": one["difference"], "ci95": one["ci95"]}, metric, sign="+"),
+                "-" if p is None else f"{p:.3g}",
+                f"{one['wins']} : {one['losses']}",
+            ]
+        lines.append(_line([name, *cells]))
     return "\n".join([*lines, ""])
 
 
-def mean_and_interval(stats: Mapping[str, Any], metric: str) -> str:
+def _lines(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [*summary["classes"].values(), summary["overall"]]
+
+
+def _columns(corner: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str]:
+    head = [_line([corner, *columns]), _line(["---", *["---:"] * len(columns)])]
+    return head + [
+        _line([name, *cells]) for name, cells in zip(names, zip(*columns.values(), strict=True), strict=True)
+    ]
+
+
+def mean_and_interval(stats: Mapping[str, Any], metric: str, sign: str = "") -> str:
     """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
     if stats["mean"] is None:
         return "-"
     digits = _DIGITS[metric]
     low, high = stats["ci95"]
-    interval = "" if low is None else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{stats['mean']:.{digits}f}{interval}"
+    interval = "" if low is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return f"{stats['mean']:{sign}.{digits}f}{interval}"
 
 
 def _mean_and_count(stats: Mapping[str, Any], metric: str) -> str:

@@ -118,10 +118,10 @@ def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
 
 
-_OVERLAP = "Dice 2|P&R| / (|P|+|R|) and IoU |P&R| / |P|R| over voxels"
+_DICE = {"dice": "2 |P and R| / (|P| + |R|) over voxels", "iou": "|P and R| / |P or R| over voxels"}
 _MAX = "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation)"
 _POOLED = "95th percentile of the distances between border voxels, both directions pooled (linear interpolation)"
-_NO_NSD = "not part of this convention"
+_NOT_PART = "not part of this convention"
 
 CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
@@ -130,55 +130,55 @@ CONVENTIONS: dict[str, Convention] = {
             "default",
             _default,
             {
-                "overlap": _OVERLAP,
+                **_DICE,
                 "hd95": f"{_MAX}, in mm (in voxels where the images hold no spacing)",
                 "nsd": "share of the border voxels of both masks that lie within the tolerance of the other border",
                 "absent": "in neither mask: not scored, counted",
-                "missed, spurious": "in one mask only: Dice, IoU and NSD 0, HD95 the image diagonal; counted",
+                "one-sided": "in one mask only: Dice, IoU and NSD 0, HD95 the image diagonal; counted",
             },
         ),
         Convention(
             "transunet",
             _transunet,
             {
-                "overlap": _OVERLAP,
+                **_DICE,
                 "hd95": f"{_POOLED}, in voxels",
-                "nsd": _NO_NSD,
+                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 0, HD95 0",
-                "missed, spurious": "missed: Dice 0, HD95 0; predicted where the reference has none: Dice 1, HD95 0",
+                "one-sided": "missed: Dice 0, HD95 0; predicted where the reference has none: Dice 1, HD95 0",
             },
         ),
         Convention(
             "medpy",
             _medpy,
             {
-                "overlap": _OVERLAP,
+                **_DICE,
                 "hd95": f"{_POOLED}, in mm (in voxels where the images hold no spacing)",
-                "nsd": _NO_NSD,
+                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice is NaN and HD95 raises in medpy, so neither is scored",
-                "missed, spurious": "in one mask only: Dice 0; HD95 raises in medpy, so it is not scored",
+                "one-sided": "in one mask only: Dice 0; HD95 raises in medpy, so it is not scored",
             },
         ),
         Convention(
             "monai",
             _monai,
             {
-                "overlap": _OVERLAP,
+                **_DICE,
                 "hd95": f"{_MAX}, in mm (in voxels where the images hold no spacing)",
-                "nsd": _NO_NSD,
+                "nsd": _NOT_PART,
                 "absent": "in neither mask: not scored",
-                "missed, spurious": "not predicted: Dice 0, HD95 not scored; reference empty: neither is scored",
+                "one-sided": "not predicted: Dice 0, HD95 not scored; reference empty: neither is scored",
             },
         ),
         Convention(
             "brats2020",
             _brats2020,
             {
-                "overlap": _OVERLAP,
+                **_DICE,
                 "hd95": f"{_POOLED}, in mm",
-                "nsd": _NO_NSD,
+                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 1, HD95 0",
-                "missed, spurious": f"in one mask only: Dice 0, HD95 {BRATS_DIAGONAL_MM} mm",
+                "one-sided": f"in one mask only: Dice 0, HD95 {BRATS_DIAGONAL_MM} mm",
             },
             needs_spacing=True,
         ),
@@ -186,13 +186,14 @@ CONVENTIONS: dict[str, Convention] = {
             "brats2023",
             _brats2023,
             {
-                "overlap": "lesion-wise Dice: sum over reference lesions / (reference lesions + false positives)",
+                "dice": "lesion-wise: sum over reference lesions / (reference lesions + false positives)",
+                "iou": _NOT_PART,
                 "hd95": "lesion-wise, in mm: (sum over reference lesions + 374 per false positive) / (reference "
                 "lesions + false positives); per lesion the 95th percentile weighted by surface area, 374 if missed",
                 "lesions": "26-connected, merged where they touch after 3 dilations; up to 50 mm3 they are left out",
-                "nsd": _NO_NSD,
+                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 1, HD95 0",
-                "missed, spurious": "in one mask only: Dice 0, HD95 374 mm",
+                "one-sided": "in one mask only: Dice 0, HD95 374 mm",
             },
             needs_spacing=True,
         ),
