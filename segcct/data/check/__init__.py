@@ -1,0 +1,95 @@
+"""`segcct check`: every problem of a dataset, each with file, found, expected and remedy.
+
+Two depths. The quick part, which every training runs first, looks at names, headers and the split. The deep part reads
+every voxel. Neither stops at a file that cannot be read.
+
+Errors make the check fail. Notices do not: they may be meant, and are worth knowing (slices without foreground, cases
+without a label, a class that no label holds, one patient's image stored twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.check.contents import ContentCheck
+from segcct.data.check.grids import check_grids
+from segcct.data.check.problem import Problem, format_problems
+from segcct.data.layouts import scan_cases, scheme_of
+from segcct.data.splits import SIDES, Splits, make_splits
+from segcct.errors import SegcctError, SplitError
+from segcct.progress import Report
+
+__all__ = ["Problem", "check_dataset", "format_problems"]
+
+
+def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> list[Problem]:
+    """Every problem of the dataset that `data` describes; an empty list when there is none.
+
+    Args:
+        data: the data section of a config.
+        deep: read every voxel; else only names, headers and the split.
+        progress: called with (done, total) after each case.
+    """
+    try:
+        scheme = scheme_of(data)
+        found = scan_cases(data)
+    except SegcctError as error:
+        return [Problem.of(error, file=data.root)]
+    problems = [Problem.of(error, file=data.root) for error in found.errors]
+    problems += _without_label(found.cases, data)
+    splits, split_problems = _check_split(found.cases, data)
+    problems += split_problems
+
+    contents = ContentCheck(data, scheme)
+    for done, case in enumerate(found.cases, start=1):
+        of_case = check_grids(case, data)
+        if deep:
+            named = {problem.file for problem in of_case}  # what its header says of a file, its voxels need not repeat
+            of_case += [problem for problem in contents.read(case) if problem.file not in named]
+        problems += of_case
+        if progress is not None:
+            progress(done, len(found.cases))
+    if deep:
+        problems += contents.over_all_cases(splits)
+    return problems
+
+
+def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
+    if data.label is None:
+        return [
+            Problem(
+                str(data.root), "data.label names no label files", expected="a file pattern", remedy="Set data.label"
+            )
+        ]
+    return [
+        Problem(
+            str(case.files()[0]),
+            "a case without a label takes no part in training",
+            expected=f"a label file {data.label}",
+            remedy="Add it, or take no notice when it is meant for prediction",
+            severity="notice",
+        )
+        for case in cases
+        if not case.label
+    ]
+
+
+def _check_split(cases: Sequence[Case], data: DataSection) -> tuple[Splits | None, list[Problem]]:
+    try:
+        splits = make_splits(cases, data)
+    except SplitError as error:
+        return None, [Problem.of(error, file=data.root)]
+    spare = [case for case in cases if case.label and splits.side_of(case.id) is None]
+    if not spare:
+        return splits, []
+    counts = ", ".join(f"{len(getattr(splits, side))} in {side}" for side in SIDES)
+    notice = Problem(
+        str(data.root),
+        "cases with a label are on no list",
+        found=f"{len(spare)} such as {spare[0].id}; {counts}",
+        remedy="Add them to a list of data.split if they were forgotten",
+        severity="notice",
+    )
+    return splits, [notice]
