@@ -54,7 +54,8 @@ def match_lesions(prediction: np.ndarray, reference: np.ndarray, *, dilations: i
     zones = zones[(slice(margin, -margin or None),) * reference.ndim]
     components, found = ndimage.label(prediction, everywhere)
     meeting = (zones > 0) & (components > 0)
-    touching = np.unique(np.stack([zones[meeting], components[meeting]], axis=1), axis=0)  # (pairs, 2)
+    keys = np.unique(zones[meeting].astype(np.int64) * (found + 1) + components[meeting])
+    touching = np.stack(np.divmod(keys, found + 1), axis=1)  # (pairs, 2): lesion, component
     partners = tuple(tuple(touching[touching[:, 0] == zone, 1].tolist()) for zone in range(1, count + 1))
     false_positives = tuple(sorted(set(range(1, found + 1)) - set(touching[:, 1].tolist())))
     return LesionMatch(np.where(reference, zones, 0), components, partners, false_positives)
