@@ -6,16 +6,21 @@ import torch
 import torch.nn.functional as F
 
 
-def pad_to_multiple(image: torch.Tensor, multiple: int) -> torch.Tensor:
-    """Grow (B, C, H, W) at its bottom and right until H and W are multiples of `multiple`.
+def pad_to_multiple(image: torch.Tensor, multiple: int, *, at_least: int = 0) -> torch.Tensor:
+    """Grow (B, C, H, W) at its bottom and right until H and W are multiples of `multiple`, and `at_least` large.
 
     The border pixels are repeated: after z-scoring, the background is seldom 0, and zeros would draw an edge.
     An image that fits already is returned as it is.
     """
-    rows, columns = (-image.shape[-2]) % multiple, (-image.shape[-1]) % multiple
+    rows, columns = (_padding(side, multiple, at_least) for side in image.shape[-2:])
     if rows == 0 and columns == 0:
         return image
     return F.pad(image, (0, columns, 0, rows), mode="replicate")  # (B, C, H + rows, W + columns)
+
+
+def _padding(side: int, multiple: int, at_least: int) -> int:
+    side_wanted = max(side, at_least)
+    return side_wanted + (-side_wanted) % multiple - side
 
 
 def crop_to(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

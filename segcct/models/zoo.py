@@ -11,6 +11,8 @@ from typing import Literal
 from torch import nn
 
 from segcct.errors import ModelError
+from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
+from segcct.models.cct_unet import CctUnet, CctUnetOptions
 from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer
 from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
@@ -39,6 +41,7 @@ _ENTRIES: list[Entry] = [
         Entry(name, "classifier", partial(CompactTransformer, preset), CompactOptions)
         for name, preset in PRESETS.items()
     ),
+    *(Entry(name, "segmenter", partial(CctUnet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
     *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),
     Entry("unet", "segmenter", UNet, UNetOptions),
 ]

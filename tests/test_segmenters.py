@@ -1,0 +1,231 @@
+"""What every segmenter promises, inherited by one class per network; and the names that must have one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from segcct.errors import ModelError
+from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
+from segcct.models.swin_unet import SwinUnet, SwinUnetOptions, SwinUnetSize
+from segcct.models.transformer import DropPath
+from segcct.models.zoo import create_model, model_names
+
+CLASSES = 3
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+class SegmenterContract:
+    """Tests every segmenter passes; a subclass names it, and its options if it differs by them."""
+
+    name: str
+    options: dict[str, object] = {}  # noqa: RUF012
+
+    def create(self, in_channels: int = 1) -> nn.Module:
+        return create_model(self.name, in_channels, CLASSES, 32, self.options)
+
+    def build(self, in_channels: int = 1) -> nn.Module:
+        torch.manual_seed(0)
+        return self.create(in_channels)
+
+    @pytest.mark.parametrize("channels", [1, 4])
+    def test_logits_have_the_size_of_the_image(self, channels: int) -> None:
+        """Also of sizes that are odd, tiny, and larger than the one the model was built for."""
+        model = self.build(channels).eval()
+        for height, width in ((32, 32), (33, 50), (1, 7), (72, 40)):
+            with torch.inference_mode():
+                logits = model(torch.randn(2, channels, height, width))
+            assert logits.shape == (2, CLASSES, height, width)
+            assert logits.dtype == torch.float32
+            assert torch.isfinite(logits).all()
+
+    def test_gradients_reach_every_parameter(self) -> None:
+        model = self.build().train()
+        for module in model.modules():
+            if isinstance(module, DropPath):
+                module.rate = 0.0  # a dropped branch has no gradient
+        logits = model(torch.randn(2, 1, 64, 64))
+        answers = logits if isinstance(logits, list) else [logits]
+        # A plain sum would have no gradient behind a softmax or LayerNorm: weigh the logits at random.
+        sum((answer * torch.randn_like(answer)).sum() for answer in answers).backward()
+        unreached = [
+            name for name, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum() > 0
+        ]
+        assert unreached == []
+
+    def test_training_takes_a_batch_of_one(self) -> None:
+        model = self.build().train()
+        logits = model(torch.randn(1, 1, 16, 16))
+        answer = logits[0] if isinstance(logits, list) else logits
+        assert answer.shape == (1, CLASSES, 16, 16)
+
+    def test_saved_and_loaded_weights_give_equal_logits(self, tmp_path: Path) -> None:
+        model = self.build().train()
+        with torch.no_grad():
+            model(torch.randn(2, 1, 32, 32))  # moves the running statistics, where there are any
+        model.eval()
+        save_file(model.state_dict(), tmp_path / "weights.safetensors")
+        torch.manual_seed(1)
+        other = self.create().eval()
+        image = torch.randn(1, 1, 32, 32)
+        with torch.inference_mode():
+            assert not torch.equal(model(image), other(image))
+            other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+            assert torch.equal(model(image), other(image))
+
+    def test_evaluation_is_deterministic_and_keeps_cases_apart(self) -> None:
+        model = self.build().eval()
+        images = torch.randn(3, 1, 40, 40)
+        with torch.inference_mode():
+            together, again = model(images), model(images)
+            alone = torch.cat([model(images[case : case + 1]) for case in range(3)])
+        assert torch.equal(together, again)
+        torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+
+    def test_same_seed_same_weights(self) -> None:
+        first, second = self.build().state_dict(), self.build().state_dict()
+        assert all(torch.equal(first[name], second[name]) for name in first)
+
+    def test_bfloat16_autocast(self) -> None:
+        model = self.build().eval()
+        image = torch.randn(1, 1, 48, 48)
+        with torch.inference_mode():
+            exact = model(image)
+            with torch.autocast("cpu", torch.bfloat16):
+                rough = model(image).float()
+        assert (exact - rough).abs().mean() < 0.05 * exact.std() + 0.02
+
+    def test_unknown_option_is_refused(self) -> None:
+        with pytest.raises(ModelError, match="deep_supervison"):
+            create_model(self.name, 1, CLASSES, 32, {"deep_supervison": True})
+
+
+class TestCctUnetT(SegmenterContract):
+    name = "cct_unet_t"
+
+
+class TestCctUnetS(SegmenterContract):
+    name = "cct_unet_s"
+
+
+class TestCctUnetSDeepSupervision(SegmenterContract):
+    name = "cct_unet_s"
+    options = {"deep_supervision": True}  # noqa: RUF012
+
+
+class TestCctUnetB(SegmenterContract):
+    name = "cct_unet_b"
+
+
+class TestSwinUnetTiny(SegmenterContract):
+    name = "swin_unet_tiny"
+
+
+class TestSwinUnetTinyAblated(SegmenterContract):
+    name = "swin_unet_tiny"
+    options = {"upsample": "transposed", "skips": 1}  # noqa: RUF012
+
+
+class TestSwinUnetBase(SegmenterContract):
+    """At a quarter of its width, which the contract does not depend on: the whole has 149 million parameters."""
+
+    name = "swin_unet_base"
+
+    def create(self, in_channels: int = 1) -> nn.Module:
+        size = SwinUnetSize(32, SWIN_UNET_SIZES[self.name].depths, SWIN_UNET_SIZES[self.name].heads)
+        options = SwinUnetOptions()
+        return SwinUnet(size, in_channels=in_channels, num_classes=CLASSES, image_size=32, options=options)
+
+
+class TestUNet(SegmenterContract):
+    name = "unet"
+
+
+class TestUNetNormalised(SegmenterContract):
+    name = "unet"
+    options = {"norm": "batch"}  # noqa: RUF012
+
+
+def test_every_segmenter_is_under_contract() -> None:
+    assert {contract.name for contract in SegmenterContract.__subclasses__()} == set(model_names("segmenter"))
+
+
+@pytest.mark.parametrize(("name", "fewest", "most"), [("t", 1.2e6, 1.8e6), ("s", 4.5e6, 5.4e6), ("b", 22e6, 28e6)])
+def test_cct_unet_sizes(name: str, fewest: float, most: float) -> None:
+    assert fewest <= parameters(create_model(f"cct_unet_{name}", 4, 4, 224)) <= most
+
+
+def test_cct_unet_s_has_a_fifth_of_swin_unet_tiny() -> None:
+    assert 5 * parameters(create_model("cct_unet_s", 1, 4, 224)) <= 27_168_420
+
+
+def test_deep_supervision_answers_at_each_scale_in_training_only() -> None:
+    model = create_model("cct_unet_s", 1, CLASSES, 64, {"deep_supervision": True})
+    image = torch.randn(2, 1, 50, 33)
+    shapes = [tuple(answer.shape) for answer in model.train()(image)]
+    assert shapes == [(2, 3, 50, 33), (2, 3, 25, 17), (2, 3, 13, 9), (2, 3, 7, 5)]
+    assert model.eval()(image).shape == (2, 3, 50, 33)
+
+
+def test_cct_unet_learns_a_shape() -> None:
+    """A few steps on one picture of a disc and a square: the parts work together, or the loss stays."""
+    torch.manual_seed(0)
+    model = create_model("cct_unet_t", 1, CLASSES, 48).train()
+    rows, columns = torch.meshgrid(torch.arange(48), torch.arange(48), indexing="ij")
+    label = ((rows - 14) ** 2 + (columns - 16) ** 2 < 81).long()
+    label[28:40, 20:44] = 2
+    image = (label.float() + 0.3 * torch.randn(48, 48))[None, None]
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(50):
+        loss = nn.functional.cross_entropy(model(image), label[None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+    with torch.inference_mode():
+        assert (model(image).argmax(1)[0] == label).float().mean() > 0.95
+
+
+def test_unet_is_the_published_one() -> None:
+    model = create_model("unet", 1, 2, 64)
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.ConvTranspose2d)]
+    assert len(convolutions) == 23
+    assert parameters(model) == 31_030_658  # counted by hand: 3x3 pairs 28,237,632 + 2x2 ups 2,786,240 + biases + 1x1
+    for module in convolutions[:-1]:
+        reach = module.in_channels * (9 if isinstance(module, nn.Conv2d) else 1)
+        assert module.weight.std().item() == pytest.approx((2 / reach) ** 0.5, rel=0.1)
+        assert not module.bias.any()
+
+
+def test_unet_options() -> None:
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in create_model("unet", 1, 2, 64).modules())
+    normalised = create_model("unet", 1, 2, 64, {"norm": "batch"})
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in normalised.modules()) == 18
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    height=st.integers(1, 70),
+    width=st.integers(1, 70),
+    multiple=st.sampled_from([1, 16, 32]),
+    least=st.sampled_from([0, 32]),
+)
+def test_padding_repeats_the_border_and_crops_back(height: int, width: int, multiple: int, least: int) -> None:
+    image = torch.randn(1, 2, height, width)
+    padded = pad_to_multiple(image, multiple, at_least=least)
+    for before, after in ((height, padded.shape[2]), (width, padded.shape[3])):
+        assert after % multiple == 0
+        assert after >= max(before, least)
+        assert after < max(before, least) + multiple
+    assert torch.equal(crop_to(padded, height, width), image)
+    assert torch.equal(padded[..., -1, -1], image[..., -1, -1])
