@@ -18,6 +18,7 @@ from segcct.data.case import Case, Examination
 from segcct.data.labels import BTCV_TO_SYNAPSE, remap
 from segcct.data.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.data.layouts.patterns import compiled, matching
+from segcct.data.prepare import cache_key
 from segcct.errors import ConfigError, DataError, GeometryError, LabelError, VolumeError
 
 SHAPE = (6, 5, 4)
@@ -332,6 +333,17 @@ def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
     h5(tmp_path / "copy" / "case1_slice_2.h5", image=np.ones((4, 3)))
     with pytest.raises(DataError, match="case1 is there more than once"):
         find_cases(data)
+
+
+def test_another_array_of_a_file_or_another_label_map_is_prepared_anew(tmp_path: Path) -> None:
+    h5(tmp_path / "case1.h5", image=np.ones((2, 4, 3)), other=np.zeros((2, 4, 3)), label=np.zeros((2, 4, 3)))
+    data = section("slices", tmp_path, {"ct": "image"}, "synapse", label="label")
+    other = data.model_copy(update={"channels": {"ct": "other"}})
+    keys = {cache_key(find_cases(each)[0], each, scheme_of(each)) for each in (data, other)}
+    assert len(keys) == 2
+    btcv = synapse(tmp_path / "btcv")
+    own = btcv.model_copy(update={"label_map": {}})
+    assert len({cache_key(find_cases(each)[0], each, scheme_of(each)) for each in (btcv, own)}) == 2
 
 
 def test_npz_files_are_never_unpickled(tmp_path: Path) -> None:

@@ -165,7 +165,8 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
         "layout": data.layout,
         "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
         "label": data.label,
-        "label_map": sorted((data.label_map or {}).items()),
+        # An empty map replaces the layout's own (synapse), so it differs from none.
+        "label_map": None if data.label_map is None else sorted(data.label_map.items()),
     }
     return key_of(
         PREPARATION_VERSION,
