@@ -76,9 +76,9 @@ class Volume:
             raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
         if path.is_file() and name.endswith(NIFTI_SUFFIXES):
             return _read_nifti(path)
-        if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES):
+        if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES) and not holds_dicom(path):
             raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
-        from segcct import itk
+        from segcct import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
 
         array, affine = itk.read_image(path) if name.endswith(ITK_SUFFIXES) else itk.read_dicom(path)
         return _checked(array, affine, None, path)
@@ -135,6 +135,17 @@ class Volume:
             header.set_sform(unit @ self.affine, code=int(header["sform_code"]) or 1)
             header.set_qform(unit @ self.affine, code=int(header["qform_code"]), strip_shears=True)
         return header
+
+
+def holds_dicom(path: str | Path) -> bool:
+    """Whether a folder directly holds a DICOM file, or the file is one, by its content: names often have no suffix."""
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
+    for file in files:
+        with file.open("rb") as stream:
+            if stream.read(132)[128:] == b"DICM":
+                return True
+    return False
 
 
 def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None:

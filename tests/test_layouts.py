@@ -309,6 +309,14 @@ def test_a_volume_is_preferred_to_its_slices(tmp_path: Path) -> None:
     assert examination.label is None
 
 
+def test_gaps_between_slices_are_noticed(tmp_path: Path) -> None:
+    for number in (3, 4, 6, 9):
+        h5(tmp_path / f"case1_slice_{number}.h5", image=np.ones((4, 3)))
+    found = scan_cases(section("slices", tmp_path, {"ct": "image"}))
+    assert len(found.cases[0].channels["ct"]) == 4
+    assert [notice.found for notice in found.notices] == ["no slice 5, 7, 8"]
+
+
 def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
     one = h5(tmp_path / "case1_slice_1.h5", image=np.ones((4, 3)), label=np.zeros((4, 3)))
     data = slices(tmp_path)
@@ -537,6 +545,28 @@ def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
         find_cases(data)
     with pytest.raises(ConfigError, match=r"must say where the case id stands.*images/scan\.png"):
         find_cases(pictures(tmp_path, {"grey": "images/scan.png"}))
+
+
+def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
+    picture(tmp_path / "images" / "1_x.png", COLOUR)
+    for name in ("1", "2", "3"):
+        picture(tmp_path / "masks" / f"{name}_m.png", MASK)
+    found = scan_cases(pictures(tmp_path, {"grey": "images/*_x.png"}))
+    assert [case.id for case in found.cases] == ["1"]
+    assert [notice.what for notice in found.notices] == ["2 label files have no image"]
+    assert found.notices[0].found == "masks/2_m.png, masks/3_m.png"
+
+
+def test_linked_folders_are_entered_once(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    picture(elsewhere / "images" / "1_x.png", COLOUR)
+    volume(elsewhere / "case1" / "t1.nii.gz")
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "linked").symlink_to(elsewhere)
+    (elsewhere / "loop").symlink_to(root)
+    assert [case.id for case in find_cases(pictures(root, {"grey": "images/*_x.png"}))] == ["1"]
+    assert [case.id for case in find_cases(section("folder", root, {"t1": "t1.nii.gz"}))] == ["case1"]
 
 
 def test_the_nearest_mask_is_taken(tmp_path: Path) -> None:

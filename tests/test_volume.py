@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcct.errors import GeometryError, VolumeError
-from segcct.volume import PICTURE_AFFINE, Volume, atomic_path, check_same_grid
+from segcct.itk import read_geometry
+from segcct.volume import PICTURE_AFFINE, Volume, atomic_path, check_same_grid, holds_dicom
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "sform_code", "qform_code"),
@@ -306,6 +308,9 @@ def test_itk_formats_agree_with_nifti_of_the_same_image(tmp_path: Path, suffix: 
     ours, reference = Volume.load(tmp_path / f"a{suffix}"), nib.load(tmp_path / "a.nii.gz")
     assert np.allclose(ours.affine, reference.affine, atol=1e-5)
     assert np.array_equal(ours.array, np.asarray(reference.dataobj))
+    shape, affine = read_geometry(tmp_path / f"a{suffix}")
+    assert shape == ours.shape
+    assert np.array_equal(affine, ours.affine)
     ours.save(tmp_path / "written.nii.gz")
     header = nib.load(tmp_path / "written.nii.gz").header
     assert (header["qform_code"], header["sform_code"], header.get_xyzt_units()[0]) == (1, 1, "mm")
@@ -340,6 +345,8 @@ def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> Non
     sitk.WriteImage(sitk.Image([3, 3, 3, 2], sitk.sitkUInt8), str(tmp_path / "time.nrrd"))
     with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
         Volume.load(tmp_path / "time.nrrd")
+    with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
+        read_geometry(tmp_path / "time.nrrd")
     (tmp_path / "cut.nrrd").write_bytes((tmp_path / "time.nrrd").read_bytes()[:-20])
     with pytest.raises(VolumeError, match=r"cut\.nrrd: cannot be read as an image"):
         Volume.load(tmp_path / "cut.nrrd")
@@ -406,6 +413,52 @@ def test_two_series_in_a_folder_are_refused(tmp_path: Path) -> None:
     write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)], series="2", prefix="b")
     with pytest.raises(VolumeError, match="holds 2 DICOM series"):
         Volume.load(tmp_path / "s")
+
+
+def structured_report() -> bytes:
+    """A DICOM file without an image, explicit VR little endian."""
+
+    def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HH2sH", group, number, kind, len(value)) + value
+
+    sop_class = b"1.2.840.10008.5.1.4.1.1.88.11"
+    meta = b"".join(
+        [
+            element(2, 2, b"UI", sop_class),
+            element(2, 3, b"UI", b"1.2.3.9"),
+            element(2, 16, b"UI", b"1.2.840.10008.1.2.1"),
+        ]
+    )
+    body = b"".join(
+        [
+            element(8, 22, b"UI", sop_class),
+            element(8, 24, b"UI", b"1.2.3.9"),
+            element(8, 96, b"CS", b"SR"),
+            element(32, 13, b"UI", b"1.2.3"),
+            element(32, 14, b"UI", b"1.2.3.77"),
+        ]
+    )
+    return b"\0" * 128 + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + body
+
+
+def test_other_dicom_files_beside_the_series_are_passed_over(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
+    (tmp_path / "s" / "report.dcm").write_bytes(structured_report())
+    assert Volume.load(tmp_path / "s").shape == (5, 4, 2)
+
+
+def test_dicom_is_known_by_content(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
+    for number in (1, 2):
+        (tmp_path / "s" / f"{number}.dcm").rename(tmp_path / "s" / f"IM{number}")
+    (tmp_path / "s" / "DICOMDIR.txt").write_text("x")
+    assert holds_dicom(tmp_path / "s")
+    assert holds_dicom(tmp_path / "s" / "IM1")
+    assert not holds_dicom(tmp_path)
+    assert not holds_dicom(tmp_path / "s" / "DICOMDIR.txt")
+    assert Volume.load(tmp_path / "s").shape == (5, 4, 2)
+    assert Volume.load(tmp_path / "s" / "IM1").shape == (5, 4, 1)
 
 
 # ---------------------------------------------------------------- comparing grids, writing whole

@@ -78,20 +78,10 @@ def _nifti(path: Path) -> Volume:
 
 
 def _itk(path: Path) -> Volume:
-    import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
+    from segcct import itk
 
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    try:
-        reader.ReadImageInformation()
-    except RuntimeError as error:
-        raise OSError(str(error).strip().splitlines()[-1]) from error
-    dims = min(reader.GetDimension(), 3)
-    lps = np.eye(4)
-    direction = np.array(reader.GetDirection()).reshape(reader.GetDimension(), -1)[:dims, :dims]
-    lps[:dims, :dims] = direction * np.array(reader.GetSpacing())[:dims]
-    lps[:dims, 3] = reader.GetOrigin()[:dims]
-    return _volume((*reader.GetSize(), 1)[:3], np.diag([-1.0, -1.0, 1.0, 1.0]) @ lps, path, None)
+    shape, affine = itk.read_geometry(path)
+    return _volume(shape, affine, path, None)
 
 
 def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None) -> Volume:

@@ -73,7 +73,7 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
 
 
 def scan_cases(data: DataSection) -> Found:
-    """The whole cases below `data.root`, sorted by id, and an error for each that is not.
+    """The whole cases below `data.root`, sorted by id, an error for each that is not, and notices.
 
     Raises:
         DataError: the root is missing or holds nothing of the layout.
@@ -89,7 +89,7 @@ def scan_cases(data: DataSection) -> Found:
         places = [str(case.files()[0]) for case in found.cases if case.id == case_id]
         found.errors.append(DataError(f"case id {case_id} is there {len(places)} times", found=listed(places)))
     cases = [_with_patient(case, data) for case in found.cases if case.id not in repeated]
-    return Found(sorted(cases, key=lambda case: case.id), found.errors)
+    return Found(sorted(cases, key=lambda case: case.id), found.errors, found.notices)
 
 
 def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> Examination:

@@ -16,7 +16,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.data.layouts import folder
 from segcct.data.layouts.layout import Found, Layout
-from segcct.data.layouts.patterns import compiled, filled, side_of, tree, with_id
+from segcct.data.layouts.patterns import compiled, filled, folders_below, side_of, tree, with_id
 from segcct.data.layouts.volumes import read_image, read_mask
 from segcct.errors import DataError
 
@@ -48,11 +48,9 @@ def picture(data: DataSection) -> str:
 
 
 def _patient_folders(root: Path) -> Iterator[Path]:
-    if _PATIENT.match(root.resolve().name):
-        yield root
-        return
-    for place in sorted(root.rglob("patient*")):
-        if place.is_dir() and _PATIENT.match(place.name):
+    for place, below, _ in folders_below(root):
+        if _PATIENT.match(place.resolve().name):
+            below.clear()
             yield place
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.layouts.layout import Found
-from segcct.data.layouts.patterns import compiled, files_below, filled, only, side_of, with_id
+from segcct.data.layouts.patterns import compiled, files_below, filled, listed, only, side_of, with_id
 from segcct.errors import DataError
 
 
@@ -74,6 +74,17 @@ def find_flat(
         else:
             matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
             found.add(partial(_make_case, data.root, key, case_id_of(key), first[0], patterns, matches))
+    alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
+    if alone:
+        found.notices.append(
+            DataError(
+                f"{len(alone)} label files have no image",
+                file=data.root / alone[0],
+                found=listed(alone),
+                expected=f"a file {pattern} for each",
+                remedy="Add the images, or correct data.channels or data.label so that both give the same {id}",
+            )
+        )
     return found
 
 

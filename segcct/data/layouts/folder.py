@@ -9,7 +9,6 @@ may be one. A pattern may match a folder of DICOM slices. Each case is a patient
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,7 +17,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.layouts.layout import Found, Layout
-from segcct.data.layouts.patterns import filled, matching, only, side_of, tree
+from segcct.data.layouts.patterns import filled, folders_below, matching, only, side_of, tree
 from segcct.data.layouts.volumes import read_image, read_mask
 
 _BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
@@ -66,13 +65,11 @@ def picture(data: DataSection, case_id: str = "CASE_001") -> str:
 
 
 def _case_folders(data: DataSection) -> Iterator[Path]:
-    for place, below, _ in os.walk(data.root, followlinks=True):
-        folder = Path(place)
+    for folder, below, _ in folders_below(data.root):
         name = folder.resolve().name
         if any(matching(folder, pattern, name) for pattern in data.channels.values()):
             below.clear()
             yield folder
-        below[:] = sorted(entry for entry in below if not entry.startswith("."))
 
 
 def _patient(case_id: str) -> str:

@@ -16,10 +16,14 @@ from segcct.volume import Volume
 
 @dataclass
 class Found:
-    """What a layout met below the root: whole cases, and an error for each case that lacks something."""
+    """What a layout met below the root."""
 
     cases: list[Case] = field(default_factory=list)
+    """Whole cases."""
     errors: list[DataError] = field(default_factory=list)
+    """One for each case that lacks something."""
+    notices: list[DataError] = field(default_factory=list)
+    """What may be meant and is worth knowing: missing slice numbers, masks without an image."""
 
     def add(self, make: Callable[[], Case]) -> None:
         """Keep the case, or the `DataError` that making it raised."""

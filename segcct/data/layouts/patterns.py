@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from segcct.errors import ConfigError, DataError
@@ -90,10 +91,26 @@ def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
     return candidates
 
 
+def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder from `root` down with the names of its folders and files, sorted; linked folders are followed once.
+
+    Hidden names are left out. What the caller takes off the list of folders is not entered.
+    """
+    seen = set()
+    for place, folders, files in os.walk(root, followlinks=True):
+        here = os.path.realpath(place)
+        folders[:] = [] if here in seen else sorted(name for name in folders if not name.startswith("."))
+        if here in seen:
+            continue
+        seen.add(here)
+        yield Path(place), folders, sorted(name for name in files if not name.startswith("."))
+
+
 def files_below(root: Path) -> list[str]:
     """Relative paths of all files, sorted, with forward slashes; hidden files and folders are left out."""
-    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
-    return sorted(path.as_posix() for path in paths if not any(part.startswith(".") for part in path.parts))
+    return sorted(
+        (folder / name).relative_to(root).as_posix() for folder, _, files in folders_below(root) for name in files
+    )
 
 
 def side_of(relative: str | Path) -> str | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -56,6 +56,16 @@ def find(data: DataSection) -> Found:
         numbered = slices.get(case_id, {})
         groups = [volumes[case_id]] if case_id in volumes else [numbered[number] for number in sorted(numbered)]
         found.add(partial(_make_case, data, case_id, groups))
+        gaps = _gaps(numbered) if case_id not in volumes else []
+        if gaps:
+            found.notices.append(
+                DataError(
+                    f"case {case_id} has gaps between its slices; they are stacked as if there were none",
+                    file=data.root / groups[0][0],
+                    found=f"no slice {listed(gaps)}",
+                    remedy="Add the missing slices; without them 3-D distances and volumes are wrong",
+                )
+            )
     return found
 
 
@@ -91,6 +101,11 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:
             f"array {pattern} has another shape than the image", file=files[0], found=stack.shape, expected=grid.shape
         )
     return stack
+
+
+def _gaps(numbered: Mapping[int, object]) -> list[str]:
+    """Numbers missing between the first and the last."""
+    return [str(number) for number in range(min(numbered), max(numbered)) if number not in numbered]
 
 
 def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case:
