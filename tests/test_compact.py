@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segcct.errors import ModelError
 from segcct.models.compact import PRESETS
 from segcct.models.transformer import resize_table, sine_table
 from segcct.models.zoo import create_model, model_names
@@ -51,6 +52,18 @@ def test_parameter_count_is_the_published_one(name: str, classes: int, parameter
 def test_every_preset_is_counted_and_listed() -> None:
     assert {name for name, _, _ in PUBLISHED} == set(PRESETS)
     assert set(PRESETS) <= set(model_names("classifier"))
+
+
+def test_segmenters_encoder_as_a_classifier() -> None:
+    torch.manual_seed(0)
+    for size in "tsb":
+        model = create_model(f"cct_encoder_{size}", 4, 3, 64).eval()
+        with torch.no_grad():
+            assert model(torch.randn(2, 4, 64, 64)).shape == (2, 3)
+            assert model(torch.randn(1, 4, 37, 50)).shape == (1, 3)
+            shares = model.token_shares(torch.randn(2, 4, 37, 50))
+        assert shares.shape == (2, 3, 4)
+        torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
 
 
 # ---- the independent computation: plain tensor operations over a state dict with the released names
@@ -171,7 +184,7 @@ def test_released_weights_give_what_plain_tensor_operations_give(
 # ---- contract of every family member
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", model_names("classifier"))
 def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     size = 32 if name.endswith("_32") else 64
@@ -232,7 +245,7 @@ def test_token_shares_are_the_pooling_weights() -> None:
     shares = model.token_shares(torch.randn(2, 1, 40, 24))
     assert shares.shape == (2, 10, 6)
     torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
-    with pytest.raises(TypeError, match="class token"):
+    with pytest.raises(ModelError, match="class token"):
         create_model("vit_2_4_32", 1, 3, 32).token_shares(torch.randn(1, 1, 32, 32))
 
 

@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.tokenizer import ConvTokenizer, Normalisation, PatchTokenizer, to_tokens, token_grid
 from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
@@ -63,8 +64,8 @@ PRESETS: dict[str, Preset] = {
 }
 
 
-class CompactOptions(ModelOptions):
-    """Options of the compact transformer classifiers."""
+class EncoderOptions(ModelOptions):
+    """Options of classifiers over the compact encoder."""
 
     positional: Positional = "learnable"
     """Positional embedding: learnable, sine (fixed) or none."""
@@ -74,6 +75,11 @@ class CompactOptions(ModelOptions):
     """Dropout of the attention weights."""
     stochastic_depth: Rate = 0.1
     """Drop rate of the last layer's branches; the rates rise linearly from 0."""
+
+
+class CompactOptions(EncoderOptions):
+    """Options of ViT-Lite, CVT and CCT."""
+
     tokenizer_norm: Normalisation = "none"
     """Normalisation in the CCT tokenizer: none as published, or batch (learns faster in short trainings)."""
 
@@ -91,7 +97,7 @@ class TokenClassifier(Encoder):
         num_classes: int,
         grid: tuple[int, int],
         class_token: bool,
-        options: CompactOptions,
+        options: EncoderOptions,
     ) -> None:
         super().__init__(
             dim,
@@ -116,6 +122,18 @@ class TokenClassifier(Encoder):
         encoded = super().forward(tokens, grid)
         pooled = encoded[:, 0] if self.attention_pool is None else self.attention_pool(encoded)  # (B, D)
         return self.fc(pooled)
+
+    def shares(self, token_map: Tensor) -> Tensor:
+        """How much sequence pooling weighs each token: (B, D, h, w) -> (B, h, w), each map sums to 1.
+
+        Raises:
+            ModelError: this classifier reads a class token instead of pooling.
+        """
+        if self.attention_pool is None:
+            raise ModelError("this classifier reads a class token: it has no sequence pooling to show")
+        grid = (token_map.shape[-2], token_map.shape[-1])
+        encoded = super().forward(to_tokens(token_map), grid)  # (B, N, D)
+        return self.attention_pool.shares(encoded).reshape(-1, *grid)
 
 
 class CompactTransformer(nn.Module):
@@ -151,12 +169,6 @@ class CompactTransformer(nn.Module):
     def token_shares(self, image: Tensor) -> Tensor:
         """How much sequence pooling weighs each token: (B, C, H, W) -> (B, h, w), each map sums to 1.
 
-        Only with sequence pooling (CVT, CCT); ViT-Lite pools by a class token and raises TypeError.
+        Only with sequence pooling (CVT, CCT); ViT-Lite reads a class token and raises ModelError.
         """
-        pool = self.classifier.attention_pool
-        if pool is None:
-            raise TypeError("ViT-Lite reads a class token; there is no sequence pooling to show")
-        tokens = self.tokenizer(image)  # (B, D, h, w)
-        grid = (tokens.shape[-2], tokens.shape[-1])
-        encoded = Encoder.forward(self.classifier, to_tokens(tokens), grid)  # (B, N, D)
-        return pool.shares(encoded).reshape(-1, *grid)
+        return self.classifier.shares(self.tokenizer(image))

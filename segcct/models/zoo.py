@@ -13,7 +13,8 @@ from torch import nn
 from segcct.errors import ModelError
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnet, CctUnetOptions
-from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer
+from segcct.models.cct_unet_classifier import CctUnetClassifier
+from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer, EncoderOptions
 from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
@@ -40,6 +41,10 @@ _ENTRIES: list[Entry] = [
     *(
         Entry(name, "classifier", partial(CompactTransformer, preset), CompactOptions)
         for name, preset in PRESETS.items()
+    ),
+    *(
+        Entry(name.replace("unet", "encoder"), "classifier", partial(CctUnetClassifier, size), EncoderOptions)
+        for name, size in CCT_UNET_SIZES.items()
     ),
     *(Entry(name, "segmenter", partial(CctUnet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
     *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),

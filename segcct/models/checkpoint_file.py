@@ -1,0 +1,191 @@
+"""Reading weight files from anywhere without running anything that is in them."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import pickle
+import re
+import warnings
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from segcct.errors import CheckpointError
+
+NESTED = ("state_dict", "model", "model_state_dict")
+"""Keys under which trainings store the weights among other things; the first one present is read."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""What wrappers (several devices, compilation, training frameworks) put before every name."""
+
+_DOWNLOAD_AGAIN = "Download it again"
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a weights file, on the processor, wrappers' prefixes removed.
+
+    Reads safetensors, files of torch.save (old and new format) and the best/ folder of a run. Files of torch.save may
+    hold tensors, plain containers and argparse.Namespace: anything else would have to be run to be read, and is
+    refused.
+
+    Raises:
+        CheckpointError: missing, empty, truncated, damaged, not a weights file, or one that holds code.
+    """
+    file = _weights_of_folder(path) if path.is_dir() else path
+    _check_content(file)
+    content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+    tensors = _checked(_unwrapped(content, file), file)
+    return _without_prefixes(tensors)
+
+
+def _weights_of_folder(folder: Path) -> Path:
+    file = folder / "weights.safetensors"
+    if not file.is_file():
+        inside = folder / "best"
+        raise CheckpointError(
+            "holds no weights",
+            file=folder,
+            expected="weights.safetensors in it",
+            remedy=f"Name {inside}" if inside.is_dir() else "Name a weights file or the best/ folder of a run",
+        )
+    card = folder / "model.json"
+    if card.is_file():
+        _check_digest(file, card)
+    return file
+
+
+def _check_digest(file: Path, card: Path) -> None:
+    """The card beside the weights names their SHA-256."""
+    try:
+        digest = json.loads(card.read_text(encoding="utf-8")).get("weights_sha256")
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError("is not a model card", file=card, found=error) from error
+    if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+        raise CheckpointError(
+            "weights do not belong to the model.json beside them, or are damaged",
+            file=file,
+            remedy="Copy the best/ folder again, whole",
+        )
+
+
+def _check_content(file: Path) -> None:
+    """Refuses what is no weights file at all, by its first bytes, before any reader sees it."""
+    if not file.is_file():
+        raise CheckpointError("no such weights file", file=file)
+    with file.open("rb") as stream:
+        start = stream.read(512)
+    if not start:
+        raise CheckpointError("is an empty file", file=file, remedy=_DOWNLOAD_AGAIN)
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise CheckpointError(
+            "is a web page, not a weights file", file=file, remedy=f"{_DOWNLOAD_AGAIN}: the server answered with a page"
+        )
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(
+            "is a pointer to a large file, not the file", file=file, remedy="Fetch it by git lfs pull"
+        )
+    if start.startswith(b"PK"):
+        _check_archive(file)
+
+
+def _check_archive(file: Path) -> None:
+    """A file of torch.save is a zip archive; its index stands at the end and its members carry checksums."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise CheckpointError("is truncated or damaged", file=file, found=error, remedy=_DOWNLOAD_AGAIN) from error
+    if damaged is not None:
+        raise CheckpointError("is damaged", file=file, found=f"wrong checksum of {damaged}", remedy=_DOWNLOAD_AGAIN)
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Such a file begins with the length of its JSON header (8 bytes) and the header itself."""
+    with file.open("rb") as stream:
+        return stream.read(9)[8:] == b"{" or file.suffix == ".safetensors"
+
+
+def _read_safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError("is truncated or damaged", file=file, found=error, remedy=_DOWNLOAD_AGAIN) from error
+
+
+def _read_torch(file: Path) -> Any:
+    try:
+        # The reader warns of odd but harmless encodings; what matters is refused below.
+        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
+            warnings.simplefilter("ignore")
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        forbidden = re.search(r"GLOBAL (\S+)", str(error))
+        if forbidden is None and file.read_bytes()[:1] == b"\x80":
+            raise CheckpointError(
+                "is a pickle that was not opened: it is no plain weights file and could run code, or is truncated",
+                file=file,
+                remedy=_DOWNLOAD_AGAIN,
+            ) from error
+        if forbidden is None:
+            raise CheckpointError("is not a weights file, or is damaged", file=file, remedy=_DOWNLOAD_AGAIN) from error
+        raise CheckpointError(
+            "holds more than weights and was not opened: reading it could run code",
+            file=file,
+            found=forbidden[1].rstrip(".,"),
+            expected="tensors, plain containers, argparse.Namespace",
+            remedy="If you trust its source, save its tensors anew as safetensors",
+        ) from error
+    except Exception as error:  # a damaged stream makes the reader fail in any way
+        raise CheckpointError(
+            "is truncated, damaged or not a weights file",
+            file=file,
+            found=" ".join(str(error).split())[:200] or type(error).__name__,
+            remedy=_DOWNLOAD_AGAIN,
+        ) from error
+
+
+def _unwrapped(content: Any, file: Path) -> Mapping[str, Any]:
+    """The mapping that holds the tensors: the content itself or what it stores under one of NESTED."""
+    if isinstance(content, Mapping):
+        for key in NESTED:
+            if isinstance(content.get(key), Mapping):
+                return content[key]
+        if any(isinstance(value, Tensor) for value in content.values()):
+            return content
+    raise CheckpointError(
+        "holds no named weights",
+        file=file,
+        found=f"keys {', '.join(map(str, list(content)[:8]))}"
+        if isinstance(content, Mapping)
+        else type(content).__name__,
+        expected=f"a mapping of names to tensors, or one under {', '.join(NESTED)}",
+    )
+
+
+def _checked(mapping: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
+    tensors = {str(name): value for name, value in mapping.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        if value.layout is not torch.strided:
+            raise CheckpointError("holds a tensor that is not dense", file=file, found=f"{name}: {value.layout}")
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise CheckpointError("holds values that are not finite (NaN or infinity)", file=file, found=name)
+    if not tensors:
+        raise CheckpointError("holds no named weights", file=file)
+    return tensors
+
+
+def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    for _ in range(len(PREFIXES)):
+        for prefix in PREFIXES:
+            if all(name.startswith(prefix) for name in tensors):
+                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    return tensors

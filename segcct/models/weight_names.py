@@ -1,0 +1,156 @@
+"""Which tensor of a file belongs to which tensor of a model: the names of released checkpoints and of ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from torch import Size, Tensor
+
+_PATCHES = "swin_unet.patch_embed.proj.weight"
+
+COMPUTED = ("relative_position_index", "attn_mask")
+"""Last parts of names that released Swin files store, though the model computes them from its sizes."""
+
+HEADS = ("fc", "head", "output", "classifier")
+"""Modules that end in one row per class; they do not carry over to other classes."""
+
+COARSE_HEADS = "coarse_heads."
+"""Heads of the lower scales, which a model has with deep supervision only."""
+
+IMAGE_CONVOLUTIONS = ("detail.0", "tokenizer.conv_layers.0.0", "down.0.0")
+"""First convolutions: of CCT-UNet, the compact classifiers, U-Net. The first of these a model has reads the image."""
+
+FRONTS = ("detail.", "tokenizer.")
+"""What makes tokens of the image; only as a whole of use to another model."""
+
+ENCODERS = ("classifier.", "encoder.")
+"""The one compact encoder stands under the first prefix in classifiers and under the second in segmenters."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a file fills a model.
+
+    Args:
+        what: the file's kind in words.
+        source_of: name in the model -> name in the file; one tensor of a file may fill two places.
+        required: names of the model the file must hold, in the model's shapes, to be of this architecture.
+        image_convolution: the weight in the model that reads the image, whose channels may differ.
+        apart: name in the file -> why it is left out though the model has such a tensor.
+    """
+
+    what: str
+    source_of: dict[str, str]
+    required: frozenset[str]
+    image_convolution: str | None = None
+    apart: dict[str, str] = field(default_factory=dict)
+
+
+def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
+    """Compares the tensors of a file with those of a model and says what fills what."""
+    target = {name: value for name, value in target.items() if not is_computed(name)}
+    if any(name.startswith("swin_unet.") for name in target):
+        return _plan_swin_unet(list(source), list(target))
+    held, own = (
+        next((prefix for prefix in ENCODERS if any(name.startswith(f"{prefix}blocks.") for name in names)), None)
+        for names in (source, target)
+    )
+    if held is not None and own is not None and held != own:
+        return _plan_encoder(source, target, held, own)
+    what = "weights of the same architecture"
+    return Plan(what, _by_name(source, target), _strict(target), image_convolution(target))
+
+
+def image_convolution(names: Collection[str]) -> str | None:
+    """The weight of the convolution that reads the image, in models that are ours."""
+    return next((f"{name}.weight" for name in IMAGE_CONVOLUTIONS if f"{name}.weight" in names), None)
+
+
+def is_computed(name: str) -> bool:
+    """Whether the model computes this tensor itself."""
+    return name.rsplit(".", 1)[-1] in COMPUTED
+
+
+def is_head(name: str) -> bool:
+    """Whether the tensor has one row per class."""
+    *_, module, last = ["", *name.split(".")]
+    return (module in HEADS and last in ("weight", "bias")) or name.startswith(COARSE_HEADS)
+
+
+def is_positional(name: str) -> bool:
+    """Whether the tensor is the positional table of a compact encoder."""
+    return name.rsplit(".", 1)[-1] == "positional_emb"
+
+
+def _by_name(source: Collection[str], target: Collection[str]) -> dict[str, str]:
+    return {name: name for name in target if name in source}
+
+
+def _strict(target: Collection[str]) -> frozenset[str]:
+    """Everything but class heads (other classes) and positional tables (the file may have been trained without)."""
+    return frozenset(name for name in target if not is_head(name) and not is_positional(name))
+
+
+def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], held: str, own: str) -> Plan:
+    """A classifier's encoder into a segmenter, or back, and its tokenizer where both have the same."""
+    source_of = {name: held + name.removeprefix(own) for name in target if name.startswith(own)}
+    source_of = {name: source_name for name, source_name in source_of.items() if source_name in source}
+    reads_image = image_convolution(target)
+    fronts = [
+        {name: value.shape for name, value in side.items() if name.startswith(FRONTS)} for side in (source, target)
+    ]
+    apart = {}
+    if _same_shapes(*fronts, but_channels_of=reads_image):
+        source_of |= {name: name for name in fronts[1]}
+    else:
+        apart = dict.fromkeys(fronts[0], "the model makes tokens in another way and keeps its initial tokenizer")
+    what = "encoder of a classifier" if held == ENCODERS[0] else "encoder of a segmenter"
+    # Encoders of other depth share their first blocks.
+    required = frozenset(name for name in target if name.startswith(f"{own}blocks.0."))
+    return Plan(what, source_of, required, reads_image, apart)
+
+
+def _same_shapes(left: Mapping[str, Size], right: Mapping[str, Size], *, but_channels_of: str | None) -> bool:
+    if left.keys() != right.keys():
+        return False
+    return all(
+        (left[name][0], *left[name][2:]) == (right[name][0], *right[name][2:])
+        if name == but_channels_of
+        else left[name] == right[name]
+        for name in left
+    )
+
+
+def _plan_swin_unet(source: list[str], target: list[str]) -> Plan:
+    if any(name.startswith("swin_unet.") for name in source):
+        return Plan("Swin-Unet weights", _by_name(source, target), _strict(target), _PATCHES)
+    if any(name.startswith("layers_up.") for name in source):
+        renamed = {f"swin_unet.{name}": name for name in source}
+        source_of = {name: renamed[name] for name in target if name in renamed}
+        return Plan("Swin-Unet weights", source_of, _strict(target), _PATCHES)
+    return _plan_swin(source, target)
+
+
+def _plan_swin(source: list[str], target: list[str]) -> Plan:
+    """Swin classifier weights into the encoder and, mirrored, the decoder: layers.k -> layers_up.(K - 1 - k)."""
+    last = max((int(match[1]) for name in source if (match := re.match(r"layers\.(\d+)\.", name))), default=0)
+    # Swin-Unet and the official files merge patches at the end of stages 0, 1, 2; timm at the head of 1, 2, 3.
+    merges_at_head = any(name.startswith(f"layers.{last}.downsample.") for name in source)
+    source_of = {}
+    held = set(source)
+    for name in target:
+        wanted = name.removeprefix("swin_unet.")
+        up = re.match(r"layers_up\.(\d+)\.(blocks\..+)", wanted)
+        down = re.match(r"layers\.(\d+)\.(downsample\..+)", wanted)
+        if up is not None:
+            wanted = f"layers.{last - int(up[1])}.{up[2]}"
+        elif down is not None and merges_at_head:
+            wanted = f"layers.{int(down[1]) + 1}.{down[2]}"
+        if wanted in held and not is_head(name):
+            source_of[name] = wanted
+    encoder = ("swin_unet.patch_embed.", "swin_unet.layers.")
+    required = frozenset(name for name in target if name.startswith(encoder))
+    what = "Swin Transformer weights, into the encoder and mirrored into the decoder"
+    return Plan(what, source_of, required, _PATCHES)
