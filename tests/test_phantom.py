@@ -10,17 +10,33 @@ import numpy as np
 import pytest
 from scipy.cluster.vq import kmeans2
 
+from segcct.data.labels import get_scheme
 from segcct.data.phantom import brain, write_phantom
 from segcct.data.phantom.field import Frame, SmoothField
 from segcct.errors import DataError
 
 BRATS_CHANNELS = ("t1", "t1ce", "t2", "flair")
+LAYOUTS = ("brats", "acdc", "synapse")
 
 
 @pytest.fixture(scope="module")
 def brats(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("brats") / "data"
     assert write_phantom("brats", folder, 4, reduce=4) == [f"SegcctPhantom_00{i}" for i in range(4)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def acdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("acdc") / "data"
+    assert write_phantom("acdc", folder, 3, reduce=4) == ["patient001", "patient002", "patient003"]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def synapse(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synapse") / "data"
+    assert write_phantom("synapse", folder, 2, reduce=4) == ["img0001", "img0002"]
     return folder
 
 
@@ -86,6 +102,31 @@ def test_folder_that_holds_something_is_left_alone(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_case_depends_on_seed_and_index_alone(layout: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    done: list[tuple[int, int]] = []
+    write_phantom(layout, tmp_path / "one", 1, reduce=4, progress=lambda i, n: done.append((i, n)))
+    assert done == [(1, 1)]
+    one, more = contents(tmp_path / "one"), contents(request.getfixturevalue(layout))
+    assert one
+    assert one == {name: more[name] for name in one}
+    assert len(set(more.values())) == len(more)
+    write_phantom(layout, tmp_path / "other", 1, seed=1, reduce=4)
+    assert set(contents(tmp_path / "other").values()).isdisjoint(more.values())
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_file_says_that_it_is_synthetic(layout: str, request: pytest.FixtureRequest) -> None:
+    files = sorted(request.getfixturevalue(layout).rglob("*.nii.gz"))
+    for path in files:
+        header = nib.load(path).header
+        assert header["descrip"].item() == b"synthetic, segcct phantom"
+        assert header.get_xyzt_units()[0] == "mm"
+        assert (header["sform_code"], header["qform_code"]) == (1, 1)
+        np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-3)
+    assert files
+
+
 def test_a_case_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from segcct.data.phantom import brats as module
 
@@ -119,14 +160,13 @@ def test_brats_needs_nilearn_and_says_how_to_get_it(tmp_path: Path, monkeypatch:
         write_phantom("brats", tmp_path / "data", 1, reduce=4)
 
 
-def test_brats_case_depends_on_seed_and_index_alone(brats: Path, tmp_path: Path) -> None:
-    done: list[tuple[int, int]] = []
-    write_phantom("brats", tmp_path / "two", 2, reduce=4, progress=lambda i, n: done.append((i, n)))
-    assert done == [(1, 2), (2, 2)]
-    two, four = contents(tmp_path / "two"), contents(brats)
-    assert two == {name: four[name] for name in two}
-    write_phantom("brats", tmp_path / "other", 1, seed=1, reduce=4)
-    assert set(contents(tmp_path / "other").values()).isdisjoint(four.values())
+def test_loading_the_template_leaves_nilearns_own_copy_alone() -> None:
+    from nilearn.datasets import load_mni152_template
+
+    before = np.array(load_mni152_template(resolution=1).dataobj)
+    brain.load_template.cache_clear()
+    brain.load_template(4)
+    np.testing.assert_array_equal(np.asarray(load_mni152_template(resolution=1).dataobj), before)
 
 
 def test_brats_files_have_the_layout_and_geometry_of_brats(brats: Path) -> None:
@@ -140,9 +180,6 @@ def test_brats_files_have_the_layout_and_geometry_of_brats(brats: Path) -> None:
         # Voxel (0, 0, 0) covers the 4 x 4 x 4 voxels of 1 mm that start at (0, 239, 0).
         np.testing.assert_allclose(image.affine @ [0, 0, 0, 1], [-1.5, 237.5, 1.5, 1])
         np.testing.assert_allclose(nib.affines.voxel_sizes(image.affine), 4.0)
-        assert b"synthetic" in image.header["descrip"].item()
-        assert image.header.get_xyzt_units()[0] == "mm"
-        assert (image.header["sform_code"], image.header["qform_code"]) == (1, 1)
 
 
 def test_brats_labels_are_a_tumour_inside_the_brain(brats: Path) -> None:
@@ -185,6 +222,122 @@ def test_brats_full_grid_shows_the_same_patient_as_the_reduced_one(brats: Path, 
     centres = [np.argwhere(np.asarray(image.dataobj) > 0).mean(axis=0) for image in (full, coarse)]
     millimetres = [nib.affines.apply_affine(image.affine, c) for image, c in zip((full, coarse), centres, strict=True)]
     np.testing.assert_allclose(*millimetres, atol=1.5)
+
+
+# acdc
+
+
+def info(folder: Path, patient: int) -> dict[str, str]:
+    lines = (folder / f"patient{patient:03d}" / "Info.cfg").read_text().splitlines()
+    return dict(line.split(": ") for line in lines)
+
+
+def acdc_frames(folder: Path, patient: int) -> tuple[nib.Nifti1Image, ...]:
+    """Image and label at end diastole, then at end systole."""
+    stems = [f"patient{patient:03d}_frame{int(info(folder, patient)[phase]):02d}" for phase in ("ED", "ES")]
+    names = [f"{stem}{suffix}.nii.gz" for stem in stems for suffix in ("", "_gt")]
+    assert {path.name for path in (folder / f"patient{patient:03d}").iterdir()} == {*names, "Info.cfg"}
+    return tuple(nib.load(folder / f"patient{patient:03d}" / name) for name in names)
+
+
+def test_acdc_files_have_the_layout_and_geometry_of_acdc(acdc: Path) -> None:
+    for patient in (1, 2, 3):
+        assert list(info(acdc, patient)) == ["ED", "ES", "Group", "Height", "NbFrame", "Weight"]
+        assert 1 < int(info(acdc, patient)["ES"]) <= int(info(acdc, patient)["NbFrame"])
+        images = acdc_frames(acdc, patient)
+        assert [image.get_data_dtype() for image in images] == [np.int16, np.uint8, np.int16, np.uint8]
+        for image in images:
+            assert image.shape[:2] in {(52, 64), (54, 64), (58, 64)}
+            assert 9 <= image.shape[2] <= 11
+            x_mm, y_mm, z_mm = nib.affines.voxel_sizes(image.affine)
+            assert x_mm == pytest.approx(y_mm)
+            assert 4 * 1.3 < x_mm < 4 * 1.6
+            assert z_mm == pytest.approx(10.0)
+            assert np.abs(image.affine[:3, 2] / 10).max() < 0.85  # slices lie along no axis of the patient
+
+
+def test_acdc_heart_beats(acdc: Path) -> None:
+    for patient in (1, 2, 3):
+        diastole, systole = (np.asarray(image.dataobj) for image in acdc_frames(acdc, patient)[1::2])
+        assert set(np.unique(diastole)) == set(np.unique(systole)) == {0, 1, 2, 3}
+        assert (systole == 3).sum() < 0.85 * (diastole == 3).sum()
+        middle = diastole.shape[2] // 3
+        wall = [
+            np.sqrt((one[:, :, middle] > 1).sum()) - np.sqrt((one[:, :, middle] == 3).sum())
+            for one in (diastole, systole)
+        ]
+        assert wall[1] > wall[0]
+
+
+def test_acdc_left_ventricle_lies_within_its_muscle(acdc: Path) -> None:
+    for patient in (1, 2, 3):
+        label = np.asarray(acdc_frames(acdc, patient)[1].dataobj)
+        cavity = label == 3
+        for axis in (0, 1):
+            for step in (-1, 1):
+                assert set(np.unique(np.roll(label, step, axis)[cavity])) <= {2, 3}
+
+
+def test_acdc_blood_is_bright_and_muscle_dark(acdc: Path) -> None:
+    for patient in (1, 2, 3):
+        image, label = (np.asarray(one.dataobj) for one in acdc_frames(acdc, patient)[:2])
+        right, muscle, left = (np.median(image[label == value]) for value in (1, 2, 3))
+        assert min(right, left) > 1.5 * muscle
+
+
+# synapse
+
+
+def synapse_case(folder: Path, number: int) -> tuple[nib.Nifti1Image, nib.Nifti1Image]:
+    image = nib.load(folder / "img" / f"img{number:04d}.nii.gz")
+    return image, nib.load(folder / "label" / f"label{number:04d}.nii.gz")
+
+
+def test_synapse_files_have_the_layout_and_geometry_of_btcv(synapse: Path) -> None:
+    assert {path.name for path in synapse.iterdir()} == {"img", "label"}
+    for number in (1, 2):
+        image, label = synapse_case(synapse, number)
+        assert image.shape[:2] == label.shape[:2] == (128, 128)
+        assert 88 <= image.shape[2] == label.shape[2] <= 112
+        assert (image.get_data_dtype(), label.get_data_dtype()) == (np.int16, np.uint8)
+        np.testing.assert_array_equal(image.affine, label.affine)
+        assert nib.aff2axcodes(image.affine) == ("L", "A", "S")
+        x_mm, _, z_mm = nib.affines.voxel_sizes(image.affine)
+        assert 4 * 0.75 < x_mm < 4 * 0.87
+        assert z_mm == pytest.approx(3.0)
+
+
+def test_synapse_organs_are_where_they_belong(synapse: Path) -> None:
+    for number in (1, 2):
+        image, label = synapse_case(synapse, number)
+        values, millilitre = np.asarray(label.dataobj), abs(np.linalg.det(label.affine[:3, :3])) / 1000
+        assert set(np.unique(values)) == set(range(14))
+        place, volume, density = {}, {}, {}
+        for name, value in get_scheme("btcv").classes.items():
+            voxel = np.argwhere(values == value)
+            place[name] = nib.affines.apply_affine(label.affine, voxel.mean(axis=0))  # RAS mm
+            volume[name] = len(voxel) * millilitre
+            density[name] = np.median(np.asarray(image.dataobj)[values == value])
+        assert place["liver"][0] > 30
+        assert place["right kidney"][0] > 30 > -30 > place["left kidney"][0]
+        assert place["spleen"][0] < -50
+        assert place["stomach"][0] < 0
+        assert place["aorta"][0] < place["inferior vena cava"][0]
+        assert place["gallbladder"][0] > 20
+        assert place["liver"][2] > place["right kidney"][2]
+        assert place["spleen"][1] < place["stomach"][1]
+        assert 800 < volume["liver"] < 2200
+        assert all(60 < volume[f"{side} kidney"] < 260 for side in ("left", "right"))
+        assert all(volume[f"{side} adrenal gland"] > 0.8 for side in ("left", "right"))
+        assert density["aorta"] > density["liver"] > density["gallbladder"]
+
+
+def test_synapse_is_a_computed_tomogram(synapse: Path) -> None:
+    image = np.asarray(synapse_case(synapse, 1)[0].dataobj)
+    assert image.min() >= -1024
+    assert np.median(image[:4, :4]) == pytest.approx(-1000, abs=10)
+    assert (image > 250).mean() > 0.004  # bone
+    assert (np.abs(image + 860) < 60).mean() > 0.02  # lung
 
 
 # Too hard for clustering
@@ -234,3 +387,17 @@ def test_best_thresholds_score_at_most_06_on_brats(brats: Path) -> None:
         best = [max(best_dice(each, 50, label[inside] == value) for each in bins) for value in (1, 2, 4)]
         scores.append(np.mean(best))
     assert np.mean(scores) <= 0.6
+
+
+@pytest.mark.parametrize("clusters", [4, 8, 16])
+def test_kmeans_scores_at_most_06_on_acdc_and_synapse(acdc: Path, synapse: Path, clusters: int) -> None:
+    scores = {"acdc": [], "synapse": []}
+    for patient in (1, 2, 3):
+        image, label, *_ = (np.asarray(one.dataobj) for one in acdc_frames(acdc, patient))
+        scores["acdc"].append(kmeans_dice([image], label, (1, 2, 3), clusters))
+    for number in (1, 2):
+        image, label = (np.asarray(one.dataobj) for one in synapse_case(synapse, number))
+        window = [np.clip(image, -200, 300)]
+        scores["synapse"].append(kmeans_dice(window, label, (1, 2, 3, 4, 6, 7, 8, 11), clusters))
+    assert np.mean(scores["acdc"]) <= 0.6
+    assert np.mean(scores["synapse"]) <= 0.6

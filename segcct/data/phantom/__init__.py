@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from segcct.data.phantom import brats
+from segcct.data.phantom import acdc, brats, synapse
 from segcct.errors import DataError
 
-WRITERS: dict[str, Callable[[Path, int, int, int], str]] = {"brats": brats.write_case}
+WRITERS: dict[str, Callable[[Path, int, int, int], str]] = {
+    "brats": brats.write_case,
+    "acdc": acdc.write_case,
+    "synapse": synapse.write_case,
+}
 """Layout -> function(folder, index, seed, reduce) that writes one case whole or not at all and returns its id."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from segcct.data.phantom.field import Frame, SmoothField
+from segcct.data.phantom.shapes import turned
 from segcct.errors import DataError
 
 BRAIN_EXTENT_MM = (170.0, 210.0, 175.0)
@@ -73,7 +74,7 @@ class Brain:
         angles = np.deg2rad(rng.normal(0.0, (4.0, 2.5, 3.0)))
         shear = np.eye(3) + rng.normal(0.0, 0.02, (3, 3))
         lps_to_ras = np.diag([-1.0, -1.0, 1.0])
-        matrix = _rotation(angles) @ shear @ np.diag(1 / scale) @ lps_to_ras
+        matrix = turned(*angles) @ shear @ np.diag(1 / scale) @ lps_to_ras
         shift = _TEMPLATE_CENTRE_MM + rng.normal(0.0, 2.0, 3)
         bends = tuple(
             (amplitude, tuple(SmoothField.draw(rng, BRAIN_EXTENT_MM, step) for _ in range(3)))
@@ -125,7 +126,8 @@ def load_template(step_mm: int) -> Template:
         ) from error
     loaders = (datasets.load_mni152_template, datasets.load_mni152_gm_template, datasets.load_mni152_wm_template)
     images = [load(resolution=1) for load in loaders]
-    t1, grey, white = (np.asarray(image.dataobj, dtype=np.float32)[_TEMPLATE_BOX] for image in images)
+    # Copies: nilearn hands out one array to everybody.
+    t1, grey, white = (np.array(image.dataobj, dtype=np.float32)[_TEMPLATE_BOX] for image in images)
     fluid = (t1 > 0) & (grey + white < 0.4)
     # Skull stripping leaves little of the outer fluid.
     t1[fluid & (edt.edt(t1 > 0) < 3.5)] = 0
@@ -137,11 +139,3 @@ def load_template(step_mm: int) -> Template:
     to_voxel = np.linalg.inv(images[0].affine)
     to_voxel[:3, 3] -= [cut.start for cut in _TEMPLATE_BOX]
     return Template(tuple(np.round(one * 255).astype(np.uint8) for one in maps), to_voxel)
-
-
-def _rotation(angles: np.ndarray) -> np.ndarray:
-    a, b, c = angles
-    about_x = np.array([[1, 0, 0], [0, np.cos(a), -np.sin(a)], [0, np.sin(a), np.cos(a)]])
-    about_y = np.array([[np.cos(b), 0, np.sin(b)], [0, 1, 0], [-np.sin(b), 0, np.cos(b)]])
-    about_z = np.array([[np.cos(c), -np.sin(c), 0], [np.sin(c), np.cos(c), 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x

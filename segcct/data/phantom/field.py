@@ -77,11 +77,9 @@ class SmoothField:
 
     def on(self, frame: Frame) -> np.ndarray:
         """(X, Y, Z) float32 values at the frame's voxel centres; constant beyond the drawn box."""
-        value = self.coefficients
-        for axis in (2, 1, 0):
-            weights = self._weights(axis, frame.axes_mm[axis])  # (n, lattice)
-            value = np.moveaxis(np.tensordot(weights, value, axes=(1, axis)), 0, axis)
-        return np.ascontiguousarray(value)  # (X, Y, Z)
+        x, y, z = (self._weights(axis, at) for axis, at in enumerate(frame.axes_mm))  # (n, lattice)
+        value = np.matmul(y, self.coefficients @ z.T)  # (lattice, Y, Z)
+        return (x @ value.reshape(len(value), -1)).reshape(frame.shape)  # (X, Y, Z)
 
     def _weights(self, axis: int, at_mm: np.ndarray) -> np.ndarray:
         count = self.coefficients.shape[axis]

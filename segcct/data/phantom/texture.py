@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit
 
 from segcct.data.phantom.field import Frame, SmoothField
 
 
 def inside(distance: np.ndarray, width_mm: float) -> np.ndarray:
-    """Partial volume of a region given its signed distance (negative inside): 0..1, one half at the border."""
-    return expit(distance * np.float32(-2.0 / width_mm))
+    """Partial volume of a region given its signed distance (negative inside): 0..1, one half at the border.
+
+    A smooth step that is complete 1.5 x `width_mm` from the border.
+    """
+    step = np.clip(np.float32(0.5) - distance * np.float32(1 / (3 * width_mm)), 0, 1)
+    return step * step * (3 - 2 * step)
 
 
 def bias_field(
@@ -51,3 +54,9 @@ def soften(image: np.ndarray, share: float, axes: tuple[int, ...]) -> np.ndarray
         result[-1] += np.float32(share) * moved[-1]
         image = np.moveaxis(result, 0, axis)
     return image
+
+
+def paint(image: np.ndarray, share: np.ndarray, value: np.ndarray | float) -> None:
+    """Replace, in place, that share of each voxel by a tissue of that signal. `share` may broadcast."""
+    value = np.float32(value) if np.isscalar(value) else value
+    image += share * (value - image)
