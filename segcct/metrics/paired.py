@@ -7,7 +7,6 @@ from collections.abc import Hashable, Sequence
 from typing import TypedDict
 
 import numpy as np
-from scipy import stats
 
 from segcct.errors import MetricError
 from segcct.metrics.statistics import RESAMPLES, interval
@@ -68,6 +67,8 @@ def paired(
 
 def signed_rank_p(differences: Sequence[float]) -> float:
     """Two-sided p of Wilcoxon's signed-rank test, exact for small samples without ties; 1 when nothing differs."""
+    from scipy import stats  # a second to import, and only comparisons need it
+
     changed = [difference for difference in differences if difference != 0.0]
     return float(stats.wilcoxon(changed).pvalue) if changed else 1.0
 

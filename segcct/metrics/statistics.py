@@ -5,9 +5,15 @@ replaced by Student's widened by sqrt(m / (m - 1)) for m patients, which removes
 samples (Hesterberg 2015). Below 8 patients, where resampling sees too little of the spread, it is Student's
 interval. Both are clipped to the range of the metric.
 
-Measured coverage of the nominal 95% for a skewed law without outliers (Beta(9, 1.5), mean 0.86): 93-94% at n = 10,
-93% at n = 20, 95% at n = 40. With rare failures, which small samples often hold none of, every method covers less:
-for 10% zeros beside Beta(12, 2), 75% at n = 10, 88% at n = 20, 93% at n = 40.
+Measured coverage of the nominal 95%, in percent, 3000 samples each:
+
+    law of a case                                  n = 5   10   20   40   80
+    Beta(9, 1.5), skewed as Dice is                   92   94   95   94   95
+    the same kind with 7% failures below 0.3          82   84   86   93   95
+    the same kind with 10% zeros                      74   77   87   96   96
+    lognormal, sd 0.9, as HD95 may be                 85   89   91   91   92
+
+So below 40 patients the interval is too narrow wherever a few failures make the mean: a small sample may hold none.
 """
 
 from __future__ import annotations

@@ -1,0 +1,112 @@
+"""Every convention for every combination of empty masks, with and without spacing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from segcct import metrics
+from segcct.errors import MetricError
+from segcct.metrics import MaskPair, Scores
+
+SPACING = (1.0, 1.0, 2.0)
+DIAGONAL = float(np.sqrt(20**2 + 20**2 + 40**2))
+
+
+def masks(status: str) -> tuple[np.ndarray, np.ndarray]:
+    """(prediction, reference) on 20 x 20 x 20; `ok`: 6x6x6 cubes, the prediction one voxel further along Z."""
+    prediction, reference = np.zeros((2, 20, 20, 20), dtype=bool)
+    if status in ("ok", "spurious"):
+        prediction[5:11, 5:11, 6:12] = True
+    if status in ("ok", "missed"):
+        reference[5:11, 5:11, 5:11] = True
+    return prediction, reference
+
+
+# The table of the published tools: (status, convention) -> scores. Values of None are not scored.
+EXPECTED = {
+    ("missed", "default"): Scores(0.0, 0.0, DIAGONAL, None, 0.0),
+    ("spurious", "default"): Scores(0.0, 0.0, DIAGONAL, None, 0.0),
+    ("absent", "default"): Scores(),
+    ("missed", "transunet"): Scores(0.0, 0.0, None, 0.0),
+    ("spurious", "transunet"): Scores(1.0, 1.0, None, 0.0),
+    ("absent", "transunet"): Scores(0.0, 0.0, None, 0.0),
+    ("missed", "medpy"): Scores(0.0, 0.0),
+    ("spurious", "medpy"): Scores(0.0, 0.0),
+    ("absent", "medpy"): Scores(),
+    ("missed", "monai"): Scores(0.0, 0.0),
+    ("spurious", "monai"): Scores(),
+    ("absent", "monai"): Scores(),
+    ("missed", "brats2020"): Scores(0.0, 0.0, 373.12866),
+    ("spurious", "brats2020"): Scores(0.0, 0.0, 373.12866),
+    ("absent", "brats2020"): Scores(1.0, 1.0, 0.0),
+    ("missed", "brats2023"): Scores(0.0, None, 374.0),
+    ("spurious", "brats2023"): Scores(0.0, None, 374.0),
+    ("absent", "brats2023"): Scores(1.0, None, 0.0),
+}
+
+
+@pytest.mark.parametrize(("status", "name"), EXPECTED)
+def test_empty_masks(status: str, name: str) -> None:
+    pair = MaskPair.of(*masks(status), SPACING)
+    assert pair.status == status
+    assert metrics.get_convention(name)(pair, 2.0) == EXPECTED[status, name]
+
+
+@pytest.mark.parametrize("name", metrics.CONVENTIONS)
+def test_every_convention_states_its_rules(name: str) -> None:
+    words = metrics.CONVENTIONS[name].definitions
+    assert set(words) >= {"dice", "iou", "hd95", "nsd", "absent", "one-sided"}
+    assert {status for status, convention in EXPECTED if convention == name} == {"missed", "spurious", "absent"}
+
+
+def test_scores_of_two_shifted_cubes() -> None:
+    """Along Z the cubes share 5 of 6 layers; each has 152 border voxels. 100 lie in the other's border: the rings of
+    five layers. The end face that reaches into the other cube: 12 voxels one step (1 mm) from its sides, 4 two steps
+    or one layer (2 mm). The far end face: 36 voxels one layer (2 mm) out.
+    """
+    pair = MaskPair.of(*masks("ok"), SPACING)
+    distances = pair.distances_mm
+    assert distances is not None
+    directed = sorted(distances.to_reference.tolist())
+    assert directed == [0.0] * 100 + [1.0] * 12 + [2.0] * 40
+    overlap = (5 / 6, 5 / 7)
+    assert metrics.get_convention("default")(pair, 1.0) == Scores(*overlap, 2.0, None, 112 / 152)
+    assert metrics.get_convention("medpy")(pair, 1.0) == Scores(*overlap, 2.0)
+    assert metrics.get_convention("monai")(pair, 1.0) == Scores(*overlap, 2.0)
+    assert metrics.get_convention("brats2020")(pair, 1.0) == Scores(*overlap, 2.0)
+    assert metrics.get_convention("transunet")(pair, 1.0) == Scores(*overlap, None, 1.0)
+    assert metrics.get_convention("brats2023")(pair, 1.0) == Scores(5 / 6, None, 2.0)
+
+
+def test_pooled_and_directed_percentiles_differ() -> None:
+    """A spur on one mask: 6 of its 102 border voxels stand off, so the directed 95th percentile sees it, the pooled
+    one does not."""
+    reference = np.zeros((30, 12, 12), dtype=bool)
+    reference[2:6, 2:6, 2:10] = True
+    prediction = reference.copy()
+    prediction[6:12, 3, 3] = True
+    pair = MaskPair.of(prediction, reference, (1, 1, 1))
+    default, medpy = (metrics.get_convention(name)(pair, 2.0).hd95_mm for name in ("default", "medpy"))
+    assert default is not None
+    assert medpy is not None
+    assert default > medpy
+
+
+@pytest.mark.parametrize("name", ["default", "transunet", "medpy", "monai"])
+def test_without_spacing_distances_are_in_voxels(name: str) -> None:
+    scores = metrics.get_convention(name)(MaskPair.of(*masks("ok")), 2.0)
+    assert scores.hd95_mm is None
+    assert scores.nsd is None
+    assert scores.hd95_vox == 1.0
+
+
+def test_without_spacing_a_missed_structure_gets_the_diagonal_in_voxels() -> None:
+    scores = metrics.get_convention("default")(MaskPair.of(*masks("missed")), 2.0)
+    assert scores == Scores(0.0, 0.0, None, float(np.sqrt(1200)), None)
+
+
+@pytest.mark.parametrize("name", ["brats2020", "brats2023"])
+def test_brats_conventions_refuse_images_without_spacing(name: str) -> None:
+    with pytest.raises(MetricError, match=rf"convention {name} measures in mm.*Choose default"):
+        metrics.get_convention(name)(MaskPair.of(*masks("ok")), 2.0)

@@ -1,0 +1,175 @@
+"""Statistics over cases: hand-worked numbers, interval coverage by simulation, paired tests."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from segcct import metrics
+from segcct.errors import MetricError
+from segcct.metrics.statistics import interval
+
+DICE_LAW = stats.beta(9.0, 1.5)
+"""Skewed to the left like Dice over cases: mean 0.857, median 0.884, 5% below 0.63."""
+
+
+def test_numbers_of_a_small_table() -> None:
+    summary = metrics.summarise([0.2, 0.4, 0.6, 0.8, None, math.nan])
+    assert summary["n"] == 4
+    assert summary["mean"] == pytest.approx(0.5)
+    assert summary["sd"] == pytest.approx(math.sqrt(0.2 / 3))
+    assert summary["median"] == pytest.approx(0.5)
+    assert summary["q25"] == pytest.approx(0.35)
+    assert summary["q75"] == pytest.approx(0.65)
+    half = 3.182446305 * math.sqrt(0.2 / 3) / 2  # Student's t with 3 degrees of freedom
+    assert summary["ci95"] == pytest.approx([0.5 - half, 0.5 + half])
+
+
+def test_nothing_scored_and_one_case() -> None:
+    nothing = metrics.summarise([None, math.nan])
+    assert nothing == {"mean": None, "sd": None, "median": None, "q25": None, "q75": None, "ci95": [None, None], "n": 0}
+    one = metrics.summarise([0.7])
+    assert (one["mean"], one["sd"], one["ci95"], one["n"]) == (0.7, None, [None, None], 1)
+    json.dumps([nothing, one], allow_nan=False)
+
+
+def test_the_interval_stays_in_the_metric_s_range() -> None:
+    summary = metrics.summarise([1.0, 1.0, 0.1], bounds=(0.0, 1.0))
+    assert summary["ci95"] == [0.0, 1.0]
+
+
+def test_equal_values_have_no_spread() -> None:
+    for count in (3, 30):
+        assert metrics.summarise([0.9] * count)["ci95"] == [0.9, 0.9]
+
+
+def test_same_seed_same_interval() -> None:
+    values = DICE_LAW.rvs(20, random_state=np.random.default_rng(0)).tolist()
+    assert metrics.summarise(values, seed=1) == metrics.summarise(values, seed=1)
+    assert metrics.summarise(values, seed=1)["ci95"] != metrics.summarise(values, seed=2)["ci95"]
+    assert metrics.summarise(values[::-1], seed=1)["ci95"] == pytest.approx(
+        metrics.summarise(values, seed=1)["ci95"], abs=0.003
+    )
+
+
+def test_bca_agrees_with_scipy() -> None:
+    """scipy's BCa has plain normal quantiles: ours is wider by sqrt(40 / 39) t / z = 1.045 on each side."""
+    values = DICE_LAW.rvs(40, random_state=np.random.default_rng(5))
+    low, high = interval(values, range(40), resamples=40_000)
+    level = 2 * stats.norm.cdf(math.sqrt(40 / 39) * stats.t.ppf(0.975, 39)) - 1
+    theirs = stats.bootstrap(
+        (values,), np.mean, confidence_level=level, n_resamples=40_000, method="BCa", rng=np.random.default_rng(1)
+    ).confidence_interval
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=8e-4)
+
+
+def test_resampling_is_fast() -> None:
+    values = DICE_LAW.rvs(200, random_state=np.random.default_rng(0))
+    start = time.perf_counter()
+    interval(values, range(200))
+    assert time.perf_counter() - start < 0.5
+
+
+def test_cases_of_a_patient_are_drawn_together() -> None:
+    """Every patient examined four times with nearly the same result: forty cases say what ten patients say."""
+    rng = np.random.default_rng(2)
+    values = DICE_LAW.rvs(10, random_state=rng).repeat(4) + rng.normal(0, 1e-4, 40)
+    patients = np.arange(10).repeat(4).tolist()
+    by_patient = np.ptp(interval(values, patients))
+    as_if_independent = np.ptp(interval(values, range(40)))
+    quantile = {m: math.sqrt(m / (m - 1)) * stats.t.ppf(0.975, m - 1) for m in (10, 40)}
+    expected = math.sqrt(40 / 10) * quantile[10] / quantile[40] * as_if_independent
+    assert by_patient == pytest.approx(expected, rel=0.1)
+    alone = np.ptp(interval(values[::4], range(10)))
+    assert by_patient == pytest.approx(alone, rel=0.05)
+
+
+def test_patients_with_more_cases_weigh_more() -> None:
+    values, patients = np.array([0.9] * 9 + [0.5]), ["a"] * 9 + ["b"]
+    summary = metrics.summarise(values.tolist(), patients)
+    assert summary["mean"] == pytest.approx(0.86)
+    with pytest.raises(MetricError, match="10 values, 1 patients"):
+        metrics.summarise(values.tolist(), ["a"])
+
+
+def test_an_infinite_score_is_refused() -> None:
+    with pytest.raises(MetricError, match="infinite"):
+        metrics.summarise([1.0, math.inf])
+
+
+def with_failures(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
+    """Seven in a hundred cases fail with a Dice below 0.3: mean 0.8076."""
+    return np.where(rng.random(shape) < 0.07, rng.uniform(0.0, 0.3, shape), rng.beta(12.0, 2.0, shape))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("law", "patients", "low", "high"),
+    [
+        ("skewed", 10, 0.92, 0.96),
+        ("skewed", 20, 0.92, 0.97),
+        ("skewed", 40, 0.92, 0.97),
+        ("with failures", 10, 0.80, 0.88),
+        ("with failures", 20, 0.83, 0.90),
+        ("with failures", 40, 0.92, 0.97),
+    ],
+)
+def test_coverage_of_the_interval(law: str, patients: int, low: float, high: float) -> None:
+    """Share of 2000 samples whose interval holds the law's mean; the module states what is measured here."""
+    rng = np.random.default_rng(patients)
+    shape = (2000, patients)
+    samples = DICE_LAW.rvs(shape, random_state=rng) if law == "skewed" else with_failures(rng, shape)
+    mean = DICE_LAW.mean() if law == "skewed" else 0.07 * 0.15 + 0.93 * 12 / 14
+    covered = 0
+    for seed, values in enumerate(samples):
+        below, above = interval(values, range(patients), seed=seed, resamples=1000)
+        covered += below <= mean <= above
+    assert low <= covered / len(samples) <= high, covered / len(samples)
+
+
+def test_paired_differences_by_hand() -> None:
+    first = [0.9, 0.8, 0.7, 0.6, 0.5, None]
+    second = [0.8, 0.7, 0.7, 0.5, 0.6, 0.4]
+    result = metrics.paired(first, second)
+    assert result["n"] == 5
+    assert result["difference"] == pytest.approx(0.04)
+    assert (result["wins"], result["losses"], result["ties"]) == (3, 1, 1)
+    worse = metrics.paired(first, second, higher_is_better=False)
+    assert (worse["wins"], worse["losses"]) == (1, 3)
+    low, high = result["ci95"]
+    assert low < 0.04 < high
+
+
+def test_signed_rank_by_hand() -> None:
+    """Five differences of one sign: 2 of 2^5 sign patterns are as extreme, p = 0.0625; six: 0.03125."""
+    assert metrics.signed_rank_p([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 32)
+    assert metrics.signed_rank_p([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0]) == pytest.approx(2 / 64)
+    assert metrics.signed_rank_p([0.0, 0.0]) == 1.0
+
+
+def test_the_test_counts_patients_not_cases() -> None:
+    first, second = [0.9] * 8, [0.8, 0.7, 0.6, 0.5] * 2
+    by_case = metrics.paired(first, second)["p"]
+    by_patient = metrics.paired(first, second, ["a", "b", "c", "d"] * 2)["p"]
+    assert by_patient == pytest.approx(2 / 16)
+    assert by_case is not None
+    assert by_case < by_patient
+
+
+def test_holm_by_hand() -> None:
+    """0.01 x 4, 0.02 x 3, 0.03 x 2 -> raised to 0.06, 0.5 x 1."""
+    assert metrics.holm([0.02, None, 0.5, 0.01, 0.03]) == pytest.approx([0.06, None, 0.5, 0.04, 0.06], nan_ok=True)
+    assert metrics.holm([0.6, 0.9]) == [1.0, 1.0]
+    assert metrics.holm([]) == []
+
+
+def test_nothing_to_compare() -> None:
+    result = metrics.paired([None, 0.5], [0.5, None])
+    assert (result["difference"], result["p"], result["n"]) == (None, None, 0)
+    with pytest.raises(MetricError, match="same cases"):
+        metrics.paired([0.5], [0.5, 0.6])
