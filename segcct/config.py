@@ -100,7 +100,7 @@ class SplitSection(_Section):
 
 
 class DataSection(_Section):
-    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "pictures", "nnunet"]
+    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "paired", "pictures", "nnunet"]
     """How files are named and grouped into cases."""
     root: Path
     """The dataset folder."""

@@ -140,6 +140,7 @@ def test_a_pattern_with_several_matches_is_refused(tmp_path: Path) -> None:
         ("synapse", {"ct": "img/img*.nii.gz"}, "label/label*.nii.gz", ["img/img0001.nii.gz", "label/label0001"]),
         ("slices", {"cine": "image"}, "label", ["patient001_frame01_slice_1.h5", "arrays image, label"]),
         ("folder", {"flair": "Flair_*.nii.gz"}, "OT.nii.gz", ["CASE_001/", "OT.nii.gz"]),
+        ("paired", {"ct": "images/*.nii.gz"}, "masks/*.nii.gz", ["images/A.nii.gz", "masks/B.nii.gz"]),
         ("pictures", {"red": "images/*.png"}, "masks/*.gif", ["images/1.png", "masks/1.gif"]),
         ("nnunet", {"t1": "{id}_0000.nii.gz"}, "{id}.nii.gz", ["imagesTr/", "CASE_001_0000.nii.gz", "labelsTr/"]),
     ],
@@ -579,6 +580,28 @@ def test_the_nearest_mask_is_taken(tmp_path: Path) -> None:
         ("1", "train", (tmp_path / "train" / "masks" / "1_m.png",)),
         ("2", "test", (tmp_path / "test" / "masks" / "2_m.png",)),
     ]
+
+
+# ---------------------------------------------------------------- paired
+
+
+def test_paired_volumes_in_two_folders_and_side_by_side(tmp_path: Path) -> None:
+    for case_id in ("A", "B_2"):
+        volume(tmp_path / "two" / "images" / f"{case_id}.nii.gz")
+        volume(tmp_path / "two" / "masks" / f"{case_id}.nii.gz", np.ones(SHAPE, np.uint8))
+        volume(tmp_path / "one" / f"{case_id}.nii.gz")
+        volume(tmp_path / "one" / f"{case_id}_seg.nii.gz", np.ones(SHAPE, np.uint8))
+    for root, channel, label in (
+        (tmp_path / "two", "images/*.nii.gz", "masks/*.nii.gz"),
+        (tmp_path / "one", "{id}.nii.gz", "{id}_seg.nii.gz"),
+    ):
+        data = section("paired", root, {"ct": channel}, label=label, scheme="binary")
+        cases = find_cases(data)
+        assert [case.id for case in cases] == ["A", "B_2"]
+        assert all(case.label for case in cases)
+        examination = read_case(cases[0], data, scheme_of(data))
+        assert examination.label is not None
+        assert examination.label.all()
 
 
 # ---------------------------------------------------------------- nnunet

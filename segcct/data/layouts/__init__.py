@@ -15,7 +15,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap
-from segcct.data.layouts import acdc, brats, folder, nnunet, pictures, slices, synapse
+from segcct.data.layouts import acdc, brats, folder, nnunet, paired, pictures, slices, synapse
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed
 from segcct.errors import DataError, LabelError
@@ -34,7 +34,7 @@ __all__ = [
 ]
 
 LAYOUTS: dict[str, Layout] = {
-    layout.LAYOUT.name: layout.LAYOUT for layout in (brats, acdc, synapse, slices, folder, pictures, nnunet)
+    layout.LAYOUT.name: layout.LAYOUT for layout in (brats, acdc, synapse, slices, folder, paired, pictures, nnunet)
 }
 
 

@@ -74,6 +74,9 @@ def find_flat(
         else:
             matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
             found.add(partial(_make_case, data.root, key, case_id_of(key), first[0], patterns, matches))
+    # `{id}.png` beside `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
+    taken = {file for case in found.cases for file in (*(case.label or ()), *(case.mask or ()))}
+    found.cases = [case for case in found.cases if case.channels[channel][0] not in taken]
     alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
     if alone:
         found.notices.append(
