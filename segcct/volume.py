@@ -23,6 +23,7 @@ import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from segcct.errors import GeometryError, VolumeError
 
@@ -36,7 +37,7 @@ PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a picture."""
 _NO_SPACING = "segcct: voxel size unknown"
 _UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError)
+_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
 @dataclass(frozen=True)

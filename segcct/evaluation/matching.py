@@ -14,8 +14,8 @@ from pydantic import ValidationError
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import SCHEMES, Scheme, get_scheme
-from segcct.data.layouts import find_cases, scan_cases
-from segcct.errors import EvaluationError, LabelError
+from segcct.data.layouts import find_cases
+from segcct.errors import DataError, EvaluationError, LabelError
 from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES
 
 INDEX = "predictions.json"
@@ -211,7 +211,14 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             remedy="Or copy the reference masks into one flat folder, named by case id",
         )
     sections = [_labels_only(layout, pattern, folder, scheme) for pattern in LABEL_PATTERNS[layout]]
-    return next((data for data in sections if scan_cases(data).cases), sections[0])
+    return next((data for data in sections if _holds_cases(data)), sections[0])
+
+
+def _holds_cases(data: DataSection) -> bool:
+    try:
+        return bool(find_cases(data, strict=False))
+    except DataError:
+        return False
 
 
 def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> DataSection:

@@ -111,23 +111,25 @@ def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume)
     assert reference.case is not None
     assert reference.case.label
     assert reference.data is not None
-    label = read_label(reference.case, reference.data, scheme, prediction)
+    try:
+        label = read_label(reference.case, reference.data, scheme, prediction)
+        if label.shape != prediction.shape:
+            raise GeometryError("shapes differ", found=label.shape, expected=prediction.shape)
+    except GeometryError as error:
+        raise GeometryError(
+            "prediction and reference do not share one grid", file=prediction.path, found=str(error)
+        ) from error
     file = reference.case.label[0]
-    if label.shape != prediction.shape:
-        raise GeometryError("shapes differ", file=prediction.path, found=prediction.shape, expected=label.shape)
     # Arrays and pictures hold no voxel size, whatever the header of the prediction says.
     has_spacing = file.is_dir() or file.name.lower().endswith(SUFFIXES)
     return Volume(label, prediction.affine, prediction.spacing_mm if has_spacing else None, None, file)
 
 
 def structures_of(scheme: Scheme) -> dict[str, tuple[int, ...]]:
-    """Classes, then regions, by name; a region named as a class of other values is marked `(region)`."""
-    structures: dict[str, tuple[int, ...]] = {name: (value,) for name, value in scheme.classes.items()}
-    for name, members in scheme.regions.items():
-        values = tuple(sorted(members))
-        clash = name in structures and structures[name] != values
-        structures[f"{name} (region)" if clash else name] = values
-    return structures
+    """Label values of the classes, then of the regions, by name; a region named as a class is that class."""
+    return {name: (value,) for name, value in scheme.classes.items()} | {
+        name: tuple(sorted(values)) for name, values in scheme.regions.items()
+    }
 
 
 def _row(job: Job, structure: str, pair: MaskPair) -> Row:
