@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from scipy.cluster.vq import kmeans2
 
+from segcct.config import DataSection
+from segcct.data.check import check_dataset
 from segcct.data.labels import get_scheme
+from segcct.data.layouts import find_cases, read_case, scheme_of
 from segcct.data.phantom import brain, write_phantom
 from segcct.data.phantom.field import Frame, SmoothField
 from segcct.errors import DataError
@@ -36,7 +39,7 @@ def acdc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def synapse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synapse") / "data"
-    assert write_phantom("synapse", folder, 2, reduce=4) == ["img0001", "img0002"]
+    assert write_phantom("synapse", folder, 3, reduce=4) == ["case0001", "case0002", "case0003"]
     return folder
 
 
@@ -125,6 +128,34 @@ def test_every_file_says_that_it_is_synthetic(layout: str, request: pytest.Fixtu
         assert (header["sform_code"], header["qform_code"]) == (1, 1)
         np.testing.assert_allclose(header.get_qform(), header.get_sform(), atol=1e-3)
     assert files
+
+
+SECTIONS = {
+    "brats": {
+        "channels": {name: f"{{id}}_{name}.nii.gz" for name in BRATS_CHANNELS},
+        "label": "{id}_seg.nii.gz",
+        "scheme": "brats2021",
+    },
+    "acdc": {"channels": {"cine": "{id}.nii.gz"}, "label": "{id}_gt.nii.gz", "scheme": "acdc"},
+    "synapse": {"channels": {"ct": "img/img*.nii.gz"}, "label": "label/label*.nii.gz", "scheme": "synapse"},
+}
+
+
+@pytest.mark.parametrize(
+    ("layout", "first", "per_patient"),
+    [("brats", "SegcctPhantom_000", 1), ("acdc", "patient001", 2), ("synapse", "case0001", 1)],
+)
+def test_the_layout_finds_and_reads_every_case(
+    layout: str, first: str, per_patient: int, request: pytest.FixtureRequest
+) -> None:
+    data = DataSection(layout=layout, root=request.getfixturevalue(layout), **SECTIONS[layout])
+    cases = find_cases(data)
+    assert cases[0].patient == first
+    assert len(cases) == per_patient * len({case.patient for case in cases})
+    for case in cases:
+        examination = read_case(case, data, scheme_of(data))
+        assert set(np.unique(examination.label)) == set(scheme_of(data).values)
+    assert check_dataset(data) == []
 
 
 def test_a_case_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

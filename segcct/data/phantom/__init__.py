@@ -29,11 +29,11 @@ def write_phantom(
     reduce: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[str]:
-    """Write `cases` synthetic cases into a new or empty folder and return their ids.
+    """Write `cases` synthetic patients into a new or empty folder and return their ids.
 
-    Case i depends on (layout, seed, i, reduce) alone. With `reduce` n the same patients are drawn over the same field
-    of view on a grid n times coarser per axis (in plane only for thick-slice layouts). `progress` is called with
-    (done, total).
+    A patient is one case, or two frames of one heart (acdc). Patient i depends on (layout, seed, i, reduce) alone.
+    With `reduce` n the same patients are drawn over the same field of view on a grid n times coarser per axis (in
+    plane only for acdc and synapse). `progress` is called with (done, total).
 
     Raises:
         DataError: an unknown layout, a number out of range, a folder that is not empty, or nilearn missing (brats).

@@ -139,7 +139,7 @@ def _contrast(
     uneven = SmoothField.draw(rng, BRAIN_EXTENT_MM, 10.0).on(frame)
     healthy = 1 - lesion.necrosis - lesion.enhancing - lesion.oedema
     image *= healthy * (1 + np.float32(0.025) * texture) + np.float32(0.22) * lesion.oedema
-    image += lesion.oedema * (np.float32(0.78) * s["oedema"] * (1 + np.float32(0.11) * uneven))
+    image += lesion.oedema * (np.float32(0.78) * s["oedema"] * (1 + np.float32(0.09) * uneven))
     image += lesion.enhancing * (s["enhancing"] * (1 + np.float32(0.14) * texture + np.float32(0.12) * uneven))
     image += lesion.necrosis * (s["necrosis"] * (1 + np.float32(0.10) * texture + np.float32(0.10) * uneven))
     return np.maximum(image, 0)
@@ -152,7 +152,7 @@ def _scanned(
     if name in ("t2", "flair") and frame.spacing_mm[2] < 2:
         image = soften(image, 0.25, (0, 1, 2))
     image = image * bias_field(rng, frame, BRAIN_EXTENT_MM, rng.uniform(0.06, 0.13))
-    image = rician(noise_rng, image, rng.uniform(0.03, 0.05))
+    image = rician(noise_rng, image, rng.uniform(0.025, 0.045))
     scale = np.exp(rng.uniform(np.log(250), np.log(1100)))
     return np.clip(image * np.float32(scale), 1, 32000)
 

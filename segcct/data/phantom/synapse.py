@@ -74,7 +74,7 @@ def write_case(folder: Path, index: int, seed: int, reduce: int) -> str:
     ):
         save(image[:, ::-1], affine, image_path)
         save(label[:, ::-1], affine, label_path)
-    return f"img{number}"
+    return f"case{number}"
 
 
 def draw(patient: Patient, noise_rng: np.random.Generator, reduce: int) -> tuple[np.ndarray, np.ndarray]:

@@ -62,7 +62,7 @@ class Tumour:
             for _ in range(rng.integers(1, 3)):
                 foci.append(_satellite(rng, survey, foci[0]))
         fields = [SmoothField.draw(rng, BRAIN_EXTENT_MM, step) for step in (6.0, 13.0, 8.0, 9.0, 13.0)]
-        rim = float(np.clip(rng.uniform(0.22, 0.36) * radius, 3.2, 7.0))
+        rim = float(np.clip(rng.uniform(0.24, 0.38) * radius, 4.0, 8.0))
         return cls(tuple(foci), rim, float(rng.uniform(9.0, 15.0) if small else rng.uniform(12.0, 24.0)), *fields)
 
     @property
@@ -101,7 +101,7 @@ class Tumour:
             cx, cy, cz = focus.centre_mm.astype(np.float32)
             rows = [m[i, 0] * (x - cx) + m[i, 1] * (y - cy) + m[i, 2] * (z - cz) for i in range(3)]
             radius = np.sqrt(sum(row * row for row in rows))
-            amplitude = np.float32(0.2 * focus.radius_mm)
+            amplitude = np.float32(0.17 * focus.radius_mm)
             np.minimum(distance, radius - np.float32(focus.radius_mm) + amplitude * rough, out=distance)
         return distance
 
