@@ -19,3 +19,51 @@ def shared_data() -> Path:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six small synthetic BraTS cases."""
+    from segcct.data.phantom import write_phantom
+
+    folder = tmp_path_factory.mktemp("phantom") / "brats"
+    write_phantom("brats", folder, 6, seed=1, reduce=4)
+    return folder
+
+
+SMALL = {
+    "--data.image_size": "64",
+    "--data.split.val": "0.2",
+    "--data.split.test": "0.2",
+    "--model.name": "cct_unet_t",
+    "--train.epochs": "2",
+    "--train.slices_per_epoch": "24",
+    "--train.batch_size": "8",
+    "--train.precision": "fp32",
+    "--train.pictures": "1",
+}
+"""Overrides that make the BraTS config train in seconds."""
+
+
+def training_command(phantom: Path, root: Path, **more: str) -> list[str]:
+    """`train-seg` arguments: the BraTS config on the phantom, small, writing below `root`; `more` as data__fold="1"."""
+    overrides = {
+        **SMALL,
+        "--data.root": str(phantom),
+        "--data.cache": str(phantom.parent / "cache"),
+        "--run.root": str(root),
+        "--run.name": "small",
+        **{"--" + name.replace("__", "."): value for name, value in more.items()},
+    }
+    config = Path(__file__).parents[1] / "configs" / "brats_cct_unet.yaml"
+    return ["train-seg", "--config", str(config), *(word for pair in overrides.items() for word in pair)]
+
+
+@pytest.fixture(scope="session")
+def trained(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of a short training on the phantom."""
+    from segcct.cli import main
+
+    root = tmp_path_factory.mktemp("runs")
+    assert main(training_command(phantom, root)) == 0
+    return root / "small"

@@ -22,6 +22,8 @@ class SegmentationLoss(nn.Module):
         num_classes: classes, background included.
     """
 
+    class_weights: Tensor | None
+
     def __init__(self, section: LossSection, num_classes: int) -> None:
         super().__init__()
         weights = section.class_weights

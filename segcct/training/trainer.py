@@ -101,7 +101,7 @@ class Fitting(pl.LightningModule):
         progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
         train = self.train_section
         rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
-        for group in self.optimizers().param_groups:
+        for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:

@@ -1,0 +1,194 @@
+"""Whole inputs: a file, a case folder or a dataset root -> masks and predictions.json in an output folder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.layouts import find_cases, read_case
+from segcct.data.splits import Splits
+from segcct.errors import DataError, RunError, SegcctError, SplitError
+from segcct.inference.predictor import Predictor
+from segcct.progress import Report
+from segcct.runs import ModelCard, provenance, write_json
+from segcct.volume import Volume
+
+INDEX = "predictions.json"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be predicted: cases, or one volume of a one-channel model, and how the files are read."""
+
+    cases: tuple[Case, ...]
+    data: DataSection
+    single: bool = False
+    """The case is one file (or DICOM folder) read as it is, outside any layout."""
+    selection: str | None = None
+
+
+def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
+    """What `source` is: a file, a DICOM folder, a case folder or a dataset root, read as the model's layout says.
+
+    Args:
+        card: the model's card.
+        source: the input.
+        split: splits.json of the model's run, with `side` (train, val or test): only these cases.
+
+    Raises:
+        DataError: nothing there that the model can read.
+        SplitError: the side is empty, or its cases are not below `source`.
+    """
+    if not source.exists():
+        raise DataError("no such file or folder", file=source)
+    if source.is_file() or (source.is_dir() and _is_dicom(source)):
+        request = _single(card, source)
+    else:
+        request = _from_layout(card, source)
+    if side is None:
+        return request
+    wanted = _side(split, side)
+    cases = {case.id: case for case in request.cases}
+    missing = [name for name in wanted if name not in cases]
+    if missing:
+        raise SplitError(f"cases of side {side} are not there", file=source, found=f"no {', '.join(missing[:5])}")
+    return Request(tuple(cases[name] for name in wanted), request.data, request.single, side)
+
+
+def predict_folder(
+    predictor: Predictor,
+    request: Request,
+    output: Path,
+    *,
+    keep_largest: bool = False,
+    overwrite: bool = False,
+    anonymise: bool = False,
+    progress: Report | None = None,
+) -> list[Path]:
+    """Write `<case>.nii.gz` for every case and predictions.json; returns the masks.
+
+    A case that fails leaves no mask; the others are written, then one `DataError` names every failure.
+
+    Raises:
+        RunError: masks stand there already and `overwrite` is off.
+        DataError: some cases failed.
+    """
+    names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
+    files = {case.id: output / f"{names[case.id]}.nii.gz" for case in request.cases}
+    _clear(output, list(files.values()), overwrite=overwrite)
+    output.mkdir(parents=True, exist_ok=True)
+    failures: list[str] = []
+    for done, case in enumerate(request.cases):
+        if progress:
+            progress(done, len(request.cases))
+        try:
+            _predict_one(predictor, request, case, keep_largest=keep_largest).save(files[case.id])
+        except SegcctError as error:
+            failures.append(str(error))
+    if progress:
+        progress(len(request.cases), len(request.cases))
+    written = [case for case in request.cases if files[case.id].is_file()]
+    write_json(output / INDEX, _index(predictor, request, written, names))
+    if failures:
+        raise DataError(
+            f"{len(failures)} of {len(request.cases)} cases failed and have no mask:"
+            + "".join(f"\n  - {failure}" for failure in failures)
+        )
+    return [files[case.id] for case in written]
+
+
+def hashed(case_id: str) -> str:
+    """A case id that does not name the patient; the same for the same id."""
+    return "case_" + hashlib.sha256(case_id.encode()).hexdigest()[:12]
+
+
+def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_largest: bool) -> Volume:
+    if request.single:
+        file = next(iter(case.channels.values()))[0]
+        return predictor.predict(Volume.load(file), keep_largest=keep_largest)
+    examination = read_case(case, request.data, predictor.scheme, with_label=False)
+    return predictor.predict_examination(examination, keep_largest=keep_largest)
+
+
+def _single(card: ModelCard, source: Path) -> Request:
+    data = card.data_section(source.parent)
+    if len(data.channels) != 1:
+        raise DataError(
+            "one file is not enough for this model",
+            file=source,
+            expected=f"a case folder or dataset root with channels {', '.join(data.channels)} ({data.layout} layout)",
+        )
+    name = source.name.split(".")[0]
+    return Request((Case(name, name, {next(iter(data.channels)): (source,)}),), data, single=True)
+
+
+def _from_layout(card: ModelCard, folder: Path) -> Request:
+    """A dataset root, else a case folder inside one."""
+    data = card.data_section(folder)
+    try:
+        return Request(tuple(find_cases(data)), data)
+    except DataError as error:
+        above = card.data_section(folder.resolve().parent)
+        inside = folder.resolve()
+        try:
+            cases = [case for case in find_cases(above) if all(inside in file.parents for file in case.files())]
+        except DataError:
+            cases = []
+        if not cases:
+            raise error from None
+        return Request(tuple(cases), above)
+
+
+def _is_dicom(folder: Path) -> bool:
+    return any(file.suffix.lower() == ".dcm" for file in folder.iterdir())
+
+
+def _side(split: Path | None, side: str) -> Sequence[str]:
+    if split is None or not split.is_file():
+        raise RunError(
+            f"side {side} is not known without the run's splits.json",
+            file=split,
+            remedy="Keep best/ in its run folder, or leave --split out",
+        )
+    names: Sequence[str] = getattr(Splits.load(split), side)
+    if not names:
+        raise SplitError(f"side {side} is empty", file=split)
+    return names
+
+
+def _clear(output: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
+    old = [file for file in [*files, output / INDEX] if file.exists()]
+    if old and not overwrite:
+        raise RunError(
+            f"{len(old)} outputs exist already", file=old[0], remedy="Choose another --output, or add --overwrite"
+        )
+    for file in old:
+        file.unlink()
+
+
+def _index(predictor: Predictor, request: Request, cases: Sequence[Case], names: dict[str, str]) -> dict[str, Any]:
+    card = predictor.card
+    return {
+        "cases": {
+            names[case.id]: {
+                "mask": f"{names[case.id]}.nii.gz",
+                "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
+            }
+            for case in cases
+        },
+        "data": {**request.data.model_dump(mode="json"), "root": str(request.data.root.resolve())},
+        "scheme": card.scheme.model_dump(mode="json"),
+        "selection": request.selection,
+        "synthetic_training": card.synthetic,
+        "selected_on": card.selected_on,
+        "architecture": card.architecture.model_dump(mode="json"),
+        "provenance": provenance(card.data_fingerprint),
+    }

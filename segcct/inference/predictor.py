@@ -1,0 +1,148 @@
+"""From a case to a mask on the case's own grid: the one path of prediction and of validation during training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from segcct.data.case import Case, Examination
+from segcct.data.labels import Scheme
+from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
+from segcct.errors import DataError
+from segcct.runs import ModelCard, load_card, load_weights
+from segcct.volume import Volume, check_same_grid
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How slices go through a network: batch of slices, arithmetic (fp32 or bf16), device."""
+
+    batch_size: int = 16
+    precision: str = "fp32"
+    device: str = "cpu"
+
+
+def pick_device(name: str = "auto") -> str:
+    """`auto` is the accelerator where there is one, else the processor."""
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference) -> Iterator[np.ndarray]:
+    """Softmax per batch of slices at the network's scale, (n, K, h, w) float32, in slice order.
+
+    One batch at a time, so that memory does not grow with the depth of the volume.
+    """
+    network.eval()
+    autocast = torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
+    with torch.inference_mode(), autocast:
+        for start in range(0, len(prepared.image), how.batch_size):
+            unit = prepared.image[start : start + how.batch_size]  # (n, C, h, w)
+            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, h, w)
+            yield logits.float().softmax(dim=1).cpu().numpy()
+
+
+def segment(network: nn.Module, prepared: PreparedCase, how: Inference) -> np.ndarray:
+    """Class indices (X, Y, Z) uint8 on the case's own grid; outside the crop is background."""
+    planes = [prepared.grid.restore_labels(batch) for batch in probabilities(network, prepared, how)]  # (n, H, W) each
+    return prepared.grid.to_volume(np.concatenate(planes), fill=0)
+
+
+def largest_components(index: np.ndarray) -> np.ndarray:
+    """Keep, of each class, its largest face-connected component; the rest becomes background."""
+    from scipy import ndimage
+
+    kept = np.zeros_like(index)
+    for value in np.unique(index[index > 0]):
+        parts, count = ndimage.label(index == value)
+        if count:
+            sizes = np.bincount(parts.ravel())[1:]
+            kept[parts == 1 + int(sizes.argmax())] = value
+    return kept
+
+
+class Predictor:
+    """A trained model with everything it needs to know about its input.
+
+    Args:
+        network: (B, C, H, W) -> logits (B, K, H, W).
+        card: its model.json.
+        how: batch size, precision, device.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        self.card = card
+        self.how = how or Inference(device=pick_device())
+        self.network = network.to(self.how.device).eval()
+        self.scheme: Scheme = card.scheme.scheme()
+        self.data = card.data_section(Path())
+        self.preparation = Preparation.of(self.data)
+
+    @classmethod
+    def load(cls, folder: str | Path, how: Inference | None = None) -> Predictor:
+        """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
+        from segcct.models.zoo import create_model
+
+        folder = Path(folder)
+        card = load_card(folder)
+        built = card.architecture
+        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
+        network.load_state_dict(load_weights(folder, card))
+        return cls(network, card, how)
+
+    def predict(
+        self,
+        scan: Volume | Mapping[str, Volume],
+        *,
+        mask: Volume | None = None,
+        keep_largest: bool = False,
+    ) -> Volume:
+        """The mask of one scan, in the scheme's own values, on the grid of its first channel.
+
+        Args:
+            scan: the volume of a one-channel model, or channel name -> volume, all on one grid.
+            mask: the region for intensity normalisation, for models trained with zscore_mask.
+            keep_largest: keep only the largest component of each class.
+
+        Raises:
+            DataError: a channel is missing, or the mask is.
+            GeometryError: two volumes are not on one grid.
+        """
+        volumes = self._by_channel(scan)
+        first = next(iter(volumes.values()))
+        for other in [*volumes.values(), *([] if mask is None else [mask])]:
+            check_same_grid(first, other)
+        if self.data.intensity.rule == "zscore_mask" and mask is None:
+            raise DataError("this model needs a mask for intensity normalisation", expected=self.data.intensity.mask)
+        file = first.path or Path("scan")
+        name = file.name.split(".")[0]
+        examination = Examination(
+            case=Case(name, name, {channel: (volume.path or file,) for channel, volume in volumes.items()}),
+            image=np.stack([volume.array for volume in volumes.values()]).astype(np.float32),  # (C, X, Y, Z)
+            grid=first,
+            mask=None if mask is None else mask.array > 0,
+        )
+        return self.predict_examination(examination, keep_largest=keep_largest)
+
+    def predict_examination(self, examination: Examination, *, keep_largest: bool = False) -> Volume:
+        """The mask of a case read by a layout, on its own grid."""
+        prepared = prepare_examination(examination, self.preparation, self.scheme)
+        index = segment(self.network, prepared, self.how)
+        if keep_largest:
+            index = largest_components(index)
+        return examination.grid.with_array(self.scheme.to_values(index))
+
+    def _by_channel(self, scan: Volume | Mapping[str, Volume]) -> dict[str, Volume]:
+        wanted = list(self.data.channels)
+        given = {wanted[0]: scan} if isinstance(scan, Volume) else dict(scan)
+        if set(given) != set(wanted):
+            raise DataError(
+                "channels do not fit the model", found=", ".join(given) or "none", expected=", ".join(wanted)
+            )
+        return {name: given[name] for name in wanted}

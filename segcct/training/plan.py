@@ -1,0 +1,84 @@
+"""`--dry-run`: what a training would do, with memory and time measured on a few real steps of the network."""
+
+from __future__ import annotations
+
+import resource
+import time
+from dataclasses import dataclass
+
+import torch
+
+from segcct.config import SegmentationConfig
+from segcct.data.layouts import find_cases, scheme_of
+from segcct.data.splits import make_splits
+from segcct.inference.predictor import pick_device
+from segcct.progress import duration
+from segcct.training.losses import SegmentationLoss
+from segcct.training.optim import build_optimizer
+from segcct.training.segmentation import build_network, describe_sides
+
+MEASURED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Figures of a training that has not begun."""
+
+    sides: str
+    parameters: int
+    step_s: float
+    peak_memory_mb: float
+    training_s: float | None
+    """Seconds of all training steps; None with a budget, or where the slices are counted only when prepared."""
+
+    def __str__(self) -> str:
+        total = "see the budget" if self.training_s is None else f"about {duration(self.training_s)} of training steps"
+        return (
+            f"cases       {self.sides}\n"
+            f"parameters  {self.parameters:,}\n"
+            f"memory      {self.peak_memory_mb:,.0f} MB at the peak of a training step\n"
+            f"time        {self.step_s:.2f} s per step measured here; {total}"
+        )
+
+
+def plan(config: SegmentationConfig) -> Plan:
+    """Find and split the cases, build the network and take two steps on random input. Writes nothing."""
+    cases = find_cases(config.data)
+    splits = make_splits(cases, config.data)
+    scheme = scheme_of(config.data)
+    network = build_network(config, scheme).to(pick_device()).train()
+    step_s, peak_mb = _measure(config, network, scheme.num_classes)
+    train = config.train
+    steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // train.batch_size)
+    return Plan(
+        sides=describe_sides(splits, cases),
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        step_s=step_s,
+        peak_memory_mb=peak_mb,
+        training_s=None if train.budget is not None or steps is None else steps * step_s,
+    )
+
+
+def _measure(config: SegmentationConfig, network: torch.nn.Module, num_classes: int) -> tuple[float, float]:
+    """Seconds per training step after one for warming up, and the peak memory of the process or device in MB."""
+    device = pick_device()
+    train, side = config.train, config.data.image_size
+    criterion = SegmentationLoss(train.loss, num_classes).to(device)
+    optimizer = build_optimizer(network, train)
+    image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
+    label = torch.randint(num_classes, (train.batch_size, side, side), device=device)
+    began = time.perf_counter()
+    for step in range(1 + MEASURED_STEPS):
+        if step == 1:
+            began = time.perf_counter()
+        with torch.autocast(device, torch.bfloat16, enabled=train.precision == "bf16"):
+            output = network(image)
+        loss = criterion(output, label)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    step_s = (time.perf_counter() - began) / MEASURED_STEPS
+    if device == "cuda":
+        return step_s, torch.cuda.max_memory_allocated() / 1e6
+    return step_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3

@@ -1,0 +1,245 @@
+"""I2M training: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from segcct import settings
+from segcct.config import SegmentationConfig
+from segcct.data.case import Case
+from segcct.data.check import check_dataset, format_problems
+from segcct.data.labels import Scheme
+from segcct.data.layouts import find_cases, scheme_of
+from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
+from segcct.data.slices import EpochSampler, SliceDataset
+from segcct.data.splits import Splits, make_splits
+from segcct.errors import ConfigError, DataError
+from segcct.inference.predictor import Inference, segment
+from segcct.metrics import dice
+from segcct.models.zoo import create_model
+from segcct.progress import say
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.losses import SegmentationLoss
+from segcct.training.pictures import Pictured, pictured
+from segcct.training.trainer import Task, batch_seed, fit, is_first_process, progress_bar
+from segcct.volume import Volume
+
+RESUMABLE = ("train.epochs", "train.budget", "data.workers")
+"""Keys that may change when a run is resumed."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset ready for training: who is on which side, and the prepared cases of two sides."""
+
+    scheme: Scheme
+    splits: Splits
+    train: list[PreparedCase]
+    val: list[PreparedCase]
+    pictured: dict[str, Pictured]
+    """Validation cases that are drawn during training."""
+    fingerprint: str
+    synthetic: bool
+
+
+class SegmentationTask(Task):
+    """Slices in, logits out; judged by the Dice of whole validation volumes on their own grid."""
+
+    score = "val_dice"
+
+    def __init__(self, config: SegmentationConfig, dataset: Dataset) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.network = build_network(config, dataset.scheme)
+        self.criterion = SegmentationLoss(config.train.loss, dataset.scheme.num_classes)
+
+    def loader(self, rank: int, world: int) -> DataLoader:
+        data, train = self.config.data, self.config.train
+        slices = SliceDataset(
+            self.dataset.train,
+            augment=self.config.augment,
+            image_size=data.image_size,
+            seed=self.config.run.seed,
+            slices_per_epoch=train.slices_per_epoch,
+            foreground_share=data.foreground_share,
+        )
+        return DataLoader(
+            slices,
+            batch_size=train.batch_size,
+            sampler=EpochSampler(len(slices), rank=rank, world=world),
+            num_workers=data.workers,
+            persistent_workers=data.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        return self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"])
+
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
+
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        mine = {
+            case.case_id: scores_of(segment(network, case, how), np.asarray(case.full_label), self.dataset.scheme)
+            for case in self.dataset.val[rank::world]
+        }
+        return summarise(gather(mine, world), self.dataset.scheme)
+
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        folder.mkdir(exist_ok=True)
+        scheme = self.dataset.scheme
+        for case in self.dataset.val:
+            if case.case_id in self.dataset.pictured:
+                prediction = segment(network, case, how)
+                scores = scores_of(prediction, np.asarray(case.full_label), scheme)
+                self.dataset.pictured[case.case_id].write(folder, prediction, scheme, scores)
+
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        config, scheme = self.config, self.dataset.scheme
+        return ModelCard(
+            task="segmentation",
+            architecture=Architecture(
+                name=config.model.name,
+                in_channels=len(config.data.channels),
+                num_classes=scheme.num_classes,
+                image_size=config.data.image_size,
+                options=config.model.options,
+            ),
+            data=reading(config.data),
+            scheme=SchemeCard.of(scheme),
+            selected_on={**selected_on, "cases": [case.case_id for case in self.dataset.val]},
+            data_fingerprint=self.dataset.fingerprint,
+            synthetic=self.dataset.synthetic,
+            provenance=provenance(),
+        )
+
+
+def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None = None) -> RunFolder:
+    """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
+
+    Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
+    """
+    if resume is None and is_first_process():
+        RunFolder.check_free(config.run.root / config.run.name)
+    dataset = load_dataset(config)
+    task = SegmentationTask(config, dataset)
+    run = resume or _start(config, dataset)
+    best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
+    if is_first_process():
+        write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
+    return run
+
+
+def resumed_config(run: RunFolder, overrides: dict[str, Any]) -> SegmentationConfig:
+    """The configuration of a run, with the few overrides a resume allows. Raises `ConfigError` for others."""
+    for key in overrides:
+        if key not in RESUMABLE:
+            raise ConfigError(
+                f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
+            )
+    return settings.load(SegmentationConfig, run.config, overrides)
+
+
+def load_dataset(config: SegmentationConfig) -> Dataset:
+    """Find, check, split and prepare the cases. Raises `DataError` naming every problem of the cheap check."""
+    data = config.data
+    problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
+    if problems:
+        raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
+    scheme = scheme_of(data)
+    cases = find_cases(data)
+    splits = make_splits(cases, data)
+    by_id = {case.id: case for case in cases}
+    train, val = ([by_id[name] for name in side] for side in (splits.train, splits.val))
+    prepared = prepare_cases([*train, *val], data, scheme, progress=progress_bar("preparing cases"))
+    return Dataset(
+        scheme=scheme,
+        splits=splits,
+        train=prepared[: len(train)],
+        val=prepared[len(train) :],
+        pictured=pictured(val[: config.train.pictures], data, scheme) if is_first_process() else {},
+        fingerprint=fingerprint([*train, *val]),
+        synthetic=any(is_synthetic(case) for case in train),
+    )
+
+
+def is_synthetic(case: Case) -> bool:
+    """The case says in its header that it is a phantom."""
+    first = next(iter(case.channels.values()))[0]
+    if not first.name.endswith((".nii", ".nii.gz")):
+        return False
+    header = Volume.load(first).header
+    return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
+
+
+def build_network(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
+    """The network of the configuration, its weights a function of the seed, or loaded where `pretrained` names some."""
+    torch.manual_seed(batch_seed(config.run.seed, 0, 0, 0))
+    network = create_model(
+        config.model.name, len(config.data.channels), scheme.num_classes, config.data.image_size, config.model.options
+    )
+    if config.model.pretrained is not None:
+        from segcct.models.weights import load_pretrained
+
+        say(str(load_pretrained(network, config.model.pretrained)))
+    return network
+
+
+def scores_of(prediction: np.ndarray, reference: np.ndarray, scheme: Scheme) -> dict[str, float | None]:
+    """Dice per class of two volumes of class indices; None where both are empty."""
+    scores: dict[str, float | None] = {}
+    for index, name in enumerate(scheme.classes, start=1):
+        ours, theirs = prediction == index, reference == index
+        scores[name] = dice(ours, theirs) if ours.any() or theirs.any() else None
+    return scores
+
+
+def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dict[str, float]:
+    """Mean Dice per class over the cases that hold it, and over cases of each case's mean; the empty are left out."""
+    per_case = [[value for value in classes.values() if value is not None] for classes in scores.values()]
+    means = [float(np.mean(values)) for values in per_case if values]
+    summary = {"val_dice": float(np.mean(means)) if means else 0.0}
+    for name in scheme.classes:
+        values = [value for classes in scores.values() if (value := classes[name]) is not None]
+        if values:
+            summary[f"val_dice_{name}"] = float(np.mean(values))
+    return summary
+
+
+def gather(mine: dict[str, Any], world: int) -> dict[str, Any]:
+    """The entries of all processes, sorted by name, in every process."""
+    if world == 1:
+        return mine
+    parts: list[dict[str, Any]] = [{} for _ in range(world)]
+    torch.distributed.all_gather_object(parts, mine)
+    return dict(sorted((name, value) for part in parts for name, value in part.items()))
+
+
+def _start(config: SegmentationConfig, dataset: Dataset) -> RunFolder:
+    """A new run folder with its configuration and splits, written by the first process."""
+    if not is_first_process():
+        return RunFolder(config.run.root / config.run.name)
+    run = RunFolder.create(config.run.root / config.run.name)
+    run.write_text(run.config, settings.dump(config))
+    dataset.splits.save(run.splits)
+    return run
+
+
+def describe_sides(splits: Splits, cases: Sequence[Case]) -> str:
+    """`train 12 cases of 10 patients, val ..., test ...`."""
+    patient = {case.id: case.patient for case in cases}
+    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return ", ".join(
+        f"{side} {len(names)} cases of {len({patient[name] for name in names})} patients"
+        for side, names in sides.items()
+    )

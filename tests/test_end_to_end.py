@@ -1,0 +1,169 @@
+"""The main job through the commands: phantom, check, train, predict, evaluate, report; geometry, resume, processes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+import segcct
+from segcct.cli import main
+from segcct.runs import load_card
+
+from .conftest import training_command
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[1]
+
+
+def run_script(arguments: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    """A training as users start it: its own process."""
+    command = [sys.executable, str(ROOT / "scripts" / "train_seg.py"), *arguments[1:]]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def predicted(trained, phantom, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("predictions")
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--split", "test"]
+    assert main([*arguments, "--output", str(output)]) == 0
+    return output
+
+
+def test_the_phantom_is_sound(phantom, capsys, tmp_path):
+    config = str(ROOT / "configs" / "brats_cct_unet.yaml")
+    assert main(["check", "--config", config, "--data.root", str(phantom)]) == 0
+    assert "is sound" in capsys.readouterr().out
+
+
+def test_the_run_folder_is_whole(trained):
+    names = {path.name for path in trained.iterdir()}
+    assert {"config.yaml", "splits.json", "metrics.csv", "last.ckpt", "best", "summary.json", "pictures"} <= names
+    assert sorted(path.name for path in (trained / "best").iterdir()) == ["model.json", "weights.safetensors"]
+    card = load_card(trained / "best")
+    assert card.synthetic
+    assert card.selected_on["metric"] == "val_dice"
+    assert list(card.data["channels"]) == ["flair", "t1ce", "t1", "t2"]
+    assert "root" not in card.data
+    assert list((trained / "pictures").glob("*.png"))
+
+
+def test_selection_never_sees_the_test_side(trained):
+    splits = json.loads((trained / "splits.json").read_text())
+    selected_on = set(load_card(trained / "best").selected_on["cases"])
+    assert selected_on == set(splits["val"])
+    assert not selected_on & (set(splits["train"]) | set(splits["test"]))
+
+
+def test_masks_lie_on_the_grid_of_the_scan(predicted, phantom):
+    masks = sorted(predicted.glob("*.nii.gz"))
+    assert masks
+    for file in masks:
+        case = file.name.removesuffix(".nii.gz")
+        mask, scan = nib.load(file), nib.load(phantom / case / f"{case}_t1.nii.gz")
+        assert mask.shape == scan.shape
+        assert mask.get_data_dtype() == np.uint8
+        np.testing.assert_array_equal(mask.affine, scan.affine)
+        for code in ("sform_code", "qform_code", "xyzt_units"):
+            assert mask.header[code] == scan.header[code]
+        assert set(np.unique(np.asarray(mask.dataobj))) <= {0, 1, 2, 4}
+
+
+def test_evaluation_and_report(predicted, phantom, tmp_path, capsys):
+    evaluation, report = tmp_path / "evaluation", tmp_path / "report"
+    arguments = ["evaluate", "--prediction", str(predicted), "--reference", str(phantom), "--scheme", "brats2021"]
+    assert main([*arguments, "--output", str(evaluation)]) == 0
+    rows = list(csv.DictReader((evaluation / "metrics.csv").read_text().splitlines()))
+    cases = {file.name.removesuffix(".nii.gz") for file in predicted.glob("*.nii.gz")}
+    assert {row["case"] for row in rows} == cases
+    assert {row["class"] for row in rows} >= {"NCR", "ED", "ET", "TC", "WT"}
+    summary = json.loads((evaluation / "summary.json").read_text(), parse_constant=pytest.fail)
+    assert summary["convention"] == "default"
+    assert summary["overall"]["dice"]["n"] == len(cases)
+    assert main(["report", "--evaluation", str(evaluation), "--output", str(report)]) == 0
+    page = (report / "report.html").read_text()
+    assert "synthetic" in page.lower()
+    assert "NaN" not in page
+
+
+def test_python_door_gives_the_same_mask(trained, predicted, phantom):
+    file = next(iter(sorted(predicted.glob("*.nii.gz"))))
+    case = file.name.removesuffix(".nii.gz")
+    channels = {
+        name: segcct.Volume.load(phantom / case / f"{case}_{name}.nii.gz") for name in ("t1", "t1ce", "t2", "flair")
+    }
+    mask = segcct.Predictor.load(trained / "best").predict(channels)
+    np.testing.assert_array_equal(mask.array, np.asarray(nib.load(file).dataobj))
+
+
+def test_a_case_folder_is_predicted_too(trained, phantom, tmp_path):
+    case = sorted(phantom.iterdir())[0]
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(case), "--output", str(tmp_path / "out")]
+    assert main(arguments) == 0
+    assert (tmp_path / "out" / f"{case.name}.nii.gz").is_file()
+
+
+def test_masks_do_not_depend_on_batches(trained, predicted, phantom, tmp_path):
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--split", "test"]
+    assert main([*arguments, "--output", str(tmp_path), "--batch-size", "5"]) == 0
+    for file in predicted.glob("*.nii.gz"):
+        ours, theirs = (np.asarray(nib.load(folder / file.name).dataobj) for folder in (tmp_path, predicted))
+        assert (ours != theirs).mean() < 1e-5  # other batch shapes may round otherwise at a tie
+
+
+def test_resume_takes_its_config_from_the_run(trained, tmp_path):
+    run = tmp_path / "longer"
+    shutil.copytree(trained, run)
+    assert main(["train-seg", "--resume", str(run), "--train.epochs", "3"]) == 0
+    with (run / "metrics.csv").open() as stream:
+        assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2"]
+
+
+def test_workers_do_not_change_the_result(trained, phantom, tmp_path):
+    assert main(training_command(phantom, tmp_path, data__workers="1")) == 0
+    states = [torch.load(run / "last.ckpt", weights_only=True)["state_dict"] for run in (trained, tmp_path / "small")]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_two_processes(phantom, tmp_path):
+    finished = run_script(training_command(phantom, tmp_path, train__devices="2", train__epochs="1"))
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
+    assert (tmp_path / "small" / "metrics.csv").read_text().count("\n") == 2
+
+
+def test_torchrun(phantom, tmp_path):
+    arguments = training_command(phantom, tmp_path, train__epochs="1")[1:]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        [*command, str(ROOT / "scripts" / "train_seg.py"), *arguments],
+        env=env, capture_output=True, text=True, check=False, timeout=240,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
+
+
+def test_dry_run_writes_nothing(phantom, tmp_path, capsys):
+    assert main([*training_command(phantom, tmp_path), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("image_size: 64", "parameters", "train 4 cases", "memory", "s per step"):
+        assert word in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["swin_unet_tiny", "unet"])
+def test_another_network_is_one_flag_away(phantom, tmp_path, name):
+    command = training_command(phantom, tmp_path, model__name=name, train__epochs="1", train__slices_per_epoch="4")
+    assert main([*command, "--train.batch_size", "2"]) == 0
+    assert load_card(tmp_path / "small" / "best").architecture.name == name
