@@ -447,3 +447,25 @@ def test_anonymised_predictions_find_their_references(folders: tuple[Path, Path]
         (folders[0] / f"{case}.nii.gz").rename(folders[0] / f"{hashed(case)}.nii.gz")
     summary = evaluate(*folders, "acdc")
     assert set(summary["files"]) == {hashed(case) for case in "abc"}
+
+
+def test_the_command_takes_conventions_and_a_rival(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["evaluate", "--prediction", str(folders[0]), "--reference", str(folders[1]), "--scheme", "acdc"]
+    more = ["--convention", "default,medpy", "--against", str(folders[0]), "--tolerance", "3"]
+    assert main([*command, "--output", str(tmp_path / "o"), *more]) == 0
+    printed = capsys.readouterr().out
+    assert "| HD95 | default (mm) | medpy (mm) |" in printed
+    assert "NSD (3 mm)" in printed
+    assert "won : lost" in printed
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", "--help"])
+    assert left.value.code == 0
+    assert ", ".join(segcct.metrics.CONVENTIONS) in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, 0.0, float("nan")])
+def test_a_tolerance_is_a_length(folders: tuple[Path, Path], tolerance: float) -> None:
+    with pytest.raises(EvaluationError, match="tolerance"):
+        evaluate(*folders, "acdc", tolerance_mm=tolerance)

@@ -37,6 +37,9 @@ EXPECTED = {
     ("missed", "monai"): Scores(0.0, 0.0),
     ("spurious", "monai"): Scores(),
     ("absent", "monai"): Scores(),
+    ("missed", "surface-distance"): Scores(0.0, 0.0),
+    ("spurious", "surface-distance"): Scores(0.0, 0.0),
+    ("absent", "surface-distance"): Scores(),
     ("missed", "brats2020"): Scores(0.0, 0.0, 373.12866),
     ("spurious", "brats2020"): Scores(0.0, 0.0, 373.12866),
     ("absent", "brats2020"): Scores(1.0, 1.0, 0.0),
@@ -106,7 +109,7 @@ def test_without_spacing_a_missed_structure_gets_the_diagonal_in_voxels() -> Non
     assert scores == Scores(0.0, 0.0, None, float(np.sqrt(1200)), None)
 
 
-@pytest.mark.parametrize("name", ["brats2020", "brats2023"])
+@pytest.mark.parametrize("name", ["surface-distance", "brats2020", "brats2023"])
 def test_brats_conventions_refuse_images_without_spacing(name: str) -> None:
     with pytest.raises(MetricError, match=rf"convention {name} measures in mm.*Choose default"):
         metrics.get_convention(name)(MaskPair.of(*masks("ok")), 2.0)

@@ -128,10 +128,15 @@ def test_monai_convention_equals_monai() -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_area_weighting_equals_surface_distance() -> None:
     package = pytest.importorskip("surface_distance")
+    convention = metrics.get_convention("surface-distance")
     for prediction, reference, spacing in shapes():
         distances = package.compute_surface_distances(reference, prediction, spacing)
         expected = package.compute_robust_hausdorff(distances, 95)
-        assert surfels.weighted_hausdorff(prediction, reference, spacing, 95) == pytest.approx(expected, abs=1e-9)
+        scores = convention(metrics.MaskPair.of(prediction, reference, spacing), 2.0)
+        assert scores.hd95_mm == pytest.approx(expected, abs=1e-9)
+        nsd = package.compute_surface_dice_at_tolerance(distances, 2.0)
+        assert scores.nsd == pytest.approx(nsd, abs=1e-9)
+        assert scores.dice == pytest.approx(package.compute_dice_coefficient(reference, prediction), abs=1e-12)
 
 
 def test_areas_equal_those_of_surface_distance() -> None:
@@ -152,6 +157,22 @@ def test_where_area_weighting_differs_from_border_voxels() -> None:
     spurred = rod.copy()
     spurred[8:18, 5, 15] = True
     plain = metrics.hausdorff(spurred, rod, (1, 1, 1))
-    weighted = surfels.weighted_hausdorff(spurred, rod, (1, 1, 1), 95)
+    weighted = surfels.weighted_distances(spurred, rod, (1, 1, 1)).hausdorff(95)
     assert plain < 1.0
     assert weighted > 1.0
+
+
+def test_noise_far_from_its_reference_goes_to_the_transform(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the voxels of a box are border: a tree would take minutes where images are large."""
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("a tree query for every voxel of a noisy mask")
+
+    prediction, reference = np.zeros((2, 40, 16, 16), dtype=bool)
+    prediction[8:] = np.random.default_rng(0).random((32, 16, 16)) > 0.5
+    reference[:2] = True
+    expected = brute_force(prediction, reference, (1.0, 0.5, 2.0))
+    monkeypatch.setattr(nearest, "_by_tree", refuse)
+    distances = metrics.MaskPair.of(prediction, reference, (1.0, 0.5, 2.0)).distances_mm
+    assert distances is not None
+    np.testing.assert_allclose(distances.to_reference, expected[0], rtol=0, atol=1e-9)

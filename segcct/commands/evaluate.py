@@ -19,7 +19,16 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
         "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
     )
     parser.add_argument("--scheme", help="meaning of the label values; default: that of predictions.json")
-    parser.add_argument("--convention", default="default", help="one or more, by commas (default %(default)s)")
+    parser.add_argument(
+        "--convention",
+        default="default",
+        help="one or more, by commas, of default, transunet, medpy, monai, surface-distance, brats2020, brats2023 "
+        "(default %(default)s); the first is that of metrics.csv and summary.json",
+    )
+    parser.add_argument("--against", type=Path, metavar="DIR", help="other predictions to compare with, case by case")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="MM", help="of the surface Dice (default 2, for BraTS schemes 1)"
+    )
     parser.add_argument("--layout", help="how the reference folder is laid out; default: as predictions.json says")
     parser.add_argument("--allow-unmatched", action="store_true", help="leave out cases without a counterpart")
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
@@ -45,6 +54,8 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         layout=arguments.layout,
         workers=arguments.workers,
         allow_unmatched=arguments.allow_unmatched,
+        against=arguments.against,
+        tolerance_mm=arguments.tolerance,
         progress=Progress("scoring cases"),
     )
     print((arguments.output / "table.md").read_text(encoding="utf-8"))

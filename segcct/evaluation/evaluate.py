@@ -73,6 +73,8 @@ def evaluate(
     chosen = _conventions(conventions)
     if workers < 1:
         raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    if tolerance_mm is not None and not tolerance_mm > 0:
+        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
     folder = read_predictions(Path(predictions))
     labels = choose_scheme(scheme, folder)
     rival = None if against is None else read_predictions(Path(against))

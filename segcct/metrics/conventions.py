@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from segcct.errors import MetricError
 from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.pair import MaskPair
+from segcct.metrics.surfels import weighted_distances
 
 BRATS_DIAGONAL_MM = 373.12866
 """What BraTS 2018-2020 give for a structure found on one side only: the diagonal of 240 x 240 x 155 mm."""
@@ -89,6 +90,15 @@ def _monai(pair: MaskPair, _: float) -> Scores:
     if pair.counts.reference == 0:
         return Scores()
     return _with_distance(Scores(pair.counts.dice, pair.counts.iou), pair, pooled=False)
+
+
+def _surface_distance(pair: MaskPair, tolerance_mm: float) -> Scores:
+    assert pair.spacing_mm is not None
+    overlap = (_or_none(pair.counts.dice), _or_none(pair.counts.iou))
+    if pair.status != "ok" or pair.prediction.ndim < 2:
+        return Scores(*overlap)
+    distances = weighted_distances(pair.prediction, pair.reference, pair.spacing_mm)
+    return Scores(*overlap, distances.hausdorff(95), None, distances.surface_dice(tolerance_mm))
 
 
 def _brats2020(pair: MaskPair, _: float) -> Scores:
@@ -169,6 +179,19 @@ CONVENTIONS: dict[str, Convention] = {
                 "absent": "in neither mask: not scored",
                 "one-sided": "not predicted: Dice 0, HD95 not scored; reference empty: neither is scored",
             },
+        ),
+        Convention(
+            "surface-distance",
+            _surface_distance,
+            {
+                **_DICE,
+                "hd95": "larger of the two directed 95th percentiles of the distances between surface elements, "
+                "weighted by their area (no interpolation), in mm",
+                "nsd": "share of the surface area of both masks that lies within the tolerance of the other surface",
+                "absent": "in neither mask: Dice and HD95 are NaN in surface-distance, so neither is scored",
+                "one-sided": "in one mask only: Dice 0; HD95 is infinite in surface-distance, so it is not scored",
+            },
+            needs_spacing=True,
         ),
         Convention(
             "brats2020",

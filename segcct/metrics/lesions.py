@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from segcct.metrics.overlap import counts
-from segcct.metrics.surfels import weighted_hausdorff
+from segcct.metrics.surfels import weighted_distances
 
 MISSED_MM = 374.0
 """HD95 of a missed lesion and of a false positive."""
@@ -74,7 +74,7 @@ def lesion_scores(
             continue
         predicted = np.isin(match.components, partners)
         dices.append(counts(predicted, lesion).dice)
-        distances.append(weighted_hausdorff(predicted, lesion, spacing_mm, 95.0) if partners else MISSED_MM)
+        distances.append(weighted_distances(predicted, lesion, spacing_mm).hausdorff(95) if partners else MISSED_MM)
     scored = len(dices) + len(match.false_positives)
     if not scored:
         return 1.0, 0.0

@@ -17,6 +17,10 @@ from scipy.spatial import cKDTree
 
 _NEAR_OFFSETS = 700
 """Offsets looked at: a ball of radius 5.5 voxels. Beyond, a tree query costs less than the next shell."""
+_FIRST_OFFSETS = 80
+_TRANSFORM_LOOKS = 40
+"""The transform of a box costs as much as this many looks per voxel of it. After the first offsets, where that is
+less than looking further for all that is missing, the search stops: a noisy mask far from the other one."""
 _TREE_VOXELS = 200
 """A tree query costs 2-50 us, the transform 40 ns per voxel of the box: below this many voxels per query it wins."""
 
@@ -44,15 +48,18 @@ def nearest_distances(queries: np.ndarray, targets: np.ndarray, spacing: Sequenc
 
 def _near(queries: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Distances found within the near offsets, and the indices of the queries that found none."""
-    shells = _shells(spacing)
-    margin = np.max([np.abs(offsets).max(axis=0) for _, offsets in shells], axis=0)
+    margin, shells = _shells(spacing)
     padded = np.pad(targets, [(int(width), int(width)) for width in margin])
     strides = np.asarray(padded.strides)
     flat = padded.ravel()
     places = (np.argwhere(queries) + margin) @ strides  # (N,)
     distances = np.full(places.size, np.nan)
     missing = np.arange(places.size)
+    left = sum(len(offsets) for _, offsets in shells)
     for distance, offsets in shells:
+        if left < _NEAR_OFFSETS - _FIRST_OFFSETS and left * missing.size > _TRANSFORM_LOOKS * queries.size:
+            break
+        left -= len(offsets)
         steps = offsets @ strides
         hit = flat[places + steps[0]]
         for step in steps[1:]:
@@ -65,8 +72,9 @@ def _near(queries: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) 
 
 
 @lru_cache(maxsize=64)
-def _shells(spacing: tuple[float, ...]) -> tuple[tuple[float, np.ndarray], ...]:
-    """(distance, offsets at that distance) from near to far, over a ball of about `_NEAR_OFFSETS` voxels."""
+def _shells(spacing: tuple[float, ...]) -> tuple[np.ndarray, tuple[tuple[float, np.ndarray], ...]]:
+    """(distance, offsets at that distance) from near to far, over a ball of about `_NEAR_OFFSETS` voxels; first the
+    largest offset along each axis."""
     size = np.asarray(spacing)
     ball = {1: 2.0, 2: np.pi, 3: 4.0 / 3.0 * np.pi}[len(spacing)]
     radius = (_NEAR_OFFSETS * size.prod() / ball) ** (1.0 / len(spacing))
@@ -78,9 +86,9 @@ def _shells(spacing: tuple[float, ...]) -> tuple[tuple[float, np.ndarray], ...]:
     order = order[distances[order] <= radius]
     offsets, distances = offsets[order], distances[order]
     starts = np.flatnonzero(np.diff(distances, prepend=-1.0) > 1e-12 * radius)
-    return tuple(
-        (float(distances[start]), group) for start, group in zip(starts, np.split(offsets, starts[1:]), strict=True)
-    )
+    groups = np.split(offsets, starts[1:])
+    shells = tuple((float(distances[start]), group) for start, group in zip(starts, groups, strict=True))
+    return np.abs(offsets).max(axis=0), shells
 
 
 def _by_tree(points: np.ndarray, targets: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:

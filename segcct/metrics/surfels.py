@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -36,22 +37,41 @@ _TRIANGLES: dict[int, tuple[tuple[float, float, float], ...]] = {
 }
 
 
-def weighted_hausdorff(
-    prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], percentile: float
-) -> float:
-    """Larger of the two directed percentiles over surface area, in mm; both masks bool and not empty, 2-D or 3-D.
+@dataclass(frozen=True)
+class WeightedDistances:
+    """Distances of the surface elements of both masks to the other surface, in mm, and their areas in mm2."""
 
-    The percentile is the first distance at which that share of the area is reached (no interpolation).
-    """
+    to_reference: np.ndarray
+    prediction_areas: np.ndarray
+    to_prediction: np.ndarray
+    reference_areas: np.ndarray
+
+    def hausdorff(self, percentile: float) -> float:
+        """Larger of the two directed percentiles over area: the first distance at which that share is reached."""
+        return max(
+            _area_percentile(self.to_reference, self.prediction_areas, percentile),
+            _area_percentile(self.to_prediction, self.reference_areas, percentile),
+        )
+
+    def surface_dice(self, tolerance_mm: float) -> float:
+        """Share of the area of both surfaces within the tolerance of the other."""
+        within = self.prediction_areas[self.to_reference <= tolerance_mm].sum()
+        within += self.reference_areas[self.to_prediction <= tolerance_mm].sum()
+        return float(within / (self.prediction_areas.sum() + self.reference_areas.sum()))
+
+
+def weighted_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> WeightedDistances:
+    """Distances between the surface elements of two bool masks, neither empty, 2-D or 3-D."""
     codes = neighbour_codes(prediction), neighbour_codes(reference)
     full = 2 ** (2**prediction.ndim) - 1
     borders = tuple((code > 0) & (code < full) for code in codes)
     areas = element_areas(tuple(float(size) for size in spacing_mm))
-    directed = [
-        _area_percentile(nearest_distances(borders[a], borders[b], spacing_mm), areas[codes[a][borders[a]]], percentile)
-        for a, b in ((0, 1), (1, 0))
-    ]
-    return max(directed)
+    return WeightedDistances(
+        nearest_distances(borders[0], borders[1], spacing_mm),
+        areas[codes[0][borders[0]]],
+        nearest_distances(borders[1], borders[0], spacing_mm),
+        areas[codes[1][borders[1]]],
+    )
 
 
 def neighbour_codes(mask: np.ndarray) -> np.ndarray:
