@@ -44,7 +44,8 @@ def write_case(folder: Path, index: int, seed: int, reduce: int) -> str:
     """Write one patient's folder, whole or not at all, and return the patient's id."""
     rng, noise_rng = streams("acdc", seed, index)
     patient = f"patient{index + 1:03d}"
-    scan, heart, thorax = Scan.draw(rng), Heart.draw(rng), Thorax.draw(rng)
+    scan, heart = Scan.draw(rng), Heart.draw(rng)
+    thorax = Thorax.draw(rng, heart.centre_mm)
     look = rng.spawn(1)[0]
     height, weight = rng.normal(170.0, 9.0), rng.normal(76.0, 13.0)
     affine = scan.affine @ np.diag([reduce, reduce, 1.0, 1.0])

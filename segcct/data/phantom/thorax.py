@@ -42,12 +42,18 @@ class Thorax:
     vessels: tuple[SmoothField, SmoothField]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Thorax:
+    def draw(cls, rng: np.random.Generator, heart_mm: tuple[float, float]) -> Thorax:
+        """A trunk around a heart whose left ventricle is centred at `heart_mm` (u, v)."""
         flat, thin = THORAX_EXTENT_MM, THORAX_EXTENT_MM
+        # Two ways in which short-axis planes cut the trunk: along it, more often, or across it.
+        along = rng.random() < 0.65
+        half = (132.0, 205.0) if along else (170.0, 145.0)
+        offset = (38.0, 45.0) if along else (30.0, 42.0)
+        centre = np.array(heart_mm) + offset + rng.normal(0, 7, 2)
         return cls(
-            centre_mm=(float(rng.normal(30, 8)), float(rng.normal(42, 8))),
-            half_mm=(float(rng.normal(168, 10)), float(rng.normal(140, 9))),
-            lean=float(rng.normal(-0.45, 0.15)),
+            centre_mm=(float(centre[0]), float(centre[1])),
+            half_mm=(float(rng.normal(half[0], 7)), float(rng.normal(half[1], 9))),
+            lean=float(rng.normal(0.22 if along else -0.45, 0.12)),
             fat_mm=float(rng.uniform(8, 24)),
             diaphragm_mm=float(rng.normal(50, 7)),
             spine_mm=(float(rng.normal(78, 8)), float(rng.normal(66, 8))),
@@ -62,7 +68,7 @@ class Thorax:
         """(X, Y, Z) float32 signal of everything but the heart; u, v, w broadcast to the frame's shape."""
         s = SIGNALS
         lobes, organs = self.lobes.on(frame), self.organs.on(frame)
-        skin = self._skin(u, v) + 7 * self.outline.on(frame)
+        skin = self._skin(u, v) + 5 * self.outline.on(frame)
         image = np.full(frame.shape, s["air"], np.float32)
         paint(image, inside(skin, blur_mm), s["fat"])
         muscle = skin + self.fat_mm + 4 * lobes
@@ -106,7 +112,7 @@ class Thorax:
         loops = np.where(organs > 0.35, 0.62, np.where(organs < -0.5, 0.10, 0.34)) + 0.06 * lobes
         liver = inside(u - 18 - 14 * lobes, 3.0)
         paint(image, share, liver * np.float32(s["liver"]) + (1 - liver) * loops)
-        paint(image, share * liver * tubes, 0.6 * s["blood"])
+        paint(image, share * liver * tubes ** np.float32(0.3), 0.55 * s["blood"])
         paint(image, inside(np.abs(below + 1) - 1.2, blur_mm), 0.5 * s["fat"])
 
     def _back(
