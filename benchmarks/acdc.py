@@ -13,11 +13,11 @@ import argparse
 import time
 from pathlib import Path
 
-from segcct.evaluation.evaluate import evaluate
 from torch import nn
 
 from segcct import settings
 from segcct.config import SegmentationConfig
+from segcct.evaluation.evaluate import evaluate
 from segcct.inference.folder import predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor
 from segcct.models.options import ModelOptions

@@ -17,6 +17,7 @@ import torch
 
 import segcct
 from segcct.cli import main
+from segcct.data.splits import Splits
 from segcct.runs import load_card
 
 from .conftest import training_command
@@ -59,10 +60,10 @@ def test_the_run_folder_is_whole(trained):
 
 
 def test_selection_never_sees_the_test_side(trained):
-    splits = json.loads((trained / "splits.json").read_text())
+    splits = Splits.load(trained / "splits.json")
     selected_on = set(load_card(trained / "best").selected_on["cases"])
-    assert selected_on == set(splits["val"])
-    assert not selected_on & (set(splits["train"]) | set(splits["test"]))
+    assert selected_on == set(splits.val)
+    assert not selected_on & {*splits.train, *splits.test}
 
 
 def test_masks_lie_on_the_grid_of_the_scan(predicted, phantom):

@@ -19,7 +19,17 @@ from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_AFFINE, Volume
 HDF5_SUFFIXES = (".h5", ".hdf5")
 NUMPY_SUFFIXES = (".npz",)
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
-_DAMAGED = (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile, ImageFileError, HeaderDataError)
+_DAMAGED = (
+    nib.wrapstruct.WrapStructError,
+    OSError,
+    EOFError,
+    ValueError,
+    KeyError,
+    zlib.error,
+    zipfile.BadZipFile,
+    ImageFileError,
+    HeaderDataError,
+)
 _UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
 _NIFTI2_SIZES = (540, 0x1C020000)
 
