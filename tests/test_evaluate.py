@@ -336,6 +336,30 @@ def test_brats_names_of_all_years_are_found(tmp_path: Path, ending: str) -> None
     assert summary["classes"]["WT"]["dice"]["mean"] == 1.0
 
 
+def test_a_case_folder_is_read_as_a_case(tmp_path: Path) -> None:
+    """What `predict --input CASE` was given: its scans are no references."""
+    case = tmp_path / "data" / "BraTS2021_00001"
+    labels = np.where(heart() == 3, 4, heart())
+    for name in ("t1", "flair", "seg"):
+        save(case / f"BraTS2021_00001_{name}.nii.gz", labels)
+    save(tmp_path / "p" / "BraTS2021_00001.nii.gz", labels)
+    channels = {"t1": "{id}_t1.nii.gz", "flair": "{id}_flair.nii.gz"}
+    data = {
+        "layout": "brats",
+        "root": "elsewhere",
+        "channels": channels,
+        "label": "{id}_seg.nii.gz",
+        "scheme": "brats2021",
+    }
+    index(tmp_path / "p", data=data)
+    for reference in (case, case.parent):
+        summary = evaluate(tmp_path / "p", reference, "brats2021")
+        assert (summary["cases"], summary["overall"]["dice"]["mean"]) == (1, 1.0)
+        assert summary["data"]["root"] == str(reference)
+    save(tmp_path / "flat" / "BraTS2021_00001.nii.gz", labels)
+    assert evaluate(tmp_path / "p", tmp_path / "flat", "brats2021")["data"] is None
+
+
 def write_slices(root: Path, case: str, labels: np.ndarray) -> None:
     """The `.h5` volume of the ACDC tradition: (z, y, x), no spacing."""
     import h5py

@@ -150,7 +150,7 @@ def test_areas_equal_those_of_surface_distance() -> None:
 
 def test_where_area_weighting_differs_from_border_voxels() -> None:
     """A rod and the same rod with a one-voxel spur of 10: the spur is 10 of 258 border voxels (3.9%), below the
-    twentieth that HD95 leaves out, but all its sides are surface, a tenth of the area: only the weighted one sees it.
+    twentieth that HD95 leaves out, but all its sides are surface, 8% of the area: only the weighted one sees it.
     """
     rod = np.zeros((24, 24, 60), dtype=bool)
     rod[4:8, 4:8, 5:25] = True

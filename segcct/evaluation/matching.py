@@ -99,10 +99,10 @@ def read_predictions(folder: Path) -> PredictionFolder:
 def read_references(
     folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme
 ) -> dict[str, ReferenceCase]:
-    """The references below a folder, by case id.
+    """The references below a folder, by case id; only cases with a label count.
 
-    A folder with masks directly in it is a flat folder; else it is a dataset root, read by `layout`, else as
-    `predictions.json` says. Only cases with a label count.
+    A dataset root is read by `layout`, else as `predictions.json` says; where that finds none of the predicted cases,
+    masks directly in the folder are the references.
 
     Raises:
         EvaluationError: the folder is missing, holds no reference, or it is not known how to read it.
@@ -112,12 +112,26 @@ def read_references(
         raise EvaluationError("no such folder of references", file=folder)
     flat = {} if layout else _flat(folder, endings=REFERENCE_ENDINGS)
     if flat:
-        return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
+        cases = _labelled(predictions.data, folder) if predictions.data is not None else {}
+        if not set(cases) & set(predictions.masks):
+            return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
+        return cases
     data = _reading(folder, predictions, layout, scheme)
-    cases = [case for case in find_cases(data, strict=False) if case.label]
+    find_cases(data, strict=False)  # raises what the layout has to say about a root without cases
+    cases = _labelled(data, folder)
     if not cases:
         raise EvaluationError(f"holds no labelled case of layout {data.layout}", file=folder)
-    return {case.id: ReferenceCase(case.id, case.patient, case=case, data=data) for case in cases}
+    return cases
+
+
+def _labelled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:
+    """The labelled cases of a dataset root; none where it is not one."""
+    data = data.model_copy(update={"root": folder})
+    try:
+        cases = find_cases(data, strict=False)
+    except DataError:
+        return {}
+    return {case.id: ReferenceCase(case.id, case.patient, case=case, data=data) for case in cases if case.label}
 
 
 def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
@@ -211,14 +225,7 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             remedy="Or copy the reference masks into one flat folder, named by case id",
         )
     sections = [_labels_only(layout, pattern, folder, scheme) for pattern in LABEL_PATTERNS[layout]]
-    return next((data for data in sections if _holds_cases(data)), sections[0])
-
-
-def _holds_cases(data: DataSection) -> bool:
-    try:
-        return bool(find_cases(data, strict=False))
-    except DataError:
-        return False
+    return next((data for data in sections if _labelled(data, folder)), sections[0])
 
 
 def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> DataSection:

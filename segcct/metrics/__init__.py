@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from segcct.metrics.borders import SurfaceDistances
 from segcct.metrics.conventions import CONVENTIONS, Convention, Scores, get_convention
+from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.overlap import (
     Counts,
     accuracy,
@@ -32,6 +33,7 @@ __all__ = [
     "CONVENTIONS",
     "Convention",
     "Counts",
+    "LesionRule",
     "MaskPair",
     "Paired",
     "Scores",
@@ -46,6 +48,7 @@ __all__ = [
     "holm",
     "iou",
     "label_pairs",
+    "lesion_scores",
     "paired",
     "precision",
     "sensitivity",
