@@ -311,6 +311,18 @@ def test_pictures(tmp_path: Path) -> None:
     assert check_dataset(data.model_copy(update={"label_map": {255: 1}}))[0].what == "shapes differ"
 
 
+def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
+    for number in range(4):
+        save(tmp_path / "images" / f"{number}.nii.gz", image(number))
+        save(tmp_path / "masks" / f"{number + 1}.nii.gz", label(1))
+    channels = {"mr": "images/*.nii.gz"}
+    problems = check_dataset(section(tmp_path, layout="paired", channels=channels, label="masks/*.nii.gz"), deep=False)
+    assert {(p.what, p.severity) for p in problems} == {
+        ("1 label files have no image", "notice"),
+        ("a case without a label takes no part in training", "notice"),
+    }
+
+
 def test_text_is_grouped_counted_and_cut() -> None:
     problems = [Problem(f"case{n}.nii.gz", "values", f"{n} stray", "0, 1", "Map them") for n in range(10, 25)]
     problems.append(Problem("a.nii.gz", "empty", severity="notice"))

@@ -10,6 +10,8 @@ without a label, a class that no label holds, one patient's image stored twice).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from dataclasses import replace
 
 from segcct.config import DataSection
 from segcct.data.case import Case
@@ -38,6 +40,8 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
     except SegcctError as error:
         return [Problem.of(error, file=data.root)]
     problems = [Problem.of(error, file=data.root) for error in found.errors]
+    problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
+    problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
     problems += _without_label(found.cases, data)
     splits, split_problems = _check_split(found.cases, data)
     problems += split_problems

@@ -1,0 +1,92 @@
+"""Findings as a commented YAML config."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import textwrap
+
+import yaml
+
+from segcct.config import SegmentationConfig
+from segcct.data.inspect.findings import Findings
+from segcct.data.layouts import scheme_of
+
+_PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*$")
+_RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+
+
+def config_text(findings: Findings, name: str) -> str:
+    """A config for the dataset, opened by the commands; every setting says why it is so.
+
+    It is loaded once before it is returned, so that what `segcct init` writes can be used.
+    """
+    lines = [*_opening(findings, name), "run:", f"  name: {_scalar(name)}", "data:"]
+    data = findings.data.model_dump(mode="json", exclude_unset=True)
+    for key, value in data.items():
+        lines += _entry(key, value, "  ", findings.reasons.get(key, ""))
+    lines += _training(findings)
+    text = "\n".join(lines) + "\n"
+    SegmentationConfig.model_validate(yaml.safe_load(text))
+    return text
+
+
+def _opening(findings: Findings, name: str) -> list[str]:
+    config = shlex.quote(f"configs/{name}.yaml")
+    written = f"Written by `segcct init {shlex.quote(str(findings.data.root))}`: read it and correct it."
+    lines = [
+        *textwrap.wrap(findings.facts[0] + ".", 116, initial_indent="# ", subsequent_indent="# "),
+        f"# {written}",
+        f"#   segcct check --config {config}",
+        f"#   python scripts/train_seg.py --config {config}",
+        "# Expected time and memory: the second command with --dry-run tells. Expected score: not known for this data.",
+    ]
+    if findings.doubts:
+        lines.append("# In doubt:")
+        for doubt in findings.doubts:
+            lines += textwrap.wrap(doubt, 112, initial_indent="#   - ", subsequent_indent="#     ")
+    return lines
+
+
+def _entry(key: str, value: object, indent: str, why: str = "") -> list[str]:
+    """One setting with its reason, above it when the line would get long."""
+    if isinstance(value, dict) and value:
+        head = [f"{indent}{_key(key)}:"]
+        body = [line for inner, one in value.items() for line in _entry(inner, one, indent + "  ")]
+    else:
+        head, body = [f"{indent}{_key(key)}: {_scalar(value)}"], []
+    if not why:
+        return head + body
+    if len(head[0]) + len(why) < 116:
+        return [f"{head[0]}  # {why}", *body]
+    return [*textwrap.wrap(why, 112, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "), *head, *body]
+
+
+def _key(key: object) -> str:
+    """Label values, which JSON made strings, are numbers in YAML."""
+    return str(key) if str(key).isdigit() else _scalar(key)
+
+
+def _scalar(value: object) -> str:
+    if isinstance(value, str):
+        return (
+            value if _PLAIN.match(value) and value.lower() not in _RESERVED else json.dumps(value, ensure_ascii=False)
+        )
+    return json.dumps(value)
+
+
+def _training(findings: Findings) -> list[str]:
+    sided = any(_SIDED.search(name) for name in scheme_of(findings.data).classes)
+    augment = ["augment:", "  flip: 0.0  # left and right are classes of their own"] if sided else []
+    return [
+        *augment,
+        "model:",
+        "  name: cct_unet_s  # segcct models lists the others",
+        "train:",
+        "  epochs: 100  # or a length of time: budget: 30min",
+        "  batch_size: 16",
+        "  lr: 2.0e-3",
+        "  precision: bf16  # fp32 where the processor has no bf16",
+    ]
