@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from segcct.config import AugmentSection
-from segcct.data.augment import Augmenter
+from segcct.data.augment import Augmenter, _of_same_mean
 
 SIDE = 48
 OFF = {
@@ -137,14 +137,41 @@ def test_operations_come_independently():
     assert both < 0.75 * min(noisy, blurred)
 
 
+@pytest.mark.parametrize("name", ["intensity", "noise"])
+def test_changes_are_in_proportion_to_the_picture(name):
+    """A picture in the lowest tenth of [0, 1], as one very bright voxel leaves it, changes as much as another."""
+    image, label = example(1)
+    image = 0.3 + 0.2 * image
+    section = AugmentSection(**{**OFF, name: 1})
+    for seed in range(5):
+        bright, _ = Augmenter(section, SIDE).apply(image, label, np.random.default_rng(seed))
+        dark, _ = Augmenter(section, SIDE).apply(image / 10, label, np.random.default_rng(seed))
+        change, small = np.abs(bright - image).mean(), np.abs(dark * 10 - image).mean()
+        assert 0.9 * change < small < 1.1 * change
+
+
+def test_gamma_keeps_mean_and_background():
+    image = example(1)[0]
+    image[:, :10] = 0
+    augmenter = Augmenter(AugmentSection(**OFF), SIDE)
+    operations = augmenter._built()
+    for seed in range(4):
+        operations.gamma.set_random_seed(seed)
+        bent = _of_same_mean(operations.gamma(image=image[0] / 2)["image"], image[0] / 2)
+        assert bent.mean() == pytest.approx(image.mean() / 2, rel=1e-4)
+        assert not bent[:10].any()
+        assert not np.allclose(bent, image[0] / 2, atol=1e-3)
+
+
 def test_strength_scales_the_ranges():
-    image = np.full((1, SIDE, SIDE), 0.5, np.float32)
+    image = np.full((1, SIDE, SIDE), 0.3, np.float32)
+    image[:, ::2] = 0.7
     label = np.zeros((SIDE, SIDE), np.uint8)
 
     def spread(strength):
         augmenter = Augmenter(AugmentSection(**{**OFF, "noise": 1}, strength=strength), SIDE)
         outs = [augmenter.apply(image, label, np.random.default_rng(seed))[0] for seed in range(40)]
-        changed = [out.std() for out in outs if not np.array_equal(out, image)]
+        changed = [(out - image).std() for out in outs if not np.array_equal(out, image)]
         return len(changed), np.mean(changed)
 
     count, half = spread(0.5)

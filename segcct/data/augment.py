@@ -14,14 +14,15 @@ import numpy as np
 
 from segcct.config import AugmentSection
 
-BRIGHTNESS = 0.1
-"""Largest shift of intensity, in [0, 1] units, at strength 1."""
+BRIGHTNESS = 0.2
+"""Largest shift of intensity at strength 1, as a share of the channel's mean in the slice. Shares and not shares of
+[0, 1], because few bright voxels may leave everything else in the lowest tenth of that range."""
 CONTRAST = 0.25
 """Largest relative change of contrast."""
 GAMMA_PERCENT = (70, 150)
-"""Range of the gamma exponent, in percent."""
-NOISE_SD = (0.01, 0.06)
-"""Range of the noise's standard deviation, in [0, 1] units."""
+"""Range of the gamma exponent, in percent. The channel's mean is kept: the curve bends, the exposure stays."""
+NOISE = (0.05, 0.3)
+"""Range of the noise's standard deviation, as a share of the channel's in the slice."""
 BLUR_SIGMA = (0.4, 1.2)
 """Range of the blur's sigma, in pixels."""
 ELASTIC_SIGMA = 0.06
@@ -51,7 +52,8 @@ class Augmenter:
         if strength > 0:
             operations = self._built()
             image, label = self._deform(image, label, rng, operations)
-            image = self._vary(image, rng, operations)
+            channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
+            image = np.stack([self._vary(channel, rng, operations) for channel in channels], axis=-1)
         return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -77,22 +79,18 @@ class Augmenter:
                 image, label = moved["image"].reshape(image.shape), moved["mask"]
         return image, label
 
-    def _vary(self, image: np.ndarray, rng: np.random.Generator, operations: _Operations) -> np.ndarray:
-        """Intensity, noise and blur, channel by channel; image (S, S, C)."""
+    def _vary(self, channel: np.ndarray, rng: np.random.Generator, operations: _Operations) -> np.ndarray:
+        """Intensity, blur and noise of one channel (S, S)."""
         section, strength = self.section, self.section.strength
-        steps = (
-            (operations.brightness, section.intensity),
-            (operations.gamma, section.intensity),
-            (operations.blur, section.blur),
-            (operations.noise, section.noise),
-        )
-        channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
-        for index, channel in enumerate(channels):
-            for operation, probability in steps:
-                if rng.random() < probability * strength:
-                    channel = _applied(operation, rng, image=channel)["image"]
-            channels[index] = channel
-        return np.stack(channels, axis=-1)
+        if rng.random() < section.intensity * strength:
+            channel = _applied(operations.brightness, rng, image=channel)["image"]
+        if rng.random() < section.intensity * strength:
+            channel = _of_same_mean(_applied(operations.gamma, rng, image=channel)["image"], channel)
+        if rng.random() < section.blur * strength:
+            channel = _applied(operations.blur, rng, image=channel)["image"]
+        if rng.random() < section.noise * strength:
+            channel = _applied(operations.noise(float(channel.std())), rng, image=channel)["image"]
+        return channel
 
 
 class _Operations:
@@ -119,14 +117,29 @@ class _Operations:
             alpha=_elastic_alpha(ELASTIC_SHIFT * strength * side, sigma, side), sigma=sigma, p=1
         )
         self.brightness = albumentations.RandomBrightnessContrast(
-            brightness_limit=(-brightness, brightness), contrast_limit=(-contrast, contrast), p=1
+            brightness_limit=(-brightness, brightness),
+            contrast_limit=(-contrast, contrast),
+            brightness_by_max=False,
+            p=1,
         )
         low, high = (100 + (bound - 100) * strength for bound in GAMMA_PERCENT)
         self.gamma = albumentations.RandomGamma(gamma_limit=(low, high), p=1)
         self.blur = albumentations.GaussianBlur(
             sigma_limit=(BLUR_SIGMA[0] * strength, BLUR_SIGMA[1] * strength), blur_limit=0, p=1
         )
-        self.noise = albumentations.GaussNoise(std_range=(NOISE_SD[0] * strength, NOISE_SD[1] * strength), p=1)
+        self._noise_range = (NOISE[0] * strength, NOISE[1] * strength)
+        self._noise_of = albumentations.GaussNoise
+
+    def noise(self, sd: float) -> Any:
+        """Noise for a channel of that standard deviation."""
+        low, high = (share * sd for share in self._noise_range)
+        return self._noise_of(std_range=(low, high), p=1)
+
+
+def _of_same_mean(image: np.ndarray, pattern: np.ndarray) -> np.ndarray:
+    """`image` scaled to the mean of `pattern`, in [0, 1]; 0 stays 0."""
+    mean = float(image.mean())
+    return image if mean <= 0 else np.clip(image * np.float32(float(pattern.mean()) / mean), 0, 1)
 
 
 def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
