@@ -62,7 +62,7 @@ class Tumour:
             for _ in range(rng.integers(1, 3)):
                 foci.append(_satellite(rng, survey, foci[0]))
         fields = [SmoothField.draw(rng, BRAIN_EXTENT_MM, step) for step in (6.0, 13.0, 8.0, 9.0, 13.0)]
-        rim = float(np.clip(rng.uniform(0.24, 0.38) * radius, 4.0, 8.0))
+        rim = float(np.clip(rng.uniform(0.24, 0.36) * radius, 4.0, 8.0))
         return cls(tuple(foci), rim, float(rng.uniform(9.0, 15.0) if small else rng.uniform(12.0, 24.0)), *fields)
 
     @property
@@ -82,7 +82,9 @@ class Tumour:
         blur = max(1.2, 0.8 * max(frame.spacing_mm))
         core = self._core(frame)
         hollow = core + np.float32(self.rim_mm) * (1 + np.float32(0.35) * self.rim.on(frame))
-        hollow = np.maximum(hollow, np.float32(-3.0) * (self.septa.on(frame) + np.float32(1.15)))
+        # Enhancing septa cross large necroses; a small one would be filled by them.
+        rare = np.float32(1.15 if self.foci[0].radius_mm > 16 else 2.3)
+        hollow = np.maximum(hollow, np.float32(-3.0) * (self.septa.on(frame) + rare))
         spread = self._oedema(frame, core, tissues)
         core_share = inside(core, blur) * tissues.mask
         necrosis = core_share * inside(hollow, blur)
