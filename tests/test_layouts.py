@@ -15,6 +15,7 @@ from PIL import Image
 
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
+from segcct.data.check import check_dataset
 from segcct.data.labels import BTCV_TO_SYNAPSE, remap
 from segcct.data.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.data.layouts.patterns import compiled, matching
@@ -313,9 +314,12 @@ def test_a_volume_is_preferred_to_its_slices(tmp_path: Path) -> None:
 def test_gaps_between_slices_are_noticed(tmp_path: Path) -> None:
     for number in (3, 4, 6, 9):
         h5(tmp_path / f"case1_slice_{number}.h5", image=np.ones((4, 3)))
-    found = scan_cases(section("slices", tmp_path, {"ct": "image"}))
+    data = section("slices", tmp_path, {"ct": "image"})
+    found = scan_cases(data)
     assert len(found.cases[0].channels["ct"]) == 4
     assert [notice.found for notice in found.notices] == ["no slice 5, 7, 8"]
+    told = [problem for problem in check_dataset(data, deep=False) if problem.found == "no slice 5, 7, 8"]
+    assert [problem.severity for problem in told] == ["notice"]
 
 
 def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
