@@ -50,8 +50,8 @@ def test_training_help_lists_the_keys(capsys):
         (["predict", "--mod", "x", "--input", "y", "--output", "z"], "required: --model"),
         (["predict", "--model", "x", "--input", "y", "--output", "z", "--split", "all"], "invalid choice: 'all'"),
         (
-            ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z", "--tolerance", "1"],
-            "no option --tolerance",
+            ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z", "--tolerence", "1"],
+            "no option --tolerence",
         ),
     ],
 )

@@ -22,6 +22,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--anonymise", action="store_true", help="hash the case ids in file names and reports")
     parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
+    parser.add_argument(
+        "--protocol",
+        choices=["soft", "transunet"],
+        default="soft",
+        help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
 
 
@@ -30,7 +36,8 @@ def _predict(arguments: argparse.Namespace) -> None:
     from segcct.inference.predictor import Inference, Predictor, pick_device
     from segcct.progress import Progress
 
-    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    device = pick_device(arguments.device)
+    how = Inference(arguments.batch_size, arguments.precision, device, arguments.protocol)
     predictor = Predictor.load(arguments.model, how)
     request = resolve(
         predictor.card, arguments.input, split=arguments.model / ".." / "splits.json", side=arguments.split

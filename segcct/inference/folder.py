@@ -187,6 +187,7 @@ def _index(predictor: Predictor, request: Request, cases: Sequence[Case], names:
         "data": {**request.data.model_dump(mode="json"), "root": str(request.data.root.resolve())},
         "scheme": card.scheme.model_dump(mode="json"),
         "selection": request.selection,
+        "protocol": predictor.how.protocol,
         "synthetic_training": card.synthetic,
         "selected_on": card.selected_on,
         "architecture": card.architecture.model_dump(mode="json"),

@@ -20,11 +20,19 @@ from segcct.volume import Volume, check_same_grid
 
 @dataclass(frozen=True)
 class Inference:
-    """How slices go through a network: batch of slices, arithmetic (fp32 or bf16), device."""
+    """How slices go through a network."""
 
     batch_size: int = 16
     precision: str = "fp32"
+    """fp32 or bf16."""
     device: str = "cpu"
+    protocol: str = "soft"
+    """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
+
+
+def autocast(how: Inference) -> torch.autocast:
+    """The arithmetic of `how`."""
+    return torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
 
 
 def pick_device(name: str = "auto") -> str:
@@ -40,8 +48,7 @@ def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference) ->
     One batch at a time, so that memory does not grow with the depth of the volume.
     """
     network.eval()
-    autocast = torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
-    with torch.inference_mode(), autocast:
+    with torch.inference_mode(), autocast(how):
         for start in range(0, len(prepared.image), how.batch_size):
             unit = prepared.image[start : start + how.batch_size]  # (n, C, h, w)
             logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, h, w)
@@ -132,8 +139,14 @@ class Predictor:
 
     def predict_examination(self, examination: Examination, *, keep_largest: bool = False) -> Volume:
         """The mask of a case read by a layout, on its own grid."""
-        prepared = prepare_examination(examination, self.preparation, self.scheme)
-        index = segment(self.network, prepared, self.how)
+        if self.how.protocol == "transunet":
+            from segcct.inference.protocol import native, segment_by_protocol
+
+            prepared = prepare_examination(examination, native(self.preparation), self.scheme)
+            index = segment_by_protocol(self.network, prepared, self.how, self.preparation.image_size)
+        else:
+            prepared = prepare_examination(examination, self.preparation, self.scheme)
+            index = segment(self.network, prepared, self.how)
         if keep_largest:
             index = largest_components(index)
         return examination.grid.with_array(self.scheme.to_values(index))
