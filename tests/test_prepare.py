@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -413,6 +414,14 @@ class TestCache:
         assert np.array_equal(arrays["image"], array)
         assert facts == {"fact": 1}
         assert [path.name for path in cache.folder.iterdir()] == ["key"]
+
+    def test_leftovers_of_killed_writers_are_swept(self, tmp_path):
+        for name, age in ((".a.1.tmp", 0), (".b.2.tmp", 2e5), (".c.3.damaged", 2e5), ("entry", 2e5)):
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "image.npy").write_bytes(b"half")
+            os.utime(tmp_path / name, (time.time() - age,) * 2)
+        Cache(tmp_path).sweep()
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".a.1.tmp", "entry"]
 
     def test_failed_write_leaves_nothing(self, tmp_path, monkeypatch):
         cache = Cache(tmp_path / "cache")

@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ from segcct.errors import DataError
 _ENTRY = "entry.json"
 _HEADER_NAMES_DATA = {".mhd": "elementdatafile", ".nhdr": "data file"}
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
+_LEFT_BEHIND_SECONDS = 86400
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -101,6 +103,14 @@ class Cache:
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return StoredArrays(target, arrays)
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed while writing left behind a day ago or earlier."""
+        for pattern in (".*.tmp", ".*.damaged"):
+            for folder in self.folder.glob(pattern):
+                with suppress(FileNotFoundError):  # another process sweeps too
+                    if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
+                        shutil.rmtree(folder, ignore_errors=True)
 
     def _install(self, beside: Path, target: Path, key: str) -> None:
         for _ in range(8):

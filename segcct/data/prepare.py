@@ -6,6 +6,7 @@ them the mean and standard deviation of each channel, which are applied after au
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -136,6 +137,7 @@ def prepare_cases(
         progress: called with (done, total) after each case.
     """
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    cache.sweep()
     prepared: dict[int, PreparedCase] = {}
     missing: list[tuple[int, str]] = []
     for place, case in enumerate(cases):
@@ -235,9 +237,7 @@ def _tell(progress: Report | None, done: int, total: int) -> None:
 
 
 def _use_one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it
 
 
 def _plan(examination: Examination, preparation: Preparation, channels: Sequence[UnitChannel]) -> SliceGrid:
