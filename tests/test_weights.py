@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import functools
 import hashlib
+import io
 import json
 import os
 import pickle
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -451,6 +455,23 @@ def test_flipped_bytes_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(content)
     with pytest.raises(CheckpointError, match="checksum"):
         load_pretrained(compact(), tmp_path / "a.pth")
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), zipped=st.booleans())
+def test_damage_anywhere_never_ends_in_another_error(place: float, value: int, zipped: bool) -> None:
+    stream = io.BytesIO()
+    torch.save({"a": torch.arange(4.0)}, stream, _use_new_zipfile_serialization=zipped)
+    content = bytearray(stream.getvalue())
+    content[int(place * len(content))] = value
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "a.pth"
+        file.write_bytes(content)
+        try:
+            tensors = read_tensors(file)
+        except CheckpointError:
+            return
+        assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
 
 
 @pytest.mark.parametrize(

@@ -89,8 +89,10 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
         raise CheckpointError(
             "holds weights of another architecture",
             file=path,
-            found=f"{_counted(source)}, such as {', '.join(list(source)[:3])}",
-            expected=f"{_counted(absent)} more, such as {', '.join(absent[:3])}" if absent else "names of the model",
+            found=f"{len(source)} tensors, such as {', '.join(list(source)[:3])}",
+            expected=f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
+            if absent
+            else "names of the model",
             remedy="Choose the model these weights were made for",
         )
 
