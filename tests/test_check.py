@@ -174,6 +174,13 @@ def test_one_unreadable_file_hides_nothing(root: Path) -> None:
     assert problems["case0", "seg.nii.gz"].remedy
 
 
+def test_threads_change_nothing(root: Path) -> None:
+    truncate(root / "case0" / "t1.nii.gz")
+    _stray_value(root / "case3")
+    shutil.copy(root / "case1" / "t1.nii.gz", root / "case6" / "t1.nii.gz")
+    assert check_dataset(section(root, workers=4)) == check_dataset(section(root))
+
+
 def test_the_quick_part_sees_headers_and_split_only(root: Path) -> None:
     _stray_value(root / "case0")
     _smaller_channel(root / "case1")

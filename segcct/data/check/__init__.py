@@ -9,15 +9,18 @@ without a label, a class that no label holds, one patient's image stored twice).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from dataclasses import replace
+from functools import partial
 
 from segcct.config import DataSection
 from segcct.data.case import Case
-from segcct.data.check.contents import ContentCheck
+from segcct.data.check.contents import CaseContents, absent_classes, read_contents
+from segcct.data.check.copies import find_copies
 from segcct.data.check.grids import check_grids
 from segcct.data.check.problem import Problem, format_problems
+from segcct.data.labels import Scheme
 from segcct.data.layouts import scan_cases, scheme_of
 from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.errors import SegcctError, SplitError
@@ -30,7 +33,7 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
     """Every problem of the dataset that `data` describes; an empty list when there is none.
 
     Args:
-        data: the data section of a config.
+        data: the data section of a config; `data.workers` cases are read at a time.
         deep: read every voxel; else only names, headers and the split.
         progress: called with (done, total) after each case.
     """
@@ -41,23 +44,42 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
         return [Problem.of(error, file=data.root)]
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
     problems += _without_label(found.cases, data)
     splits, split_problems = _check_split(found.cases, data)
     problems += split_problems
 
-    contents = ContentCheck(data, scheme)
-    for done, case in enumerate(found.cases, start=1):
-        of_case = check_grids(case, data)
-        if deep:
-            named = {problem.file for problem in of_case}  # what its header says of a file, its voxels need not repeat
-            of_case += [problem for problem in contents.read(case) if problem.file not in named]
-        problems += of_case
+    contents: list[CaseContents] = []
+    examine = partial(_examine, data=data, scheme=scheme if deep else None)
+    for done, one in enumerate(_in_threads(examine, found.cases, data.workers), start=1):
+        problems += one.problems
+        contents.append(one)
         if progress is not None:
             progress(done, len(found.cases))
     if deep:
-        problems += contents.over_all_cases(splits)
+        problems += find_copies((image for one in contents for image in one.images), splits)
+        problems += absent_classes(contents, data, scheme)
     return problems
+
+
+def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
+    """One case: its headers and, given the scheme, its voxels."""
+    by_header = check_grids(case, data)
+    contents = CaseContents() if scheme is None else read_contents(case, data, scheme)
+    named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
+    contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
+    return contents
+
+
+def _in_threads(examine: Callable[[Case], CaseContents], cases: Sequence[Case], workers: int) -> Iterator[CaseContents]:
+    """Results in the order of the cases. Unpacking and digests leave Python's lock, so threads are enough."""
+    if workers < 2:
+        yield from map(examine, cases)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(examine, cases)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +12,11 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
-from segcct.data.check.copies import Copies
+from segcct.data.check.copies import Image, digests
 from segcct.data.check.problem import Problem
 from segcct.data.intensity import to_unit
 from segcct.data.labels import Scheme
 from segcct.data.layouts import read_case
-from segcct.data.splits import Splits
 from segcct.errors import SegcctError
 
 _T = TypeVar("_T")
@@ -25,42 +24,62 @@ _OUTSIDE_MASK = 0.01
 """Share of the labelled voxels outside the intensity mask that is worth a notice; a few at its rim are usual."""
 
 
-class ContentCheck:
-    """Reads case after case and remembers what only shows over all of them. One case is in memory at a time."""
+@dataclass
+class CaseContents:
+    """What is left of a case when its voxels are gone."""
 
-    def __init__(self, data: DataSection, scheme: Scheme) -> None:
+    problems: list[Problem] = field(default_factory=list)
+    images: list[Image] = field(default_factory=list)
+    """Digests of its images, to find copies."""
+    values: set[int] | None = None
+    """Label values; None without a readable label."""
+
+
+def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents:
+    """Every problem in the voxels of one case, whatever of it can be read."""
+    return _Reader(case, data, scheme).read()
+
+
+def absent_classes(contents: Iterable[CaseContents], data: DataSection, scheme: Scheme) -> list[Problem]:
+    """Classes that no label of the dataset holds."""
+    present = [one.values for one in contents if one.values is not None]
+    absent = [name for name, value in scheme.classes.items() if not any(value in values for values in present)]
+    if not present or not absent:
+        return []
+    return [
+        Problem(
+            str(data.root),
+            "classes of the scheme are in no label",
+            found=", ".join(absent),
+            expected=f"each class of scheme {scheme.name} in some case",
+            remedy="Check data.scheme and data.label_map, or take no notice when the data is a part of a set",
+            severity="notice",
+        )
+    ]
+
+
+class _Reader:
+    """Reads one case, whole if that goes, else part by part."""
+
+    def __init__(self, case: Case, data: DataSection, scheme: Scheme) -> None:
+        self._case = case
         self._data = data
         self._scheme = scheme
-        self._copies = Copies()
-        self._present: set[int] = set()
-        self._labels = 0
+        self._contents = CaseContents()
 
-    def read(self, case: Case) -> list[Problem]:
-        """Every problem in the voxels of one case, whatever of it can be read."""
-        whole, trouble = _read(case, self._data, self._scheme, case.files())
-        if whole is None:
-            return self._read_apart(case) or trouble  # trouble: the parts are sound, but do not fit each other
-        return [*self._image(whole, self._data, judge=True), *self._label(whole)]
+    def read(self) -> CaseContents:
+        """The case's problems, digests and label values."""
+        whole, trouble = _read(self._case, self._data, self._scheme, self._case.files())
+        if whole is not None:
+            found = [*self._image(whole, self._data, judge=True), *self._label(whole)]
+        else:
+            found = self._read_apart() or trouble  # trouble: the parts are sound, but do not fit each other
+        self._contents.problems = found
+        return self._contents
 
-    def over_all_cases(self, splits: Splits | None) -> list[Problem]:
-        """What several cases show together: copies of one image, and classes that no label holds."""
-        problems = self._copies.problems(splits)
-        absent = [name for name, value in self._scheme.classes.items() if value not in self._present]
-        if self._labels and absent:
-            problems.append(
-                Problem(
-                    str(self._data.root),
-                    "classes of the scheme are in no label",
-                    found=", ".join(absent),
-                    expected=f"each class of scheme {self._scheme.name} in some case",
-                    remedy="Check data.scheme and data.label_map, or take no notice when the data is a part of a set",
-                    severity="notice",
-                )
-            )
-        return problems
-
-    def _read_apart(self, case: Case) -> list[Problem]:
+    def _read_apart(self) -> list[Problem]:
         """Each channel, the label and the mask on their own, where the case as a whole cannot be read."""
+        case = self._case
         problems: list[Problem] = []
         carrier: DataSection | None = None
         for name, pattern in self._data.channels.items():
@@ -99,14 +118,13 @@ class ContentCheck:
             if judge:
                 apply_rule = partial(to_unit, voxels, data.intensity, mask=examination.mask, file=files[0])
                 yield from _attempt(apply_rule, files[0])[1]
-            self._copies.add(case, name, files, voxels)
+            self._contents.images += digests(case, name, files, voxels)
 
     def _label(self, examination: Examination) -> Iterator[Problem]:
         label, files = examination.label, examination.case.label
         if label is None or files is None:
             return
-        self._labels += 1
-        self._present |= {int(value) for value in np.unique(label)}
+        self._contents.values = {value for value in self._scheme.values if (label == value).any()}
         if len(files) > 1:
             empty = [str(file) for index, file in enumerate(files) if not label[:, :, index].any()]
             for file in empty if len(empty) < len(files) else []:

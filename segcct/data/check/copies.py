@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,38 +14,40 @@ from segcct.data.check.problem import Problem
 from segcct.data.splits import Splits
 
 
-class _Place(NamedTuple):
+class Image(NamedTuple):
+    """Where an image is, and the digest of its voxels."""
+
+    digest: bytes
     case: str
     patient: str
     channel: str
     file: Path
 
 
-class Copies:
-    """Remembers one digest per image (per slice where slices are files of their own), not the image."""
-
-    def __init__(self) -> None:
-        self._places: dict[bytes, list[_Place]] = {}
-
-    def add(self, case: Case, channel: str, files: Sequence[Path], voxels: np.ndarray) -> None:
-        """Remember a channel (X, Y, Z). Blank slices are passed over: they are equal by nature."""
-        images = [voxels] if len(files) == 1 else list(np.moveaxis(voxels, 2, 0))
-        for file, image in zip(files, images, strict=True):
-            if image.min() != image.max():
-                digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-                digest.update(np.ascontiguousarray(image).data)
-                self._places.setdefault(digest.digest(), []).append(_Place(case.id, case.patient, channel, file))
-
-    def problems(self, splits: Splits | None) -> list[Problem]:
-        """One problem per group of cases that share images. The bands of a grey picture are one file, not copies."""
-        groups: dict[tuple[str, ...], list[list[_Place]]] = {}
-        for places in self._places.values():
-            if len({(place.case, place.file) for place in places}) > 1:
-                groups.setdefault(tuple(dict.fromkeys(place.case for place in places)), []).append(places)
-        return [_problem(cases, images, splits) for cases, images in groups.items()]
+def digests(case: Case, channel: str, files: Sequence[Path], voxels: np.ndarray) -> list[Image]:
+    """One per file of a channel (X, Y, Z): the volume, or each slice. Blank slices are equal by nature and left out."""
+    found = []
+    for file, image in zip(files, [voxels] if len(files) == 1 else np.moveaxis(voxels, 2, 0), strict=True):
+        if image.min() != image.max():
+            digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+            digest.update(np.ascontiguousarray(image).data)
+            found.append(Image(digest.digest(), case.id, case.patient, channel, file))
+    return found
 
 
-def _problem(cases: Sequence[str], images: Sequence[Sequence[_Place]], splits: Splits | None) -> Problem:
+def find_copies(images: Iterable[Image], splits: Splits | None) -> list[Problem]:
+    """One problem per group of cases that share images. The bands of a grey picture are one file, not copies."""
+    same: dict[bytes, list[Image]] = {}
+    for image in images:
+        same.setdefault(image.digest, []).append(image)
+    groups: dict[tuple[str, ...], list[list[Image]]] = {}
+    for places in same.values():
+        if len({(place.case, place.file) for place in places}) > 1:
+            groups.setdefault(tuple(dict.fromkeys(place.case for place in places)), []).append(places)
+    return [_problem(cases, places, splits) for cases, places in groups.items()]
+
+
+def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Splits | None) -> Problem:
     file, found = str(images[0][0].file), _found(cases, images)
     sides = {case: side for case in cases if splits and (side := splits.side_of(case))}
     if len(set(sides.values())) > 1:
@@ -74,7 +76,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[_Place]], splits: S
     )
 
 
-def _found(cases: Sequence[str], images: Sequence[Sequence[_Place]]) -> str:
+def _found(cases: Sequence[str], images: Sequence[Sequence[Image]]) -> str:
     others = list(dict.fromkeys(str(place.file) for place in images[0][1:]))
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     times = f", and {len(images) - 1} more such images of {' and '.join(cases[:3])}" if len(images) > 1 else ""
