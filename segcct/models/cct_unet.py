@@ -4,9 +4,10 @@ The image becomes tokens at 1/16 through the convolutional tokenizer, whose stag
 blocks let every token see the whole image; patch expanding (Cao et al. 2021) leads back to full resolution. Tokenizer
 and encoder are the modules of the CCT classifiers, under the same names, so weights go from one to the other.
 
-Four choices make it learn from scratch within minutes, where a plain composition of these parts hardly does: the
+Five choices make it learn from scratch within minutes, where a plain composition of these parts hardly does: the
 tokenizer is normalised, the encoder's output is added to the token map through a small learnt scale instead of
-replacing it, patch expanding starts as plain up-sampling, and Swin blocks start as a small addition.
+replacing it, patch expanding starts as plain up-sampling, Swin blocks start as a small addition, and the head's output
+is scaled up.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from segcct.models.transformer import Encoder
 
 LAYER_SCALE = 0.01
 """Initial weight of the encoder's and the Swin blocks' contributions."""
+LOGIT_SCALE = 4.0
+"""Logits per unit of the head's output. Adam moves all weights alike, so the logits of a head with few channels would
+grow slowly, and the loss would fall only as fast as the network grows confident."""
 WINDOW = 7
 
 
@@ -141,20 +145,25 @@ class CctUnet(nn.Module):
         for stage, skip in zip(self.decoder, [*reversed(skips), detail], strict=True):
             maps = stage(maps, skip)  # (B, D, H/8, W/8), ... (B, D, H, W)
             decoded.append(maps)
-        logits = crop_to(self.head(maps), height, width)
+        logits = _answer(self.head, maps, height, width)
         if not (self.training and len(self.coarse_heads)):
             return logits
-        finer = [
-            crop_to(head(coarse), -(-height // 2**scale), -(-width // 2**scale))
-            for scale, (head, coarse) in enumerate(zip(self.coarse_heads, decoded[-2::-1], strict=True), start=1)
+        coarse = [
+            _answer(head, coarse, -(-height // 2**halvings), -(-width // 2**halvings))
+            for halvings, (head, coarse) in enumerate(zip(self.coarse_heads, decoded[-2::-1], strict=True), start=1)
         ]
-        return [logits, *finer]
+        return [logits, *coarse]
 
     def _encode(self, maps: torch.Tensor) -> torch.Tensor:
         """The token map (B, D, h, w), with what the encoder makes of its tokens added."""
         grid = (maps.shape[-2], maps.shape[-1])
         encoded = self.encoder(to_tokens(maps), grid)  # (B, N, D)
         return maps + to_map(encoded * self.encoder_scale, grid)
+
+
+def _answer(head: nn.Conv2d, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """Logits of a (padded) map, cropped to the size asked for."""
+    return crop_to(head(maps) * LOGIT_SCALE, height, width)
 
 
 def _decoder_stages(size: CctUnetSize) -> Sequence[DecoderStage]:

@@ -1,0 +1,103 @@
+"""How fast the networks are beside each other, in one process: forward pass, training step, parameters.
+
+    python benchmarks/speed_models.py                              # cct_unet_s against swin_unet_tiny, fp32, 2 threads
+    python benchmarks/speed_models.py --models unet cct_unet_b --precision bf16
+
+A forward pass is in evaluation mode without gradients; a training step is forward, cross-entropy, backward and AdamW.
+The networks take turns, so that a disturbance hits all of them, and the fastest of the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from segcct.models.zoo import create_model, model_names
+
+CLASSES = 4
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reference", default="swin_unet_tiny", choices=model_names("segmenter"))
+    parser.add_argument("--models", nargs="+", default=["cct_unet_s"], choices=model_names("segmenter"))
+    parser.add_argument("--size", type=int, default=224, help="side of the image in pixels")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    return parser.parse_args()
+
+
+def seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class Contestant:
+    """One network with its optimiser, and its best times in seconds."""
+
+    def __init__(self, name: str, arguments: argparse.Namespace) -> None:
+        torch.manual_seed(0)
+        self.name = name
+        self.model = create_model(name, arguments.channels, CLASSES, arguments.size)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self.precision = arguments.precision
+        self.forward_s = self.step_s = float("inf")
+
+    def parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def logits(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.model(images).float()
+
+    def forward(self, images: torch.Tensor) -> None:
+        with torch.inference_mode():
+            self.logits(images)
+
+    def step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        loss = nn.functional.cross_entropy(self.logits(images), labels)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+
+    def measure(self, images: torch.Tensor, labels: torch.Tensor) -> None:
+        self.model.eval()
+        self.forward_s = min(self.forward_s, seconds(lambda: self.forward(images)))
+        self.model.train()
+        self.step_s = min(self.step_s, seconds(lambda: self.step(images, labels)))
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    images = torch.randn(arguments.batch, arguments.channels, arguments.size, arguments.size)
+    labels = torch.randint(CLASSES, (arguments.batch, arguments.size, arguments.size))
+    contestants = [Contestant(name, arguments) for name in dict.fromkeys([arguments.reference, *arguments.models])]
+    for _ in range(arguments.rounds + 1):  # the first is a warm-up; its times are the slowest and never count
+        for contestant in contestants:
+            contestant.measure(images, labels)
+    reference = contestants[0]
+    print(
+        f"{arguments.size} x {arguments.size}, batch {arguments.batch}, {arguments.precision}, "
+        f"{arguments.threads} threads, best of {arguments.rounds} rounds; ratios against {reference.name}"
+    )
+    print(f"{'network':<18}{'parameters':>13}{'share':>8}{'forward s':>11}{'ratio':>7}{'step s':>9}{'ratio':>7}")
+    for one in contestants:
+        share = one.parameters() / reference.parameters()
+        forward, step = reference.forward_s / one.forward_s, reference.step_s / one.step_s
+        print(
+            f"{one.name:<18}{one.parameters():>13,}{share:>8.3f}{one.forward_s:>11.3f}{forward:>6.2f}x"
+            f"{one.step_s:>9.3f}{step:>6.2f}x"
+        )
+
+
+if __name__ == "__main__":
+    main()
