@@ -58,14 +58,15 @@ def test_same_seed_same_interval() -> None:
 
 
 def test_bca_agrees_with_scipy() -> None:
-    """scipy's BCa has plain normal quantiles: ours is wider by sqrt(40 / 39) t / z = 1.045 on each side."""
-    values = DICE_LAW.rvs(40, random_state=np.random.default_rng(5))
-    low, high = interval(values, range(40), resamples=40_000)
-    level = 2 * stats.norm.cdf(math.sqrt(40 / 39) * stats.t.ppf(0.975, 39)) - 1
+    """scipy's BCa at the level to which sqrt(12 / 11) t widens the normal quantiles (98% for 12 cases)."""
+    values = DICE_LAW.rvs(12, random_state=np.random.default_rng(3))
+    low, high = interval(values, range(12), resamples=100_000)
+    level = 2 * stats.norm.cdf(math.sqrt(12 / 11) * stats.t.ppf(0.975, 11)) - 1
     theirs = stats.bootstrap(
-        (values,), np.mean, confidence_level=level, n_resamples=40_000, method="BCa", rng=np.random.default_rng(1)
+        (values,), np.mean, confidence_level=level, n_resamples=100_000, method="BCa", rng=np.random.default_rng(1)
     ).confidence_interval
-    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=8e-4)
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1.5e-3)
+    assert np.mean(values) - low > high - np.mean(values)  # longer towards the tail
 
 
 def test_resampling_is_fast() -> None:
@@ -105,6 +106,14 @@ def test_an_infinite_score_is_refused() -> None:
 def with_failures(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     """Seven in a hundred cases fail with a Dice below 0.3: mean 0.8076."""
     return np.where(rng.random(shape) < 0.07, rng.uniform(0.0, 0.3, shape), rng.beta(12.0, 2.0, shape))
+
+
+def test_patients_of_unequal_size_are_averaged_over_their_cases() -> None:
+    """Ten patients with 1 to 10 cases, all near 0.9: however they are drawn, the mean is near 0.9."""
+    rng = np.random.default_rng(4)
+    patients = np.repeat(np.arange(10), np.arange(1, 11)).tolist()
+    low, high = interval(0.9 + rng.uniform(-0.01, 0.01, 55), patients)
+    assert 0.89 < low < high < 0.91
 
 
 @pytest.mark.slow
