@@ -323,3 +323,26 @@ def test_training_panel_takes_the_networks_channels(pair):
     )
     assert png.startswith(b"\x89PNG")
     assert len(png) < 120_000
+
+
+def test_focus_box_gives_a_small_structure_room_but_not_the_whole_body():
+    images = np.zeros((2, 200, 200), np.uint8)
+    images[:, 10:190, 10:190] = 200  # the body, with its margin 1..199
+    labels = np.zeros((2, 200, 200), int)
+    labels[0, 100:120, 60:80] = 1
+    rows, columns = figures.focus_box(images, [labels])
+    assert (rows.stop - rows.start, columns.stop - columns.start) == (89, 89)  # 0.45 of the body's 198
+    assert (rows.start + rows.stop) / 2 == pytest.approx(109.5, abs=1)
+    labels[0, 20:180, 60:80] = 1
+    assert figures.focus_box(images, [labels])[0] == slice(1, 199)
+    assert figures.focus_box(images, [np.zeros_like(labels)]) == figures.content_box(images, [])
+
+
+@settings(deadline=None, max_examples=40)
+@given(row=st.integers(0, 59), column=st.integers(0, 79), height=st.integers(1, 30), width=st.integers(1, 30))
+def test_focus_box_always_holds_the_structure(row, column, height, width):
+    images = np.full((1, 60, 80), 99, np.uint8)
+    labels = np.zeros((1, 60, 80), int)
+    labels[0, row : row + height, column : column + width] = 1
+    box = figures.focus_box(images, [labels])
+    assert labels[0][box].sum() == labels.sum()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from segcct.figures.choose import best_slice, content_box, spread_slices
+from segcct.figures.choose import best_slice, content_box, focus_box, spread_slices
 from segcct.figures.colours import EXTRA, MISSED, SWAPPED, class_colours
 from segcct.figures.drawing import scale_bar
 from segcct.figures.outline import outlines, svg_path
@@ -23,6 +23,7 @@ __all__ = [
     "content_box",
     "difference",
     "fixed_window",
+    "focus_box",
     "masks_of",
     "outlines",
     "overlay",

@@ -8,6 +8,12 @@ import numpy as np
 
 _DARK = 24
 _NOISE = 0.03
+_CONTEXT = 2.2
+"""A focused picture is this many times as long as the structures in it,"""
+_LEAST = 0.45
+"""at least this share of the body,"""
+_ASPECT = 0.75
+"""and its shorter side at least this share of its longer one, in pixels."""
 
 
 def best_slice(reference: np.ndarray | None, prediction: np.ndarray | None) -> int:
@@ -68,3 +74,36 @@ def content_box(images: np.ndarray, labels: Iterable[np.ndarray], *, margin: flo
         slice(max(0, int(rows[0]) - pad), min(images.shape[1], int(rows[-1]) + pad + 1)),
         slice(max(0, int(columns[0]) - pad), min(images.shape[2], int(columns[-1]) + pad + 1)),
     )
+
+
+def focus_box(images: np.ndarray, labels: Iterable[np.ndarray]) -> tuple[slice, slice]:
+    """Rows and columns around the structures, with enough of the body to know where they are.
+
+    Small structures in a large field of view (a heart in a chest) stay legible; a large one shows the whole body.
+    Arguments as for `content_box`, which is the largest box there can be.
+    """
+    labels = list(labels)
+    body = content_box(images, labels)
+    held = np.zeros(images.shape[1:], dtype=bool)
+    for label in labels:
+        held |= (label != 0).any(axis=0)
+    if not held.any():
+        return body
+    found = [np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))]
+    sides = [
+        max(_CONTEXT * (np.ptp(ends) + 1), _LEAST * (edge.stop - edge.start))
+        for ends, edge in zip(found, body, strict=True)
+    ]
+    sides = [max(side, _ASPECT * max(sides)) for side in sides]
+    rows, columns = (
+        _around((int(ends[0]) + int(ends[-1])) / 2, side, edge)
+        for ends, side, edge in zip(found, sides, body, strict=True)
+    )
+    return rows, columns
+
+
+def _around(middle: float, side: float, within: slice) -> slice:
+    """An interval of length `side` around `middle`, moved and if need be shortened to lie within."""
+    side = min(round(side), within.stop - within.start)
+    start = min(max(round(middle - side / 2), within.start), within.stop - side)
+    return slice(start, start + side)

@@ -1,0 +1,142 @@
+"""Pages: the template environment, how numbers are written, and a page that appears whole or not at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segcct.version import VERSION
+from segcct.volume import atomic_path
+
+NOT_DEFINED = "not defined"
+_MINUS = "\N{MINUS SIGN}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is named and written."""
+
+    key: str
+    label: str
+    unit: str = ""
+    digits: int = 3
+    share: bool = False
+    """Between 0 and 1, the more the better: cells are tinted by it."""
+
+    @property
+    def title(self) -> str:
+        """Label with unit, as in table heads."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+_KNOWN = (
+    Metric("dice", "Dice", share=True),
+    Metric("iou", "IoU", share=True),
+    Metric("hd95_mm", "HD95", "mm", 2),
+    Metric("hd95_vox", "HD95", "voxels", 2),
+    Metric("hd_mm", "HD", "mm", 2),
+    Metric("asd_mm", "Mean surface distance", "mm", 2),
+    Metric("nsd", "NSD", share=True),
+    Metric("sensitivity", "Sensitivity", share=True),
+    Metric("specificity", "Specificity", digits=4, share=True),
+    Metric("precision", "Precision", share=True),
+    Metric("accuracy", "Voxel accuracy", digits=4, share=True),
+    Metric("volume_difference", "Relative volume difference"),
+)
+MAIN = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
+"""Metrics of headlines and summary tables, in order."""
+METRICS = {metric.key: metric for metric in _KNOWN}
+
+
+def metric(key: str, tolerance_mm: float | None = None) -> Metric:
+    """The description of a metric column; a column of another name is shown under that name."""
+    if key == "nsd" and tolerance_mm is not None:
+        return replace(METRICS[key], unit=f"{tolerance_mm:g} mm")
+    if key in METRICS:
+        return METRICS[key]
+    return Metric(key, key.replace("_", " ").capitalize())
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A number of so many decimals with a true minus; what is no finite number is "not defined"."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return NOT_DEFINED
+    return f"{value:.{digits}f}".replace("-", _MINUS)
+
+
+def interval(value: object, digits: int = 3, with_sign: bool = False) -> str:
+    """`[low, high]` -> `0.81 to 0.88`; "not defined" where either end is."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return NOT_DEFINED
+    low, high = (signed(end, digits) if with_sign else number(end, digits) for end in value)
+    return NOT_DEFINED if NOT_DEFINED in (low, high) else f"{low} to {high}"
+
+
+def signed(value: object, digits: int = 3) -> str:
+    """A difference: as `number`, with a plus where it is above zero."""
+    text = number(value, digits)
+    return f"+{text}" if text[0].isdigit() and float(text) > 0 else text
+
+
+def pvalue(value: object) -> str:
+    """`p = 0.031`, `p < 0.001`, or "p not defined"."""
+    text = number(value)
+    return f"p {NOT_DEFINED}" if text == NOT_DEFINED else "p < 0.001" if text == "0.000" else f"p = {text}"
+
+
+def share(value: object) -> float | None:
+    """The value when it lies within 0..1, for widths and tints; None otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        return None
+    return round(float(value), 4)
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 case`, `2 cases`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def listed(names: list[str], most: int = 4) -> str:
+    """`a, b and c`; beyond `most`, how many more."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def flat(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Nested details as (name, text) rows in their own order, for lists of provenance. None is left out."""
+    rows: list[tuple[str, str]] = []
+    for key, value in details.items():
+        name = str(key).replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += [(f"{name} · {inner}", text) for inner, text in flat(value)]
+        elif isinstance(value, list | tuple):
+            rows.append((name, ", ".join(str(item) for item in value)))
+        elif value is not None and value != "":
+            rows.append((name, str(value)))
+    return rows
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A page from a template of this folder. A name that the context lacks is an error, never an empty space."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, interval=interval, share=share, signed=signed, pvalue=pvalue)
+    return environment.get_template(template).render(version=VERSION, **context)
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a page as UTF-8, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path

@@ -1,0 +1,211 @@
+"""An evaluation folder read back: `summary.json` and `metrics.csv`, checked, with empty cells as None."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from segcct.data.labels import SCHEMES, Scheme
+from segcct.errors import EvaluationError
+
+_REMEDY = "Write the folder by `segcct evaluate --output DIR`"
+_COLUMNS = ("case", "class", "dice", "status")
+_TEXT = ("case", "class", "status")
+_AMOUNTS = ("volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref")
+_FIRST = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
+STATUSES = ("ok", "missed", "spurious", "absent")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One row of metrics.csv."""
+
+    case: str
+    name: str
+    """Class or region."""
+    status: str
+    values: Mapping[str, float | None]
+    """Every other column; None where the cell is empty."""
+
+    @property
+    def reference_volume(self) -> float | None:
+        """In ml; in voxels where no voxel size is known."""
+        known = self.values.get("volume_ref_ml")
+        return self.values.get("voxels_ref") if known is None else known
+
+
+@dataclass(frozen=True)
+class Results:
+    """What an evaluation folder says."""
+
+    folder: Path
+    summary: Mapping[str, Any]
+    scores: tuple[Score, ...]
+    others: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Convention -> its summary, of every `summary.<convention>.json`."""
+    paired: Mapping[str, Any] = field(default_factory=dict)
+    """Differences to other predictions of the same cases; empty where there was no comparison."""
+
+    @property
+    def names(self) -> list[str]:
+        """Classes and regions in the summary's order."""
+        return list(self.summary["classes"])
+
+    @property
+    def classes(self) -> list[str]:
+        """The exclusive classes; a region such as WT is a union of some of them."""
+        return [name for name in self.names if name not in self.regions]
+
+    @property
+    def regions(self) -> list[str]:
+        """Names that are unions of classes."""
+        return [name for name in self.names if name in (self.summary.get("regions") or {})]
+
+    @property
+    def scheme(self) -> Scheme | None:
+        """Values of the classes; None where the summary does not hold them."""
+        labels = self.summary.get("labels")
+        name = str(self.summary.get("scheme"))
+        return Scheme(name, {key: int(value) for key, value in labels.items()}) if labels else SCHEMES.get(name)
+
+    @property
+    def cases(self) -> list[str]:
+        """Case ids in the order of the table."""
+        return list(self._by_case)
+
+    @property
+    def metrics(self) -> list[str]:
+        """Metric columns that hold at least one number, in the table's order; volumes are not metrics."""
+        columns = self.scores[0].values if self.scores else {}
+        known = [name for name in columns if any(score.values[name] is not None for score in self.scores)]
+        return sorted((name for name in known if name not in _AMOUNTS), key=_rank)
+
+    def of_case(self, case: str) -> dict[str, Score]:
+        """Class or region -> score of one case."""
+        return self._by_case[case]
+
+    @cached_property
+    def _by_case(self) -> dict[str, dict[str, Score]]:
+        table: dict[str, dict[str, Score]] = {}
+        for score in self.scores:
+            table.setdefault(score.case, {})[score.name] = score
+        return table
+
+    def mean_dice(self, case: str) -> float | None:
+        """Mean over the classes that are scored in this case, regions left out; None where none is."""
+        scores = self.of_case(case)
+        values = [scores[name].values["dice"] for name in self.classes if name in scores]
+        known = [value for value in values if value is not None]
+        return sum(known) / len(known) if known else None
+
+
+def _rank(name: str) -> int:
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
+
+
+def read_results(folder: Path) -> Results:
+    """Read and check an evaluation folder.
+
+    Raises:
+        EvaluationError: it is missing, incomplete, damaged, or its table and its summary do not fit.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EvaluationError("no such evaluation folder", file=folder, remedy=_REMEDY)
+    summary = read_json(folder / "summary.json")
+    for key in ("classes", "overall", "convention"):
+        if key not in summary:
+            raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
+    scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
+    strangers = sorted({score.name for score in scores} - set(summary["classes"]))
+    if strangers:
+        raise EvaluationError(
+            "the table names classes that the summary does not",
+            file=folder / "metrics.csv",
+            found=", ".join(strangers),
+            expected=", ".join(summary["classes"]),
+            remedy="Run `segcct evaluate` again: the two files are of different evaluations",
+        )
+    paired = read_json(folder / "paired.json") if (folder / "paired.json").is_file() else {}
+    others = {
+        path.name.split(".", 1)[1].removesuffix(".json"): read_json(path)
+        for path in sorted(folder.glob("summary.*.json"))
+        if path.name != "summary.json"
+    }
+    return Results(folder, summary, tuple(scores), others, paired)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises `EvaluationError` when the file is missing or holds something else."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise EvaluationError("no such file", file=path, remedy=_REMEDY) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise EvaluationError("not valid JSON", file=path, found=str(error), remedy=_REMEDY) from error
+    if not isinstance(content, dict):
+        raise EvaluationError("not a JSON object", file=path, found=type(content).__name__, remedy=_REMEDY)
+    return content
+
+
+def _with_details(scores: list[Score], path: Path) -> list[Score]:
+    """The scores with the further measures of details.csv, where there is one."""
+    if not path.is_file():
+        return scores
+    with path.open(newline="", encoding="utf-8") as stream:
+        further = {
+            (row["case"], row["class"]): _numbers(path, number, row)
+            for number, row in enumerate(csv.DictReader(stream), start=2)
+        }
+    columns = next(iter(further.values()), {})
+    blank = dict.fromkeys(columns)
+    return [
+        Score(score.case, score.name, score.status, {**further.get((score.case, score.name), blank), **score.values})
+        for score in scores
+    ]
+
+
+def _read_scores(path: Path) -> list[Score]:
+    if not path.is_file():
+        raise EvaluationError("no such file", file=path, remedy=_REMEDY)
+    with path.open(newline="", encoding="utf-8") as stream:
+        reader = csv.DictReader(stream)
+        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise EvaluationError("columns are missing", file=path, found=", ".join(missing), remedy=_REMEDY)
+        rows = [_score(path, number, row) for number, row in enumerate(reader, start=2)]
+    if not rows:
+        raise EvaluationError("the table holds no case", file=path, remedy=_REMEDY)
+    return rows
+
+
+def _score(path: Path, line: int, row: dict[str, str | None]) -> Score:
+    values = _numbers(path, line, row)
+    status = row["status"] or ""
+    if status not in STATUSES:
+        raise EvaluationError(
+            f"line {line}: unknown status", file=path, found=repr(status), expected=", ".join(STATUSES)
+        )
+    return Score(row["case"] or "", row["class"] or "", status, values)
+
+
+def _numbers(path: Path, line: int, row: dict[str, str | None]) -> dict[str, float | None]:
+    """Every cell that is not text; None where it is empty or not finite."""
+    values: dict[str, float | None] = {}
+    for name, cell in row.items():
+        if name in _TEXT:
+            continue
+        if name is None or cell is None:
+            raise EvaluationError(f"line {line} has another number of cells than the header", file=path)
+        try:
+            value = float(cell) if cell.strip() else None
+        except ValueError:
+            raise EvaluationError(f"line {line}: {name} is not a number", file=path, found=repr(cell)) from None
+        values[name] = value if value is not None and math.isfinite(value) else None
+    return values
