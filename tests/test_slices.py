@@ -99,6 +99,25 @@ def test_foreground_draws_choose_class_then_case_then_slice():
     assert counts["c"] == 0
 
 
+def test_foreground_draws_differ_by_epoch_and_seed():
+    data = dataset(three_cases(), foreground_share=1.0)
+    other = dataset(three_cases(), foreground_share=1.0, seed=1)
+    first, second, seeded = (
+        shown(each[epoch, index] for index in range(30)) for each, epoch in ((data, 0), (data, 1), (other, 0))
+    )
+    assert first != second
+    assert first != seeded
+
+
+def test_foreground_draws_show_their_class_when_the_slice_is_cropped():
+    label = np.zeros((3, 150, 150), dtype=np.uint8)
+    label[:, 5, 140] = 1
+    label[1, 120:123, 9] = 2
+    data = dataset([prepared("big", label)], foreground_share=1.0, augment=AugmentSection(noise=1, affine=0, elastic=0))
+    for index in range(30):
+        assert data[0, index]["label"].any()
+
+
 def test_share_of_foreground_draws():
     data = dataset(three_cases(), foreground_share=0.3)
     wanted = [data.draw(0, index, np.random.default_rng([0, 0, index]))[2] for index in range(2000)]

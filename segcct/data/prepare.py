@@ -174,7 +174,6 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
         PREPARATION_VERSION,
         VERSION,
         [case.id, case.patient],
-        list(case.channels),
         [digests[paths] for paths in groups],
         reading,
         [scheme.name, list(scheme.classes.items())],
