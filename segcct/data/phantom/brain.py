@@ -44,7 +44,7 @@ class Tissues:
     ventricle_mm: np.ndarray
     """Distance to the inner fluid spaces; 0 in them."""
 
-    def part(self, box: tuple[slice, slice, slice]) -> Tissues:
+    def part(self, box: tuple[slice, ...]) -> Tissues:
         return Tissues(*(getattr(self, field.name)[box] for field in fields(self)))
 
 
@@ -63,7 +63,7 @@ class Brain:
 
     linear: np.ndarray
     """(3, 4): template RAS millimetres of a patient's point (rotation, scale, shear, shift)."""
-    bends: tuple[tuple[float, tuple[SmoothField, SmoothField, SmoothField]], ...]
+    bends: tuple[tuple[float, tuple[SmoothField, ...]], ...]
     """(amplitude in mm, one field per axis): from the shape of the head down to single gyri."""
     csf_weight: float
     """Above 1 the sulci and ventricles are wide, as in an elderly brain."""
@@ -96,10 +96,11 @@ class Brain:
         # The template is an average: a sharper vote between tissues gives back one person's sulci.
         votes = [np.maximum(one, 0) ** np.float32(1.6) for one in (csf * np.float32(self.csf_weight), grey, white)]
         total = mask / np.maximum(sum(votes), np.float32(1e-3))
-        return Tissues(mask, *(vote * total for vote in votes), detail * mask, depth * 255, ventricle * 255)
+        csf, grey, white = (vote * total for vote in votes)
+        return Tissues(mask, csf, grey, white, detail * mask, depth * 255, ventricle * 255)
 
     def _template_voxels(self, frame: Frame, swellings: tuple[Swelling, ...], to_voxel: np.ndarray) -> np.ndarray:
-        point = [np.broadcast_to(axis, frame.shape).astype(np.float32) for axis in frame.open()]
+        point = [np.broadcast_to(axis, frame.shape) for axis in frame.open()]
         for swelling in swellings:
             offset = [one - np.float32(c) for one, c in zip(point, swelling.centre_mm, strict=True)]
             radius_sq = sum(one * one for one in offset) / np.float32(swelling.reach_mm**2)
@@ -108,9 +109,9 @@ class Brain:
         for amplitude, displacements in self.bends:
             for axis, field in enumerate(displacements):
                 point[axis] = point[axis] + np.float32(amplitude) * field.on(frame)
-        matrix = (to_voxel[:3, :3] @ self.linear[:, :3]).astype(np.float32)
+        matrix = to_voxel[:3, :3] @ self.linear[:, :3]
         shift = to_voxel[:3, :3] @ self.linear[:, 3] + to_voxel[:3, 3]
-        where = np.tensordot(matrix, np.stack(point), axes=1)
+        where = np.tensordot(matrix.astype(np.float32), np.stack(point), axes=1)
         return where + shift.astype(np.float32)[:, None, None, None]  # (3, X, Y, Z)
 
 

@@ -87,7 +87,8 @@ def _lesion(tumour: Tumour, frame: Frame, tissues: Tissues) -> Lesion:
     """The tumour over the whole frame, computed only where it can be."""
     box = tumour.box(frame)
     part = tumour.on(frame.part(box), tissues.part(box))
-    whole = Lesion(*(np.zeros(frame.shape, np.float32) for _ in range(3)), np.zeros(frame.shape, np.uint8))
+    necrosis, enhancing, oedema = (np.zeros(frame.shape, np.float32) for _ in range(3))
+    whole = Lesion(necrosis, enhancing, oedema, np.zeros(frame.shape, np.uint8))
     for name in ("necrosis", "enhancing", "oedema", "label"):
         getattr(whole, name)[box] = getattr(part, name)
     return whole
@@ -158,7 +159,7 @@ def _scanned(
 
 
 def _pasted(
-    image: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[int, int, int], dtype: type[np.generic]
+    image: np.ndarray, box: tuple[slice, ...], shape: tuple[int, int, int], dtype: type[np.generic]
 ) -> np.ndarray:
     whole = np.zeros(shape, dtype)
     whole[box] = np.round(image).astype(dtype)

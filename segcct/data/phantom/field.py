@@ -14,7 +14,7 @@ _AXIS_SD = (151 / 315) ** 0.5
 class Frame:
     """Voxel centres of a grid, one coordinate array per axis."""
 
-    axes_mm: tuple[np.ndarray, np.ndarray, np.ndarray]
+    axes_mm: tuple[np.ndarray, ...]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -30,10 +30,10 @@ class Frame:
         """A grid around 0; with `reduce`, every `reduce` voxels per axis become one that stands in their middle."""
         return cls(tuple(_reduced_axis(n, step, reduce) for n, step in zip(shape, spacing_mm, strict=True)))
 
-    def part(self, box: tuple[slice, slice, slice]) -> Frame:
+    def part(self, box: tuple[slice, ...]) -> Frame:
         return Frame(tuple(axis[cut] for axis, cut in zip(self.axes_mm, box, strict=True)))
 
-    def box(self, low_mm: np.ndarray, high_mm: np.ndarray) -> tuple[slice, slice, slice]:
+    def box(self, low_mm: np.ndarray, high_mm: np.ndarray) -> tuple[slice, ...]:
         """The voxels whose centres lie within [low, high] per axis, as slices (at least two voxels each)."""
         cuts = []
         for axis, low, high in zip(self.axes_mm, low_mm, high_mm, strict=True):
@@ -42,7 +42,7 @@ class Frame:
             cuts.append(slice(first, last))
         return tuple(cuts)
 
-    def open(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def open(self) -> tuple[np.ndarray, ...]:
         """Coordinates as (X, 1, 1), (1, Y, 1), (1, 1, Z)."""
         x, y, z = self.axes_mm
         return x[:, None, None], y[None, :, None], z[None, None, :]
@@ -58,8 +58,8 @@ class SmoothField:
     """A Gaussian random field of zero mean and unit variance: cubic B-splines over a coarse lattice."""
 
     coefficients: np.ndarray
-    origin_mm: tuple[float, float, float]
-    step_mm: tuple[float, float, float]
+    origin_mm: tuple[float, ...]
+    step_mm: tuple[float, ...]
 
     @classmethod
     def draw(
@@ -69,7 +69,7 @@ class SmoothField:
         step_mm: float | tuple[float, float, float],
     ) -> SmoothField:
         """A field over the box of that extent around 0; features are about two lattice steps wide."""
-        steps = (step_mm,) * 3 if np.isscalar(step_mm) else tuple(step_mm)
+        steps = (step_mm,) * 3 if isinstance(step_mm, float) else step_mm
         counts = [int(np.ceil(size / step)) + 4 for size, step in zip(extent_mm, steps, strict=True)]
         origin = tuple(-(n - 1) / 2 * step for n, step in zip(counts, steps, strict=True))
         coefficients = rng.standard_normal(counts, dtype=np.float32) / np.float32(_AXIS_SD**3)

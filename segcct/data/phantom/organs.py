@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ class Organ:
         boxes = [part.box_mm for part in self.parts]
         return np.min([low for low, _ in boxes], axis=0), np.max([high for _, high in boxes], axis=0)
 
-    def distance(self, at: tuple[np.ndarray, np.ndarray, np.ndarray]) -> np.ndarray:
+    def distance(self, at: tuple[np.ndarray, ...]) -> np.ndarray:
         distance = self.parts[0].distance(at)
         for part in self.parts[1:]:
             distance = np.minimum(distance, part.distance(at))
@@ -53,7 +54,7 @@ class _Hand:
         at = np.array(centre) * self.size + rng.normal(0, sd_mm, 3)
         return Ellipsoid(at, np.array(half) * self.size * rng.normal(1, 0.07, 3), turned(*rng.normal(0, turn, 3)))
 
-    def tube(self, points: list[tuple[float, float, float]], radii: list[float], sd_mm: float = 3.0) -> Tube:
+    def tube(self, points: Sequence[tuple[float, float, float]], radii: Sequence[float], sd_mm: float = 3.0) -> Tube:
         rng = self.rng
         shift = rng.normal(0, sd_mm, 3)
         at = np.array(points) * self.size + shift + rng.normal(0, 0.5 * sd_mm, (len(points), 3))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Point = tuple[np.ndarray, np.ndarray, np.ndarray]
+Point = tuple[np.ndarray, ...]
 """Coordinates in mm, three arrays that broadcast together."""
 
 
@@ -50,7 +50,7 @@ class Tube:
         return (self.points_mm - radii).min(axis=0), (self.points_mm + radii).max(axis=0)
 
     def distance(self, at: Point) -> np.ndarray:
-        nearest = None
+        nearest: np.ndarray | float = np.inf
         for i in range(len(self.points_mm) - 1):
             start, step = self.points_mm[i], self.points_mm[i + 1] - self.points_mm[i]
             offset = [one - np.float32(s) for one, s in zip(at, start, strict=True)]
@@ -58,8 +58,8 @@ class Tube:
             along = np.clip(along, 0, 1)
             gap = np.sqrt(sum((o - along * np.float32(s)) ** 2 for o, s in zip(offset, step, strict=True)))
             radius = np.float32(self.radii_mm[i]) + along * np.float32(self.radii_mm[i + 1] - self.radii_mm[i])
-            nearest = gap - radius if nearest is None else np.minimum(nearest, gap - radius)
-        return nearest
+            nearest = np.minimum(nearest, gap - radius)
+        return np.asarray(nearest)
 
 
 Solid = Ellipsoid | Tube

@@ -30,8 +30,8 @@ class Patient:
 
     torso: Torso
     organs: tuple[Organ, ...]
-    bends: tuple[SmoothField, SmoothField, SmoothField]
-    rough: tuple[SmoothField, SmoothField]
+    bends: tuple[SmoothField, ...]
+    rough: tuple[SmoothField, ...]
     pixel_mm: float
     slices: int
     bottom_mm: float

@@ -58,5 +58,4 @@ def soften(image: np.ndarray, share: float, axes: tuple[int, ...]) -> np.ndarray
 
 def paint(image: np.ndarray, share: np.ndarray, value: np.ndarray | float) -> None:
     """Replace, in place, that share of each voxel by a tissue of that signal. `share` may broadcast."""
-    value = np.float32(value) if np.isscalar(value) else value
-    image += share * (value - image)
+    image += share * ((np.float32(value) if isinstance(value, float) else value) - image)

@@ -39,7 +39,7 @@ class Thorax:
     outline: SmoothField
     lobes: SmoothField
     organs: SmoothField
-    vessels: tuple[SmoothField, SmoothField]
+    vessels: tuple[SmoothField, ...]
 
     @classmethod
     def draw(cls, rng: np.random.Generator, heart_mm: tuple[float, float]) -> Thorax:

@@ -27,7 +27,7 @@ class Torso:
     outline: SmoothField
     loops: SmoothField
     folds: SmoothField
-    vessels: tuple[SmoothField, SmoothField]
+    vessels: tuple[SmoothField, ...]
 
     @classmethod
     def draw(cls, rng: np.random.Generator) -> Torso:

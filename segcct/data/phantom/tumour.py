@@ -70,7 +70,7 @@ class Tumour:
         main = self.foci[0]
         return (Swelling(main.centre_mm, 0.36, 1.6 * main.radius_mm + 9.0),)
 
-    def box(self, frame: Frame) -> tuple[slice, slice, slice]:
+    def box(self, frame: Frame) -> tuple[slice, ...]:
         """The part of the frame that the lesion can reach."""
         margin = [1.45 * focus.radius_mm + 1.8 * self.reach_mm + 4.0 for focus in self.foci]
         low = np.min([focus.centre_mm - m for focus, m in zip(self.foci, margin, strict=True)], axis=0)
