@@ -75,8 +75,7 @@ class SplitSection(_Section):
     kind: Literal["fractions", "kfold", "lists"] = "fractions"
     """fractions: patients drawn by seed; kfold: fold `data.fold` validates; lists: files that name the cases."""
     val: Fraction = 0.15
-    """Share of patients that select the model (fractions; with lists: drawn from the training list when it names
-    no validation list)."""
+    """Share of patients that select the model (fractions)."""
     test: Fraction = 0.15
     """Share of patients kept for testing (fractions and kfold)."""
     folds: Annotated[int, Field(ge=2)] = 5
@@ -142,7 +141,7 @@ class DataSection(_Section):
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """Loader processes; results do not depend on it."""
+    """Loader processes, and threads of `segcct check`; results do not depend on it."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSection:

@@ -32,6 +32,13 @@ def add_check(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "check", _check, "verify a dataset and print every problem", takes_keys=True)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, as YAML")
     parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=10,
+        metavar="N",
+        help="lines per kind of problem; 0 prints all (default %(default)s)",
+    )
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
@@ -81,7 +88,7 @@ def _check(arguments: argparse.Namespace) -> None:
     config = settings.load(SegmentationConfig, arguments.config, settings.parse_overrides(arguments.keys))
     problems = check_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
     if problems:
-        print(format_problems(problems))
+        print(format_problems(problems, lines=arguments.lines or len(problems)))
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise DataError(f"{errors} problems, listed above", file=config.data.root, remedy="Mend them and check again")

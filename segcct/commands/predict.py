@@ -54,5 +54,5 @@ def _predict(arguments: argparse.Namespace) -> None:
     beside = arguments.output.parent / "evaluation"
     print(
         f"wrote {len(masks)} masks to {arguments.output}; next: segcct evaluate --prediction {arguments.output} "
-        f"--reference {arguments.input} --scheme {predictor.scheme.name} --output {beside}"
+        f"--reference {request.data.root} --scheme {predictor.scheme.name} --output {beside}"
     )
