@@ -137,8 +137,15 @@ def test_oblique_edges_get_two_letters():
     turn = np.deg2rad(30)
     affine = np.eye(4)
     affine[:2, :2] = [[-np.cos(turn), -np.sin(turn)], [np.sin(turn), -np.cos(turn)]]
-    letters = figures.plane_of((9, 9, 9), affine, (1, 1, 1)).letters
-    assert letters == figures.Letters(left="RP", right="LA", top="AR", bottom="PL")
+    plane = figures.plane_of((9, 9, 9), affine, (1, 1, 1))
+    assert plane.letters == figures.Letters(left="RP", right="LA", top="AR", bottom="PL")
+    assert plane.name == "axial"  # turned within its plane
+    tilt = np.deg2rad(30)
+    affine = np.diag([-1.0, 1, 1, 1])
+    affine[1:3, 1:3] = [[-np.cos(tilt), np.sin(tilt)], [np.sin(tilt), np.cos(tilt)]]
+    plane = figures.plane_of((9, 9, 9), affine, (1, 1, 1))
+    assert plane.letters == figures.Letters(left="R", right="L", top="AI", bottom="PS")
+    assert plane.name == "oblique"
 
 
 def test_unknown_geometry_has_no_letters_and_no_millimetres():

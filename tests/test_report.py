@@ -499,6 +499,18 @@ def test_slices_without_geometry_are_drawn_in_pixels_and_the_labels_mapped(tmp_p
     assert plane.letters is None
 
 
+def test_a_ct_is_shown_in_the_window_its_network_saw(evaluation: Path, tmp_path: Path):
+    summary = json.loads((evaluation / "summary.json").read_text())
+    predictions = json.loads((evaluation.parent / "predictions" / "predictions.json").read_text())
+    predictions["data"] = {"intensity": {"rule": "clip", "low": -125, "high": 275}}
+    (tmp_path / "predictions.json").write_text(json.dumps(predictions))
+    summary["provenance"]["predictions"] = str(tmp_path)
+    shutil.copytree(evaluation, tmp_path / "evaluation")
+    (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
+    words = Outline(write_report(tmp_path / "evaluation", tmp_path / "report").read_text(encoding="utf-8")).words
+    assert words.count("window \N{MINUS SIGN}125 to 275 (level 75, width 400)") == 3
+
+
 def test_colour_pictures_are_shown_in_colour(tmp_path: Path):
     rng = np.random.default_rng(0)
     colours = rng.integers(0, 80, (40, 50, 3)).astype(np.uint8)
@@ -569,7 +581,8 @@ def test_numbers_are_written_for_people():
     assert [share(value) for value in (0.5, 1.2, -0.1, None, True)] == [0.5, None, None, None, None]
     assert listed(["a"]) == "a"
     assert listed(list("abcde"), 2) == "a, b and 3 more"
-    assert flat({"a": {"b_c": 1}, "d": [1, 2], "e": None}) == [("a · b c", "1"), ("d", "1, 2")]
+    details = {"packages": {"torch": "2.6", "x_y": None, "numpy": 2}, "d": [1, 2], "e": None, "data_hash": "ab"}
+    assert flat(details) == [("packages", "torch 2.6, numpy 2"), ("d", "1, 2"), ("data hash", "ab")]
 
 
 def score(case: str, dice: float | None, volume: float | None, status: str = "ok", name: str = "x") -> Score:

@@ -46,7 +46,7 @@ class Plane:
     """Height and width of a pixel."""
     letters: Letters | None
     name: str
-    """`axial`, `coronal`, `sagittal`, or `stored` where the geometry is unknown."""
+    """`axial`, `coronal`, `sagittal`; `oblique` more than 20 degrees off; `stored` where the geometry is unknown."""
 
     def slices(self, volume: np.ndarray) -> np.ndarray:
         """(X, Y, Z) -> (D, H, W), a view of the same voxels."""
@@ -89,7 +89,10 @@ def plane_of(
     letters = Letters(
         _letters_of(-rightwards), _letters_of(rightwards), _letters_of(-downwards), _letters_of(downwards)
     )
-    return Plane(order, flips, (float(spacing_mm[order[1]]), float(spacing_mm[order[2]])), letters, view)
+    pixel_mm = (float(spacing_mm[order[1]]), float(spacing_mm[order[2]]))
+    normal = np.cross(downwards, rightwards)
+    tilted = abs(normal[world_slice]) < np.sqrt(1 - _OBLIQUE**2) * np.linalg.norm(normal)
+    return Plane(order, flips, pixel_mm, letters, "oblique" if tilted else view)
 
 
 def _closest_axes(cosines: np.ndarray) -> tuple[int, int, int]:

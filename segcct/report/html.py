@@ -107,17 +107,18 @@ def listed(names: list[str], most: int = 4) -> str:
 
 
 def flat(details: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Nested details as (name, text) rows in their own order, for lists of provenance. None is left out."""
-    rows: list[tuple[str, str]] = []
-    for key, value in details.items():
-        name = str(key).replace("_", " ")
-        if isinstance(value, Mapping):
-            rows += [(f"{name} · {inner}", text) for inner, text in flat(value)]
-        elif isinstance(value, list | tuple):
-            rows.append((name, ", ".join(str(item) for item in value)))
-        elif value is not None and value != "":
-            rows.append((name, str(value)))
-    return rows
+    """Details as (name, text) rows in their own order, for lists of provenance. What is None or empty is left out."""
+    rows = ((str(key).replace("_", " "), _in_a_line(value)) for key, value in details.items())
+    return [(name, text) for name, text in rows if text]
+
+
+def _in_a_line(value: object) -> str:
+    """`torch 2.6, numpy 2.1` of a mapping, `a, b` of a list."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {text}" for name, text in flat(value))
+    if isinstance(value, list | tuple):
+        return ", ".join(_in_a_line(item) for item in value)
+    return "" if value is None else str(value)
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:

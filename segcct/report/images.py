@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from segcct import figures
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import Scheme
@@ -32,6 +33,8 @@ class CaseImages:
     """The same; None where there is none."""
     synthetic: bool
     """A header says that the images are synthetic."""
+    window: figures.Window | None = None
+    """What the network was shown, where that is a fixed range of intensities, as for CT."""
 
 
 def read_predictions(results: Results) -> dict[str, Any]:
@@ -98,7 +101,16 @@ def read_case_images(
         _indices(prediction.array, scheme),
         None if label is None else _indices(label, scheme),
         says_synthetic(grid),
+        _clip_window(image_data),
     )
+
+
+def _clip_window(data: Mapping[str, Any] | None) -> figures.Window | None:
+    intensity = (data or {}).get("intensity") or {}
+    if intensity.get("rule") != "clip":
+        return None
+    low, high = float(intensity["low"]), float(intensity["high"])
+    return figures.fixed_window((low + high) / 2, high - low)
 
 
 def says_synthetic(volume: Volume) -> bool:

@@ -66,7 +66,7 @@ def _panel(results: Results, images: CaseImages, case: str, channel: str, size_p
         shown, picture = None, np.stack([plane.slices(volume[..., band])[index] for band in range(3)], axis=-1)
         grey = picture.max(axis=-1)
     else:
-        shown, picture = figures.window(volume), plane.slices(volume)[index]
+        shown, picture = images.window or figures.window(volume), plane.slices(volume)[index]
         grey = shown.apply(picture)
     box = figures.focus_box(grey[None], [label[index][None] for label in labels])
     scores = {name: score.values["dice"] for name, score in results.of_case(case).items() if name in results.classes}

@@ -165,6 +165,7 @@ def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str
         figures.plane_of(images.grid.shape, images.grid.affine, images.grid.spacing_mm),
         results.classes,
         count=_SLICES[len(channels)],
+        shown=images.window,
     )
     return replace(blank, viewer=viewer, synthetic=images.synthetic)
 

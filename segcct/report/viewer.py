@@ -77,6 +77,7 @@ def build_viewer(
     classes: Sequence[str],
     *,
     count: int,
+    shown: figures.Window | None = None,
 ) -> Viewer:
     """A viewer of up to `count` slices through the structures of a case.
 
@@ -87,10 +88,11 @@ def build_viewer(
         prediction: the same.
         plane: how the volume is laid on the page.
         classes: names of the indices 1, 2, ...
+        shown: window of every channel; by default percentiles of each.
     """
     windows, stacks = {}, {}
     for name, image in channels.items():
-        windows[name], stacks[name] = _windowed(image, plane)
+        windows[name], stacks[name] = _windowed(image, plane, shown)
     labels = {
         title: plane.slices(label)
         for title, label in (("Reference", reference), ("Prediction", prediction))
@@ -101,7 +103,7 @@ def build_viewer(
     grey = next(iter(stacks.values()))[chosen]
     box = figures.focus_box(grey.max(axis=-1) if grey.ndim == 4 else grey, [label[chosen] for label in labels.values()])
     height, width = (edge.stop - edge.start for edge in box)
-    shown = {title: [label[index][box] for index in chosen] for title, label in labels.items()}
+    parts = {title: [label[index][box] for index in chosen] for title, label in labels.items()}
     pixel_mm = plane.pixel_mm or (1.0, 1.0)
     bar = figures.scale_bar(width * pixel_mm[1])
     return Viewer(
@@ -120,7 +122,7 @@ def build_viewer(
         channels=tuple(channels),
         windows=tuple(windows.values()),
         images=tuple(tuple(data_uri(stack[index][box]) for index in chosen) for stack in stacks.values()),
-        panes=_panes(shown, classes),
+        panes=_panes(parts, classes),
     )
 
 
@@ -139,12 +141,12 @@ def data_uri(picture: np.ndarray, *, quality: int = 82) -> str:
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _windowed(image: np.ndarray, plane: figures.Plane) -> tuple[str, np.ndarray]:
+def _windowed(image: np.ndarray, plane: figures.Plane, shown: figures.Window | None) -> tuple[str, np.ndarray]:
     """The window in words, and slices (D, H, W) uint8, or (D, H, W, 3) of a colour picture."""
     if image.ndim == 4:
         bands = [plane.slices(image[..., band]) for band in range(3)]
         return "as stored, not windowed", np.stack(bands, axis=-1)
-    shown = figures.window(image)
+    shown = figures.window(image) if shown is None else shown
     return shown.text, shown.apply(plane.slices(image))
 
 
