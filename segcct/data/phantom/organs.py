@@ -21,6 +21,8 @@ class Organ:
     hounsfield: float
     rough_mm: float
     """How far the border wanders."""
+    fat_mm: float = 0.0
+    """Width of the fat that parts it from what lies behind."""
 
     @property
     def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +76,8 @@ def draw_organs(rng: np.random.Generator) -> tuple[Organ, ...]:
         Organ("pancreas", (_pancreas(hand),), (), density(98, 6), 2.2),
         Organ("stomach", (_stomach(hand),), (), density(30, 0), 3.0),
         _spleen(hand, density(118, 8)),
-        *_kidneys(hand, density(165, 16)),
         _liver(hand, density(108, 7)),
+        *_kidneys(hand, density(165, 16)),
         Organ("gallbladder", (hand.ellipsoid((-46, -44, -4), (16, 21, 29), 4.0, 0.4),), (), density(10, 0), 1.2),
         Organ("portal and splenic veins", _portal(hand), (), density(150, 14), 0.8),
         Organ("inferior vena cava", (_cava(hand),), (), density(128, 12), 0.8),
@@ -94,7 +96,7 @@ def _liver(hand: _Hand, hounsfield: float) -> Organ:
 def _spleen(hand: _Hand, hounsfield: float) -> Organ:
     whole = hand.ellipsoid((98, 32, 52), (36, 52, 56), 5.0, 0.2)
     hollow = Ellipsoid(whole.centre_mm + np.array([-34.0, -22.0, -4.0]), whole.half_mm * [0.9, 0.95, 1.15], whole.turn)
-    return Organ("spleen", (whole,), (hollow,), hounsfield, 3.0)
+    return Organ("spleen", (whole,), (hollow,), hounsfield, 3.0, 2.0)
 
 
 def _kidneys(hand: _Hand, hounsfield: float) -> list[Organ]:
@@ -103,7 +105,7 @@ def _kidneys(hand: _Hand, hounsfield: float) -> list[Organ]:
         whole = hand.ellipsoid((64.0 * side, 46.0, height), (31, 29, 58), 4.0, 0.1)
         turn = turned(-0.2, 0.22 * side, 0) @ whole.turn
         sinus = Ellipsoid(whole.centre_mm + np.array([-22.0 * side, -6.0, 0.0]), np.array([19.0, 9.0, 22.0]), turn)
-        result.append(Organ(name, (Ellipsoid(whole.centre_mm, whole.half_mm, turn),), (sinus,), hounsfield, 1.8))
+        result.append(Organ(name, (Ellipsoid(whole.centre_mm, whole.half_mm, turn),), (sinus,), hounsfield, 1.8, 3.0))
     return result
 
 

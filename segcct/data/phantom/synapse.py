@@ -14,7 +14,7 @@ from segcct.data.phantom.files import save, streams
 from segcct.data.phantom.organs import Organ, draw_organs
 from segcct.data.phantom.shapes import Point
 from segcct.data.phantom.texture import correlated_noise, inside, paint
-from segcct.data.phantom.torso import TORSO_EXTENT_MM, Torso
+from segcct.data.phantom.torso import FAT, TORSO_EXTENT_MM, Torso
 from segcct.volume import atomic_path
 
 SIZE, SLICE_MM = 512, 3.0
@@ -111,7 +111,13 @@ def _slab(patient: Patient, frame: Frame, blur_mm: float) -> tuple[np.ndarray, n
         distance = organ.distance(near) + np.float32(organ.rough_mm) * rough[box]
         if organ.name in ("liver", "spleen", "stomach"):
             distance = np.maximum(distance, patient.torso.below_diaphragm(near) + 3)
+        if organ.fat_mm:
+            paint(image[box], inside(distance - organ.fat_mm, blur_mm), FAT)
+            label[box][distance < organ.fat_mm] = 0
         paint(image[box], inside(distance, blur_mm), organ.hounsfield)
+        if organ.name == "liver":
+            branches = patient.torso.branches(frame.part(box)) * inside(distance + 6, blur_mm)
+            paint(image[box], branches, organ.hounsfield + 38)
         _inner_structure(organ, image[box], distance, near, rough[box], blur_mm)
         label[box][distance < 0] = values[organ.name]
     return image, label
@@ -132,8 +138,6 @@ def _inner_structure(
         paint(image, inside(np.maximum(distance + 5, y + 26 + 4 * rough), blur_mm), -900.0)
     elif organ.name.endswith("kidney"):
         paint(image, inside(distance + 8 + 3 * rough, 4.0), organ.hounsfield - 45)
-    elif organ.name == "liver":
-        paint(image, inside(distance + 8, 6.0) * np.exp(-(rough**2) * 30) * 0.5, organ.hounsfield + 30)
     elif organ.name == "pancreas":
         paint(image, np.clip(rough - 0.5, 0, 1) * inside(distance, blur_mm), -20.0)
     elif organ.name in ("aorta", "esophagus"):

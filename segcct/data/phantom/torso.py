@@ -65,6 +65,10 @@ class Torso:
         paint(image, inside(np.maximum(table, np.abs(x) - 190), blur_mm), -40.0)
         return image
 
+    def branches(self, frame: Frame) -> np.ndarray:
+        """(X, Y, Z) share of each voxel in small vessels: curves where two random surfaces meet."""
+        return np.exp(-sum(field.on(frame) ** 2 for field in self.vessels) * np.float32(1 / 0.06))
+
     def below_diaphragm(self, at: Point) -> np.ndarray:
         """Signed distance to the diaphragm, negative on the abdomen's side: two domes, the right one higher."""
         x, y, z = at
@@ -101,8 +105,7 @@ class Torso:
             return
         paint(image, inside(above - 3, blur_mm), MUSCLE)
         paint(image, inside(above, blur_mm), LUNG)
-        one, other = (field.on(frame) for field in self.vessels)
-        paint(image, inside(above + 4, blur_mm) * np.exp(-(one**2 + other**2) / 0.04), 40.0)
+        paint(image, inside(above + 4, blur_mm) * self.branches(frame), 40.0)
         middle = np.hypot(x / 0.9, (y - 20) / 1.2) - 36
         paint(image, inside(np.maximum(middle, above), 3.0), FAT)
         heart = np.sqrt(((x - 24) / 62) ** 2 + ((y + 34) / 46) ** 2 + ((z - 140) / 52) ** 2)
