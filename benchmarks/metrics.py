@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import sys
 import time
@@ -142,8 +141,13 @@ def score_organs(tool: str) -> tuple[float, float, list[float]]:
     start = time.perf_counter()
     scores = run(prediction, reference)
     seconds = time.perf_counter() - start
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return seconds, peak_gb, np.mean(scores, axis=0).tolist()
+    return seconds, _peak_gb(), np.mean(scores, axis=0).tolist()
+
+
+def _peak_gb() -> float:
+    """Most memory this process ever held, its label maps included. (`ru_maxrss` would begin with the parent's.)"""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e6
 
 
 def _organs_by_segcct(prediction: np.ndarray, reference: np.ndarray) -> list[tuple[float, ...]]:
