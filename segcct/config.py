@@ -151,6 +151,8 @@ class DataSection(_Section):
             raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
         if (self.scheme == "custom") != (self.labels is not None):
             raise ValueError("data.labels goes with data.scheme: custom, and only with it")
+        if self.fit == "resize" and self.spacing_mm is not None:
+            raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")
         if self.split.kind != "fractions" and self.fold >= self.split.folds:
             raise ValueError(
                 f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"

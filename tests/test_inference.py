@@ -8,9 +8,12 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from segcct.config import DataSection
+from segcct.config import AugmentSection, DataSection
+from segcct.data.case import Case, Examination
+from segcct.data.prepare import PreparedCase, prepare_examination
+from segcct.data.slices import SliceDataset
 from segcct.errors import DataError, GeometryError
-from segcct.inference.predictor import Inference, Predictor, largest_components
+from segcct.inference.predictor import Inference, Predictor, largest_components, segment
 from segcct.runs import Architecture, ModelCard, SchemeCard, reading
 from segcct.volume import Volume
 
@@ -54,6 +57,35 @@ def scan() -> Volume:
     return Volume(array, np.diag([1.5, 2.0, 6.0, 1.0]), (1.5, 2.0, 6.0), None, None)
 
 
+def prepared_scan(of: Predictor, scan: Volume, label: np.ndarray | None = None) -> PreparedCase:
+    case = Case("a", "a", {"ct": (scan.path,)})
+    return prepare_examination(Examination(case, scan.array[None], scan, label), of.preparation, of.scheme)
+
+
+class Recorder(nn.Module):
+    """Keeps what it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[torch.Tensor] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.shown.append(image)
+        return image.expand(-1, 3, -1, -1)
+
+
+def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan):
+    of = predictor(fit="pad")
+    case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
+    recorder = Recorder()
+    index = segment(recorder, case, Inference(), 32)
+    dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_share=0.0)
+    trained = {sample["slice"]: sample["image"] for sample in (dataset[(0, place)] for place in range(5))}
+    assert index.shape == (20, 24, 5)
+    for number, image in trained.items():
+        assert torch.equal(recorder.shown[0][number], image)
+
+
 @pytest.mark.parametrize("protocol", ["soft", "transunet"])
 def test_masks_hold_the_schemes_values_on_the_scans_grid(scan, protocol):
     mask = predictor(protocol).predict(scan)
@@ -67,13 +99,7 @@ def test_the_slice_protocol_is_the_published_one(scan):
     """Cubic zoom to 32 x 32, argmax, nearest zoom back, worked here slice by slice."""
     ours = predictor("transunet").predict(scan).array
     unit = (np.clip(scan.array, 0, 100) / 100).astype(np.float16).astype(np.float32)
-    prepared = predictor()
-    from segcct.data.case import Case, Examination
-    from segcct.data.prepare import prepare_examination
-
-    case = prepare_examination(
-        Examination(Case("a", "a", {"ct": (scan.path,)}), scan.array[None], scan), prepared.preparation, prepared.scheme
-    )
+    case = prepared_scan(predictor(), scan)
     for z in range(5):
         plane = (unit[:, :, z].T - case.mean[0]) / case.sd[0]  # rows = Y, columns = X
         large = ndimage.zoom(plane, (32 / 24, 32 / 40), order=3)

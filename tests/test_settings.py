@@ -63,6 +63,7 @@ def test_parse_overrides_takes_both_forms_and_yaml_values():
         ({"data.intensity.rule": "clip"}, ["data.intensity.low < data.intensity.high"]),
         ({"data.scheme": "custom"}, ["data.labels goes with"]),
         ({"data.split.kind": "kfold", "data.fold": 7}, ["data.fold is 7", "folds is 5"]),
+        ({"data.fit": "resize", "data.spacing_mm": 1.5}, ["no effect under data.fit: resize"]),
         ({"data.split.kind": "lists"}, ["data.split.train_list"]),
         ({"data.layout": "brast"}, ["data.layout", "brast", "'brats'"]),
         ({"model.options.skips": [1]}, ["model.options.skips"]),

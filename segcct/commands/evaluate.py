@@ -39,6 +39,9 @@ def add_report(commands: argparse._SubParsersAction) -> None:
     parser = add_command(commands, "report", _report, "write report.html of an evaluation")
     parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where report.html goes")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw one case as a picture")
+    parser.add_argument("--case", help="which case to draw (default: the median one)")
+    parser.add_argument("--channel", help="which channel to draw (default: the first)")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -66,6 +69,10 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from segcct.report.picture import write_picture
     from segcct.report.segmentation import write_report
 
+    if arguments.picture is not None:
+        write_picture(arguments.evaluation, arguments.picture, case=arguments.case, channel=arguments.channel)
+        print(f"wrote {arguments.picture}")
     print(f"wrote {write_report(arguments.evaluation, arguments.output)}")

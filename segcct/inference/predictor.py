@@ -13,6 +13,7 @@ from torch import nn
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
+from segcct.data.window import pad_to
 from segcct.errors import DataError
 from segcct.runs import ModelCard, load_card, load_weights
 from segcct.volume import Volume, check_same_grid
@@ -42,23 +43,31 @@ def pick_device(name: str = "auto") -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference) -> Iterator[np.ndarray]:
+def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> Iterator[np.ndarray]:
     """Softmax per batch of slices at the network's scale, (n, K, h, w) float32, in slice order.
 
-    One batch at a time, so that memory does not grow with the depth of the volume.
+    Slices smaller than the training size are padded to it as in training. One batch at a time, so that memory does
+    not grow with the depth of the volume.
     """
     network.eval()
     with torch.inference_mode(), autocast(how):
         for start in range(0, len(prepared.image), how.batch_size):
-            unit = prepared.image[start : start + how.batch_size]  # (n, C, h, w)
-            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, h, w)
-            yield logits.float().softmax(dim=1).cpu().numpy()
+            unit, (rows, columns) = pad_to(prepared.image[start : start + how.batch_size], size)  # (n, C, S, S)
+            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, S, S)
+            yield logits[..., rows, columns].float().softmax(dim=1).cpu().numpy()
 
 
-def segment(network: nn.Module, prepared: PreparedCase, how: Inference) -> np.ndarray:
-    """Class indices (X, Y, Z) uint8 on the case's own grid; outside the crop is background."""
-    planes = [prepared.grid.restore_labels(batch) for batch in probabilities(network, prepared, how)]  # (n, H, W) each
-    return prepared.grid.to_volume(np.concatenate(planes), fill=0)
+def segment(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> np.ndarray:
+    """Class indices (X, Y, Z) uint8 on the case's own grid; outside the crop is background.
+
+    Args:
+        network: (B, C, H, W) -> logits (B, K, H, W).
+        prepared: the case.
+        how: batch size, precision, device.
+        size: side of the training slices, in pixels.
+    """
+    planes = [prepared.grid.restore_labels(batch) for batch in probabilities(network, prepared, how, size)]
+    return prepared.grid.to_volume(np.concatenate(planes), fill=0)  # (D, H, W) -> (X, Y, Z)
 
 
 def largest_components(index: np.ndarray) -> np.ndarray:
@@ -146,7 +155,7 @@ class Predictor:
             index = segment_by_protocol(self.network, prepared, self.how, self.preparation.image_size)
         else:
             prepared = prepare_examination(examination, self.preparation, self.scheme)
-            index = segment(self.network, prepared, self.how)
+            index = segment(self.network, prepared, self.how, self.preparation.image_size)
         if keep_largest:
             index = largest_components(index)
         return examination.grid.with_array(self.scheme.to_values(index))

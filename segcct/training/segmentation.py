@@ -87,22 +87,23 @@ class SegmentationTask(Task):
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        mine = {
-            case.case_id: scores_of(segment(network, case, how), np.asarray(case.full_label), self.dataset.scheme)
-            for case in self.dataset.val[rank::world]
-        }
+        mine = {case.case_id: self._scored(network, device, case)[1] for case in self.dataset.val[rank::world]}
         return summarise(gather(mine, world), self.dataset.scheme)
 
     def draw(self, network: nn.Module, device: str, folder: Path) -> None:
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
         folder.mkdir(exist_ok=True)
-        scheme = self.dataset.scheme
         for case in self.dataset.val:
             if case.case_id in self.dataset.pictured:
-                prediction = segment(network, case, how)
-                scores = scores_of(prediction, np.asarray(case.full_label), scheme)
-                self.dataset.pictured[case.case_id].write(folder, prediction, scheme, scores)
+                prediction, scores = self._scored(network, device, case)
+                self.dataset.pictured[case.case_id].write(folder, prediction, self.dataset.scheme, scores)
+
+    def _scored(
+        self, network: nn.Module, device: str, case: PreparedCase
+    ) -> tuple[np.ndarray, dict[str, float | None]]:
+        """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        prediction = segment(network, case, how, self.config.data.image_size)
+        return prediction, scores_of(prediction, np.asarray(case.full_label), self.dataset.scheme)
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, scheme = self.config, self.dataset.scheme
