@@ -262,3 +262,11 @@ class SegmentationConfig(_Section):
     augment: AugmentSection = AugmentSection()
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> SegmentationConfig:
+        if bool(self.model.options.get("deep_supervision", False)) != (self.train.loss.deep_supervision > 0):
+            raise ValueError(
+                "deep supervision needs both model.options.deep_supervision: true and train.loss.deep_supervision above 0"
+            )
+        return self

@@ -6,14 +6,14 @@ import sys
 import time
 from collections.abc import Callable
 
-SECONDS_BETWEEN_LINES = 10.0
+SECONDS_BETWEEN_LINES = 15.0
 Report = Callable[[int, int], None]
 """What long work calls with (done, total)."""
 
 
 def say(text: str) -> None:
-    """One line on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    """One line on stderr, over a bar that stands there."""
+    print(("\x1b[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -46,4 +46,4 @@ class Progress:
         if not self.terminal:
             say(line)
             return
-        print(f"\r\x1b[K{line}", end="\n" if finished else "", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{line}", end="\n" if finished else "\r", file=sys.stderr, flush=True)

@@ -63,6 +63,7 @@ def test_parse_overrides_takes_both_forms_and_yaml_values():
         ({"data.intensity.rule": "clip"}, ["data.intensity.low < data.intensity.high"]),
         ({"data.scheme": "custom"}, ["data.labels goes with"]),
         ({"data.split.kind": "kfold", "data.fold": 7}, ["data.fold is 7", "folds is 5"]),
+        ({"train.loss.deep_supervision": 0.5}, ["deep supervision needs both"]),
         ({"data.fit": "resize", "data.spacing_mm": 1.5}, ["no effect under data.fit: resize"]),
         ({"data.split.kind": "lists"}, ["data.split.train_list"]),
         ({"data.layout": "brast"}, ["data.layout", "brast", "'brats'"]),

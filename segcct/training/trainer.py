@@ -142,6 +142,7 @@ class EpochEnd(Checkpoint):
         self.best: dict[str, Any] | None = None
         self.without_better = 0
         self.began = time.monotonic()
+        self.progress: Progress | None = None
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "without_better": self.without_better}
@@ -152,6 +153,13 @@ class EpochEnd(Checkpoint):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.monotonic()
+        self.progress = progress_bar(f"epoch {trainer.current_epoch + 1}, batches")
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.progress is not None and batch_idx + 1 < trainer.num_training_batches:
+            self.progress(batch_idx + 1, int(trainer.num_training_batches))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Fitting) -> None:  # type: ignore[override]
         epoch = trainer.current_epoch
