@@ -267,6 +267,6 @@ class SegmentationConfig(_Section):
     def _fits_together(self) -> SegmentationConfig:
         if bool(self.model.options.get("deep_supervision", False)) != (self.train.loss.deep_supervision > 0):
             raise ValueError(
-                "deep supervision needs both model.options.deep_supervision: true and train.loss.deep_supervision above 0"
+                "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision above 0"
             )
         return self
