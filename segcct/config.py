@@ -217,13 +217,13 @@ class LossSection(_Section):
         return self
 
 
-class TrainSection(_Section):
+class ScheduleSection(_Section):
+    """What every training loop needs: length, optimiser, schedule, arithmetic."""
+
     epochs: PositiveInt = 100
     """Length of the training; the schedule ends with it."""
     budget: Annotated[Duration, Field(gt=0)] | None = None
     """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule."""
-    slices_per_epoch: PositiveInt | None = None
-    """Training slices drawn per epoch; default: as many as the training cases hold."""
     batch_size: PositiveInt = 16
     accumulate: PositiveInt = 1
     """Batches whose gradients are added before a step."""
@@ -245,11 +245,16 @@ class TrainSection(_Section):
     validate_every: PositiveInt = 1
     """Epochs between two validations."""
     patience: PositiveInt | None = None
-    """Validations without a better Dice before an early stop; null never stops early."""
-    pictures: Annotated[int, Field(ge=0)] = 4
-    """Overlay pictures of validation slices written at each better model; 0 for none."""
+    """Validations without a better score before an early stop; null never stops early."""
     devices: PositiveInt = 1
     """Processes on this machine, one accelerator or processor each; torchrun sets its own."""
+
+
+class TrainSection(ScheduleSection):
+    slices_per_epoch: PositiveInt | None = None
+    """Training slices drawn per epoch; default: as many as the training cases hold."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Overlay pictures of validation slices written at each better model; 0 for none."""
     loss: LossSection = LossSection()
     """The loss."""
 

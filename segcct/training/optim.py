@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from segcct.config import TrainSection
+from segcct.config import ScheduleSection
 
 POLY_EXPONENT = 0.9
 
 
-def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.Optimizer:
     """AdamW or SGD; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     groups = [
@@ -44,7 +44,7 @@ class Clock:
     The time that validations take belongs to the budget; the longest so far is kept back for the last one.
     """
 
-    def __init__(self, train: TrainSection) -> None:
+    def __init__(self, train: ScheduleSection) -> None:
         self.epochs = train.epochs
         self.budget = train.budget
         self.before = 0.0

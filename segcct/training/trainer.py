@@ -22,7 +22,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segcct.config import TrainSection
+from segcct.config import ScheduleSection
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
@@ -68,7 +68,7 @@ def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
 class Fitting(pl.LightningModule):
     """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
 
-    def __init__(self, task: Task, train: TrainSection, seed: int) -> None:
+    def __init__(self, task: Task, train: ScheduleSection, seed: int) -> None:
         super().__init__()
         self.task = task
         self.train_section = train
@@ -135,7 +135,7 @@ class Fitting(pl.LightningModule):
 class EpochEnd(Checkpoint):
     """At the end of an epoch: validate, keep the best weights, write the row of metrics.csv, then last.ckpt."""
 
-    def __init__(self, task: Task, run: RunFolder, train: TrainSection) -> None:
+    def __init__(self, task: Task, run: RunFolder, train: ScheduleSection) -> None:
         self.task = task
         self.run = run
         self.train = train
@@ -222,7 +222,7 @@ class EpochEnd(Checkpoint):
         return f"epoch {epoch + 1}{total}  loss {loss:.3f}{judged}{best}  {pace}  {duration(max(left, 0.0))} left"
 
 
-def fit(task: Task, run: RunFolder, train: TrainSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
+def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
     With `resume`, goes on from last.ckpt. Raises `TrainingError` when the loss is not finite.
@@ -254,7 +254,7 @@ def fit(task: Task, run: RunFolder, train: TrainSection, *, seed: int, resume: b
     return end.best
 
 
-def _hardware(train: TrainSection) -> dict[str, Any]:
+def _hardware(train: ScheduleSection) -> dict[str, Any]:
     """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own."""
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
     accelerator = "gpu" if torch.cuda.is_available() else "cpu"
