@@ -92,7 +92,7 @@ def test_evaluation_and_report(predicted, phantom, tmp_path, capsys):
     assert summary["convention"] == "default"
     assert summary["overall"]["dice"]["n"] == len(cases)
     assert main(["report", "--evaluation", str(evaluation), "--output", str(report)]) == 0
-    page = (report / "report.html").read_text()
+    page = (report / "report.html").read_text(encoding="utf-8")
     assert "synthetic" in page.lower()
     assert "NaN" not in page
 

@@ -701,7 +701,7 @@ def test_the_page_works_in_a_browser(page: str, tmp_path: Path, width: int):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
         command += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={width},900"]
         command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
     found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
     assert found is not None, shown[-2000:]
     out = json.loads(found[1].replace("&lt;", "<"))
