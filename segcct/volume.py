@@ -122,7 +122,6 @@ class Volume:
         header.set_data_shape(array.shape[:2] if flat else array.shape)
         header["pixdim"] = self.header["pixdim"]  # the line above resets what lies beyond the shape
         header.set_data_dtype(array.dtype)
-        header.set_slope_inter(None, None)
         header.set_intent("none")
         for field in ("cal_min", "cal_max", "glmin", "glmax"):
             if field in header:
