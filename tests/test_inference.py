@@ -13,6 +13,7 @@ from segcct.data.case import Case, Examination
 from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.data.slices import SliceDataset
 from segcct.errors import DataError, GeometryError
+from segcct.inference.folder import predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor, largest_components, segment
 from segcct.runs import Architecture, ModelCard, SchemeCard, reading
 from segcct.volume import Volume
@@ -128,3 +129,26 @@ def test_largest_components_by_hand():
     index = np.zeros((7, 1, 1), dtype=np.uint8)
     index[[0, 2, 3, 5], 0, 0] = [1, 1, 1, 2]
     assert largest_components(index)[:, 0, 0].tolist() == [0, 0, 1, 1, 0, 2, 0]
+
+
+def test_a_dicom_folder_becomes_a_nifti_mask(shared_data, tmp_path):
+    scans = tmp_path / "series"
+    scans.mkdir()
+    for file in (shared_data / "ct_dicom").glob("*.dcm"):
+        (scans / file.stem).write_bytes(file.read_bytes())  # DICOM files often have no suffix
+    of = predictor()
+    request = resolve(of.card, scans)
+    (mask,) = predict_folder(of, request, tmp_path / "out")
+    assert mask.name == "series.nii.gz"
+    written, source = Volume.load(mask), Volume.load(scans)
+    assert written.array.shape == source.array.shape
+    np.testing.assert_allclose(written.affine, source.affine, atol=1e-4)
+
+
+def test_ids_are_hashed_on_request(scan, tmp_path):
+    file = tmp_path / "JohnDoe.nii.gz"
+    scan.save(file)
+    of = predictor()
+    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymise=True)
+    assert "JohnDoe" not in mask.name
+    assert mask.name.startswith("case_")

@@ -16,7 +16,7 @@ from segcct.errors import DataError, RunError, SegcctError, SplitError
 from segcct.inference.predictor import Predictor
 from segcct.progress import Report
 from segcct.runs import ModelCard, provenance, write_json
-from segcct.volume import Volume
+from segcct.volume import Volume, holds_dicom
 
 INDEX = "predictions.json"
 
@@ -46,10 +46,11 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
     """
     if not source.exists():
         raise DataError("no such file or folder", file=source)
-    if source.is_file() or (source.is_dir() and _is_dicom(source)):
+    data = card.data_section(source)
+    if source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
         request = _single(card, source)
     else:
-        request = _from_layout(card, source)
+        request = Request(tuple(find_cases(data)), data)
     if side is None:
         return request
     wanted = _side(split, side)
@@ -125,27 +126,6 @@ def _single(card: ModelCard, source: Path) -> Request:
         )
     name = source.name.split(".")[0]
     return Request((Case(name, name, {next(iter(data.channels)): (source,)}),), data, single=True)
-
-
-def _from_layout(card: ModelCard, folder: Path) -> Request:
-    """A dataset root, else a case folder inside one."""
-    data = card.data_section(folder)
-    try:
-        return Request(tuple(find_cases(data)), data)
-    except DataError as error:
-        above = card.data_section(folder.resolve().parent)
-        inside = folder.resolve()
-        try:
-            cases = [case for case in find_cases(above) if all(inside in file.parents for file in case.files())]
-        except DataError:
-            cases = []
-        if not cases:
-            raise error from None
-        return Request(tuple(cases), above)
-
-
-def _is_dicom(folder: Path) -> bool:
-    return any(file.suffix.lower() == ".dcm" for file in folder.iterdir())
 
 
 def _side(split: Path | None, side: str) -> Sequence[str]:
