@@ -15,7 +15,8 @@ from segcct.models.zoo import MODELS, Entry, _table, create_model, entry, model_
 
 def test_names_are_unique_and_split_by_kind() -> None:
     assert model_names() == list(MODELS)
-    assert sorted(model_names("segmenter") + model_names("classifier")) == sorted(model_names())
+    by_kind = [name for kind in ("segmenter", "classifier", "generator") for name in model_names(kind)]
+    assert sorted(by_kind) == sorted(model_names())
     assert "cct_7_3x1_32" in model_names("classifier")
     assert "cct_7_3x1_32" not in model_names("segmenter")
 

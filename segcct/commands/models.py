@@ -13,7 +13,7 @@ def add_models(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--size", type=int, default=224, help="side of the square image (default %(default)s)")
     parser.add_argument("--channels", type=int, default=1, help="input channels (default %(default)s)")
     parser.add_argument("--classes", type=int, default=4, help="classes with background (default %(default)s)")
-    parser.add_argument("--kind", choices=["segmenter", "classifier"], help="only these")
+    parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")
 
 
 def _models(arguments: argparse.Namespace) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from segcct.models.generator import Generator
 from segcct.models.zoo import create_model
 
 
@@ -22,8 +24,20 @@ def cost(name: str, in_channels: int, num_classes: int, image_size: int) -> Cost
     """Cost of one square image; convolutions, matrix products and attention count, element-wise work does not."""
     with torch.device("meta"):
         network = create_model(name, in_channels, num_classes, image_size).eval()
-        image = torch.empty(1, in_channels, image_size, image_size)
+        inputs = _inputs(network, in_channels, num_classes, image_size)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
-        network(image)
+        network(*inputs)
     return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
+
+
+def _inputs(network: nn.Module, in_channels: int, num_classes: int, image_size: int) -> tuple[Tensor, ...]:
+    """An image; for a generator mask, distances, position and style."""
+    if not isinstance(network, Generator):
+        return (torch.empty(1, in_channels, image_size, image_size),)
+    return (
+        torch.empty(1, num_classes, image_size, image_size),
+        torch.empty(1, num_classes - 1, image_size, image_size),
+        torch.empty(1, 1),
+        torch.empty(1, network.style_size),
+    )

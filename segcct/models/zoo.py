@@ -15,13 +15,15 @@ from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnet, CctUnetOptions
 from segcct.models.cct_unet_classifier import CctUnetClassifier
 from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer, EncoderOptions
+from segcct.models.generator import SIZES as GENERATOR_SIZES
+from segcct.models.generator import Generator, GeneratorOptions
 from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.timm_classifiers import PREFIX, TimmOptions, build_timm, check_timm_name
 from segcct.models.unet import UNet, UNetOptions
 
-Kind = Literal["segmenter", "classifier"]
+Kind = Literal["segmenter", "classifier", "generator"]
 
 Build = Callable[..., nn.Module]
 """Called with the keywords in_channels, num_classes, image_size and options (an instance of `Entry.options`)."""
@@ -49,6 +51,7 @@ _ENTRIES: list[Entry] = [
     *(Entry(name, "segmenter", partial(CctUnet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
     *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),
     Entry("unet", "segmenter", UNet, UNetOptions),
+    *(Entry(name, "generator", partial(Generator, size), GeneratorOptions) for name, size in GENERATOR_SIZES.items()),
 ]
 
 
@@ -98,11 +101,12 @@ def create_model(
     Args:
         name: one of `model_names()`, or `timm:NAME`.
         in_channels: channels of the image.
-        num_classes: segmenters: background included.
+        num_classes: segmenters and generators: background included.
         image_size: side in pixels the model is built for; other sizes are taken too.
         options: the model's own options, such as {"positional": "sine"}.
 
-    Returns a module: segmenters map (B, C, H, W) to logits (B, K, H, W), classifiers to (B, K).
+    Returns a module: segmenters map (B, C, H, W) to logits (B, K, H, W), classifiers to (B, K); generators map a mask
+    and its conditions to (B, C, H, W), see `Generator.forward`.
 
     Raises:
         ModelError: unknown name, unknown or ill-typed option, or a size that is not positive.

@@ -1,0 +1,45 @@
+"""What a generator is told about a slice: its classes, the distance to their borders, where the slice lies."""
+
+from __future__ import annotations
+
+import edt
+import numpy as np
+
+DISTANCE_CLIP_PX = 48.0
+"""Distances in pixels beyond which nothing changes any more."""
+
+
+def one_hot(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Class indices (..., h, w) -> (..., K, h, w) float32, background first."""
+    classes = np.arange(num_classes, dtype=label.dtype).reshape(-1, 1, 1)
+    return (label[..., None, :, :] == classes).astype(np.float32)
+
+
+def signed_distances(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Class indices (h, w) -> (K - 1, h, w) float32 in [-1, 1]: signed distance to the border of each class.
+
+    Positive inside, negative outside; the border runs between pixels. Distances d in pixels are clipped at
+    `DISTANCE_CLIP_PX` and compressed to log(1 + d) / log(1 + clip), so that one number tells pixels at a border apart
+    and still says roughly how far away a structure is. A class the slice does not hold is -1 everywhere.
+    """
+    distances = np.full((num_classes - 1, *label.shape), -1.0, dtype=np.float32)
+    for index in range(1, num_classes):
+        inside = label == index
+        if inside.any():
+            distances[index - 1] = _compressed(_signed(inside))
+    return distances
+
+
+def slice_positions(depth: int) -> np.ndarray:
+    """(D,) float32: from 0 at the first slice to 1 at the last; 0.5 for a single slice."""
+    return np.linspace(0, 1, depth, dtype=np.float32) if depth > 1 else np.full(depth, 0.5, dtype=np.float32)
+
+
+def _signed(inside: np.ndarray) -> np.ndarray:
+    """Pixels to the border between inside and outside, half a pixel at the nearest; infinite where all is inside."""
+    return np.where(inside, edt.edt(inside) - 0.5, 0.5 - edt.edt(~inside))
+
+
+def _compressed(distance_px: np.ndarray) -> np.ndarray:
+    size = np.log1p(np.minimum(np.abs(distance_px), DISTANCE_CLIP_PX)) / np.log1p(DISTANCE_CLIP_PX)
+    return np.sign(distance_px) * size

@@ -1,0 +1,216 @@
+"""From a mask to the image it explains: the one path of M2I validation, comparison and quality estimation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+
+from segcct.data.case import Examination
+from segcct.data.conditions import one_hot, signed_distances, slice_positions
+from segcct.data.grid import SliceGrid
+from segcct.data.labels import Scheme
+from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
+from segcct.data.window import pad_to
+from segcct.errors import DataError, LabelError, ModelError
+from segcct.inference.predictor import Inference, autocast, pick_device
+from segcct.metrics.image import FOREGROUND, ImageDistance, class_mean_baseline, gain, image_distances
+from segcct.models.generator import Generator
+from segcct.runs import ModelCard, load_card, load_weights
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A case and what the generator made of its mask, slice by slice."""
+
+    original: np.ndarray
+    """(D, C, h, w) float32 in [0, 1]."""
+    image: np.ndarray
+    """(D, C, h, w) float32 in [0, 1], in the same units."""
+    label: np.ndarray
+    """(D, h, w) uint8 class indices: the mask it was made from (the likeliest class of a soft one)."""
+    classes: tuple[str, ...]
+    """Names of the class indices 1, 2, ..."""
+    grid: SliceGrid
+
+    @property
+    def has_foreground(self) -> bool:
+        """The mask holds a class; without one, distances in the foreground are not defined (None)."""
+        return bool(self.label.any())
+
+    @cached_property
+    def distances(self) -> dict[str, ImageDistance]:
+        """Distances of `image` from `original` over whole, foreground, border and each class of `label`."""
+        return image_distances(self.original, self.image, self.label, self.classes)
+
+    @cached_property
+    def baseline(self) -> dict[str, ImageDistance]:
+        """The same for the original with each class painted in its mean: what the generator has to beat."""
+        painted = class_mean_baseline(self.original, self.label)
+        return image_distances(self.original, painted, self.label, self.classes)
+
+    @property
+    def gain(self) -> float | None:
+        """Share of the baseline's RMSE in the foreground that is gone; None for a mask without foreground."""
+        return gain(self.distances[FOREGROUND], self.baseline[FOREGROUND])
+
+    def error_map(self) -> np.ndarray:
+        """(D, h, w) float32: root mean square over channels of the difference."""
+        difference: np.ndarray = np.sqrt(np.square(self.image - self.original).mean(axis=1))
+        return difference
+
+    def volume(self, channel: int = 0) -> np.ndarray:
+        """One channel of `image` on the case's own grid: (X, Y, Z) float32 in [0, 1]; 0 outside the crop."""
+        return self.grid.to_volume(self.grid.restore(self.image[:, channel : channel + 1])[:, 0])
+
+
+class Reconstructor:
+    """A trained generator with everything it needs to know about its input.
+
+        reconstructor = Reconstructor.load("runs/acdc_m2i/best")
+        made = reconstructor.reconstruct(prepared)                 # from the case's own label
+        made = reconstructor.reconstruct(prepared, probabilities)  # from a predicted soft mask (D, K, h, w)
+        made.image, made.distances["foreground"].rmse, made.baseline["foreground"].rmse
+
+    Args:
+        network: the generator.
+        card: its model.json.
+        how: batch size, precision, device.
+    """
+
+    def __init__(self, network: Generator, card: ModelCard, how: Inference | None = None) -> None:
+        self.card = card
+        self.how = how or Inference(device=pick_device())
+        self.network = network.to(self.how.device).eval()
+        self.scheme: Scheme = card.scheme.scheme()
+        self.data = card.data_section(Path())
+        self.preparation = Preparation.of(self.data)
+
+    @classmethod
+    def load(cls, folder: str | Path, how: Inference | None = None) -> Reconstructor:
+        """The generator of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
+        from segcct.models.zoo import create_model
+
+        folder = Path(folder)
+        card = load_card(folder)
+        if card.task != "reconstruction":
+            raise ModelError(
+                "is not a generator",
+                file=folder,
+                found=f"a model of task {card.task}",
+                expected="the best/ folder of a segcct train-m2i run",
+            )
+        built = card.architecture
+        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
+        network.load_state_dict(load_weights(folder, card))
+        return cls(cast(Generator, network), card, how)
+
+    def reconstruct(self, prepared: PreparedCase, mask: np.ndarray | None = None) -> Reconstruction:
+        """The image that a mask explains, in the appearance of the case.
+
+        Args:
+            prepared: the case as `preparation` prepares it; its image supplies the style, never a shape.
+            mask: (D, h, w) class indices or (D, K, h, w) probabilities at the case's network scale; None takes the
+                case's own label.
+
+        Raises:
+            DataError: other channels than the generator's, no mask at all, or a mask of another shape.
+            LabelError: a class the generator does not know.
+        """
+        channels = prepared.image.shape[1]
+        if channels != self.network.in_channels:
+            raise DataError(
+                "channels do not fit the generator",
+                file=prepared.case_id,
+                found=f"{channels} channels",
+                expected=", ".join(self.data.channels),
+            )
+        soft, label = self._mask(prepared, mask)
+        batches = list(self._batches(prepared, soft, label))
+        return Reconstruction(
+            original=np.asarray(prepared.image, dtype=np.float32),
+            image=np.concatenate(batches),
+            label=label,
+            classes=tuple(self.scheme.classes),
+            grid=prepared.grid,
+        )
+
+    def reconstruct_examination(self, examination: Examination, values: np.ndarray | None = None) -> Reconstruction:
+        """The same from an examination as a layout reads it.
+
+        Args:
+            examination: image, and label where it has one.
+            values: (X, Y, Z) mask in the scheme's own values, such as a predicted one; None takes the label.
+
+        Raises:
+            DataError: as `reconstruct`; LabelError: a value outside the generator's scheme.
+        """
+        if examination.image.shape[0] != self.network.in_channels:
+            raise DataError(
+                "channels do not fit the generator",
+                file=examination.case.id,
+                found=", ".join(examination.case.channels),
+                expected=", ".join(self.data.channels),
+            )
+        prepared = prepare_examination(examination, self.preparation, self.scheme)
+        return self.reconstruct(prepared, None if values is None else self.slices_of(prepared, values))
+
+    def slices_of(self, prepared: PreparedCase, values: np.ndarray) -> np.ndarray:
+        """A mask in scheme values (X, Y, Z) -> class indices (D, h, w) at the network's scale."""
+        return prepared.grid.shrink_labels(prepared.grid.to_slices(self.scheme.to_index(values)))
+
+    def _mask(self, prepared: PreparedCase, mask: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray]:
+        """Probabilities where they were given, and class indices (D, h, w) uint8."""
+        if mask is None:
+            if prepared.label is None:
+                raise DataError("no mask to reconstruct from", file=prepared.case_id, expected="a label or a mask")
+            mask = np.asarray(prepared.label)
+        depth, _, *size = prepared.image.shape
+        classes = self.network.num_classes
+        hard, soft = (depth, *size), (depth, classes, *size)
+        if mask.shape not in (hard, soft):
+            raise DataError(
+                "the mask does not fit the slices of the case",
+                file=prepared.case_id,
+                found=mask.shape,
+                expected=f"{hard} class indices or {soft} probabilities",
+            )
+        if mask.ndim == 4:
+            return mask.astype(np.float32, copy=False), mask.argmax(axis=1).astype(np.uint8)
+        if mask.size and not 0 <= mask.min() <= mask.max() < classes:
+            raise LabelError(
+                f"class indices outside the generator's scheme {self.scheme.name}",
+                file=prepared.case_id,
+                found=f"{mask.min()} to {mask.max()}",
+                expected=f"0 to {classes - 1}: background, {', '.join(self.scheme.classes)}",
+            )
+        return None, mask.astype(np.uint8, copy=False)
+
+    def _batches(self, prepared: PreparedCase, soft: np.ndarray | None, label: np.ndarray) -> Iterator[np.ndarray]:
+        """Images in [0, 1], (n, C, h, w) float32 per batch of slices, padded inside as in training."""
+        size, classes = self.preparation.image_size, self.network.num_classes
+        positions = slice_positions(len(label))
+        mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.sd))
+        for start in range(0, len(label), self.how.batch_size):
+            part = slice(start, start + self.how.batch_size)
+            unit, (rows, columns) = pad_to(prepared.image[part], size)
+            hard, _ = pad_to(label[part], size)
+            mask = one_hot(hard, classes)  # (n, K, S, S)
+            if soft is not None:
+                mask[..., rows, columns] = soft[part]
+            distance = np.stack([signed_distances(each, classes) for each in hard])
+            image = self._run(prepared.standardise(unit), mask, distance, positions[part, None])
+            yield np.clip(image[..., rows, columns] * sd + mean, 0, 1)
+
+    def _run(self, image: np.ndarray, mask: np.ndarray, distance: np.ndarray, position: np.ndarray) -> np.ndarray:
+        """One batch through the network, standardised in and out."""
+        inputs = [torch.from_numpy(each).to(self.how.device) for each in (image, mask, distance, position)]
+        with torch.inference_mode(), autocast(self.how):
+            style = self.network.style_of(inputs[0], inputs[1])
+            made: np.ndarray = self.network(*inputs[1:], style).float().cpu().numpy()
+        return made

@@ -1,0 +1,226 @@
+"""The M2I generator: from a mask to the image it explains (SPADE-like modulation, Park et al. 2019).
+
+The mask is all the generator knows about places. How the picture looks (contrast, scanner) comes in as a style code of
+a few numbers, taken from the image by pooling pixel values class by class: shuffling the pixels of a class leaves the
+code as it is, so it cannot carry a shape through.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcct.errors import ModelError
+from segcct.models.options import ModelOptions
+from segcct.models.padding import crop_to, pad_to_multiple
+
+HALVINGS = 4
+PIXEL_FEATURES = 16
+"""Features per pixel value that the learned style code pools."""
+
+
+@dataclass(frozen=True)
+class GeneratorSize:
+    """Channels at full size, 1/2, 1/4, 1/8 and 1/16."""
+
+    widths: tuple[int, int, int, int, int]
+
+
+SIZES = {
+    "m2i_s": GeneratorSize((16, 32, 64, 96, 128)),
+}
+
+
+class GeneratorOptions(ModelOptions):
+    """Options of the generators."""
+
+    style: Literal["none", "moments", "learned"] = "learned"
+    """What the generator is told about the appearance: nothing; mean and standard deviation of each channel inside and
+    outside the foreground; or a learned code of `style_size` numbers."""
+    style_size: Annotated[int, Field(ge=1, le=16)] = 12
+    """Length of the learned code."""
+    distance: bool = True
+    """Use the signed distances; without them gradients reach a soft mask unbroken."""
+
+
+class NoStyle(nn.Module):
+    """An empty code."""
+
+    size = 0
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002 - called like the other styles
+        """-> (B, 0)."""
+        return image.new_zeros(len(image), 0)
+
+
+class Moments(nn.Module):
+    """Mean and standard deviation of each channel, inside and outside the foreground; 0 where there is none."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.size = 4 * in_channels
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, H, W), (B, K, H, W) -> (B, 4C)."""
+        background = mask[:, :1]
+        sides = torch.cat([background, 1 - background], dim=1)  # (B, 2, H, W)
+        mean = class_means(image, sides)  # (B, 2, C)
+        square = class_means(image.square(), sides)
+        spread = (square - mean.square()).clamp_min(1e-8).sqrt()
+        return torch.cat([mean, spread], dim=2).flatten(1)
+
+
+class LearnedStyle(nn.Module):
+    """A perceptron on each pixel's values, averaged over each class, projected to a short bounded code."""
+
+    def __init__(self, in_channels: int, num_classes: int, size: int) -> None:
+        super().__init__()
+        self.size = size
+        self.pixel = nn.Sequential(
+            nn.Conv2d(in_channels, PIXEL_FEATURES, 1), nn.ReLU(), nn.Conv2d(PIXEL_FEATURES, PIXEL_FEATURES, 1)
+        )
+        self.project = nn.Linear(num_classes * PIXEL_FEATURES, size)
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """(B, C, H, W), (B, K, H, W) -> (B, size) in [-1, 1]."""
+        return torch.tanh(self.project(class_means(self.pixel(image), mask).flatten(1)))
+
+
+def class_means(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean of (B, C, H, W) under each class of a soft mask (B, K, H, W) -> (B, K, C); 0 for a class of no pixels."""
+    total = torch.einsum("bkhw,bchw->bkc", mask, values)
+    return total / mask.sum(dim=(2, 3)).clamp_min(1e-3)[..., None]
+
+
+class Modulated(nn.Module):
+    """Normalise, then scale and shift: by the mask at every pixel, by the style everywhere alike."""
+
+    def __init__(self, width: int, style_size: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.by_mask = nn.Conv2d(width, 2 * width, 1)
+        self.by_style = nn.Linear(style_size, 2 * width, bias=False) if style_size else None
+
+    def forward(self, maps: Tensor, layout: Tensor, style: Tensor) -> Tensor:
+        """maps and layout (B, D, H, W), style (B, S) -> (B, D, H, W)."""
+        modulation = self.by_mask(layout)  # (B, 2D, H, W)
+        if self.by_style is not None:
+            modulation = modulation + self.by_style(style)[..., None, None]
+        scale, shift = modulation.chunk(2, dim=1)
+        return F.relu(self.norm(maps) * (1 + scale) + shift)
+
+
+class Rise(nn.Module):
+    """Twice the size: project, enlarge, modulate, mix, modulate."""
+
+    def __init__(self, before: int, width: int, style_size: int) -> None:
+        super().__init__()
+        self.project = nn.Conv2d(before, width, 1, bias=False)
+        self.first = Modulated(width, style_size)
+        self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.second = Modulated(width, style_size)
+
+    def forward(self, maps: Tensor, layout: Tensor, style: Tensor) -> Tensor:
+        """(B, D', H, W), layout (B, D, 2H, 2W) -> (B, D, 2H, 2W)."""
+        maps = F.interpolate(self.project(maps), scale_factor=2, mode="bilinear", align_corners=False)
+        maps = self.first(maps, layout, style)
+        return self.second(self.mix(maps), layout, style)
+
+
+class Generator(nn.Module):
+    """Mask, distances, slice position and style -> image.
+
+    An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The picture is
+    the mask painted in one intensity per class and channel, which the style decides, plus what the decoder adds.
+    """
+
+    def __init__(
+        self,
+        size: GeneratorSize,
+        *,
+        in_channels: int,
+        num_classes: int,
+        image_size: int,  # noqa: ARG002  (convolutions fit any size; part of the table's call)
+        options: GeneratorOptions,
+    ) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ModelError(
+                "num_classes of a generator", found=num_classes, expected="at least 2, background included"
+            )
+        self.in_channels = in_channels
+        self.num_classes = num_classes
+        self.uses_distance = options.distance
+        self.multiple = 2**HALVINGS
+        self.style = _style(options, in_channels, num_classes)
+        self.style_size: int = self.style.size
+        widths = size.widths
+        told = num_classes + (num_classes - 1 if options.distance else 0) + 1
+        self.read = nn.ModuleList(
+            _reader(before, width, stride=1 if level == 0 else 2)
+            for level, (before, width) in enumerate(zip((told, *widths[:-1]), widths, strict=True))
+        )
+        self.start = Modulated(widths[-1], self.style_size)
+        self.rise = nn.ModuleList(
+            Rise(widths[level + 1], widths[level], self.style_size) for level in reversed(range(HALVINGS))
+        )
+        self.head = nn.Conv2d(widths[0], in_channels, 3, padding=1, bias=False)  # the palette is its bias
+        nn.init.normal_(self.head.weight, std=0.01)  # begins near the painted mask
+        self.palette = nn.Parameter(torch.zeros(num_classes, in_channels))
+        self.tint = nn.Linear(self.style_size, num_classes * in_channels, bias=False) if self.style_size else None
+
+    def style_of(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Style code (B, S) of standardised images (B, C, H, W) under soft or one-hot masks (B, K, H, W)."""
+        code: Tensor = self.style(image, mask)
+        return code
+
+    def forward(self, mask: Tensor, distance: Tensor, position: Tensor, style: Tensor) -> Tensor:
+        """The standardised image.
+
+        Args:
+            mask: (B, K, H, W) soft or one-hot, background first, any H and W.
+            distance: (B, K - 1, H, W) as `segcct.data.conditions.signed_distances` gives them.
+            position: (B, 1) place of the slice in its volume, in [0, 1].
+            style: (B, S) from `style_of`.
+
+        Returns (B, C, H, W).
+        """
+        height, width = mask.shape[-2:]
+        told = [mask, distance] if self.uses_distance else [mask]
+        told.append(position[..., None, None].expand(-1, -1, height, width))
+        maps = pad_to_multiple(torch.cat(told, dim=1), self.multiple, at_least=2 * self.multiple)
+        layouts = []
+        for read in self.read:
+            maps = read(maps)  # (B, D, H / 2^level, W / 2^level)
+            layouts.append(maps)
+        layout = layouts.pop()
+        maps = self.start(layout, layout, style)
+        for rise in self.rise:
+            maps = rise(maps, layouts.pop(), style)
+        return self._painted(mask, style) + crop_to(self.head(maps), height, width)
+
+    def _painted(self, mask: Tensor, style: Tensor) -> Tensor:
+        """One intensity per class and channel: (B, C, H, W)."""
+        colours = self.palette.expand(len(mask), -1, -1)  # (B, K, C)
+        if self.tint is not None:
+            colours = colours + self.tint(style).view(len(mask), self.num_classes, self.in_channels)
+        return torch.einsum("bkhw,bkc->bchw", mask, colours)
+
+
+def _reader(before: int, width: int, *, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
+    )
+
+
+def _style(options: GeneratorOptions, in_channels: int, num_classes: int) -> NoStyle | Moments | LearnedStyle:
+    if options.style == "none":
+        return NoStyle()
+    if options.style == "moments":
+        return Moments(in_channels)
+    return LearnedStyle(in_channels, num_classes, options.style_size)

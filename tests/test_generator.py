@@ -1,0 +1,210 @@
+"""The generator and what it is told: shapes, gradients, soft masks, and a style code that cannot carry a shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
+from scipy import ndimage
+
+from segcct.data.conditions import DISTANCE_CLIP_PX, one_hot, signed_distances, slice_positions
+from segcct.errors import ModelError
+from segcct.models.cost import cost
+from segcct.models.generator import Generator
+from segcct.models.zoo import create_model, model_names
+
+CLASSES = 3
+STYLES = ("none", "moments", "learned")
+
+
+def build(channels: int = 1, **options: object) -> Generator:
+    torch.manual_seed(0)
+    made = create_model("m2i_s", channels, CLASSES, 32, options)
+    assert isinstance(made, Generator)
+    return made
+
+
+def inputs(batch: int, height: int, width: int, channels: int = 1) -> tuple[torch.Tensor, ...]:
+    """A random label's mask and distances, a position, and an image."""
+    rng = np.random.default_rng(height * width)
+    label = rng.integers(0, CLASSES, (batch, height, width)).astype(np.uint8)
+    distance = np.stack([signed_distances(each, CLASSES) for each in label])
+    image = torch.randn(batch, channels, height, width, generator=torch.Generator().manual_seed(0))
+    return torch.from_numpy(one_hot(label, CLASSES)), torch.from_numpy(distance), torch.rand(batch, 1), image
+
+
+def generate(model: Generator, told: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    mask, distance, position, image = told
+    made: torch.Tensor = model(mask, distance, position, model.style_of(image, mask))
+    return made
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_images_have_the_size_of_the_mask(style, channels):
+    model = build(channels, style=style).eval()
+    for height, width in ((32, 32), (33, 50), (1, 7), (72, 40)):
+        with torch.inference_mode():
+            image = generate(model, inputs(2, height, width, channels))
+        assert image.shape == (2, channels, height, width)
+        assert torch.isfinite(image).all()
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_gradients_reach_every_parameter(style):
+    model = build(2, style=style).train()
+    image = generate(model, inputs(2, 48, 40, 2))
+    (image * torch.randn_like(image)).sum().backward()
+    unreached = [name for name, value in model.named_parameters() if value.grad is None or not value.grad.abs().sum()]
+    assert unreached == []
+
+
+def test_gradients_reach_a_soft_mask():
+    model = build(distance=False).eval()
+    mask, distance, position, image = inputs(1, 32, 32)
+    logits = torch.randn(mask.shape, requires_grad=True)
+    soft = logits.softmax(1)
+    model(soft, distance, position, model.style_of(image, soft)).square().mean().backward()
+    assert (logits.grad.abs().sum(dim=1) > 0).float().mean() > 0.9
+
+
+def test_training_takes_a_batch_of_one():
+    assert generate(build().train(), inputs(1, 16, 16)).shape == (1, 1, 16, 16)
+
+
+@pytest.mark.parametrize("name", model_names("generator"))
+def test_it_is_small(name):
+    for channels, classes in ((1, 2), (4, 4), (1, 9)):
+        assert 0.3e6 <= parameters(create_model(name, channels, classes, 224)) <= 2e6
+    assert cost(name, 1, 4, 224).parameters == parameters(create_model(name, 1, 4, 224))
+    assert cost(name, 1, 4, 224).macs < 1.5e9
+
+
+def test_saved_and_loaded_weights_give_equal_images(tmp_path):
+    model = build().train()
+    told = inputs(2, 32, 32)
+    generate(model, told)  # moves the running statistics
+    save_file(model.eval().state_dict(), tmp_path / "weights.safetensors")
+    other = build()
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    with torch.inference_mode():
+        assert torch.equal(generate(model, told), generate(other.eval(), told))
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_mask_and_position_matter_and_style_only_where_asked_for(style):
+    model = build(style=style).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    told = inputs(2, 32, 32)
+    (generate(model, told) - torch.randn(2, 1, 32, 32)).square().mean().backward()
+    optimizer.step()  # the picture begins as a flat palette
+    model.eval()
+    mask, distance, position, image = told
+    with torch.inference_mode():
+        plain = generate(model, told)
+        assert not torch.allclose(plain, generate(model, (mask.flip(-1), distance.flip(-1), position, image)))
+        assert not torch.allclose(plain, generate(model, (mask, distance, position + 0.5, image)))
+        same = torch.allclose(plain, generate(model, (mask, distance, position, 2 * image + 1)))
+    assert same == (style == "none")
+
+
+def test_distances_are_used_unless_switched_off():
+    mask, distance, position, image = inputs(1, 32, 32)
+    for used in (True, False):
+        model = build(distance=used).eval()
+        with torch.inference_mode():
+            one, other = (generate(model, (mask, each, position, image)) for each in (distance, -distance))
+        assert torch.equal(one, other) != used
+
+
+@pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 8), ("learned", 12)])
+def test_the_style_code_is_a_few_numbers(style, size):
+    """At most 12 numbers for two channels of 32 x 32, and no more for a larger picture."""
+    model = build(2, style=style)
+    for side in (32, 64):
+        mask, _, _, image = inputs(3, side, side, 2)
+        assert model.style_of(image, mask).shape == (3, size)
+        assert model.style_size == size
+
+
+@pytest.mark.parametrize("style", ["moments", "learned"])
+def test_the_style_code_cannot_carry_a_shape(style):
+    """Shuffling the pixels of a class among themselves leaves the code: only how the class looks comes through."""
+    model = build(2, style=style).eval()
+    mask, _, _, image = inputs(1, 32, 32, 2)
+    label = mask[0].argmax(0)
+    shuffled = image.clone()
+    for index in range(CLASSES):
+        inside = label == index
+        values = image[0][:, inside]
+        shuffled[0][:, inside] = values[:, torch.randperm(values.shape[1])]
+    assert not torch.equal(shuffled, image)
+    torch.testing.assert_close(model.style_of(shuffled, mask), model.style_of(image, mask))
+
+
+def test_moments_by_hand():
+    model = build(style="moments")
+    mask = torch.zeros(1, CLASSES, 2, 2)
+    mask[0, 0, 0], mask[0, 2, 1] = 1, 1  # the upper row is background
+    image = torch.tensor([[[[1.0, 1.0], [2.0, 6.0]]]])
+    found = model.style_of(image, mask)[0].tolist()  # outside: mean, sd; inside: mean, sd
+    assert found == pytest.approx([1, 1e-4, 4, 2], abs=1e-3)
+
+
+def test_style_of_a_slice_without_foreground_is_finite():
+    for style in STYLES:
+        mask = torch.zeros(1, CLASSES, 8, 8)
+        mask[:, 0] = 1
+        assert torch.isfinite(build(style=style).style_of(torch.randn(1, 1, 8, 8), mask)).all()
+
+
+def test_bad_options_and_classes_are_refused():
+    with pytest.raises(ModelError, match="style"):
+        build(style="copied")
+    with pytest.raises(ModelError, match="style_size"):
+        build(style_size=64)
+    with pytest.raises(ModelError, match="at least 2"):
+        create_model("m2i_s", 1, 1, 32)
+
+
+def test_distances_by_hand():
+    label = np.zeros((1, 6), dtype=np.uint8)
+    label[0, 2:] = 1
+    found = signed_distances(label, 3)
+    steps = np.array([-1.5, -0.5, 0.5, 1.5, 2.5, 3.5])
+    expected = np.sign(steps) * np.log1p(np.abs(steps)) / np.log1p(DISTANCE_CLIP_PX)
+    np.testing.assert_allclose(found[0, 0], expected, rtol=1e-6)
+    assert (found[1] == -1).all()  # class 2 is absent
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 1000))
+def test_distances_against_scipy(seed):
+    label = np.random.default_rng(seed).integers(0, 3, (9, 70)).astype(np.uint8)
+    label[:, 10:60] = seed % 3
+    for index, found in enumerate(signed_distances(label, 3), start=1):
+        inside = label == index
+        if inside.any() and not inside.all():
+            distance = ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside)
+            pixels = np.minimum(np.abs(distance) - 0.5, DISTANCE_CLIP_PX)
+            expected = np.sign(distance) * np.log1p(pixels) / np.log1p(DISTANCE_CLIP_PX)
+            np.testing.assert_allclose(found, expected, atol=1e-6)
+        assert ((found > 0) == inside).all()
+        assert np.abs(found).max() <= 1
+
+
+def test_a_class_that_fills_the_slice_is_far_inside():
+    assert (signed_distances(np.ones((4, 4), dtype=np.uint8), 2) == 1).all()
+
+
+def test_positions_and_one_hot():
+    assert slice_positions(3).tolist() == [0, 0.5, 1]
+    assert slice_positions(1).tolist() == [0.5]
+    assert one_hot(np.array([[0, 2]], dtype=np.uint8), 3).tolist() == [[[1, 0]], [[0, 0]], [[0, 1]]]
