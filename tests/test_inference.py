@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from segcct.config import AugmentSection, DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.data.slices import SliceDataset
-from segcct.errors import DataError, GeometryError
+from segcct.errors import DataError, GeometryError, RunError
 from segcct.inference.folder import predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor, largest_components, segment
 from segcct.runs import Architecture, ModelCard, SchemeCard, reading
@@ -152,3 +154,32 @@ def test_ids_are_hashed_on_request(scan, tmp_path):
     (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymise=True)
     assert "JohnDoe" not in mask.name
     assert mask.name.startswith("case_")
+
+
+def test_scans_may_come_one_by_one_into_one_folder(scan, tmp_path):
+    of = predictor()
+    for name in ("a", "b"):
+        scan.save(tmp_path / f"{name}.nii.gz")
+        predict_folder(of, resolve(of.card, tmp_path / f"{name}.nii.gz"), tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+    assert list(index["cases"]) == ["a", "b"]
+
+
+def test_another_models_predictions_are_not_mixed_in(scan, tmp_path):
+    scan.save(tmp_path / "a.nii.gz")
+    scan.save(tmp_path / "b.nii.gz")
+    of = predictor()
+    predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
+    other = Predictor(Threshold(), of.card.model_copy(update={"weights_sha256": "other"}), Inference())
+    with pytest.raises(RunError, match=r"another model's predictions.*--overwrite"):
+        predict_folder(other, resolve(of.card, tmp_path / "b.nii.gz"), tmp_path / "out")
+
+
+def test_a_failed_case_stays_in_the_index_for_the_evaluation_to_miss(scan, tmp_path):
+    (tmp_path / "a.nii.gz").write_bytes(b"")
+    of = predictor()
+    with pytest.raises(DataError, match="1 of 1 cases failed"):
+        predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
+    index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
+    assert list(index["cases"]) == ["a"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.json"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,14 +74,16 @@ def predict_folder(
 ) -> list[Path]:
     """Write `<case>.nii.gz` for every case and predictions.json; returns the masks.
 
-    A case that fails leaves no mask; the others are written, then one `DataError` names every failure.
+    A case that fails leaves no mask; the others are written, then one `DataError` names every failure. Cases that the
+    same model predicted into this folder before stay in predictions.json.
 
     Raises:
-        RunError: masks stand there already and `overwrite` is off.
+        RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
         DataError: some cases failed.
     """
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
     files = {case.id: output / f"{names[case.id]}.nii.gz" for case in request.cases}
+    earlier = _earlier(output, predictor.card, overwrite=overwrite)
     _clear(output, list(files.values()), overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
@@ -93,14 +96,13 @@ def predict_folder(
             failures.append(str(error))
     if progress:
         progress(len(request.cases), len(request.cases))
-    written = [case for case in request.cases if files[case.id].is_file()]
-    write_json(output / INDEX, _index(predictor, request, written, names))
+    write_json(output / INDEX, _index(predictor, request, names, earlier))
     if failures:
         raise DataError(
             f"{len(failures)} of {len(request.cases)} cases failed and have no mask:"
             + "".join(f"\n  - {failure}" for failure in failures)
         )
-    return [files[case.id] for case in written]
+    return list(files.values())
 
 
 def hashed(case_id: str) -> str:
@@ -141,33 +143,54 @@ def _side(split: Path | None, side: str) -> Sequence[str]:
     return names
 
 
-def _clear(output: Path, files: Sequence[Path], *, overwrite: bool) -> None:
-    """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
+def _earlier(output: Path, card: ModelCard, *, overwrite: bool) -> dict[str, Any]:
+    """predictions.json of the same model, where one is there; another model's is refused, or dropped to overwrite."""
     if output.exists() and not output.is_dir():
         raise RunError("is not a folder", file=output)
-    old = [file for file in [*files, output / INDEX] if file.exists()]
+    index = output / INDEX
+    if not index.is_file():
+        return {}
+    content = json.loads(index.read_text(encoding="utf-8"))
+    if content.get("weights_sha256") == card.weights_sha256:
+        return content
+    if not overwrite:
+        raise RunError(
+            "holds another model's predictions", file=output, remedy="Choose another --output, or add --overwrite"
+        )
+    return {}
+
+
+def _clear(output: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
+    old = [file for file in files if file.exists()]
     if old and not overwrite:
         raise RunError(
-            f"{len(old)} outputs exist already", file=old[0], remedy="Choose another --output, or add --overwrite"
-        )
-    for file in old:
-        file.unlink()
+            f"{len(old)} of the masks exist already", file=output, found=old[0].name,
+            remedy="Choose another --output, or add --overwrite",
+        )  # fmt: skip
+    for file in [*old, output / INDEX]:
+        file.unlink(missing_ok=True)
 
 
-def _index(predictor: Predictor, request: Request, cases: Sequence[Case], names: dict[str, str]) -> dict[str, Any]:
+def _index(
+    predictor: Predictor, request: Request, names: Mapping[str, str], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
+    """predictions.json: every case asked for, also those that failed, so that an evaluation misses them."""
     card = predictor.card
+    cases = {
+        names[case.id]: {
+            "mask": f"{names[case.id]}.nii.gz",
+            "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
+        }
+        for case in request.cases
+    }
     return {
-        "cases": {
-            names[case.id]: {
-                "mask": f"{names[case.id]}.nii.gz",
-                "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
-            }
-            for case in cases
-        },
+        "cases": {**earlier.get("cases", {}), **cases},
         "data": {**request.data.model_dump(mode="json"), "root": str(request.data.root.resolve())},
         "scheme": card.scheme.model_dump(mode="json"),
-        "selection": request.selection,
+        "selection": request.selection if earlier.get("selection", request.selection) == request.selection else "some",
         "protocol": predictor.how.protocol,
+        "weights_sha256": card.weights_sha256,
         "synthetic_training": card.synthetic,
         "selected_on": card.selected_on,
         "architecture": card.architecture.model_dump(mode="json"),
