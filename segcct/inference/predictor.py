@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +14,10 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError
+from segcct.inference.device import Inference, autocast, pick_device
+from segcct.inference.protocol import native, segment_by_protocol
 from segcct.runs import ModelCard, load_card, load_weights
 from segcct.volume import Volume, check_same_grid
-
-
-@dataclass(frozen=True)
-class Inference:
-    """How slices go through a network."""
-
-    batch_size: int = 16
-    precision: str = "fp32"
-    """fp32 or bf16."""
-    device: str = "cpu"
-    protocol: str = "soft"
-    """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
-
-
-def autocast(how: Inference) -> torch.autocast:
-    """The arithmetic of `how`."""
-    return torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
-
-
-def pick_device(name: str = "auto") -> str:
-    """`auto` is the accelerator where there is one, else the processor."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> Iterator[np.ndarray]:
@@ -149,8 +126,6 @@ class Predictor:
     def predict_examination(self, examination: Examination, *, keep_largest: bool = False) -> Volume:
         """The mask of a case read by a layout, on its own grid."""
         if self.how.protocol == "transunet":
-            from segcct.inference.protocol import native, segment_by_protocol
-
             prepared = prepare_examination(examination, native(self.preparation), self.scheme)
             index = segment_by_protocol(self.network, prepared, self.how, self.preparation.image_size)
         else:

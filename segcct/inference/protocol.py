@@ -14,7 +14,7 @@ from scipy import ndimage
 from torch import nn
 
 from segcct.data.prepare import Preparation, PreparedCase
-from segcct.inference.predictor import Inference, autocast
+from segcct.inference.device import Inference, autocast
 
 CUBIC, NEAREST = 3, 0
 
