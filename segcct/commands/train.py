@@ -41,10 +41,10 @@ def _train_seg(arguments: argparse.Namespace) -> None:
     if arguments.resume is None:
         config = settings.load(SegmentationConfig, arguments.config, overrides)
     else:
-        from segcct.training.segmentation import resumed_config
+        from segcct.training.session import resumed_config
 
         run = RunFolder.open(arguments.resume)
-        config = resumed_config(run, overrides)
+        config = resumed_config(SegmentationConfig, run, overrides)
     if arguments.dry_run:
         from segcct.training.plan import plan
 

@@ -15,7 +15,7 @@ from segcct.inference.predictor import pick_device
 from segcct.progress import duration
 from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
-from segcct.training.segmentation import build_network, describe_sides
+from segcct.training.segmentation import describe_sides, network_of
 
 MEASURED_STEPS = 2
 
@@ -46,7 +46,7 @@ def plan(config: SegmentationConfig) -> Plan:
     cases = find_cases(config.data)
     splits = make_splits(cases, config.data)
     scheme = scheme_of(config.data)
-    network = build_network(config, scheme).to(pick_device()).train()
+    network = network_of(config, scheme).to(pick_device()).train()
     step_s, peak_mb = _measure(config, network, scheme.num_classes)
     train = config.train
     steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // train.batch_size)

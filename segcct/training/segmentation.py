@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segcct import settings
 from segcct.config import SegmentationConfig
 from segcct.data.case import Case
 from segcct.data.check import check_dataset, format_problems
@@ -21,19 +20,16 @@ from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
 from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.data.splits import Splits, make_splits
-from segcct.errors import ConfigError, DataError
+from segcct.errors import DataError
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import dice
-from segcct.models.zoo import create_model
-from segcct.progress import say
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
 from segcct.training.losses import SegmentationLoss
+from segcct.training.network import build_network
 from segcct.training.pictures import Pictured, pictured
-from segcct.training.trainer import Task, batch_seed, fit, is_first_process, progress_bar
+from segcct.training.session import gather, open_run
+from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 from segcct.volume import Volume
-
-RESUMABLE = ("train.epochs", "train.budget", "data.workers")
-"""Keys that may change when a run is resumed."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,7 @@ class SegmentationTask(Task):
     def __init__(self, config: SegmentationConfig, dataset: Dataset) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = build_network(config, dataset.scheme)
+        self.network = network_of(config, dataset.scheme)
         self.criterion = SegmentationLoss(config.train.loss, dataset.scheme.num_classes)
 
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -134,21 +130,11 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
         RunFolder.check_free(config.run.root / config.run.name)
     dataset = load_dataset(config)
     task = SegmentationTask(config, dataset)
-    run = resume or _start(config, dataset)
+    run = resume or open_run(config.run, config, dataset.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
     return run
-
-
-def resumed_config(run: RunFolder, overrides: dict[str, Any]) -> SegmentationConfig:
-    """The configuration of a run, with the few overrides a resume allows. Raises `ConfigError` for others."""
-    for key in overrides:
-        if key not in RESUMABLE:
-            raise ConfigError(
-                f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
-            )
-    return settings.load(SegmentationConfig, run.config, overrides)
 
 
 def load_dataset(config: SegmentationConfig) -> Dataset:
@@ -183,17 +169,16 @@ def is_synthetic(case: Case) -> bool:
     return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
 
 
-def build_network(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
-    """The network of the configuration, its weights a function of the seed, or loaded where `pretrained` names some."""
-    torch.manual_seed(batch_seed(config.run.seed, 0, 0, 0))
-    network = create_model(
-        config.model.name, len(config.data.channels), scheme.num_classes, config.data.image_size, config.model.options
+def network_of(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
+    """The network of the configuration, with a class per structure of the scheme and the background."""
+    return build_network(
+        config.model,
+        "segmenter",
+        in_channels=len(config.data.channels),
+        num_classes=scheme.num_classes,
+        image_size=config.data.image_size,
+        seed=config.run.seed,
     )
-    if config.model.pretrained is not None:
-        from segcct.models.weights import load_pretrained
-
-        say(str(load_pretrained(network, config.model.pretrained)))
-    return network
 
 
 def scores_of(prediction: np.ndarray, reference: np.ndarray, scheme: Scheme) -> dict[str, float | None]:
@@ -215,25 +200,6 @@ def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dic
         if values:
             summary[f"val_dice_{name}"] = float(np.mean(values))
     return summary
-
-
-def gather(mine: dict[str, Any], world: int) -> dict[str, Any]:
-    """The entries of all processes, sorted by name, in every process."""
-    if world == 1:
-        return mine
-    parts: list[dict[str, Any]] = [{} for _ in range(world)]
-    torch.distributed.all_gather_object(parts, mine)
-    return dict(sorted((name, value) for part in parts for name, value in part.items()))
-
-
-def _start(config: SegmentationConfig, dataset: Dataset) -> RunFolder:
-    """A new run folder with its configuration and splits, written by the first process."""
-    if not is_first_process():
-        return RunFolder(config.run.root / config.run.name)
-    run = RunFolder.create(config.run.root / config.run.name)
-    run.write_text(run.config, settings.dump(config))
-    dataset.splits.save(run.splits)
-    return run
 
 
 def describe_sides(splits: Splits, cases: Sequence[Case]) -> str:

@@ -1,0 +1,53 @@
+"""A training from outside, whatever is trained: its folder opened, its configuration read again, its processes met."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+from pydantic import BaseModel
+
+from segcct import settings
+from segcct.config import RunSection
+from segcct.data.splits import Splits
+from segcct.errors import ConfigError
+from segcct.runs import RunFolder
+from segcct.training.trainer import is_first_process
+
+RESUMABLE = ("train.epochs", "train.budget", "data.workers")
+"""Keys that may change when a run is resumed."""
+
+Config = TypeVar("Config", bound=BaseModel)
+
+
+def open_run(section: RunSection, config: BaseModel, splits: Splits) -> RunFolder:
+    """A new run folder with its configuration and splits, written by the first process.
+
+    Raises `RunError` where a run of that name holds anything.
+    """
+    path = section.root / section.name
+    if not is_first_process():
+        return RunFolder(path)
+    run = RunFolder.create(path)
+    run.write_text(run.config, settings.dump(config))
+    splits.save(run.splits)
+    return run
+
+
+def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]) -> Config:
+    """The configuration of a run, with the few overrides a resume allows. Raises `ConfigError` for others."""
+    for key in overrides:
+        if key not in RESUMABLE:
+            raise ConfigError(
+                f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
+            )
+    return settings.load(kind, run.config, overrides)
+
+
+def gather(mine: dict[str, Any], world: int) -> dict[str, Any]:
+    """The entries of all processes, sorted by name, in every process."""
+    if world == 1:
+        return mine
+    parts: list[dict[str, Any]] = [{} for _ in range(world)]
+    torch.distributed.all_gather_object(parts, mine)
+    return dict(sorted((name, value) for part in parts for name, value in part.items()))
