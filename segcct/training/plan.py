@@ -13,9 +13,10 @@ from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.splits import make_splits
 from segcct.inference.predictor import pick_device
 from segcct.progress import duration
+from segcct.training.dataset import describe_sides
 from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
-from segcct.training.segmentation import describe_sides, network_of
+from segcct.training.segmentation import network_of
 
 MEASURED_STEPS = 2
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,17 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcct.config import SegmentationConfig
-from segcct.data.case import Case
-from segcct.data.check import check_dataset, format_problems
 from segcct.data.labels import Scheme
-from segcct.data.layouts import find_cases, scheme_of
-from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
+from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
-from segcct.data.splits import Splits, make_splits
-from segcct.errors import DataError
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
-from segcct.training.pictures import Pictured, pictured
 from segcct.training.session import gather, open_run
-from segcct.training.trainer import Task, fit, is_first_process, progress_bar
-from segcct.volume import Volume
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset ready for training: who is on which side, and the prepared cases of two sides."""
-
-    scheme: Scheme
-    splits: Splits
-    train: list[PreparedCase]
-    val: list[PreparedCase]
-    pictured: dict[str, Pictured]
-    """Validation cases that are drawn during training."""
-    fingerprint: str
-    synthetic: bool
+from segcct.training.trainer import Task, fit, is_first_process
 
 
 class SegmentationTask(Task):
@@ -128,45 +106,13 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     """
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
-    dataset = load_dataset(config)
+    dataset = load_dataset(config.data, pictures=config.train.pictures)
     task = SegmentationTask(config, dataset)
     run = resume or open_run(config.run, config, dataset.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
     return run
-
-
-def load_dataset(config: SegmentationConfig) -> Dataset:
-    """Find, check, split and prepare the cases. Raises `DataError` naming every problem of the cheap check."""
-    data = config.data
-    problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
-    if problems:
-        raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
-    scheme = scheme_of(data)
-    cases = find_cases(data)
-    splits = make_splits(cases, data)
-    by_id = {case.id: case for case in cases}
-    train, val = ([by_id[name] for name in side] for side in (splits.train, splits.val))
-    prepared = prepare_cases([*train, *val], data, scheme, progress=progress_bar("preparing cases"))
-    return Dataset(
-        scheme=scheme,
-        splits=splits,
-        train=prepared[: len(train)],
-        val=prepared[len(train) :],
-        pictured=pictured(val[: config.train.pictures], data, scheme) if is_first_process() else {},
-        fingerprint=fingerprint([*train, *val]),
-        synthetic=any(is_synthetic(case) for case in train),
-    )
-
-
-def is_synthetic(case: Case) -> bool:
-    """The case says in its header that it is a phantom."""
-    first = next(iter(case.channels.values()))[0]
-    if not first.name.endswith((".nii", ".nii.gz")):
-        return False
-    header = Volume.load(first).header
-    return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
 
 
 def network_of(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
@@ -200,13 +146,3 @@ def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dic
         if values:
             summary[f"val_dice_{name}"] = float(np.mean(values))
     return summary
-
-
-def describe_sides(splits: Splits, cases: Sequence[Case]) -> str:
-    """`train 12 cases of 10 patients, val ..., test ...`."""
-    patient = {case.id: case.patient for case in cases}
-    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
-    return ", ".join(
-        f"{side} {len(names)} cases of {len({patient[name] for name in names})} patients"
-        for side, names in sides.items()
-    )

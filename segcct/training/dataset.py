@@ -1,0 +1,78 @@
+"""A dataset of labelled cases ready for training: found, checked, split by patient and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from segcct.config import DataSection
+from segcct.data.case import Case
+from segcct.data.check import check_dataset, format_problems
+from segcct.data.labels import Scheme
+from segcct.data.layouts import find_cases, scheme_of
+from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
+from segcct.data.splits import Splits, make_splits
+from segcct.errors import DataError
+from segcct.training.pictures import Pictured, pictured
+from segcct.training.trainer import is_first_process, progress_bar
+from segcct.volume import Volume
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Who is on which side, and the prepared cases of two sides."""
+
+    scheme: Scheme
+    splits: Splits
+    train: list[PreparedCase]
+    val: list[PreparedCase]
+    pictured: dict[str, Pictured]
+    """Validation cases that are drawn during training."""
+    fingerprint: str
+    synthetic: bool
+
+
+def load_dataset(data: DataSection, *, pictures: int = 0) -> Dataset:
+    """Find, check, split and prepare the cases. Raises `DataError` naming every problem of the cheap check.
+
+    Args:
+        data: the data section.
+        pictures: how many validation cases are to be drawn during training.
+    """
+    problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
+    if problems:
+        raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
+    scheme = scheme_of(data)
+    cases = find_cases(data)
+    splits = make_splits(cases, data)
+    by_id = {case.id: case for case in cases}
+    train, val = ([by_id[name] for name in side] for side in (splits.train, splits.val))
+    prepared = prepare_cases([*train, *val], data, scheme, progress=progress_bar("preparing cases"))
+    return Dataset(
+        scheme=scheme,
+        splits=splits,
+        train=prepared[: len(train)],
+        val=prepared[len(train) :],
+        pictured=pictured(val[:pictures], data, scheme) if is_first_process() else {},
+        fingerprint=fingerprint([*train, *val]),
+        synthetic=any(is_synthetic(case) for case in train),
+    )
+
+
+def is_synthetic(case: Case) -> bool:
+    """The case says in its header that it is a phantom."""
+    first = next(iter(case.channels.values()))[0]
+    if not first.name.endswith((".nii", ".nii.gz")):
+        return False
+    header = Volume.load(first).header
+    return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
+
+
+def describe_sides(splits: Splits, cases: Sequence[Case]) -> str:
+    """`train 12 cases of 10 patients, val ..., test ...`."""
+    patient = {case.id: case.patient for case in cases}
+    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return ", ".join(
+        f"{side} {len(names)} cases of {len({patient[name] for name in names})} patients"
+        for side, names in sides.items()
+    )
