@@ -1,0 +1,62 @@
+"""segcct compare, calibrate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_compare(commands: argparse._SubParsersAction) -> None:
+    """The page of image, mask and image again."""
+    parser = add_command(
+        commands, "compare", _compare, "compare scans with what a generator makes of their predicted masks"
+    )
+    parser.add_argument("--i2m", type=Path, required=True, metavar="RUN/best", help="the segmenter")
+    parser.add_argument("--m2i", type=Path, required=True, metavar="RUN/best", help="the generator")
+    parser.add_argument(
+        "--input", type=Path, required=True, help="a scan (one-channel models), a case folder, or a dataset root"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="report.html and report.json go here")
+    parser.add_argument(
+        "--reference",
+        type=Path,
+        metavar="DIR",
+        help="a dataset root, or a flat folder of masks; default: the labels beside the scans, where there are some",
+    )
+    parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the segmenter's own split")
+    parser.add_argument("--slices", type=int, default=10, help="slices shown per case (default %(default)s)")
+    parser.add_argument("--anonymise", action="store_true", help="hash the case ids")
+    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from segcct.inference.cycle import Cycles
+    from segcct.inference.device import Inference, pick_device
+    from segcct.inference.folder import resolve
+    from segcct.inference.predictor import Predictor
+    from segcct.inference.quality.model import QualityModel
+    from segcct.inference.reconstructor import Reconstructor
+    from segcct.progress import Progress
+    from segcct.report.comparison import write_comparison
+
+    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    cycles = Cycles(Predictor.load(arguments.i2m, how), Reconstructor.load(arguments.m2i, how))
+    request = resolve(
+        cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split
+    )
+    page = write_comparison(
+        cycles,
+        request,
+        arguments.output,
+        quality=QualityModel.load(arguments.i2m),
+        references=arguments.reference,
+        slices=arguments.slices,
+        anonymise=arguments.anonymise,
+        models={"I2M": arguments.i2m, "M2I": arguments.m2i},
+        progress=Progress("comparing"),
+    )
+    print(f"wrote {page}, its figures in {page.with_name('report.json')}")

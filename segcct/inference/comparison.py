@@ -1,0 +1,146 @@
+"""One case through segmenter and generator: every figure of the I2M / M2I comparison, and the volumes to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from segcct.data.case import Examination
+from segcct.data.intensity import to_unit
+from segcct.inference.cycle import CycleCase, Cycles, class_dice
+from segcct.inference.quality.model import QualityModel
+from segcct.inference.quality.observe import Segmented, Signals, estimate_all, segment_softly, signals_of_case
+from segcct.inference.reconstructor import Reconstruction
+from segcct.metrics import counts
+from segcct.volume import Volume
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel before and after, on the scan's own grid, in the [0, 1] units that the networks see."""
+
+    original: np.ndarray
+    """(X, Y, Z) float32."""
+    reconstruction: np.ndarray
+    """(X, Y, Z) float32, from the predicted mask; 0 outside the generator's crop."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One case of the comparison."""
+
+    grid: Volume
+    channels: Mapping[str, Channel]
+    prediction: np.ndarray
+    """(X, Y, Z) class indices."""
+    reference: np.ndarray | None
+    figures: Mapping[str, Any]
+    """What report.json says of the case; None where a figure is not defined."""
+
+
+def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel | None, channels: int) -> Compared:
+    """Segment, reconstruct, segment again, and measure one examination.
+
+    Args:
+        cycles: the two models.
+        examination: with its label where there is a reference.
+        quality: estimates Dice without a reference; None where the segmenter has no quality.json.
+        channels: how many channels are kept for pictures; the figures are always over all.
+    """
+    case = cycles.case(examination)
+    segmented = segment_softly(cycles.predictor, case.for_segmenter)
+    index = segmented.index if cycles.prepare_alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
+    made = cycles.image_cycle(case, index)
+    again = cycles.recover(case, made)
+    signals = None
+    if quality is not None:
+        signals = _signals(cycles, case, segmented, made, again, with_m2i=quality.uses_m2i)
+    reference = None if examination.label is None else np.asarray(case.for_segmenter.full_label)
+    figures: dict[str, Any] = {
+        "patient": examination.case.patient,
+        "slices": len(index),
+        **_overlap(segmented.full, reference, made.classes),
+        "reconstruction": {"predicted": _distances(made)},
+        "cycle": {"predicted": _mean_and_classes(class_dice(again, made.label, made.classes))},
+        "estimate": None if signals is None or quality is None else estimate_all(quality, signals),
+    }
+    if reference is not None:
+        from_reference = cycles.image_cycle(case)
+        recovered = class_dice(cycles.recover(case, from_reference), from_reference.label, made.classes)
+        figures["reconstruction"]["reference"] = _distances(from_reference)
+        figures["cycle"]["reference"] = _mean_and_classes(recovered)
+    return Compared(
+        examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
+    )
+
+
+def _signals(
+    cycles: Cycles,
+    case: CycleCase,
+    segmented: Segmented,
+    made: Reconstruction,
+    again: np.ndarray,
+    *,
+    with_m2i: bool,
+) -> Signals:
+    if not with_m2i:
+        return signals_of_case(cycles.predictor, case.for_segmenter, segmented)
+    return signals_of_case(cycles.predictor, case.for_segmenter, segmented, made=made, again=again)
+
+
+def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Dice, IoU and status per class, their means, and pixel accuracy; None without a reference."""
+    if reference is None:
+        blank = {"dice": None, "iou": None}
+        return {
+            "classes": {
+                name: {**blank, "status": "predicted" if (prediction == number).any() else "not predicted"}
+                for number, name in enumerate(classes, start=1)
+            },
+            "mean": blank,
+            "pixel_accuracy": None,
+        }
+    table: dict[str, dict[str, Any]] = {}
+    for number, name in enumerate(classes, start=1):
+        found = counts(prediction == number, reference == number)
+        status = ("ok" if found.reference else "spurious") if found.prediction else "missed"
+        scored = found.prediction + found.reference > 0
+        table[name] = {
+            "dice": found.dice if scored else None,
+            "iou": found.iou if scored else None,
+            "status": status if scored else "absent",
+        }
+    return {
+        "classes": table,
+        "mean": {key: _mean([entry[key] for entry in table.values()]) for key in ("dice", "iou")},
+        "pixel_accuracy": float((prediction == reference).mean()),
+    }
+
+
+def _distances(made: Reconstruction) -> dict[str, Any]:
+    """Distances by region, those of the class-mean baseline, and the share of its RMSE that is gone."""
+    return {
+        "distances": {name: distance.to_json() for name, distance in made.distances.items()},
+        "baseline": {name: distance.to_json() for name, distance in made.baseline.items()},
+        "gain": made.gain,
+    }
+
+
+def _mean_and_classes(scores: Mapping[str, float | None]) -> dict[str, Any]:
+    return {"mean": _mean(list(scores.values())), "classes": dict(scores)}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _channels(cycles: Cycles, examination: Examination, made: Reconstruction, count: int) -> dict[str, Channel]:
+    rule = cycles.predictor.data.intensity
+    return {
+        name: Channel(to_unit(examination.image[number], rule, mask=examination.mask).unit, made.volume(number))
+        for number, name in enumerate(list(cycles.predictor.data.channels)[:count])
+    }

@@ -1,0 +1,148 @@
+"""The quality estimate as plain numbers: signals in, an estimated Dice with its interval out; stored as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.errors import ModelError
+from segcct.inference.quality.conformal import LEVEL
+from segcct.inference.quality.regression import Feature, read_table
+
+FILE = "quality.json"
+DOUBTFUL_BELOW = 0.7
+"""Estimated Dice below which a mask is called doubtful."""
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is thought of one class of one predicted mask."""
+
+    dice: float
+    low: float
+    high: float
+    """Ends of the 90% interval; 0 and 1 where too few patients were there to calibrate one."""
+
+
+@dataclass(frozen=True)
+class QualityModel:
+    """A fitted estimate for the classes of one segmenter."""
+
+    classes: tuple[str, ...]
+    features: tuple[Feature, ...]
+    slopes: Mapping[str, tuple[float, ...]]
+    """Class -> one per feature."""
+    intercepts: Mapping[str, float]
+    table: tuple[tuple[float, ...], tuple[float, ...]]
+    """Knots: the line's output as a Dice, and the Dice it means."""
+    spread: tuple[tuple[float, ...], tuple[float, ...]]
+    """Knots: estimate, and the usual error there."""
+    widths: Mapping[str, float | None]
+    """Class -> multiple of the usual error that makes the interval; None: too few patients for one."""
+    level: float = LEVEL
+    doubtful_below: float = DOUBTFUL_BELOW
+    uses_m2i: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What it was fitted on and how well it did there out of fold; nothing that the estimate needs."""
+
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """Names of the signals it reads."""
+        return tuple(dict.fromkeys(feature.signal for feature in self.features))
+
+    def estimate(self, name: str, signals: Mapping[str, float | None] | None) -> Estimate | None:
+        """The estimate for class `name`; None for an empty mask, whose Dice no signal tells.
+
+        Raises:
+            ModelError: the class is not one it was fitted on.
+        """
+        if name not in self.slopes:
+            raise ModelError(
+                "the quality estimate does not know this class", found=name, expected=", ".join(self.classes)
+            )
+        if signals is None:
+            return None
+        dice = read_table(self._line(name, signals), *self.table)
+        width = self.widths[name]
+        if width is None:
+            return Estimate(dice, 0.0, 1.0)
+        half = width * self.usual_error(dice)
+        return Estimate(dice, max(dice - half, 0.0), min(dice + half, 1.0))
+
+    def usual_error(self, dice: float) -> float:
+        """Typical size of the error of an estimate of that height."""
+        return float(np.interp(dice, *self.spread))
+
+    def _line(self, name: str, signals: Mapping[str, float | None]) -> float:
+        values = [feature.of(signals, name) for feature in self.features]
+        return from_angle(self.intercepts[name] + float(np.dot(self.slopes[name], values)))
+
+    def with_facts(self, **facts: Any) -> QualityModel:
+        """The same estimate with more said about it."""
+        return replace(self, facts={**self.facts, **facts})
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for `from_json`."""
+        return {"format": _FORMAT, **asdict(self)}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> QualityModel:
+        """The inverse of `to_json`, also after a trip through a file. Raises `ModelError` on anything else."""
+        try:
+            if content["format"] != _FORMAT:
+                raise ModelError("a quality estimate of another version", found=content["format"], expected=_FORMAT)
+            return cls(
+                classes=tuple(content["classes"]),
+                features=tuple(Feature(**feature) for feature in content["features"]),
+                slopes={name: tuple(values) for name, values in content["slopes"].items()},
+                intercepts=dict(content["intercepts"]),
+                table=_knots(content["table"]),
+                spread=_knots(content["spread"]),
+                widths=dict(content["widths"]),
+                level=float(content["level"]),
+                doubtful_below=float(content["doubtful_below"]),
+                uses_m2i=bool(content["uses_m2i"]),
+                facts=dict(content["facts"]),
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ModelError("is not a quality estimate", found=f"{type(error).__name__}: {error}") from None
+
+    @classmethod
+    def load(cls, folder: Path) -> QualityModel | None:
+        """The estimate beside a model; None where none was calibrated. Raises `ModelError` naming a damaged file."""
+        file = folder / FILE
+        if not file.is_file():
+            return None
+        try:
+            return cls.from_json(json.loads(file.read_text(encoding="utf-8")))
+        except (ModelError, ValueError) as error:
+            raise ModelError(
+                "cannot be used as a quality estimate",
+                file=file,
+                found=error,
+                remedy="Write it again by segcct calibrate",
+            ) from None
+
+
+def to_angle(dice: np.ndarray) -> np.ndarray:
+    """Dice -> arcsine of its square root, where its scatter is about the same everywhere."""
+    return np.arcsin(np.sqrt(np.clip(dice, 0, 1)))
+
+
+def from_angle(angle: float) -> float:
+    """The inverse, with angles beyond the ends taken as the ends."""
+    return math.sin(min(max(angle, 0.0), math.pi / 2)) ** 2
+
+
+def _knots(content: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    x, y = (tuple(float(value) for value in values) for values in content)
+    if not x or len(x) != len(y):
+        raise ValueError("a table with unequal columns")
+    return x, y

@@ -1,0 +1,168 @@
+"""The regressor of the quality estimate: ridge on transformed signals, then a monotone table. numpy only.
+
+Signals become features (one transform each, centred and scaled); every class has its own intercept and may have its
+own slopes, which the penalty pulls towards the shared ones. The line's output is read off a monotone table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+PENALTIES = tuple(float(value) for value in np.geomspace(0.3, 3000, 13))
+CLASS_SLOPES = 0.5
+"""A class's own slope costs 1 / CLASS_SLOPES**2 = 4 times what the shared one costs."""
+CLASS_INTERCEPTS = 10.0
+"""A class's own intercept is nearly free."""
+_FARTHEST = 4.0
+"""Features are clipped at so many standard deviations: a signal never seen before is not extrapolated without end."""
+_LOGIT = ("expected_dice", "flip_agreement", "rotation_agreement", "m2i_cycle", "slice_agreement", "largest_share")
+_LOG = ("entropy_foreground", "entropy_border", "m2i_foreground", "m2i_border")
+_TWO_SIDED = ("volume_ml", "volume_voxels", "compactness", "extent")
+"""Too much is as doubtful as too little: the distance from the middle is a feature of its own."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column: a signal, its transform, and how a class centres and scales it."""
+
+    signal: str
+    transform: str
+    """identity, log, logit, or distance (from the class's middle)."""
+    centre: Mapping[str, float]
+    """Class -> mean of the transformed signal over the calibration rows, also filled in where it is not defined."""
+    scale: Mapping[str, float]
+    """Class -> its standard deviation, above 0."""
+
+    def of(self, signals: Mapping[str, float | None], name: str) -> float:
+        """The standardised value for one row of class `name`; 0 where the signal is not defined."""
+        value = signals.get(self.signal)
+        if value is None:
+            return 0.0
+        z = (transformed(value, self.transform) - self.centre[name]) / self.scale[name]
+        return float(np.clip(abs(z) - 0.8 if self.transform == "distance" else z, -_FARTHEST, _FARTHEST))
+
+
+def transformed(value: float, how: str) -> float:
+    """A signal before centring."""
+    if how == "log":
+        return float(np.log(max(value, 1e-4)))
+    if how == "logit":
+        share = min(max(value, 2e-3), 1 - 2e-3)
+        return float(np.log(share / (1 - share)))
+    return float(value)
+
+
+def transforms_of(signal: str) -> tuple[str, ...]:
+    """The features made of a signal."""
+    how = "logit" if signal in _LOGIT else "log" if signal in _LOG else "identity"
+    return (how, "distance") if signal in _TWO_SIDED else (how,)
+
+
+def make_feature(signal: str, how: str, rows: Sequence[tuple[str, Mapping[str, float | None]]]) -> Feature:
+    """Centre and scale per class; a class with fewer than five values takes those of all rows.
+
+    Args:
+        rows: (class, signals) of the calibration rows.
+    """
+    values: dict[str, list[float]] = {}
+    for name, signals in rows:
+        values.setdefault(name, [])
+        if (value := signals.get(signal)) is not None:
+            values[name].append(transformed(value, how))
+    everything = [value for own in values.values() for value in own]
+    chosen = {name: own if len(own) >= 5 else everything for name, own in values.items()}
+    return Feature(
+        signal,
+        how,
+        {name: float(np.mean(own)) for name, own in chosen.items()},
+        {name: max(float(np.std(own)), 1e-3) for name, own in chosen.items()},
+    )
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Ridge solutions of one design for any penalty, from one singular value decomposition."""
+
+    mean_x: np.ndarray
+    mean_y: float
+    u_y: np.ndarray
+    singular: np.ndarray
+    vt: np.ndarray
+
+    @classmethod
+    def of(cls, design: np.ndarray, target: np.ndarray) -> Ridge:
+        """(N, F) and (N,)."""
+        mean_x, mean_y = design.mean(axis=0), float(target.mean())
+        u, singular, vt = np.linalg.svd(design - mean_x, full_matrices=False)
+        return cls(mean_x, mean_y, u.T @ (target - mean_y), singular, vt)
+
+    def weights(self, penalty: float) -> tuple[np.ndarray, float]:
+        """Slopes (F,) and intercept."""
+        slopes = self.vt.T @ (self.singular / (self.singular**2 + penalty) * self.u_y)
+        return slopes, self.mean_y - float(self.mean_x @ slopes)
+
+
+def design_of(features: np.ndarray, member: np.ndarray, classes: int) -> np.ndarray:
+    """(N, F) features and (N,) class numbers -> (N, F + classes * (F + 1)): shared, then per class slopes, intercept.
+
+    Columns are scaled so that one penalty serves all: a class's own slope is dearer than a shared one, its intercept
+    nearly free.
+    """
+    blocks = [features]
+    for number in range(classes if classes > 1 else 0):
+        own = (member == number)[:, None]
+        blocks += [CLASS_SLOPES * features * own, CLASS_INTERCEPTS * own.astype(float)]
+    return np.concatenate(blocks, axis=1)
+
+
+def unfold(slopes: np.ndarray, intercept: float, features: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """The design's solution as plain slopes (classes, F) and intercepts (classes,)."""
+    if classes == 1:
+        return slopes[None], np.array([intercept])
+    own = slopes[features:].reshape(classes, features + 1)
+    return slopes[:features] + CLASS_SLOPES * own[:, :features], intercept + CLASS_INTERCEPTS * own[:, features]
+
+
+def pool_adjacent(values: np.ndarray, weights: np.ndarray | None = None) -> list[tuple[float, float]]:
+    """The nearest non-decreasing sequence (pool adjacent violators), as (value, weight) of its blocks in order."""
+    weight = np.ones(len(values)) if weights is None else weights
+    blocks: list[tuple[float, float]] = []
+    for value, size in zip(values.tolist(), weight.tolist(), strict=True):
+        blocks.append((value, size))
+        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
+            (high, first), (low, second) = blocks[-2:]
+            blocks[-2:] = [((high * first + low * second) / (first + second), first + second)]
+    return blocks
+
+
+def monotone_table(x: np.ndarray, y: np.ndarray, least: int = 5) -> tuple[list[float], list[float]]:
+    """Knots of a non-decreasing, piecewise linear function through (x, y): means of the pooled blocks.
+
+    Blocks of fewer than `least` points are joined with the next (the last with the one before), so that a knot is not
+    one case; means of joined neighbours still ascend.
+    """
+    order = np.argsort(x, kind="stable")
+    ends: list[int] = []
+    pending = 0
+    for _, size in pool_adjacent(y[order]):
+        pending += round(size)
+        if pending >= least:
+            ends.append((ends[-1] if ends else 0) + pending)
+            pending = 0
+    ends = [*ends[:-1], len(x)] if ends else [len(x)]
+    parts = np.split(order, ends[:-1])
+    return [float(x[part].mean()) for part in parts], [float(y[part].mean()) for part in parts]
+
+
+def read_table(x: float, knots_x: Sequence[float], knots_y: Sequence[float]) -> float:
+    """Linear between the knots; beyond them parallel to y = x, which keeps the order of extreme cases. 0 to 1."""
+    if x < knots_x[0]:
+        value = knots_y[0] + (x - knots_x[0])
+    elif x > knots_x[-1]:
+        value = knots_y[-1] + (x - knots_x[-1])
+    else:
+        value = float(np.interp(x, knots_x, knots_y))
+    return min(max(value, 0.0), 1.0)

@@ -1,0 +1,50 @@
+"""What the shape of one predicted mask says by itself: pieces, compactness, how slices follow each other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import ndimage
+
+FULL = np.ones((3, 3, 3), dtype=bool)
+"""Voxels that share a corner are one piece: thick slices shift structures by more than a voxel."""
+
+
+def shape_signals(mask: np.ndarray) -> dict[str, float | None]:
+    """Signals of a mask (D, H, W) bool that holds at least one voxel.
+
+    components: log2 of the number of pieces. largest_share: of the voxels, in the largest piece. compactness: area
+    over squared outline, 1 for a square, averaged over slices by area. slice_agreement: Dice of neighbouring slices,
+    averaged by area. slice_gaps: share of empty slices between the first and the last. extent: share of slices held.
+    """
+    pieces, count = ndimage.label(mask, FULL)
+    sizes = np.bincount(pieces.ravel())[1:]
+    areas = mask.sum(axis=(1, 2), dtype=np.int64)  # (D,)
+    held = np.flatnonzero(areas)
+    between = areas[held[0] : held[-1] + 1]
+    return {
+        "components": math.log2(count),
+        "largest_share": float(sizes.max() / sizes.sum()),
+        "compactness": _compactness(mask[held], areas[held]),
+        "slice_agreement": _slice_agreement(mask, areas),
+        "slice_gaps": float((between == 0).mean()),
+        "extent": float(held.size / areas.size),
+    }
+
+
+def _compactness(mask: np.ndarray, areas: np.ndarray) -> float:
+    """Pixel edges are counted, so a square has exactly 1 and every other outline less."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    outline = (padded[:, 1:] != padded[:, :-1]).sum(axis=(1, 2)) + (padded[..., 1:] != padded[..., :-1]).sum(
+        axis=(1, 2)
+    )
+    return float(np.average(16 * areas / outline.astype(float) ** 2, weights=areas))
+
+
+def _slice_agreement(mask: np.ndarray, areas: np.ndarray) -> float | None:
+    """None for a mask within one slice."""
+    both = (mask[1:] & mask[:-1]).sum(axis=(1, 2))
+    sums = areas[1:] + areas[:-1]
+    inner = (areas[1:] > 0) & (areas[:-1] > 0)
+    return float(2 * both[inner].sum() / sums[inner].sum()) if inner.any() else None

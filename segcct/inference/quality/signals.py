@@ -1,0 +1,143 @@
+"""The named signals of one case and class: numbers that may tell how good a mask is without a reference.
+
+All are taken at the network's scale, where probabilities, reconstruction and prediction share one grid.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segcct.inference.quality.shape import shape_signals
+from segcct.metrics.image import BAND_PX, border_band
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "entropy": ("entropy_foreground", "entropy_border", "expected_dice"),
+    "flips": ("flip_agreement",),
+    "rotations": ("rotation_agreement",),
+    "volume": ("volume_ml", "volume_voxels"),
+    "shape": ("components", "largest_share", "compactness", "slice_agreement", "slice_gaps", "extent"),
+    "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
+    "m2i_cycle": ("m2i_cycle",),
+}
+"""Signals by where they come from; leave-one-out tables take away one group at a time."""
+SIGNALS = tuple(name for group in GROUPS.values() for name in group)
+M2I_GROUPS = ("m2i_residual", "m2i_cycle")
+_TINY = 1e-7
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one predicted case, at the network's scale."""
+
+    probabilities: np.ndarray
+    """(D, K, h, w) float32, background first."""
+    flips: tuple[np.ndarray, ...] = ()
+    """(D, h, w) class indices predicted from flipped slices, flipped back."""
+    rotations: tuple[np.ndarray, ...] = ()
+    """The same from slices turned by 90 and 270 degrees."""
+    residual: np.ndarray | None = None
+    """(D, h, w) float32: root mean square over the channels of image minus reconstruction, in the image's standard
+    deviations; None without a generator."""
+    again: np.ndarray | None = None
+    """(D, h, w) class indices that the segmenter finds in the reconstruction (M -> I -> M')."""
+    volumes: Mapping[int, tuple[int, float | None]] = field(default_factory=dict)
+    """Class index -> voxels on the scan's own grid, and ml (None without spacing)."""
+
+    @property
+    def index(self) -> np.ndarray:
+        """(D, h, w) uint8 class indices."""
+        return self.probabilities.argmax(axis=1).astype(np.uint8)
+
+
+def signals_of(evidence: Evidence, index: np.ndarray, class_index: int) -> dict[str, float | None] | None:
+    """Every signal of one class; None for a signal that is not defined, and None altogether for an empty mask.
+
+    Args:
+        evidence: of the case.
+        index: its `evidence.index`, made once for all classes.
+        class_index: 1 and up.
+    """
+    mask = index == class_index
+    if not mask.any():
+        return None
+    box = _box(mask, BAND_PX + 2)
+    return {
+        **dict.fromkeys(SIGNALS),
+        **_softmax_signals(evidence.probabilities, mask, box, class_index),
+        "flip_agreement": _agreement(evidence.flips, mask, class_index),
+        "rotation_agreement": _agreement(evidence.rotations, mask, class_index),
+        **_volume_signals(evidence.volumes.get(class_index)),
+        **shape_signals(mask[:, box[1], box[2]]),
+        **({} if evidence.residual is None else _residual_signals(evidence.residual[box[0]], mask[box[0]])),
+        "m2i_cycle": None if evidence.again is None else _agreement((evidence.again,), mask, class_index),
+    }
+
+
+def _softmax_signals(
+    probabilities: np.ndarray, mask: np.ndarray, box: tuple[slice, ...], class_index: int
+) -> dict[str, float | None]:
+    """Entropy over the classes as a share of its largest value, and the Dice that the probabilities themselves expect.
+
+    If each voxel held the class with its own probability p, the expected Dice would be near
+    2 sum(p in the mask) / (sum(p) + voxels of the mask).
+    """
+    shown = probabilities[box[0], :, box[1], box[2]].astype(np.float32)
+    entropy = -(shown * np.log(shown + _TINY)).sum(axis=1) / np.log(shown.shape[1])  # (d, h, w)
+    part = mask[box]
+    own = probabilities[:, class_index]
+    return {
+        "entropy_foreground": float(entropy[part].mean()),
+        "entropy_border": float(entropy[border_band(part)].mean()),
+        "expected_dice": float(2 * own[mask].sum(dtype=float) / (own.sum(dtype=float) + mask.sum())),
+    }
+
+
+def _agreement(views: tuple[np.ndarray, ...], mask: np.ndarray, class_index: int) -> float | None:
+    """Mean Dice of the mask with the same class in other views."""
+    if not views:
+        return None
+    others = [view == class_index for view in views]
+    return float(np.mean([2 * (mask & other).sum() / (mask.sum() + other.sum()) for other in others]))
+
+
+def _volume_signals(volume: tuple[int, float | None] | None) -> dict[str, float | None]:
+    """Base-10 logarithms."""
+    if volume is None:
+        return {}
+    voxels, ml = volume
+    return {
+        "volume_voxels": float(np.log10(1 + voxels)),
+        "volume_ml": None if ml is None else float(np.log10(1e-3 + ml)),
+    }
+
+
+def _residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+    """Root mean square residual in the mask, in its border band, and the band against the whole of the same slices.
+
+    The last is a logarithm of a ratio: what scanner and contrast do to all of a picture cancels in it.
+    """
+    border = _rms(residual[border_band(mask)])
+    return {
+        "m2i_foreground": _rms(residual[mask]),
+        "m2i_border": border,
+        "m2i_contrast": float(np.log((border + _FLOOR) / (_rms(residual) + _FLOOR))),
+    }
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values.astype(float) ** 2)))
+
+
+def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice, slice]:
+    """The bounding box with a margin within slices."""
+    parts = []
+    for axis in range(3):
+        others = tuple(other for other in range(3) if other != axis)
+        held = np.flatnonzero(mask.any(axis=others))
+        wide = margin if axis else 0
+        parts.append(slice(max(0, int(held[0]) - wide), int(held[-1]) + wide + 1))
+    return parts[0], parts[1], parts[2]

@@ -1,0 +1,59 @@
+"""How well one number foretells another: correlations, mean error, AUROC, and the area under the risk-coverage curve.
+
+None wherever a measure is not defined (too few values, one side constant, one outcome only). Ties count as averages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import rankdata
+
+Values = Sequence[float] | np.ndarray
+_FEWEST = 3
+"""A correlation of two points says nothing."""
+
+
+def pearson(first: Values, second: Values) -> float | None:
+    """Linear correlation, -1 to 1."""
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    if a.size < _FEWEST or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(np.clip(np.corrcoef(a, b)[0, 1], -1, 1))
+
+
+def spearman(first: Values, second: Values) -> float | None:
+    """Rank correlation, -1 to 1."""
+    return pearson(rankdata(np.asarray(first, dtype=float)), rankdata(np.asarray(second, dtype=float)))
+
+
+def mean_absolute_error(first: Values, second: Values) -> float | None:
+    """Mean of |first - second|."""
+    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
+    return float(np.abs(a - b).mean()) if a.size else None
+
+
+def auroc(values: Values, positive: Sequence[bool] | np.ndarray) -> float | None:
+    """Probability that a positive has a higher value than a negative (Mann-Whitney), 0 to 1."""
+    held = np.asarray(positive, dtype=bool)
+    yes, no = int(held.sum()), int((~held).sum())
+    if not yes or not no:
+        return None
+    ranks = rankdata(np.asarray(values, dtype=float))
+    return float((ranks[held].sum() - yes * (yes + 1) / 2) / (yes * no))
+
+
+def aurc(confidence: Values, risk: Values) -> float | None:
+    """Area under the risk-coverage curve (Geifman et al. 2019): mean risk of the most confident share, over all shares.
+
+    The lower the better; a random order gives the mean risk. Items of equal confidence are kept together, each with
+    their mean risk.
+    """
+    sure, cost = np.asarray(confidence, dtype=float), np.asarray(risk, dtype=float)
+    if not sure.size:
+        return None
+    _, group = np.unique(-sure, return_inverse=True)  # 0 is the most confident
+    means = np.bincount(group, weights=cost) / np.bincount(group)
+    ordered = means[np.sort(group)]
+    return float((np.cumsum(ordered) / np.arange(1, cost.size + 1)).mean())

@@ -1,0 +1,253 @@
+"""The comparison of segmenter and generator: figures, page, bad input, and the page in a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from segcct.data.case import Case
+from segcct.errors import DataError, EvaluationError, RunError
+from segcct.figures.heat import HEAT, heat
+from segcct.inference.comparison import compare
+from segcct.inference.cycle import Cycles
+from segcct.inference.folder import Request
+from segcct.report.comparison import write_comparison
+from segcct.report.comparison_plots import plots_of
+from segcct.report.comparison_summary import ordered
+
+from .toy_pair import data_section, examination, painter, predictor
+
+NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
+EMPTY = "empty"
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """Three labelled scans of rising noise and one without structures."""
+    root = tmp_path_factory.mktemp("scans")
+    for name, noise in {**NOISE, EMPTY: 0.5}.items():
+        one = examination(foreground=name != EMPTY, noise=noise)
+        nib.save(nib.Nifti1Image(one.image[0], one.grid.affine), root / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(one.label, one.grid.affine), root / f"{name}_seg.nii.gz")
+    return root
+
+
+def request_of(root: Path, *, labelled: bool = True) -> Request:
+    data = data_section(layout="paired", channels={"ct": "{id}.nii.gz"}, label="{id}_seg.nii.gz")
+    cases = [
+        Case(name, name, {"ct": (root / f"{name}.nii.gz",)}, (root / f"{name}_seg.nii.gz",) if labelled else None)
+        for name in [*NOISE, EMPTY]
+    ]
+    return Request(tuple(cases), data.model_copy(update={"root": root}))
+
+
+@pytest.fixture(scope="module")
+def cycles() -> Cycles:
+    return Cycles(predictor(), painter())
+
+
+@pytest.fixture(scope="module")
+def written(scans, cycles, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("compared") / "report"
+    write_comparison(cycles, request_of(scans), output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def content(written) -> dict:
+    return json.loads((written / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def page(written) -> str:
+    return (written / "report.html").read_text(encoding="utf-8")
+
+
+def test_figures_of_a_case_by_hand(cycles):
+    one = examination(noise=0.0)
+    found = compare(cycles, one, quality=None, channels=1)
+    np.testing.assert_array_equal(found.prediction, found.reference)
+    assert found.figures["mean"] == {"dice": 1.0, "iou": 1.0}
+    assert found.figures["pixel_accuracy"] == 1.0
+    made = found.figures["reconstruction"]["predicted"]
+    assert made["distances"]["foreground"]["rmse"] == pytest.approx(0, abs=2e-3)  # the painter knows the intensities
+    assert found.figures["cycle"]["predicted"]["classes"] == {"low": 1.0, "high": 1.0}
+    np.testing.assert_allclose(found.channels["ct"].original, one.image[0] / 100, atol=1e-6)
+    np.testing.assert_allclose(found.channels["ct"].reconstruction, one.image[0] / 100, atol=2e-3)
+
+
+def test_noise_raises_distance_and_lowers_overlap(content):
+    dice = [content["cases"][name]["mean"]["dice"] for name in NOISE]
+    rmse = [content["cases"][name]["reconstruction"]["predicted"]["distances"]["whole"]["rmse"] for name in NOISE]
+    assert dice == sorted(dice, reverse=True)
+    assert rmse == sorted(rmse)
+    assert content["order"][-1] == "clean"
+    assert content["summary"]["dice"]["n"] == 3
+
+
+def test_a_case_without_structures_has_no_scores(content, page):
+    case = content["cases"][EMPTY]
+    assert case["mean"] == {"dice": None, "iou": None}
+    assert case["reconstruction"]["predicted"]["gain"] is None
+    assert case["reconstruction"]["predicted"]["distances"]["foreground"]["rmse"] is None
+    assert case["cycle"]["predicted"]["mean"] is None
+    assert {one["status"] for one in case["classes"].values()} == {"absent"}
+    assert "Nothing was predicted in empty" in page
+    assert ordered(content["cases"])[0] == EMPTY
+
+
+def test_the_page_stands_alone(page):
+    assert "NaN" not in re.sub(r"base64,[^\"]+", "", page)
+    assert not re.search(r"""(?:src|href|url\()\s*=?\s*["'(]?https?://""", page)
+    assert page.count('<article class="case"') == 4
+    for title in ("Original", "Reference", "Predicted mask", "Reconstruction", "Error map"):
+        assert page.count(f"<figcaption>{title}</figcaption>") == 4
+    assert "10 mm" in page
+
+
+def test_without_references(scans, cycles, tmp_path):
+    write_comparison(cycles, request_of(scans, labelled=False), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert content["summary"]["with_reference"] == 0
+    assert content["summary"]["dice"]["mean"] is None
+    assert all(case["pixel_accuracy"] is None for case in content["cases"].values())
+    assert "reference" not in content["cases"]["clean"]["reconstruction"]
+    assert "<figcaption>Reference</figcaption>" not in page
+    assert "not a calibrated estimate" in page
+    assert plots_of(content["cases"], ["low", "high"]) == []
+
+
+def test_references_from_a_folder_of_masks(scans, cycles, written, tmp_path):
+    for name in NOISE:
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        shutil.copy(scans / f"{name}_seg.nii.gz", tmp_path / "masks" / f"{name}.nii.gz")
+    bare = request_of(scans, labelled=False)
+    write_comparison(cycles, bare, tmp_path / "out", references=tmp_path / "masks")
+    there, here = (json.loads((folder / "report.json").read_text()) for folder in (written, tmp_path / "out"))
+    for name in NOISE:
+        assert here["cases"][name] == there["cases"][name]
+    assert here["cases"][EMPTY]["pixel_accuracy"] is None
+
+
+def test_a_folder_without_these_references_is_an_error(scans, cycles, tmp_path):
+    (tmp_path / "masks").mkdir()
+    shutil.copy(scans / "fair_seg.nii.gz", tmp_path / "masks" / "other.nii.gz")
+    with pytest.raises((DataError, EvaluationError), match="other"):
+        write_comparison(cycles, request_of(scans), tmp_path / "out", references=tmp_path / "masks")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_path):
+    request = request_of(scans)
+    missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
+    write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["cases"]) == ["clean"]
+    assert "gone.nii.gz" in content["failed"]["gone"]
+    assert "gone.nii.gz" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match=r"gone\.nii\.gz"):
+        write_comparison(cycles, Request((missing,), request.data), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_is_overwritten(scans, cycles, written):
+    before = (written / "report.html").stat().st_mtime_ns
+    with pytest.raises(RunError, match="exists already"):
+        write_comparison(cycles, request_of(scans), written)
+    assert (written / "report.html").stat().st_mtime_ns == before
+
+
+def test_names_can_be_hidden(scans, cycles, tmp_path):
+    write_comparison(cycles, request_of(scans), tmp_path, anonymise=True)
+    for name in ("report.html", "report.json"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "noisy" not in text
+        assert "case_" in text
+
+
+def test_the_error_scale_rises_from_black():
+    colours = heat(np.array([0.0, 0.5, 1.0, 2.0, np.nan]))
+    assert colours[0].tolist() == [0, 0, 4]
+    assert colours[2].tolist() == colours[3].tolist() == [252, 255, 164]
+    assert colours[4].tolist() == colours[0].tolist()
+    lightness = heat(np.linspace(0, 1, 64)).astype(float) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) >= 0).all()
+    assert len(HEAT) == 9
+
+
+PROBE = """
+<script>
+window.addEventListener("load", () => {
+  const out = {};
+  const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+  const seen = () => [...document.querySelectorAll(".case")].filter((one) => one.offsetParent !== null);
+  document.querySelector(".gallery").scrollIntoView();
+  out.first = seen().map((one) => one.querySelector(".case-name").textContent);
+  key("n");
+  out.second = seen().map((one) => one.querySelector(".case-name").textContent);
+  const article = seen()[0], slider = article.querySelector("input[type=range]");
+  slider.value = "0"; slider.dispatchEvent(new Event("input"));
+  key("ArrowRight");
+  out.slice = slider.value;
+  out.shown = [...article.querySelectorAll("svg[data-slice]")]
+    .filter((svg) => svg.style.display !== "none").map((svg) => svg.dataset.slice);
+  article.querySelector('.step[data-step="-1"]').click();
+  out.back = slider.value;
+  article.querySelector(".legend button").click();
+  out.hidden = [...article.querySelectorAll("path.k1")].every((path) => path.style.display === "none");
+  const heads = document.querySelectorAll("#cases thead button");
+  const column = () => [...document.querySelectorAll("#cases tbody tr")].map((row) => row.cells[0].textContent.trim());
+  heads[1].click(); out.up = column();
+  heads[1].click(); out.down = column();
+  document.querySelector('#cases a[href="#case-1"]').click();
+  out.linked = seen().map((one) => one.id);
+  out.letters = [...article.querySelectorAll(".picture")].length;
+  const boxes = [...document.querySelectorAll(".case.current figure")].map((one) => one.getBoundingClientRect());
+  out.overlap = boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
+    a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1));
+  const before = getComputedStyle(document.body).backgroundColor;
+  document.getElementById("theme").click();
+  out.themed = getComputedStyle(document.body).backgroundColor !== before;
+  out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  document.body.innerHTML = "<pre id='probe'>" + JSON.stringify(out) + "</pre>";
+});
+</script>
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 500])
+def test_the_page_works_in_a_browser(page, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the page in")
+    (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        command += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={width},900"]
+        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
+    assert found is not None, shown[-2000:]
+    out = json.loads(found[1].replace("&lt;", "<"))
+    assert out["first"] == [EMPTY]
+    assert out["second"] == ["noisy"]
+    assert out["slice"] == "1"
+    assert out["shown"] == ["1"] * 5
+    assert out["back"] == "0"
+    assert out["hidden"]
+    assert out["up"][0] == "noisy"
+    assert out["up"][-1] == out["down"][-1] == EMPTY  # not defined stays last
+    assert out["linked"] == ["case-1"]
+    assert not out["overlap"]
+    assert out["themed"]
+    assert out["overflow"] <= 0
