@@ -10,7 +10,8 @@ from torch import nn
 
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
-from segcct.inference.predictor import Inference, Predictor
+from segcct.inference.device import Inference
+from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.models.generator import Generator
 from segcct.models.zoo import create_model

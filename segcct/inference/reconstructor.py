@@ -18,7 +18,7 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError, LabelError, ModelError
-from segcct.inference.predictor import Inference, autocast, pick_device
+from segcct.inference.device import Inference, autocast, pick_device
 from segcct.metrics.image import FOREGROUND, ImageDistance, class_mean_baseline, gain, image_distances
 from segcct.models.generator import Generator
 from segcct.runs import ModelCard, load_card, load_weights

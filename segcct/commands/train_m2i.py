@@ -1,0 +1,46 @@
+"""segcct train-m2i."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+
+
+def add_train_m2i(commands: argparse._SubParsersAction) -> None:
+    """M2I training."""
+    parser = add_command(
+        commands, "train-m2i", _train_m2i, "train a generator (mask to image)", takes_keys=True, keys_help=_m2i_keys
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
+    which.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+
+
+def _m2i_keys() -> str:
+    from segcct.config import M2IConfig
+    from segcct.settings import describe
+
+    return "configuration keys, each as --key VALUE:\n" + describe(M2IConfig)
+
+
+def _train_m2i(arguments: argparse.Namespace) -> None:
+    from segcct import settings
+    from segcct.config import M2IConfig
+    from segcct.runs import RunFolder
+    from segcct.training.reconstruction import train_reconstruction
+    from segcct.training.session import resumed_config
+
+    overrides = settings.parse_overrides(arguments.keys)
+    run = None
+    if arguments.resume is None:
+        config = settings.load(M2IConfig, arguments.config, overrides)
+    else:
+        run = RunFolder.open(arguments.resume)
+        config = resumed_config(M2IConfig, run, overrides)
+    run = train_reconstruction(config, resume=run)
+    print(
+        f"wrote {run.best}; next: segcct compare --i2m SEGMENTER/best --m2i {run.best} --input {config.data.root} "
+        f"--output {run.path / 'comparison'}"
+    )

@@ -1,0 +1,167 @@
+"""M2I training: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from segcct.config import M2IConfig
+from segcct.data.conditions import signed_distances, slice_positions
+from segcct.data.prepare import PreparedCase
+from segcct.data.slices import EpochSampler, SliceDataset
+from segcct.inference.device import Inference
+from segcct.inference.reconstructor import Reconstruction, Reconstructor
+from segcct.metrics.image import FOREGROUND, WHOLE
+from segcct.models.generator import Generator
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.dataset import Dataset, load_dataset
+from segcct.training.network import build_network
+from segcct.training.reconstruction_loss import ReconstructionLoss
+from segcct.training.session import gather, open_run
+from segcct.training.trainer import Task, fit, is_first_process
+
+
+class ConditionedSlices(TorchDataset):
+    """Training slices with what the generator is told: distances and position; and the way back to [0, 1]."""
+
+    def __init__(self, slices: SliceDataset, num_classes: int) -> None:
+        self.slices = slices
+        self.num_classes = num_classes
+        self.by_id = {case.case_id: case for case in slices.cases}
+
+    def __len__(self) -> int:
+        return len(self.slices)
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        """`SliceDataset`'s sample, distance (K - 1, S, S), position (1,), mean (C,) and sd (C,), float32."""
+        sample = self.slices[place]
+        case: PreparedCase = self.by_id[sample["case"]]
+        index = sample["slice"]
+        return {
+            **sample,
+            "distance": torch.from_numpy(signed_distances(sample["label"].numpy(), self.num_classes)),
+            "position": torch.from_numpy(slice_positions(len(case.image))[index : index + 1]),
+            "mean": torch.from_numpy(case.mean),
+            "sd": torch.from_numpy(case.sd),
+        }
+
+
+class ReconstructionTask(Task):
+    """Masks in, images out; judged on whole validation cases by what the generator adds to painting each class in its
+    mean: `val_gain` is the share of that baseline's foreground RMSE that is gone."""
+
+    score = "val_gain"
+
+    def __init__(self, config: M2IConfig, dataset: Dataset) -> None:
+        self.config = config
+        self.dataset = dataset
+        self.network = build_network(
+            config.model,
+            "generator",
+            in_channels=len(config.data.channels),
+            num_classes=dataset.scheme.num_classes,
+            image_size=config.data.image_size,
+            seed=config.run.seed,
+        )
+        self.criterion = ReconstructionLoss(config.train.loss)
+
+    def loader(self, rank: int, world: int) -> DataLoader:
+        data, train = self.config.data, self.config.train
+        slices = SliceDataset(
+            self.dataset.train,
+            augment=self.config.augment,
+            image_size=data.image_size,
+            seed=self.config.run.seed,
+            slices_per_epoch=train.slices_per_epoch,
+            foreground_share=data.foreground_share,
+        )
+        return DataLoader(
+            ConditionedSlices(slices, self.dataset.scheme.num_classes),
+            batch_size=train.batch_size,
+            sampler=EpochSampler(len(slices), rank=rank, world=world),
+            num_workers=data.workers,
+            persistent_workers=data.workers > 0,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        image, label = batch["image"], batch["label"]
+        mask = nn.functional.one_hot(label, self.dataset.scheme.num_classes).permute(0, 3, 1, 2).float()
+        generator = cast(Generator, network)
+        made = generator(mask, batch["distance"], batch["position"], generator.style_of(image, mask))
+        loss: Tensor = self.criterion(made, image, label > 0, batch["mean"], batch["sd"])
+        return loss
+
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
+
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        reconstructor = Reconstructor(cast(Generator, network), self.card({}), how)
+        mine = {case.case_id: figures_of(reconstructor.reconstruct(case)) for case in self.dataset.val[rank::world]}
+        return summarise(gather(mine, world))
+
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        config, scheme = self.config, self.dataset.scheme
+        return ModelCard(
+            task="reconstruction",
+            architecture=Architecture(
+                name=config.model.name,
+                in_channels=len(config.data.channels),
+                num_classes=scheme.num_classes,
+                image_size=config.data.image_size,
+                options=config.model.options,
+            ),
+            data=reading(config.data),
+            scheme=SchemeCard.of(scheme),
+            selected_on={**selected_on, "cases": [case.case_id for case in self.dataset.val]},
+            data_fingerprint=self.dataset.fingerprint,
+            synthetic=self.dataset.synthetic,
+            provenance=provenance(),
+        )
+
+
+def figures_of(made: Reconstruction) -> dict[str, float | None]:
+    """What the validation of one case says; None where the case has no foreground."""
+    inside, whole = made.distances[FOREGROUND], made.distances[WHOLE]
+    return {
+        "val_gain": made.gain,
+        "val_rmse_foreground": inside.rmse,
+        "val_ssim_foreground": inside.ssim,
+        "val_rmse": whole.rmse,
+        "val_ssim": whole.ssim,
+    }
+
+
+def summarise(figures: dict[str, dict[str, float | None]]) -> dict[str, float]:
+    """Mean of each figure over the cases where it is defined; a figure defined in none is left out.
+
+    `val_gain` selects the weights and is always there: where no validation case has foreground it is 0.
+    """
+    summary = {"val_gain": 0.0}
+    for name in next(iter(figures.values()), {}):
+        values = [value for case in figures.values() if (value := case[name]) is not None]
+        if values:
+            summary[name] = float(np.mean(values))
+    return summary
+
+
+def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) -> RunFolder:
+    """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
+
+    Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
+    """
+    if resume is None and is_first_process():
+        RunFolder.check_free(config.run.root / config.run.name)
+    dataset = load_dataset(config.data)
+    task = ReconstructionTask(config, dataset)
+    run = resume or open_run(config.run, config, dataset.splits)
+    best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
+    if is_first_process():
+        write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
+    return run

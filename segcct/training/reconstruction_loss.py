@@ -1,0 +1,56 @@
+"""The M2I loss: absolute difference (everywhere, and in the structures), 1 - SSIM, and difference of gradients."""
+
+from __future__ import annotations
+
+from monai.losses import SSIMLoss
+from torch import Tensor, nn
+
+from segcct.config import ReconstructionLossSection
+
+SSIM_SIDE = 11
+
+
+class ReconstructionLoss(nn.Module):
+    """Weighted sum of the four terms; images are standardised, and compared in [0, 1] by the SSIM.
+
+    Args:
+        section: the weights.
+    """
+
+    def __init__(self, section: ReconstructionLossSection) -> None:
+        super().__init__()
+        self.section = section
+        self.ssim = SSIMLoss(spatial_dims=2, data_range=1.0, win_size=SSIM_SIDE)
+
+    def forward(self, made: Tensor, image: Tensor, foreground: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
+        """Scalar loss.
+
+        Args:
+            made: (B, C, H, W) standardised.
+            image: (B, C, H, W) standardised.
+            foreground: (B, H, W) bool or share in [0, 1].
+            mean: (B, C) that brings the image back to [0, 1]: unit = standardised * sd + mean.
+            sd: (B, C).
+        """
+        section = self.section
+        made, image = made.float(), image.float()
+        difference = (made - image).abs()
+        total = section.l1 * difference.mean()
+        if section.foreground:
+            inside = foreground[:, None].to(difference.dtype)
+            total = total + section.foreground * (
+                difference.mean(1, keepdim=True) * inside
+            ).sum() / inside.sum().clamp_min(1)
+        if section.ssim:
+            unit = [each * sd[..., None, None] + mean[..., None, None] for each in (made, image)]
+            total = total + section.ssim * self.ssim(*unit)
+        if section.gradient:
+            total = total + section.gradient * gradient_difference(made, image)
+        return total
+
+
+def gradient_difference(made: Tensor, image: Tensor) -> Tensor:
+    """Mean absolute difference of the steps to the next pixel, down and across."""
+    difference = made - image
+    down, across = difference.diff(dim=-2), difference.diff(dim=-1)
+    return (down.abs().mean() + across.abs().mean()) / 2
