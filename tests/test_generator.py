@@ -149,6 +149,19 @@ def test_the_style_code_cannot_carry_a_shape(style):
     torch.testing.assert_close(model.style_of(shuffled, mask), model.style_of(image, mask))
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_mixed_precision_is_near_full_precision(style):
+    model = build(style=style).eval()
+    told = inputs(2, 64, 64)
+    mask, _, _, image = told
+    with torch.inference_mode():
+        exact, code = generate(model, told), model.style_of(image, mask)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model.style_of(image, mask), code)
+            rough = generate(model, told).float()
+    assert (exact - rough).abs().mean() < 0.05 * exact.std() + 0.02
+
+
 def test_moments_by_hand():
     model = build(style="moments")
     mask = torch.zeros(1, CLASSES, 2, 2)

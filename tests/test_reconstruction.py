@@ -93,6 +93,13 @@ def test_ssim_is_that_of_the_metric_up_to_the_border(images):
     assert only(ssim=1)(*images).item() == pytest.approx(1 - np.mean(expected), abs=1e-4)
 
 
+def test_mixed_precision_leaves_the_loss_exact(images):
+    loss = ReconstructionLoss(ReconstructionLossSection())
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = loss(*images).item()
+    assert mixed == loss(*images).item()
+
+
 def test_gradient_difference_by_hand():
     true = torch.zeros(1, 1, 2, 3)
     made = torch.tensor([[[[0.0, 1.0, 1.0], [0.0, 1.0, 3.0]]]])

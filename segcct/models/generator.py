@@ -176,7 +176,9 @@ class Generator(nn.Module):
 
     def style_of(self, image: Tensor, mask: Tensor) -> Tensor:
         """Style code (B, S) of standardised images (B, C, H, W) under soft or one-hot masks (B, K, H, W)."""
-        code: Tensor = self.style(image, mask)
+        # Means of squares over thousands of pixels need more digits than mixed precision has.
+        with torch.autocast(image.device.type, enabled=False):
+            code: Tensor = self.style(image.float(), mask.float())
         return code
 
     def forward(self, mask: Tensor, distance: Tensor, position: Tensor, style: Tensor) -> Tensor:

@@ -32,12 +32,15 @@ class ReconstructionLoss(nn.Module):
             mean: (B, C) that brings the image back to [0, 1]: unit = standardised * sd + mean.
             sd: (B, C).
         """
+        # The variances within SSIM are differences of large numbers: never in mixed precision.
+        with torch.autocast(made.device.type, enabled=False):
+            return self._exact(made.float(), image.float(), foreground[:, None].float(), mean, sd)
+
+    def _exact(self, made: Tensor, image: Tensor, inside: Tensor, mean: Tensor, sd: Tensor) -> Tensor:
         section = self.section
-        made, image = made.float(), image.float()
         difference = (made - image).abs()
         total = section.l1 * difference.mean()
         if section.foreground:
-            inside = foreground[:, None].to(difference.dtype)
             total = total + section.foreground * (
                 difference.mean(1, keepdim=True) * inside
             ).sum() / inside.sum().clamp_min(1)
