@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from monai.losses import SSIMLoss
 from torch import Tensor, nn
 
