@@ -31,6 +31,7 @@ LOGIT_SCALE = 4.0
 """Logits per unit of the head's output. Adam moves all weights alike, so the logits of a head with few channels would
 grow slowly, and the loss would fall only as fast as the network grows confident."""
 WINDOW = 7
+SWIN_MLP_RATIO = 2.0
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class CctUnetSize:
 
 
 SIZES: dict[str, CctUnetSize] = {
-    "cct_unet_t": CctUnetSize(16, (32, 64, 96, 128), 4, 2, 1, (96, 64, 48, 16), 2, 3),
-    "cct_unet_s": CctUnetSize(16, (48, 96, 128, 256), 4, 4, 2, (192, 96, 64, 16), 2, 6),
-    "cct_unet_b": CctUnetSize(32, (64, 128, 256, 384), 9, 6, 3, (384, 192, 96, 32), 2, 12),
+    "cct_unet_t": CctUnetSize(16, (32, 64, 96, 128), 6, 2, 1, (96, 64, 32, 16), 2, 3),
+    "cct_unet_s": CctUnetSize(16, (32, 64, 128, 256), 4, 4, 2, (128, 96, 48, 16), 2, 4),
+    "cct_unet_b": CctUnetSize(32, (64, 128, 256, 384), 10, 6, 3, (384, 192, 96, 32), 2, 12),
 }
 
 
@@ -99,7 +100,14 @@ class DecoderStage(nn.Module):
         self.fuse = nn.Sequential(*(conv_block(*pair) for pair in pairwise(widths)))
         self.swin = nn.Sequential(
             *(
-                SwinBlock(out_channels, swin_heads, WINDOW, shifted=index % 2 == 1, layer_scale=LAYER_SCALE)
+                SwinBlock(
+                    out_channels,
+                    swin_heads,
+                    WINDOW,
+                    shifted=index % 2 == 1,
+                    mlp_ratio=SWIN_MLP_RATIO,
+                    layer_scale=LAYER_SCALE,
+                )
                 for index in range(swin_blocks)
             )
         )
