@@ -1,0 +1,1 @@
+"""Labelled pictures: found by layout, decoded once, divided by side, augmented in batches."""

@@ -1,0 +1,128 @@
+"""The training pictures in batches: which picture a position of an epoch shows, and what it undergoes, is a function
+of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from segcct.data.classes.augment import DRAWS, PictureAugmenter
+from segcct.data.classes.collection import Collection
+from segcct.data.slices import EpochSampler
+
+
+class PictureDataset(Dataset):
+    """Training pictures by (epoch, index), a batch at a time.
+
+    The positions of all epochs go through the pictures again and again, each time in another order; an epoch may be
+    shorter or longer than once through. Nothing is remembered between batches, so any number of loader processes
+    gives the same ones.
+
+    Args:
+        collection: the dataset.
+        rows: its training pictures.
+        augmenter: changes and standardises them.
+        seed: of the order and of the changes.
+        per_epoch: positions in an epoch; None: as many as there are pictures.
+    """
+
+    def __init__(
+        self,
+        collection: Collection,
+        rows: np.ndarray,
+        augmenter: PictureAugmenter,
+        *,
+        seed: int,
+        per_epoch: int | None = None,
+    ) -> None:
+        self.stored = collection.stored
+        self.labels = collection.labels
+        self.rows = rows
+        self.augmenter = augmenter
+        self.seed = seed
+        self.length = len(rows) if per_epoch is None else per_epoch
+        self._kept: dict[tuple[str, int], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitems__(self, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+        """The batch of these (epoch, index): image (B, C, S, S), label (B,), row (B,), epoch, first index."""
+        epoch, first = places[0]
+        index = np.array([place for _, place in places])
+        rows = self.shown(epoch, index)
+        image = self.augmenter.apply(
+            self._read(rows), self._draws(epoch)[index], [(self.seed, epoch, int(place)) for place in index]
+        )
+        label = torch.from_numpy(self.labels[rows])
+        return {"image": image, "label": label, "row": torch.from_numpy(rows), "epoch": epoch, "first": first}
+
+    def shown(self, epoch: int, index: np.ndarray) -> np.ndarray:
+        """The picture at each of these positions of an epoch, as a row of the collection."""
+        through, place = np.divmod(epoch * self.length + index, len(self.rows))
+        rows = np.empty(len(index), dtype=np.int64)
+        for turn in np.unique(through):
+            rows[through == turn] = self.rows[self._order(int(turn))[place[through == turn]]]
+        return rows
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """(B, S, S, C) uint8; rows in the order of the file, which a disk likes better."""
+        order = np.argsort(rows, kind="stable")
+        images = np.empty((len(rows), *self.stored["image"].shape[1:]), dtype=np.uint8)
+        images[order] = self.stored["image"][rows[order]]
+        return images
+
+    def _order(self, turn: int) -> np.ndarray:
+        return self._remembered(
+            "order", turn, lambda: np.random.default_rng([self.seed, turn, 0]).permutation(len(self.rows))
+        )
+
+    def _draws(self, epoch: int) -> np.ndarray:
+        return self._remembered(
+            "draws", epoch, lambda: np.random.default_rng([self.seed, epoch, 1]).random((self.length, DRAWS))
+        )
+
+    def _remembered(self, what: str, number: int, make: Callable[[], np.ndarray]) -> np.ndarray:
+        """What is a function of the seed and a number, kept for the number at hand and the one before."""
+        if (what, number) not in self._kept:
+            self._kept.pop((what, number - 2), None)
+            self._kept[what, number] = make()
+        return self._kept[what, number]
+
+
+def picture_loader(
+    pictures: PictureDataset, *, batch_size: int, workers: int, rank: int = 0, world: int = 1
+) -> DataLoader:
+    """Batches of one process, in the dataset's order."""
+    return DataLoader(
+        pictures,
+        batch_size=batch_size,
+        sampler=EpochSampler(len(pictures), rank=rank, world=world),
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        persistent_workers=workers > 0,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def mean_and_sd(collection: Collection, rows: np.ndarray) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel over some pictures, of values in [0, 1]; an sd of 0 becomes 1."""
+    images = collection.images
+    counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
+    for start in range(0, len(rows), 1024):
+        part = images[np.sort(rows)[start : start + 1024]]
+        for channel in range(len(counts)):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    value = np.arange(256) / 255.0
+    share = counts / counts.sum(axis=1, keepdims=True)
+    mean = share @ value
+    sd = np.sqrt(np.maximum(share @ value**2 - mean**2, 0.0))
+    return [round(float(m), 6) for m in mean], [round(float(s), 6) if s > 1e-6 else 1.0 for s in sd]

@@ -1,0 +1,106 @@
+"""The files of a dataset, in a folder or inside a .tar or .tar.gz: their names, contents and digest.
+
+Archives are read as streams and never unpacked to disk. Hidden files (`.DS_Store`, `._x.jpg`) do not count.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path, PurePosixPath
+
+from segcct.errors import DataError
+
+ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error)
+
+
+def is_archive(root: Path) -> bool:
+    """Whether the name says that `root` is a tar file."""
+    return root.name.lower().endswith(ARCHIVES)
+
+
+def names(root: Path) -> list[str]:
+    """Paths of the regular files below `root`, with forward slashes, sorted.
+
+    Raises:
+        DataError: `root` does not exist, is neither folder nor archive, or the archive is damaged or holds a name
+            twice.
+    """
+    if not root.exists():
+        raise DataError("no such dataset", file=root, expected="a folder, or a .tar or .tar.gz file")
+    if root.is_dir():
+        inside = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+        return sorted(path.as_posix() for path in inside if _shown(path.as_posix()))
+    if not is_archive(root):
+        raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
+    found = [name for name, _ in _members(root, ())]
+    twice = sorted(name for name, times in Counter(found).items() if times > 1)
+    if twice:
+        raise DataError("the archive holds a name twice", file=root, found=twice[0], remedy="Write it again")
+    return sorted(found)
+
+
+def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the wanted files: sorted in a folder, as they come in an archive.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    if root.is_dir():
+        for name in sorted(wanted):
+            try:
+                yield name, (root / name).read_bytes()
+            except OSError as error:
+                raise DataError("cannot be read", file=root / name, found=error.strerror or str(error)) from None
+        return
+    kept = set(wanted)
+    yield from ((name, content) for name, content in _members(root, kept) if name in kept)
+
+
+def digest(root: Path, wanted: Collection[str]) -> str:
+    """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it."""
+    told = hashlib.blake2b(digest_size=20)
+    if root.is_dir():
+        for name, content in contents(root, wanted):
+            told.update(json.dumps([name, hashlib.blake2b(content, digest_size=20).hexdigest()]).encode())
+        return told.hexdigest()
+    try:
+        with root.open("rb") as stream:
+            return hashlib.file_digest(stream, lambda: told).hexdigest()
+    except OSError as error:
+        raise DataError("cannot be read", file=root, found=error.strerror or str(error)) from None
+
+
+def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """Name of every regular file of an archive, with the content of the wanted ones (others: nothing)."""
+    try:
+        with tarfile.open(root, "r|*") as archive:
+            for member in archive:
+                name = PurePosixPath(member.name).as_posix()
+                if member.isfile() and _shown(name):
+                    stream = archive.extractfile(member) if name in wanted else None
+                    yield name, stream.read() if stream else b""
+    except _DAMAGED as error:
+        raise DataError(
+            "the archive is damaged or no tar file", file=root, found=str(error), remedy="Copy or download it again"
+        ) from None
+
+
+def _shown(name: str) -> bool:
+    return not any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+
+
+def unzipped(name: str, content: bytes, root: Path) -> bytes:
+    """The content of a file, decompressed where its name ends in .gz. Raises `DataError` when it is damaged."""
+    if not name.endswith(".gz"):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError("is damaged", file=root / name, found=str(error), remedy="Copy or download it again") from None

@@ -1,0 +1,62 @@
+"""One picture: from the bytes of a file to the square of 8-bit values that a network sees."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segcct.errors import DataError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+
+
+def decode(content: bytes, file: str) -> np.ndarray:
+    """The pixels of a picture file: (H, W, 3) uint8 in colour, (H, W) in grey; transparency is dropped.
+
+    A camera's note of how the picture was held is applied; of several pages the first is read.
+
+    Raises:
+        DataError: no picture, damaged, or of more than 8 bits, whose display range nobody has named.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture: Image.Image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+            picture.load()
+    except UnidentifiedImageError:
+        raise DataError("no picture in a known format", file=file) from None
+    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombWarning) as error:
+        raise DataError("cannot be read as a picture", file=file, found=str(error)) from None
+    if picture.mode not in _EIGHT_BITS:
+        raise DataError(
+            "a picture of more than 8 bits",
+            file=file,
+            found=f"mode {picture.mode}",
+            expected="grey or colour values from 0 to 255",
+            remedy="Convert it with the range of intensities a reader would look at",
+        )
+    grey = picture.mode in ("1", "L", "LA", "La")
+    return np.asarray(picture.convert("L" if grey else "RGB"))
+
+
+def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndarray:
+    """A picture as (size, size, C) uint8, C 3 for rgb and 1 for grey; bicubic, averaged when it shrinks.
+
+    Args:
+        pixels: (H, W) or (H, W, 3) uint8.
+        channels: rgb or grey (luminance).
+        size: side in pixels.
+        fit: resize, or pad: keep the proportions and fill with black on both sides.
+    """
+    picture = Image.fromarray(pixels).convert("RGB" if channels == "rgb" else "L")
+    if picture.size != (size, size):
+        if fit == "pad":
+            picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
+        else:
+            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    square = np.asarray(picture)  # (S, S) or (S, S, 3)
+    return square if square.ndim == 3 else square[..., None]
