@@ -86,6 +86,9 @@ class SplitSection(_Section):
     """File with a case id per line; without it fold `data.fold` of the training list validates."""
     test_list: Path | None = None
     """File with a case id per line."""
+    unlabelled_list: Path | None = None
+    """File with a case id per line: cases that join a segmentation training without their labels, through
+    train.cycle_weight."""
     seed: int = 0
     """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
 
@@ -251,6 +254,10 @@ class ScheduleSection(_Section):
 
 
 class TrainSection(ScheduleSection):
+    cycle_weight: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the loss image -> mask -> image on the unlabelled cases of data.split.unlabelled_list."""
+    cycle_model: Path | None = None
+    """best/ of an M2I run on the same data section: the frozen generator of that loss."""
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     pictures: Annotated[int, Field(ge=0)] = 4
@@ -273,6 +280,11 @@ class SegmentationConfig(_Section):
         if bool(self.model.options.get("deep_supervision", False)) != (self.train.loss.deep_supervision > 0):
             raise ValueError(
                 "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision above 0"
+            )
+        parts = (self.train.cycle_weight > 0, self.train.cycle_model, self.data.split.unlabelled_list)
+        if any(parts) and not all(parts):
+            raise ValueError(
+                "the cycle needs all of train.cycle_weight above 0, train.cycle_model and data.split.unlabelled_list"
             )
         return self
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from segcct.config import DataSection
 from segcct.data.case import Case
@@ -12,6 +12,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
 from segcct.data.splits import Splits, make_splits
+from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
 from segcct.training.pictures import Pictured, pictured
 from segcct.training.trainer import is_first_process, progress_bar
@@ -30,14 +31,17 @@ class Dataset:
     """Validation cases that are drawn during training."""
     fingerprint: str
     synthetic: bool
+    unlabelled: list[PreparedCase] = field(default_factory=list)
+    """Cases that train without labels."""
 
 
-def load_dataset(data: DataSection, *, pictures: int = 0) -> Dataset:
+def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = False) -> Dataset:
     """Find, check, split and prepare the cases. Raises `DataError` naming every problem of the cheap check.
 
     Args:
         data: the data section.
         pictures: how many validation cases are to be drawn during training.
+        unlabelled: the training uses the cases of `data.split.unlabelled_list`.
     """
     problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
     if problems:
@@ -47,15 +51,18 @@ def load_dataset(data: DataSection, *, pictures: int = 0) -> Dataset:
     splits = make_splits(cases, data)
     by_id = {case.id: case for case in cases}
     train, val = ([by_id[name] for name in side] for side in (splits.train, splits.val))
-    prepared = prepare_cases([*train, *val], data, scheme, progress=progress_bar("preparing cases"))
+    free = unlabelled_cases(cases, data, splits) if unlabelled else []
+    prepared = prepare_cases([*train, *val, *free], data, scheme, progress=progress_bar("preparing cases"))
+    until = len(train) + len(val)
     return Dataset(
         scheme=scheme,
         splits=splits,
         train=prepared[: len(train)],
-        val=prepared[len(train) :],
+        val=prepared[len(train) : until],
         pictured=pictured(val[:pictures], data, scheme) if is_first_process() else {},
-        fingerprint=fingerprint([*train, *val]),
+        fingerprint=fingerprint([*train, *val, *free]),
         synthetic=any(is_synthetic(case) for case in train),
+        unlabelled=prepared[until:],
     )
 
 

@@ -17,6 +17,7 @@ from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
@@ -34,10 +35,13 @@ class SegmentationTask(Task):
         self.dataset = dataset
         self.network = network_of(config, dataset.scheme)
         self.criterion = SegmentationLoss(config.train.loss, dataset.scheme.num_classes)
+        self.cycle = None
+        if config.train.cycle_model is not None:
+            self.cycle = CycleLoss(config.train.cycle_model, config.data, dataset.scheme)
 
     def loader(self, rank: int, world: int) -> DataLoader:
         data, train = self.config.data, self.config.train
-        slices = SliceDataset(
+        labelled = SliceDataset(
             self.dataset.train,
             augment=self.config.augment,
             image_size=data.image_size,
@@ -45,6 +49,7 @@ class SegmentationTask(Task):
             slices_per_epoch=train.slices_per_epoch,
             foreground_share=data.foreground_share,
         )
+        slices = labelled if self.cycle is None else WithUnlabelled(labelled, self.dataset.unlabelled)
         return DataLoader(
             slices,
             batch_size=train.batch_size,
@@ -55,7 +60,12 @@ class SegmentationTask(Task):
         )
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        return self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"])
+        loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"])
+        if self.cycle is not None:
+            output = network(batch[UNLABELLED]["image"])
+            logits = output[0] if isinstance(output, list) else output  # full size first under deep supervision
+            loss = loss + self.config.train.cycle_weight * self.cycle(logits, batch[UNLABELLED])
+        return loss
 
     def names(self, batch: dict[str, Any]) -> list[str]:
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
@@ -106,7 +116,8 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     """
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
-    dataset = load_dataset(config.data, pictures=config.train.pictures)
+    unlabelled = config.train.cycle_model is not None
+    dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=unlabelled)
     task = SegmentationTask(config, dataset)
     run = resume or open_run(config.run, config, dataset.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)

@@ -1,0 +1,102 @@
+"""The cycle as a training signal: unlabelled slices are segmented, painted by a frozen generator, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from segcct.config import DataSection, ReconstructionLossSection
+from segcct.data.conditions import signed_distances, slice_positions
+from segcct.data.labels import Scheme
+from segcct.data.prepare import Preparation, PreparedCase
+from segcct.data.slices import SliceDataset
+from segcct.data.window import take_window
+from segcct.errors import ConfigError
+from segcct.inference.reconstructor import Reconstructor
+from segcct.training.reconstruction_loss import ReconstructionLoss
+
+UNLABELLED = "unlabelled"
+"""Key of the unlabelled part of a batch."""
+
+
+class WithUnlabelled(Dataset):
+    """Labelled slices, each with an augmented slice of an unlabelled case beside it, drawn from all alike."""
+
+    def __init__(self, labelled: SliceDataset, cases: Sequence[PreparedCase]) -> None:
+        self.labelled = labelled
+        self.cases = tuple(cases)
+        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case, counted through
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        """The labelled sample, and under `UNLABELLED`: image (C, S, S) standardised, position (1,), mean, sd (C,)."""
+        epoch, index = place
+        rng = np.random.default_rng([self.labelled.seed, epoch, index, 1])
+        through = int(rng.integers(self.starts[-1]))
+        number = int(np.searchsorted(self.starts, through, side="right")) - 1
+        case, position = self.cases[number], through - int(self.starts[number])
+        nothing = np.zeros(case.image.shape[2:], dtype=np.uint8)
+        image, nothing = take_window(case.image[position], nothing, self.labelled.image_size, rng)
+        image, _ = self.labelled.augmenter.apply(image, nothing, rng)
+        unlabelled = {
+            "image": torch.from_numpy(case.standardise(image)),
+            "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
+            "mean": torch.from_numpy(case.mean),
+            "sd": torch.from_numpy(case.sd),
+        }
+        return {**self.labelled[place], UNLABELLED: unlabelled}
+
+
+class CycleLoss:
+    """I -> M -> I': how far the image that the predicted soft mask explains is from the image itself.
+
+    The generator is frozen. Gradients reach the segmenter through the soft mask alone: the distances are those of the
+    likeliest classes, and the style code is taken as given, so that the mask cannot be bent to change the appearance.
+
+    Args:
+        model: `best/` of an M2I run on the same data section.
+        data: the segmenter's data section.
+        scheme: its label scheme.
+
+    Raises:
+        ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
+            `ModelError`: it cannot be loaded.
+    """
+
+    def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
+        reconstructor = Reconstructor.load(model)
+        _same("channels", list(reconstructor.data.channels), list(data.channels))
+        _same("label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
+        _same("preparation", reconstructor.preparation.to_json(), Preparation.of(data).to_json())
+        self.generator = reconstructor.network.requires_grad_(False).eval()
+        self.criterion = ReconstructionLoss(ReconstructionLossSection(foreground=0.0))
+
+    def __call__(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+        """Logits (B, K, H, W) of the unlabelled part of a batch -> scalar."""
+        image = batch["image"]
+        generator = self.generator.to(image.device)
+        mask = logits.float().softmax(dim=1)
+        likeliest = mask.detach().argmax(dim=1)  # (B, H, W)
+        distance = np.stack([signed_distances(each, mask.shape[1]) for each in likeliest.cpu().numpy()])
+        style = generator.style_of(image, mask.detach())
+        made = generator(mask, torch.from_numpy(distance).to(image.device), batch["position"], style)
+        loss: Tensor = self.criterion(made, image, likeliest > 0, batch["mean"], batch["sd"])
+        return loss
+
+
+def _same(what: str, found: object, expected: object) -> None:
+    if found != expected:
+        raise ConfigError(
+            f"the generator of train.cycle_model has another {what} than this training",
+            found=found,
+            expected=expected,
+            remedy="Train it with the same data section (segcct train-m2i)",
+        )
