@@ -123,6 +123,18 @@ def test_gain():
     assert image.gain(one, image.ImageDistance(4, 0, 0.0, 0, None, None, None)) is None
 
 
+def test_foreground_gain_is_the_gain_of_the_table(pair):
+    original, reconstruction, label = pair
+    rows = [
+        image.image_distances(original, each, label, ["a", "b"])["foreground"]
+        for each in (reconstruction, image.class_mean_baseline(original, label))
+    ]
+    assert image.foreground_gain(original, reconstruction, label) == pytest.approx(image.gain(*rows))
+    assert image.foreground_gain(original, reconstruction, 0 * label) is None
+    flat = np.full_like(original, 0.25)
+    assert image.foreground_gain(flat, reconstruction, label) is None
+
+
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 1000), st.floats(0.1, 2.0), st.floats(-1.0, 1.0))
 def test_properties(seed, scale, shift):

@@ -19,7 +19,7 @@ from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError, LabelError, ModelError
 from segcct.inference.device import Inference, autocast, pick_device
-from segcct.metrics.image import FOREGROUND, ImageDistance, class_mean_baseline, gain, image_distances
+from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
 from segcct.runs import ModelCard, load_card, load_weights
 
@@ -57,7 +57,7 @@ class Reconstruction:
     @property
     def gain(self) -> float | None:
         """Share of the baseline's RMSE in the foreground that is gone; None for a mask without foreground."""
-        return gain(self.distances[FOREGROUND], self.baseline[FOREGROUND])
+        return foreground_gain(self.original, self.image, self.label)
 
     def error_map(self) -> np.ndarray:
         """(D, h, w) float32: root mean square over channels of the difference."""

@@ -132,6 +132,20 @@ def gain(distance: ImageDistance, baseline: ImageDistance) -> float | None:
     return 1.0 - distance.rmse / baseline.rmse
 
 
+def foreground_gain(original: np.ndarray, reconstruction: np.ndarray, label: np.ndarray) -> float | None:
+    """`gain` in the foreground over `class_mean_baseline`, without the cost of the other figures.
+
+    Images (D, C, h, w), label (D, h, w); None without foreground, or where the baseline is perfect.
+    """
+    inside = label > 0
+    if not inside.any():
+        return None
+    truth = _inside(original.astype(np.float32), inside)
+    painted = _inside(class_mean_baseline(original, label), inside)
+    reached, to_beat = (rmse(truth, each) for each in (_inside(reconstruction, inside), painted))
+    return 1.0 - reached / to_beat if reached is not None and to_beat else None
+
+
 def rmse(original: np.ndarray, reconstruction: np.ndarray) -> float | None:
     """Root mean squared difference of two arrays of one shape; None for empty ones."""
     return _distance_of(_differences(original, reconstruction), 1.0)[0]

@@ -1,0 +1,170 @@
+"""What a generator adds to painting each class in its mean, and whether a segmenter finds the mask again.
+
+    python benchmarks/m2i.py --acdc ../shared/data/acdc_h5 --brats ../shared/data/brats2015_flair_t1c --budget 10min
+
+Trains a segmenter and one generator per style on the same cases, then measures both from that one generator:
+the foreground RMSE against the baseline, and the Dice of M -> I -> M'.
+ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured. BraTS 2015: one of four patients is
+left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
+in that case's own mean. Dice and distances are taken on the networks' slices. Trainings that are there already are
+used as they are.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct import settings
+from segcct.config import DataSection, M2IConfig, SegmentationConfig
+from segcct.data.layouts import find_cases, scheme_of
+from segcct.data.prepare import PreparedCase, prepare_cases
+from segcct.data.splits import Splits
+from segcct.inference.cycle import Cycles, class_dice
+from segcct.inference.device import Inference
+from segcct.inference.predictor import Predictor
+from segcct.inference.reconstructor import Reconstructor
+from segcct.metrics.image import BORDER, FOREGROUND, gain
+from segcct.runs import RunFolder
+from segcct.training.reconstruction import train_reconstruction
+from segcct.training.segmentation import train_segmentation
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+BRATS2015 = {
+    "layout": "folder",
+    "channels": {"flair": "Flair_*.nii.gz", "t1c": "T1c_*.nii.gz"},
+    "label": "OTMultiClass.nii.gz",
+    "scheme": "brats2015",
+    "crop": "foreground",
+    "fit": "pad",
+    "image_size": 160,
+    "intensity": {"rule": "zscore_mask", "mask": "brainmask.nii.gz"},
+}
+FIGURES = ("rmse", "baseline_rmse", "gain", "ssim", "baseline_ssim", "border_gain", "own_dice", "cycle_dice")
+
+
+def acdc_data(root: Path) -> dict[str, Any]:
+    """The data section of the slices config on `root`."""
+    data = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")["data"]
+    split = {**data["split"], "train_list": str(root / "train.list"), "test_list": str(root / "val.list")}
+    return {**data, "root": str(root), "split": split}
+
+
+def brats_data(root: Path, fold: int) -> dict[str, Any]:
+    """Fold `fold` of four: one patient validates."""
+    return {**BRATS2015, "root": str(root), "fold": fold, "split": {"kind": "kfold", "folds": 4, "test": 0.0}}
+
+
+def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace, more: Mapping[str, Any]) -> RunFolder:
+    """A segmenter of these cases, trained or found."""
+    base = settings.read_yaml(CONFIGS / "acdc_slices_cct_unet.yaml")
+    content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
+    overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
+    overrides |= {"train.pictures": 0, "model.name": arguments.model}
+    run = RunFolder(arguments.output / name)
+    if run.summary.is_file():
+        return run
+    return train_segmentation(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
+
+
+def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace, more: Mapping[str, Any]) -> RunFolder:
+    """A generator of these cases, trained or found."""
+    base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
+    content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
+    overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
+    run = RunFolder(arguments.output / name)
+    if run.summary.is_file():
+        return run
+    return train_reconstruction(settings.build(M2IConfig, content, overrides, source="benchmark"))
+
+
+def measure(cycles: Cycles, cases: list[PreparedCase]) -> dict[str, float]:
+    """Mean of each figure over the cases that have foreground."""
+    rows = [row for case in cases if (row := figures(cycles, case)) is not None]
+    return {name: float(np.mean([row[name] for row in rows])) for name in FIGURES}
+
+
+def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
+    """All figures of one case; None without foreground."""
+    case = cycles.prepared(prepared)
+    found = cycles.mask_cycle(case)
+    made = found.made
+    if made.gain is None:
+        return None
+    predicted = cycles.probabilities(case).argmax(axis=1)
+    inside, baseline = made.distances[FOREGROUND], made.baseline[FOREGROUND]
+    return {
+        "rmse": inside.rmse,
+        "baseline_rmse": baseline.rmse,
+        "gain": made.gain,
+        "ssim": inside.ssim,
+        "baseline_ssim": baseline.ssim,
+        "border_gain": gain(made.distances[BORDER], made.baseline[BORDER]) or 0.0,
+        "own_dice": mean_dice(class_dice(predicted, made.label, made.classes)),
+        "cycle_dice": mean_dice(found.dice),
+    }
+
+
+def mean_dice(scores: Mapping[str, float | None]) -> float:
+    """Mean over the classes that are there."""
+    return float(np.mean([score for score in scores.values() if score is not None]))
+
+
+def measured_cases(run: RunFolder, data: Mapping[str, Any], side: str) -> list[PreparedCase]:
+    """The prepared cases of one side of a run's split."""
+    section = DataSection.model_validate(data)
+    cases = Splits.load(run.splits).select(find_cases(section), side)
+    return prepare_cases(cases, section, scheme_of(section))
+
+
+def experiment(name: str, data: dict[str, Any], side: str, arguments: argparse.Namespace, more: dict[str, Any]) -> None:
+    """Train and measure; one line of the table per style."""
+    how = Inference(precision="bf16")
+    own = segmenter(f"{name}_i2m", data, arguments, more)
+    cases = measured_cases(own, data, side)
+    for style in arguments.styles:
+        run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})
+        cycles = Cycles(Predictor.load(own.best, how), Reconstructor.load(run.best, how))
+        print(row(name, style, len(cases), measure(cycles, cases)), flush=True)
+
+
+def row(name: str, style: str, cases: int, found: Mapping[str, float]) -> str:
+    """One line of the table."""
+    return (
+        f"| {name} | {style} | {cases} | {found['baseline_rmse']:.4f} | {found['rmse']:.4f} | **{found['gain']:.1%}** "
+        f"| {found['border_gain']:.1%} | {found['baseline_ssim']:.3f} -> {found['ssim']:.3f} | {found['own_dice']:.3f} "
+        f"| {found['cycle_dice']:.3f} | **{found['cycle_dice'] / max(found['own_dice'], 1e-9):.2f}** |"
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--acdc", type=Path, help="folder of the .h5 files")
+    parser.add_argument("--brats", type=Path, help="folder of the BraTS 2015 cases")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_m2i"))
+    parser.add_argument("--budget", default="10min", help="of each training (default %(default)s)")
+    parser.add_argument("--model", default="cct_unet_s", help="the segmenter (default %(default)s)")
+    parser.add_argument("--size", type=int, help="side of the slices; default: that of the config")
+    parser.add_argument("--styles", nargs="+", default=["learned", "moments", "none"])
+    parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
+    arguments = parser.parse_args()
+    print(
+        "| cases | style | n | class-mean RMSE | generator RMSE | lower by | at borders | SSIM | Dice of the segmenter "
+    )
+    print("| M -> I -> M' Dice | share |\n|---|---|---|---|---|---|---|---|---|---|---|")
+    size = {} if arguments.size is None else {"image_size": arguments.size}
+    if arguments.acdc is not None:
+        experiment("acdc", {**acdc_data(arguments.acdc), **size}, "test", arguments, {})
+    if arguments.brats is not None:
+        for fold in arguments.folds:
+            data = {**brats_data(arguments.brats, fold), **size}
+            experiment(f"brats2015_{fold}", data, "val", arguments, {"train.validate_every": 100_000})
+
+
+if __name__ == "__main__":
+    main()
