@@ -131,7 +131,10 @@ class CctUnet(nn.Module):
         side = -(-image_size // self.multiple)
         self.detail = conv_block(in_channels, size.detail)
         self.tokenizer = ConvTokenizer(size.detail, size.widths, norm="batch", stride=2, pool=False)
-        self.encoder = Encoder(size.widths[-1], size.depth, size.heads, size.mlp_ratio, grid=(side, side))
+        # Attention dropout would keep the attention off its fused path: a tenth of the training step.
+        self.encoder = Encoder(
+            size.widths[-1], size.depth, size.heads, size.mlp_ratio, grid=(side, side), attention_dropout=0.0
+        )
         self.encoder_scale = nn.Parameter(torch.full((size.widths[-1],), LAYER_SCALE))
         self.decoder = nn.ModuleList(_decoder_stages(size))
         self.head = nn.Conv2d(size.decoder[-1], num_classes, 1)
