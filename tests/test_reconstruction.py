@@ -242,6 +242,17 @@ def test_bad_input_is_refused(generator, phantom, tmp_path, capsys):
         file.unlink()
     with pytest.raises(DataError, match="channel t2 is missing"):
         find_cases(reconstructor.card.data_section(tmp_path / "phantom"))
+    predict = [
+        "predict",
+        "--model",
+        str(generator / "best"),
+        "--input",
+        str(phantom),
+        "--output",
+        str(tmp_path / "masks"),
+    ]
+    assert main(predict) == 1
+    assert "is not a segmenter" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__name="cct_unet_s")) == 1
     assert "model.name is no generator" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__options__style="copied")) == 1

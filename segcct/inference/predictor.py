@@ -13,7 +13,7 @@ from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
-from segcct.errors import DataError
+from segcct.errors import DataError, ModelError
 from segcct.inference.device import Inference, autocast, pick_device
 from segcct.inference.protocol import native, segment_by_protocol
 from segcct.runs import ModelCard, load_card, load_weights
@@ -79,11 +79,18 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: str | Path, how: Inference | None = None) -> Predictor:
-        """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
+        """The model of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
         from segcct.models.zoo import create_model
 
         folder = Path(folder)
         card = load_card(folder)
+        if card.task != "segmentation":
+            raise ModelError(
+                "is not a segmenter",
+                file=folder,
+                found=f"a model of task {card.task}",
+                expected="the best/ folder of a segcct train-seg run",
+            )
         built = card.architecture
         network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
         network.load_state_dict(load_weights(folder, card))
