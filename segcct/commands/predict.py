@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segcct.commands.parser import add_command
+
+if TYPE_CHECKING:
+    from segcct.inference.folder import Request
+    from segcct.inference.predictor import Predictor
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -17,6 +22,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the model's own split")
+    parser.add_argument(
+        "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json wants its signals"
+    )
+    parser.add_argument(
+        "--no-quality", action="store_true", help="do not write quality.csv, which takes six more passes"
+    )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     parser.add_argument("--anonymise", action="store_true", help="hash the case ids in file names and reports")
@@ -29,6 +40,44 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def _estimate(predictor: Predictor, request: Request, arguments: argparse.Namespace) -> None:
+    """quality.csv beside the masks where the model is calibrated; where it cannot be, why, on stderr."""
+    from segcct.inference.cycle import Cycles
+    from segcct.inference.folder import hashed
+    from segcct.inference.quality.model import QualityModel
+    from segcct.inference.quality.table import TABLE, drop_rows, write_quality
+    from segcct.inference.reconstructor import Reconstructor
+    from segcct.progress import Progress, say
+
+    names = [hashed(case.id) if arguments.anonymise else case.id for case in request.cases]
+    drop_rows(arguments.output, names)
+    quality = None if arguments.no_quality else QualityModel.load(arguments.model)
+    if quality is None:
+        return
+    if arguments.keep_largest or arguments.protocol != "soft":
+        say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
+        return
+    if quality.uses_m2i and arguments.m2i is None:
+        say(f"{TABLE} is not written: the estimate needs the generator it was calibrated with; name it by --m2i")
+        return
+    cycles = None
+    if quality.uses_m2i and arguments.m2i is not None:
+        cycles = Cycles(predictor, Reconstructor.load(arguments.m2i, predictor.how))
+    doubtful = write_quality(
+        predictor,
+        request,
+        arguments.output,
+        quality,
+        cycles=cycles,
+        anonymise=arguments.anonymise,
+        progress=Progress("estimating quality"),
+    )
+    print(
+        f"wrote {arguments.output / TABLE}: {len(doubtful)} of {len(names)} cases hold a mask that is doubtful "
+        f"(estimated Dice below {quality.doubtful_below:g}) or was not predicted"
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
@@ -51,6 +100,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         anonymise=arguments.anonymise,
         progress=Progress("predicting"),
     )
+    _estimate(predictor, request, arguments)
     beside = arguments.output.parent / "evaluation"
     print(
         f"wrote {len(masks)} masks to {arguments.output}; next: segcct evaluate --prediction {arguments.output} "

@@ -10,9 +10,9 @@ import numpy as np
 
 from segcct.data.case import Examination
 from segcct.data.intensity import to_unit
-from segcct.inference.cycle import CycleCase, Cycles, class_dice
+from segcct.inference.cycle import Cycles, class_dice
 from segcct.inference.quality.model import QualityModel
-from segcct.inference.quality.observe import Segmented, Signals, estimate_all, segment_softly, signals_of_case
+from segcct.inference.quality.observe import estimate_all, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import counts
 from segcct.volume import Volume
@@ -50,22 +50,20 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         quality: estimates Dice without a reference; None where the segmenter has no quality.json.
         channels: how many channels are kept for pictures; the figures are always over all.
     """
-    case = cycles.case(examination)
-    segmented = segment_softly(cycles.predictor, case.for_segmenter)
-    index = segmented.index if cycles.prepare_alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
-    made = cycles.image_cycle(case, index)
-    again = cycles.recover(case, made)
-    signals = None
+    seen = observe(cycles.predictor, examination, cycles)
+    case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
+    assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
+    estimate = None
     if quality is not None:
-        signals = _signals(cycles, case, segmented, made, again, with_m2i=quality.uses_m2i)
+        estimate = estimate_all(quality, signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i))
     reference = None if examination.label is None else np.asarray(case.for_segmenter.full_label)
     figures: dict[str, Any] = {
         "patient": examination.case.patient,
-        "slices": len(index),
+        "slices": len(made.label),
         **_overlap(segmented.full, reference, made.classes),
         "reconstruction": {"predicted": _distances(made)},
         "cycle": {"predicted": _mean_and_classes(class_dice(again, made.label, made.classes))},
-        "estimate": None if signals is None or quality is None else estimate_all(quality, signals),
+        "estimate": estimate,
     }
     if reference is not None:
         from_reference = cycles.image_cycle(case)
@@ -75,20 +73,6 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
     return Compared(
         examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
     )
-
-
-def _signals(
-    cycles: Cycles,
-    case: CycleCase,
-    segmented: Segmented,
-    made: Reconstruction,
-    again: np.ndarray,
-    *,
-    with_m2i: bool,
-) -> Signals:
-    if not with_m2i:
-        return signals_of_case(cycles.predictor, case.for_segmenter, segmented)
-    return signals_of_case(cycles.predictor, case.for_segmenter, segmented, made=made, again=again)
 
 
 def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, Any]:

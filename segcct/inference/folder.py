@@ -9,8 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segcct.config import DataSection
-from segcct.data.case import Case
+from segcct.data.case import Case, Examination
+from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, read_case
 from segcct.data.splits import Splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError
@@ -108,6 +111,14 @@ def predict_folder(
 def hashed(case_id: str) -> str:
     """A case id that does not name the patient; the same for the same id."""
     return "case_" + hashlib.sha256(case_id.encode()).hexdigest()[:12]
+
+
+def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> Examination:
+    """A case of a request read into memory; a single file is read as it is and has no label."""
+    if not request.single:
+        return read_case(case, request.data, scheme, with_label=with_label)
+    volume = Volume.load(next(iter(case.channels.values()))[0])
+    return Examination(case, volume.array[None].astype(np.float32), volume)
 
 
 def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_largest: bool) -> Volume:

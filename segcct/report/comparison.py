@@ -7,16 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segcct.data.case import Case, Examination
-from segcct.data.layouts import read_case
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import compare
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import Request, hashed
+from segcct.inference.folder import Request, examination_of, hashed
 from segcct.inference.quality.model import QualityModel
 from segcct.progress import Report
 from segcct.report.comparison_page import page_context
@@ -30,7 +27,6 @@ from segcct.report.comparison_viewer import Row, build_row
 from segcct.report.html import listed, render, write_page
 from segcct.report.images import says_synthetic
 from segcct.runs import SchemeCard, provenance, write_json
-from segcct.volume import Volume
 
 SLICES = 10
 """Slices per case on the page."""
@@ -129,12 +125,8 @@ def _examination(
 ) -> Examination:
     """The case as its layout reads it, with the label of the layout or the one the user named."""
     scheme = cycles.predictor.scheme
-    if request.single:
-        volume = Volume.load(next(iter(case.channels.values()))[0])
-        examination = Examination(case, volume.array[None].astype(np.float32), volume)
-    else:
-        own = labels is None and case.label is not None
-        examination = read_case(case, request.data, scheme, with_label=own)
+    own = labels is None and case.label is not None
+    examination = examination_of(request, case, scheme, with_label=own)
     if labels is None or case.id not in labels:
         return examination
     return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)

@@ -14,6 +14,7 @@ import numpy as np
 from segcct.errors import ModelError
 from segcct.inference.quality.conformal import LEVEL
 from segcct.inference.quality.regression import Feature, read_table
+from segcct.runs import load_card
 
 FILE = "quality.json"
 DOUBTFUL_BELOW = 0.7
@@ -116,13 +117,21 @@ class QualityModel:
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel | None:
-        """The estimate beside a model; None where none was calibrated. Raises `ModelError` naming a damaged file."""
+        """The estimate beside a model; None where none was calibrated.
+
+        Raises:
+            ModelError: the file is damaged, or was calibrated for other weights than those beside it.
+        """
         file = folder / FILE
         if not file.is_file():
             return None
         try:
-            return cls.from_json(json.loads(file.read_text(encoding="utf-8")))
-        except (ModelError, ValueError) as error:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            model = cls.from_json(content)
+            if content.get("weights_sha256") != load_card(folder).weights_sha256:
+                raise ModelError("was calibrated for other weights")
+            return model
+        except (ModelError, ValueError, TypeError) as error:
             raise ModelError(
                 "cannot be used as a quality estimate",
                 file=file,

@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from segcct.data.case import Examination
 from segcct.data.conditions import one_hot
 from segcct.data.grid import SliceGrid
-from segcct.data.prepare import PreparedCase
-from segcct.inference.cycle import carried
+from segcct.data.prepare import PreparedCase, prepare_examination
+from segcct.inference.cycle import CycleCase, Cycles, carried
 from segcct.inference.predictor import Predictor, probabilities
 from segcct.inference.quality.fit import Measured
 from segcct.inference.quality.model import QualityModel
@@ -45,28 +46,47 @@ def segment_softly(predictor: Predictor, prepared: PreparedCase) -> Segmented:
     )
 
 
-def signals_of_case(
-    predictor: Predictor,
-    prepared: PreparedCase,
-    segmented: Segmented,
-    *,
-    made: Reconstruction | None = None,
-    again: np.ndarray | None = None,
-) -> Signals:
-    """The signals of every class of a segmented case. Costs four more passes of the network (flips, quarter turns).
+@dataclass(frozen=True)
+class Observed:
+    """One case through the segmenter, and through the generator where there is one."""
+
+    prepared: PreparedCase
+    """As the segmenter sees it."""
+    segmented: Segmented
+    case: CycleCase | None = None
+    made: Reconstruction | None = None
+    """The image that the generator makes of the predicted mask."""
+    again: np.ndarray | None = None
+    """(D, h, w) class indices that the segmenter finds in it, on the generator's slices."""
+
+
+def observe(predictor: Predictor, examination: Examination, cycles: Cycles | None = None) -> Observed:
+    """Segment an examination; with `cycles`, make an image of the mask and segment that too."""
+    if cycles is None:
+        prepared = prepare_examination(examination, predictor.preparation, predictor.scheme)
+        return Observed(prepared, segment_softly(predictor, prepared))
+    case = cycles.case(examination)
+    segmented = segment_softly(predictor, case.for_segmenter)
+    index = segmented.index if cycles.prepare_alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
+    made = cycles.image_cycle(case, index)
+    return Observed(case.for_segmenter, segmented, case, made, cycles.recover(case, made))
+
+
+def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = True) -> Signals:
+    """The signals of every class of a case. Costs four more passes of the network (flips, quarter turns).
 
     Args:
-        made: what the generator makes of the predicted mask; None without a generator.
-        again: (D, h, w) class indices that the segmenter finds in that image, on the generator's slices.
+        with_m2i: False leaves the generator's signals undefined.
     """
     size = predictor.preparation.image_size
     classes = predictor.scheme.num_classes
+    prepared, segmented, made, again = seen.prepared, seen.segmented, seen.made, seen.again
     evidence = Evidence(
         probabilities=segmented.probabilities,
         flips=flipped(predictor.network, prepared, predictor.how, size),
         rotations=rotated(predictor.network, prepared, predictor.how, size),
-        residual=None if made is None else _residual(prepared, made),
-        again=None if made is None or again is None else _moved_index(again, made.grid, prepared.grid, classes),
+        residual=_residual(prepared, made) if with_m2i and made is not None else None,
+        again=_moved(again, made.grid, prepared.grid, classes) if with_m2i and made and again is not None else None,
         volumes=volumes_of(segmented.full, prepared.spacing_mm, classes),
     )
     return {
@@ -94,7 +114,7 @@ def _residual(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
     return carried(residual[:, None], made.grid, prepared.grid)[:, 0]
 
 
-def _moved_index(index: np.ndarray, source: SliceGrid, target: SliceGrid, classes: int) -> np.ndarray:
+def _moved(index: np.ndarray, source: SliceGrid, target: SliceGrid, classes: int) -> np.ndarray:
     """Class indices carried to another grid of the same volume by their largest share."""
     if source == target:
         return index
@@ -114,15 +134,16 @@ def volumes_of(
     }
 
 
-def measured(prepared: PreparedCase, segmented: Segmented, signals: Signals) -> list[Measured]:
+def measured(seen: Observed, signals: Signals) -> list[Measured]:
     """One row per class for calibration: signals, and the Dice on the scan's own grid.
 
-    The case must have been prepared with its label.
+    The examination must have had its label.
     """
+    prepared = seen.prepared
     reference = np.asarray(prepared.full_label)
     rows = []
     for number, (name, own) in enumerate(signals.items(), start=1):
-        ours, theirs = segmented.full == number, reference == number
+        ours, theirs = seen.segmented.full == number, reference == number
         scored = ours.any() or theirs.any()
         rows.append(
             Measured(prepared.case_id, prepared.patient, name, own, float(dice(ours, theirs)) if scored else None)

@@ -1,0 +1,117 @@
+"""segcct calibrate."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from segcct.commands.parser import add_command
+
+if TYPE_CHECKING:
+    from segcct.inference.quality.calibrate import Fold
+    from segcct.inference.quality.model import QualityModel
+
+
+def add_calibrate(commands: argparse._SubParsersAction) -> None:
+    """The quality estimate of a segmenter."""
+    parser = add_command(
+        commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into the segmenter's best/"
+    )
+    parser.add_argument(
+        "--i2m", type=Path, required=True, metavar="RUN/best", help="the segmenter that gets quality.json"
+    )
+    parser.add_argument(
+        "--folds",
+        type=Path,
+        nargs="+",
+        metavar="RUN/best",
+        help="k-fold runs of the same experiment: each predicts its own validation fold (default: --i2m alone)",
+    )
+    parser.add_argument(
+        "--m2i",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="RUN/best",
+        help="a generator, or one per fold, trained on the same split; its signals stay only where they pay",
+    )
+    parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
+    parser.add_argument(
+        "--doubtful-below", type=float, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def _calibrate(arguments: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    from segcct.inference.quality import calibrate as steps
+    from segcct.inference.quality.model import FILE
+    from segcct.progress import Progress
+    from segcct.runs import load_card, provenance, write_json
+
+    card = load_card(arguments.i2m)
+    folds = _folds(arguments)
+    steps.disjoint(folds)
+    classes = steps.same_classes(folds)
+    rows = []
+    for number, fold in enumerate(folds, start=1):
+        rows += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
+    model = steps.calibrate(rows, classes, sources=[str(fold.folder) for fold in folds])
+    model = replace(model, doubtful_below=arguments.doubtful_below)
+    file = arguments.i2m / FILE
+    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
+    _print(model)
+    print(
+        f"wrote {file}; next: segcct predict --model {arguments.i2m} --input SCANS --output DIR writes quality.csv too"
+    )
+
+
+def _folds(arguments: argparse.Namespace) -> list[Fold]:
+    """Each run with its generator and the cases that neither was trained on."""
+    from segcct.errors import ConfigError
+    from segcct.inference.cycle import Cycles
+    from segcct.inference.device import Inference, pick_device
+    from segcct.inference.predictor import Predictor
+    from segcct.inference.quality.calibrate import fold_of
+    from segcct.inference.reconstructor import Reconstructor
+
+    runs, generators = arguments.folds or [arguments.i2m], arguments.m2i
+    if len(generators) not in (0, 1, len(runs)):
+        raise ConfigError(
+            "another number of generators than of runs",
+            found=len(generators),
+            expected=f"0, 1 or {len(runs)}",
+        )
+    if len(generators) == 1:
+        generators = generators * len(runs)
+    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    folds = []
+    for place, run in enumerate(runs):
+        predictor = Predictor.load(run, how)
+        generator = generators[place] if generators else None
+        cycles = Cycles(predictor, Reconstructor.load(generator, how)) if generator else None
+        folds.append(fold_of(run, predictor, cycles, arguments.input or _root(run), generator=generator))
+    return folds
+
+
+def _root(best: Path) -> Path:
+    """The dataset folder that the run was trained on."""
+    from segcct import settings
+    from segcct.config import SegmentationConfig
+    from segcct.runs import RunFolder
+
+    return settings.load(SegmentationConfig, RunFolder.open(best.parent).config, {}).data.root
+
+
+def _print(model: QualityModel) -> None:
+    from segcct.report.html import number
+
+    print(model.facts["summary"])
+    print("\n| signals | Spearman | mean error | AUROC (Dice < 0.7) |\n|---|---|---|---|")
+    for row in model.facts["leave_one_out"]:
+        print(f"| {row['name']} | {number(row['spearman'])} | {number(row['mae'], 4)} | {number(row['auroc'])} |")
+    print()
