@@ -172,7 +172,7 @@ class CctUnet(nn.Module):
         return maps + to_map(encoded * self.encoder_scale, grid)
 
 
-def _answer(head: nn.Conv2d, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _answer(head: nn.Module, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Logits of a (padded) map, cropped to the size asked for."""
     return crop_to(head(maps) * LOGIT_SCALE, height, width)
 

@@ -63,6 +63,8 @@ def window_mask(
 class WindowAttention(nn.Module):
     """Multi-head attention within one window, with a learnt bias per head and relative position."""
 
+    relative_position_index: torch.Tensor
+
     def __init__(self, dim: int, window: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -143,7 +145,7 @@ class SwinBlock(nn.Module):
         """Window attention of a map of any size: pad, roll, attend, roll back, crop."""
         height, width = maps.shape[1:3]
         window = self.window
-        shifts = tuple(self.shift if size > window else 0 for size in (height, width))
+        shifts = (self.shift if height > window else 0, self.shift if width > window else 0)
         mask = window_mask(height, width, window, shifts, maps.device)
         maps = F.pad(maps, (0, 0, 0, (-width) % window, 0, (-height) % window))  # (B, H', W', C)
         full_height, full_width = maps.shape[1:3]
