@@ -13,12 +13,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from segcct.cli import main
 from segcct.data.case import Case
-from segcct.errors import DataError, EvaluationError, RunError
+from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures.heat import HEAT, heat
 from segcct.inference.comparison import compare
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import Request
+from segcct.inference.folder import Request, resolve
 from segcct.report.comparison import write_comparison
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import ordered
@@ -157,6 +158,53 @@ def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_
     with pytest.raises(DataError, match=r"gone\.nii\.gz"):
         write_comparison(cycles, Request((missing,), request.data), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_of_another_size_is_carried_over(scans, written, tmp_path):
+    request = request_of(scans)
+    other = Cycles(predictor(), painter(fit="resize"))
+    write_comparison(other, Request(request.cases[:1], request.data), tmp_path)
+    here, there = (
+        json.loads((folder / "report.json").read_text(encoding="utf-8"))["cases"]["clean"]
+        for folder in (tmp_path, written)
+    )
+    assert here["mean"] == there["mean"]  # the masks do not change
+    made, same = (each["reconstruction"]["predicted"]["distances"]["whole"]["rmse"] for each in (here, there))
+    assert 0 < made < 4 * same  # borders blur
+
+
+def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
+    one = examination(noise=5.0)
+    case = cycles.case(one)
+    made = cycles.image_cycle(case)
+    figures = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    for name, distance in made.baseline.items():
+        assert figures["baseline"][name]["rmse"] == pytest.approx(distance.rmse, rel=1e-5)
+    assert figures["gain"] == pytest.approx(made.gain, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("generator", "said"),
+    [("best", "is not a generator"), ("gone", "is not a model folder")],
+)
+def test_what_is_no_generator_is_refused(trained, phantom, tmp_path, capsys, generator, said):
+    command = ["compare", "--i2m", str(trained / "best"), "--m2i", str(trained / generator), "--input", str(phantom)]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_of_another_scheme_is_refused():
+    other = painter(labels={"low": 3, "high": 8})
+    other.scheme = type(other.scheme)("custom", {"low": 3, "high": 8})
+    with pytest.raises(ModelError, match="another label scheme"):
+        Cycles(predictor(), other)
+
+
+def test_a_missing_channel_is_named(scans, tmp_path):
+    card_of = predictor().card
+    with pytest.raises(DataError, match="ct"):
+        resolve(card_of, tmp_path)
 
 
 def test_nothing_is_overwritten(scans, cycles, written):

@@ -504,6 +504,14 @@ def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, c
     assert QualityModel.load(estimated) is None
 
 
+def test_another_generator_is_refused(model):
+    model.check_generator("any", Path("m2i"))  # its signals are not used
+    told = replace(model, uses_m2i=True, generators=("one", "two"))
+    told.check_generator("two", Path("m2i"))
+    with pytest.raises(ModelError, match="calibrated with another generator"):
+        told.check_generator("three", Path("m2i"))
+
+
 def test_rows_of_the_table(model, tmp_path):
     signals = {"a": {**dict.fromkeys(SIGNALS), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(SIGNALS)}
     table = {row["class"]: row for row in quality_rows(model, "case", signals)}

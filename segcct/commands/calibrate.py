@@ -61,7 +61,8 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     for number, fold in enumerate(folds, start=1):
         rows += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
     model = steps.calibrate(rows, classes, sources=[str(fold.folder) for fold in folds])
-    model = replace(model, doubtful_below=arguments.doubtful_below)
+    digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
+    model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
     _print(model)

@@ -48,11 +48,14 @@ def _compare(arguments: argparse.Namespace) -> None:
     request = resolve(
         cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split
     )
+    quality = QualityModel.load(arguments.i2m)
+    if quality is not None:
+        quality.check_generator(cycles.reconstructor.card.weights_sha256, arguments.m2i)
     page = write_comparison(
         cycles,
         request,
         arguments.output,
-        quality=QualityModel.load(arguments.i2m),
+        quality=quality,
         references=arguments.reference,
         slices=arguments.slices,
         anonymise=arguments.anonymise,

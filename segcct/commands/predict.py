@@ -26,7 +26,7 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json wants its signals"
     )
     parser.add_argument(
-        "--no-quality", action="store_true", help="do not write quality.csv, which takes six more passes"
+        "--no-quality", action="store_true", help="do not write quality.csv, which takes four more passes"
     )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
@@ -64,7 +64,9 @@ def _estimate(predictor: Predictor, request: Request, arguments: argparse.Namesp
         return
     cycles = None
     if quality.uses_m2i and arguments.m2i is not None:
-        cycles = Cycles(predictor, Reconstructor.load(arguments.m2i, predictor.how))
+        reconstructor = Reconstructor.load(arguments.m2i, predictor.how)
+        quality.check_generator(reconstructor.card.weights_sha256, arguments.m2i)
+        cycles = Cycles(predictor, reconstructor)
     doubtful = write_quality(
         predictor,
         request,

@@ -15,6 +15,7 @@ from segcct.inference.quality.model import QualityModel
 from segcct.inference.quality.observe import estimate_all, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import counts
+from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions
 from segcct.volume import Volume
 
 
@@ -105,12 +106,22 @@ def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tupl
 
 
 def _distances(made: Reconstruction) -> dict[str, Any]:
-    """Distances by region, those of the class-mean baseline, and the share of its RMSE that is gone."""
+    """Distances by region, the RMSE of the class-mean baseline there, and the share of it that is gone in the
+    foreground."""
+    distances = made.distances
+    painted = class_mean_baseline(made.original, made.label)
+    difference = np.square(made.original - painted).mean(axis=1)  # (D, h, w)
+    baseline = {name: _rms(difference[region]) for name, region in regions(made.label, made.classes).items()}
+    ours, theirs = distances[FOREGROUND].rmse, baseline[FOREGROUND]
     return {
-        "distances": {name: distance.to_json() for name, distance in made.distances.items()},
-        "baseline": {name: distance.to_json() for name, distance in made.baseline.items()},
-        "gain": made.gain,
+        "distances": {name: distance.to_json() for name, distance in distances.items()},
+        "baseline": {name: {"rmse": value} for name, value in baseline.items()},
+        "gain": 1 - ours / theirs if ours is not None and theirs else None,
     }
+
+
+def _rms(squares: np.ndarray) -> float | None:
+    return float(np.sqrt(squares.mean(dtype=np.float64))) if squares.size else None
 
 
 def _mean_and_classes(scores: Mapping[str, float | None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,8 +33,10 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
     """Statistics over the cases, by patient; None where nothing is defined."""
     patients = [str(case["patient"]) for case in cases.values()]
 
-    def over(value_of: Callable[[Mapping[str, Any]], float | None]) -> dict[str, Any]:
-        return dict(summarise([value_of(case) for case in cases.values()], patients))
+    def over(
+        value_of: Callable[[Mapping[str, Any]], float | None], bounds: tuple[float, float] = (0, 1)
+    ) -> dict[str, Any]:
+        return dict(summarise([value_of(case) for case in cases.values()], patients, bounds=bounds))
 
     return {
         "cases": len(cases),
@@ -41,7 +44,10 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
         "dice": over(lambda case: case["mean"]["dice"]),
         "iou": over(lambda case: case["mean"]["iou"]),
         "pixel_accuracy": over(lambda case: case["pixel_accuracy"]),
-        "gain": {side: over(lambda case, side=side: _at(case, "reconstruction", side, "gain")) for side in SIDES},  # type: ignore[misc]
+        "gain": {
+            "predicted": over(lambda case: _at(case, "reconstruction", "predicted", "gain"), (-math.inf, 1)),
+            "reference": over(lambda case: _at(case, "reconstruction", "reference", "gain"), (-math.inf, 1)),
+        },
         "regions": [region_row(cases, name) for name in (WHOLE, FOREGROUND, BORDER, *classes)],
         "cycle": {
             "predicted": over(lambda case: _at(case, "cycle", "predicted", "mean")),
@@ -55,9 +61,6 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
         "doubtful_below": doubtful_below,
         "doubtful": None if doubtful_below is None else [name for name in cases if doubts(cases[name], doubtful_below)],
     }
-
-
-SIDES = ("predicted", "reference")
 
 
 def region_row(cases: Cases, name: str) -> dict[str, Any]:

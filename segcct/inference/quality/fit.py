@@ -109,8 +109,7 @@ class Calibration:
         """(N,) fold numbers by patient, as even as can be; `among` (N,) bool limits which patients are dealt out."""
         names = [row.patient for row in self.rows]
         dealt = sorted({name for place, name in enumerate(names) if among is None or among[place]})
-        order = np.random.default_rng(0).permutation(len(dealt))
-        number = {dealt[place]: position % min(count, len(dealt)) for position, place in enumerate(order.tolist())}
+        number = {name: place for place, group in enumerate(_dealt(dealt, count)) for name in group}
         return np.array([number.get(name, -1) for name in names])
 
     def features(self, kept: np.ndarray, signals: Sequence[str]) -> tuple[Feature, ...]:
@@ -185,21 +184,40 @@ def fit(
 
 
 def cross_fit(
-    rows: Sequence[Measured], classes: Sequence[str], *, signals: Sequence[str] = SIGNALS, folds: int = 10
+    rows: Sequence[Measured],
+    classes: Sequence[str],
+    *,
+    signals: Sequence[str] = SIGNALS,
+    folds: int = 10,
+    asked: Sequence[Measured] | None = None,
 ) -> list[tuple[Measured, Estimate]]:
-    """Every usable row with the estimate of a whole fit, interval included, that never saw its patient."""
-    calibration = Calibration(rows, classes, signals)
-    fold = calibration.folds(folds)
+    """Every usable row with the estimate of a whole fit, interval included, that never saw its patient.
+
+    Args:
+        rows: what is fitted on.
+        asked: rows to be estimated, of the same or other patients; default: `rows` themselves.
+    """
+    wanted = [row for row in (rows if asked is None else asked) if row.signals is not None and row.dice is not None]
+    patients = sorted({row.patient for row in [*rows, *wanted]})
     found: list[tuple[Measured, Estimate]] = []
-    for number in range(int(fold.max()) + 1):
-        others = [row for row, own in zip(calibration.rows, fold, strict=True) if own != number]
-        held = [row for row, own in zip(calibration.rows, fold, strict=True) if own == number]
-        model = fit(others, classes, signals=signals)
-        for row in held:
-            estimate = model.estimate(row.name, row.signals) if row.name in model.slopes else None
-            if estimate is not None:
-                found.append((row, estimate))
+    for held in _dealt(patients, folds):
+        mine = [row for row in wanted if row.patient in held]
+        if not mine:
+            continue
+        model = fit([row for row in rows if row.patient not in held], classes, signals=signals)
+        found += [
+            (row, estimate)
+            for row in mine
+            if row.name in model.slopes and (estimate := model.estimate(row.name, row.signals)) is not None
+        ]
     return found
+
+
+def _dealt(patients: Sequence[str], folds: int) -> list[set[str]]:
+    """Patients in so many groups as even as can be, in a fixed, mixed order."""
+    order = np.random.default_rng(0).permutation(len(patients)).tolist()
+    count = min(folds, len(patients))
+    return [{patients[place] for place in order[number::count]} for number in range(count)]
 
 
 def _widths(calibration: Calibration, scores: np.ndarray, level: float) -> dict[str, float | None]:

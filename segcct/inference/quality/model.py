@@ -50,6 +50,8 @@ class QualityModel:
     level: float = LEVEL
     doubtful_below: float = DOUBTFUL_BELOW
     uses_m2i: bool = False
+    generators: tuple[str, ...] = ()
+    """Digests of the weights of the generators it was calibrated with."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What it was fitted on and how well it did there out of fold; nothing that the estimate needs."""
 
@@ -85,6 +87,15 @@ class QualityModel:
         values = [feature.of(signals, name) for feature in self.features]
         return from_angle(self.intercepts[name] + float(np.dot(self.slopes[name], values)))
 
+    def check_generator(self, digest: str, file: Path) -> None:
+        """Raises `ModelError` for another generator than those of the calibration, where its signals are used."""
+        if self.uses_m2i and digest not in self.generators:
+            raise ModelError(
+                "the quality estimate was calibrated with another generator",
+                file=file,
+                remedy="Name that one by --m2i, or run segcct calibrate with this one",
+            )
+
     def with_facts(self, **facts: Any) -> QualityModel:
         """The same estimate with more said about it."""
         return replace(self, facts={**self.facts, **facts})
@@ -110,6 +121,7 @@ class QualityModel:
                 level=float(content["level"]),
                 doubtful_below=float(content["doubtful_below"]),
                 uses_m2i=bool(content["uses_m2i"]),
+                generators=tuple(content["generators"]),
                 facts=dict(content["facts"]),
             )
         except (KeyError, TypeError, AttributeError, ValueError) as error:

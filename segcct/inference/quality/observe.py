@@ -73,7 +73,7 @@ def observe(predictor: Predictor, examination: Examination, cycles: Cycles | Non
 
 
 def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = True) -> Signals:
-    """The signals of every class of a case. Costs four more passes of the network (flips, quarter turns).
+    """The signals of every class of a case. Costs three more passes of the network (two flips, a quarter turn).
 
     Args:
         with_m2i: False leaves the generator's signals undefined.

@@ -38,7 +38,7 @@ class Evidence:
     flips: tuple[np.ndarray, ...] = ()
     """(D, h, w) class indices predicted from flipped slices, flipped back."""
     rotations: tuple[np.ndarray, ...] = ()
-    """The same from slices turned by 90 and 270 degrees."""
+    """The same from slices turned by a quarter."""
     residual: np.ndarray | None = None
     """(D, h, w) float32: root mean square over the channels of image minus reconstruction, in the image's standard
     deviations; None without a generator."""

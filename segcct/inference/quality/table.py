@@ -31,8 +31,8 @@ def write_quality(
 ) -> list[str]:
     """Write or extend `quality.csv` in a folder of predictions; returns the cases with a doubtful mask.
 
-    Every case is looked at again, six passes of the network in all. Rows of other cases stay. A case that cannot be
-    read has no row; its failure was told when its mask failed.
+    Every case is looked at again: four passes of the network, two more with a generator. Rows of other cases stay. A
+    case that cannot be read has no row; its failure was told when its mask failed.
     """
     rows: list[dict[str, str]] = []
     for done, case in enumerate(request.cases):

@@ -20,9 +20,8 @@ FLIPS: tuple[Turn, ...] = (
 """Left-right and up-down; each undoes itself."""
 ROTATIONS: tuple[tuple[Turn, Turn], ...] = (
     (lambda planes: np.rot90(planes, 1, (-2, -1)), lambda planes: np.rot90(planes, -1, (-2, -1))),
-    (lambda planes: np.rot90(planes, -1, (-2, -1)), lambda planes: np.rot90(planes, 1, (-2, -1))),
 )
-"""A quarter turn each way, and how it is undone."""
+"""A quarter turn and how it is undone; the turn the other way is this one flipped twice."""
 
 
 def flipped(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> tuple[np.ndarray, ...]:
