@@ -9,9 +9,13 @@ from segcct.commands.parser import add_command
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
-    """Scores of a folder of masks."""
-    parser = add_command(commands, "evaluate", _evaluate, "score a folder of masks against references")
-    parser.add_argument("--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks")
+    """Scores of a folder of masks, or of a table of classes."""
+    parser = add_command(
+        commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of pictures, against references"
+    )
+    parser.add_argument(
+        "--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks; DIR or predictions.csv"
+    )
     parser.add_argument(
         "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
     )
@@ -45,6 +49,12 @@ def add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
+    from segcct.commands.classification import evaluate_table
+    from segcct.data.classes.table import is_table
+
+    if is_table(arguments.prediction):
+        evaluate_table(arguments)
+        return
     from segcct.evaluation.evaluate import evaluate
     from segcct.progress import Progress
 
@@ -69,6 +79,11 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
+    from segcct.commands.classification import is_of_classes, report_classes
+
+    if is_of_classes(arguments.evaluation):
+        report_classes(arguments)
+        return
     from segcct.report.picture import write_picture
     from segcct.report.segmentation import write_report
 

@@ -14,13 +14,18 @@ if TYPE_CHECKING:
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
-    """Masks for scans."""
-    parser = add_command(commands, "predict", _predict, "predict masks on the scans' own grids")
+    """Masks for scans, class probabilities for pictures."""
+    parser = add_command(
+        commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of pictures"
+    )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
     parser.add_argument(
-        "--input", type=Path, required=True, help="a scan (one-channel models), a case folder, or a dataset root"
+        "--input",
+        type=Path,
+        required=True,
+        help="a scan (one-channel models), a case folder, or a dataset root; a picture, a folder or archive of them",
     )
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the model's own split")
     parser.add_argument(
         "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json wants its signals"
@@ -83,6 +88,13 @@ def _estimate(predictor: Predictor, request: Request, arguments: argparse.Namesp
 
 
 def _predict(arguments: argparse.Namespace) -> None:
+    from segcct.runs import load_card
+
+    if load_card(arguments.model).task == "classification":
+        from segcct.commands.classification import predict_classes
+
+        predict_classes(arguments)
+        return
     from segcct.inference.folder import predict_folder, resolve
     from segcct.inference.predictor import Inference, Predictor, pick_device
     from segcct.progress import Progress

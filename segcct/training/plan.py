@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
 
-from segcct.config import SegmentationConfig
+from segcct.config import ScheduleSection, SegmentationConfig
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.splits import make_splits
 from segcct.inference.predictor import pick_device
@@ -47,39 +49,49 @@ def plan(config: SegmentationConfig) -> Plan:
     cases = find_cases(config.data)
     splits = make_splits(cases, config.data)
     scheme = scheme_of(config.data)
-    network = network_of(config, scheme).to(pick_device()).train()
-    step_s, peak_mb = _measure(config, network, scheme.num_classes)
-    train = config.train
+    network = network_of(config, scheme)
+    device, train, side = pick_device(), config.train, config.data.image_size
+    criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
+    image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
+    label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
     steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // train.batch_size)
-    return Plan(
-        sides=describe_sides(splits, cases),
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        step_s=step_s,
-        peak_memory_mb=peak_mb,
-        training_s=None if train.budget is not None or steps is None else steps * step_s,
+    return measured(
+        describe_sides(splits, cases), network, train, lambda: criterion(network(image), label), steps=steps
     )
 
 
-def _measure(config: SegmentationConfig, network: torch.nn.Module, num_classes: int) -> tuple[float, float]:
-    """Seconds per training step after one for warming up, and the peak memory of the process or device in MB."""
+def measured(
+    sides: str, network: nn.Module, train: ScheduleSection, loss: Callable[[], Tensor], *, steps: int | None
+) -> Plan:
+    """The plan of a training: seconds per step after one for warming up, peak memory of the process or device.
+
+    Args:
+        sides: who trains, validates and tests, in words.
+        network: moved to the device and trained a little.
+        train: precision, optimiser, budget.
+        loss: of a batch on the device.
+        steps: of the whole training; None where they are not known yet.
+    """
     device = pick_device()
-    train, side = config.train, config.data.image_size
-    criterion = SegmentationLoss(train.loss, num_classes).to(device)
+    network.to(device).train()
     optimizer = build_optimizer(network, train)
-    image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
-    label = torch.randint(num_classes, (train.batch_size, side, side), device=device)
     began = time.perf_counter()
     for step in range(1 + MEASURED_STEPS):
         if step == 1:
             began = time.perf_counter()
         with torch.autocast(device, torch.bfloat16, enabled=train.precision == "bf16"):
-            output = network(image)
-        loss = criterion(output, label)
+            value = loss()
         optimizer.zero_grad()
-        loss.backward()
+        value.backward()
         optimizer.step()
-        loss.item()
+        value.item()
     step_s = (time.perf_counter() - began) / MEASURED_STEPS
-    if device == "cuda":
-        return step_s, torch.cuda.max_memory_allocated() / 1e6
-    return step_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    return Plan(
+        sides=sides,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        step_s=step_s,
+        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6
+        if device == "cuda"
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        training_s=None if train.budget is not None or steps is None else steps * step_s,
+    )

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from math import exp, log, sqrt
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from segcct.config import PictureAugmentSection
 from segcct.data.classes.generators import Seed, seeded_generators
+from segcct.data.classes.normalisation import Normalisation
 from segcct.errors import ConfigError
 
 _RATIOS = (3 / 4, 4 / 3)
@@ -30,15 +30,16 @@ class PictureAugmenter:
     Args:
         section: probabilities and ranges.
         size: side of the pictures.
-        mean, sd: per channel, of values in [0, 1].
+        normalisation: what follows the changes; its mean also fills what RandAugment moves in.
     """
 
-    def __init__(self, section: PictureAugmentSection, size: int, mean: Sequence[float], sd: Sequence[float]) -> None:
+    def __init__(self, section: PictureAugmentSection, size: int, normalisation: Normalisation) -> None:
         self.section = section
         self.size = size
-        self.mean = 255.0 * torch.tensor(mean).view(-1, 1, 1)
-        self.sd = 255.0 * torch.tensor(sd).view(-1, 1, 1)
-        self.randaugment = None if section.randaugment is None else _randaugment(section.randaugment, size, mean)
+        self.normalisation = normalisation
+        self.randaugment = None
+        if section.randaugment is not None:
+            self.randaugment = _randaugment(section.randaugment, size, normalisation.mean)
 
     def apply(self, images: np.ndarray, draws: np.ndarray, seeds: Sequence[tuple[int, ...]]) -> Tensor:
         """A batch as the network sees it: (B, S, S, C) uint8 -> (B, C, S, S) float32, standardised.
@@ -51,7 +52,7 @@ class PictureAugmenter:
         with seeded_generators() as seed:
             if self.randaugment is not None or self.section.crop_area < 1:
                 moved = np.stack([self._redrawn(one, seed, words) for one, words in zip(moved, seeds, strict=True)])
-            batch = self.standardise(moved)
+            batch = self.normalisation.apply(moved)
             if self.section.erase:
                 self._erase(batch, seed, seeds)
         return batch
@@ -70,10 +71,6 @@ class PictureAugmenter:
             chosen = draws[:, column] < share
             moved[chosen] = np.flip(moved[chosen], axis)
         return moved
-
-    def standardise(self, images: np.ndarray) -> Tensor:
-        """(B, C, S, S) uint8 -> float32 of mean 0 and standard deviation 1 over the training pictures."""
-        return torch.from_numpy(images).float().sub_(self.mean).div_(self.sd)
 
     def _redrawn(self, image: np.ndarray, seed: Seed, words: tuple[int, ...]) -> np.ndarray:
         """Crop and RandAugment of one picture, (C, S, S) uint8."""

@@ -111,18 +111,3 @@ def picture_loader(
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def mean_and_sd(collection: Collection, rows: np.ndarray) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over some pictures, of values in [0, 1]; an sd of 0 becomes 1."""
-    images = collection.images
-    counts = np.zeros((images.shape[-1], 256), dtype=np.int64)
-    for start in range(0, len(rows), 1024):
-        part = images[np.sort(rows)[start : start + 1024]]
-        for channel in range(len(counts)):
-            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
-    value = np.arange(256) / 255.0
-    share = counts / counts.sum(axis=1, keepdims=True)
-    mean = share @ value
-    sd = np.sqrt(np.maximum(share @ value**2 - mean**2, 0.0))
-    return [round(float(m), 6) for m in mean], [round(float(s), 6) if s > 1e-6 else 1.0 for s in sd]

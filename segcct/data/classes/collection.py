@@ -74,7 +74,7 @@ def load_collection(data: PicturesSection, *, progress: Report | None = None) ->
     )  # fmt: skip
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
     entry = cache.get(key)
-    stored = _decoded(layout, data, found, cache, key, progress) if entry is None else entry[0]
+    stored = _stored(layout, data, found, cache, key, progress) if entry is None else entry[0]
     return Collection(
         found.classes,
         found.ids,
@@ -86,7 +86,7 @@ def load_collection(data: PicturesSection, *, progress: Report | None = None) ->
     )
 
 
-def _decoded(
+def _stored(
     layout: Layout, data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None
 ) -> StoredArrays:
     row_of = {name: row for row, name in enumerate(found.ids)}
@@ -98,7 +98,7 @@ def _decoded(
         # On disk from the first picture on, so that memory does not grow with the dataset.
         with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
             images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
-            for done, (name, outcome) in enumerate(_in_threads(layout.pixels(data, found), data), start=1):
+            for done, (name, outcome) in enumerate(decoded(layout.pixels(data, found), data), start=1):
                 if isinstance(outcome, SegcctError):
                     failures.append(str(outcome))
                 else:
@@ -120,10 +120,11 @@ def _decoded(
 
 
 Outcome = tuple[np.ndarray, np.ndarray] | SegcctError
+"""A picture as the network sees it with the digest of its pixels, or why it cannot be read."""
 
 
-def _in_threads(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Iterator[tuple[str, Outcome]]:
-    """(name, (square, digest of the pixels) or the failure), some pictures decoded at a time."""
+def decoded(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Iterator[tuple[str, Outcome]]:
+    """Name and outcome of every source, in order, decoded in threads."""
 
     def one(source: tuple[str, Pixels]) -> tuple[str, Outcome]:
         name, decode = source

@@ -1,0 +1,136 @@
+"""segcct train-cls, and what predict, evaluate and report do for a classification model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command
+from segcct.errors import ConfigError
+
+
+def add_train_cls(commands: argparse._SubParsersAction) -> None:
+    """Classification training."""
+    parser = add_command(
+        commands,
+        "train-cls",
+        _train_cls,
+        "train a classification model (picture to class)",
+        takes_keys=True,
+        keys_help=_classification_keys,
+    )
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
+    which.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+
+
+def _classification_keys() -> str:
+    from segcct.config import ClassificationConfig
+    from segcct.settings import describe
+
+    return "configuration keys, each as --key VALUE:\n" + describe(ClassificationConfig)
+
+
+def _train_cls(arguments: argparse.Namespace) -> None:
+    from segcct import settings
+    from segcct.config import ClassificationConfig
+    from segcct.runs import RunFolder
+
+    overrides = settings.parse_overrides(arguments.keys)
+    run = None
+    if arguments.resume is None:
+        config = settings.load(ClassificationConfig, arguments.config, overrides)
+    else:
+        from segcct.training.session import resumed_config
+
+        run = RunFolder.open(arguments.resume)
+        config = resumed_config(ClassificationConfig, run, overrides)
+    if arguments.dry_run:
+        from segcct.training.classification import plan_classification
+
+        print(settings.dump(config))
+        print(plan_classification(config))
+        return
+    from segcct.training.classification import train_classification
+
+    run = train_classification(config, resume=run)
+    print(
+        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split test "
+        f"--output {run.path / 'predictions'}"
+    )
+
+
+def predict_classes(arguments: argparse.Namespace) -> None:
+    """`segcct predict` with a classification model."""
+    from segcct.inference.classifier import Classifier
+    from segcct.inference.device import Inference, pick_device
+    from segcct.inference.pictures import find_pictures, predict_pictures
+    from segcct.progress import Progress
+
+    _refuse(arguments, m2i=None, no_quality=False, keep_largest=False, anonymise=False, protocol="soft")
+    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    classifier = Classifier.load(arguments.model, how)
+    splits = arguments.model / ".." / "splits.json"
+    request = find_pictures(classifier, arguments.input, split=splits, side=arguments.split)
+    table = predict_pictures(
+        classifier,
+        request,
+        arguments.output,
+        model=arguments.model,
+        overwrite=arguments.overwrite,
+        progress=Progress("predicting"),
+    )
+    beside = arguments.output.parent / "evaluation"
+    print(
+        f"wrote {len(request.ids)} rows to {table}; next: segcct evaluate --prediction {arguments.output} "
+        f"--reference {arguments.input} --output {beside}"
+    )
+
+
+def evaluate_table(arguments: argparse.Namespace) -> None:
+    """`segcct evaluate` of class probabilities."""
+    from segcct.evaluation.classification import evaluate_classes
+    from segcct.progress import Progress
+
+    _refuse(arguments, scheme=None, convention="default", against=None, tolerance=None, workers=1)
+    evaluate_classes(
+        arguments.prediction,
+        arguments.reference,
+        output=arguments.output,
+        layout=arguments.layout,
+        allow_unmatched=arguments.allow_unmatched,
+        progress=Progress("decoding pictures"),
+    )
+    print((arguments.output / "table.md").read_text(encoding="utf-8"))
+    print(
+        f"wrote {arguments.output}; next: segcct report --evaluation {arguments.output} "
+        f"--output {arguments.output.parent / 'report'}"
+    )
+
+
+def is_of_classes(evaluation: Path) -> bool:
+    """Whether the folder holds the evaluation of a classification; what is wrong with it is said by its reader."""
+    import json
+
+    try:
+        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(summary, dict) and summary.get("task") == "classification"
+
+
+def report_classes(arguments: argparse.Namespace) -> None:
+    """`segcct report` of a classification."""
+    from segcct.report.classification import write_class_report
+
+    _refuse(arguments, picture=None, case=None, channel=None)
+    print(f"wrote {write_class_report(arguments.evaluation, arguments.output)}")
+
+
+def _refuse(arguments: argparse.Namespace, **defaults: object) -> None:
+    """Flags that speak of masks are refused, not passed over."""
+    for name, default in defaults.items():
+        if getattr(arguments, name) != default:
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} is for masks, and these are classes", remedy=f"Leave {flag} out")

@@ -1,0 +1,230 @@
+"""A table of class probabilities against the true classes: the door behind `segcct evaluate` for classification."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from segcct.config import PicturesSection
+from segcct.data.classes.collection import LAYOUTS, Collection, load_collection
+from segcct.data.classes.reading import section_of
+from segcct.data.classes.table import ProbabilityTable, read_table
+from segcct.errors import EvaluationError
+from segcct.evaluation.class_tables import markdown, write_classes, write_pictures
+from segcct.metrics.calibration import expected_error, reliability
+from segcct.metrics.class_intervals import RESAMPLES, class_intervals
+from segcct.metrics.classification import (
+    brier_scores,
+    class_aurocs,
+    class_scores,
+    confusion,
+    log_losses,
+    mean_of,
+    top_k,
+)
+from segcct.metrics.statistics import summarise
+from segcct.progress import Report
+from segcct.runs import provenance, write_json
+from segcct.volume import atomic_path
+
+FEW_CLASSES = 5
+"""Up to so many classes, top 5 says nothing and is left out."""
+OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
+DEFINITIONS = {
+    "accuracy": "share of the pictures whose class has the highest probability (top 1)",
+    "top5": "share of the pictures whose class is among the five of highest probability",
+    "precision": "share of right ones among the pictures taken for a class",
+    "recall": "share of the pictures of a class that are found (sensitivity)",
+    "specificity": "share of the pictures of other classes that are not taken for it",
+    "f1": "2 tp / (2 tp + fp + fn)",
+    "macro_f1": "mean F1 of the classes that the reference holds",
+    "balanced_accuracy": "mean recall of the classes",
+    "auroc": "probability that a picture of the class has a higher probability for it than one of another class; "
+    "overall the mean over the classes",
+    "ece": "expected calibration error: mean gap between confidence and share of right ones, in 15 bins of confidence",
+    "log_loss": "mean of minus the logarithm of the true class's probability",
+    "brier": "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
+    "ci95": "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
+    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws",
+}
+
+
+def evaluate_classes(
+    predictions: str | Path,
+    reference: str | Path,
+    *,
+    output: str | Path | None = None,
+    layout: str | None = None,
+    allow_unmatched: bool = False,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Score predictions.csv, or the folder that holds it, against a labelled dataset.
+
+    Args:
+        predictions: the table; predictions.json beside it says how the dataset is read.
+        reference: root of the dataset; pictures are matched by their path below it.
+        output: folder for metrics.csv (a row per class), pictures.csv (a row per picture), table.md and summary.json;
+            None writes nothing.
+        layout: of the dataset; default: as predictions.json says, else a folder per class.
+        allow_unmatched: leave out pictures that stand on one side only.
+        progress: called with (done, total) pictures to decode.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        EvaluationError: pictures or classes do not fit the dataset.
+        DataError: table or dataset cannot be read.
+    """
+    table = read_table(Path(predictions))
+    data = _reading(table, Path(reference), layout)
+    collection = load_collection(data, progress=progress)
+    if set(collection.classes) != set(table.classes):
+        raise EvaluationError(
+            "the classes of predictions and reference differ",
+            file=table.file,
+            found=", ".join(table.classes[:12]),
+            expected=", ".join(collection.classes[:12]),
+        )
+    unmatched = _unmatched(table, collection, allow_unmatched)
+    kept = [place for place, name in enumerate(table.ids) if name not in set(unmatched["predictions"])]
+    if not kept:
+        raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
+    if output is not None:
+        _remove_old(Path(output))
+    ids = [table.ids[place] for place in kept]
+    rows = collection.rows(ids)
+    number = {name: index for index, name in enumerate(table.classes)}
+    labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
+    groups = [collection.groups[row] for row in rows]
+    probabilities = table.probabilities[kept]
+    summary = {
+        **scores(probabilities, labels, table.classes, groups),
+        "unmatched": unmatched,
+        **_sources(table, data, Path(reference)),
+    }
+    if output is not None:
+        folder = Path(output)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_classes(folder / "metrics.csv", summary)
+        write_pictures(folder / "pictures.csv", ids, probabilities, labels, table.classes)
+        with atomic_path(folder / "table.md") as beside:
+            beside.write_text(markdown(summary), encoding="utf-8")
+        # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+        write_json(folder / "summary.json", summary)
+    return summary
+
+
+def scores(
+    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]
+) -> dict[str, Any]:
+    """Everything in summary.json that follows from probabilities (N, K) and class numbers (N,)."""
+    matrix = confusion(labels, probabilities.argmax(axis=1), len(classes))
+    correct = top_k(probabilities, labels, 1)
+    bins = reliability(probabilities.max(axis=1), correct)
+    aurocs = class_aurocs(probabilities, labels)
+    ranges = class_intervals(probabilities, labels, groups)
+    each = class_scores(matrix)
+    means: dict[str, tuple[np.ndarray, float]] = {"accuracy": (correct, 1.0)}
+    if len(classes) > FEW_CLASSES:
+        means["top5"] = (top_k(probabilities, labels, 5), 1.0)
+    means |= {
+        "log_loss": (log_losses(probabilities, labels), np.inf),
+        "brier": (brier_scores(probabilities, labels), 2.0),
+    }
+    held = [one for one in each if one.support]
+    overall: dict[str, Any] = {
+        name: summarise(values.astype(float).tolist(), groups, bounds=(0.0, highest))
+        for name, (values, highest) in means.items()
+    }
+    overall |= {
+        "macro_f1": _figure(mean_of([one.f1 for one in held]), ranges.macro_f1),
+        "balanced_accuracy": _figure(mean_of([one.recall for one in held]), ranges.balanced_accuracy),
+        "auroc": _figure(mean_of(aurocs), ranges.macro_auroc),
+        "ece": _figure(expected_error(bins), ranges.ece),
+    }
+    return {
+        "task": "classification",
+        "pictures": len(labels),
+        "groups": len(set(groups)),
+        "overall": overall,
+        "classes": {
+            name: {
+                "precision": _figure(one.precision, ranges.precision[place]),
+                "recall": _figure(one.recall, ranges.recall[place]),
+                "specificity": one.specificity,
+                "f1": _figure(one.f1, ranges.f1[place]),
+                "auroc": _figure(aurocs[place], ranges.auroc[place]),
+                "support": one.support,
+            }
+            for place, (name, one) in enumerate(zip(classes, each, strict=True))
+        },
+        "confusion": matrix.tolist(),
+        "reliability": [asdict(one) for one in bins],
+        "mean_confidence": float(probabilities.max(axis=1).mean()),
+        "definitions": {name: text for name, text in DEFINITIONS.items() if name != "top5" or "top5" in overall},
+    }
+
+
+def _figure(value: float | None, interval: list[float | None]) -> dict[str, Any]:
+    return {"mean": value, "ci95": interval if value is not None else [None, None]}
+
+
+def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
+    """How the dataset is read: as the predicted pictures were, with its own root."""
+    stored = dict(table.index.get("data") or {})
+    if layout is not None:
+        if layout not in LAYOUTS:
+            raise EvaluationError("no such layout of labelled pictures", found=layout, expected=", ".join(LAYOUTS))
+        stored["layout"] = layout
+    try:
+        return section_of(stored, reference)
+    except ValidationError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise EvaluationError("predictions.json does not say how to read pictures", file=table.file, found=problem) \
+            from None  # fmt: skip
+
+
+def _unmatched(table: ProbabilityTable, collection: Collection, allowed: bool) -> dict[str, list[str]]:
+    """Ids on one side only. A table of one side of a split need not name the pictures of the others."""
+    known, predicted = set(collection.ids), set(table.ids)
+    extra = [name for name in table.ids if name not in known]
+    lacking = [] if table.index.get("selection") else [name for name in collection.ids if name not in predicted]
+    if (extra or lacking) and not allowed:
+        problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
+        problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise EvaluationError(
+            f"{len(extra)} predictions without a reference and {len(lacking)} references without a prediction:{listed}",
+            file=table.file,
+            remedy="Mend them, or leave them out by --allow-unmatched",
+        )
+    return {"predictions": extra, "references": lacking}
+
+
+def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:
+    """Where everything came from, so that a report finds the pictures and the model again."""
+    return {
+        "data": {**data.model_dump(mode="json"), "root": str(reference.resolve())},
+        "selection": table.index.get("selection"),
+        "model": table.index.get("model"),
+        "architecture": table.index.get("architecture"),
+        "selected_on": table.index.get("selected_on"),
+        "provenance": {
+            **provenance(),
+            "predictions": str(table.file.resolve()),
+            "references": str(reference.resolve()),
+        },
+    }
+
+
+def _remove_old(output: Path) -> None:
+    """No table of an earlier evaluation may be taken for one of this, should this one fail."""
+    if output.exists() and not output.is_dir():
+        raise EvaluationError("is not a folder", file=output)
+    for name in OUTPUTS:
+        (output / name).unlink(missing_ok=True)

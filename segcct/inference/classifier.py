@@ -1,0 +1,88 @@
+"""From pictures to class probabilities: the one path of prediction and of validation during training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segcct.data.classes.normalisation import Normalisation
+from segcct.data.classes.reading import section_of
+from segcct.errors import ModelError, RunError
+from segcct.inference.device import Inference, autocast, pick_device
+from segcct.runs import ModelCard, load_card, load_weights
+
+
+def class_probabilities(
+    network: nn.Module, images: np.ndarray, normalisation: Normalisation, how: Inference
+) -> np.ndarray:
+    """Softmax over the classes: (N, S, S, C) uint8 -> (N, K) float32."""
+    parts = []
+    for batch in _batches(network, images, normalisation, how):
+        with torch.inference_mode(), autocast(how):
+            logits = network(batch)  # (B, K)
+        parts.append(logits.float().softmax(dim=1).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _batches(network: nn.Module, images: np.ndarray, normalisation: Normalisation, how: Inference) -> Iterator[Tensor]:
+    """(B, C, S, S) float32 on the device, a batch at a time; the network is set to evaluate."""
+    network.eval()
+    for start in range(0, len(images), how.batch_size):
+        part = np.ascontiguousarray(np.asarray(images[start : start + how.batch_size]).transpose(0, 3, 1, 2))
+        yield normalisation.apply(part).to(how.device)
+
+
+class Classifier:
+    """A trained classification model with everything it needs to know about its input.
+
+    Args:
+        network: (B, C, H, W) -> logits (B, K).
+        card: its model.json.
+        how: batch size, precision, device.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        self.card = card
+        self.how = how or Inference(device=pick_device())
+        self.network = network.to(self.how.device).eval()
+        self.classes: tuple[str, ...] = tuple(card.scheme.classes)
+        self.data = section_of(card.data, Path())
+        self.normalisation = Normalisation(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
+
+    @classmethod
+    def load(cls, folder: str | Path, how: Inference | None = None) -> Classifier:
+        """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
+        from segcct.models.zoo import create_model
+
+        folder = Path(folder)
+        card = load_card(folder)
+        if card.task != "classification":
+            raise RunError("is no classification model", file=folder, found=f"a model for {card.task}")
+        built = card.architecture
+        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
+        network.load_state_dict(load_weights(folder, card))
+        return cls(network, card, how)
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""
+        return class_probabilities(self.network, images, self.normalisation, self.how)
+
+    def token_shares(self, images: np.ndarray) -> np.ndarray:
+        """How much sequence pooling weighs each token: (N, S, S, C) uint8 -> (N, h, w), each map sums to 1.
+
+        Raises:
+            ModelError: the network does not pool its tokens by weights.
+        """
+        shares: Any = getattr(self.network, "token_shares", None)
+        if shares is None:
+            raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
+        parts = [
+            shares(batch).float().cpu().numpy()
+            for batch in _batches(self.network, images, self.normalisation, self.how)
+        ]
+        return np.concatenate(parts)

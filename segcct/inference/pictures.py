@@ -1,0 +1,140 @@
+"""Class probabilities of pictures: a file, a folder or a dataset -> predictions.csv and predictions.json."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.data.classes.collection import decoded
+from segcct.data.classes.reading import section_of
+from segcct.data.classes.table import INDEX, TABLE, write_table
+from segcct.data.classes.unlabelled import Source, find_source
+from segcct.data.splits import Splits
+from segcct.errors import DataError, RunError, SegcctError, SplitError
+from segcct.inference.classifier import Classifier
+from segcct.progress import Report
+from segcct.runs import provenance, write_json
+
+_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class PictureRequest:
+    """What is to be predicted."""
+
+    source: Source
+    ids: tuple[str, ...]
+    selection: str | None = None
+
+
+def find_pictures(
+    classifier: Classifier, root: Path, *, split: Path | None = None, side: str | None = None
+) -> PictureRequest:
+    """The pictures at `root`, read as the model's layout says.
+
+    Args:
+        classifier: the model.
+        root: a picture, a folder or archive of pictures, or a dataset of the model's layout.
+        split: splits.json of the model's run, with `side` (train, val or test): only these pictures.
+
+    Raises:
+        DataError: nothing there to predict.
+        SplitError: the side is empty, or its pictures are not below `root`.
+    """
+    if not root.exists():
+        raise DataError("no such file or folder", file=root)
+    source = find_source(section_of(classifier.card.data, root))
+    if side is None:
+        return PictureRequest(source, source.ids)
+    if split is None or not split.is_file():
+        raise RunError(
+            f"side {side} is not known without the run's splits.json",
+            file=split,
+            remedy="Keep best/ in its run folder, or leave --split out",
+        )
+    wanted: tuple[str, ...] = getattr(Splits.load(split), side)
+    if not wanted:
+        raise SplitError(f"side {side} is empty", file=split)
+    known = set(source.ids)
+    missing = [name for name in wanted if name not in known]
+    if missing:
+        raise SplitError(
+            f"{len(missing)} pictures of side {side} are not there", file=root, found=f"no {', '.join(missing[:5])}"
+        )
+    return PictureRequest(source, wanted, side)
+
+
+def predict_pictures(
+    classifier: Classifier,
+    request: PictureRequest,
+    output: Path,
+    *,
+    model: Path,
+    overwrite: bool = False,
+    progress: Report | None = None,
+) -> Path:
+    """Write predictions.csv (a row per picture: its class and all probabilities) and predictions.json.
+
+    A picture that cannot be read has no row; the others are written, then one `DataError` names every failure.
+
+    Args:
+        classifier: the model.
+        request: the pictures.
+        output: the folder.
+        model: the model's folder, named in predictions.json so that a report can ask it again.
+        overwrite: replace an earlier table.
+        progress: called with (done, total).
+
+    Raises:
+        RunError: a table stands there already and `overwrite` is off.
+        DataError: some pictures failed, or all of them, and then nothing is written.
+    """
+    _clear(output, overwrite=overwrite)
+    table: dict[str, np.ndarray] = {}
+    failures: list[str] = []
+    outcomes = decoded(request.source.pixels(set(request.ids)), request.source.data)
+    while part := list(islice(outcomes, _AT_ONCE)):
+        failures += [str(outcome) for _, outcome in part if isinstance(outcome, SegcctError)]
+        read = {name: outcome[0] for name, outcome in part if not isinstance(outcome, SegcctError)}
+        if read:
+            table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
+        if progress:
+            progress(len(table) + len(failures), len(request.ids))
+    if table:
+        output.mkdir(parents=True, exist_ok=True)
+        write_table(output / TABLE, table, classifier.classes)
+        write_json(output / INDEX, _index(classifier, request, model))
+    if failures:
+        shown = "".join(f"\n  - {failure}" for failure in failures[:20])
+        more = f"\n  - and {len(failures) - 20} more" if len(failures) > 20 else ""
+        raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{shown}{more}")
+    return output / TABLE
+
+
+def _clear(output: Path, *, overwrite: bool) -> None:
+    """Old tables are refused, or removed before the work, so that none is left to pass for a new one."""
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
+    old = [file for file in (output / TABLE, output / INDEX) if file.exists()]
+    if old and not overwrite:
+        raise RunError("exists already", file=old[0], remedy="Choose another --output, or add --overwrite")
+    for file in old:
+        file.unlink()
+
+
+def _index(classifier: Classifier, request: PictureRequest, model: Path) -> dict[str, Any]:
+    card = classifier.card
+    return {
+        "task": card.task,
+        "classes": list(classifier.classes),
+        "data": {**request.source.data.model_dump(mode="json"), "root": str(request.source.data.root.resolve())},
+        "selection": request.selection,
+        "model": str(model.resolve()),
+        "selected_on": card.selected_on,
+        "architecture": card.architecture.model_dump(mode="json"),
+        "provenance": provenance(card.data_fingerprint),
+    }

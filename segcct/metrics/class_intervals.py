@@ -1,0 +1,144 @@
+"""95% intervals of what is no plain mean over pictures: per-class scores, AUROC, calibration error.
+
+Groups of pictures (copies, pictures of one patient) are drawn with replacement and every figure is computed again; the
+interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from segcct.metrics.calibration import BINS, bin_numbers
+
+RESAMPLES = 1000
+_NUMBERS_AT_ONCE = 4_000_000
+Interval = list[float | None]
+"""[low, high]; [None, None] where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class ClassIntervals:
+    """Intervals per class (lists) and over all."""
+
+    precision: list[Interval]
+    recall: list[Interval]
+    f1: list[Interval]
+    auroc: list[Interval]
+    macro_f1: Interval
+    balanced_accuracy: Interval
+    macro_auroc: Interval
+    ece: Interval
+
+
+def class_intervals(
+    probabilities: np.ndarray,
+    reference: np.ndarray,
+    groups: Sequence[Hashable] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> ClassIntervals:
+    """Bootstrap intervals of the figures of `segcct.metrics.classification` and `calibration`.
+
+    Args:
+        probabilities: (N, K).
+        reference: (N,) class numbers.
+        groups: which pictures are drawn together; default: each alone.
+        seed: of the draws.
+        resamples: their number.
+    """
+    count, classes = probabilities.shape
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    sums = _indicators(predicted, reference, confidence, classes)  # (N, columns), sparse
+    totals, areas = [], []
+    ranked = [_Ranked(probabilities[:, number], reference == number) for number in range(classes)]
+    for weights in _weights(groups, count, seed, resamples):
+        totals.append(np.asarray((sums.T @ weights.T).T))  # (r, columns)
+        areas.append(np.stack([one.areas(weights) for one in ranked], axis=1))  # (r, K)
+    hit, taken, held = (np.concatenate(totals)[:, k * classes : (k + 1) * classes] for k in range(3))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall, f1 = hit / taken, hit / held, 2 * hit / (taken + held)  # NaN: not defined
+    auroc = np.concatenate(areas)
+    right, sure, size = np.split(np.concatenate(totals)[:, 3 * classes :], 3, axis=1)  # (R, bins) each
+    return ClassIntervals(
+        precision=[_interval(column) for column in precision.T],
+        recall=[_interval(column) for column in recall.T],
+        f1=[_interval(column) for column in f1.T],
+        auroc=[_interval(column) for column in auroc.T],
+        macro_f1=_interval(_mean(np.where(held > 0, f1, np.nan))),
+        balanced_accuracy=_interval(_mean(recall)),
+        macro_auroc=_interval(_mean(auroc)),
+        ece=_interval(np.abs(right - sure).sum(axis=1) / size.sum(axis=1)),
+    )
+
+
+class _Ranked:
+    """The scores of one class in order, ready for the AUROC under many weightings."""
+
+    def __init__(self, scores: np.ndarray, positive: np.ndarray) -> None:
+        self.order = np.argsort(scores, kind="stable")
+        self.positive = positive[self.order].astype(float)
+        ordered = scores[self.order]
+        self.starts = np.flatnonzero(np.r_[True, ordered[1:] > ordered[:-1]])  # of runs of equal scores
+
+    def areas(self, weights: np.ndarray) -> np.ndarray:
+        """(r,) AUROC with each picture counted `weights` (r, N) times; NaN where one side is empty."""
+        ordered = weights[:, self.order]
+        yes = np.add.reduceat(ordered * self.positive, self.starts, axis=1)  # (r, runs)
+        no = np.add.reduceat(ordered * (1 - self.positive), self.starts, axis=1)
+        below = np.cumsum(no, axis=1) - 0.5 * no
+        with np.errstate(invalid="ignore", divide="ignore"):
+            areas: np.ndarray = (yes * below).sum(axis=1) / (yes.sum(axis=1) * no.sum(axis=1))
+        return areas
+
+
+def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.ndarray, classes: int) -> sparse.csr_array:
+    """Per picture what adds up to hits, taken and held per class, then right, confidence and count per bin."""
+    count = len(reference)
+    rows = np.arange(count)
+    right = (predicted == reference).astype(float)
+    bins = 3 * classes + bin_numbers(confidence)
+    entries = [
+        (rows, reference, right),
+        (rows, classes + predicted, np.ones(count)),
+        (rows, 2 * classes + reference, np.ones(count)),
+        (rows, bins, right),
+        (rows, BINS + bins, confidence.astype(float)),
+        (rows, 2 * BINS + bins, np.ones(count)),
+    ]
+    row, column, value = (np.concatenate(parts) for parts in zip(*entries, strict=True))
+    return sparse.csr_array((value, (row, column)), shape=(count, 3 * classes + 3 * BINS))
+
+
+def _weights(groups: Sequence[Hashable] | None, count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
+    """How often each picture is drawn, (r, N) a few draws at a time; none for a single group."""
+    names = list(range(count)) if groups is None else list(groups)
+    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    member = np.array([place[name] for name in names])
+    rng = np.random.default_rng(seed)
+    at_once = max(1, _NUMBERS_AT_ONCE // count)
+    for start in range(0, resamples, at_once):
+        size = min(at_once, resamples - start)
+        drawn = rng.integers(0, len(place), size=(size, len(place))) + len(place) * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * len(place)).reshape(size, -1)[:, member].astype(float)
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Mean over the classes that are defined, per draw."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore"):
+        means: np.ndarray = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+    return means
+
+
+def _interval(values: np.ndarray) -> Interval:
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return [None, None]
+    low, high = np.percentile(known, [2.5, 97.5])
+    return [float(low), float(high)]

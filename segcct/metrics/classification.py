@@ -1,0 +1,112 @@
+"""How well class probabilities fit the true classes: arrays in, numbers out.
+
+Probabilities are (N, K), each row a distribution; `reference` is (N,), class numbers from 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segcct.errors import MetricError
+from segcct.metrics.ranking import auroc
+
+_SMALLEST = 1e-15
+"""Probabilities are clipped here, so that one certain mistake does not make the mean log loss infinite."""
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class against the rest; None where a measure is not defined."""
+
+    precision: float | None
+    """Share of right ones among the pictures taken for this class; None when there is none."""
+    recall: float | None
+    """Share of this class's pictures that are found (sensitivity)."""
+    specificity: float | None
+    """Share of the other classes' pictures that are not taken for this one."""
+    f1: float | None
+    """2 tp / (2 tp + fp + fn); None when the class is neither in the reference nor predicted."""
+    support: int
+    """Pictures of the class in the reference."""
+
+
+def top_k(probabilities: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
+    """(N,) bool: the true class is among the k most probable; of equal ones the lower class number goes first."""
+    _check(probabilities, reference)
+    true = np.take_along_axis(probabilities, reference[:, None], axis=1)  # (N, 1)
+    before = np.arange(probabilities.shape[1]) < reference[:, None]
+    ahead = (probabilities > true) | ((probabilities == true) & before)
+    result: np.ndarray = ahead.sum(axis=1) < k
+    return result
+
+
+def confusion(reference: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(K, K) counts: row the true class, column the predicted one."""
+    return np.bincount(reference * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_scores(matrix: np.ndarray) -> list[ClassScores]:
+    """The scores of every class of a confusion matrix."""
+    total = int(matrix.sum())
+    scores = []
+    for number in range(len(matrix)):
+        hit, taken, held = int(matrix[number, number]), int(matrix[:, number].sum()), int(matrix[number].sum())
+        scores.append(
+            ClassScores(
+                precision=_ratio(hit, taken),
+                recall=_ratio(hit, held),
+                specificity=_ratio(total - taken - held + hit, total - held),
+                f1=_ratio(2 * hit, taken + held),
+                support=held,
+            )
+        )
+    return scores
+
+
+def log_losses(probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N,) minus the logarithm of the true class's probability."""
+    _check(probabilities, reference)
+    true = np.take_along_axis(probabilities, reference[:, None], axis=1)[:, 0].astype(float)
+    losses: np.ndarray = -np.log(np.maximum(true, _SMALLEST))
+    return losses
+
+
+def brier_scores(probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """(N,) sum over the classes of (probability - truth)^2, 0 to 2."""
+    _check(probabilities, reference)
+    truth = np.eye(probabilities.shape[1])[reference]
+    scores: np.ndarray = ((probabilities - truth) ** 2).sum(axis=1)
+    return scores
+
+
+def class_aurocs(probabilities: np.ndarray, reference: np.ndarray) -> list[float | None]:
+    """AUROC of every class against the rest; None where the reference holds only it, or not at all."""
+    _check(probabilities, reference)
+    return [auroc(column, reference == number) for number, column in enumerate(probabilities.T)]
+
+
+def mean_of(values: list[float | None]) -> float | None:
+    """Mean over the classes for which a measure is defined; None when it is for none."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _check(probabilities: np.ndarray, reference: np.ndarray) -> None:
+    if probabilities.ndim != 2 or reference.shape != probabilities.shape[:1] or not len(reference):
+        raise MetricError(
+            "probabilities and classes do not fit",
+            found=f"{probabilities.shape} and {reference.shape}",
+            expected="(N, K) and (N,), N at least 1",
+        )
+    if reference.min() < 0 or reference.max() >= probabilities.shape[1]:
+        raise MetricError(
+            "a class number is out of range",
+            found=f"{reference.min()} to {reference.max()}",
+            expected=f"0 to {probabilities.shape[1] - 1}",
+        )

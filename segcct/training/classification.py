@@ -1,0 +1,177 @@
+"""Classification training: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from segcct.config import ClassificationConfig
+from segcct.data.classes.augment import PictureAugmenter
+from segcct.data.classes.batches import PictureDataset, picture_loader
+from segcct.data.classes.collection import Collection, load_collection
+from segcct.data.classes.normalisation import Normalisation
+from segcct.data.classes.reading import reading
+from segcct.data.classes.sides import describe, divide
+from segcct.data.splits import Splits
+from segcct.errors import SplitError
+from segcct.inference.classifier import class_probabilities
+from segcct.inference.device import Inference, pick_device
+from segcct.metrics.classification import class_scores, confusion, log_losses, top_k
+from segcct.progress import say
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, write_json
+from segcct.training.mixing import Mixing
+from segcct.training.network import build_network
+from segcct.training.plan import Plan, measured
+from segcct.training.session import gather, open_run
+from segcct.training.trainer import Task, fit, is_first_process, progress_bar
+
+_FEW_CLASSES = 5
+"""Up to so many classes, top 5 says nothing."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A dataset ready for training: the decoded pictures and who is on which side."""
+
+    collection: Collection
+    splits: Splits
+    normalisation: Normalisation
+    train: np.ndarray
+    """Rows of the collection."""
+    val: np.ndarray
+
+
+class ClassificationTask(Task):
+    """Pictures in, class probabilities out; judged by the share of validation pictures whose class comes first."""
+
+    score = "val_accuracy"
+
+    def __init__(self, config: ClassificationConfig, pictures: Pictures) -> None:
+        self.config = config
+        self.pictures = pictures
+        classes = len(pictures.collection.classes)
+        self.network = build_network(
+            config.model,
+            "classifier",
+            in_channels=config.data.num_channels,
+            num_classes=classes,
+            image_size=config.data.image_size,
+            seed=config.run.seed,
+        )
+        self.mixing = Mixing(config.augment, config.train.label_smoothing, classes, config.run.seed)
+
+    def loader(self, rank: int, world: int) -> DataLoader:
+        config = self.config
+        augmenter = PictureAugmenter(config.augment, config.data.image_size, self.pictures.normalisation)
+        shown = PictureDataset(
+            self.pictures.collection,
+            self.pictures.train,
+            augmenter,
+            seed=config.run.seed,
+            per_epoch=config.train.pictures_per_epoch,
+        )
+        return picture_loader(
+            shown, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world
+        )
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        image, target = self.mixing.apply(batch)
+        return F.cross_entropy(network(image).float(), target)
+
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        return [self.pictures.collection.ids[row] for row in batch["row"].tolist()]
+
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        train = self.config.train
+        how = Inference(train.batch_size, train.precision, device)
+        collection = self.pictures.collection
+        rows = self.pictures.val[rank::world]
+        mine = {}
+        if len(rows):
+            predicted = class_probabilities(network, collection.images[rows], self.pictures.normalisation, how)
+            mine[f"{rank:04d}"] = (collection.labels[rows], predicted)
+        parts = gather(mine, world).values()
+        return scores_of(
+            np.concatenate([probabilities for _, probabilities in parts]),
+            np.concatenate([labels for labels, _ in parts]),
+        )
+
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        config, collection = self.config, self.pictures.collection
+        return ModelCard(
+            task="classification",
+            architecture=Architecture(
+                name=config.model.name,
+                in_channels=config.data.num_channels,
+                num_classes=len(collection.classes),
+                image_size=config.data.image_size,
+                options=config.model.options,
+            ),
+            data=reading(config.data, self.pictures.normalisation.mean, self.pictures.normalisation.sd),
+            scheme=SchemeCard(name="classes", classes={name: n for n, name in enumerate(collection.classes)}),
+            selected_on={**selected_on, "pictures": len(self.pictures.val)},
+            data_fingerprint=collection.fingerprint,
+            provenance=provenance(),
+        )
+
+
+def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The validation columns of metrics.csv, from (N, K) probabilities and (N,) class numbers."""
+    classes = probabilities.shape[1]
+    matrix = confusion(labels, probabilities.argmax(axis=1), classes)
+    held = [scores.f1 for scores in class_scores(matrix) if scores.support]
+    scores = {
+        "val_accuracy": float(top_k(probabilities, labels, 1).mean()),
+        "val_macro_f1": float(np.mean([0.0 if f1 is None else f1 for f1 in held])),
+        "val_log_loss": float(log_losses(probabilities, labels).mean()),
+    }
+    if classes > _FEW_CLASSES:
+        scores["val_top5"] = float(top_k(probabilities, labels, 5).mean())
+    return scores
+
+
+def train_classification(config: ClassificationConfig, *, resume: RunFolder | None = None) -> RunFolder:
+    """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
+
+    Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
+    """
+    if resume is None and is_first_process():
+        RunFolder.check_free(config.run.root / config.run.name)
+    pictures = load_pictures(config)
+    if resume is not None and Splits.load(resume.splits) != pictures.splits:
+        raise SplitError("the dataset has changed since this run began", file=resume.splits)
+    task = ClassificationTask(config, pictures)
+    run = resume or open_run(config.run, config, pictures.splits)
+    best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
+    if is_first_process():
+        write_json(run.summary, {"selected_on": best, "provenance": provenance(pictures.collection.fingerprint)})
+    return run
+
+
+def load_pictures(config: ClassificationConfig) -> Pictures:
+    """Read and divide the dataset. Raises `DataError` naming every picture that cannot be read."""
+    collection = load_collection(config.data, progress=progress_bar("decoding pictures"))
+    splits = divide(collection, config.data)
+    if is_first_process():
+        say(describe(collection, splits))
+    train, val = collection.rows(splits.train), collection.rows(splits.val)
+    return Pictures(collection, splits, Normalisation.of(config.data, collection, train), train, val)
+
+
+def plan_classification(config: ClassificationConfig) -> Plan:
+    """Read and divide the pictures, build the network and take two steps on some of them. Writes no run."""
+    pictures = load_pictures(config)
+    task = ClassificationTask(config, pictures)
+    device = pick_device()
+    batch = next(iter(task.loader(0, 1)))
+    batch |= {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
+    train = config.train
+    shown = train.pictures_per_epoch or len(pictures.train)
+    sides = describe(pictures.collection, pictures.splits)
+    steps = train.epochs * -(-shown // train.batch_size)
+    return measured(sides, task.network, train, lambda: task.loss(task.network, batch), steps=steps)
