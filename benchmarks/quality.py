@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--m2i-budget", default="4min", help="of each generator (default %(default)s)")
     parser.add_argument("--stages", type=float, nargs="*", default=[0.4, 0.15, 0.06], help="earlier stages")
     parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of the measurements")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only-folds", type=int, nargs="+", help="a part of the folds, for a trial")
     parser.add_argument("--patients", type=int, help="measure only so many patients per fold, for a trial")
@@ -137,7 +138,7 @@ def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
 
 def measure_fold(fold: int, arguments: argparse.Namespace) -> dict[str, list[Measured]]:
     """Rows of the held-out patients of a fold: `final`, one entry per earlier stage, `corrupted`."""
-    how = Inference(16, "fp32", pick_device())
+    how = Inference(16, arguments.precision, pick_device())
     shares = {FINAL: 1.0} | {f"stage {share:g}": share for share in arguments.stages}
     made = Reconstructor.load(generator(fold, arguments).best, how)
     rows: dict[str, list[Measured]] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from segcct.data.case import Case, Examination
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
-from segcct.inference.comparison import compare
+from segcct.inference.comparison import Compared, compare
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of, hashed
 from segcct.inference.quality.model import QualityModel
@@ -19,7 +19,6 @@ from segcct.progress import Report
 from segcct.report.comparison_page import page_context
 from segcct.report.comparison_summary import (
     DEFINITIONS,
-    Cases,
     ordered,
     summary_of,
 )
@@ -69,38 +68,58 @@ def write_comparison(
         if (output / name).exists():
             raise RunError("exists already", file=output / name, remedy="Choose another --output")
     labels = _references(cycles, request, references)
-    channels = max(1, min(_MOST_CHANNELS, _PICTURES // max(1, slices * len(request.cases))))
-    figures_of: dict[str, Mapping[str, Any]] = {}
-    rows: dict[str, Row | None] = {}
-    failures: dict[str, str] = {}
-    synthetic = False
-    classes = tuple(cycles.predictor.scheme.classes)
+    names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
+    patients = {case.id: hashed(case.patient) if anonymise else case.patient for case in request.cases}
+    found = _Gathered({}, {}, {})
     for done, case in enumerate(request.cases):
         if progress:
             progress(done, len(request.cases))
-        shown = hashed(case.id) if anonymise else case.id
+        name = names[case.id]
         try:
             examination = _examination(cycles, request, case, labels)
-            compared = compare(cycles, examination, quality=quality, channels=channels)
+            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
         except SegcctError as error:
-            failures[shown] = str(error)
+            found.failures[name] = str(error)
             continue
-        patient = hashed(case.patient) if anonymise else case.patient
-        figures_of[shown] = {**compared.figures, "patient": patient}
-        rows[shown] = build_row(f"case-{done + 1}", compared, len(classes), count=slices)
-        synthetic |= says_synthetic(compared.grid)
+        found.add(name, compared, patients[case.id], build_row(f"case-{done + 1}", compared, count=slices))
     if progress:
         progress(len(request.cases), len(request.cases))
-    if not figures_of:
+    if not found.figures:
         raise DataError(
             f"none of the {len(request.cases)} cases can be compared:"
-            + "".join(f"\n  - {reason}" for reason in failures.values())
+            + "".join(f"\n  - {reason}" for reason in found.failures.values())
         )
-    content = _content(cycles, figures_of, failures, classes, quality, models or {}, synthetic=synthetic)
-    page = render("comparison.html", page_context(content, rows, failures, classes, quality))
+    return _write(output, cycles, found, quality, models or {})
+
+
+@dataclass
+class _Gathered:
+    """What is kept of the cases: figures and pictures, no volume."""
+
+    figures: dict[str, Mapping[str, Any]]
+    rows: dict[str, Row]
+    failures: dict[str, str]
+    synthetic: bool = False
+
+    def add(self, name: str, compared: Compared, patient: str, row: Row) -> None:
+        self.figures[name] = {**compared.figures, "patient": patient}
+        self.rows[name] = row
+        self.synthetic |= says_synthetic(compared.grid)
+
+
+def _write(
+    output: Path, cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path]
+) -> Path:
+    content = _content(cycles, found, quality, models)
+    page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "report.json", content)
     return write_page(output / "report.html", page)
+
+
+def _channels(slices: int, cases: int) -> int:
+    """Channels embedded as pictures; the figures are over all of them."""
+    return max(1, min(_MOST_CHANNELS, _PICTURES // max(1, slices * cases)))
 
 
 def _references(cycles: Cycles, request: Request, folder: Path | None) -> dict[str, ReferenceCase] | None:
@@ -133,28 +152,22 @@ def _examination(
 
 
 def _content(
-    cycles: Cycles,
-    cases: Cases,
-    failures: Mapping[str, str],
-    classes: Sequence[str],
-    quality: QualityModel | None,
-    models: Mapping[str, Path],
-    *,
-    synthetic: bool,
+    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path]
 ) -> dict[str, Any]:
     """report.json."""
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
+    cases, classes = found.figures, tuple(cycles.predictor.scheme.classes)
     return {
         "format": 1,
         "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
         "units": {"intensities": "normalised to 0..1", "psnr": "dB"},
         "definitions": DEFINITIONS,
-        "synthetic": synthetic,
+        "synthetic": found.synthetic,
         "synthetic_training": segmenter.synthetic or generator.synthetic,
         "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
         "order": ordered(cases),
         "cases": dict(cases),
-        "failed": dict(failures),
+        "failed": dict(found.failures),
         "models": {
             name: {
                 "folder": str(models[name]) if name in models else None,

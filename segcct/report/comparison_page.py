@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,19 +38,21 @@ class Tile:
     digits: int = 3
 
 
-def page_context(
-    content: Mapping[str, Any],
-    rows: Mapping[str, Row | None],
-    failures: Mapping[str, str],
-    classes: Sequence[str],
-    quality: QualityModel | None,
-) -> dict[str, Any]:
+def page_context(content: Mapping[str, Any], rows: Mapping[str, Row], quality: QualityModel | None) -> dict[str, Any]:
+    """What `comparison.html` needs.
+
+    Args:
+        content: report.json.
+        rows: case -> its pictures.
+        quality: the segmenter's quality.json.
+    """
     cases, summary = content["cases"], content["summary"]
+    classes = list(content["scheme"]["classes"])
     with_reference = summary["with_reference"] > 0
     calibrated = quality is not None
     below = quality.doubtful_below if quality else 0.0
     columns = _columns(with_reference, calibrated)
-    keys = {name: row.key if row else "" for name, row in rows.items()}
+    ranked = {name: {"case": name, "key": rows[name].key, **_ranked(cases[name], below)} for name in content["order"]}
     return {
         "title": f"Image, mask, image: {plural(len(cases), 'case')}",
         "synthetic": content["synthetic"],
@@ -66,26 +68,24 @@ def page_context(
         "findings": findings(cases, summary),
         "tiles": _tiles(summary),
         "order_note": _order_note(quality, with_reference),
-        "ranking": [{"case": name, "key": keys[name], **_ranked(cases[name], below)} for name in content["order"]],
+        "ranking": list(ranked.values()),
         "columns": columns,
         "rows": [
-            {"case": name, "key": keys[name], "values": [column.value_of(cases[name]) for column in columns]}
-            for name in content["order"]
+            {"case": name, "key": rows[name].key, "values": [column.value_of(cases[name]) for column in columns]}
+            for name in ranked
         ],
         "regions": [{**row, "name": _region_name(row["name"])} for row in summary["regions"]],
         "plots": plots_of(cases, classes),
         "shown": [
             {
-                "case": name,
-                "key": keys[name],
+                **own,
                 "row": rows[name],
-                **_ranked(cases[name], below),
                 "facts": _facts(cases[name]),
                 "classes": [_class_entry(cases[name], each) for each in classes],
             }
-            for name in content["order"]
+            for name, own in ranked.items()
         ],
-        "left_out": _left_out(failures),
+        "left_out": _left_out(content["failed"]),
         "quality": _quality(quality),
         "definitions": list(DEFINITIONS.items()),
         "provenance": _provenance(content),

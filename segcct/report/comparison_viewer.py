@@ -58,13 +58,12 @@ class Row:
     panes: tuple[Pane, ...]
 
 
-def build_row(key: str, compared: Compared, classes: int, *, count: int) -> Row:
+def build_row(key: str, compared: Compared, *, count: int) -> Row:
     """The row of a case, of up to `count` slices through its structures.
 
     Args:
         key: unique on the page, usable as an HTML id.
         compared: the case.
-        classes: number of classes, background left out.
     """
     grid = compared.grid
     plane = figures.plane_of(grid.shape, grid.affine, grid.spacing_mm)
@@ -99,7 +98,7 @@ def build_row(key: str, compared: Compared, classes: int, *, count: int) -> Row:
             name: tuple(tuple(_embedded(stack.of(name)[index][box]) for index in chosen) for stack in stacks)
             for name in (ORIGINAL, MADE, ERROR)
         },
-        panes=_panes([label[chosen][(slice(None), *box)] for label in labels], classes, reference is not None),
+        panes=_panes([label[chosen][(slice(None), *box)] for label in labels], len(compared.figures["classes"])),
     )
 
 
@@ -135,13 +134,13 @@ def _embedded(picture: np.ndarray) -> str:
     return data_uri(np.asarray(image), quality=76)
 
 
-def _panes(labels: Sequence[np.ndarray], classes: int, with_reference: bool) -> tuple[Pane, ...]:
+def _panes(labels: Sequence[np.ndarray], classes: int) -> tuple[Pane, ...]:
     """`labels`: reference (where there is one) and prediction, (n, h, w) each."""
     layers = [tuple(_layers(plane, classes) for plane in label) for label in labels]
     plain: tuple[tuple[Layer, ...], ...] = ((),) * len(layers[-1])
     return (
         Pane("Original", ORIGINAL, plain),
-        *((Pane("Reference", ORIGINAL, layers[0]),) if with_reference else ()),
+        *((Pane("Reference", ORIGINAL, layers[0]),) if len(labels) > 1 else ()),
         Pane("Predicted mask", ORIGINAL, layers[-1]),
         Pane("Reconstruction", MADE, plain),
         Pane("Error map", ERROR, layers[-1], thin=True),

@@ -52,11 +52,11 @@ def fold_of(
         generator: the generator's best/ folder.
 
     Raises:
-        RunError: the run's splits.json is gone. SplitError: the dataset holds other cases.
+        RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
         DataError: the generator was trained on these cases.
     """
     cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
-    if generator is not None and (generator.parent / "splits.json").is_file():
+    if generator is not None:
         seen = sorted(set(_splits(generator).train) & {case.id for case in cases})
         if seen:
             raise DataError(
