@@ -108,6 +108,18 @@ def test_baseline_paints_each_class_in_its_mean():
     np.testing.assert_allclose(painted[0, 1], [[1.0, 0.25], [0.25, 0.25]], atol=1e-3)
 
 
+def test_baseline_of_each_slice_knows_more(pair):
+    original, _, label = pair
+    painted = image.class_mean_baseline(original, label, each_slice=True)
+    inside = label[1] == 1
+    np.testing.assert_allclose(painted[1, 0][inside], original[1, 0][inside].mean(), rtol=1e-5)
+    whole, by_slice = (
+        image.image_distances(original, each, label, ["a", "b"])["foreground"].rmse
+        for each in (image.class_mean_baseline(original, label), painted)
+    )
+    assert by_slice < whole
+
+
 def test_no_constant_per_class_is_nearer_than_the_baseline(pair):
     original, _, label = pair
     means = image.class_means(original, label, 3)

@@ -117,11 +117,15 @@ def paint(label: np.ndarray, means: np.ndarray) -> np.ndarray:
     return np.moveaxis(means.astype(np.float32)[label], -1, 1)
 
 
-def class_mean_baseline(original: np.ndarray, label: np.ndarray) -> np.ndarray:
-    """The original with every class, background included, painted in its mean over the case.
+def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: bool = False) -> np.ndarray:
+    """The original with every class, background included, painted in its mean over the case, or over `each_slice`.
 
-    It knows the true mean of each class of this very case, so what a generator does better is structure.
+    It knows the true mean of each class of this very case, so what a generator does better is structure. Over each
+    slice it knows brightness from slice to slice as well, as a generator with a style code does.
     """
+    if each_slice:
+        slices = [class_mean_baseline(image[None], mask[None]) for image, mask in zip(original, label, strict=True)]
+        return np.concatenate(slices)
     return paint(label, class_means(original, label, int(label.max()) + 1))
 
 
