@@ -212,6 +212,7 @@ def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) ->
         "data": {**data.model_dump(mode="json"), "root": str(reference.resolve())},
         "selection": table.index.get("selection"),
         "model": table.index.get("model"),
+        "weights_sha256": table.index.get("weights_sha256"),
         "architecture": table.index.get("architecture"),
         "selected_on": table.index.get("selected_on"),
         "provenance": {

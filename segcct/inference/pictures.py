@@ -134,6 +134,7 @@ def _index(classifier: Classifier, request: PictureRequest, model: Path) -> dict
         "data": {**request.source.data.model_dump(mode="json"), "root": str(request.source.data.root.resolve())},
         "selection": request.selection,
         "model": str(model.resolve()),
+        "weights_sha256": card.weights_sha256,
         "selected_on": card.selected_on,
         "architecture": card.architecture.model_dump(mode="json"),
         "provenance": provenance(card.data_fingerprint),

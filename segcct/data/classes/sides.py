@@ -60,7 +60,7 @@ def describe(collection: Collection, splits: Splits) -> str:
     """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out."""
     sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SIDES)
     together = len(collection.ids) - len(set(collection.groups))
-    notes = [f"{together:,} are copies of others or of their patient and stay with them"] if together else []
+    notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
     out = [] if splits.kind == "lists" else left_out(collection)
     notes += [f"{len(out):,} left out, such as {out[0]}: copies of pictures that test or validate"] if out else []
     return f"{sides} pictures of {len(collection.classes)} classes" + (f" ({'; '.join(notes)})" if notes else "")
