@@ -231,6 +231,15 @@ def test_resumed_equals_uninterrupted(generator, phantom, tmp_path):
 
 
 @pytest.mark.slow
+def test_dry_run_writes_nothing(phantom, tmp_path, capsys):
+    assert main([*command(phantom, tmp_path), "--dry-run"]) == 0
+    shown = capsys.readouterr().out
+    for word in ("image_size: 64", "parameters", "train 4 cases", "memory", "s per step"):
+        assert word in shown
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
 def test_bad_input_is_refused(generator, phantom, tmp_path, capsys):
     reconstructor = Reconstructor.load(generator / "best", HOW)
     data = reconstructor.card.data_section(phantom)

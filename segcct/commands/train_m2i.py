@@ -16,6 +16,7 @@ def add_train_m2i(commands: argparse._SubParsersAction) -> None:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
     which.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
 
 
 def _m2i_keys() -> str:
@@ -29,7 +30,7 @@ def _train_m2i(arguments: argparse.Namespace) -> None:
     from segcct import settings
     from segcct.config import M2IConfig
     from segcct.runs import RunFolder
-    from segcct.training.reconstruction import train_reconstruction
+    from segcct.training.reconstruction import plan_reconstruction, train_reconstruction
     from segcct.training.session import resumed_config
 
     overrides = settings.parse_overrides(arguments.keys)
@@ -39,6 +40,10 @@ def _train_m2i(arguments: argparse.Namespace) -> None:
     else:
         run = RunFolder.open(arguments.resume)
         config = resumed_config(M2IConfig, run, overrides)
+    if arguments.dry_run:
+        print(settings.dump(config))
+        print(plan_reconstruction(config))
+        return
     run = train_reconstruction(config, resume=run)
     print(
         f"wrote {run.best}; next: segcct compare --i2m SEGMENTER/best --m2i {run.best} --input {config.data.root} "

@@ -12,15 +12,19 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import M2IConfig
 from segcct.data.conditions import signed_distances, slice_positions
+from segcct.data.labels import Scheme
+from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
-from segcct.inference.device import Inference
+from segcct.data.splits import make_splits
+from segcct.inference.device import Inference, pick_device
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import FOREGROUND, WHOLE
 from segcct.models.generator import Generator
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
-from segcct.training.dataset import Dataset, load_dataset
+from segcct.training.dataset import Dataset, describe_sides, load_dataset
 from segcct.training.network import build_network
+from segcct.training.plan import Plan, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
 from segcct.training.session import gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
@@ -60,14 +64,7 @@ class ReconstructionTask(Task):
     def __init__(self, config: M2IConfig, dataset: Dataset) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = build_network(
-            config.model,
-            "generator",
-            in_channels=len(config.data.channels),
-            num_classes=dataset.scheme.num_classes,
-            image_size=config.data.image_size,
-            seed=config.run.seed,
-        )
+        self.network = network_of(config, dataset.scheme)
         self.criterion = ReconstructionLoss(config.train.loss)
 
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -126,6 +123,19 @@ class ReconstructionTask(Task):
         )
 
 
+def network_of(config: M2IConfig, scheme: Scheme) -> Generator:
+    """The generator of the configuration."""
+    network = build_network(
+        config.model,
+        "generator",
+        in_channels=len(config.data.channels),
+        num_classes=scheme.num_classes,
+        image_size=config.data.image_size,
+        seed=config.run.seed,
+    )
+    return cast(Generator, network)
+
+
 def figures_of(made: Reconstruction) -> dict[str, float | None]:
     """What the validation of one case says; None where the case has no foreground."""
     inside, whole = made.distances[FOREGROUND], made.distances[WHOLE]
@@ -165,3 +175,23 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
     return run
+
+
+def plan_reconstruction(config: M2IConfig) -> Plan:
+    """Find and split the cases, build the generator and take two steps on random input. Writes nothing."""
+    data, train, device = config.data, config.train, pick_device()
+    cases, scheme = find_cases(data), scheme_of(data)
+    network = network_of(config, scheme)
+    criterion = ReconstructionLoss(train.loss).to(device)
+    batch, side, channels = train.batch_size, data.image_size, len(data.channels)
+    image = torch.randn(batch, channels, side, side, device=device)
+    mask = torch.randn(batch, scheme.num_classes, side, side, device=device).softmax(dim=1)
+    distance, position = mask[:, 1:], torch.rand(batch, 1, device=device)
+    mean, sd = torch.zeros(batch, channels, device=device), torch.ones(batch, channels, device=device)
+
+    def loss() -> Tensor:
+        made = network(mask, distance, position, network.style_of(image, mask))
+        return cast(Tensor, criterion(made, image, mask[:, 0] < 0.5, mean, sd))
+
+    steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // batch)
+    return measured(describe_sides(make_splits(cases, data), cases), network, train, loss, steps=steps)
