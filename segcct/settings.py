@@ -55,7 +55,10 @@ def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> YAML value."""
+    """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> YAML value.
+
+    What is no YAML, such as the file pattern `{id}_t1.nii.gz`, is taken as the text it is.
+    """
     overrides: dict[str, Any] = {}
     rest = list(arguments)
     while rest:
@@ -67,7 +70,7 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
             if not rest or rest[0].startswith("--"):
                 raise ConfigError(f"key {dotted} has no value", file=COMMAND_LINE, expected=f"--{dotted} VALUE")
             text = rest.pop(0)
-        overrides[dotted] = _yaml_value(dotted, text)
+        overrides[dotted] = _yaml_value(text)
     return overrides
 
 
@@ -115,11 +118,12 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _yaml_value(dotted: str, text: str) -> Any:
+def _yaml_value(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)
+        value = yaml.load(text, Loader=_UniqueKeyLoader)
     except yaml.YAMLError:
-        raise ConfigError(f"value of {dotted} is not YAML", file=COMMAND_LINE, found=text) from None
+        return text
+    return text if value == {"id": None} else value  # the pattern `{id}` reads as a mapping
 
 
 def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -145,6 +149,12 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
     file = COMMAND_LINE if given and dotted else source
     known = [key.name for key in keys(kind)]
     if details["type"] == "extra_forbidden":
+        inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
+        if inner is not None:  # a mistyped section: what was typed, not the mapping it became
+            return ConfigError(
+                f"unknown key {inner}", file=file, found=_shown(overrides[inner]),
+                remedy=f"Nearest valid key: {_nearest(inner, known)}",
+            )  # fmt: skip
         return ConfigError(
             f"unknown key {dotted}",
             file=file,

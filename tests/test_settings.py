@@ -43,6 +43,18 @@ def test_configuration_is_frozen(file):
         config.train.epochs = 5
 
 
+def test_file_patterns_may_stand_on_the_command_line(file):
+    patterns = {"a": "{id}_t1.nii.gz", "b": "{id}", "c": "*_t2.nii.gz"}
+    arguments = [word for name, text in patterns.items() for word in (f"--data.channels.{name}", text)]
+    config = settings.load(SegmentationConfig, file, settings.parse_overrides(arguments))
+    assert config.data.channels == {"cine": "*.nii.gz", **patterns}
+
+
+def test_a_mistyped_section_is_named_as_it_was_typed(file):
+    with pytest.raises(ConfigError, match=r"unknown key tran\.epochs .*found 3.*valid key: train\.epochs"):
+        settings.load(SegmentationConfig, file, {"tran.epochs": 3})
+
+
 def test_parse_overrides_takes_both_forms_and_yaml_values():
     parsed = settings.parse_overrides(
         ["--train.epochs", "3", "--model.name=unet", "--train.loss.class_weights", "[1, 2]"]
