@@ -15,6 +15,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,11 +126,24 @@ class RunFolder:
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
-        """An existing run. Raises `RunError` where it is missing or has nothing to resume from."""
+        """An existing run. Raises `RunError` where it is missing."""
         run = cls(path)
         if not run.config.is_file():
             raise RunError("is not a run folder", file=path, expected="config.yaml in it", remedy="Name runs/<name>")
         return run
+
+    def check_resumable(self) -> None:
+        """Raises `RunError` where the run holds no state to go on from, or a damaged one."""
+        if not self.last.is_file():
+            raise RunError(
+                "the run has nothing to resume from",
+                file=self.path,
+                found=f"no {self.last.name}: it ended before its first epoch did",
+                remedy="Delete the folder and start again, or choose another name by --run.name",
+            )
+        # A .ckpt is a zip archive, whose table of contents comes last: a truncated one has none.
+        if not zipfile.is_zipfile(self.last):
+            raise RunError("the run cannot be resumed: its state is damaged", file=self.last)
 
     def write_text(self, file: Path, text: str) -> None:
         """One of the run's files, whole or not at all."""

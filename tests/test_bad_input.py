@@ -226,6 +226,87 @@ def test_a_side_without_its_splits_file(trained, case, tmp_path, capsys):
     assert "splits.json" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda last: last.unlink(), "nothing to resume from"),
+        (lambda last: last.write_bytes(last.read_bytes()[:5000]), "damaged"),
+        (lambda last: last.write_bytes(b""), "damaged"),
+    ],
+)
+def test_a_run_without_a_whole_state_cannot_be_resumed(trained, tmp_path, capsys, damage, words):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    damage(run / "last.ckpt")
+    before = tree(run)
+    assert main(["train-seg", "--resume", str(run), "--train.epochs", "3"]) == 1
+    assert words in capsys.readouterr().err
+    assert tree(run) == before
+
+
+def _gone(data: Path) -> None:
+    shutil.rmtree(sorted(data.iterdir())[0])
+
+
+def _relabelled(data: Path) -> None:
+    first = json.loads((data.parent / "run" / "splits.json").read_text())["train"].popitem()[1][0]
+    file = data / first / f"{first}_seg.nii.gz"
+    with_array(lambda array: np.where(array == 4, 1, array).astype(np.uint8))(file)
+
+
+@pytest.mark.parametrize(("change", "words"), [(_gone, "side of the split"), (_relabelled, "content of the files")])
+def test_a_resume_on_another_dataset_is_refused(trained, phantom, tmp_path, capsys, change, words):
+    data = Path(shutil.copytree(phantom, tmp_path / "data"))
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace(f"root: {phantom}", f"root: {data}"))
+    change(data)
+    before = tree(run)
+    assert main(["train-seg", "--resume", str(run), "--train.epochs", "3"]) == 1
+    message = capsys.readouterr().err
+    assert "not the one the run began with" in message
+    assert words in message
+    assert tree(run) == before
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--batch-size", "0"], "at least one slice"),
+        (["--device", "abacus"], "no such device"),
+        (["--device", "cuda:99"], "no such device"),
+    ],
+)
+def test_prediction_options_that_cannot_be(trained, case, tmp_path, capsys, option, words):
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(case), "--output", str(tmp_path / "out")]
+    assert main([*arguments, *option]) == 1
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"cases": []}'])
+def test_a_broken_index_of_predictions(trained, case, tmp_path, capsys, text):
+    index = tmp_path / "out" / "predictions.json"
+    index.parent.mkdir()
+    index.write_text(text)
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(case), "--output", str(index.parent)]
+    assert main(arguments) == 1
+    assert "is not an index of predictions" in capsys.readouterr().err
+    assert index.read_text() == text
+    assert main([*arguments, "--overwrite"]) == 0
+    assert case.name in json.loads(index.read_text())["cases"]
+
+
+@pytest.mark.parametrize(
+    "override",
+    [("--model.name", "cct_unet"), ("--model.pretrained", "nowhere.pth"), ("--train.loss.class_weights", "[1, 2]")],
+)
+def test_a_wrong_network_shows_before_cases_are_prepared(phantom, tmp_path, capsys, override):
+    command = [*training_command(phantom, tmp_path), "--data.cache", str(tmp_path / "cache"), *override]
+    assert main(command) == 1
+    assert "preparing cases" not in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
+
+
 def test_phantom_refuses_a_folder_that_holds_something(phantom, capsys):
     before = tree(phantom)
     assert main(["phantom", "brats", str(phantom), "--cases", "1", "--reduce", "4"]) == 1

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from segcct.errors import ModelError
+
 
 @dataclass(frozen=True)
 class Inference:
@@ -18,6 +20,10 @@ class Inference:
     protocol: str = "soft"
     """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
+
 
 def autocast(how: Inference) -> torch.autocast:
     """The arithmetic of `how`."""
@@ -25,7 +31,17 @@ def autocast(how: Inference) -> torch.autocast:
 
 
 def pick_device(name: str = "auto") -> str:
-    """`auto` is the accelerator where there is one, else the processor."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    """`auto` is the accelerator where there is one, else the processor.
+
+    Raises `ModelError` for a device that is not there: a requested accelerator is never replaced in silence.
+    """
+    here = ["cpu"]
+    if torch.cuda.is_available():
+        here += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        here.append("mps")
+    if name == "auto":
+        return "cuda" if "cuda" in here else "cpu"
+    if name not in here:
+        raise ModelError("no such device on this machine", found=name, expected=", ".join(["auto", *here]))
+    return name

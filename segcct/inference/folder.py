@@ -161,7 +161,19 @@ def _earlier(output: Path, card: ModelCard, *, overwrite: bool) -> dict[str, Any
     index = output / INDEX
     if not index.is_file():
         return {}
-    content = json.loads(index.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        if not isinstance(content["cases"], dict):
+            raise TypeError("'cases' is no mapping")
+    except (ValueError, KeyError, TypeError) as error:
+        if overwrite:
+            return {}
+        raise RunError(
+            "is not an index of predictions",
+            file=index,
+            found=" ".join(str(error).split())[:200],
+            remedy="Choose another --output, or add --overwrite",
+        ) from None
     if content.get("weights_sha256") == card.weights_sha256:
         return content
     if not overwrite:

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from segcct.config import SegmentationConfig
 from segcct.data.labels import Scheme
+from segcct.data.layouts import scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
@@ -21,7 +22,7 @@ from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
-from segcct.training.session import gather, open_run
+from segcct.training.session import check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -30,10 +31,10 @@ class SegmentationTask(Task):
 
     score = "val_dice"
 
-    def __init__(self, config: SegmentationConfig, dataset: Dataset) -> None:
+    def __init__(self, config: SegmentationConfig, dataset: Dataset, network: nn.Module | None = None) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = network_of(config, dataset.scheme)
+        self.network = network_of(config, dataset.scheme) if network is None else network
         self.criterion = SegmentationLoss(config.train.loss, dataset.scheme.num_classes)
         self.cycle = None
         if config.train.cycle_model is not None:
@@ -116,9 +117,14 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     """
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
+    scheme = scheme_of(config.data)
+    network = network_of(config, scheme)  # a wrong name or option shows before hours of preparation
+    SegmentationLoss(config.train.loss, scheme.num_classes)
     unlabelled = config.train.cycle_model is not None
     dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=unlabelled)
-    task = SegmentationTask(config, dataset)
+    task = SegmentationTask(config, dataset, network)
+    if resume is not None:
+        check_same_dataset(resume, dataset.splits, dataset.fingerprint)
     run = resume or open_run(config.run, config, dataset.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 
 from segcct import settings
 from segcct.config import RunSection
-from segcct.data.splits import Splits
-from segcct.errors import ConfigError
-from segcct.runs import RunFolder
+from segcct.data.splits import SIDES, Splits
+from segcct.errors import ConfigError, RunError
+from segcct.runs import RunFolder, load_card
 from segcct.training.trainer import is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "data.workers")
@@ -35,13 +35,38 @@ def open_run(section: RunSection, config: BaseModel, splits: Splits) -> RunFolde
 
 
 def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]) -> Config:
-    """The configuration of a run, with the few overrides a resume allows. Raises `ConfigError` for others."""
+    """The configuration of a run, with the few overrides a resume allows.
+
+    Raises:
+        ConfigError: another override.
+        RunError: the run has nothing to resume from.
+    """
     for key in overrides:
         if key not in RESUMABLE:
             raise ConfigError(
                 f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
             )
+    run.check_resumable()
     return settings.load(kind, run.config, overrides)
+
+
+def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
+    """A resumed run goes on with the cases it began with: others would move patients from one side to another.
+
+    Raises `RunError` where the split differs from the run's splits.json or the files from those behind best/.
+    """
+    began = Splits.load(run.splits)
+    changed = [side for side in SIDES if getattr(began, side) != getattr(splits, side)]
+    best = run.best / "model.json"
+    if not changed and best.is_file() and load_card(run.best).data_fingerprint != fingerprint:
+        changed = ["content of the files"]
+    if changed:
+        raise RunError(
+            "the dataset is not the one the run began with",
+            file=run.path,
+            found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " side of the split"),
+            remedy="Bring the dataset back to what it was, or start a new run by --config",
+        )
 
 
 def gather(mine: dict[str, Any], world: int) -> dict[str, Any]:
