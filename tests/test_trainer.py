@@ -105,6 +105,17 @@ def test_a_budget_ends_the_training_with_a_finished_schedule(run):
     assert float(rows[-1]["lr"]) < 0.01 * 0.02
 
 
+class SlowlyJudged(toy_task.ToyTask):
+    def validate(self, network, device, rank, world):
+        time.sleep(0.5)
+        return super().validate(network, device, rank, world)
+
+
+def test_no_epoch_begins_in_a_rest_too_short_for_its_validation(run):
+    fit(SlowlyJudged(pause_s=0.02), run, TrainSection(epochs=1, budget=1.6, lr=0.01), seed=0)
+    assert all(float(row["elapsed_s"]) < 1.6 - 0.5 + 0.05 for row in run.read_metrics()[:-1])
+
+
 def test_validation_time_belongs_to_the_budget(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

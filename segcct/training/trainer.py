@@ -194,6 +194,8 @@ class EpochEnd(Checkpoint):
             trainer.should_stop = True
         module.train()
         module.clock.longest_validation = max(module.clock.longest_validation, time.monotonic() - began)
+        if module.clock.budget is not None and trainer.strategy.broadcast(module.clock.over()):
+            trainer.should_stop = True  # what is left is less than another validation takes
         return scores
 
     def _write_row(self, trainer: pl.Trainer, module: Fitting, epoch: int, scores: dict[str, float]) -> None:
