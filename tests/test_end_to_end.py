@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,11 @@ def predicted(trained, phantom, tmp_path_factory) -> Path:
 
 def test_the_phantom_is_sound(phantom, capsys, tmp_path):
     config = str(ROOT / "configs" / "brats_cct_unet.yaml")
-    assert main(["check", "--config", config, "--data.root", str(phantom)]) == 0
-    assert "is sound" in capsys.readouterr().out
+    arguments = ["--config", config, "--data.root", str(phantom)]
+    assert main(["check", *arguments]) == 0
+    shown = capsys.readouterr().out
+    assert "is sound" in shown
+    assert f"next: {shlex.join(['segcct', 'train-seg', *arguments])}" in shown
 
 
 def test_the_run_folder_is_whole(trained):
@@ -153,6 +157,12 @@ def test_torchrun(phantom, tmp_path):
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
+
+
+def test_the_next_command_names_a_side_that_has_cases(phantom, tmp_path, capsys):
+    command = training_command(phantom, tmp_path, data__split__test="0", train__epochs="1", train__slices_per_epoch="8")
+    assert main(command) == 0
+    assert "--split val" in capsys.readouterr().out
 
 
 def test_dry_run_writes_nothing(phantom, tmp_path, capsys):

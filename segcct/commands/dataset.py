@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from segcct.commands.parser import add_command
@@ -92,4 +93,5 @@ def _check(arguments: argparse.Namespace) -> None:
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise DataError(f"{errors} problems, listed above", file=config.data.root, remedy="Mend them and check again")
-    print(f"{config.data.root} is sound; next: segcct train-seg --config {arguments.config}")
+    command = shlex.join(["segcct", "train-seg", "--config", str(arguments.config), *arguments.keys])
+    print(f"{config.data.root} is sound; next: {command}")

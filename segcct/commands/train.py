@@ -51,10 +51,12 @@ def _train_seg(arguments: argparse.Namespace) -> None:
         print(settings.dump(config))
         print(plan(config))
         return
+    from segcct.data.splits import Splits
     from segcct.training.segmentation import train_segmentation
 
     run = train_segmentation(config, resume=run)
+    side = "test" if Splits.load(run.splits).test else "val"
     print(
-        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split test "
+        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split {side} "
         f"--output {run.path / 'predictions'}"
     )
