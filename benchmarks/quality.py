@@ -33,7 +33,7 @@ from segcct.inference.device import Inference, pick_device
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality import GROUPS, SIGNALS, Measured, cross_fit
 from segcct.inference.quality.calibrate import CHEAP, worth_of_m2i
-from segcct.inference.quality.fit import Calibration
+from segcct.inference.quality.fitting import Calibration
 from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.quality.performance import Performance, performance
 from segcct.inference.reconstructor import Reconstructor

@@ -28,11 +28,12 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
 from segcct.inference.quality.calibrate import CHEAP, Fold, calibrate, disjoint, fold_of, same_classes
 from segcct.inference.quality.conformal import patient_coverage, patient_quantile
-from segcct.inference.quality.fit import Calibration
+from segcct.inference.quality.fitting import Calibration
 from segcct.inference.quality.observe import measured, observe, signals_of_case, volumes_of
 from segcct.inference.quality.performance import performance
 from segcct.inference.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
 from segcct.inference.quality.shape import shape_signals
+from segcct.inference.quality.signals import with_others
 from segcct.inference.quality.table import drop_rows, quality_rows, read_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.runs import load_card, write_json
@@ -150,6 +151,15 @@ def test_softmax_signals_by_hand():
     assert found["volume_ml"] == pytest.approx(math.log10(1.921))
     assert found["flip_agreement"] is found["m2i_border"] is found["m2i_cycle"] is None
     assert set(found) == set(SIGNALS)
+
+
+def test_classes_of_a_case_tell_of_each_other():
+    own = dict.fromkeys(SIGNALS, 0.5)
+    found = with_others({"a": {**own, "flip_agreement": 0.9}, "b": {**own, "flip_agreement": 0.7}, "c": None})
+    assert found["a"]["flip_agreement_others"] == 0.7
+    assert found["b"]["flip_agreement_others"] == 0.9
+    assert found["c"] is None
+    assert with_others({"a": own})["a"]["flip_agreement_others"] is None
 
 
 def test_an_empty_class_has_no_signals():

@@ -6,7 +6,7 @@ model.estimate("ET", signals)                          # Estimate(dice=0.81, low
 
 from __future__ import annotations
 
-from segcct.inference.quality.fit import Measured, cross_fit, fit
+from segcct.inference.quality.fitting import Measured, cross_fit, fit
 from segcct.inference.quality.model import DOUBTFUL_BELOW, FILE, Estimate, QualityModel
 from segcct.inference.quality.signals import GROUPS, M2I_GROUPS, SIGNALS, Evidence, signals_of
 

@@ -16,7 +16,7 @@ from segcct.data.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality.fit import Calibration, Measured, cross_fit, fit
+from segcct.inference.quality.fitting import Calibration, Measured, cross_fit, fit
 from segcct.inference.quality.model import QualityModel
 from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.quality.performance import Performance, performance

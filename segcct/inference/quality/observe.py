@@ -12,9 +12,9 @@ from segcct.data.grid import SliceGrid
 from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.inference.cycle import CycleCase, Cycles, carried
 from segcct.inference.predictor import Predictor, probabilities
-from segcct.inference.quality.fit import Measured
+from segcct.inference.quality.fitting import Measured
 from segcct.inference.quality.model import QualityModel
-from segcct.inference.quality.signals import Evidence, signals_of
+from segcct.inference.quality.signals import Evidence, signals_of, with_others
 from segcct.inference.quality.views import flipped, rotated
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import dice
@@ -28,7 +28,7 @@ class Segmented:
     """A case as the segmenter sees it."""
 
     probabilities: np.ndarray
-    """(D, K, h, w) float32."""
+    """(D, K, h, w) float16."""
     index: np.ndarray
     """(D, h, w) uint8: its most probable classes at the network's scale."""
     full: np.ndarray
@@ -36,14 +36,14 @@ class Segmented:
 
 
 def segment_softly(predictor: Predictor, prepared: PreparedCase) -> Segmented:
-    """Probabilities and masks of a prepared case; the whole volume's probabilities are held at once."""
-    size = predictor.preparation.image_size
-    batches = list(probabilities(predictor.network, prepared, predictor.how, size))
-    planes = [prepared.grid.restore_labels(batch) for batch in batches]
-    whole = np.concatenate(batches)
-    return Segmented(
-        whole, whole.argmax(axis=1).astype(np.uint8), prepared.grid.to_volume(np.concatenate(planes), fill=0)
-    )
+    """Probabilities and masks of a prepared case; the whole volume's probabilities are held at once, as float16."""
+    soft, small, full = [], [], []
+    for batch in probabilities(predictor.network, prepared, predictor.how, predictor.preparation.image_size):
+        soft.append(batch.astype(np.float16))
+        small.append(batch.argmax(axis=1).astype(np.uint8))
+        full.append(prepared.grid.restore_labels(batch))
+    volume = prepared.grid.to_volume(np.concatenate(full), fill=0)
+    return Segmented(np.concatenate(soft), np.concatenate(small), volume)
 
 
 @dataclass(frozen=True)
@@ -89,10 +89,10 @@ def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = Tr
         again=_moved(again, made.grid, prepared.grid, classes) if with_m2i and made and again is not None else None,
         volumes=volumes_of(segmented.full, prepared.spacing_mm, classes),
     )
-    return {
+    return with_others({
         name: signals_of(evidence, segmented.index, number)
         for number, name in enumerate(predictor.scheme.classes, start=1)
-    }
+    })  # fmt: skip
 
 
 def estimate_all(quality: QualityModel, signals: Signals) -> dict[str, dict[str, float | None] | None]:

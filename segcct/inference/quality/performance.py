@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from segcct.inference.quality.conformal import patient_coverage
-from segcct.inference.quality.fit import Measured
+from segcct.inference.quality.fitting import Measured
 from segcct.inference.quality.model import DOUBTFUL_BELOW, Estimate
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 

@@ -18,7 +18,10 @@ CLASS_INTERCEPTS = 10.0
 """A class's own intercept is nearly free."""
 _FARTHEST = 4.0
 """Features are clipped at so many standard deviations: a signal never seen before is not extrapolated without end."""
-_LOGIT = ("expected_dice", "flip_agreement", "rotation_agreement", "m2i_cycle", "slice_agreement", "largest_share")
+_BEYOND = 0.25
+"""Slope of the table beyond its ends."""
+_LOGIT_ENDS = ("dice", "dice_all", "agreement", "agreement_all", "cycle", "share", "_others")
+"""Ends of the names of signals that are shares crowding towards 1."""
 _LOG = ("entropy_foreground", "entropy_border", "m2i_foreground", "m2i_border")
 _TWO_SIDED = ("volume_ml", "volume_voxels", "compactness", "extent")
 """Too much is as doubtful as too little: the distance from the middle is a feature of its own."""
@@ -57,7 +60,7 @@ def transformed(value: float, how: str) -> float:
 
 def transforms_of(signal: str) -> tuple[str, ...]:
     """The features made of a signal."""
-    how = "logit" if signal in _LOGIT else "log" if signal in _LOG else "identity"
+    how = "logit" if signal.endswith(_LOGIT_ENDS) else "log" if signal in _LOG else "identity"
     return (how, "distance") if signal in _TWO_SIDED else (how,)
 
 
@@ -158,11 +161,7 @@ def monotone_table(x: np.ndarray, y: np.ndarray, least: int = 5) -> tuple[list[f
 
 
 def read_table(x: float, knots_x: Sequence[float], knots_y: Sequence[float]) -> float:
-    """Linear between the knots; beyond them parallel to y = x, which keeps the order of extreme cases. 0 to 1."""
-    if x < knots_x[0]:
-        value = knots_y[0] + (x - knots_x[0])
-    elif x > knots_x[-1]:
-        value = knots_y[-1] + (x - knots_x[-1])
-    else:
-        value = float(np.interp(x, knots_x, knots_y))
+    """Linear between the knots; beyond them a gentle slope, which keeps the order of extreme cases. 0 to 1."""
+    beyond = min(x - knots_x[0], 0.0) + max(x - knots_x[-1], 0.0)
+    value = float(np.interp(x, knots_x, knots_y)) + _BEYOND * beyond
     return min(max(value, 0.0), 1.0)

@@ -14,16 +14,31 @@ from segcct.inference.quality.shape import shape_signals
 from segcct.metrics.image import BAND_PX, border_band
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "entropy": ("entropy_foreground", "entropy_border", "expected_dice"),
-    "flips": ("flip_agreement",),
-    "rotations": ("rotation_agreement",),
+    "entropy": (
+        "entropy_foreground",
+        "entropy_border",
+        "expected_dice",
+        "expected_dice_all",
+        "expected_dice_others",
+    ),
+    "flips": ("flip_agreement", "flip_expected_dice", "flip_agreement_all", "flip_agreement_others"),
+    "rotations": (
+        "rotation_agreement",
+        "rotation_expected_dice",
+        "rotation_agreement_all",
+        "rotation_agreement_others",
+    ),
     "volume": ("volume_ml", "volume_voxels"),
     "shape": ("components", "largest_share", "compactness", "slice_agreement", "slice_gaps", "extent"),
     "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
-    "m2i_cycle": ("m2i_cycle",),
+    "m2i_cycle": ("m2i_cycle", "m2i_cycle_others"),
 }
-"""Signals by where they come from; leave-one-out tables take away one group at a time."""
+"""Signals by where they come from; leave-one-out tables take away one group at a time. Names that end in `_all` are of
+all classes together, in `_others` the mean over the case's other classes: what is wrong with one class of a case is
+often wrong with the others."""
 SIGNALS = tuple(name for group in GROUPS.values() for name in group)
+_SUFFIX = "_others"
+_OTHERS = tuple(name for name in SIGNALS if name.endswith(_SUFFIX))
 M2I_GROUPS = ("m2i_residual", "m2i_cycle")
 _TINY = 1e-7
 _FLOOR = 1e-3
@@ -34,9 +49,9 @@ class Evidence:
     """What is known of one predicted case, at the network's scale."""
 
     probabilities: np.ndarray
-    """(D, K, h, w) float32, background first."""
+    """(D, K, h, w), background first."""
     flips: tuple[np.ndarray, ...] = ()
-    """(D, h, w) class indices predicted from flipped slices, flipped back."""
+    """(D, K, h, w) probabilities predicted from flipped slices, flipped back."""
     rotations: tuple[np.ndarray, ...] = ()
     """The same from slices turned by a quarter."""
     residual: np.ndarray | None = None
@@ -68,23 +83,34 @@ def signals_of(evidence: Evidence, index: np.ndarray, class_index: int) -> dict[
     return {
         **dict.fromkeys(SIGNALS),
         **_softmax_signals(evidence.probabilities, mask, box, class_index),
-        "flip_agreement": _agreement(evidence.flips, mask, class_index),
-        "rotation_agreement": _agreement(evidence.rotations, mask, class_index),
+        "expected_dice_all": _expected(1 - evidence.probabilities[:, 0], index > 0),
+        **_view_signals("flip", evidence.flips, index, class_index),
+        **_view_signals("rotation", evidence.rotations, index, class_index),
         **_volume_signals(evidence.volumes.get(class_index)),
         **shape_signals(mask[:, box[1], box[2]]),
         **({} if evidence.residual is None else _residual_signals(evidence.residual[box[0]], mask[box[0]])),
-        "m2i_cycle": None if evidence.again is None else _agreement((evidence.again,), mask, class_index),
+        "m2i_cycle": None if evidence.again is None else _dice(mask, evidence.again == class_index),
     }
+
+
+def with_others(signals: dict[str, dict[str, float | None] | None]) -> dict[str, dict[str, float | None] | None]:
+    """The signals of a case with those named `_others` filled in; not defined where no other class was predicted."""
+    filled: dict[str, dict[str, float | None] | None] = {}
+    for name, own in signals.items():
+        others = [each for other, each in signals.items() if other != name and each is not None]
+        filled[name] = None if own is None else {**own, **{each: _mean_of(others, each) for each in _OTHERS}}
+    return filled
+
+
+def _mean_of(others: list[dict[str, float | None]], name: str) -> float | None:
+    known = [value for each in others if (value := each[name.removesuffix(_SUFFIX)]) is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _softmax_signals(
     probabilities: np.ndarray, mask: np.ndarray, box: tuple[slice, ...], class_index: int
 ) -> dict[str, float | None]:
-    """Entropy over the classes as a share of its largest value, and the Dice that the probabilities themselves expect.
-
-    If each voxel held the class with its own probability p, the expected Dice would be near
-    2 sum(p in the mask) / (sum(p) + voxels of the mask).
-    """
+    """Entropy over the classes as a share of its largest value, and the Dice that the probabilities expect."""
     shown = probabilities[box[0], :, box[1], box[2]].astype(np.float32)
     entropy = -(shown * np.log(shown + _TINY)).sum(axis=1) / np.log(shown.shape[1])  # (d, h, w)
     part = mask[box]
@@ -92,16 +118,37 @@ def _softmax_signals(
     return {
         "entropy_foreground": float(entropy[part].mean()),
         "entropy_border": float(entropy[border_band(part)].mean()),
-        "expected_dice": float(2 * own[mask].sum(dtype=float) / (own.sum(dtype=float) + mask.sum())),
+        "expected_dice": _expected(own, mask),
     }
 
 
-def _agreement(views: tuple[np.ndarray, ...], mask: np.ndarray, class_index: int) -> float | None:
-    """Mean Dice of the mask with the same class in other views."""
+def _view_signals(
+    name: str, views: tuple[np.ndarray, ...], index: np.ndarray, class_index: int
+) -> dict[str, float | None]:
+    """Agreement of the mask with other views: Dice of masks, Dice expected by their mean probability, and Dice of all
+    classes together."""
     if not views:
-        return None
-    others = [view == class_index for view in views]
-    return float(np.mean([2 * (mask & other).sum() / (mask.sum() + other.sum()) for other in others]))
+        return {}
+    mask = index == class_index
+    masks = [view.argmax(axis=1) for view in views]
+    mean = np.mean([view[:, class_index].astype(np.float32) for view in views], axis=0)
+    return {
+        f"{name}_agreement": float(np.mean([_dice(mask, other == class_index) for other in masks])),
+        f"{name}_expected_dice": _expected(mean, mask),
+        f"{name}_agreement_all": float(np.mean([_dice(index > 0, other > 0) for other in masks])),
+    }
+
+
+def _expected(probability: np.ndarray, mask: np.ndarray) -> float:
+    """If each voxel held the class with its own probability p, the Dice of the mask would be near
+    2 sum(p in the mask) / (sum(p) + voxels of the mask)."""
+    inside = probability[mask].sum(dtype=float)
+    return float(2 * inside / (probability.sum(dtype=float) + mask.sum()))
+
+
+def _dice(mask: np.ndarray, other: np.ndarray) -> float:
+    """`mask` holds at least one voxel."""
+    return float(2 * (mask & other).sum() / (mask.sum() + other.sum()))
 
 
 def _volume_signals(volume: tuple[int, float | None] | None) -> dict[str, float | None]:

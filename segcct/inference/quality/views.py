@@ -25,17 +25,16 @@ ROTATIONS: tuple[tuple[Turn, Turn], ...] = (
 
 
 def flipped(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> tuple[np.ndarray, ...]:
-    """(D, h, w) uint8 class indices per flip, flipped back."""
+    """(D, K, h, w) float16 probabilities per flip, flipped back."""
     return tuple(_seen(network, prepared, how, size, turn, turn) for turn in FLIPS)
 
 
 def rotated(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> tuple[np.ndarray, ...]:
-    """(D, h, w) uint8 class indices per quarter turn, turned back."""
+    """(D, K, h, w) float16 probabilities per quarter turn, turned back."""
     return tuple(_seen(network, prepared, how, size, *turns) for turns in ROTATIONS)
 
 
 def _seen(network: nn.Module, prepared: PreparedCase, how: Inference, size: int, turn: Turn, back: Turn) -> np.ndarray:
     image = np.ascontiguousarray(turn(np.asarray(prepared.image)))
     view = replace(prepared, arrays={"image": image})
-    planes = [batch.argmax(axis=1).astype(np.uint8) for batch in probabilities(network, view, how, size)]
-    return np.ascontiguousarray(back(np.concatenate(planes)))
+    return back(np.concatenate([batch.astype(np.float16) for batch in probabilities(network, view, how, size)]))
