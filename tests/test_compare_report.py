@@ -20,6 +20,8 @@ from segcct.figures.heat import HEAT, heat
 from segcct.inference.comparison import compare
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, resolve
+from segcct.inference.quality import SIGNALS, Measured
+from segcct.inference.quality.calibrate import calibrate
 from segcct.report.comparison import write_comparison
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import ordered
@@ -205,6 +207,42 @@ def test_a_missing_channel_is_named(scans, tmp_path):
     card_of = predictor().card
     with pytest.raises(DataError, match="ct"):
         resolve(card_of, tmp_path)
+
+
+def test_one_scan_by_itself(scans, cycles, tmp_path):
+    request = resolve(cycles.predictor.card, scans / "fair.nii.gz")
+    assert request.single
+    write_comparison(cycles, request, tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["cases"]) == ["fair"]
+    assert content["cases"]["fair"]["classes"]["low"]["status"] == "predicted"
+
+
+def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        Measured(f"p{number}", f"p{number}", name, {**dict.fromkeys(SIGNALS), "expected_dice": share}, share)
+        for number in range(24)
+        for name in ("low", "high")
+        for share in [float(rng.uniform(0.4, 0.98))]
+    ]
+    quality = calibrate(rows, ("low", "high"), sources=["run"])
+    write_comparison(cycles, request_of(scans, labelled=False), tmp_path, quality=quality)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name in NOISE:
+        one = content["cases"][name]["estimate"]["low"]
+        assert 0 <= one["low"] <= one["dice"] <= one["high"] <= 1
+    assert content["cases"][EMPTY]["estimate"] == {"low": None, "high": None}
+    doubtful = [
+        name
+        for name in [*NOISE, EMPTY]
+        if any(one and one["dice"] < 0.7 for one in content["cases"][name]["estimate"].values())
+    ]
+    assert sorted(content["summary"]["doubtful"]) == sorted(doubtful)
+    assert "not predicted, no estimate" in page
+    assert "Where the estimated Dice comes from" in page
+    assert quality.facts["summary"][:40] in page
 
 
 def test_nothing_is_overwritten(scans, cycles, written):
