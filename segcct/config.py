@@ -436,7 +436,7 @@ class PictureAugmentSection(_Section):
     crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of the area that a random crop keeps, its sides in ratios of 3:4 to 4:3, resized back; 1 for no
     crop."""
-    randaugment: Annotated[str, Field(pattern=r"^rand(-(m|n|mstd|mmax|inc|p|w)[0-9.]+)*$")] | None = None
+    randaugment: Annotated[str, Field(pattern=r"^rand(-(m|n|mstd|mmax|inc|p)[0-9.]+)*$")] | None = None
     """RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null for none. It costs about 0.2 ms per picture,
     so give it `data.workers`."""
     erase: Fraction = 0.0

@@ -66,7 +66,7 @@ class Classifier:
         built = card.architecture
         network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
         network.load_state_dict(load_weights(folder, card))
-        return cls(network, card, how)
+        return cls(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""

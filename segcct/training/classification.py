@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -55,7 +56,7 @@ class ClassificationTask(Task):
         self.config = config
         self.pictures = pictures
         classes = len(pictures.collection.classes)
-        self.network = build_network(
+        network = build_network(
             config.model,
             "classifier",
             in_channels=config.data.num_channels,
@@ -63,6 +64,8 @@ class ClassificationTask(Task):
             image_size=config.data.image_size,
             seed=config.run.seed,
         )
+        # As the batches are laid out: half as fast again on processors.
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mixing = Mixing(config.augment, config.train.label_smoothing, classes, config.run.seed)
 
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -143,7 +146,7 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
     pictures = load_pictures(config)
-    if resume is not None and Splits.load(resume.splits) != pictures.splits:
+    if resume is not None and _sides(Splits.load(resume.splits)) != _sides(pictures.splits):
         raise SplitError("the dataset has changed since this run began", file=resume.splits)
     task = ClassificationTask(config, pictures)
     run = resume or open_run(config.run, config, pictures.splits)
@@ -151,6 +154,10 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(pictures.collection.fingerprint)})
     return run
+
+
+def _sides(splits: Splits) -> tuple[tuple[str, ...], ...]:
+    return splits.train, splits.val, splits.test
 
 
 def load_pictures(config: ClassificationConfig) -> Pictures:

@@ -30,9 +30,10 @@ class Normalisation:
         return cls(tuple(data.mean or mean), tuple(data.sd or sd))
 
     def apply(self, images: np.ndarray) -> Tensor:
-        """(B, C, S, S) uint8 -> float32."""
+        """(B, C, S, S) uint8 -> float32, the channels of a pixel side by side, which processors are faster with."""
         mean, sd = (255.0 * torch.tensor(values).view(-1, 1, 1) for values in (self.mean, self.sd))
-        return torch.from_numpy(images).float().sub_(mean).div_(sd)
+        batch = torch.from_numpy(images).to(torch.float32, memory_format=torch.channels_last)
+        return batch.sub_(mean).div_(sd)
 
 
 def _measured(images: np.ndarray, rows: np.ndarray) -> tuple[list[float], list[float]]:

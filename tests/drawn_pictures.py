@@ -1,0 +1,84 @@
+"""Small labelled pictures for tests, in every layout: circles, stripes and plain fields with noise."""
+
+from __future__ import annotations
+
+import gzip
+import tarfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+CLASSES = ("circle", "plain", "stripes")
+
+
+def drawn(kind: str, number: int, side: int = 16, *, colour: bool = True) -> np.ndarray:
+    """(side, side, 3) or (side, side) uint8, a function of its arguments."""
+    rng = np.random.default_rng([CLASSES.index(kind), number, side])
+    rows, columns = np.mgrid[:side, :side]
+    if kind == "circle":
+        middle = side / 2 + rng.uniform(-1, 1, 2)
+        shape = np.hypot(rows - middle[0], columns - middle[1]) < side / 3
+    elif kind == "stripes":
+        shape = (rows + rng.integers(4)) % 4 < 2
+    else:
+        shape = np.zeros((side, side), dtype=bool)
+    picture = 60 + 120 * shape + rng.normal(0, 12, (side, side))
+    grey = picture.clip(0, 255).astype(np.uint8)
+    return np.stack([grey, grey // 2, 255 - grey], axis=-1) if colour else grey
+
+
+def write_folder(root: Path, each: int = 12, *, side: int = 16, prefix: str = "") -> Path:
+    """ROOT/[prefix/]CLASS/00.png ..."""
+    for kind in CLASSES:
+        folder = root / prefix / kind
+        folder.mkdir(parents=True)
+        for number in range(each):
+            Image.fromarray(drawn(kind, number, side)).save(folder / f"{number:02d}.png")
+    return root
+
+
+def write_tar(archive: Path, folder: Path, *, inside: str = "pictures") -> Path:
+    """The folder as .tar or .tar.gz, below one more folder and in an order that is not sorted."""
+    with tarfile.open(archive, "w:gz" if archive.name.endswith("gz") else "w") as stream:
+        for file in sorted(folder.rglob("*"), reverse=True):
+            if file.is_file():
+                stream.add(file, f"./{inside}/{file.relative_to(folder).as_posix()}")
+    return archive
+
+
+def write_idx(root: Path, train: int = 30, test: int = 9, *, zipped: bool = True, side: int = 14) -> Path:
+    """MNIST's four files; labels go round."""
+    root.mkdir(parents=True)
+    for side_name, count, start in (("train", train, 0), ("t10k", test, 1000)):
+        labels = np.arange(count, dtype=np.uint8) % 3
+        pictures = np.stack([drawn(CLASSES[label], start + n, side, colour=False) for n, label in enumerate(labels)])
+        for what, array in (("images-idx3", pictures), ("labels-idx1", labels)):
+            head = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+            content = head + array.tobytes()
+            name = f"{side_name}-{what}-ubyte" + (".gz" if zipped else "")
+            (root / name).write_bytes(gzip.compress(content) if zipped else content)
+    return root
+
+
+def write_cifar(root: Path, each: int = 6, *, hundred: bool = False) -> Path:
+    """CIFAR-10's two first training batches and test batch, or CIFAR-100's files, with few records."""
+    root.mkdir(parents=True)
+    names = (
+        {"train.bin": 0, "test.bin": 500}
+        if hundred
+        else {"data_batch_1.bin": 0, "data_batch_2.bin": 200, "test_batch.bin": 500}
+    )
+    classes = 100 if hundred else 10
+    for name, start in names.items():
+        records = []
+        for number in range(each * classes):
+            label = number % classes
+            picture = drawn(CLASSES[label % 3], start + number, 32)
+            picture[0, 0] = label  # so that no two classes look alike
+            head = bytes([label % 20, label]) if hundred else bytes([label])
+            records.append(head + picture.transpose(2, 0, 1).tobytes())
+        (root / name).write_bytes(b"".join(records))
+    meta = "fine_label_names.txt" if hundred else "batches.meta.txt"
+    (root / meta).write_text("\n".join(f"kind{number}" for number in range(classes)) + "\n\n")
+    return root
