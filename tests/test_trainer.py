@@ -105,6 +105,34 @@ def test_a_budget_ends_the_training_with_a_finished_schedule(run):
     assert float(rows[-1]["lr"]) < 0.01 * 0.02
 
 
+class Interrupted(toy_task.ToyTask):
+    def loss(self, network, batch):
+        if self.batches == 8:
+            raise KeyboardInterrupt
+        return super().loss(network, batch)
+
+
+def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):
+    handler = signal.getsignal(signal.SIGINT)
+    train = TrainSection(epochs=3, lr=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(), run, train, seed=0)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert f"stopped in epoch 2; go on with --resume {run.path}" in capsys.readouterr().err
+    fit(toy_task.ToyTask(), run, train, seed=0, resume=True)
+    assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
+
+
+def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0)
+    before = run.last.read_bytes()
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0, resume=True)
+    assert "all 2 epochs" in capsys.readouterr().err
+    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+        fit(toy_task.ToyTask(), run, TrainSection(epochs=1, lr=0.01), seed=0, resume=True)
+    assert run.last.read_bytes() == before
+
+
 class SlowlyJudged(toy_task.ToyTask):
     def validate(self, network, device, rank, world):
         time.sleep(0.5)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
-from segcct.errors import TrainingError
+from segcct.errors import RunError, TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
@@ -227,8 +228,15 @@ class EpochEnd(Checkpoint):
 def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
-    With `resume`, goes on from last.ckpt. Raises `TrainingError` when the loss is not finite.
+    With `resume`, goes on from last.ckpt. An interrupt leaves the run to be resumed.
+
+    Raises:
+        TrainingError: the loss is not finite.
+        RunError: a resumed run is longer already than the training asked for.
+        KeyboardInterrupt: Ctrl-C.
     """
+    if resume:
+        _check_length(run, train)
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = Fitting(task, train, seed)
     end = EpochEnd(task, run, train)
@@ -250,10 +258,32 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             use_distributed_sampler=False,
             default_root_dir=run.path,
         )
-        trainer.fit(module, ckpt_path=str(run.last) if resume else None, weights_only=True if resume else None)
+        on_interrupt = signal.getsignal(signal.SIGINT)
+        try:
+            trainer.fit(module, ckpt_path=str(run.last) if resume else None, weights_only=True if resume else None)
+        except SystemExit:  # how Lightning passes Ctrl-C on, which it stops listening to
+            if on_interrupt is not None:
+                signal.signal(signal.SIGINT, on_interrupt)
+            if run.last.is_file():
+                say(f"stopped in epoch {module.current_epoch + 1}; go on with --resume {run.path}")
+            raise KeyboardInterrupt from None
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
     return end.best
+
+
+def _check_length(run: RunFolder, train: ScheduleSection) -> None:
+    """Nothing is left to do in a run of as many epochs, which is said; a longer one is refused."""
+    done = len(run.read_metrics())
+    if train.budget is None and done > train.epochs:
+        raise RunError(
+            f"the run has {done} epochs behind it",
+            file=run.path,
+            found=f"--train.epochs {train.epochs}",
+            expected=f"at least {done}",
+        )
+    if train.budget is None and done == train.epochs:
+        say(f"all {done} epochs of {run.path} are done; more of them by --train.epochs N")
 
 
 def _hardware(train: ScheduleSection) -> dict[str, Any]:
