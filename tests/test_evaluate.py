@@ -238,6 +238,16 @@ def index(predictions: Path, **more: Any) -> None:
     (predictions / "predictions.json").write_text(json.dumps(content))
 
 
+def test_masks_are_not_scored_under_a_scheme_they_were_not_written_in(folders: tuple[Path, Path]) -> None:
+    index(folders[0])
+    with pytest.raises(EvaluationError, match=r"not written under this scheme .*brats2023; expected acdc \(RV 1"):
+        evaluate(*folders, "brats2023")  # it has the same values, of other structures
+    index(folders[0], scheme={"name": "custom", "classes": {"a": 1, "b": 2, "c": 3}, "regions": {}})
+    assert evaluate(*folders, "acdc")["scheme"] == "acdc"  # a custom scheme may get its real name
+    with pytest.raises(EvaluationError, match="not written under this scheme"):
+        evaluate(*folders, "synapse")
+
+
 def test_the_index_gives_scheme_channels_and_selection(folders: tuple[Path, Path]) -> None:
     save(folders[1] / "trained_on.nii.gz", heart())
     index(folders[0], selection="test")
@@ -351,7 +361,8 @@ def test_a_case_folder_is_read_as_a_case(tmp_path: Path) -> None:
         "label": "{id}_seg.nii.gz",
         "scheme": "brats2021",
     }
-    index(tmp_path / "p", data=data)
+    classes = {"NCR": 1, "ED": 2, "ET": 4}
+    index(tmp_path / "p", data=data, scheme={"name": "brats2021", "classes": classes, "regions": {}})
     for reference in (case, case.parent):
         summary = evaluate(tmp_path / "p", reference, "brats2021")
         assert (summary["cases"], summary["overall"]["dice"]["mean"]) == (1, 1.0)

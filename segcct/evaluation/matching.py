@@ -167,7 +167,10 @@ def _with_hashed(masks: Iterable[str], references: Mapping[str, ReferenceCase]) 
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:
-    """The scheme as named, else that of `predictions.json`. Raises `EvaluationError` when neither says."""
+    """The scheme as named, else that of `predictions.json`.
+
+    Raises `EvaluationError` when neither says, or when the named one gives the masks' values another meaning.
+    """
     if isinstance(scheme, Scheme):
         return scheme
     if scheme is None or (scheme == "custom" and predictions.scheme is not None):
@@ -179,7 +182,17 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
                 remedy="Name it by --scheme, such as --scheme brats2021",
             )
         return predictions.scheme
-    return get_scheme(scheme)
+    named, written = get_scheme(scheme), predictions.scheme
+    renamed = written is not None and written.name == "custom" and set(written.values) == set(named.values)
+    if written is not None and written.name != named.name and not renamed:
+        raise EvaluationError(
+            "the masks were not written under this scheme",
+            file=predictions.path / INDEX,
+            found=f"--scheme {named.name}",
+            expected=f"{written.name} ({', '.join(f'{name} {value}' for name, value in written.classes.items())})",
+            remedy="Leave --scheme out, or name the one the masks were written under",
+        )
+    return named
 
 
 def _scheme_of(content: Mapping[str, Any]) -> Scheme:
