@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.check import check_dataset, format_problems
+from segcct.data.headers import read_header
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
@@ -16,7 +17,6 @@ from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
 from segcct.training.pictures import Pictured, pictured
 from segcct.training.trainer import is_first_process, progress_bar
-from segcct.volume import Volume
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def is_synthetic(case: Case) -> bool:
     first = next(iter(case.channels.values()))[0]
     if not first.name.endswith((".nii", ".nii.gz")):
         return False
-    header = Volume.load(first).header
+    header = read_header(first).header
     return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
 
 
