@@ -6,9 +6,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.segcct-ready
 DEMO := runs/demo
 PHANTOM := data/brats_phantom
-BUDGET ?= 5min
+BUDGET ?= 210s
+M2I_BUDGET ?= 2min
 
-.PHONY: demo test install lint bench clean-demo
+.PHONY: demo test install lint bench
 
 install: $(READY)
 
@@ -31,7 +32,12 @@ demo: $(READY) $(PHANTOM)
 	$(BIN)/python scripts/evaluate.py --prediction $(DEMO)/predictions --reference $(PHANTOM) --scheme brats2021 \
 		--output $(DEMO)/evaluation
 	$(BIN)/segcct report --evaluation $(DEMO)/evaluation --output $(DEMO)/report
-	@echo "Look at $(DEMO)/report/report.html; the masks are in $(DEMO)/predictions, the figures in $(DEMO)/evaluation."
+	$(BIN)/python scripts/train_m2i.py --config configs/brats_m2i.yaml \
+		--data.root $(PHANTOM) --run.root $(DEMO) --run.name m2i --train.budget $(M2I_BUDGET)
+	$(BIN)/python scripts/compare_i2m_m2i.py --i2m $(DEMO)/best --m2i $(DEMO)/m2i/best --input $(PHANTOM) --split test \
+		--output $(DEMO)/comparison
+	@echo "Look at $(DEMO)/report/report.html (scores) and $(DEMO)/comparison/report.html (what the masks explain);"
+	@echo "the masks are in $(DEMO)/predictions, the figures in $(DEMO)/evaluation."
 
 test: $(READY)
 	$(BIN)/ruff check .
