@@ -314,6 +314,12 @@ def test_phantom_refuses_a_folder_that_holds_something(phantom, capsys):
     assert tree(phantom) == before
 
 
+def test_init_opens_the_config_by_commands_that_name_it(phantom, tmp_path):
+    config = tmp_path / "mine.yaml"
+    assert main(["init", str(phantom), "--output", str(config)]) == 0
+    assert f"#   segcct check --config {config}\n" in config.read_text()
+
+
 def test_init_does_not_overwrite(phantom, tmp_path, capsys):
     config = tmp_path / "mine.yaml"
     config.write_text("mine")

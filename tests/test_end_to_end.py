@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,9 +18,13 @@ import pytest
 import torch
 
 import segcct
+from segcct import settings
 from segcct.cli import main
+from segcct.config import SegmentationConfig
+from segcct.data.layouts import find_cases
 from segcct.data.splits import Splits
 from segcct.runs import load_card
+from segcct.training.plan import count_slices
 
 from .conftest import training_command
 
@@ -163,6 +168,21 @@ def test_the_next_command_names_a_side_that_has_cases(phantom, tmp_path, capsys)
     command = training_command(phantom, tmp_path, data__split__test="0", train__epochs="1", train__slices_per_epoch="8")
     assert main(command) == 0
     assert "--split val" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("given", [{}, {"train__slices_per_epoch": "null"}])
+def test_dry_run_estimates_the_time_also_where_slices_are_counted(phantom, tmp_path, capsys, given):
+    assert main([*training_command(phantom, tmp_path, **given), "--dry-run"]) == 0
+    assert re.search(r"s per step measured here; about \d+ \w+ of training steps", capsys.readouterr().out)
+
+
+def test_dry_run_counts_the_slices_that_training_would_show(phantom, trained):
+    config = settings.load(
+        SegmentationConfig, trained / "config.yaml", {"data.crop": "none", "data.root": str(phantom)}
+    )
+    cases = find_cases(config.data)
+    depths = [nib.load(next(iter(case.channels.values()))[0]).shape[2] for case in cases]
+    assert count_slices(cases, config.data) == sum(depths)
 
 
 def test_dry_run_writes_nothing(phantom, tmp_path, capsys):

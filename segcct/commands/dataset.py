@@ -75,7 +75,7 @@ def _init(arguments: argparse.Namespace) -> None:
     print(findings.describe())
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as beside:
-        beside.write_text(config_text(findings, name), encoding="utf-8")
+        beside.write_text(config_text(findings, name, output), encoding="utf-8")
     print(f"wrote {output}; next: read it, then segcct check --config {output}")
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from segcct.config import ScheduleSection, SegmentationConfig
+from segcct.config import DataSection, ScheduleSection, SegmentationConfig
+from segcct.data.case import Case
+from segcct.data.grid import SliceGrid
+from segcct.data.headers import read_header
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.splits import make_splits
 from segcct.inference.predictor import pick_device
@@ -32,7 +35,7 @@ class Plan:
     step_s: float
     peak_memory_mb: float
     training_s: float | None
-    """Seconds of all training steps; None with a budget, or where the slices are counted only when prepared."""
+    """Seconds of all training steps; None with a budget."""
 
     def __str__(self) -> str:
         total = "see the budget" if self.training_s is None else f"about {duration(self.training_s)} of training steps"
@@ -54,10 +57,34 @@ def plan(config: SegmentationConfig) -> Plan:
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
-    steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // train.batch_size)
+    slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), config.data)
+    steps = train.epochs * -(-slices // train.batch_size)
     return measured(
         describe_sides(splits, cases), network, train, lambda: criterion(network(image), label), steps=steps
     )
+
+
+def count_slices(cases: Sequence[Case], data: DataSection) -> int:
+    """Slices of all cases by their headers; a crop to the foreground leaves fewer.
+
+    Raises `VolumeError` where a header cannot be read.
+    """
+    count = 0
+    for case in cases:
+        name, files = next(iter(case.channels.items()))
+        stored = read_header(files[0], data.channels[name])
+        grid = SliceGrid.plan(
+            stored.shape,
+            stored.affine,
+            stored.spacing_mm,
+            orientation=data.orientation,
+            box_of=None,
+            target_spacing_mm=None,
+            fit=data.fit,
+            image_size=data.image_size,
+        )
+        count += len(files) if len(files) > 1 else grid.slice_shape[0]
+    return count
 
 
 def measured(

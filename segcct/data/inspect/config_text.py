@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import textwrap
+from pathlib import Path
 
 import yaml
 
@@ -18,12 +19,14 @@ _RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 _SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 
 
-def config_text(findings: Findings, name: str) -> str:
+def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
     """A config for the dataset, opened by the commands; every setting says why it is so.
+
+    `file` is where it will stand; default: configs/<name>.yaml.
 
     It is loaded once before it is returned, so that what `segcct init` writes can be used.
     """
-    lines = [*_opening(findings, name), "run:", f"  name: {_scalar(name)}", "data:"]
+    lines = [*_opening(findings, file or Path("configs") / f"{name}.yaml"), "run:", f"  name: {_scalar(name)}", "data:"]
     data = findings.data.model_dump(mode="json", exclude_unset=True)
     for key, value in data.items():
         lines += _entry(key, value, "  ", findings.reasons.get(key, ""))
@@ -33,8 +36,8 @@ def config_text(findings: Findings, name: str) -> str:
     return text
 
 
-def _opening(findings: Findings, name: str) -> list[str]:
-    config = shlex.quote(f"configs/{name}.yaml")
+def _opening(findings: Findings, file: Path) -> list[str]:
+    config = shlex.quote(str(file))
     written = f"Written by `segcct init {shlex.quote(str(findings.data.root))}`: read it and correct it."
     lines = [
         *textwrap.wrap(findings.facts[0] + ".", 116, initial_indent="# ", subsequent_indent="# "),
