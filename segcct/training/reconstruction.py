@@ -26,7 +26,7 @@ from segcct.training.dataset import Dataset, describe_sides, load_dataset
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
-from segcct.training.session import gather, open_run
+from segcct.training.session import check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -61,10 +61,10 @@ class ReconstructionTask(Task):
 
     score = "val_gain"
 
-    def __init__(self, config: M2IConfig, dataset: Dataset) -> None:
+    def __init__(self, config: M2IConfig, dataset: Dataset, network: Generator | None = None) -> None:
         self.config = config
         self.dataset = dataset
-        self.network = network_of(config, dataset.scheme)
+        self.network = network_of(config, dataset.scheme) if network is None else network
         self.criterion = ReconstructionLoss(config.train.loss)
 
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -168,8 +168,11 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
     """
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
+    network = network_of(config, scheme_of(config.data))  # a wrong name or option shows before hours of preparation
     dataset = load_dataset(config.data)
-    task = ReconstructionTask(config, dataset)
+    task = ReconstructionTask(config, dataset, network)
+    if resume is not None:
+        check_same_dataset(resume, dataset.splits, dataset.fingerprint)
     run = resume or open_run(config.run, config, dataset.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():

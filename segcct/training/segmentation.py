@@ -36,9 +36,7 @@ class SegmentationTask(Task):
         self.dataset = dataset
         self.network = network_of(config, dataset.scheme) if network is None else network
         self.criterion = SegmentationLoss(config.train.loss, dataset.scheme.num_classes)
-        self.cycle = None
-        if config.train.cycle_model is not None:
-            self.cycle = CycleLoss(config.train.cycle_model, config.data, dataset.scheme)
+        self.cycle = cycle_of(config, dataset.scheme)
 
     def loader(self, rank: int, world: int) -> DataLoader:
         data, train = self.config.data, self.config.train
@@ -120,8 +118,8 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     scheme = scheme_of(config.data)
     network = network_of(config, scheme)  # a wrong name or option shows before hours of preparation
     SegmentationLoss(config.train.loss, scheme.num_classes)
-    unlabelled = config.train.cycle_model is not None
-    dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=unlabelled)
+    cycle = cycle_of(config, scheme)
+    dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=cycle is not None)
     task = SegmentationTask(config, dataset, network)
     if resume is not None:
         check_same_dataset(resume, dataset.splits, dataset.fingerprint)
@@ -142,6 +140,12 @@ def network_of(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
         image_size=config.data.image_size,
         seed=config.run.seed,
     )
+
+
+def cycle_of(config: SegmentationConfig, scheme: Scheme) -> CycleLoss | None:
+    """The loss of the unlabelled cases; None for a training without them."""
+    model = config.train.cycle_model
+    return None if model is None else CycleLoss(model, config.data, scheme)
 
 
 def scores_of(prediction: np.ndarray, reference: np.ndarray, scheme: Scheme) -> dict[str, float | None]:
