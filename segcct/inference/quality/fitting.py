@@ -31,6 +31,8 @@ _OWN_WIDTH = 20
 """Patients that hold a class before it has an interval width of its own."""
 _INNER, _OUTER = 5, 10
 _LEAST_ERROR = 0.01
+_NEARLY = 1.03
+"""The largest penalty that loses no more than this times the least loss is taken: steadier with few patients."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,8 @@ class Calibration:
             for place, penalty in enumerate(PENALTIES):
                 slopes, intercept = ridge.weights(penalty)
                 lines[place, held] = design[held] @ slopes + intercept
-        best = int(np.square(lines[:, kept] - angle[kept]).mean(axis=1).argmin())
+        lost = np.square(lines[:, kept] - angle[kept]).mean(axis=1)
+        best = int(np.flatnonzero(lost <= _NEARLY * lost.min()).max())
         outside = np.array([from_angle(line) for line in lines[best, kept]])
         table = monotone_table(outside, self.target[kept])
         estimates = np.array([read_table(value, *table) for value in outside])
