@@ -56,8 +56,8 @@ class CctUnetSize:
 
 SIZES: dict[str, CctUnetSize] = {
     "cct_unet_t": CctUnetSize(16, (32, 64, 96, 128), 6, 2, 1, (96, 64, 32, 16), 2, 3),
-    "cct_unet_s": CctUnetSize(16, (32, 64, 128, 256), 4, 4, 2, (128, 96, 48, 16), 2, 4),
-    "cct_unet_b": CctUnetSize(32, (64, 128, 256, 384), 10, 6, 3, (384, 192, 96, 32), 2, 12),
+    "cct_unet_s": CctUnetSize(16, (32, 64, 128, 256), 4, 4, 2, (128, 64, 32, 16), 2, 4),
+    "cct_unet_b": CctUnetSize(32, (64, 128, 256, 384), 14, 6, 3, (256, 128, 64, 32), 2, 8),
 }
 
 
