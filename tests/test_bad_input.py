@@ -320,6 +320,37 @@ def test_init_opens_the_config_by_commands_that_name_it(phantom, tmp_path):
     assert f"#   segcct check --config {config}\n" in config.read_text()
 
 
+def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_path, capsys, monkeypatch):
+    from segcct.inference import folder
+
+    once = iter([folder._predict_one])
+
+    def interrupted(*arguments, **options):
+        for predict in once:
+            return predict(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(folder, "_predict_one", interrupted)
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--output", str(tmp_path / "o")]
+    assert main(arguments) == 130
+    assert len(list((tmp_path / "o").glob("*.nii.gz"))) == 1
+    assert (
+        main(
+            [
+                "evaluate",
+                "--prediction",
+                str(tmp_path / "o"),
+                "--reference",
+                str(phantom),
+                "--output",
+                str(tmp_path / "e"),
+            ]
+        )
+        == 1
+    )
+    assert "has a reference but no prediction" in capsys.readouterr().err
+
+
 def test_init_does_not_overwrite(phantom, tmp_path, capsys):
     config = tmp_path / "mine.yaml"
     config.write_text("mine")

@@ -90,16 +90,18 @@ def predict_folder(
     _clear(output, list(files.values()), overwrite=overwrite)
     output.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
-    for done, case in enumerate(request.cases):
+    try:
+        for done, case in enumerate(request.cases):
+            if progress:
+                progress(done, len(request.cases))
+            try:
+                _predict_one(predictor, request, case, keep_largest=keep_largest).save(files[case.id])
+            except SegcctError as error:
+                failures.append(str(error))
         if progress:
-            progress(done, len(request.cases))
-        try:
-            _predict_one(predictor, request, case, keep_largest=keep_largest).save(files[case.id])
-        except SegcctError as error:
-            failures.append(str(error))
-    if progress:
-        progress(len(request.cases), len(request.cases))
-    write_json(output / INDEX, _index(predictor, request, names, earlier))
+            progress(len(request.cases), len(request.cases))
+    finally:  # an interrupt too leaves masks that say whose they are, and an evaluation misses the rest
+        write_json(output / INDEX, _index(predictor, request, names, earlier))
     if failures:
         raise DataError(
             f"{len(failures)} of {len(request.cases)} cases failed and have no mask:"
