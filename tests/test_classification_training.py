@@ -185,6 +185,19 @@ def test_a_bad_picture_has_no_row_and_the_others_do(trained, folder, tmp_path, c
     assert "--overwrite" in capsys.readouterr().err
 
 
+def test_what_failed_in_prediction_is_missed_by_the_evaluation(trained, folder, tmp_path, capsys, in_tmp):
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    lost = Splits.load(trained / "splits.json").test[0]
+    (data / lost).write_bytes(b"no picture")
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(data), "--split", "test"]
+    assert main([*arguments, "--output", "out"]) == 1
+    scored = ["evaluate", "--prediction", "out", "--reference", str(folder), "--output", "evaluation"]
+    assert main(scored) == 1
+    assert f"{lost} is in the dataset but has no prediction" in capsys.readouterr().err
+    assert main([*scored, "--allow-unmatched"]) == 0
+    assert json.loads(Path("evaluation/summary.json").read_text())["unmatched"]["references"] == [lost]
+
+
 # every layout
 
 

@@ -190,10 +190,11 @@ def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> Pi
 
 
 def _unmatched(table: ProbabilityTable, collection: Collection, allowed: bool) -> dict[str, list[str]]:
-    """Ids on one side only. A table of one side of a split need not name the pictures of the others."""
+    """Ids on one side only. A table of one side of a split lacks only what failed in its prediction."""
     known, predicted = set(collection.ids), set(table.ids)
     extra = [name for name in table.ids if name not in known]
-    lacking = [] if table.index.get("selection") else [name for name in collection.ids if name not in predicted]
+    wanted = table.index.get("failed") or [] if table.index.get("selection") else collection.ids
+    lacking = [name for name in wanted if name not in predicted]
     if (extra or lacking) and not allowed:
         problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
         problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]

@@ -95,10 +95,10 @@ def predict_pictures(
     """
     _clear(output, overwrite=overwrite)
     table: dict[str, np.ndarray] = {}
-    failures: list[str] = []
+    failures: dict[str, str] = {}
     outcomes = decoded(request.source.pixels(set(request.ids)), request.source.data)
     while part := list(islice(outcomes, _AT_ONCE)):
-        failures += [str(outcome) for _, outcome in part if isinstance(outcome, SegcctError)]
+        failures |= {name: str(outcome) for name, outcome in part if isinstance(outcome, SegcctError)}
         read = {name: outcome[0] for name, outcome in part if not isinstance(outcome, SegcctError)}
         if read:
             table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
@@ -107,9 +107,9 @@ def predict_pictures(
     if table:
         output.mkdir(parents=True, exist_ok=True)
         write_table(output / TABLE, table, classifier.classes)
-        write_json(output / INDEX, _index(classifier, request, model))
+        write_json(output / INDEX, _index(classifier, request, model, sorted(failures)))
     if failures:
-        shown = "".join(f"\n  - {failure}" for failure in failures[:20])
+        shown = "".join(f"\n  - {failure}" for failure in list(failures.values())[:20])
         more = f"\n  - and {len(failures) - 20} more" if len(failures) > 20 else ""
         raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{shown}{more}")
     return output / TABLE
@@ -126,13 +126,14 @@ def _clear(output: Path, *, overwrite: bool) -> None:
         file.unlink()
 
 
-def _index(classifier: Classifier, request: PictureRequest, model: Path) -> dict[str, Any]:
+def _index(classifier: Classifier, request: PictureRequest, model: Path, failed: list[str]) -> dict[str, Any]:
     card = classifier.card
     return {
         "task": card.task,
         "classes": list(classifier.classes),
         "data": {**request.source.data.model_dump(mode="json"), "root": str(request.source.data.root.resolve())},
         "selection": request.selection,
+        "failed": failed,
         "model": str(model.resolve()),
         "weights_sha256": card.weights_sha256,
         "selected_on": card.selected_on,
