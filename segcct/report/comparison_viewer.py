@@ -19,6 +19,8 @@ FULL_ERROR = 0.4
 """Share of the window's width that is the palest colour of an error map; the same for every case of a page."""
 ORIGINAL, MADE, ERROR = "o", "r", "e"
 """Stacks of pixels, as the page's ids name them."""
+_WINDOW_VOXELS = 1e6
+"""About as many voxels are enough for the percentiles of a window."""
 _PIXELS_PX = 288
 """Longer side that embedded pictures are reduced to, where they are larger."""
 
@@ -70,12 +72,12 @@ def build_row(key: str, compared: Compared, *, count: int) -> Row:
     prediction = plane.slices(compared.prediction)
     reference = None if compared.reference is None else plane.slices(compared.reference)
     labels = [label for label in (reference, prediction) if label is not None]
-    stacks = [_stacks(channel, plane) for channel in compared.channels.values()]
     first = figures.best_slice(reference, prediction)
     chosen = figures.spread_slices(labels, count, include=first)
     if not any(label.any() for label in labels):
         chosen = _evenly(len(prediction), count, first)
-    box = figures.focus_box(stacks[0].original[chosen], [label[chosen] for label in labels])
+    stacks = [_stacks(channel, plane, chosen) for channel in compared.channels.values()]
+    box = figures.focus_box(stacks[0].original, [label[chosen] for label in labels])
     height, width = (edge.stop - edge.start for edge in box)
     pixel_mm = plane.pixel_mm or (1.0, 1.0)
     bar = figures.scale_bar(width * pixel_mm[1])
@@ -95,7 +97,7 @@ def build_row(key: str, compared: Compared, *, count: int) -> Row:
         channels=tuple(compared.channels),
         windows=tuple(stack.window for stack in stacks),
         images={
-            name: tuple(tuple(_embedded(stack.of(name)[index][box]) for index in chosen) for stack in stacks)
+            name: tuple(tuple(_embedded(picture[box]) for picture in stack.of(name)) for stack in stacks)
             for name in (ORIGINAL, MADE, ERROR)
         },
         panes=_panes([label[chosen][(slice(None), *box)] for label in labels], len(compared.figures["classes"])),
@@ -104,7 +106,7 @@ def build_row(key: str, compared: Compared, *, count: int) -> Row:
 
 @dataclass(frozen=True)
 class _Stack:
-    """One channel as slices (D, H, W) uint8, and (D, H, W, 3) for the error."""
+    """The chosen slices of one channel: (n, H, W) uint8, and (n, H, W, 3) for the error."""
 
     original: np.ndarray
     made: np.ndarray
@@ -115,10 +117,11 @@ class _Stack:
         return {ORIGINAL: self.original, MADE: self.made, ERROR: self.error}[name]
 
 
-def _stacks(channel: Channel, plane: figures.Plane) -> _Stack:
+def _stacks(channel: Channel, plane: figures.Plane, chosen: Sequence[int]) -> _Stack:
     """Original and reconstruction under one window, that of the original."""
-    shown = figures.window(channel.original)
-    original, made = plane.slices(channel.original), plane.slices(channel.reconstruction)
+    step = max(1, round((channel.original.size / _WINDOW_VOXELS) ** (1 / 3)))
+    shown = figures.window(channel.original[::step, ::step, ::step])
+    original, made = (plane.slices(volume)[chosen] for volume in (channel.original, channel.reconstruction))
     error = np.abs(original - made) / (shown.high - shown.low) / FULL_ERROR
     return _Stack(shown.apply(original), shown.apply(made), heat(error), shown.text)
 
