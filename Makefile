@@ -35,7 +35,7 @@ demo: $(READY) $(PHANTOM)
 	$(BIN)/python scripts/train_m2i.py --config configs/brats_m2i.yaml \
 		--data.root $(PHANTOM) --run.root $(DEMO) --run.name m2i --train.budget $(M2I_BUDGET)
 	$(BIN)/python scripts/compare_i2m_m2i.py --i2m $(DEMO)/best --m2i $(DEMO)/m2i/best --input $(PHANTOM) --split test \
-		--output $(DEMO)/comparison
+		--precision bf16 --output $(DEMO)/comparison
 	@echo "Look at $(DEMO)/report/report.html (scores) and $(DEMO)/comparison/report.html (what the masks explain);"
 	@echo "the masks are in $(DEMO)/predictions, the figures in $(DEMO)/evaluation."
 
