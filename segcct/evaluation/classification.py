@@ -91,7 +91,8 @@ def evaluate_classes(
             expected=", ".join(collection.classes[:12]),
         )
     unmatched = _unmatched(table, collection, allow_unmatched)
-    kept = [place for place, name in enumerate(table.ids) if name not in set(unmatched["predictions"])]
+    stray = set(unmatched["predictions"])
+    kept = [place for place, name in enumerate(table.ids) if name not in stray]
     if not kept:
         raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
     if output is not None:
@@ -100,23 +101,24 @@ def evaluate_classes(
     rows = collection.rows(ids)
     number = {name: index for index, name in enumerate(table.classes)}
     labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
-    groups = [collection.groups[row] for row in rows]
     probabilities = table.probabilities[kept]
-    summary = {
-        **scores(probabilities, labels, table.classes, groups),
-        "unmatched": unmatched,
-        **_sources(table, data, Path(reference)),
-    }
+    summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
+    summary |= {"unmatched": unmatched, **_sources(table, data, Path(reference))}
     if output is not None:
-        folder = Path(output)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_classes(folder / "metrics.csv", summary)
-        write_pictures(folder / "pictures.csv", ids, probabilities, labels, table.classes)
-        with atomic_path(folder / "table.md") as beside:
-            beside.write_text(markdown(summary), encoding="utf-8")
-        # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-        write_json(folder / "summary.json", summary)
+        _write(Path(output), summary, ids, probabilities, labels)
     return summary
+
+
+def _write(
+    folder: Path, summary: dict[str, Any], ids: list[str], probabilities: np.ndarray, labels: np.ndarray
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_classes(folder / "metrics.csv", summary)
+    write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary["classes"]))
+    with atomic_path(folder / "table.md") as beside:
+        beside.write_text(markdown(summary), encoding="utf-8")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(folder / "summary.json", summary)
 
 
 def scores(
@@ -124,24 +126,13 @@ def scores(
 ) -> dict[str, Any]:
     """Everything in summary.json that follows from probabilities (N, K) and class numbers (N,)."""
     matrix = confusion(labels, probabilities.argmax(axis=1), len(classes))
-    correct = top_k(probabilities, labels, 1)
-    bins = reliability(probabilities.max(axis=1), correct)
+    each = class_scores(matrix)
     aurocs = class_aurocs(probabilities, labels)
     ranges = class_intervals(probabilities, labels, groups)
-    each = class_scores(matrix)
-    means: dict[str, tuple[np.ndarray, float]] = {"accuracy": (correct, 1.0)}
-    if len(classes) > FEW_CLASSES:
-        means["top5"] = (top_k(probabilities, labels, 5), 1.0)
-    means |= {
-        "log_loss": (log_losses(probabilities, labels), np.inf),
-        "brier": (brier_scores(probabilities, labels), 2.0),
-    }
+    bins = reliability(probabilities.max(axis=1), top_k(probabilities, labels, 1))
     held = [one for one in each if one.support]
     overall: dict[str, Any] = {
-        name: summarise(values.astype(float).tolist(), groups, bounds=(0.0, highest))
-        for name, (values, highest) in means.items()
-    }
-    overall |= {
+        **_means(probabilities, labels, groups),
         "macro_f1": _figure(mean_of([one.f1 for one in held]), ranges.macro_f1),
         "balanced_accuracy": _figure(mean_of([one.recall for one in held]), ranges.balanced_accuracy),
         "auroc": _figure(mean_of(aurocs), ranges.macro_auroc),
@@ -167,6 +158,19 @@ def scores(
         "reliability": [asdict(one) for one in bins],
         "mean_confidence": float(probabilities.max(axis=1).mean()),
         "definitions": {name: text for name, text in DEFINITIONS.items() if name != "top5" or "top5" in overall},
+    }
+
+
+def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, Any]:
+    """Statistics of what is a plain mean over the pictures."""
+    values: dict[str, tuple[np.ndarray, float]] = {"accuracy": (top_k(probabilities, labels, 1), 1.0)}
+    if probabilities.shape[1] > FEW_CLASSES:
+        values["top5"] = (top_k(probabilities, labels, 5), 1.0)
+    values["log_loss"] = (log_losses(probabilities, labels), np.inf)
+    values["brier"] = (brier_scores(probabilities, labels), 2.0)
+    return {
+        name: summarise(each.astype(float).tolist(), groups, bounds=(0.0, highest))
+        for name, (each, highest) in values.items()
     }
 
 
