@@ -12,7 +12,8 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from segcct.config import PictureAugmentSection, PicturesSection
+from segcct import settings
+from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection
 from segcct.data.classes import collection as collection_module
 from segcct.data.classes.augment import PictureAugmenter
 from segcct.data.classes.batches import PictureDataset, picture_loader
@@ -529,3 +530,22 @@ def test_any_folder_is_a_source(tmp_path):
     idx = find_source(section(write_idx(tmp_path / "idx"), layout="idx"))
     assert len(idx.ids) == 39
     assert [name for name, _ in idx.pixels({"test/000001"})] == ["test/000001"]
+
+
+# configurations
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+OF_CLASSES = ("cifar10_cct_7_3x1", "cifar10_cct_2_3x2_30min", "fashion_mnist", "brain_tumour_classes")
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_configurations_name_their_command_and_build_their_network(name):
+    from segcct.models.zoo import create_model
+
+    file = CONFIGS / f"{name}.yaml"
+    config = settings.load(ClassificationConfig, file)
+    assert f"python scripts/train_cls.py --config configs/{name}.yaml" in file.read_text()
+    assert config.run.name == name
+    create_model(config.model.name, config.data.num_channels, 10, config.data.image_size, config.model.options)
+    normalisation = Normalisation((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)
+    PictureAugmenter(config.augment, config.data.image_size, normalisation)

@@ -1,0 +1,247 @@
+"""Compact transformers on pictures: accuracy in a time budget, brain-tumour classes, positional embeddings.
+
+    python benchmarks/classification.py budget --root ../shared/data/cifar10/train.tar.gz --budget 30min
+    python benchmarks/classification.py order --root ../shared/data/cifar10/train.tar.gz --epochs 60 --seeds 0 1 2
+    python benchmarks/classification.py positional --root ../shared/data/cifar10/train.tar.gz --epochs 10
+    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --budget 3min
+
+budget: models one after the other on the same data and recipe (configs/cifar10_cct_2_3x2_30min.yaml) for the same
+time; 5,000 pictures are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
+one shortened recipe, meant for a GPU. positional: the embedding of CVT-7/4 and CCT-7/3x2 under one short recipe. brain:
+five folds, each tested on by weights that another part chose, at two sizes, from scratch and from the CIFAR weights
+that `budget` left (or --pretrained MODEL=RUN/best).
+
+Tables are Markdown. Other configuration keys pass through as --train.lr 1e-3; runs that are there already are not
+trained again. Runs need an otherwise idle machine: `budget` and `brain` measure by the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segcct import settings
+from segcct.config import ClassificationConfig
+from segcct.data.classes.table import INDEX, TABLE
+from segcct.evaluation.classification import evaluate_classes
+from segcct.inference.classifier import Classifier
+from segcct.inference.device import Inference, pick_device
+from segcct.inference.pictures import find_pictures, predict_pictures
+from segcct.runs import RunFolder
+from segcct.training.classification import train_classification
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"
+BRAIN = CONFIGS / "brain_tumour_classes.yaml"
+BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x1_32")
+ORDER_MODELS = ("vit_7_4_32", "cvt_7_4_32", "cct_7_3x1_32")
+PUBLISHED = {"cct_2_3x2_32": 89.75, "cct_4_3x2_32": 91.97, "cct_6_3x1_32": 95.70, "cct_7_3x2_32": 95.04,
+             "cct_7_3x1_32": 96.53, "cvt_7_4_32": 94.01, "vit_7_4_32": 93.57}  # fmt: skip
+"""Top 1 on CIFAR-10 after the paper's 300 epochs."""
+QUARTERS = (0.25, 0.5, 0.75, 1.0)
+
+
+def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -> tuple[RunFolder, float]:
+    """One training and its minutes; a run that is there already is taken as it is, with the minutes it noted."""
+    run = RunFolder(arguments.output / name)
+    if not run.summary.is_file():
+        overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
+        overrides |= {key.replace("__", "."): value for key, value in keys.items()}
+        overrides |= {"run.root": str(arguments.output), "run.name": name}
+        overrides |= settings.parse_overrides(arguments.keys)
+        run = train_classification(settings.load(ClassificationConfig, config, overrides))
+    return run, float(run.read_metrics()[-1]["elapsed_s"]) / 60
+
+
+def predicted(run: RunFolder, root: Path) -> Path:
+    """The folder of predictions of the run's test side."""
+    output = run.path / "predictions"
+    classifier = Classifier.load(run.best, Inference(256, "bf16", pick_device()))
+    request = find_pictures(classifier, root, split=run.splits, side="test")
+    predict_pictures(classifier, request, output, model=run.best, overwrite=True)
+    return output
+
+
+def tested(run: RunFolder, root: Path) -> dict[str, Any]:
+    """summary.json of the run's test side."""
+    return evaluate_classes(predicted(run, root), root, output=run.path / "evaluation")
+
+
+def shown(summary: dict[str, Any], figure: str = "accuracy") -> str:
+    """`75.3 [74.1, 76.5]`, in per cent."""
+    mean, (low, high) = summary["overall"][figure]["mean"], summary["overall"][figure]["ci95"]
+    return f"{100 * mean:.2f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def passes(run: RunFolder, config: ClassificationConfig) -> float:
+    """How often each training picture was shown, on average."""
+    steps = torch.load(run.last, weights_only=True)["global_step"] * config.train.accumulate
+    sides = json.loads(run.splits.read_text(encoding="utf-8"))
+    return steps * config.train.batch_size / sum(len(ids) for ids in sides["train"].values())
+
+
+def curve(run: RunFolder) -> list[str]:
+    """Validation accuracy at each quarter of the run's time: the last one measured by then."""
+    rows = run.read_metrics()
+    end = float(rows[-1]["elapsed_s"])
+    cells = []
+    for quarter in QUARTERS:
+        by_then = [row for row in rows if float(row["elapsed_s"]) <= quarter * end + 0.1 and row.get("val_accuracy")]
+        cells.append(f"{100 * float(by_then[-1]['val_accuracy']):.1f}" if by_then else "-")
+    return cells
+
+
+def line(*cells: object) -> None:
+    """One row of a Markdown table."""
+    print("| " + " | ".join(str(cell) for cell in cells) + " |", flush=True)
+
+
+def head(*cells: str) -> None:
+    """The head of a Markdown table."""
+    line(*cells)
+    print("|---" * len(cells) + "|", flush=True)
+
+
+def parameters(run: RunFolder) -> str:
+    """Of the trained network, in millions."""
+    network = Classifier.load(run.best, Inference()).network
+    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2f} M"
+
+
+def budget(arguments: argparse.Namespace) -> None:
+    """Accuracy against time."""
+    quarters = [f"val at {100 * quarter:.0f}% of the time" for quarter in QUARTERS]
+    head("model", "seed", "parameters", "passes", "minutes", "test accuracy % [95% interval]", *quarters, "paper")
+    for name in arguments.models or BUDGET_MODELS:
+        for seed in arguments.seeds:
+            # A slow model would see no validation before its time is over.
+            shown_per_epoch = 11_000 if "_7_" in name else 22_000
+            run, minutes = train(
+                CIFAR,
+                f"budget_{name}_seed{seed}",
+                arguments,
+                model__name=name,
+                run__seed=seed,
+                train__budget=arguments.budget,
+                train__pictures_per_epoch=shown_per_epoch,
+            )
+            config = settings.load(ClassificationConfig, run.config)
+            cells = [f"{passes(run, config):.1f}", f"{minutes:.1f}", shown(tested(run, arguments.root)), *curve(run)]
+            line(name, seed, parameters(run), *cells, PUBLISHED.get(name, "-"))
+
+
+def order(arguments: argparse.Namespace) -> None:
+    """ViT-Lite, CVT and CCT under one recipe for the same number of epochs."""
+    head("model", "seed", "epochs", "minutes", "test accuracy % [95% interval]", "paper, 300 epochs")
+    for name in arguments.models or ORDER_MODELS:
+        for seed in arguments.seeds:
+            run, minutes = train(
+                CIFAR,
+                f"order_{name}_seed{seed}",
+                arguments,
+                model__name=name,
+                model__options={},
+                run__seed=seed,
+                train__budget=None,
+                train__epochs=arguments.epochs,
+            )
+            line(name, seed, arguments.epochs, f"{minutes:.1f}", shown(tested(run, arguments.root)), PUBLISHED[name])
+
+
+def positional(arguments: argparse.Namespace) -> None:
+    """What the positional embedding is worth."""
+    head("model", "embedding", "seed", "epochs", "minutes", "test accuracy % [95% interval]")
+    for name in arguments.models or ("cvt_7_4_32", "cct_7_3x2_32"):
+        for embedding in ("learnable", "sine", "none"):
+            for seed in arguments.seeds:
+                run, minutes = train(
+                    CIFAR,
+                    f"positional_{name}_{embedding}_seed{seed}",
+                    arguments,
+                    model__name=name,
+                    model__options={"positional": embedding},
+                    run__seed=seed,
+                    train__budget=None,
+                    train__epochs=arguments.epochs,
+                )
+                line(name, embedding, seed, arguments.epochs, f"{minutes:.1f}", shown(tested(run, arguments.root)))
+
+
+def brain(arguments: argparse.Namespace) -> None:
+    """Five folds of the brain-tumour classes; every picture is tested on once, copies always in one fold."""
+    print("Who the patients are is not known: pictures of one patient may stand in several folds.\n")
+    head("model", "size", "start", "accuracy % [95% interval]", "macro F1", "AUROC", "ECE", "minutes per fold")
+    given = dict(each.split("=", 1) for each in arguments.pretrained)
+    for name in arguments.models or ("cct_2_3x2_32", "cct_7_3x2_32"):
+        weights = Path(given.get(name, arguments.output / f"budget_{name}_seed0" / "best"))
+        starts = {"scratch": None} | ({"CIFAR-10": str(weights)} if weights.is_dir() else {})
+        if len(starts) == 1:
+            print(f"(no CIFAR weights of {name} at {weights}: run `budget --models {name}` first)")
+        for size in arguments.sizes:
+            for start, pretrained in starts.items():
+                summary, minutes = folds(arguments, name, size, start, pretrained)
+                figures = [f"{summary['overall'][figure]['mean']:.3f}" for figure in ("macro_f1", "auroc", "ece")]
+                line(name, size, start, shown(summary), *figures, f"{minutes:.1f}")
+
+
+def folds(
+    arguments: argparse.Namespace, name: str, size: int, start: str, pretrained: str | None
+) -> tuple[dict[str, Any], float]:
+    """All folds of one model: the evaluation of their predictions together, and the minutes of one training."""
+    label = f"brain_{name}_{size}_{start}"
+    rows: list[dict[str, str]] = []
+    total = 0.0
+    for fold in range(5):
+        run, minutes = train(
+            BRAIN,
+            f"{label}_fold{fold}",
+            arguments,
+            model__name=name,
+            model__pretrained=pretrained,
+            data__image_size=size,
+            data__fold=fold,
+            train__budget=arguments.budget,
+        )
+        total += minutes
+        table = predicted(run, arguments.root)
+        with (table / TABLE).open(newline="", encoding="utf-8") as stream:
+            rows += csv.DictReader(stream)
+    together = arguments.output / label
+    together.mkdir(parents=True, exist_ok=True)
+    with (together / TABLE).open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (together / INDEX).write_text((table / INDEX).read_text(encoding="utf-8"), encoding="utf-8")
+    return evaluate_classes(together, arguments.root, output=together / "evaluation"), total / 5
+
+
+CAMPAIGNS = {"budget": budget, "order": order, "positional": positional, "brain": brain}
+
+
+def main() -> None:
+    """Run one campaign."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("campaign", choices=list(CAMPAIGNS))
+    parser.add_argument("--root", type=Path, required=True, help="the pictures, a folder per class")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_classification"))
+    parser.add_argument("--budget", default="30min", help="of each training (budget, brain)")
+    parser.add_argument("--epochs", type=int, default=10, help="of each training (order, positional)")
+    parser.add_argument("--models", nargs="+", help="instead of the campaign's own")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="picture sizes (brain)")
+    parser.add_argument("--pretrained", nargs="+", default=[], metavar="MODEL=RUN/best", help="weights (brain)")
+    arguments, arguments.keys = parser.parse_known_args()
+    began = time.monotonic()
+    CAMPAIGNS[arguments.campaign](arguments)
+    print(f"\n{(time.monotonic() - began) / 60:.1f} minutes on {torch.get_num_threads()} threads, {pick_device()}")
+
+
+if __name__ == "__main__":
+    main()
