@@ -164,7 +164,7 @@ def main() -> None:
     parser.add_argument("--budget", default="10min", help="of each training (default %(default)s)")
     parser.add_argument("--model", default="cct_unet_s", help="the segmenter (default %(default)s)")
     parser.add_argument("--size", type=int, help="side of the slices; default: that of the config")
-    parser.add_argument("--styles", nargs="+", default=["learned", "moments", "none"])
+    parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
     arguments = parser.parse_args()
     print(

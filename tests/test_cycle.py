@@ -10,7 +10,7 @@ import pytest
 
 from segcct.data.case import Case
 from segcct.data.prepare import prepare_examination
-from segcct.errors import DataError, LabelError, ModelError
+from segcct.errors import CheckpointError, DataError, LabelError, ModelError
 from segcct.inference.cycle import Cycles, carried
 from segcct.inference.reconstructor import Reconstructor
 from segcct.runs import save_model
@@ -103,6 +103,12 @@ def test_other_channels_are_refused():
 def test_another_model_is_no_generator(tmp_path):
     save_model(tmp_path / "best", {}, card("segmentation", data_section()))
     with pytest.raises(ModelError, match=r"is not a generator.*segmentation.*train-m2i"):
+        Reconstructor.load(tmp_path / "best")
+
+
+def test_weights_of_another_generator_are_refused(tmp_path):
+    save_model(tmp_path / "best", {}, card("reconstruction", data_section()))
+    with pytest.raises(CheckpointError, match=r"do not fit the m2i_s.*Missing key"):
         Reconstructor.load(tmp_path / "best")
 
 

@@ -13,7 +13,7 @@ from scipy import ndimage
 from segcct.data.conditions import DISTANCE_CLIP_PX, one_hot, signed_distances, slice_positions
 from segcct.errors import ModelError
 from segcct.models.cost import cost
-from segcct.models.generator import Generator
+from segcct.models.generator import LEAST_SPREAD, Generator
 from segcct.models.zoo import create_model, model_names
 
 CLASSES = 3
@@ -124,9 +124,9 @@ def test_distances_are_used_unless_switched_off():
         assert torch.equal(one, other) != used
 
 
-@pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 8), ("learned", 12)])
+@pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 12), ("learned", 20)])
 def test_the_style_code_is_a_few_numbers(style, size):
-    """At most 12 numbers for two channels of 32 x 32, and no more for a larger picture."""
+    """Two per class and channel, and eight more, for two channels of 32 x 32; no more for a larger picture."""
     model = build(2, style=style)
     for side in (32, 64):
         mask, _, _, image = inputs(3, side, side, 2)
@@ -165,10 +165,30 @@ def test_mixed_precision_is_near_full_precision(style):
 def test_moments_by_hand():
     model = build(style="moments")
     mask = torch.zeros(1, CLASSES, 2, 2)
-    mask[0, 0, 0], mask[0, 2, 1] = 1, 1  # the upper row is background
+    mask[0, 0, 0], mask[0, 2, 1] = 1, 1  # the upper row is background, the lower class 2; there is no class 1
     image = torch.tensor([[[[1.0, 1.0], [2.0, 6.0]]]])
-    found = model.style_of(image, mask)[0].tolist()  # outside: mean, sd; inside: mean, sd
-    assert found == pytest.approx([1, 1e-4, 4, 2], abs=1e-3)
+    assert model.style_of(image, mask)[0].tolist() == pytest.approx([1, 0, 4, LEAST_SPREAD, LEAST_SPREAD, 2])
+
+
+@pytest.mark.parametrize("style", ["moments", "learned"])
+def test_it_begins_with_the_class_means_of_the_image(style):
+    model = build(2, style=style).eval()
+    mask, _, _, image = told = inputs(2, 32, 32, 2)
+    with torch.inference_mode():
+        made = generate(model, told)
+    means = model.style_of(image, mask)[:, : 2 * CLASSES].unflatten(1, (CLASSES, 2))
+    painted = torch.einsum("bkhw,bkc->bchw", mask, means)
+    assert (made - painted).abs().mean() < 0.2 * (image - painted).abs().mean()
+
+
+def test_another_contrast_gives_the_same_picture_in_that_contrast():
+    """Painting in the image's own means and deviations: nothing has to be learned about scanners."""
+    model = build(style="moments").eval()
+    mask, distance, position, image = inputs(2, 32, 32)
+    with torch.inference_mode():
+        plain = generate(model, (mask, distance, position, image))
+        other = generate(model, (mask, distance, position, 3 * image - 1))
+    torch.testing.assert_close(other, 3 * plain - 1, rtol=1e-4, atol=1e-4)
 
 
 def test_style_of_a_slice_without_foreground_is_finite():

@@ -73,6 +73,8 @@ def painter(**more: object) -> Reconstructor:
     assert isinstance(network, Generator)
     with torch.no_grad():
         network.head.weight.zero_()
+        network.head.bias.zero_()
+        network.head.bias[3] = -30.0  # the share of the decoder's own mixture
         for index, intensity in enumerate(INTENSITIES):
             network.palette[index] = (intensity / 100 - 0.5) / 0.25
     return Reconstructor(network, card("reconstruction", data), HOW)

@@ -17,7 +17,7 @@ from segcct.data.grid import SliceGrid
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
-from segcct.errors import DataError, LabelError, ModelError
+from segcct.errors import CheckpointError, DataError, LabelError, ModelError
 from segcct.inference.device import Inference, autocast, pick_device
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
@@ -107,7 +107,13 @@ class Reconstructor:
             )
         built = card.architecture
         network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
-        network.load_state_dict(load_weights(folder, card))
+        try:
+            network.load_state_dict(load_weights(folder, card))
+        except RuntimeError as error:
+            found = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"weights do not fit the {built.name} of this version", file=folder, found=found, remedy="Train it anew"
+            ) from None
         return cls(cast(Generator, network), card, how)
 
     def reconstruct(self, prepared: PreparedCase, mask: np.ndarray | None = None) -> Reconstruction:

@@ -7,6 +7,7 @@ code as it is, so it cannot carry a shape through.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -22,6 +23,10 @@ from segcct.models.padding import crop_to, pad_to_multiple
 HALVINGS = 4
 PIXEL_FEATURES = 16
 """Features per pixel value that the learned style code pools."""
+FIRST_SHARE = -2.0
+"""Logit of the share that the decoder's mixture of classes has at first; the rest is the mask's own."""
+LEAST_SPREAD = 0.05
+"""Smallest standard deviation a class is painted with, in standardised units."""
 
 
 @dataclass(frozen=True)
@@ -39,40 +44,33 @@ SIZES = {
 class GeneratorOptions(ModelOptions):
     """Options of the generators."""
 
-    style: Literal["none", "moments", "learned"] = "learned"
-    """What the generator is told about the appearance: nothing; mean and standard deviation of each channel inside and
-    outside the foreground; or a learned code of `style_size` numbers."""
-    style_size: Annotated[int, Field(ge=1, le=16)] = 12
+    style: Literal["none", "moments", "learned"] = "moments"
+    """What the generator is told about the appearance: nothing; mean and standard deviation of each channel in each
+    class; or these and a learned code of `style_size` numbers."""
+    style_size: Annotated[int, Field(ge=1, le=16)] = 8
     """Length of the learned code."""
     distance: bool = True
     """Use the signed distances; without them gradients reach a soft mask unbroken."""
 
 
-class NoStyle(nn.Module):
-    """An empty code."""
-
-    size = 0
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:  # noqa: ARG002 - called like the other styles
-        """-> (B, 0)."""
-        return image.new_zeros(len(image), 0)
-
-
 class Moments(nn.Module):
-    """Mean and standard deviation of each channel, inside and outside the foreground; 0 where there is none."""
+    """Mean and standard deviation of each channel in each class; 0 and `LEAST_SPREAD` for a class of no pixels."""
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
-        self.size = 4 * in_channels
+        self.shape = (2, num_classes, in_channels)
+        self.size = 2 * num_classes * in_channels
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, H, W), (B, K, H, W) -> (B, 4C)."""
-        background = mask[:, :1]
-        sides = torch.cat([background, 1 - background], dim=1)  # (B, 2, H, W)
-        mean = class_means(image, sides)  # (B, 2, C)
-        square = class_means(image.square(), sides)
-        spread = (square - mean.square()).clamp_min(1e-8).sqrt()
-        return torch.cat([mean, spread], dim=2).flatten(1)
+        """(B, C, H, W), (B, K, H, W) -> (B, 2KC): means (K, C), then standard deviations."""
+        mean = class_means(image, mask)  # (B, K, C)
+        spread = (class_means(image.square(), mask) - mean.square()).clamp_min(LEAST_SPREAD**2).sqrt()
+        return torch.stack([mean, spread], dim=1).flatten(1)
+
+    def split(self, style: Tensor) -> tuple[Tensor, Tensor]:
+        """The code back into means and standard deviations, (B, K, C) each."""
+        mean, spread = style[:, : self.size].unflatten(1, self.shape).unbind(dim=1)
+        return mean, spread
 
 
 class LearnedStyle(nn.Module):
@@ -135,8 +133,9 @@ class Rise(nn.Module):
 class Generator(nn.Module):
     """Mask, distances, slice position and style -> image.
 
-    An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The picture is
-    the mask painted in one intensity per class and channel, which the style decides, plus what the decoder adds.
+    An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The decoder does
+    not paint intensities: it says per pixel how the classes mix there and how far the pixel lies from their mean, in
+    their standard deviations. Means and deviations come with the style, so that another contrast needs no training.
     """
 
     def __init__(
@@ -157,29 +156,36 @@ class Generator(nn.Module):
         self.num_classes = num_classes
         self.uses_distance = options.distance
         self.multiple = 2**HALVINGS
-        self.style = _style(options, in_channels, num_classes)
-        self.style_size: int = self.style.size
+        self.moments = None if options.style == "none" else Moments(in_channels, num_classes)
+        self.learned = (
+            LearnedStyle(in_channels, num_classes, options.style_size) if options.style == "learned" else None
+        )
+        code_size = 0 if self.learned is None else self.learned.size
+        self.style_size: int = code_size + (0 if self.moments is None else self.moments.size)
+        self.palette = nn.Parameter(torch.zeros(num_classes, in_channels)) if self.moments is None else None
         widths = size.widths
         told = num_classes + (num_classes - 1 if options.distance else 0) + 1
         self.read = nn.ModuleList(
             _reader(before, width, stride=1 if level == 0 else 2)
             for level, (before, width) in enumerate(zip((told, *widths[:-1]), widths, strict=True))
         )
-        self.start = Modulated(widths[-1], self.style_size)
+        self.start = Modulated(widths[-1], code_size)
         self.rise = nn.ModuleList(
-            Rise(widths[level + 1], widths[level], self.style_size) for level in reversed(range(HALVINGS))
+            Rise(widths[level + 1], widths[level], code_size) for level in reversed(range(HALVINGS))
         )
-        self.head = nn.Conv2d(widths[0], in_channels, 3, padding=1, bias=False)  # the palette is its bias
+        self.head = nn.Conv2d(widths[0], num_classes + 1 + in_channels, 3, padding=1)
         nn.init.normal_(self.head.weight, std=0.01)  # begins near the painted mask
-        self.palette = nn.Parameter(torch.zeros(num_classes, in_channels))
-        self.tint = nn.Linear(self.style_size, num_classes * in_channels, bias=False) if self.style_size else None
+        first = torch.zeros(num_classes + 1 + in_channels)
+        first[num_classes] = FIRST_SHARE
+        self.head.bias = nn.Parameter(first)
 
     def style_of(self, image: Tensor, mask: Tensor) -> Tensor:
         """Style code (B, S) of standardised images (B, C, H, W) under soft or one-hot masks (B, K, H, W)."""
+        codes = [image.new_zeros(len(image), 0, dtype=torch.float32)]
         # Means of squares over thousands of pixels need more digits than mixed precision has.
-        with torch.autocast(image.device.type, enabled=False):
-            code: Tensor = self.style(image.float(), mask.float())
-        return code
+        with _exact(image):
+            codes += [part(image.float(), mask.float()) for part in (self.moments, self.learned) if part is not None]
+        return torch.cat(codes, dim=1)
 
     def forward(self, mask: Tensor, distance: Tensor, position: Tensor, style: Tensor) -> Tensor:
         """The standardised image.
@@ -190,7 +196,7 @@ class Generator(nn.Module):
             position: (B, 1) place of the slice in its volume, in [0, 1].
             style: (B, S) from `style_of`.
 
-        Returns (B, C, H, W).
+        Returns (B, C, H, W) float32.
         """
         height, width = mask.shape[-2:]
         told = [mask, distance] if self.uses_distance else [mask]
@@ -201,28 +207,31 @@ class Generator(nn.Module):
             maps = read(maps)  # (B, D, H / 2^level, W / 2^level)
             layouts.append(maps)
         layout = layouts.pop()
-        maps = self.start(layout, layout, style)
+        code = style[:, 0 if self.moments is None else self.moments.size :]
+        maps = self.start(layout, layout, code)
         for rise in self.rise:
-            maps = rise(maps, layouts.pop(), style)
-        return self._painted(mask, style) + crop_to(self.head(maps), height, width)
+            maps = rise(maps, layouts.pop(), code)
+        said = crop_to(self.head(maps), height, width)
+        with _exact(said):
+            return self._painted(mask.float(), said.float(), style.float())
 
-    def _painted(self, mask: Tensor, style: Tensor) -> Tensor:
-        """One intensity per class and channel: (B, C, H, W)."""
-        colours = self.palette.expand(len(mask), -1, -1)  # (B, K, C)
-        if self.tint is not None:
-            colours = colours + self.tint(style).view(len(mask), self.num_classes, self.in_channels)
-        return torch.einsum("bkhw,bkc->bchw", mask, colours)
+    def _painted(self, mask: Tensor, said: Tensor, style: Tensor) -> Tensor:
+        """Mask (B, K, H, W) and what the decoder says (B, K + 1 + C, H, W) -> (B, C, H, W)."""
+        mixture, share, offset = said.split([self.num_classes, 1, self.in_channels], dim=1)
+        classes = mask + torch.sigmoid(share) * (mixture.softmax(dim=1) - mask)  # (B, K, H, W), sums to 1 like the mask
+        if self.moments is None:
+            return torch.einsum("bkhw,kc->bchw", classes, self.palette) + offset
+        mean, spread = self.moments.split(style)
+        mean, spread = (torch.einsum("bkhw,bkc->bchw", classes, each) for each in (mean, spread))
+        return mean + spread * offset
+
+
+def _exact(like: Tensor) -> AbstractContextManager[object]:
+    """No mixed precision, on any device."""
+    return nullcontext() if like.device.type == "meta" else torch.autocast(like.device.type, enabled=False)
 
 
 def _reader(before: int, width: int, *, stride: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
     )
-
-
-def _style(options: GeneratorOptions, in_channels: int, num_classes: int) -> NoStyle | Moments | LearnedStyle:
-    if options.style == "none":
-        return NoStyle()
-    if options.style == "moments":
-        return Moments(in_channels)
-    return LearnedStyle(in_channels, num_classes, options.style_size)
