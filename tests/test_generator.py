@@ -13,7 +13,8 @@ from scipy import ndimage
 from segcct.data.conditions import DISTANCE_CLIP_PX, one_hot, signed_distances, slice_positions
 from segcct.errors import ModelError
 from segcct.models.cost import cost
-from segcct.models.generator import LEAST_SPREAD, Generator
+from segcct.models.generator import Generator
+from segcct.models.style import LEAST_DEVIATION, depths
 from segcct.models.zoo import create_model, model_names
 
 CLASSES = 3
@@ -38,7 +39,7 @@ def inputs(batch: int, height: int, width: int, channels: int = 1) -> tuple[torc
 
 def generate(model: Generator, told: tuple[torch.Tensor, ...]) -> torch.Tensor:
     mask, distance, position, image = told
-    made: torch.Tensor = model(mask, distance, position, model.style_of(image, mask))
+    made: torch.Tensor = model(mask, distance, position, model.style_of(image, mask, distance))
     return made
 
 
@@ -71,7 +72,7 @@ def test_gradients_reach_a_soft_mask():
     mask, distance, position, image = inputs(1, 32, 32)
     logits = torch.randn(mask.shape, requires_grad=True)
     soft = logits.softmax(1)
-    model(soft, distance, position, model.style_of(image, soft)).square().mean().backward()
+    model(soft, distance, position, model.style_of(image, soft, distance)).square().mean().backward()
     assert (logits.grad.abs().sum(dim=1) > 0).float().mean() > 0.9
 
 
@@ -124,40 +125,41 @@ def test_distances_are_used_unless_switched_off():
         assert torch.equal(one, other) != used
 
 
-@pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 12), ("learned", 20)])
+@pytest.mark.parametrize(("style", "size"), [("none", 0), ("moments", 18), ("learned", 26)])
 def test_the_style_code_is_a_few_numbers(style, size):
-    """Two per class and channel, and eight more, for two channels of 32 x 32; no more for a larger picture."""
+    """Three per class and channel, and eight more, for two channels of 32 x 32; no more for a larger picture."""
     model = build(2, style=style)
     for side in (32, 64):
-        mask, _, _, image = inputs(3, side, side, 2)
-        assert model.style_of(image, mask).shape == (3, size)
+        mask, distance, _, image = inputs(3, side, side, 2)
+        assert model.style_of(image, mask, distance).shape == (3, size)
         assert model.style_size == size
 
 
 @pytest.mark.parametrize("style", ["moments", "learned"])
 def test_the_style_code_cannot_carry_a_shape(style):
-    """Shuffling the pixels of a class among themselves leaves the code: only how the class looks comes through."""
+    """Shuffling the pixels of a class that lie equally deep leaves the code: only how the class looks comes through."""
     model = build(2, style=style).eval()
-    mask, _, _, image = inputs(1, 32, 32, 2)
-    label = mask[0].argmax(0)
+    mask, distance, _, image = inputs(1, 32, 32, 2)
+    deep = depths(distance)
     shuffled = image.clone()
     for index in range(CLASSES):
-        inside = label == index
-        values = image[0][:, inside]
-        shuffled[0][:, inside] = values[:, torch.randperm(values.shape[1])]
+        for depth in deep[0, index].unique():
+            inside = (mask[0, index] > 0) & (deep[0, index] == depth)
+            values = image[0][:, inside]
+            shuffled[0][:, inside] = values[:, torch.randperm(values.shape[1])]
     assert not torch.equal(shuffled, image)
-    torch.testing.assert_close(model.style_of(shuffled, mask), model.style_of(image, mask))
+    torch.testing.assert_close(model.style_of(shuffled, mask, distance), model.style_of(image, mask, distance))
 
 
 @pytest.mark.parametrize("style", STYLES)
 def test_mixed_precision_is_near_full_precision(style):
     model = build(style=style).eval()
     told = inputs(2, 64, 64)
-    mask, _, _, image = told
+    mask, distance, _, image = told
     with torch.inference_mode():
-        exact, code = generate(model, told), model.style_of(image, mask)
+        exact, code = generate(model, told), model.style_of(image, mask, distance)
         with torch.autocast("cpu", torch.bfloat16):
-            assert torch.equal(model.style_of(image, mask), code)
+            assert torch.equal(model.style_of(image, mask, distance), code)
             rough = generate(model, told).float()
     assert (exact - rough).abs().mean() < 0.05 * exact.std() + 0.02
 
@@ -167,18 +169,44 @@ def test_moments_by_hand():
     mask = torch.zeros(1, CLASSES, 2, 2)
     mask[0, 0, 0], mask[0, 2, 1] = 1, 1  # the upper row is background, the lower class 2; there is no class 1
     image = torch.tensor([[[[1.0, 1.0], [2.0, 6.0]]]])
-    assert model.style_of(image, mask)[0].tolist() == pytest.approx([1, 0, 4, LEAST_SPREAD, LEAST_SPREAD, 2])
+    flat = torch.zeros(1, CLASSES - 1, 2, 2)  # nothing lies deeper than anything else
+    found = model.style_of(image, mask, flat).view(3, CLASSES).tolist()
+    assert found[0] == pytest.approx([1, 0, 4])
+    assert found[1] == [0, 0, 0]
+    assert found[2] == pytest.approx([LEAST_DEVIATION, LEAST_DEVIATION, 2])
+
+
+def test_slopes_against_a_straight_line():
+    """Intensities that rise with depth: the slope is found, and nothing but the noise is left around it."""
+    label = np.zeros((1, 48, 48), dtype=np.uint8)
+    label[0, 8:40, 8:40] = 2
+    distance = torch.from_numpy(signed_distances(label[0], CLASSES))[None]
+    mask = torch.from_numpy(one_hot(label, CLASSES))
+    noise = 0.1 * torch.randn(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    image = 2 * mask[:, 2:] * (depths(distance)[:, 2:]) + noise
+    mean, slope, deviation = build(style="moments").style_of(image, mask, distance).view(3, CLASSES).tolist()
+    assert slope[2] == pytest.approx(2, abs=0.05)
+    assert deviation[2] == pytest.approx(0.1, rel=0.1)
+    assert mean[2] == pytest.approx(image[0, 0][mask[0, 2] > 0].mean().item(), rel=1e-4)
+    assert mean[0] == pytest.approx(0, abs=0.02)
+
+
+def test_depths_by_hand():
+    distance = torch.tensor([[[[0.2, -0.1, -0.5]], [[-0.6, -0.3, 0.4]]]])
+    assert depths(distance)[0, :, 0].tolist() == [
+        pytest.approx([0, 0.1, 0]), pytest.approx([0.2, 0, 0]), pytest.approx([0, 0, 0.4]),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("style", ["moments", "learned"])
 def test_it_begins_with_the_class_means_of_the_image(style):
     model = build(2, style=style).eval()
-    mask, _, _, image = told = inputs(2, 32, 32, 2)
+    mask, distance, _, image = told = inputs(2, 32, 32, 2)
     with torch.inference_mode():
         made = generate(model, told)
-    means = model.style_of(image, mask)[:, : 2 * CLASSES].unflatten(1, (CLASSES, 2))
+    means = model.style_of(image, mask, distance)[:, : 2 * CLASSES].unflatten(1, (CLASSES, 2))
     painted = torch.einsum("bkhw,bkc->bchw", mask, means)
-    assert (made - painted).abs().mean() < 0.2 * (image - painted).abs().mean()
+    assert (made - painted).abs().mean() < 0.3 * (image - painted).abs().mean()
 
 
 def test_another_contrast_gives_the_same_picture_in_that_contrast():
@@ -188,14 +216,15 @@ def test_another_contrast_gives_the_same_picture_in_that_contrast():
     with torch.inference_mode():
         plain = generate(model, (mask, distance, position, image))
         other = generate(model, (mask, distance, position, 3 * image - 1))
-    torch.testing.assert_close(other, 3 * plain - 1, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(other, 3 * plain - 1, rtol=1e-3, atol=1e-3)
 
 
 def test_style_of_a_slice_without_foreground_is_finite():
     for style in STYLES:
         mask = torch.zeros(1, CLASSES, 8, 8)
         mask[:, 0] = 1
-        assert torch.isfinite(build(style=style).style_of(torch.randn(1, 1, 8, 8), mask)).all()
+        distance = -torch.ones(1, CLASSES - 1, 8, 8)
+        assert torch.isfinite(build(style=style).style_of(torch.randn(1, 1, 8, 8), mask, distance)).all()
 
 
 def test_bad_options_and_classes_are_refused():

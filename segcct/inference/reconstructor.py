@@ -217,6 +217,6 @@ class Reconstructor:
         """One batch through the network, standardised in and out."""
         inputs = [torch.from_numpy(each).to(self.how.device) for each in (image, mask, distance, position)]
         with torch.inference_mode(), autocast(self.how):
-            style = self.network.style_of(inputs[0], inputs[1])
+            style = self.network.style_of(inputs[0], inputs[1], inputs[2])
             made: np.ndarray = self.network(*inputs[1:], style).float().cpu().numpy()
         return made

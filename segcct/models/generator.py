@@ -1,8 +1,7 @@
 """The M2I generator: from a mask to the image it explains (SPADE-like modulation, Park et al. 2019).
 
 The mask is all the generator knows about places. How the picture looks (contrast, scanner) comes in as a style code of
-a few numbers, taken from the image by pooling pixel values class by class: shuffling the pixels of a class leaves the
-code as it is, so it cannot carry a shape through.
+a few numbers, which cannot carry a shape through: see style.py.
 """
 
 from __future__ import annotations
@@ -19,14 +18,11 @@ from torch.nn import functional as F
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.style import LearnedStyle, Moments, centred, depths
 
 HALVINGS = 4
-PIXEL_FEATURES = 16
-"""Features per pixel value that the learned style code pools."""
 FIRST_SHARE = -2.0
 """Logit of the share that the decoder's mixture of classes has at first; the rest is the mask's own."""
-LEAST_SPREAD = 0.05
-"""Smallest standard deviation a class is painted with, in standardised units."""
 
 
 @dataclass(frozen=True)
@@ -45,54 +41,12 @@ class GeneratorOptions(ModelOptions):
     """Options of the generators."""
 
     style: Literal["none", "moments", "learned"] = "moments"
-    """What the generator is told about the appearance: nothing; mean and standard deviation of each channel in each
-    class; or these and a learned code of `style_size` numbers."""
+    """What the generator is told about the appearance: nothing; mean, slope towards the inside and standard deviation
+    of each channel in each class; or these and a learned code of `style_size` numbers."""
     style_size: Annotated[int, Field(ge=1, le=16)] = 8
     """Length of the learned code."""
     distance: bool = True
-    """Use the signed distances; without them gradients reach a soft mask unbroken."""
-
-
-class Moments(nn.Module):
-    """Mean and standard deviation of each channel in each class; 0 and `LEAST_SPREAD` for a class of no pixels."""
-
-    def __init__(self, in_channels: int, num_classes: int) -> None:
-        super().__init__()
-        self.shape = (2, num_classes, in_channels)
-        self.size = 2 * num_classes * in_channels
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, H, W), (B, K, H, W) -> (B, 2KC): means (K, C), then standard deviations."""
-        mean = class_means(image, mask)  # (B, K, C)
-        spread = (class_means(image.square(), mask) - mean.square()).clamp_min(LEAST_SPREAD**2).sqrt()
-        return torch.stack([mean, spread], dim=1).flatten(1)
-
-    def split(self, style: Tensor) -> tuple[Tensor, Tensor]:
-        """The code back into means and standard deviations, (B, K, C) each."""
-        mean, spread = style[:, : self.size].unflatten(1, self.shape).unbind(dim=1)
-        return mean, spread
-
-
-class LearnedStyle(nn.Module):
-    """A perceptron on each pixel's values, averaged over each class, projected to a short bounded code."""
-
-    def __init__(self, in_channels: int, num_classes: int, size: int) -> None:
-        super().__init__()
-        self.size = size
-        self.pixel = nn.Sequential(
-            nn.Conv2d(in_channels, PIXEL_FEATURES, 1), nn.ReLU(), nn.Conv2d(PIXEL_FEATURES, PIXEL_FEATURES, 1)
-        )
-        self.project = nn.Linear(num_classes * PIXEL_FEATURES, size)
-
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
-        """(B, C, H, W), (B, K, H, W) -> (B, size) in [-1, 1]."""
-        return torch.tanh(self.project(class_means(self.pixel(image), mask).flatten(1)))
-
-
-def class_means(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean of (B, C, H, W) under each class of a soft mask (B, K, H, W) -> (B, K, C); 0 for a class of no pixels."""
-    total = torch.einsum("bkhw,bchw->bkc", mask, values)
-    return total / mask.sum(dim=(2, 3)).clamp_min(1e-3)[..., None]
+    """Use the signed distances; without them a soft mask alone decides, and gradients reach it unbroken."""
 
 
 class Modulated(nn.Module):
@@ -134,8 +88,9 @@ class Generator(nn.Module):
     """Mask, distances, slice position and style -> image.
 
     An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The decoder does
-    not paint intensities: it says per pixel how the classes mix there and how far the pixel lies from their mean, in
-    their standard deviations. Means and deviations come with the style, so that another contrast needs no training.
+    not paint intensities: it says per pixel how the classes mix there and how far the pixel lies from what they are
+    painted in, in their standard deviations. What they are painted in (mean, slope, deviation) comes with the style, so
+    that another contrast needs no training.
     """
 
     def __init__(
@@ -179,12 +134,16 @@ class Generator(nn.Module):
         first[num_classes] = FIRST_SHARE
         self.head.bias = nn.Parameter(first)
 
-    def style_of(self, image: Tensor, mask: Tensor) -> Tensor:
-        """Style code (B, S) of standardised images (B, C, H, W) under soft or one-hot masks (B, K, H, W)."""
+    def style_of(self, image: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
+        """Style code (B, S) of standardised images (B, C, H, W); mask and distance as in `forward`."""
         codes = [image.new_zeros(len(image), 0, dtype=torch.float32)]
         # Means of squares over thousands of pixels need more digits than mixed precision has.
         with _exact(image):
-            codes += [part(image.float(), mask.float()) for part in (self.moments, self.learned) if part is not None]
+            image, mask = image.float(), mask.float()
+            if self.moments is not None:
+                codes.append(self.moments(image, mask, self._depths(distance)))
+            if self.learned is not None:
+                codes.append(self.learned(image, mask))
         return torch.cat(codes, dim=1)
 
     def forward(self, mask: Tensor, distance: Tensor, position: Tensor, style: Tensor) -> Tensor:
@@ -213,17 +172,23 @@ class Generator(nn.Module):
             maps = rise(maps, layouts.pop(), code)
         said = crop_to(self.head(maps), height, width)
         with _exact(said):
-            return self._painted(mask.float(), said.float(), style.float())
+            return self._painted(mask.float(), distance, said.float(), style.float())
 
-    def _painted(self, mask: Tensor, said: Tensor, style: Tensor) -> Tensor:
-        """Mask (B, K, H, W) and what the decoder says (B, K + 1 + C, H, W) -> (B, C, H, W)."""
+    def _depths(self, distance: Tensor) -> Tensor:
+        """(B, K, H, W): how deep each pixel lies in each class; nowhere where distances are not used."""
+        deep = depths(distance.float())
+        return deep if self.uses_distance else torch.zeros_like(deep)
+
+    def _painted(self, mask: Tensor, distance: Tensor, said: Tensor, style: Tensor) -> Tensor:
+        """Mask (B, K, H, W), distances and what the decoder says (B, K + 1 + C, H, W) -> (B, C, H, W)."""
         mixture, share, offset = said.split([self.num_classes, 1, self.in_channels], dim=1)
         classes = mask + torch.sigmoid(share) * (mixture.softmax(dim=1) - mask)  # (B, K, H, W), sums to 1 like the mask
         if self.moments is None:
             return torch.einsum("bkhw,kc->bchw", classes, self.palette) + offset
-        mean, spread = self.moments.split(style)
-        mean, spread = (torch.einsum("bkhw,bkc->bchw", classes, each) for each in (mean, spread))
-        return mean + spread * offset
+        mean, slope, deviation = self.moments.split(style)
+        around = centred(self._depths(distance), mask)
+        flat = torch.einsum("bkhw,bkc->bchw", classes, mean) + torch.einsum("bkhw,bkc->bchw", classes * around, slope)
+        return flat + torch.einsum("bkhw,bkc->bchw", classes, deviation) * offset
 
 
 def _exact(like: Tensor) -> AbstractContextManager[object]:

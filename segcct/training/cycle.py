@@ -85,9 +85,10 @@ class CycleLoss:
         generator = self.generator.to(image.device)
         mask = logits.float().softmax(dim=1)
         likeliest = mask.detach().argmax(dim=1)  # (B, H, W)
-        distance = np.stack([signed_distances(each, mask.shape[1]) for each in likeliest.cpu().numpy()])
-        style = generator.style_of(image, mask.detach())
-        made = generator(mask, torch.from_numpy(distance).to(image.device), batch["position"], style)
+        known = np.stack([signed_distances(each, mask.shape[1]) for each in likeliest.cpu().numpy()])
+        distance = torch.from_numpy(known).to(image.device)
+        style = generator.style_of(image, mask.detach(), distance)
+        made = generator(mask, distance, batch["position"], style)
         loss: Tensor = self.criterion(made, image, likeliest > 0, batch["mean"], batch["sd"])
         return loss
 

@@ -90,7 +90,8 @@ class ReconstructionTask(Task):
         image, label = batch["image"], batch["label"]
         mask = nn.functional.one_hot(label, self.dataset.scheme.num_classes).permute(0, 3, 1, 2).float()
         generator = cast(Generator, network)
-        made = generator(mask, batch["distance"], batch["position"], generator.style_of(image, mask))
+        distance = batch["distance"]
+        made = generator(mask, distance, batch["position"], generator.style_of(image, mask, distance))
         loss: Tensor = self.criterion(made, image, label > 0, batch["mean"], batch["sd"])
         return loss
 
@@ -193,7 +194,7 @@ def plan_reconstruction(config: M2IConfig) -> Plan:
     mean, sd = torch.zeros(batch, channels, device=device), torch.ones(batch, channels, device=device)
 
     def loss() -> Tensor:
-        made = network(mask, distance, position, network.style_of(image, mask))
+        made = network(mask, distance, position, network.style_of(image, mask, distance))
         return cast(Tensor, criterion(made, image, mask[:, 0] < 0.5, mean, sd))
 
     steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // batch)
