@@ -18,23 +18,37 @@ from segcct.runs import ModelCard, load_card, load_weights
 
 
 def class_probabilities(
-    network: nn.Module, images: np.ndarray, normalisation: Normalisation, how: Inference
+    network: nn.Module,
+    images: np.ndarray,
+    normalisation: Normalisation,
+    how: Inference,
+    rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Softmax over the classes: (N, S, S, C) uint8 -> (N, K) float32."""
+    """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 pictures or of some rows of them.
+
+    The pictures may be memory-mapped: one batch is read at a time.
+    """
     parts = []
-    for batch in _batches(network, images, normalisation, how):
+    for batch in _batches(network, images, normalisation, how, rows):
         with torch.inference_mode(), autocast(how):
             logits = network(batch)  # (B, K)
         parts.append(logits.float().softmax(dim=1).cpu().numpy())
     return np.concatenate(parts)
 
 
-def _batches(network: nn.Module, images: np.ndarray, normalisation: Normalisation, how: Inference) -> Iterator[Tensor]:
+def _batches(
+    network: nn.Module,
+    images: np.ndarray,
+    normalisation: Normalisation,
+    how: Inference,
+    rows: np.ndarray | None = None,
+) -> Iterator[Tensor]:
     """(B, C, S, S) float32 on the device, a batch at a time; the network is set to evaluate."""
     network.eval()
-    for start in range(0, len(images), how.batch_size):
-        part = np.ascontiguousarray(np.asarray(images[start : start + how.batch_size]).transpose(0, 3, 1, 2))
-        yield normalisation.apply(part).to(how.device)
+    chosen = np.arange(len(images)) if rows is None else rows
+    for start in range(0, len(chosen), how.batch_size):
+        part = np.asarray(images[chosen[start : start + how.batch_size]])
+        yield normalisation.apply(part.transpose(0, 3, 1, 2)).to(how.device)
 
 
 class Classifier:

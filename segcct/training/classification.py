@@ -31,6 +31,8 @@ from segcct.training.plan import Plan, measured
 from segcct.training.session import gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 
+_NAMED = 8
+"""Pictures of a batch that a message names."""
 _FEW_CLASSES = 5
 """Up to so many classes, top 5 says nothing."""
 
@@ -87,7 +89,8 @@ class ClassificationTask(Task):
         return F.cross_entropy(network(image).float(), target)
 
     def names(self, batch: dict[str, Any]) -> list[str]:
-        return [self.pictures.collection.ids[row] for row in batch["row"].tolist()]
+        ids = [self.pictures.collection.ids[row] for row in batch["row"].tolist()]
+        return ids[:_NAMED] + ([f"{len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         train = self.config.train
@@ -96,7 +99,7 @@ class ClassificationTask(Task):
         rows = self.pictures.val[rank::world]
         mine = {}
         if len(rows):
-            predicted = class_probabilities(network, collection.images[rows], self.pictures.normalisation, how)
+            predicted = class_probabilities(network, collection.images, self.pictures.normalisation, how, rows)
             mine[f"{rank:04d}"] = (collection.labels[rows], predicted)
         parts = gather(mine, world).values()
         return scores_of(
