@@ -86,7 +86,7 @@ def test_heavy_packages_stay_in_their_rooms(path):
 )
 def test_a_door_costs_only_what_it_needs(statement, forbidden):
     program = f"import sys; {statement}; print([name for name in {forbidden!r} if name in sys.modules])"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
     assert loaded.strip() == "[]"
 
 

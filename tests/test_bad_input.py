@@ -248,7 +248,7 @@ def _gone(data: Path) -> None:
 
 
 def _relabelled(data: Path) -> None:
-    first = json.loads((data.parent / "run" / "splits.json").read_text())["train"].popitem()[1][0]
+    first = json.loads((data.parent / "run" / "splits.json").read_text(encoding="utf-8"))["train"].popitem()[1][0]
     file = data / first / f"{first}_seg.nii.gz"
     with_array(lambda array: np.where(array == 4, 1, array).astype(np.uint8))(file)
 
@@ -258,7 +258,7 @@ def test_a_resume_on_another_dataset_is_refused(trained, phantom, tmp_path, caps
     data = Path(shutil.copytree(phantom, tmp_path / "data"))
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     config = run / "config.yaml"
-    config.write_text(config.read_text().replace(f"root: {phantom}", f"root: {data}"))
+    config.write_text(config.read_text(encoding="utf-8").replace(f"root: {phantom}", f"root: {data}"))
     change(data)
     before = tree(run)
     assert main(["train-seg", "--resume", str(run), "--train.epochs", "3"]) == 1
@@ -291,9 +291,9 @@ def test_a_broken_index_of_predictions(trained, case, tmp_path, capsys, text):
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(case), "--output", str(index.parent)]
     assert main(arguments) == 1
     assert "is not an index of predictions" in capsys.readouterr().err
-    assert index.read_text() == text
+    assert index.read_text(encoding="utf-8") == text
     assert main([*arguments, "--overwrite"]) == 0
-    assert case.name in json.loads(index.read_text())["cases"]
+    assert case.name in json.loads(index.read_text(encoding="utf-8"))["cases"]
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_phantom_refuses_a_folder_that_holds_something(phantom, capsys):
 def test_init_opens_the_config_by_commands_that_name_it(phantom, tmp_path):
     config = tmp_path / "mine.yaml"
     assert main(["init", str(phantom), "--output", str(config)]) == 0
-    assert f"#   segcct check --config {config}\n" in config.read_text()
+    assert f"#   segcct check --config {config}\n" in config.read_text(encoding="utf-8")
 
 
 def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_path, capsys, monkeypatch):
@@ -356,7 +356,7 @@ def test_init_does_not_overwrite(phantom, tmp_path, capsys):
     config.write_text("mine")
     assert main(["init", str(phantom), "--output", str(config)]) == 1
     assert "not overwritten" in capsys.readouterr().err
-    assert config.read_text() == "mine"
+    assert config.read_text(encoding="utf-8") == "mine"
 
 
 def test_report_of_a_folder_that_is_no_evaluation(tmp_path, capsys):

@@ -544,7 +544,7 @@ def test_configurations_name_their_command_and_build_their_network(name):
 
     file = CONFIGS / f"{name}.yaml"
     config = settings.load(ClassificationConfig, file)
-    assert f"python scripts/train_cls.py --config configs/{name}.yaml" in file.read_text()
+    assert f"python scripts/train_cls.py --config configs/{name}.yaml" in file.read_text(encoding="utf-8")
     assert config.run.name == name
     create_model(config.model.name, config.data.num_channels, 10, config.data.image_size, config.model.options)
     normalisation = Normalisation((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)

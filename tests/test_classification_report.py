@@ -84,7 +84,7 @@ def test_which_pictures_are_shown(results):
 
 def test_a_page_without_pictures_says_why(tmp_path):
     folder = evaluation(tmp_path / "e")
-    page = write_class_report(folder, tmp_path / "out").read_text()
+    page = write_class_report(folder, tmp_path / "out").read_text(encoding="utf-8")
     assert "No pictures: the evaluation does not say where its pictures are." in page
     for word in (
         "0.500",
@@ -102,7 +102,7 @@ def test_a_page_of_many_classes_has_no_matrix(tmp_path):
     classes = tuple(f"kind{number}" for number in range(30))
     rng = np.random.default_rng(0)
     table = [(number % 30, rng.dirichlet(np.ones(30)).tolist()) for number in range(90)]
-    page = write_class_report(evaluation(tmp_path / "e", table, classes), tmp_path / "out").read_text()
+    page = write_class_report(evaluation(tmp_path / "e", table, classes), tmp_path / "out").read_text(encoding="utf-8")
     assert '<table class="matrix">' not in page
     assert "Most frequent mistakes" in page
     assert "Top 5" in page
@@ -110,7 +110,7 @@ def test_a_page_of_many_classes_has_no_matrix(tmp_path):
 
 def test_names_are_escaped(tmp_path):
     classes = ("<b>cat", "dog", "owl")
-    page = write_class_report(evaluation(tmp_path / "e", TABLE, classes), tmp_path / "out").read_text()
+    page = write_class_report(evaluation(tmp_path / "e", TABLE, classes), tmp_path / "out").read_text(encoding="utf-8")
     assert "<b>cat" not in page
     assert "&lt;b&gt;cat" in page
 
@@ -122,13 +122,13 @@ DAMAGE = {
     "other columns": (lambda folder: (folder / "pictures.csv").write_text("a,b\n1,2\n"), "columns are missing"),
     "no number": (
         lambda folder: (folder / "pictures.csv").write_text(
-            (folder / "pictures.csv").read_text().replace("0.9,0.9", "0.9,high")
+            (folder / "pictures.csv").read_text(encoding="utf-8").replace("0.9,0.9", "0.9,high")
         ),
         "not a number",
     ),
     "fewer rows": (
         lambda folder: (folder / "pictures.csv").write_text(
-            "".join((folder / "pictures.csv").read_text().splitlines(keepends=True)[:-1])
+            "".join((folder / "pictures.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1])
         ),
         "different evaluations",
     ),
@@ -146,7 +146,7 @@ def test_damaged_folders(tmp_path, name):
 
 
 def test_summaries_hold_no_nan(tmp_path):
-    json.loads((evaluation(tmp_path / "e") / "summary.json").read_text(), parse_constant=pytest.fail)
+    json.loads((evaluation(tmp_path / "e") / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 
 
 # pictures of tokens

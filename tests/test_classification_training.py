@@ -147,7 +147,7 @@ def test_evaluation_and_report(predicted, folder, tmp_path, in_tmp):
     evaluation = tmp_path / "evaluation"
     arguments = ["evaluate", "--prediction", str(predicted), "--reference", str(folder), "--output", str(evaluation)]
     assert main(arguments) == 0
-    summary = json.loads((evaluation / "summary.json").read_text(), parse_constant=pytest.fail)
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     rows = rows_of(predicted / "predictions.csv")
     right = [row["picture"].split("/")[0] == row["predicted"] for row in rows]
     assert summary["overall"]["accuracy"]["mean"] == pytest.approx(np.mean(right))
@@ -156,9 +156,9 @@ def test_evaluation_and_report(predicted, folder, tmp_path, in_tmp):
     assert np.trace(summary["confusion"]) == sum(right)
     assert [row["class"] for row in rows_of(evaluation / "metrics.csv")] == list(CLASSES)
     assert [row["correct"] == "yes" for row in rows_of(evaluation / "pictures.csv")] == right
-    assert "| accuracy |" in (evaluation / "table.md").read_text()
+    assert "| accuracy |" in (evaluation / "table.md").read_text(encoding="utf-8")
     assert main(["report", "--evaluation", str(evaluation), "--output", str(tmp_path / "report")]) == 0
-    page = (tmp_path / "report" / "report.html").read_text()
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     told = {row["predicted"] for row, correct in zip(rows, right, strict=True) if correct}
     assert page.count("data:image/webp") == 2 * (len(told) + 9 - sum(right))  # each picture and its tokens
     assert "NaN" not in page
@@ -195,7 +195,7 @@ def test_what_failed_in_prediction_is_missed_by_the_evaluation(trained, folder, 
     assert main(scored) == 1
     assert f"{lost} is in the dataset but has no prediction" in capsys.readouterr().err
     assert main([*scored, "--allow-unmatched"]) == 0
-    assert json.loads(Path("evaluation/summary.json").read_text())["unmatched"]["references"] == [lost]
+    assert json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))["unmatched"]["references"] == [lost]
 
 
 # every layout
@@ -220,7 +220,7 @@ def test_train_predict_evaluate_report_on_every_layout(layout, folder, tmp_path,
              "report": ["--evaluation", "evaluation", "--output", "report"]}  # fmt: skip
     for name, arguments in steps.items():
         assert main([name, *map(str, arguments)]) == 0
-    summary = json.loads(Path("evaluation/summary.json").read_text())
+    summary = json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["pictures"] == {"tar": 9, "idx": 9, "cifar": 30}[layout]
     assert ("top5" in summary["overall"]) == (layout == "cifar")
     assert Path("report/report.html").is_file()
@@ -267,7 +267,7 @@ def test_two_processes(folder, tmp_path):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(
         [sys.executable, str(ROOT / "scripts" / "train_cls.py"), *arguments[1:]],
-        env=environment, capture_output=True, text=True, check=False, timeout=240,
+        env=environment, capture_output=True, encoding="utf-8", check=False, timeout=240,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert len(rows_of(tmp_path / "runs" / "run" / "metrics.csv")) == 1
@@ -460,7 +460,7 @@ TABLES = {
 def test_evaluation_of_bad_tables(predicted, folder, tmp_path, capsys, name, in_tmp):
     damage, words = TABLES[name]
     data = Path(shutil.copytree(predicted, tmp_path / "predictions"))
-    (data / "predictions.csv").write_text(damage((data / "predictions.csv").read_text()))
+    (data / "predictions.csv").write_text(damage((data / "predictions.csv").read_text(encoding="utf-8")))
     arguments = ["evaluate", "--prediction", str(data), "--reference", str(folder), "--output", str(tmp_path / "e")]
     assert main(arguments) == 1
     assert words in capsys.readouterr().err
@@ -476,12 +476,12 @@ def test_a_table_of_somebody_elses_model(folder, tmp_path, capsys, in_tmp):
     assert main(arguments) == 1
     assert "33 references without a prediction" in capsys.readouterr().err
     assert main([*arguments, "--allow-unmatched"]) == 0
-    summary = json.loads(Path("evaluation/summary.json").read_text())
+    summary = json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))
     assert summary["overall"]["accuracy"]["mean"] == pytest.approx(1 / 3)
     assert list(summary["classes"]) == ["stripes", "plain", "circle"]
     assert summary["classes"]["circle"]["recall"]["mean"] == 1
     assert main(["report", "--evaluation", "evaluation", "--output", "report"]) == 0
-    assert "names no model" in Path("report/report.html").read_text()
+    assert "names no model" in Path("report/report.html").read_text(encoding="utf-8")
 
 
 def test_scheme_flags_are_refused_for_classes(predicted, folder, tmp_path, capsys):

@@ -73,5 +73,5 @@ def test_debug_shows_the_traceback():
 def test_scripts_are_doors_to_commands(script):
     command = [sys.executable, str(ROOT / "scripts" / script), "--help"]
     environment = {"PYTHONPATH": str(ROOT)}
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=True).stdout
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=environment, check=True).stdout
     assert shown.startswith("usage: segcct ")

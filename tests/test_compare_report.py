@@ -135,7 +135,9 @@ def test_references_from_a_folder_of_masks(scans, cycles, written, tmp_path):
         shutil.copy(scans / f"{name}_seg.nii.gz", tmp_path / "masks" / f"{name}.nii.gz")
     bare = request_of(scans, labelled=False)
     write_comparison(cycles, bare, tmp_path / "out", references=tmp_path / "masks")
-    there, here = (json.loads((folder / "report.json").read_text()) for folder in (written, tmp_path / "out"))
+    there, here = (
+        json.loads((folder / "report.json").read_text(encoding="utf-8")) for folder in (written, tmp_path / "out")
+    )
     for name in NOISE:
         assert here["cases"][name] == there["cases"][name]
     assert here["cases"][EMPTY]["pixel_accuracy"] is None
@@ -321,7 +323,7 @@ def test_the_page_works_in_a_browser(page, tmp_path, width):
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
         command += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={width},900"]
         command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
     found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
     assert found is not None, shown[-2000:]
     out = json.loads(found[1].replace("&lt;", "<"))

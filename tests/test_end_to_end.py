@@ -36,7 +36,7 @@ def run_script(arguments: list[str], **environment: str) -> subprocess.Completed
     """A training as users start it: its own process."""
     command = [sys.executable, str(ROOT / "scripts" / "train_seg.py"), *arguments[1:]]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=240)
+    return subprocess.run(command, env=env, capture_output=True, encoding="utf-8", check=False, timeout=240)
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +93,11 @@ def test_evaluation_and_report(predicted, phantom, tmp_path, capsys):
     evaluation, report = tmp_path / "evaluation", tmp_path / "report"
     arguments = ["evaluate", "--prediction", str(predicted), "--reference", str(phantom), "--scheme", "brats2021"]
     assert main([*arguments, "--output", str(evaluation)]) == 0
-    rows = list(csv.DictReader((evaluation / "metrics.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((evaluation / "metrics.csv").read_text(encoding="utf-8").splitlines()))
     cases = {file.name.removesuffix(".nii.gz") for file in predicted.glob("*.nii.gz")}
     assert {row["case"] for row in rows} == cases
     assert {row["class"] for row in rows} >= {"NCR", "ED", "ET", "TC", "WT"}
-    summary = json.loads((evaluation / "summary.json").read_text(), parse_constant=pytest.fail)
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert summary["convention"] == "default"
     assert summary["overall"]["dice"]["n"] == len(cases)
     assert main(["report", "--evaluation", str(evaluation), "--output", str(report)]) == 0
@@ -149,7 +149,7 @@ def test_two_processes(phantom, tmp_path):
     finished = run_script(training_command(phantom, tmp_path, train__devices="2", train__epochs="1"))
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
-    assert (tmp_path / "small" / "metrics.csv").read_text().count("\n") == 2
+    assert (tmp_path / "small" / "metrics.csv").read_text(encoding="utf-8").count("\n") == 2
 
 
 def test_torchrun(phantom, tmp_path):
@@ -158,7 +158,7 @@ def test_torchrun(phantom, tmp_path):
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(
         [*command, str(ROOT / "scripts" / "train_seg.py"), *arguments],
-        env=env, capture_output=True, text=True, check=False, timeout=240,
+        env=env, capture_output=True, encoding="utf-8", check=False, timeout=240,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-2000:]
     assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()

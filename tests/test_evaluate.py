@@ -58,7 +58,7 @@ def rows_of(file: Path) -> dict[tuple[str, str], dict[str, str]]:
 def test_tables_worked_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> None:
     output = tmp_path / "evaluation"
     summary = segcct.evaluate(*folders, scheme="acdc", output=output)
-    head = (output / "metrics.csv").read_text().splitlines()[0]
+    head = (output / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert head == "case,class,dice,iou,hd95_mm,nsd,volume_pred_ml,volume_ref_ml,status"
     rows = rows_of(output / "metrics.csv")
     assert list(rows) == [(case, name) for case in "abc" for name in ("RV", "MYO", "LV")]
@@ -71,7 +71,7 @@ def test_tables_worked_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> No
     assert float(rows["c", "LV"]["hd95_mm"]) == pytest.approx(np.sqrt(12**2 + 12**2 + 12**2))
     assert float(rows["c", "LV"]["volume_pred_ml"]) == 0.0
 
-    assert summary == json.loads((output / "summary.json").read_text())
+    assert summary == json.loads((output / "summary.json").read_text(encoding="utf-8"))
     assert (summary["convention"], summary["scheme"], summary["cases"]) == ("default", "acdc", 3)
     lv = summary["classes"]["LV"]
     assert lv["dice"]["mean"] == pytest.approx((1 + 2 / 3 + 0) / 3)
@@ -83,7 +83,7 @@ def test_tables_worked_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> No
     assert summary["units"]["hd95_mm"] == "mm"
     assert summary["files"]["b"]["prediction"] == str((folders[0] / "b.nii.gz").resolve())
     assert summary["provenance"]["references"] == str(folders[1].resolve())
-    table = (output / "table.md").read_text()
+    table = (output / "table.md").read_text(encoding="utf-8")
     assert "| LV | 0.556 [0.000, 1.000] |" in table
     assert "HD95 (mm)" in table
     assert "over 3 cases of 3 patients, scheme acdc, convention default" in table
@@ -196,7 +196,9 @@ def test_processes_change_nothing(folders: tuple[Path, Path], tmp_path: Path) ->
     evaluate(*folders, "acdc", output=tmp_path / "one")
     evaluate(*folders, "acdc", output=tmp_path / "two", workers=2, progress=lambda *at: seen.append(at))
     for name in ("metrics.csv", "details.csv", "table.md"):
-        assert (tmp_path / "one" / name).read_text() == (tmp_path / "two" / name).read_text()
+        assert (tmp_path / "one" / name).read_text(encoding="utf-8") == (tmp_path / "two" / name).read_text(
+            encoding="utf-8"
+        )
     assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
@@ -386,14 +388,14 @@ def test_without_spacing_distances_are_in_voxels(tmp_path: Path) -> None:
         write_slices(tmp_path / "data", case, heart())
         save(tmp_path / "p" / f"{case}.nii.gz", heart(shift), PICTURE_AFFINE)
     summary = evaluate(tmp_path / "p", tmp_path / "data", "acdc", layout="slices", output=tmp_path / "o")
-    head = (tmp_path / "o" / "metrics.csv").read_text().splitlines()[0]
+    head = (tmp_path / "o" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert head == "case,class,dice,iou,hd95_mm,nsd,volume_pred_ml,volume_ref_ml,status,hd95_vox"
     row = rows_of(tmp_path / "o" / "metrics.csv")["patient001_frame01", "RV"]
     assert (row["hd95_mm"], row["nsd"], row["volume_pred_ml"], float(row["hd95_vox"])) == ("", "", "", 1.0)
     assert summary["overall"]["hd95_mm"]["n"] == 0
     assert summary["overall"]["hd95_vox"]["mean"] == pytest.approx(0.5)
     assert summary["units"]["hd95_vox"] == "voxels"
-    assert "HD95 (voxels)" in (tmp_path / "o" / "table.md").read_text()
+    assert "HD95 (voxels)" in (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
     # A prediction that claims millimetres cannot lend them to its reference.
     save(tmp_path / "p" / "patient001_frame01.nii.gz", heart(1))
     again = evaluate(tmp_path / "p", tmp_path / "data", "acdc", layout="slices")
@@ -438,15 +440,15 @@ def test_conventions_side_by_side(folders: tuple[Path, Path], tmp_path: Path) ->
     assert summary["convention"] == "transunet"
     lv = {}
     for name in names:
-        one = json.loads((tmp_path / "o" / f"summary.{name}.json").read_text())
+        one = json.loads((tmp_path / "o" / f"summary.{name}.json").read_text(encoding="utf-8"))
         assert one["convention"] == name
         lv[name] = one["classes"]["LV"]
-    assert json.loads((tmp_path / "o" / "summary.json").read_text()) == summary
+    assert json.loads((tmp_path / "o" / "summary.json").read_text(encoding="utf-8")) == summary
     assert lv["transunet"]["hd95_vox"]["mean"] == pytest.approx((0 + 1 + 0) / 3)
     assert lv["default"]["hd95_mm"]["mean"] == pytest.approx((0 + 1 + np.sqrt(432)) / 3)
     assert lv["brats2020"]["hd95_mm"]["mean"] == pytest.approx((0 + 1 + 373.12866) / 3)
     assert (lv["monai"]["hd95_mm"]["mean"], lv["monai"]["hd95_mm"]["n"]) == (0.5, 2)
-    table = (tmp_path / "o" / "table.md").read_text()
+    table = (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
     assert "| HD95 | transunet (voxels) | default (mm) | brats2020 (mm) | monai (mm) |" in table
     assert "| LV | 0.33 (3) | 7.26 (3) | 124.71 (3) | 0.50 (2) |" in table
     evaluate(*folders, "acdc", output=tmp_path / "o")
@@ -457,7 +459,7 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
     perfect = tmp_path / "perfect"
     shutil.copytree(folders[1], perfect)
     summary = evaluate(*folders, "acdc", output=tmp_path / "o", against=perfect)
-    paired = json.loads((tmp_path / "o" / "paired.json").read_text())
+    paired = json.loads((tmp_path / "o" / "paired.json").read_text(encoding="utf-8"))
     assert summary["paired"] == paired
     dice = paired["classes"]["LV"]["dice"]
     assert dice["difference"] == pytest.approx(5 / 9 - 1)
@@ -467,7 +469,7 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
     distance = paired["classes"]["LV"]["hd95_mm"]
     assert distance["difference"] > 0
     assert (distance["wins"], distance["losses"]) == (0, 2)
-    assert "| LV | -0.444 [" in (tmp_path / "o" / "table.md").read_text()
+    assert "| LV | -0.444 [" in (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
     (perfect / "c.nii.gz").unlink()
     with pytest.raises(EvaluationError, match=r"c: has a reference but no prediction .*perfect/c\.nii\.gz"):
         evaluate(*folders, "acdc", against=perfect)

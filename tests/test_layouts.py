@@ -742,7 +742,7 @@ def test_real_datasets_are_read(
 def test_real_acdc_slices_are_complete_and_split_by_patient(shared_data: Path) -> None:
     root = shared_data / "acdc_h5"
     cases = {case.id: case for case in find_cases(real(shared_data, "acdc_h5"))}
-    train, val = ((root / name).read_text().split() for name in ("train.list", "val.list"))
+    train, val = ((root / name).read_text(encoding="utf-8").split() for name in ("train.list", "val.list"))
     assert set(train) | set(val) == set(cases)
     assert not {cases[name].patient for name in train} & {cases[name].patient for name in val}
     assert sum(len(cases[name].channels["cine"]) for name in train) == 1312

@@ -259,7 +259,7 @@ def test_brats_full_grid_shows_the_same_patient_as_the_reduced_one(brats: Path, 
 
 
 def info(folder: Path, patient: int) -> dict[str, str]:
-    lines = (folder / f"patient{patient:03d}" / "Info.cfg").read_text().splitlines()
+    lines = (folder / f"patient{patient:03d}" / "Info.cfg").read_text(encoding="utf-8").splitlines()
     return dict(line.split(": ") for line in lines)
 
 

@@ -343,7 +343,7 @@ class TestCache:
         elif damage == "another shape":
             np.save(folder / "image.npy", image[:2])
         else:
-            text = (folder / "entry.json").read_text()
+            text = (folder / "entry.json").read_text(encoding="utf-8")
             (folder / "entry.json").write_text("[]" if damage == "not json" else text[:40])
         again = prepare.prepare_cases(cases[:1], data, BRATS)[0]
         assert reads == ["a", "a"]

@@ -488,7 +488,7 @@ def estimated(trained, tmp_path) -> Path:
 def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
     arguments = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
     assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
-    table = list(csv.DictReader((tmp_path / "out" / "quality.csv").read_text().splitlines()))
+    table = list(csv.DictReader((tmp_path / "out" / "quality.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["class"] for row in table] == list(load_card(estimated).scheme.classes)
     for row in table:
         assert row["doubtful_below"] == "0.7"
@@ -503,7 +503,7 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
 
 
 def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, capsys):
-    content = json.loads((estimated / "quality.json").read_text())
+    content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
     write_json(estimated / "quality.json", {**content, "weights_sha256": "0" * 64})
     with pytest.raises(ModelError, match="calibrated for other weights"):
         QualityModel.load(estimated)

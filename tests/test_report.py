@@ -185,7 +185,7 @@ def test_the_page_is_one_well_formed_file_that_asks_for_nothing_else(page: str):
 
 
 def test_the_page_shows_the_summarys_numbers_and_counts(page: str, evaluation: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     words = Outline(page).words
     dice = summary["overall"]["dice"]
     low, high = dice["ci95"]
@@ -263,7 +263,7 @@ def test_the_page_is_the_same_every_time(evaluation: Path, page: str, tmp_path: 
 
 
 def test_missing_images_are_said_and_the_page_is_written(evaluation: Path, tmp_path: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     summary["files"]["p1_same"]["channels"]["cine"] = [str(tmp_path / "gone.nii.gz")]
     summary["files"]["p2_near"] = {}
     summary["files"]["p4_missed"]["channels"] = {}
@@ -276,7 +276,7 @@ def test_missing_images_are_said_and_the_page_is_written(evaluation: Path, tmp_p
 
 
 def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     wrong = save(tmp_path / "wrong.nii.gz", np.ones((40, 48, 5), np.float32))
     summary["files"]["p1_same"]["channels"]["cine"] = [str(wrong)]
     shutil.copytree(evaluation, tmp_path / "evaluation")
@@ -289,7 +289,7 @@ def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path)
 
 
 def test_synthetic_images_are_announced(masks: Path, evaluation: Path, tmp_path: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     made = save(tmp_path / "made.nii.gz", scan(heart(), 0), "synthetic, segcct phantom")
     summary["files"]["p1_same"]["channels"]["cine"] = [str(made)]
     shutil.copytree(evaluation, tmp_path / "evaluation")
@@ -299,7 +299,7 @@ def test_synthetic_images_are_announced(masks: Path, evaluation: Path, tmp_path:
 
 
 def test_several_channels_can_be_chosen(masks: Path, evaluation: Path, tmp_path: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     for case in summary["files"]:
         image = str(masks / "images" / f"{case}.nii.gz")
         summary["files"][case]["channels"] = {name: [image] for name in ("t1", "t1c", "t2", "flair", "fifth")}
@@ -323,7 +323,8 @@ def test_conventions_stand_side_by_side_and_differences_are_marked(masks: Path, 
     assert "The same masks under other conventions" in words
     # RV is absent once: not scored by default, Dice 1 under brats2020.
     summaries = [
-        json.loads((tmp_path / "evaluation" / name).read_text()) for name in ("summary.json", "summary.brats2020.json")
+        json.loads((tmp_path / "evaluation" / name).read_text(encoding="utf-8"))
+        for name in ("summary.json", "summary.brats2020.json")
     ]
     first, second = (summary["classes"]["RV"]["dice"]["mean"] for summary in summaries)
     assert first != second
@@ -453,7 +454,7 @@ def test_a_damaged_evaluation_is_an_error_and_the_old_report_stays(tmp_path: Pat
     with pytest.raises(EvaluationError) as caught:
         write_report(folder, report)
     assert message in str(caught.value)
-    assert [(path.name, path.read_text()) for path in report.iterdir()] == [("report.html", "old")]
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in report.iterdir()] == [("report.html", "old")]
 
 
 def test_no_evaluation_folder_is_an_error(tmp_path: Path):
@@ -500,8 +501,8 @@ def test_slices_without_geometry_are_drawn_in_pixels_and_the_labels_mapped(tmp_p
 
 
 def test_a_ct_is_shown_in_the_window_its_network_saw(evaluation: Path, tmp_path: Path):
-    summary = json.loads((evaluation / "summary.json").read_text())
-    predictions = json.loads((evaluation.parent / "predictions" / "predictions.json").read_text())
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    predictions = json.loads((evaluation.parent / "predictions" / "predictions.json").read_text(encoding="utf-8"))
     predictions["data"] = {"intensity": {"rule": "clip", "low": -125, "high": 275}}
     (tmp_path / "predictions.json").write_text(json.dumps(predictions))
     summary["provenance"]["predictions"] = str(tmp_path)

@@ -240,7 +240,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     path = tmp_path / "splits.json"
     splits.save(path)
     assert Splits.load(path) == splits
-    stored = json.loads(path.read_text())
+    stored = json.loads(path.read_text(encoding="utf-8"))
     assert (stored["kind"], stored["seed"], stored["fold"], stored["folds"]) == ("kfold", 5, 1, 5)
     patient, ids = next(iter(stored["train"].items()))
     assert ids == [f"{patient}_frame01", f"{patient}_frame02"]
@@ -280,7 +280,10 @@ def test_real_acdc_lists(shared_data: Path) -> None:
     folder = shared_data / "acdc_h5"
     if not folder.is_dir():
         pytest.skip("no acdc_h5 among the real images")
-    names = [*(folder / "train.list").read_text().split(), *(folder / "val.list").read_text().split()]
+    names = [
+        *(folder / "train.list").read_text(encoding="utf-8").split(),
+        *(folder / "val.list").read_text(encoding="utf-8").split(),
+    ]
     cases = [case(name, name.split("_")[0]) for name in names]
     lists = {"train_list": folder / "train.list", "test_list": folder / "val.list"}
     splits = make_splits(cases, section(kind="lists", **lists))

@@ -198,7 +198,7 @@ def test_an_existing_run_is_refused_and_untouched(run):
     run.write_text(run.config, "x: 1")
     with pytest.raises(RunError, match=r"exists already.*--resume.*--run\.name"):
         RunFolder.create(run.path)
-    assert run.config.read_text() == "x: 1"
+    assert run.config.read_text(encoding="utf-8") == "x: 1"
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
