@@ -27,9 +27,10 @@ from segcct.data.prepare import PreparedCase, prepare_cases
 from segcct.data.splits import Splits, make_splits, patients_in_order
 from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor, segment
+from segcct.metrics import class_dice
 from segcct.runs import RunFolder
 from segcct.training.reconstruction import train_reconstruction
-from segcct.training.segmentation import scores_of, summarise, train_segmentation
+from segcct.training.segmentation import summarise, train_segmentation
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GAMMA, CONTRAST = 1.8, 0.5
@@ -108,8 +109,8 @@ def dice_of(run: RunFolder, cases: list[PreparedCase]) -> float:
     predictor = Predictor.load(run.best, Inference(precision="bf16"))
     size = predictor.preparation.image_size
     scores = {
-        case.case_id: scores_of(
-            segment(predictor.network, case, predictor.how, size), np.asarray(case.full_label), predictor.scheme
+        case.case_id: class_dice(
+            segment(predictor.network, case, predictor.how, size), np.asarray(case.full_label), predictor.scheme.classes
         )
         for case in cases
     }

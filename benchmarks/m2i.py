@@ -24,10 +24,11 @@ from segcct.config import DataSection, M2IConfig, SegmentationConfig
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, prepare_cases
 from segcct.data.splits import Splits
-from segcct.inference.cycle import Cycles, class_dice
+from segcct.inference.cycle import Cycles
 from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
+from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
 from segcct.runs import RunFolder
 from segcct.training.reconstruction import train_reconstruction

@@ -186,3 +186,12 @@ def test_bad_input_says_what_is_wrong() -> None:
         metrics.surface_dice(a, a, (1.0, 1.0, 1.0), -1)
     with pytest.raises(MetricError, match=r"unknown convention 'nnunet'.*default, transunet, medpy"):
         metrics.get_convention("nnunet")
+
+
+def test_dice_per_class_by_hand() -> None:
+    prediction, reference = np.array([1, 1, 2, 0]), np.array([1, 0, 0, 0])
+    assert metrics.class_dice(prediction, reference, ["a", "b", "c"]) == {
+        "a": pytest.approx(2 / 3),
+        "b": 0.0,
+        "c": None,
+    }

@@ -10,11 +10,11 @@ import numpy as np
 
 from segcct.data.case import Examination
 from segcct.data.intensity import to_unit
-from segcct.inference.cycle import Cycles, class_dice
+from segcct.inference.cycle import Cycles
 from segcct.inference.quality.model import QualityModel
 from segcct.inference.quality.observe import estimate_all, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
-from segcct.metrics import counts
+from segcct.metrics import class_dice, counts
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions
 from segcct.volume import Volume
 

@@ -12,7 +12,7 @@ from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.errors import DataError, ModelError
 from segcct.inference.predictor import Predictor, probabilities
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
-from segcct.metrics import dice
+from segcct.metrics import class_dice
 
 
 @dataclass(frozen=True)
@@ -132,15 +132,6 @@ def carried(slices: np.ndarray, source: SliceGrid, target: SliceGrid) -> np.ndar
         volume = source.to_volume(source.restore(slices[:, channel : channel + 1])[:, 0])  # (X, Y, Z)
         moved[:, channel] = target.shrink(target.to_slices(volume)[:, None])[:, 0]
     return moved
-
-
-def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: tuple[str, ...]) -> dict[str, float | None]:
-    """Dice per class of two arrays of class indices; None for a class that both are without."""
-    scores: dict[str, float | None] = {}
-    for index, name in enumerate(classes, start=1):
-        ours, theirs = prediction == index, reference == index
-        scores[name] = dice(ours, theirs) if ours.any() or theirs.any() else None
-    return scores
 
 
 def _same(what: str, found: object, expected: object) -> None:

@@ -16,6 +16,7 @@ from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.overlap import (
     Counts,
     accuracy,
+    class_dice,
     counts,
     dice,
     iou,
@@ -41,6 +42,7 @@ __all__ = [
     "SurfaceDistances",
     "accuracy",
     "average_surface_distance",
+    "class_dice",
     "counts",
     "dice",
     "get_convention",

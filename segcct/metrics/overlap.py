@@ -7,6 +7,7 @@ stands in `segcct.metrics.conventions`.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +118,16 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Intersection over union in [0, 1]; 0 when one mask is empty, NaN (not scored) when both are."""
     return counts(prediction, reference).iou
+
+
+def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, float | None]:
+    """Dice per class of two arrays of class indices, where `classes` names the indices 1, 2, ...; None for a class
+    that both are without."""
+    scores: dict[str, float | None] = {}
+    for index, name in enumerate(classes, start=1):
+        ours, theirs = prediction == index, reference == index
+        scores[name] = dice(ours, theirs) if ours.any() or theirs.any() else None
+    return scores
 
 
 def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:

@@ -16,7 +16,7 @@ from segcct.data.layouts import scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
-from segcct.metrics import dice
+from segcct.metrics import class_dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
 from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled
 from segcct.training.dataset import Dataset, load_dataset
@@ -86,7 +86,7 @@ class SegmentationTask(Task):
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
         how = Inference(self.config.train.batch_size, self.config.train.precision, device)
         prediction = segment(network, case, how, self.config.data.image_size)
-        return prediction, scores_of(prediction, np.asarray(case.full_label), self.dataset.scheme)
+        return prediction, class_dice(prediction, np.asarray(case.full_label), self.dataset.scheme.classes)
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, scheme = self.config, self.dataset.scheme
@@ -146,15 +146,6 @@ def cycle_of(config: SegmentationConfig, scheme: Scheme) -> CycleLoss | None:
     """The loss of the unlabelled cases; None for a training without them."""
     model = config.train.cycle_model
     return None if model is None else CycleLoss(model, config.data, scheme)
-
-
-def scores_of(prediction: np.ndarray, reference: np.ndarray, scheme: Scheme) -> dict[str, float | None]:
-    """Dice per class of two volumes of class indices; None where both are empty."""
-    scores: dict[str, float | None] = {}
-    for index, name in enumerate(scheme.classes, start=1):
-        ours, theirs = prediction == index, reference == index
-        scores[name] = dice(ours, theirs) if ours.any() or theirs.any() else None
-    return scores
 
 
 def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dict[str, float]:
