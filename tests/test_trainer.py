@@ -148,7 +148,7 @@ def test_validation_time_belongs_to_the_budget(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     clock = Clock(TrainSection(budget=60.0))
-    clock.longest_validation = 10.0
+    clock.validation = 10.0
     now[0] += 25.0
     assert clock.progress(0, 0, 5) == pytest.approx(0.5)
     assert not clock.over()

@@ -41,14 +41,14 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
 class Clock:
     """How far the training is: by epochs, or by wall clock when there is a budget.
 
-    The time that validations take belongs to the budget; the longest so far is kept back for the last one.
+    The time that validations take belongs to the budget; what the latest one took is kept back for the last.
     """
 
     def __init__(self, train: ScheduleSection) -> None:
         self.epochs = train.epochs
         self.budget = train.budget
         self.before = 0.0
-        self.longest_validation = 0.0
+        self.validation = 0.0
         self.started = time.monotonic()
 
     @property
@@ -64,11 +64,11 @@ class Clock:
         """Share of the training that is over, in [0, 1]."""
         if self.budget is None:
             return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
-        return min(self.elapsed / max(self.budget - self.longest_validation, 1e-9), 1.0)
+        return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
 
     def over(self) -> bool:
         """A budget is used up, but for the last validation."""
-        return self.budget is not None and self.elapsed + self.longest_validation >= self.budget
+        return self.budget is not None and self.elapsed + self.validation >= self.budget
 
 
 def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:

@@ -124,12 +124,12 @@ class Fitting(pl.LightningModule):
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["clock"] = {"elapsed": self.clock.elapsed, "longest_validation": self.clock.longest_validation}
+        checkpoint["clock"] = {"elapsed": self.clock.elapsed, "validation": self.clock.validation}
         checkpoint["averaged_steps"] = self.averaged_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.before = checkpoint["clock"]["elapsed"]
-        self.clock.longest_validation = checkpoint["clock"]["longest_validation"]
+        self.clock.validation = checkpoint["clock"]["validation"]
         self.averaged_steps = checkpoint["averaged_steps"]
 
 
@@ -194,7 +194,7 @@ class EpochEnd(Checkpoint):
         if self.train.patience is not None and self.without_better >= self.train.patience:
             trainer.should_stop = True
         module.train()
-        module.clock.longest_validation = max(module.clock.longest_validation, time.monotonic() - began)
+        module.clock.validation = time.monotonic() - began
         if module.clock.budget is not None and trainer.strategy.broadcast(module.clock.over()):
             trainer.should_stop = True  # what is left is less than another validation takes
         return scores
