@@ -1,0 +1,90 @@
+"""What every experiment's config is made of: the frozen section, durations and shares, and the sections all share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+_DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
+_SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_duration(value: object) -> object:
+    """`30min`, `90s`, `1.5h` -> seconds; a number passes as seconds."""
+    if isinstance(value, str):
+        match = _DURATION.match(value)
+        if match is None:
+            raise ValueError("a duration such as 90s, 30min or 2h")
+        return float(match[1]) * _SECONDS[match[2]]
+    return value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+def groups(expression: str) -> int:
+    """Groups of a regular expression; 0 when it is none."""
+    try:
+        return re.compile(expression).groups
+    except re.error:
+        return 0
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class RunSection(Section):
+    name: str = "run"
+    """Name of the run folder below `root`."""
+    root: Path = Path("runs")
+    """Where run folders are written."""
+    seed: int = 0
+    """Seed of everything random: initial weights, sampling, augmentation, dropout."""
+
+
+class ModelSection(Section):
+    name: str = "cct_unet_s"
+    """A name listed by `segcct models`."""
+    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    """Options of that model, such as `upsample: bilinear` or `skips: 2` of swin_unet_tiny."""
+    pretrained: Path | None = None
+    """Weights to start from: a released checkpoint or the best/ folder of a run."""
+
+
+class ScheduleSection(Section):
+    """What every training loop needs: length, optimiser, schedule, arithmetic."""
+
+    epochs: PositiveInt = 100
+    """Length of the training; the schedule ends with it."""
+    budget: Annotated[Duration, Field(gt=0)] | None = None
+    """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule."""
+    batch_size: PositiveInt = 16
+    accumulate: PositiveInt = 1
+    """Batches whose gradients are added before a step."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    momentum: Fraction = 0.9
+    """Momentum of sgd."""
+    schedule: Literal["cosine", "poly"] = "cosine"
+    """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
+    warmup: Fraction = 0.05
+    """Share of the training over which the learning rate rises from 0."""
+    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the gradient; 0 leaves it."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the network; bf16 is 1.5-4 times faster on recent processors."""
+    validate_every: PositiveInt = 1
+    """Epochs between two validations."""
+    patience: PositiveInt | None = None
+    """Validations without a better score before an early stop; null never stops early."""
+    devices: PositiveInt = 1
+    """Processes on this machine, one accelerator or processor each; torchrun sets its own."""

@@ -1,0 +1,137 @@
+"""The experiment with pictures and classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from segcct.config.base import Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section, groups
+
+
+class PictureSplitSection(Section):
+    kind: Literal["holdout", "crossval", "lists"] = "holdout"
+    """holdout: pictures drawn by seed, class by class; crossval: fold `data.fold` of `folds` tests and `val` is drawn
+    from the others, so that no picture is tested on that chose the weights; lists: files that name the pictures. A
+    test or validation side that the dataset itself has is used as it is (crossval leaves its test side out)."""
+    val: Annotated[float, Field(ge=0)] = 0.1
+    """Pictures that select the model: a share below 1, a number from 1 on."""
+    test: Annotated[float, Field(ge=0)] = 0.1
+    """Pictures kept for testing, likewise (holdout)."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Number of folds, for crossval."""
+    train_list: Path | None = None
+    """File with a picture per line (path below the dataset's root), for lists."""
+    val_list: Path | None = None
+    """File with a picture per line."""
+    test_list: Path | None = None
+    """File with a picture per line."""
+    seed: int = 0
+    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> PictureSplitSection:
+        if self.kind == "lists" and (self.train_list is None or self.val_list is None):
+            raise ValueError("split kind lists needs data.split.train_list and data.split.val_list")
+        for name, amount in (("val", self.val), ("test", self.test)):
+            if amount > 1 and amount != int(amount):
+                raise ValueError(f"data.split.{name} is a share below 1 or a whole number of pictures, found {amount}")
+        return self
+
+
+class PicturesSection(Section):
+    """Labelled pictures, as a classification reads them."""
+
+    layout: Literal["classes", "cifar", "idx"] = "classes"
+    """classes: a folder per class, below train, val, test folders or not; cifar: the binary version of CIFAR-10 or
+    CIFAR-100; idx: the files of MNIST and its followers, gzipped or not. Each also inside a .tar or .tar.gz."""
+    root: Path
+    """The dataset folder or archive."""
+    channels: Literal["rgb", "grey"] = "rgb"
+    """Colours the network sees; grey pictures have three equal ones as rgb."""
+    patient: str | None = None
+    """Regular expression whose first group is the patient within a picture's path, such as `(p\\d+)_`; pictures of one
+    patient never stand on two sides of a split. Default: every picture is its own patient."""
+    class_names: Annotated[list[str], Field(min_length=2)] | None = None
+    """Names of the classes by number, for idx files, which hold none; default: the numbers."""
+    image_size: Annotated[int, Field(ge=8)] = 32
+    """Side of the square picture the network sees, in pixels."""
+    fit: Literal["resize", "pad"] = "resize"
+    """How a picture that is not square becomes square: resized to it, or resized by its longer side and padded."""
+    mean: list[Fraction] | None = None
+    """Mean of each channel, of values in [0, 1]; default: that of the training pictures."""
+    sd: list[Annotated[float, Field(gt=0)]] | None = None
+    """Standard deviation of each channel; default: that of the training pictures."""
+    split: PictureSplitSection = PictureSplitSection()
+    """Who trains, selects and tests; byte-identical copies always stand on one side."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which fold tests, for crossval."""
+    cache: Path | None = None
+    """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes; results do not depend on it."""
+
+    @property
+    def num_channels(self) -> int:
+        """3 for rgb, 1 for grey."""
+        return 3 if self.channels == "rgb" else 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> PicturesSection:
+        for name, values in (("mean", self.mean), ("sd", self.sd)):
+            if values is not None and len(values) != self.num_channels:
+                raise ValueError(f"data.{name} has {len(values)} values, data.channels {self.channels} needs "
+                                 f"{self.num_channels}")  # fmt: skip
+        if self.patient is not None and groups(self.patient) != 1:
+            raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
+        if self.class_names is not None and self.layout != "idx":
+            raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
+        if self.split.kind == "crossval" and self.fold >= self.split.folds:
+            raise ValueError(
+                f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
+            )
+        return self
+
+
+class PictureAugmentSection(Section):
+    flip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    flip_vertical: Fraction = 0.0
+    """Probability of an up-down flip."""
+    shift_px: Annotated[int, Field(ge=0)] = 0
+    """Largest shift in each direction, zeros moving in: the random crop of a padded picture."""
+    crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest share of the area that a random crop keeps, its sides in ratios of 3:4 to 4:3, resized back; 1 for no
+    crop."""
+    randaugment: Annotated[str, Field(pattern=r"^rand(-(m|n|mstd|mmax|inc|p)[0-9.]+)*$")] | None = None
+    """RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null for none. It costs about 0.2 ms per picture,
+    so give it `data.workers`."""
+    erase: Fraction = 0.0
+    """Probability that a random rectangle is replaced by noise."""
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of mixup (0.8 in the CCT recipe); 0 for none. With cutmix above 0 too, each batch takes one of the two."""
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of CutMix (1.0 in the CCT recipe); 0 for none."""
+    mix: Fraction = 1.0
+    """Probability that a batch is mixed at all, where mixup or cutmix is above 0."""
+    mix_epochs: PositiveInt | None = None
+    """Mix in the first so many epochs only; null: always."""
+
+
+class ClassificationTrainSection(ScheduleSection):
+    batch_size: PositiveInt = 128
+    pictures_per_epoch: PositiveInt | None = None
+    """Training pictures shown between two validations; default: every one once."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the target that is spread over all classes."""
+
+
+class ClassificationConfig(Section):
+    """One experiment with pictures and classes."""
+
+    run: RunSection = RunSection()
+    data: PicturesSection
+    augment: PictureAugmentSection = PictureAugmentSection()
+    model: ModelSection = ModelSection(name="cct_7_3x1_32")
+    train: ClassificationTrainSection = ClassificationTrainSection()

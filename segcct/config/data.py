@@ -1,0 +1,147 @@
+"""Which scans are read, how they are prepared, split and augmented: sections of I2M and M2I alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from segcct.config.base import Fraction, PositiveInt, Section, groups
+
+
+class IntensitySection(Section):
+    rule: Literal["zscore_nonzero", "zscore_mask", "clip", "none"] = "zscore_nonzero"
+    """How intensities are normalised: z-score over the non-zero voxels, z-score over a mask file, clip to
+    [low, high] and map to [0, 1], or none (the data is in [0, 1] already)."""
+    mask: str | None = None
+    """File pattern of the mask, for zscore_mask."""
+    low: float | None = None
+    """Lower bound, for clip."""
+    high: float | None = None
+    """Upper bound, for clip."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> IntensitySection:
+        if self.rule == "zscore_mask" and self.mask is None:
+            raise ValueError("rule zscore_mask needs the file pattern data.intensity.mask")
+        if self.rule == "clip" and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError("rule clip needs data.intensity.low < data.intensity.high")
+        return self
+
+
+class SplitSection(Section):
+    kind: Literal["fractions", "kfold", "lists"] = "fractions"
+    """fractions: patients drawn by seed; kfold: fold `data.fold` validates; lists: files that name the cases."""
+    val: Fraction = 0.15
+    """Share of patients that select the model (fractions)."""
+    test: Fraction = 0.15
+    """Share of patients kept for testing (fractions and kfold)."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Number of folds, for kfold and for lists without a validation list."""
+    train_list: Path | None = None
+    """File with a case id per line, for lists."""
+    val_list: Path | None = None
+    """File with a case id per line; without it fold `data.fold` of the training list validates."""
+    test_list: Path | None = None
+    """File with a case id per line."""
+    unlabelled_list: Path | None = None
+    """File with a case id per line: cases that join a segmentation training without their labels, through
+    train.cycle_weight."""
+    seed: int = 0
+    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> SplitSection:
+        if self.kind == "lists" and self.train_list is None:
+            raise ValueError("split kind lists needs data.split.train_list")
+        if self.kind == "fractions" and self.val + self.test >= 1.0:
+            raise ValueError("data.split.val + data.split.test must leave patients for training (below 1)")
+        return self
+
+
+class DataSection(Section):
+    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "paired", "pictures", "nnunet"]
+    """How files are named and grouped into cases."""
+    root: Path
+    """The dataset folder."""
+    channels: dict[str, str]
+    """Channel name -> file pattern; the order is the network's channel order. In patterns `*` matches anything and
+    `{id}` the case id."""
+    label: str | None = None
+    """File pattern of the label volume."""
+    patient: str | None = None
+    """Regular expression whose first group is the patient within a case id, such as `(.*)_visit\\d`; default: the
+    layout's own rule. Cases of one patient never stand on two sides of a split."""
+    scheme: str
+    """Named meaning of the label values (brats2021, brats2023, acdc, synapse, ...) or `custom` with `labels`."""
+    labels: dict[str, PositiveInt] | None = None
+    """Class name -> label value, for scheme custom; 0 is background."""
+    regions: dict[str, list[PositiveInt]] | None = None
+    """Region name -> label values, for scheme custom."""
+    label_map: dict[int, int] | None = None
+    """File value -> scheme value, applied by lookup table when labels are read; values not named stay."""
+    orientation: Literal["canonical", "native"] = "canonical"
+    """canonical: axial slices, rows to posterior and columns to the patient's left; native: slices along the third
+    stored axis as they are."""
+    crop: Literal["foreground", "none"] = "none"
+    """foreground: train and predict on the bounding box of what is not background; masks keep the full grid."""
+    spacing_mm: Annotated[float, Field(gt=0)] | None = None
+    """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
+    fit: Literal["resize", "pad"] = "pad"
+    """How a slice meets `image_size` in training: resized to it, or cropped and padded at its own scale."""
+    image_size: Annotated[int, Field(ge=16)] = 224
+    """Side of the square training slice, in pixels."""
+    intensity: IntensitySection = IntensitySection()
+    """Intensity normalisation."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which fold validates."""
+    split: SplitSection = SplitSection()
+    """Who trains, validates and tests; always by patient."""
+    foreground_share: Fraction = 0.67
+    """Share of the training slices drawn among those that hold a structure."""
+    cache: Path | None = None
+    """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
+    workers: Annotated[int, Field(ge=0)] = 0
+    """Loader processes, and threads of `segcct check`; results do not depend on it."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DataSection:
+        if not self.channels:
+            raise ValueError("data.channels names no channel")
+        if self.patient is not None and groups(self.patient) != 1:
+            raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
+        if (self.scheme == "custom") != (self.labels is not None):
+            raise ValueError("data.labels goes with data.scheme: custom, and only with it")
+        if self.fit == "resize" and self.spacing_mm is not None:
+            raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")
+        if self.split.kind != "fractions" and self.fold >= self.split.folds:
+            raise ValueError(
+                f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
+            )
+        return self
+
+
+class AugmentSection(Section):
+    strength: Fraction = 1.0
+    """Scales every probability and range below; 0 is the identity."""
+    flip: Fraction = 0.5
+    """Probability of a left-right flip."""
+    flip_vertical: Fraction = 0.0
+    """Probability of an up-down flip."""
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    """Largest rotation."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
+    """Largest relative change of size."""
+    shift: Fraction = 0.05
+    """Largest shift, as a share of the side."""
+    affine: Fraction = 0.5
+    """Probability of rotation, scale and shift."""
+    elastic: Fraction = 0.1
+    """Probability of an elastic deformation."""
+    intensity: Fraction = 0.3
+    """Probability of a change of brightness and contrast, and of gamma, per slice."""
+    noise: Fraction = 0.15
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.1
+    """Probability of Gaussian blur."""
