@@ -133,10 +133,28 @@ def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
     assert run.last.read_bytes() == before
 
 
+def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, capsys):
+    train = TrainSection(epochs=1, budget=1.0, lr=0.01)
+    best = fit(toy_task.ToyTask(pause_s=0.02), run, train, seed=0)
+    before = run.last.read_bytes(), run.read_metrics()
+    assert fit(toy_task.ToyTask(), run, train, seed=0, resume=True) == best
+    assert "the budget of 1 s is used up; more of it by --train.budget" in capsys.readouterr().err
+    assert (run.last.read_bytes(), run.read_metrics()) == before
+
+
 class SlowlyJudged(toy_task.ToyTask):
+    pauses_s = itertools.repeat(0.5)
+
     def validate(self, network, device, rank, world):
-        time.sleep(0.5)
+        time.sleep(next(self.pauses_s))
         return super().validate(network, device, rank, world)
+
+
+def test_one_slow_validation_does_not_cut_the_budget_short(run):
+    task = SlowlyJudged(pause_s=0.02)
+    task.pauses_s = itertools.chain([0.8], itertools.repeat(0.0))
+    fit(task, run, TrainSection(epochs=1, budget=2.0, lr=0.01), seed=0)
+    assert float(run.read_metrics()[-1]["elapsed_s"]) > 1.7
 
 
 def test_no_epoch_begins_in_a_rest_too_short_for_its_validation(run):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segcct.config import DataSection, ScheduleSection, SegmentationConfig
+from segcct.config import DataSection, M2IConfig, ScheduleSection, SegmentationConfig
 from segcct.data.case import Case
 from segcct.data.grid import SliceGrid
 from segcct.data.headers import read_header
@@ -57,11 +57,17 @@ def plan(config: SegmentationConfig) -> Plan:
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
-    slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), config.data)
-    steps = train.epochs * -(-slices // train.batch_size)
+    steps = count_steps(splits.select(cases, "train"), config)
     return measured(
         describe_sides(splits, cases), network, train, lambda: criterion(network(image), label), steps=steps
     )
+
+
+def count_steps(cases: Sequence[Case], config: SegmentationConfig | M2IConfig) -> int:
+    """Batches of the whole training on these cases; see `count_slices`."""
+    train = config.train
+    slices = train.slices_per_epoch or count_slices(cases, config.data)
+    return train.epochs * -(-slices // train.batch_size)
 
 
 def count_slices(cases: Sequence[Case], data: DataSection) -> int:
@@ -87,9 +93,7 @@ def count_slices(cases: Sequence[Case], data: DataSection) -> int:
     return count
 
 
-def measured(
-    sides: str, network: nn.Module, train: ScheduleSection, loss: Callable[[], Tensor], *, steps: int | None
-) -> Plan:
+def measured(sides: str, network: nn.Module, train: ScheduleSection, loss: Callable[[], Tensor], *, steps: int) -> Plan:
     """The plan of a training: seconds per step after one for warming up, peak memory of the process or device.
 
     Args:
@@ -97,7 +101,7 @@ def measured(
         network: moved to the device and trained a little.
         train: precision, optimiser, budget.
         loss: of a batch on the device.
-        steps: of the whole training; None where they are not known yet.
+        steps: of the whole training.
     """
     device = pick_device()
     network.to(device).train()
@@ -120,5 +124,5 @@ def measured(
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6
         if device == "cuda"
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
-        training_s=None if train.budget is not None or steps is None else steps * step_s,
+        training_s=None if train.budget is not None else steps * step_s,
     )

@@ -24,7 +24,7 @@ from segcct.models.generator import Generator
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
 from segcct.training.dataset import Dataset, describe_sides, load_dataset
 from segcct.training.network import build_network
-from segcct.training.plan import Plan, measured
+from segcct.training.plan import Plan, count_steps, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
 from segcct.training.session import check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
@@ -197,5 +197,6 @@ def plan_reconstruction(config: M2IConfig) -> Plan:
         made = network(mask, distance, position, network.style_of(image, mask, distance))
         return cast(Tensor, criterion(made, image, mask[:, 0] < 0.5, mean, sd))
 
-    steps = None if train.slices_per_epoch is None else train.epochs * -(-train.slices_per_epoch // batch)
-    return measured(describe_sides(make_splits(cases, data), cases), network, train, loss, steps=steps)
+    splits = make_splits(cases, data)
+    steps = count_steps(splits.select(cases, "train"), config)
+    return measured(describe_sides(splits, cases), network, train, loss, steps=steps)

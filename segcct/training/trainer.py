@@ -93,6 +93,9 @@ class Fitting(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.clock.start()
+        if self.clock.budget is not None and self.trainer.strategy.broadcast(self.clock.over()):
+            say(f"the budget of {duration(self.clock.budget)} is used up; more of it by --train.budget")
+            self.trainer.should_stop = True
 
     def on_train_epoch_start(self) -> None:
         self.losses = []
