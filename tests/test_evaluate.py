@@ -19,6 +19,8 @@ from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
 from segcct.evaluation import pool
 from segcct.evaluation.evaluate import evaluate
+from segcct.report.findings import findings
+from segcct.report.results import read_results
 from segcct.volume import PICTURE_AFFINE, Volume
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
@@ -260,6 +262,22 @@ def test_the_index_gives_scheme_channels_and_selection(folders: tuple[Path, Path
     index(folders[0])
     with pytest.raises(EvaluationError, match="trained_on: has a reference but no prediction"):
         evaluate(*folders)
+
+
+def test_cases_that_the_model_has_seen_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    index(folders[0])
+    content = json.loads((folders[0] / "predictions.json").read_text())
+    content["cases"]["a"]["seen"] = "train"
+    content["cases"]["c"]["seen"] = "val"
+    (folders[0] / "predictions.json").write_text(json.dumps(content))
+    summary = evaluate(*folders, output=tmp_path / "out")
+    assert summary["seen"] == {"train": ["a"], "val": ["c"]}
+    told = "Of the 3 cases the model was trained on 1 and selected on 1"
+    assert told in (tmp_path / "out" / "table.md").read_text()
+    assert told in findings(read_results(tmp_path / "out"))[0]
+    index(folders[0])
+    assert evaluate(*folders, output=tmp_path / "out")["seen"] == {"train": [], "val": []}
+    assert "was trained on" not in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_a_listed_mask_that_is_gone_is_missing(folders: tuple[Path, Path]) -> None:

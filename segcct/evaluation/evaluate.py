@@ -147,6 +147,7 @@ def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> 
     sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
+        "seen": {side: [case for case in matching.pairs if folder.seen.get(case) == side] for side in ("train", "val")},
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
         "provenance": {

@@ -44,6 +44,8 @@ class PredictionFolder:
     data: DataSection | None = None
     scheme: Scheme | None = None
     selection: str | None = None
+    seen: dict[str, str] = field(default_factory=dict)
+    """Case id -> `train` or `val`, for cases that the model was trained or selected on."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +90,13 @@ def read_predictions(folder: Path) -> PredictionFolder:
         content = json.loads(index.read_text(encoding="utf-8"))
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
         channels = {name: dict(entry.get("channels") or {}) for name, entry in content["cases"].items()}
+        seen = {name: str(entry["seen"]) for name, entry in content["cases"].items() if entry.get("seen")}
         data = DataSection.model_validate(content["data"]) if content.get("data") else None
         scheme = _scheme_of(content["scheme"]) if content.get("scheme") else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, LabelError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EvaluationError("is not an index of predictions", file=index, found=reason) from error
-    return PredictionFolder(folder, masks | listed, channels, data, scheme, content.get("selection"))
+    return PredictionFolder(folder, masks | listed, channels, data, scheme, content.get("selection"), seen)
 
 
 def read_references(

@@ -113,6 +113,18 @@ def _stats(rows: Sequence[Row], convention: str, metric: str) -> Stats:
     )
 
 
+def seen_sentence(summary: Mapping[str, Any]) -> str:
+    """What a reader must know when the model has seen scored cases before; empty where it has not."""
+    seen = summary.get("seen") or {}
+    trained, selected = len(seen.get("train") or ()), len(seen.get("val") or ())
+    if not trained + selected:
+        return ""
+    return (
+        f"Of the {summary['cases']} cases the model was trained on {trained} and selected on {selected}: "
+        "these scores do not tell how it does on new patients. Score the cases of --split test alone."
+    )
+
+
 def counts_over_classes(summary: Mapping[str, Any]) -> dict[str, int]:
     """Missed, spurious and absent structures over all classes (not regions)."""
     own = [entry["counts"] for name, entry in summary["classes"].items() if name in summary["labels"]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,8 @@ class Request:
     single: bool = False
     """The case is one file (or DICOM folder) read as it is, outside any layout."""
     selection: str | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
 
 
 def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
@@ -42,7 +44,8 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
     Args:
         card: the model's card.
         source: the input.
-        split: splits.json of the model's run, with `side` (train, val or test): only these cases.
+        split: splits.json of the model's run: which cases the model has seen, where the file is there.
+        side: train, val or test: only these cases of that split.
 
     Raises:
         DataError: nothing there that the model can read.
@@ -55,6 +58,8 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
         request = _single(card, source)
     else:
         request = Request(tuple(find_cases(data)), data)
+    if split is not None and split.is_file():
+        request = replace(request, seen=_seen(request.cases, Splits.load(split)))
     if side is None:
         return request
     wanted = _side(split, side)
@@ -62,7 +67,12 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
     missing = [name for name in wanted if name not in cases]
     if missing:
         raise SplitError(f"cases of side {side} are not there", file=source, found=f"no {', '.join(missing[:5])}")
-    return Request(tuple(cases[name] for name in wanted), request.data, request.single, side)
+    return replace(request, cases=tuple(cases[name] for name in wanted), selection=side)
+
+
+def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
+    sides = {case.id: splits.side_of(case.id) for case in cases}
+    return {name: side for name, side in sides.items() if side in ("train", "val")}
 
 
 def predict_folder(
@@ -206,6 +216,7 @@ def _index(
         names[case.id]: {
             "mask": f"{names[case.id]}.nii.gz",
             "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
+            "seen": request.seen.get(case.id),
         }
         for case in request.cases
     }
