@@ -423,6 +423,15 @@ class TestCache:
         Cache(tmp_path).sweep()
         assert sorted(path.name for path in tmp_path.iterdir()) == [".a.1.tmp", "entry"]
 
+    def test_entries_unused_for_a_month_are_swept(self, tmp_path):
+        cache = Cache(tmp_path)
+        for key in ("asked_for", "forgotten"):
+            cache.put(key, {"image": np.zeros(3)}, {})
+            os.utime(tmp_path / key, (time.time() - 31 * 86400,) * 2)
+        assert cache.get("asked_for") is not None
+        cache.sweep()
+        assert [path.name for path in tmp_path.iterdir()] == ["asked_for"]
+
     def test_failed_write_leaves_nothing(self, tmp_path, monkeypatch):
         cache = Cache(tmp_path / "cache")
 

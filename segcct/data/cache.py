@@ -2,7 +2,8 @@
 
 An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
 digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries appear
-whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time.
+whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time. A folder's time
+of change is when it was last asked for.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _ENTRY = "entry.json"
 _HEADER_NAMES_DATA = {".mhd": "elementdatafile", ".nhdr": "data file"}
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _LEFT_BEHIND_SECONDS = 86400
+_UNUSED_SECONDS = 30 * 86400
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -75,6 +77,8 @@ class Cache:
                 array = np.load(file, mmap_mode="r")
                 if [list(array.shape), str(array.dtype), file.stat().st_size] != [shape, dtype, size]:
                     return None
+            with suppress(OSError):  # a shared folder that others own
+                os.utime(folder)  # `sweep` keeps what is in use
             return StoredArrays(folder, entry["arrays"]), entry["facts"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
             return None
@@ -105,12 +109,11 @@ class Cache:
         return StoredArrays(target, arrays)
 
     def sweep(self) -> None:
-        """Remove what processes that were killed while writing left behind a day ago or earlier."""
+        """Remove what processes that were killed while writing left behind, after a day, and entries that nobody has
+        asked for in 30 days: every changed setting leaves a whole copy of the dataset."""
         for pattern in (".*.tmp", ".*.damaged"):
-            for folder in self.folder.glob(pattern):
-                with suppress(FileNotFoundError):  # another process sweeps too
-                    if time.time() - folder.stat().st_mtime > _LEFT_BEHIND_SECONDS:
-                        shutil.rmtree(folder, ignore_errors=True)
+            _remove_older(self.folder.glob(pattern), _LEFT_BEHIND_SECONDS)
+        _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
 
     def _install(self, beside: Path, target: Path, key: str) -> None:
         for _ in range(8):
@@ -124,6 +127,13 @@ class Cache:
                 target.rename(damaged)
             shutil.rmtree(damaged, ignore_errors=True)
         beside.rename(target)
+
+
+def _remove_older(folders: Iterable[Path], seconds: float) -> None:
+    for folder in folders:
+        with suppress(FileNotFoundError):  # another process sweeps too
+            if time.time() - folder.stat().st_mtime > seconds:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def content_digest(paths: Iterable[Path]) -> str:
