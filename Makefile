@@ -34,7 +34,8 @@ demo: $(READY) $(PHANTOM)
 	$(BIN)/python scripts/predict.py --model $(DEMO)/best --input $(PHANTOM) --split test --output $(DEMO)/predictions
 	$(BIN)/python scripts/evaluate.py --prediction $(DEMO)/predictions --reference $(PHANTOM) --scheme brats2021 \
 		--output $(DEMO)/evaluation
-	$(BIN)/segcct report --evaluation $(DEMO)/evaluation --output $(DEMO)/report
+	$(BIN)/segcct report --evaluation $(DEMO)/evaluation --output $(DEMO)/report \
+		--picture $(DEMO)/report/panel.png
 	$(BIN)/python scripts/train_m2i.py --config configs/brats_m2i.yaml \
 		--data.root $(PHANTOM) --run.root $(DEMO) --run.name m2i --train.budget null \
 		--train.epochs $(M2I_EPOCHS) --train.validate_every 3
