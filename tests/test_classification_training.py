@@ -384,6 +384,8 @@ WRONG = {
     "mean of one channel": ({"data__mean": "[0.5]"}, ["data.mean", "rgb", "3"]),
     "names of a folder": ({"data__class_names": "[a, b]"}, ["data.class_names", "idx"]),
     "a fold too many": ({"data__split__kind": "crossval", "data__fold": 5}, ["data.fold is 5"]),
+    "a fold of no folds": ({"data__fold": 1}, ["data.fold is 1", "data.split.kind: crossval"]),
+    "lists of another split": ({"data__split__val_list": "a.txt"}, ["data.split.val_list", "data.split.kind: lists"]),
     "lists without lists": ({"data__split__kind": "lists"}, ["data.split.train_list"]),
     "unknown augmentation": ({"augment__randaugment": "strong"}, ["augment.randaugment", "strong"]),
     "unknown key": ({"augment__mix_up": 1}, ["augment.mix_up", "augment.mixup"]),

@@ -78,6 +78,15 @@ def test_parse_overrides_takes_both_forms_and_yaml_values():
         ({"train.loss.deep_supervision": 0.5}, ["deep supervision needs both"]),
         ({"data.fit": "resize", "data.spacing_mm": 1.5}, ["no effect under data.fit: resize"]),
         ({"data.split.kind": "lists"}, ["data.split.train_list"]),
+        ({"data.fold": 1}, ["data.fold is 1", "nothing is folded", "data.split.kind: kfold"]),
+        (
+            {"data.fold": 1, "data.split": {"kind": "lists", "train_list": "a", "val_list": "b"}},
+            ["data.fold is 1", "without data.split.val_list"],
+        ),
+        ({"data.split.train_list": "a.txt"}, ["data.split.train_list would not be read", "data.split.kind: lists"]),
+        ({"data.split.kind": "kfold", "data.split.test_list": "a"}, ["data.split.test_list", "split.kind: kfold"]),
+        ({"data.regions": {"heart": [1, 2]}}, ["data.regions goes with data.scheme: custom", "under acdc"]),
+        ({"data.intensity.low": 0}, ["data.intensity.low and high", "under zscore_nonzero", "null"]),
         ({"data.layout": "brast"}, ["data.layout", "brast", "'brats'"]),
         ({"model.options.skips": [1]}, ["model.options.skips"]),
     ],
@@ -87,6 +96,14 @@ def test_errors_name_key_value_and_what_is_allowed(file, overrides, words):
         settings.load(SegmentationConfig, file, overrides)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_what_only_some_splits_read_is_taken_by_those(file):
+    lists = {"kind": "lists", "train_list": "a", "test_list": "b"}
+    assert settings.load(SegmentationConfig, file, {"data.split": lists, "data.fold": 4}).data.split.folded
+    assert settings.load(SegmentationConfig, file, {"data.split.kind": "kfold", "data.fold": 4}).data.fold == 4
+    cycle = {"train.cycle_weight": 1, "train.cycle_model": "best", "data.split.unlabelled_list": "c"}
+    assert settings.load(SegmentationConfig, file, cycle).data.split.kind == "fractions"
 
 
 def test_errors_from_the_file_name_the_file(file):

@@ -64,7 +64,7 @@ def test_draw_parts_patients_whatever_the_order(
     frames: list[int], kind: str, seed: int, test: float, shuffle: random.Random
 ) -> None:
     cases = [case(f"p{i:02d}_{frame}", f"p{i:02d}") for i, count in enumerate(frames) for frame in range(count)]
-    data = section(kind=kind, seed=seed, test=test, fold=1)
+    data = section(kind=kind, seed=seed, test=test, fold=int(kind == "kfold"))
     splits = make_splits(cases, data)
     sides = [patients_of(ids) for ids in (splits.train, splits.val, splits.test)]
     assert sum(map(len, sides)) == len(set().union(*sides)) == len(frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,6 +34,16 @@ def groups(expression: str) -> int:
         return re.compile(expression).groups
     except re.error:
         return 0
+
+
+def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
+    """Raises `ValueError` for lists of a split that draws its sides: they would be passed over."""
+    given = [f"data.split.{name}" for name, path in lists.items() if path is not None]
+    if kind != "lists" and given:
+        raise ValueError(
+            f"{' and '.join(given)} would not be read under data.split.kind: {kind}; "
+            "set data.split.kind: lists, or leave the lists out"
+        )
 
 
 class Section(BaseModel):

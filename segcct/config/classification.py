@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section, groups
+from segcct.config.base import (
+    Fraction,
+    ModelSection,
+    PositiveInt,
+    RunSection,
+    ScheduleSection,
+    Section,
+    groups,
+    refuse_idle_lists,
+)
 
 
 class PictureSplitSection(Section):
@@ -37,6 +46,8 @@ class PictureSplitSection(Section):
         for name, amount in (("val", self.val), ("test", self.test)):
             if amount > 1 and amount != int(amount):
                 raise ValueError(f"data.split.{name} is a share below 1 or a whole number of pictures, found {amount}")
+        lists = {"train_list": self.train_list, "val_list": self.val_list, "test_list": self.test_list}
+        refuse_idle_lists(self.kind, lists)
         return self
 
 
@@ -87,6 +98,11 @@ class PicturesSection(Section):
             raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
         if self.class_names is not None and self.layout != "idx":
             raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
+        if self.fold and self.split.kind != "crossval":
+            raise ValueError(
+                f"data.fold is {self.fold}, but nothing is folded here: every fold would train on the same split; "
+                "set data.split.kind: crossval, or leave data.fold at 0"
+            )
         if self.split.kind == "crossval" and self.fold >= self.split.folds:
             raise ValueError(
                 f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, PositiveInt, Section, groups
+from segcct.config.base import Fraction, PositiveInt, Section, groups, refuse_idle_lists
 
 
 class IntensitySection(Section):
@@ -27,6 +27,11 @@ class IntensitySection(Section):
             raise ValueError("rule zscore_mask needs the file pattern data.intensity.mask")
         if self.rule == "clip" and (self.low is None or self.high is None or self.low >= self.high):
             raise ValueError("rule clip needs data.intensity.low < data.intensity.high")
+        if self.rule != "clip" and (self.low is not None or self.high is not None):
+            raise ValueError(
+                f"data.intensity.low and high are for rule clip and do nothing under {self.rule}; "
+                "set data.intensity.rule: clip, or both to null"
+            )
         return self
 
 
@@ -57,7 +62,14 @@ class SplitSection(Section):
             raise ValueError("split kind lists needs data.split.train_list")
         if self.kind == "fractions" and self.val + self.test >= 1.0:
             raise ValueError("data.split.val + data.split.test must leave patients for training (below 1)")
+        lists = {"train_list": self.train_list, "val_list": self.val_list, "test_list": self.test_list}
+        refuse_idle_lists(self.kind, lists)
         return self
+
+    @property
+    def folded(self) -> bool:
+        """A fold of the patients validates, whose number is `data.fold`."""
+        return self.kind == "kfold" or (self.kind == "lists" and self.val_list is None)
 
 
 class DataSection(Section):
@@ -78,7 +90,7 @@ class DataSection(Section):
     labels: dict[str, PositiveInt] | None = None
     """Class name -> label value, for scheme custom; 0 is background."""
     regions: dict[str, list[PositiveInt]] | None = None
-    """Region name -> label values, for scheme custom."""
+    """Region name -> label values, for scheme custom; named schemes have their own."""
     label_map: dict[int, int] | None = None
     """File value -> scheme value, applied by lookup table when labels are read; values not named stay."""
     orientation: Literal["canonical", "native"] = "canonical"
@@ -95,7 +107,7 @@ class DataSection(Section):
     intensity: IntensitySection = IntensitySection()
     """Intensity normalisation."""
     fold: Annotated[int, Field(ge=0)] = 0
-    """Which fold validates."""
+    """Which fold validates, under kfold and lists without a validation list."""
     split: SplitSection = SplitSection()
     """Who trains, validates and tests; always by patient."""
     foreground_share: Fraction = 0.67
@@ -113,9 +125,19 @@ class DataSection(Section):
             raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
         if (self.scheme == "custom") != (self.labels is not None):
             raise ValueError("data.labels goes with data.scheme: custom, and only with it")
+        if self.regions is not None and self.scheme != "custom":
+            raise ValueError(
+                f"data.regions goes with data.scheme: custom, and does nothing under {self.scheme}, which has its own; "
+                "leave it out, or define the classes by scheme custom and data.labels"
+            )
         if self.fit == "resize" and self.spacing_mm is not None:
             raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")
-        if self.split.kind != "fractions" and self.fold >= self.split.folds:
+        if self.fold and not self.split.folded:
+            raise ValueError(
+                f"data.fold is {self.fold}, but nothing is folded here: every fold would train on the same split; "
+                "set data.split.kind: kfold, or lists without data.split.val_list, or leave data.fold at 0"
+            )
+        if self.split.folded and self.fold >= self.split.folds:
             raise ValueError(
                 f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
             )

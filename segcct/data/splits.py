@@ -129,15 +129,14 @@ def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
         sides = _from_lists(labelled, section, data.fold)
     else:
         sides = _drawn(labelled, section, data.fold)
-    folded = section.kind == "kfold" or (section.kind == "lists" and section.val_list is None)
     splits = Splits(
         train=tuple(sorted(sides["train"])),
         val=tuple(sorted(sides["val"])),
         test=tuple(sorted(sides["test"])),
         kind=section.kind,
-        seed=section.seed if section.kind != "lists" or folded else None,
-        fold=data.fold if folded else None,
-        folds=section.folds if folded else None,
+        seed=section.seed if section.kind != "lists" or section.folded else None,
+        fold=data.fold if section.folded else None,
+        folds=section.folds if section.folded else None,
         patients={case.id: case.patient for case in labelled},
     )
     _refuse_empty(splits, section)
