@@ -17,6 +17,7 @@ from segcct.cli import main
 from segcct.config import SegmentationConfig
 from segcct.data.check import check_dataset
 from segcct.data.inspect import Findings, config_text, inspect_folder, recognise
+from segcct.data.inspect.config_text import names_a_side
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError
 from segcct.volume import Volume
@@ -211,15 +212,28 @@ def test_class_names_that_the_dataset_brings(tmp_path: Path) -> None:
     for case in ("p1", "p2", "p3"):
         save(root / "imagesTr" / f"{case}_0000.nii.gz", ct(ord(case[1])))
         save(root / "labelsTr" / f"{case}.nii.gz", label(1, 2))
-    facts = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "left kidney": 1, "cyst": 2, "ignore": 3}}
+    facts = {"channel_names": {"0": "CT"}, "labels": {"background": 0, "kidney_left": 1, "cyst": 2, "ignore": 3}}
     (root / "dataset.json").write_text(json.dumps(facts))
     findings = inspect_folder(root)
     config = usable(findings, tmp_path)
     assert (config.data.layout, dict(config.data.channels)) == ("nnunet", {"ct": "{id}_0000.nii.gz"})
-    assert config.data.labels == {"left kidney": 1, "cyst": 2}
+    assert config.data.labels == {"kidney_left": 1, "cyst": 2}
     assert config.augment.flip == 0.0
     assert config.data.intensity.rule == "clip"
     assert (config.data.intensity.low, config.data.intensity.high) == (-160.0, 240.0)
+
+
+SIDED = ["left kidney", "kidney_left", "left_kidney", "Left-Kidney", "kidney_l", "R Lung", "kidneyRight", "ctx-lh"]
+
+
+@pytest.mark.parametrize("name", SIDED)
+def test_a_class_of_one_side_is_known_by_its_name(name: str) -> None:
+    assert names_a_side(name)
+
+
+@pytest.mark.parametrize("name", ["bright_spot", "cleft", "vertebrae_L1", "RV", "LV", "liver", "leftover", "MYO"])
+def test_a_class_of_both_sides_may_be_flipped(name: str) -> None:
+    assert not names_a_side(name)
 
 
 def test_a_label_known_by_its_voxels_only(tmp_path: Path) -> None:

@@ -16,7 +16,9 @@ from segcct.data.layouts import scheme_of
 
 _PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*$")
 _RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
-_SIDED = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*(?![a-z])")
+"""A word of a class name, whether parted by spaces, signs or capitals; `L1` is a vertebra and one word."""
+_SIDES = {"left", "right", "l", "r", "lh", "rh"}
 
 
 def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
@@ -34,6 +36,11 @@ def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
     text = "\n".join(lines) + "\n"
     SegmentationConfig.model_validate(yaml.safe_load(text))
     return text
+
+
+def names_a_side(structure: str) -> bool:
+    """Whether a flip would make this class another one: `kidney_left`, `Left-Kidney`, `kidneyRight`, `ctx-lh`."""
+    return any(word.lower() in _SIDES for word in _WORD.findall(structure))
 
 
 def _opening(findings: Findings, file: Path) -> list[str]:
@@ -81,7 +88,7 @@ def _scalar(value: object) -> str:
 
 
 def _training(findings: Findings) -> list[str]:
-    sided = any(_SIDED.search(name) for name in scheme_of(findings.data).classes)
+    sided = any(names_a_side(name) for name in scheme_of(findings.data).classes)
     augment = ["augment:", "  flip: 0.0  # left and right are classes of their own"] if sided else []
     return [
         *augment,
