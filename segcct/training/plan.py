@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import resource
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,16 +33,19 @@ class Plan:
     sides: str
     parameters: int
     step_s: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
+    """None where the system does not tell."""
     training_s: float | None
     """Seconds of all training steps; None with a budget."""
 
     def __str__(self) -> str:
         total = "see the budget" if self.training_s is None else f"about {duration(self.training_s)} of training steps"
+        peak = self.peak_memory_mb
+        memory = "not known here" if peak is None else f"{peak:,.0f} MB at the peak of a training step"
         return (
             f"cases       {self.sides}\n"
             f"parameters  {self.parameters:,}\n"
-            f"memory      {self.peak_memory_mb:,.0f} MB at the peak of a training step\n"
+            f"memory      {memory}\n"
             f"time        {self.step_s:.2f} s per step measured here; {total}"
         )
 
@@ -121,8 +124,16 @@ def measured(sides: str, network: nn.Module, train: ScheduleSection, loss: Calla
         sides=sides,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         step_s=step_s,
-        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6
-        if device == "cuda"
-        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else peak_memory_mb(),
         training_s=None if train.budget is not None else steps * step_s,
     )
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far; None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
