@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -60,6 +61,18 @@ def test_wrong_usage_is_exit_code_2(arguments, words, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["phantom", "brats", "my scans", "--cases", "4", "--reduce", "8"]) == 0
+    config = ["--config", "configs/brats_cct_unet.yaml", "--data.root", "my scans"]
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
+    assert main(["init", "my scans"]) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: read it, then ")[1])[-1] == "configs/my scans.yaml"
+    config = ["--config", "configs/my scans.yaml", "--run.name", "a b"]
+    assert main(["check", *config, "--quick"]) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
 
 
 def test_debug_shows_the_traceback():

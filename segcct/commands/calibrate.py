@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 if TYPE_CHECKING:
     from segcct.inference.quality.calibrate import Fold
@@ -66,9 +66,8 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
     _print(model)
-    print(
-        f"wrote {file}; next: segcct predict --model {arguments.i2m} --input SCANS --output DIR writes quality.csv too"
-    )
+    command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
+    print(f"wrote {file}; next: {command} writes quality.csv too")
 
 
 def _folds(arguments: argparse.Namespace) -> list[Fold]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 from segcct.errors import ConfigError
 
 
@@ -55,10 +55,9 @@ def _train_cls(arguments: argparse.Namespace) -> None:
     from segcct.training.classification import train_classification
 
     run = train_classification(config, resume=run)
-    print(
-        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split test "
-        f"--output {run.path / 'predictions'}"
-    )
+    pictures = ("--input", config.data.root, "--split", "test")
+    command = command_line("predict", "--model", run.best, *pictures, "--output", run.path / "predictions")
+    print(f"wrote {run.best}; next: {command}")
 
 
 def predict_classes(arguments: argparse.Namespace) -> None:
@@ -82,10 +81,9 @@ def predict_classes(arguments: argparse.Namespace) -> None:
         progress=Progress("predicting"),
     )
     beside = arguments.output.parent / "evaluation"
-    print(
-        f"wrote {len(request.ids)} rows to {table}; next: segcct evaluate --prediction {arguments.output} "
-        f"--reference {arguments.input} --output {beside}"
-    )
+    folders = ("--prediction", arguments.output, "--reference", arguments.input)
+    command = command_line("evaluate", *folders, "--output", beside)
+    print(f"wrote {len(request.ids)} rows to {table}; next: {command}")
 
 
 def evaluate_table(arguments: argparse.Namespace) -> None:
@@ -103,10 +101,9 @@ def evaluate_table(arguments: argparse.Namespace) -> None:
         progress=Progress("decoding pictures"),
     )
     print((arguments.output / "table.md").read_text(encoding="utf-8"))
-    print(
-        f"wrote {arguments.output}; next: segcct report --evaluation {arguments.output} "
-        f"--output {arguments.output.parent / 'report'}"
-    )
+    report = arguments.output.parent / "report"
+    command = command_line("report", "--evaluation", arguments.output, "--output", report)
+    print(f"wrote {arguments.output}; next: {command}")
 
 
 def is_of_classes(evaluation: Path) -> bool:

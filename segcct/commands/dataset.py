@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import shlex
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 
 def add_phantom(commands: argparse._SubParsersAction) -> None:
@@ -54,10 +53,9 @@ def _phantom(arguments: argparse.Namespace) -> None:
         reduce=arguments.reduce,
         progress=Progress("drawing cases"),
     )
-    print(
-        f"wrote {len(ids)} synthetic cases to {arguments.folder}; next: segcct train-seg "
-        f"--config configs/{arguments.layout}_cct_unet.yaml --data.root {arguments.folder}"
-    )
+    config = f"configs/{arguments.layout}_cct_unet.yaml"
+    command = command_line("train-seg", "--config", config, "--data.root", arguments.folder)
+    print(f"wrote {len(ids)} synthetic cases to {arguments.folder}; next: {command}")
 
 
 def _init(arguments: argparse.Namespace) -> None:
@@ -76,7 +74,7 @@ def _init(arguments: argparse.Namespace) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(output) as beside:
         beside.write_text(config_text(findings, name, output), encoding="utf-8")
-    print(f"wrote {output}; next: read it, then segcct check --config {output}")
+    print(f"wrote {output}; next: read it, then {command_line('check', '--config', output)}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -93,5 +91,5 @@ def _check(arguments: argparse.Namespace) -> None:
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
         raise DataError(f"{errors} problems, listed above", file=config.data.root, remedy="Mend them and check again")
-    command = shlex.join(["segcct", "train-seg", "--config", str(arguments.config), *arguments.keys])
+    command = command_line("train-seg", "--config", arguments.config, *arguments.keys)
     print(f"{config.data.root} is sound; next: {command}")

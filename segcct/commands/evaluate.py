@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -72,10 +72,9 @@ def _evaluate(arguments: argparse.Namespace) -> None:
         progress=Progress("scoring cases"),
     )
     print((arguments.output / "table.md").read_text(encoding="utf-8"))
-    print(
-        f"wrote {arguments.output}; next: segcct report --evaluation {arguments.output} "
-        f"--output {arguments.output.parent / 'report'}"
-    )
+    report = arguments.output.parent / "report"
+    command = command_line("report", "--evaluation", arguments.output, "--output", report)
+    print(f"wrote {arguments.output}; next: {command}")
 
 
 def _report(arguments: argparse.Namespace) -> None:

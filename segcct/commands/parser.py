@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Callable
 
 
@@ -29,6 +30,11 @@ def add_command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
     parser.set_defaults(run=run, takes_keys=takes_keys)
     return parser
+
+
+def command_line(*words: object) -> str:
+    """`segcct` and these words, quoted so that a shell reads them back as they are."""
+    return shlex.join(["segcct", *(str(word) for word in words)])
 
 
 class _HelpWithKeys(argparse.Action):

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 if TYPE_CHECKING:
     from segcct.inference.folder import Request
@@ -115,8 +115,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         progress=Progress("predicting"),
     )
     _estimate(predictor, request, arguments)
+    folders = ("--prediction", arguments.output, "--reference", request.data.root)
     beside = arguments.output.parent / "evaluation"
-    print(
-        f"wrote {len(masks)} masks to {arguments.output}; next: segcct evaluate --prediction {arguments.output} "
-        f"--reference {request.data.root} --scheme {predictor.scheme.name} --output {beside}"
-    )
+    command = command_line("evaluate", *folders, "--scheme", predictor.scheme.name, "--output", beside)
+    print(f"wrote {len(masks)} masks to {arguments.output}; next: {command}")

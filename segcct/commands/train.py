@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 
 def add_train_seg(commands: argparse._SubParsersAction) -> None:
@@ -56,7 +56,6 @@ def _train_seg(arguments: argparse.Namespace) -> None:
 
     run = train_segmentation(config, resume=run)
     side = "test" if Splits.load(run.splits).test else "val"
-    print(
-        f"wrote {run.best}; next: segcct predict --model {run.best} --input {config.data.root} --split {side} "
-        f"--output {run.path / 'predictions'}"
-    )
+    scans = ("--input", config.data.root, "--split", side)
+    command = command_line("predict", "--model", run.best, *scans, "--output", run.path / "predictions")
+    print(f"wrote {run.best}; next: {command}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
 
 
 def add_train_m2i(commands: argparse._SubParsersAction) -> None:
@@ -45,7 +45,6 @@ def _train_m2i(arguments: argparse.Namespace) -> None:
         print(plan_reconstruction(config))
         return
     run = train_reconstruction(config, resume=run)
-    print(
-        f"wrote {run.best}; next: segcct compare --i2m SEGMENTER/best --m2i {run.best} --input {config.data.root} "
-        f"--output {run.path / 'comparison'}"
-    )
+    models = ("--i2m", "SEGMENTER/best", "--m2i", run.best)
+    command = command_line("compare", *models, "--input", config.data.root, "--output", run.path / "comparison")
+    print(f"wrote {run.best}; next: {command}")

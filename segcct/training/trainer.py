@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import signal
 import time
 import warnings
@@ -268,7 +269,7 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             if on_interrupt is not None:
                 signal.signal(signal.SIGINT, on_interrupt)
             if run.last.is_file():
-                say(f"stopped in epoch {module.current_epoch + 1}; go on with --resume {run.path}")
+                say(f"stopped in epoch {module.current_epoch + 1}; go on with --resume {shlex.quote(str(run.path))}")
             raise KeyboardInterrupt from None
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")

@@ -7,6 +7,7 @@ share is done here: the errors for an empty root, patients, label values.
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from dataclasses import replace
 
@@ -164,7 +165,8 @@ def _with_patient(case: Case, data: DataSection) -> Case:
 def _nothing_there(data: DataSection, layout: Layout, what: str | None) -> DataError:
     what = what or "the dataset folder does not exist"
     found = listed(files_below(data.root), 5) or "an empty folder" if data.root.is_dir() else None
-    phantom = f", or write a synthetic dataset with: segcct phantom {layout.name} {data.root}" if layout.phantom else ""
+    command = f"segcct phantom {layout.name} {shlex.quote(str(data.root))}"
+    phantom = f", or write a synthetic dataset with: {command}" if layout.phantom else ""
     return DataError(
         what,
         file=data.root,
