@@ -24,7 +24,7 @@ from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.calibrate import calibrate
 from segcct.report.comparison import write_comparison
 from segcct.report.comparison_plots import plots_of
-from segcct.report.comparison_summary import ordered
+from segcct.report.comparison_summary import doubts, ordered, trust
 
 from .toy_pair import data_section, examination, painter, predictor
 
@@ -239,12 +239,29 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     doubtful = [
         name
         for name in [*NOISE, EMPTY]
-        if any(one and one["dice"] < 0.7 for one in content["cases"][name]["estimate"].values())
+        if any(one is None or one["dice"] < 0.7 for one in content["cases"][name]["estimate"].values())
     ]
+    assert EMPTY in doubtful  # in the calibration nothing was ever left unpredicted
+    assert content["cases"][EMPTY]["missing"] == ["low", "high"]
     assert sorted(content["summary"]["doubtful"]) == sorted(doubtful)
-    assert "not predicted, no estimate" in page
+    assert "not predicted, counted as 0" in page
     assert "Where the estimated Dice comes from" in page
     assert quality.facts["summary"][:40] in page
+
+
+def test_a_missed_structure_is_trusted_less_than_a_poor_mask():
+    def case(missing: list[str], **estimates: float | None) -> dict:
+        given = {name: None if dice is None else {"dice": dice} for name, dice in estimates.items()}
+        return {"estimate": given, "missing": missing, "mean": {"dice": None}}
+
+    cases = {
+        "complete": case([], RV=0.7, MYO=0.7, LV=0.7),
+        "missed": case(["RV"], RV=None, MYO=0.9, LV=0.95),
+        "absent": case([], RV=None, MYO=0.9, LV=0.95),
+    }
+    assert ordered(cases) == ["missed", "complete", "absent"]
+    assert trust(cases["missed"]) == pytest.approx((0 + 0.9 + 0.95) / 3)
+    assert [doubts(each, 0.7) for each in cases.values()] == [[], ["RV"], []]
 
 
 def test_nothing_is_overwritten(scans, cycles, written):

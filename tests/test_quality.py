@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -29,14 +30,15 @@ from segcct.inference.quality import GROUPS, SIGNALS, Evidence, Measured, Qualit
 from segcct.inference.quality.calibrate import CHEAP, Fold, calibrate, disjoint, fold_of, same_classes
 from segcct.inference.quality.conformal import patient_coverage, patient_quantile
 from segcct.inference.quality.fitting import Calibration
-from segcct.inference.quality.observe import measured, observe, signals_of_case, volumes_of
+from segcct.inference.quality.observe import measured, missed, observe, signals_of_case, volumes_of
 from segcct.inference.quality.performance import performance
 from segcct.inference.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
+from segcct.inference.quality.rows import keep_rows, read_rows, write_rows
 from segcct.inference.quality.shape import shape_signals
 from segcct.inference.quality.signals import with_others
-from segcct.inference.quality.table import drop_rows, quality_rows, read_rows
+from segcct.inference.quality.table import quality_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
-from segcct.runs import load_card, write_json
+from segcct.runs import ModelCard, load_card, save_model, write_json
 
 from .toy_pair import HOW, card, data_section, examination, painter, predictor
 
@@ -473,8 +475,6 @@ def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path
 @pytest.fixture
 def estimated(trained, tmp_path) -> Path:
     """A copy of the trained model with a made-up quality.json."""
-    import shutil
-
     best = tmp_path / "run" / "best"
     shutil.copytree(trained / "best", best)
     shutil.copy(trained / "splits.json", best.parent / "splits.json")
@@ -496,10 +496,55 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
             assert 0 <= float(row["low"]) <= float(row["estimated_dice"]) <= float(row["high"]) <= 1
             assert row["doubtful"] == ("yes" if float(row["estimated_dice"]) < 0.7 else "no")
         else:
-            assert row["note"] == "not predicted: no estimate"
-    assert "estimated Dice below 0.7" in capsys.readouterr().out
+            assert row["doubtful"] == "yes"
+            assert row["note"] == "not predicted: taken as missed"
+    doubtful = any(row["doubtful"] == "yes" for row in table)
+    shown = f"{int(doubtful)} of 1 cases hold a mask that is doubtful (estimated Dice below 0.7) or miss a structure"
+    assert shown in capsys.readouterr().out
     assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
     assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
+
+
+def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimated, phantom, tmp_path, capsys):
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    names = sorted(folder.name for folder in phantom.iterdir() if folder.is_dir())[:2]
+    for name in names:
+        shutil.copytree(phantom / name, scans / name)
+    command = ["predict", "--model", str(estimated), "--input", str(scans), "--output", str(output), "--overwrite"]
+    assert main(command) == 0
+    assert {row["case"] for row in read_rows(output / "quality.csv")} == set(names)
+    next((scans / names[0]).glob("*_t1.nii.gz")).write_bytes(b"damaged")
+    (output / "quality.csv").write_text((output / "quality.csv").read_text().replace(",yes,", ",old,"))
+    assert main(command) == 1
+    assert "1 of 2 cases failed" in capsys.readouterr().err
+    rows = read_rows(output / "quality.csv")
+    assert {row["case"] for row in rows} == {names[1]}
+    assert all(row["doubtful"] != "old" for row in rows)
+
+
+def test_a_generator_that_nothing_needs_is_told(trained, estimated, phantom, tmp_path, capsys):
+    command = ["predict", "--input", str(phantom), "--split", "test", "--output", str(tmp_path / "out")]
+    assert main([*command, "--model", str(estimated), "--m2i", str(tmp_path / "gone")]) == 1
+    assert "is not a model folder" in capsys.readouterr().err
+    save_model(tmp_path / "m2i", painter().network.state_dict(), generator_card())
+    told = ["--m2i", str(tmp_path / "m2i")]
+    assert main([*command, "--model", str(trained / "best"), *told]) == 1
+    assert "has no quality.json" in (shown := capsys.readouterr().err)
+    assert "segcct calibrate --i2m" in shown
+    assert main([*command, "--model", str(estimated), *told, "--no-quality"]) == 1
+    assert "--m2i has no effect with --no-quality" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--model", str(estimated), *told]) == 0
+    assert "--m2i is not used" in capsys.readouterr().err
+    assert read_rows(tmp_path / "out" / "quality.csv")
+
+
+def generator_card() -> ModelCard:
+    """Of the toy painter, as it is stored."""
+    stored = card("reconstruction", data_section())
+    return stored.model_copy(
+        update={"architecture": stored.architecture.model_copy(update={"options": {"style": "none"}})}
+    )
 
 
 def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, capsys):
@@ -526,10 +571,28 @@ def test_rows_of_the_table(model, tmp_path):
     signals = {"a": {**dict.fromkeys(SIGNALS), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(SIGNALS)}
     table = {row["class"]: row for row in quality_rows(model, "case", signals)}
     assert table["a"]["doubtful"] == "yes"
-    assert table["b"]["estimated_dice"] == table["b"]["doubtful"] == ""
+    assert table["b"]["estimated_dice"] == ""
+    assert table["b"]["doubtful"] == "yes"
+    assert table["z"]["doubtful"] == ""
     assert "not in the calibration" in table["z"]["note"]
-    drop_rows(tmp_path, ["case"])
+    keep_rows(tmp_path, ["case"])
     assert not (tmp_path / "quality.csv").exists()
+    write_rows(tmp_path / "quality.csv", list(table.values()))
+    keep_rows(tmp_path, ["case"])
+    assert len(read_rows(tmp_path / "quality.csv")) == 3
+    keep_rows(tmp_path, [])
+    assert read_rows(tmp_path / "quality.csv") == []
+
+
+def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):
+    """Never unpredicted: missed. Unpredicted in two cases: missed where one held it, absent where none did."""
+    signals = {"a": None, "b": dict.fromkeys(SIGNALS)}
+    assert missed(model, signals) == ["a"]
+    for held_it, found in ((0, []), (1, ["a"]), (2, ["a"])):
+        told = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
+        assert missed(told, signals) == found
+    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", signals)[0]
+    assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
 
 
 def test_one_validation_patient_is_too_few(trained, phantom, capsys):

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 from segcct.commands.parser import add_command, command_line
 
 if TYPE_CHECKING:
+    from segcct.inference.cycle import Cycles
     from segcct.inference.folder import Request
     from segcct.inference.predictor import Predictor
+    from segcct.inference.quality.model import QualityModel
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -47,31 +49,60 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
 
 
-def _estimate(predictor: Predictor, request: Request, arguments: argparse.Namespace) -> None:
-    """quality.csv beside the masks where the model is calibrated; where it cannot be, why, on stderr."""
-    from segcct.inference.cycle import Cycles
-    from segcct.inference.folder import hashed
-    from segcct.inference.quality.model import QualityModel
-    from segcct.inference.quality.table import TABLE, drop_rows, write_quality
-    from segcct.inference.reconstructor import Reconstructor
-    from segcct.progress import Progress, say
+def _quality(predictor: Predictor, arguments: argparse.Namespace) -> tuple[QualityModel, Cycles | None] | None:
+    """The estimate to be written beside the masks, with what its signals need; where there is none, why, on stderr.
 
-    names = [hashed(case.id) if arguments.anonymise else case.id for case in request.cases]
-    drop_rows(arguments.output, names)
+    Called before anything is predicted, so that a generator that does not fit costs no time.
+    """
+    from segcct.inference.cycle import Cycles
+    from segcct.inference.quality.model import QualityModel
+    from segcct.inference.quality.rows import TABLE
+    from segcct.inference.reconstructor import Reconstructor
+    from segcct.progress import say
+
+    generator = None if arguments.m2i is None else Reconstructor.load(arguments.m2i, predictor.how)
     quality = None if arguments.no_quality else QualityModel.load(arguments.model)
     if quality is None:
-        return
+        _refuse_generator(arguments)
+        return None
     if arguments.keep_largest or arguments.protocol != "soft":
         say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
-        return
-    if quality.uses_m2i and arguments.m2i is None:
+        return None
+    if not quality.uses_m2i:
+        if generator is not None:
+            say("--m2i is not used: its signals were not shown to pay when the estimate was calibrated")
+        return quality, None
+    if generator is None:
         say(f"{TABLE} is not written: the estimate needs the generator it was calibrated with; name it by --m2i")
+        return None
+    quality.check_generator(generator.card.weights_sha256, arguments.m2i)
+    return quality, Cycles(predictor, generator)
+
+
+def _refuse_generator(arguments: argparse.Namespace) -> None:
+    """Raises where --m2i was given and no quality is estimated, which alone needs it."""
+    from segcct.errors import ConfigError, ModelError
+
+    if arguments.m2i is None:
         return
-    cycles = None
-    if quality.uses_m2i and arguments.m2i is not None:
-        reconstructor = Reconstructor.load(arguments.m2i, predictor.how)
-        quality.check_generator(reconstructor.card.weights_sha256, arguments.m2i)
-        cycles = Cycles(predictor, reconstructor)
+    if arguments.no_quality:
+        raise ConfigError("--m2i has no effect with --no-quality", remedy="Leave one of the two out")
+    raise ModelError(
+        "has no quality.json, which alone needs --m2i",
+        file=arguments.model,
+        remedy=f"Run {command_line('calibrate', '--i2m', arguments.model, '--m2i', arguments.m2i)}, or leave --m2i out",
+    )
+
+
+def _estimate(
+    predictor: Predictor, request: Request, estimate: tuple[QualityModel, Cycles | None], arguments: argparse.Namespace
+) -> None:
+    """quality.csv beside the masks that were written."""
+    from segcct.inference.quality.rows import TABLE
+    from segcct.inference.quality.table import write_quality
+    from segcct.progress import Progress
+
+    quality, cycles = estimate
     doubtful = write_quality(
         predictor,
         request,
@@ -82,8 +113,8 @@ def _estimate(predictor: Predictor, request: Request, arguments: argparse.Namesp
         progress=Progress("estimating quality"),
     )
     print(
-        f"wrote {arguments.output / TABLE}: {len(doubtful)} of {len(names)} cases hold a mask that is doubtful "
-        f"(estimated Dice below {quality.doubtful_below:g}) or was not predicted"
+        f"wrote {arguments.output / TABLE}: {sum(doubtful.values())} of {len(doubtful)} cases hold a mask that is "
+        f"doubtful (estimated Dice below {quality.doubtful_below:g}) or miss a structure"
     )
 
 
@@ -95,6 +126,7 @@ def _predict(arguments: argparse.Namespace) -> None:
 
         predict_classes(arguments)
         return
+    from segcct.errors import DataError
     from segcct.inference.folder import predict_folder, resolve
     from segcct.inference.predictor import Inference, Predictor, pick_device
     from segcct.progress import Progress
@@ -102,19 +134,26 @@ def _predict(arguments: argparse.Namespace) -> None:
     device = pick_device(arguments.device)
     how = Inference(arguments.batch_size, arguments.precision, device, arguments.protocol)
     predictor = Predictor.load(arguments.model, how)
+    estimate = _quality(predictor, arguments)
     request = resolve(
         predictor.card, arguments.input, split=arguments.model / ".." / "splits.json", side=arguments.split
     )
-    masks = predict_folder(
-        predictor,
-        request,
-        arguments.output,
-        keep_largest=arguments.keep_largest,
-        overwrite=arguments.overwrite,
-        anonymise=arguments.anonymise,
-        progress=Progress("predicting"),
-    )
-    _estimate(predictor, request, arguments)
+    try:
+        masks = predict_folder(
+            predictor,
+            request,
+            arguments.output,
+            keep_largest=arguments.keep_largest,
+            overwrite=arguments.overwrite,
+            anonymise=arguments.anonymise,
+            progress=Progress("predicting"),
+        )
+    except DataError:  # some cases failed: the others have their masks, and get their estimates
+        if estimate is not None:
+            _estimate(predictor, request, estimate, arguments)
+        raise
+    if estimate is not None:
+        _estimate(predictor, request, estimate, arguments)
     folders = ("--prediction", arguments.output, "--reference", request.data.root)
     beside = arguments.output.parent / "evaluation"
     command = command_line("evaluate", *folders, "--scheme", predictor.scheme.name, "--output", beside)

@@ -12,7 +12,7 @@ from segcct.data.case import Examination
 from segcct.data.intensity import to_unit
 from segcct.inference.cycle import Cycles
 from segcct.inference.quality.model import QualityModel
-from segcct.inference.quality.observe import estimate_all, observe, signals_of_case
+from segcct.inference.quality.observe import estimate_all, missed, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_dice, counts
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions
@@ -54,9 +54,10 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
     seen = observe(cycles.predictor, examination, cycles)
     case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
     assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
-    estimate = None
+    estimate, missing = None, None
     if quality is not None:
-        estimate = estimate_all(quality, signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i))
+        signals = signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i)
+        estimate, missing = estimate_all(quality, signals), missed(quality, signals)
     reference = None if examination.label is None else np.asarray(case.for_segmenter.full_label)
     figures: dict[str, Any] = {
         "patient": examination.case.patient,
@@ -65,6 +66,7 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         "reconstruction": {"predicted": _distances(made)},
         "cycle": {"predicted": _mean_and_classes(class_dice(again, made.label, made.classes))},
         "estimate": estimate,
+        "missing": missing,
     }
     if reference is not None:
         from_reference = cycles.image_cycle(case)

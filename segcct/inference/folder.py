@@ -18,6 +18,7 @@ from segcct.data.layouts import find_cases, read_case
 from segcct.data.splits import Splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError
 from segcct.inference.predictor import Predictor
+from segcct.inference.quality.rows import keep_rows
 from segcct.progress import Report
 from segcct.runs import ModelCard, provenance, write_json
 from segcct.volume import Volume, holds_dicom
@@ -98,6 +99,7 @@ def predict_folder(
     files = {case.id: output / f"{names[case.id]}.nii.gz" for case in request.cases}
     earlier = _earlier(output, predictor.card, overwrite=overwrite)
     _clear(output, list(files.values()), overwrite=overwrite)
+    keep_rows(output, set(earlier.get("cases", {})) - set(names.values()))  # no old estimate beside a new mask
     output.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     try:

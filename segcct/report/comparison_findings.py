@@ -30,10 +30,10 @@ def _doubtful(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
         return ["No calibrated estimate: the segmenter has no quality.json (segcct calibrate writes one)."]
     below = f"an estimated Dice below {summary['doubtful_below']:g}"
     if not summary["doubtful"]:
-        return [f"No mask has {below}."]
-    verb = "has a mask" if len(summary["doubtful"]) == 1 else "have masks"
+        return [f"No mask has {below}, and no structure seems missed."]
+    verb = "has" if len(summary["doubtful"]) == 1 else "have"
     count = plural(len(summary["doubtful"]), "case")
-    return [f"{count} of {len(cases)} {verb} with {below}: {listed(summary['doubtful'])}."]
+    return [f"{count} of {len(cases)} {verb} {below} or a structure missed: {listed(summary['doubtful'])}."]
 
 
 def _empty(cases: Cases) -> list[str]:

@@ -103,7 +103,7 @@ def _headline(summary: Mapping[str, Any], scheme: str) -> dict[str, Any]:
     if summary["doubtful"] is not None:
         lines = [
             f"of {counted} without reference, scheme {scheme}",
-            f"estimated Dice below {summary['doubtful_below']:g}",
+            f"estimated Dice below {summary['doubtful_below']:g}, or a structure missed",
         ]
         return {"name": "Cases to doubt", "value": float(len(summary["doubtful"])), "digits": 0, "lines": lines}
     lines = [f"{counted} without reference, scheme {scheme}", "not a score: how well mask and generator fit"]
@@ -134,7 +134,9 @@ def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
     """Columns of the table of cases."""
     columns = []
     if calibrated:
-        columns.append(Column("Estimate", "Estimated Dice, mean over the classes", trust, share=True))
+        columns.append(
+            Column("Estimate", "Estimated Dice, mean over the classes, 0 for a missed one", trust, share=True)
+        )
     if with_reference:
         columns += [
             Column("Dice", "Mean over the classes", lambda case: case["mean"]["dice"], share=True),
@@ -160,10 +162,13 @@ def _foreground_baseline(case: Mapping[str, Any]) -> float | None:
 def _ranked(case: Mapping[str, Any], below: float) -> dict[str, Any]:
     """How a case stands in the order of trust, and why."""
     doubted = doubts(case, below)
+    missing = case["missing"] or []
+    low = [name for name in doubted if name not in missing]
     if empty(case):
         reason = "nothing predicted"
     elif doubted:
-        reason = f"doubtful: {listed(doubted)}"
+        parts = {"not predicted": missing, "doubtful": low}
+        reason = "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
     elif case["mean"]["dice"] is not None:
         reason = f"Dice {number(case['mean']['dice'], 2)}"
     else:
@@ -171,7 +176,8 @@ def _ranked(case: Mapping[str, Any], below: float) -> dict[str, Any]:
     return {
         "estimates": case["estimate"],
         "value": trust(case),
-        "doubtful": bool(doubted) or empty(case),
+        "missing": missing,
+        "doubtful": bool(doubted) or (case["estimate"] is None and empty(case)),
         "reason": reason,
     }
 
@@ -180,7 +186,8 @@ def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
     if quality is not None:
         return (
             f"Estimated Dice per class with its {100 * quality.level:.0f}% interval, lowest mean first. "
-            f"Doubtful: an estimate below {quality.doubtful_below:g}."
+            f"Doubtful: an estimate below {quality.doubtful_below:g}. A structure that was not predicted "
+            "counts as 0 where most such cases of the calibration held it."
         )
     if with_reference:
         return "By the Dice against the reference, lowest first: the segmenter has no calibrated estimate."
@@ -208,6 +215,7 @@ def _class_entry(case: Mapping[str, Any], name: str) -> dict[str, Any]:
         "name": name,
         **case["classes"][name],
         "estimate": (case["estimate"] or {}).get(name),
+        "missing": name in (case["missing"] or ()),
         "rmse": region_value(case, name, "rmse"),
         "baseline": region_value(case, name, "rmse", "baseline"),
         "cycle": case["cycle"]["predicted"]["classes"][name],

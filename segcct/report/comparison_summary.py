@@ -25,7 +25,8 @@ DEFINITIONS = {
     "the mean over its classes",
     "pixel accuracy": "share of all voxels, background included, on which predicted mask and reference agree",
     "M → I → M'": "Dice of M' against M; it says that mask and generator fit, not that the mask is right",
-    "estimated Dice": "from quality.json of the segmenter, with its 90% interval; not defined for an empty mask",
+    "estimated Dice": "from quality.json of the segmenter, with its 90% interval; not defined for an empty mask. A "
+    "structure that was not predicted counts as 0 where most such cases of the calibration held it",
 }
 
 
@@ -86,8 +87,12 @@ def region_value(case: Mapping[str, Any], region: str, key: str, of: str = "dist
 
 
 def doubts(case: Mapping[str, Any], below: float) -> list[str]:
-    """Classes whose estimated Dice lies below the threshold."""
-    return [name for name, one in (case["estimate"] or {}).items() if one is not None and one["dice"] < below]
+    """Classes whose estimated Dice lies below the threshold, and those that were not predicted and count as missed."""
+    return [
+        name
+        for name, one in (case["estimate"] or {}).items()
+        if name in case["missing"] or (one is not None and one["dice"] < below)
+    ]
 
 
 def empty(case: Mapping[str, Any]) -> bool:
@@ -96,9 +101,11 @@ def empty(case: Mapping[str, Any]) -> bool:
 
 
 def trust(case: Mapping[str, Any]) -> float | None:
-    """What cases are ordered by: mean estimated Dice; without a calibration the Dice, else M -> I -> M'."""
+    """What cases are ordered by: mean estimated Dice, in which a missed class counts as 0; without a calibration the
+    Dice, else M -> I -> M'."""
     if case["estimate"] is not None:
-        return _mean([None if one is None else one["dice"] for one in case["estimate"].values()])
+        known = {name: one["dice"] for name, one in case["estimate"].items() if one is not None}
+        return _mean(list({**known, **dict.fromkeys(case["missing"], 0.0)}.values()))
     if case["mean"]["dice"] is not None:
         dice: float = case["mean"]["dice"]
         return dice

@@ -19,6 +19,9 @@ from segcct.runs import load_card
 FILE = "quality.json"
 DOUBTFUL_BELOW = 0.7
 """Estimated Dice below which a mask is called doubtful."""
+_HELD = 0.5
+"""Share of the calibration's cases without a prediction of a class that held it, from which a class that is not
+predicted is taken as missed."""
 _FORMAT = 1
 
 
@@ -53,7 +56,7 @@ class QualityModel:
     generators: tuple[str, ...] = ()
     """Digests of the weights of the generators it was calibrated with."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """What it was fitted on and how well it did there out of fold; nothing that the estimate needs."""
+    """What it was fitted on and how well it did there out of fold; `misses` reads `not_predicted`."""
 
     @property
     def signals(self) -> tuple[str, ...]:
@@ -78,6 +81,15 @@ class QualityModel:
             return Estimate(dice, 0.0, 1.0)
         half = width * self.usual_error(dice)
         return Estimate(dice, max(dice - half, 0.0), min(dice + half, 1.0))
+
+    def misses(self, name: str) -> bool:
+        """Whether a class that was not predicted is taken as missed, a Dice of 0, and not as absent.
+
+        It is where at least half of the calibration's cases without a prediction of it held it, by the rule of
+        succession (held + 1) / (cases + 2): a class that was always predicted there is taken as missed.
+        """
+        seen = self.facts.get("not_predicted", {}).get(name, {"cases": 0, "held_it": 0})
+        return bool((seen["held_it"] + 1) / (seen["cases"] + 2) >= _HELD)
 
     def usual_error(self, dice: float) -> float:
         """Typical size of the error of an estimate of that height."""

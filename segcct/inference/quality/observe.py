@@ -104,6 +104,11 @@ def estimate_all(quality: QualityModel, signals: Signals) -> dict[str, dict[str,
     return found
 
 
+def missed(quality: QualityModel, signals: Signals) -> list[str]:
+    """Classes that were not predicted and are taken as missed: to be counted as a Dice of 0."""
+    return [name for name, own in signals.items() if own is None and quality.misses(name)]
+
+
 def _residual(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
     """(D, h, w) on the segmenter's slices: root mean square over the channels of image minus reconstruction, in the
     image's own standard deviations."""

@@ -1,0 +1,35 @@
+"""quality.csv as a file: its rows read, kept and written."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from segcct.volume import atomic_path
+
+TABLE = "quality.csv"
+COLUMNS = ("case", "class", "estimated_dice", "low", "high", "level", "doubtful", "doubtful_below", "note")
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """The rows of a quality.csv; none where there is no such file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))
+
+
+def keep_rows(folder: Path, cases: Collection[str]) -> None:
+    """Leave only these cases in the folder's quality.csv: masks of the others are another model's, or made anew."""
+    file = folder / TABLE
+    if file.is_file():
+        write_rows(file, [row for row in read_rows(file) if row["case"] in cases])
+
+
+def write_rows(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
+    """Write a quality.csv, whole or not at all."""
+    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, fieldnames=COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
