@@ -16,7 +16,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--i2m", type=Path, required=True, metavar="RUN/best", help="the segmenter")
     parser.add_argument("--m2i", type=Path, required=True, metavar="RUN/best", help="the generator")
     parser.add_argument(
-        "--input", type=Path, required=True, help="a scan (one-channel models), a case folder, or a dataset root"
+        "--input", type=Path, required=True, help="as for predict: a file, a case folder, a dataset root, new files"
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="report.html and report.json go here")
     parser.add_argument(

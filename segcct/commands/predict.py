@@ -25,7 +25,8 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         "--input",
         type=Path,
         required=True,
-        help="a scan (one-channel models), a case folder, or a dataset root; a picture, a folder or archive of them",
+        help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named as the "
+        "dataset's; for classes a picture, a folder or archive of them",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the model's own split")

@@ -14,7 +14,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
-from segcct.data.layouts import find_cases, read_case
+from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import Splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError
 from segcct.inference.predictor import Predictor
@@ -33,14 +33,15 @@ class Request:
     cases: tuple[Case, ...]
     data: DataSection
     single: bool = False
-    """The case is one file (or DICOM folder) read as it is, outside any layout."""
+    """The case is one volume file (or DICOM folder) read as it is, outside any layout."""
     selection: str | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
     """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
 
 
 def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
-    """What `source` is: a file, a DICOM folder, a case folder or a dataset root, read as the model's layout says.
+    """What `source` is: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files that are named
+    as the dataset's are; read as the model's layout says.
 
     Args:
         card: the model's card.
@@ -58,7 +59,7 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
     if source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
         request = _single(card, source)
     else:
-        request = Request(tuple(find_cases(data)), data)
+        request = Request(tuple(find_new_cases(data)), data)
     if split is not None and split.is_file():
         request = replace(request, seen=_seen(request.cases, Splits.load(split)))
     if side is None:
@@ -145,6 +146,9 @@ def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_lar
 
 def _single(card: ModelCard, source: Path) -> Request:
     data = card.data_section(source.parent)
+    case = single_case(data, source) if source.is_file() else None
+    if case is not None:
+        return Request((case,), data)
     if len(data.channels) != 1:
         raise DataError(
             "one file is not enough for this model",

@@ -10,6 +10,7 @@ import re
 import shlex
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -27,11 +28,13 @@ __all__ = [
     "Found",
     "Layout",
     "find_cases",
+    "find_new_cases",
     "get_layout",
     "read_case",
     "read_label",
     "scan_cases",
     "scheme_of",
+    "single_case",
 ]
 
 LAYOUTS: dict[str, Layout] = {
@@ -62,7 +65,32 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
         DataError: the root is missing or holds no case (with the expected folder picture), an id is there twice,
             or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
     """
-    found = scan_cases(data)
+    return _cases(scan_cases(data), strict=strict)
+
+
+def find_new_cases(data: DataSection) -> list[Case]:
+    """The cases to predict below `data.root`: as `find_cases`, or, in a folder that is not laid out as the dataset was,
+    its files that are named as the dataset's are.
+
+    Raises:
+        DataError: as `find_cases`.
+    """
+    find_loose = get_layout(data.layout).find_loose
+    found = _found(data)
+    if find_loose is not None and not found.cases and not found.errors:
+        found = find_loose(data)
+    return _cases(_sorted(found, data), strict=True)
+
+
+def single_case(data: DataSection, file: Path) -> Case | None:
+    """The case of one file that holds every channel in the manner of the layout; None where a file is a volume or a
+    channel alone. Raises `DataError` for a file that lacks a channel."""
+    single = get_layout(data.layout).single
+    return None if single is None else single(data, file)
+
+
+def _cases(found: Found, *, strict: bool) -> list[Case]:
+    """The cases; when strict, the first error is raised."""
     if strict and found.errors:
         first, others = found.errors[0], len(found.errors) - 1
         more = f"{others} more cases have problems: `segcct check` lists them all" if others else ""
@@ -79,12 +107,20 @@ def scan_cases(data: DataSection) -> Found:
     Raises:
         DataError: the root is missing or holds nothing of the layout.
     """
+    return _sorted(_found(data), data)
+
+
+def _found(data: DataSection) -> Found:
     layout = get_layout(data.layout)
     if not data.root.is_dir():
         raise _nothing_there(data, layout, "the dataset folder is a file" if data.root.exists() else None)
-    found = layout.find(data)
+    return layout.find(data)
+
+
+def _sorted(found: Found, data: DataSection) -> Found:
+    """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
     if not found.cases and not found.errors:
-        raise _nothing_there(data, layout, f"no case of layout {layout.name} in the dataset folder")
+        raise _nothing_there(data, get_layout(data.layout), f"no case of layout {data.layout} in the dataset folder")
     repeated = {case_id for case_id, times in Counter(case.id for case in found.cases).items() if times > 1}
     for case_id in sorted(repeated):
         places = [str(case.files()[0]) for case in found.cases if case.id == case_id]

@@ -15,7 +15,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.layouts.layout import Found
-from segcct.data.layouts.patterns import compiled, files_below, filled, listed, only, side_of, with_id
+from segcct.data.layouts.patterns import ID, compiled, files_below, filled, listed, only, side_of, with_id
 from segcct.errors import DataError
 
 
@@ -56,7 +56,54 @@ def find_flat(
         case_id_of: what is captured from a name -> case id, which is also the patient.
         suffixes: file name endings that count; all when empty.
     """
-    names = [name for name in files_below(data.root) if not suffixes or name.lower().endswith(tuple(suffixes))]
+    return _paired(data, patterns, _with_suffix(files_below(data.root), suffixes), case_id_of)
+
+
+def find_loose(data: DataSection, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()) -> Found:
+    """Cases among the files directly in `data.root`, named as the last parts of the patterns say: new scans, which lie
+    in no dataset's folders. Nothing where the channels could not be told apart without those."""
+    loose = _without_folders(data)
+    if loose is None:
+        return Found()
+    names = sorted(entry.name for entry in data.root.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    return _paired(loose, Patterns.of(loose), _with_suffix(names, suffixes), case_id_of)
+
+
+def id_in(file: Path, pattern: str) -> str | None:
+    """The case id that a file name holds by the last part of a pattern; None where it is named otherwise."""
+    match = compiled(with_id(pattern).rpartition("/")[2]).match(file.name)
+    return match.groupdict().get("id") if match else None
+
+
+def _with_suffix(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    return [name for name in names if not suffixes or name.lower().endswith(tuple(suffixes))]
+
+
+def _without_folders(data: DataSection) -> DataSection | None:
+    """The section with patterns of file names alone; None where two of its images would then share one name, or a
+    name would hold no case id. A label of such a name is left out: nothing tells it from the image."""
+    mask = data.intensity.mask
+    bare = {pattern: pattern.rpartition("/")[2] for pattern in filter(None, (*data.channels.values(), mask))}
+    if len(set(bare.values())) < len(bare) or not all(map(_names_cases, bare.values())):
+        return None
+    label = None if data.label is None else data.label.rpartition("/")[2]
+    if label is not None and (label in bare.values() or not _names_cases(label)):
+        label = None
+    return data.model_copy(
+        update={
+            "channels": {name: bare[pattern] for name, pattern in data.channels.items()},
+            "label": label,
+            "intensity": data.intensity.model_copy(update={"mask": bare[mask] if mask else None}),
+        }
+    )
+
+
+def _names_cases(pattern: str) -> bool:
+    return ID in pattern or "*" in pattern
+
+
+def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id_of: Callable[[str], str]) -> Found:
+    """The files of every case among relative paths below `data.root`."""
     index = {pattern: _by_id(pattern, names) for pattern in patterns.all()}
     channel, pattern = next(iter(patterns.channels.items()))
     found = Found()

@@ -55,3 +55,7 @@ class Layout:
     """`segcct phantom NAME DIR` writes such a dataset."""
     label_map: Callable[[DataSection], Mapping[int, int]] = own_label_map
     """File value -> scheme value."""
+    find_loose: Callable[[DataSection], Found] | None = None
+    """Cases among the files directly in `data.root`, where a dataset would have folders: new scans, for prediction."""
+    single: Callable[[DataSection, Path], Case | None] | None = None
+    """The case of one file that holds every channel; None for a file that does not."""

@@ -9,7 +9,7 @@ stand in dataset.json and are repeated in the config. imagesTr trains, imagesTs 
 from __future__ import annotations
 
 from segcct.config import DataSection
-from segcct.data.layouts.flat import Patterns, find_flat
+from segcct.data.layouts.flat import Patterns, find_flat, find_loose
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
 from segcct.data.layouts.volumes import read_image, read_mask
@@ -27,4 +27,4 @@ def picture(data: DataSection) -> str:
     return tree(data.root, {"": ["dataset.json"], "imagesTr": [*images, "..."], "labelsTr": [*labels, "..."]})
 
 
-LAYOUT = Layout("nnunet", find, read_image, read_mask, picture)
+LAYOUT = Layout("nnunet", find, read_image, read_mask, picture, find_loose=find_loose)

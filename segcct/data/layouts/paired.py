@@ -10,7 +10,7 @@ otherwise. Patterns match below any folder.
 from __future__ import annotations
 
 from segcct.config import DataSection
-from segcct.data.layouts.flat import Patterns, find_flat
+from segcct.data.layouts.flat import Patterns, find_flat, find_loose
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
 from segcct.data.layouts.volumes import read_image, read_mask
@@ -27,4 +27,4 @@ def picture(data: DataSection) -> str:
     return tree(data.root, {"": [*(filled(with_id(p), case) for p in patterns for case in ("A", "B")), "..."]})
 
 
-LAYOUT = Layout("paired", find, read_image, read_mask, picture)
+LAYOUT = Layout("paired", find, read_image, read_mask, picture, find_loose=find_loose)

@@ -13,6 +13,7 @@ or a palette whose indices count, or a colour picture whose bands are equal; its
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from segcct.config import DataSection
 from segcct.data.case import Case
-from segcct.data.layouts.flat import Patterns, find_flat
+from segcct.data.layouts.flat import Patterns, find_flat, find_loose, id_in
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
 from segcct.errors import GeometryError, VolumeError
@@ -34,6 +35,15 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 def find(data: DataSection) -> Found:
     """Every picture of the first channel below `data.root`."""
     return find_flat(data, Patterns.of(data), suffixes=SUFFIXES)
+
+
+def single(data: DataSection, file: Path) -> Case | None:
+    """One picture, where every channel is a band or the grey of it."""
+    patterns = set(data.channels.values())
+    if not file.name.lower().endswith(SUFFIXES) or len(patterns) > 1 or data.intensity.mask is not None:
+        return None
+    name = id_in(file, patterns.pop()) or file.stem
+    return Case(name, name, dict.fromkeys(data.channels, (file,)))
 
 
 def picture(data: DataSection) -> str:
@@ -127,4 +137,12 @@ def _page(frame: Image.Image, *, palette: bool) -> np.ndarray:
     return np.asarray(frame)  # L, I;16, I, F, RGB
 
 
-LAYOUT = Layout("pictures", find, read_image, read_mask, picture)
+LAYOUT = Layout(
+    "pictures",
+    find,
+    read_image,
+    read_mask,
+    picture,
+    find_loose=partial(find_loose, suffixes=SUFFIXES),
+    single=single,
+)

@@ -42,10 +42,9 @@ def find(data: DataSection) -> Found:
     volumes: dict[str, list[str]] = {}
     slices: dict[str, dict[int, list[str]]] = {}
     for name in files_below(data.root):
-        suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
-        if suffix is None:
+        stem = _stem(Path(name).name)
+        if stem is None:
             continue
-        stem = Path(name).name[: -len(suffix)]
         one = slice_of(stem)
         if one is None:
             volumes.setdefault(stem, []).append(name)
@@ -67,6 +66,12 @@ def find(data: DataSection) -> Found:
                 )
             )
     return found
+
+
+def single(data: DataSection, file: Path) -> Case | None:
+    """The slice or volume of one file; a slice is a case by itself."""
+    stem = _stem(file.name)
+    return None if stem is None else _make_case(data.model_copy(update={"root": file.parent}), stem, [[file.name]])
 
 
 def picture(data: DataSection) -> str:
@@ -101,6 +106,12 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:
             f"array {pattern} has another shape than the image", file=files[0], found=stack.shape, expected=grid.shape
         )
     return stack
+
+
+def _stem(name: str) -> str | None:
+    """A file's name without its ending; None for another kind of file."""
+    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
+    return None if suffix is None else name[: -len(suffix)]
 
 
 def _gaps(numbered: Mapping[int, object]) -> list[str]:
@@ -197,4 +208,4 @@ def _not_finite(case: Case, data: DataSection) -> Path:
     raise AssertionError("called for a case whose voxels are all finite")
 
 
-LAYOUT = Layout("slices", find, read_image, read_mask, picture)
+LAYOUT = Layout("slices", find, read_image, read_mask, picture, single=single)

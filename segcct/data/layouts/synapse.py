@@ -11,10 +11,11 @@ table: `label_map: {}` says that the files hold the scheme's values already.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from segcct.config import DataSection
 from segcct.data.labels import BTCV_TO_SYNAPSE
-from segcct.data.layouts.flat import Patterns, find_flat
+from segcct.data.layouts.flat import Patterns, find_flat, find_loose
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
 from segcct.data.layouts.volumes import read_image, read_mask
@@ -44,4 +45,13 @@ def picture(data: DataSection) -> str:
     return tree(data.root, {"": [*names, "..."]})
 
 
-LAYOUT = Layout("synapse", find, read_image, read_mask, picture, phantom=True, label_map=label_map)
+LAYOUT = Layout(
+    "synapse",
+    find,
+    read_image,
+    read_mask,
+    picture,
+    phantom=True,
+    label_map=label_map,
+    find_loose=partial(find_loose, case_id_of=case_id_of),
+)
