@@ -62,12 +62,12 @@ def write_idx(root: Path, train: int = 30, test: int = 9, *, zipped: bool = True
 
 
 def write_cifar(root: Path, each: int = 6, *, hundred: bool = False) -> Path:
-    """CIFAR-10's two first training batches and test batch, or CIFAR-100's files, with few records."""
+    """CIFAR-10's batches, or CIFAR-100's files, with few records."""
     root.mkdir(parents=True)
     names = (
         {"train.bin": 0, "test.bin": 500}
         if hundred
-        else {"data_batch_1.bin": 0, "data_batch_2.bin": 200, "test_batch.bin": 500}
+        else {**{f"data_batch_{number + 1}.bin": 100 * number for number in range(5)}, "test_batch.bin": 500}
     )
     classes = 100 if hundred else 10
     for name, start in names.items():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,10 @@ from pydantic import ValidationError
 from segcct import settings
 from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection
 from segcct.data.classes import collection as collection_module
+from segcct.data.classes import picture as picture_module
 from segcct.data.classes.augment import PictureAugmenter
 from segcct.data.classes.batches import PictureDataset, picture_loader
-from segcct.data.classes.collection import Collection, load_collection
+from segcct.data.classes.collection import Collection, load_collection, load_references
 from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.picture import decode, fitted
 from segcct.data.classes.sides import describe, divide, left_out
@@ -76,6 +79,29 @@ def test_side_folders_by_any_usual_spelling(tmp_path):
 
 def test_a_lone_train_folder_says_nothing_of_sides(tmp_path):
     assert set(load(write_folder(tmp_path / "data", 2, prefix="train")).sides) == {None}
+
+
+@pytest.mark.parametrize("odd", ["test/1.png", "extra/foo/1.png", "loose.png"])
+@pytest.mark.parametrize("shell", ["", "shell"])
+def test_sides_are_no_classes_where_a_picture_stands_outside_them(tmp_path, odd, shell):
+    """Test pictures without a class, as competitions hand them out; a folder beside the sides."""
+    root = tmp_path / "data" / shell
+    for side in ("train", "valid"):
+        write_folder(root, 2, prefix=side)
+    (root / odd).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn("plain", 9)).save(root / odd)
+    if shell and odd == "loose.png":  # nothing says that the folder around it is none of a class
+        (root / odd).rename(root / "train" / odd)
+        odd = f"train/{odd}"
+    with pytest.raises(DataError, match=rf"{odd}: 1 pictures .* of .*train, val .*/train/CLASS/picture\.png") as caught:
+        load(tmp_path / "data")
+    assert "segcct predict" in str(caught.value)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = write_folder(tmp_path / "data", 2)
+    (root / "plain").rename(root / "train")
+    assert load(root).classes == ("circle", "stripes", "train")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -143,6 +169,38 @@ def test_how_the_camera_was_held(tmp_path):
 def test_sixteen_bits_are_refused(tmp_path):
     content = bytes_of(Image.fromarray(np.full((4, 4), 3000, np.uint16)), tmp_path)
     with pytest.raises(DataError, match=r"a\.png: a picture of more than 8 bits"):
+        decode(content, "a.png")
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The head of a grey PNG of any size, and next to nothing behind it."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + bytes(10))
+    framed = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("side", "words"), [(9_500, "the picture is too large .*9500 x 9500"), (60_000, "cannot be read .*exceeds limit")]
+)
+def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
+    root = write_folder(tmp_path / "data", 2)
+    (root / "plain" / "01.png").write_bytes(png_of(side, side))
+    with pytest.raises(DataError, match=rf"1 pictures cannot be used.*\n.*plain/01\.png: {words}"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError(700), struct.error("unpack"), IndexError(), MemoryError(), RecursionError()]
+)
+def test_whatever_a_damaged_picture_does_to_its_reader(tmp_path, monkeypatch, error):
+    content = bytes_of(Image.new("L", (6, 8)), tmp_path)
+
+    def fails(picture):
+        raise error
+
+    monkeypatch.setattr(picture_module.ImageOps, "exif_transpose", fails)
+    with pytest.raises(DataError, match=rf"a\.png: cannot be read as a picture .*{type(error).__name__}"):
         decode(content, "a.png")
 
 
@@ -246,6 +304,18 @@ def test_damaged_cifar_files(tmp_path):
         load(root, layout="cifar")
 
 
+def test_missing_and_doubled_cifar_files(tmp_path):
+    root = write_cifar(tmp_path / "data", 1)
+    (root / "data_batch_3.bin").rename(tmp_path / "data_batch_3.bin")
+    with pytest.raises(DataError, match=r"training batches are missing \(found no data_batch_3\.bin"):
+        load(root, layout="cifar")
+    (root / "copy").mkdir()
+    for folder in (root, root / "copy"):
+        shutil.copy(tmp_path / "data_batch_3.bin", folder)
+    with pytest.raises(DataError, match=r"two files are named data_batch_3\.bin"):
+        load(root, layout="cifar")
+
+
 # cache
 
 
@@ -266,6 +336,19 @@ def test_decoded_once_and_again_when_anything_changes(tmp_path, monkeypatch):
     shutil.move(root / "circle" / "00.png", root / "plain" / "77.png")
     assert load(root).labels.tolist() == [0, 1, 1, 1, 2, 2]
     assert len(decodings) == 5
+
+
+def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, cache):
+    root = write_folder(tmp_path / "data", 2)
+    shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
+    for name in ("circle/00.png", "stripes/01.png"):
+        (root / name).write_bytes(b"")
+    found = load_references(section(root))
+    assert found.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert len(set(found.groups)) == 6
+    assert not list(cache.glob("*"))
+    with pytest.raises(DataError, match="2 pictures"):
+        load(root)
 
 
 # sides
@@ -298,10 +381,15 @@ def test_copies_stay_together(tmp_path):
     for kind in CLASSES:
         for number in range(6):
             shutil.copy(root / kind / f"{number:02d}.png", root / kind / f"copy{number}.png")
-    # The same pixels in another format are a copy too.
+    # The same pixels in another format or colour mode are a copy too.
     Image.open(root / "plain" / "00.png").save(root / "plain" / "again.bmp")
+    grey = Image.fromarray(drawn("plain", 50, colour=False))
+    grey.save(root / "plain" / "grey.png")
+    grey.convert("RGB").save(root / "plain" / "grey_as_rgb.png")
+    grey.convert("P").save(root / "plain" / "grey_by_palette.png")
     found = load(root)
     group = dict(zip(found.ids, found.groups, strict=True))
+    assert group["plain/grey.png"] == group["plain/grey_as_rgb.png"] == group["plain/grey_by_palette.png"]
     assert group["plain/again.bmp"] == group["plain/00.png"] == group["plain/copy0.png"]
     for seed in range(4):
         splits = divide(found, section(tmp_path, split={"seed": seed, "val": 0.3, "test": 0.3}))
@@ -309,7 +397,7 @@ def test_copies_stay_together(tmp_path):
         assert set(sides) == set(found.ids)
         for name, lead in group.items():
             assert sides[name] == sides[lead]
-    assert "19 are copies" in describe(found, splits)
+    assert "21 are copies" in describe(found, splits)
 
 
 def test_copies_of_test_pictures_leave_training(tmp_path):
@@ -361,6 +449,22 @@ def test_lists(tmp_path):
     write_list(tmp_path / "val.txt", ["circle/33.png"])
     with pytest.raises(SplitError, match=r"val\.txt.*circle/33\.png"):
         divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+@pytest.mark.parametrize("name", ["test/plain/00.png", "train/plain/copy.png"])
+def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, side, name):
+    root = write_folder(tmp_path / "data", 4, prefix="train")
+    (root / "test" / "plain").mkdir(parents=True)
+    Image.fromarray(drawn("plain", 40)).save(root / "test" / "plain" / "00.png")
+    shutil.copy(root / "test" / "plain" / "00.png", root / "train" / "plain" / "copy.png")
+    found = load(root)
+    own = [each for each in found.ids if each.startswith("train") and "copy" not in each]
+    lists = {"train": [each for each in own if "03" not in each], "val": [each for each in own if "03" in each]}
+    lists[side] = [*lists[side], name]
+    files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
+    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 pictures .* for {side}, .* for test \(found {name}\)"):
+        divide(found, section(tmp_path, split={"kind": "lists", **files}))
 
 
 def test_lists_with_copies_on_two_sides(tmp_path):
@@ -460,6 +564,13 @@ def test_every_picture_once_per_turn_whatever_the_epochs_length(pictures):
     for turn in turns:
         assert sorted(turn) == list(range(36))
     assert not np.array_equal(turns[0], turns[1])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [8]), (10, [8, 2]), (17, [8, 8])])
+def test_a_last_batch_of_one_is_left_out_where_there_are_others(pictures, count, sizes):
+    loader = picture_loader(dataset(pictures, per_epoch=count), batch_size=8, workers=0)
+    assert [len(batch["label"]) for batch in loader] == sizes
+    assert len(loader) == len(sizes)
 
 
 def test_without_changes_a_batch_is_the_standardised_picture(pictures):

@@ -142,19 +142,48 @@ def test_one_draw_equals_the_figures_of_the_drawn_pictures():
     for half in (slice(0, 40), slice(40, 80)):
         p, r = probabilities[half], reference[half]
         scores = class_scores(confusion(r, p.argmax(axis=1), 3))
-        bins = reliability(p.max(axis=1), p.argmax(axis=1) == r)
         halves.append(
             {
                 "auroc": class_aurocs(p, r)[1],
                 "f1": scores[1].f1,
                 "macro_f1": mean_of([one.f1 for one in scores]),
-                "ece": expected_error(bins),
             }
         )
     for name, found in (("auroc", ranges.auroc[1]), ("f1", ranges.f1[1]), ("macro_f1", ranges.macro_f1)):
         ends = sorted(half[name] for half in halves)
         assert found == pytest.approx(ends)
-    assert ranges.ece[1] == pytest.approx(max(half["ece"] for half in halves))
+    errors = [calibration_error(probabilities[part], reference[part]) for part in (slice(40), slice(40, 80), slice(80))]
+    assert ranges.ece[0] > 0  # so that no end was clipped, and the draws moved together
+    assert ranges.ece[1] - ranges.ece[0] == pytest.approx(max(errors) - min(errors))
+    assert ranges.ece[0] <= errors[2] <= ranges.ece[1]
+
+
+def calibration_error(probabilities: np.ndarray, reference: np.ndarray) -> float:
+    error = expected_error(reliability(probabilities.max(axis=1), probabilities.argmax(axis=1) == reference))
+    assert error is not None
+    return error
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_interval_of_the_calibration_error_holds_it_for_a_calibrated_model(seed):
+    """Gaps of pure chance add up again in every draw: uncorrected, the figure lies at the interval's lower end."""
+    rng = np.random.default_rng(seed)
+    sure = rng.uniform(0.5, 1.0, 400)
+    right = rng.random(400) < sure
+    probabilities = np.stack([sure, 1 - sure], axis=1)
+    reference = np.where(right, 0, 1)
+    low, high = class_intervals(probabilities, reference, resamples=300).ece
+    place = (calibration_error(probabilities, reference) - low) / (high - low)
+    assert 0.3 < place < 0.7
+
+
+@pytest.mark.parametrize("pictures", [1, 30])
+def test_one_group_has_no_intervals(pictures):
+    probabilities, reference = sample(4, pictures, 3)
+    ranges = class_intervals(probabilities, reference, ["a"] * pictures)
+    nothing = [None, None]
+    assert ranges.macro_f1 == ranges.balanced_accuracy == ranges.macro_auroc == ranges.ece == nothing
+    assert ranges.precision == ranges.recall == ranges.f1 == ranges.auroc == [nothing] * 3
 
 
 def test_groups_widen_the_intervals():

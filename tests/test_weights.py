@@ -143,6 +143,7 @@ def test_model_without_table_reports_the_unused_one(tmp_path: Path) -> None:
     [
         ("cct_4_3x2_32", "cct_6_3x2_32"),  # other width
         ("cct_2_3x2_32", "cct_4_3x2_32"),  # fewer layers
+        ("cct_7_3x1_32", "cct_6_3x1_32"),  # more layers
         ("cct_7_3x1_32", "cct_7_3x2_32"),  # other tokenizer
         ("vit_2_4_32", "cvt_2_4_32"),  # class token, no pooling
         ("cct_2_3x2_32", "timm:resnet18"),
@@ -156,6 +157,25 @@ def test_other_architecture_is_refused_and_changes_nothing(tmp_path: Path, held:
         load_pretrained(model, tmp_path / "a.pth")
     assert str(tmp_path / "a.pth") in str(caught.value)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_is_too_much_is_named(tmp_path: Path) -> None:
+    torch.save(compact("cct_4_3x2_32").state_dict(), tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"found 22 tensors too many, such as classifier\.blocks\.2\.pre_norm\.weight"
+    ):
+        load_pretrained(compact(), tmp_path / "a.pth")
+    torch.save(swin_unet(skips=3).state_dict(), tmp_path / "b.pth")
+    with pytest.raises(CheckpointError, match=r"too many, such as swin_unet\.concat_back_dim"):
+        load_pretrained(swin_unet(skips=2), tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize(("held", "wanted"), [("batch", "none"), ("none", "batch")])
+def test_a_tokenizer_with_or_without_norm_names_its_option(tmp_path: Path, held: str, wanted: str) -> None:
+    best = write_best(tmp_path / "best", compact(tokenizer_norm=held))
+    with pytest.raises(CheckpointError, match=rf"another architecture .*Set model\.options\.tokenizer_norm: {held}"):
+        load_pretrained(compact(tokenizer_norm=wanted), best)
+    load_pretrained(compact(tokenizer_norm=held), best)
 
 
 # ---- the best/ folder of a run
@@ -203,7 +223,7 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
 def test_one_channel_segmenter_from_colour_classifier(tmp_path: Path) -> None:
     best = write_best(tmp_path / "best", compact("cct_encoder_t", size=64))
     report = load_pretrained(compact("cct_unet_t", size=64, channels=1), best)
-    assert report.resized == {"detail.0.weight": "3 -> 1 input channels, their filters averaged"}
+    assert report.resized == {"detail.0.weight": "3 -> 1 input channels, the sum of their filters shared evenly"}
 
 
 @pytest.mark.parametrize(
@@ -239,7 +259,7 @@ def test_segmenter_of_other_classes_and_channels(tmp_path: Path, name: str) -> N
     model = compact(name, classes=3, size=32, channels=2)
     report = load_pretrained(model, write_best(tmp_path / "best", trained))
     assert {name for name in report.skipped if "index" not in name} == {"head.weight", "head.bias"}
-    assert list(report.resized.values()) == ["1 -> 2 input channels, their filters averaged"]
+    assert list(report.resized.values()) == ["1 -> 2 input channels, the sum of their filters shared evenly"]
     assert not report.missing
 
 

@@ -44,6 +44,13 @@ def test_unknown_option_lists_the_valid_ones_and_the_nearest() -> None:
     assert "Did you mean positional?" in message
 
 
+@pytest.mark.parametrize("name", ["vit_2_4_32", "cvt_7_4_32"])
+def test_an_option_of_one_family_is_refused_by_the_others(name: str) -> None:
+    create_model("cct_2_3x2_32", 3, 10, 32, {"tokenizer_norm": "batch"})
+    with pytest.raises(ModelError, match=f"unknown option of model {name} .*tokenizer_norm"):
+        create_model(name, 3, 10, 32, {"tokenizer_norm": "batch"})
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -75,7 +75,7 @@ class PicturesSection(Section):
     sd: list[Annotated[float, Field(gt=0)]] | None = None
     """Standard deviation of each channel; default: that of the training pictures."""
     split: PictureSplitSection = PictureSplitSection()
-    """Who trains, selects and tests; byte-identical copies always stand on one side."""
+    """Who trains, selects and tests; copies, pixel for pixel, always stand on one side."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which fold tests, for crossval."""
     cache: Path | None = None

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from segcct.config import PicturesSection
-from segcct.data.classes.collection import LAYOUTS, Collection, load_collection
+from segcct.data.classes.collection import LAYOUTS, References, load_references
 from segcct.data.classes.reading import section_of
 from segcct.data.classes.table import ProbabilityTable, read_table
 from segcct.errors import EvaluationError
@@ -49,7 +49,8 @@ DEFINITIONS = {
     "log_loss": "mean of minus the logarithm of the true class's probability",
     "brier": "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
     "ci95": "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
-    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws",
+    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws, those of ece moved by what the draws "
+    "exceed the figure by on average, for drawing again widens every gap",
 }
 
 
@@ -82,7 +83,8 @@ def evaluate_classes(
     """
     table = read_table(Path(predictions))
     data = _reading(table, Path(reference), layout)
-    collection = load_collection(data, progress=progress)
+    # A picture that cannot be read has no prediction, but its class is known.
+    collection = load_references(data, progress=progress)
     if set(collection.classes) != set(table.classes):
         raise EvaluationError(
             "the classes of predictions and reference differ",
@@ -193,7 +195,7 @@ def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> Pi
             from None  # fmt: skip
 
 
-def _unmatched(table: ProbabilityTable, collection: Collection, allowed: bool) -> dict[str, list[str]]:
+def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -> dict[str, list[str]]:
     """Ids on one side only. A table of one side of a split lacks only what failed in its prediction."""
     known, predicted = set(collection.ids), set(table.ids)
     extra = [name for name in table.ids if name not in known]

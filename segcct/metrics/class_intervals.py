@@ -1,7 +1,11 @@
 """95% intervals of what is no plain mean over pictures: per-class scores, AUROC, calibration error.
 
 Groups of pictures (copies, pictures of one patient) are drawn with replacement and every figure is computed again; the
-interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it.
+interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it, and
+with fewer than two groups there is none.
+
+The calibration error is a mean of absolute gaps, which every redrawing widens: even a calibrated model's draws lie
+above its figure on average. They are moved down by their mean excess over it before the percentiles are taken.
 """
 
 from __future__ import annotations
@@ -55,7 +59,7 @@ def class_intervals(
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1)
     sums = _indicators(predicted, reference, confidence, classes)  # (N, columns), sparse
-    totals, areas = [], []
+    totals, areas = [np.empty((0, sums.shape[1]))], [np.empty((0, classes))]
     ranked = [_Ranked(probabilities[:, number], reference == number) for number in range(classes)]
     for weights in _weights(groups, count, seed, resamples):
         totals.append(np.asarray((sums.T @ weights.T).T))  # (r, columns)
@@ -64,7 +68,8 @@ def class_intervals(
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall, f1 = hit / taken, hit / held, 2 * hit / (taken + held)  # NaN: not defined
     auroc = np.concatenate(areas)
-    right, sure, size = np.split(np.concatenate(totals)[:, 3 * classes :], 3, axis=1)  # (R, bins) each
+    errors = _calibration_errors(np.concatenate(totals)[:, 3 * classes :])
+    observed = _calibration_errors(sums.sum(axis=0)[None, 3 * classes :])
     return ClassIntervals(
         precision=[_interval(column) for column in precision.T],
         recall=[_interval(column) for column in recall.T],
@@ -73,7 +78,7 @@ def class_intervals(
         macro_f1=_interval(_mean(np.where(held > 0, f1, np.nan))),
         balanced_accuracy=_interval(_mean(recall)),
         macro_auroc=_interval(_mean(auroc)),
-        ece=_interval(np.abs(right - sure).sum(axis=1) / size.sum(axis=1)),
+        ece=_interval(np.clip(errors - (errors.mean() - observed), 0.0, 1.0) if errors.size else errors),
     )
 
 
@@ -115,10 +120,19 @@ def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.nda
     return sparse.csr_array((value, (row, column)), shape=(count, 3 * classes + 3 * BINS))
 
 
+def _calibration_errors(sums: np.ndarray) -> np.ndarray:
+    """(R,) from what `_indicators` gives per bin, (R, 3 bins): right ones, confidence, count."""
+    right, sure, size = np.split(sums, 3, axis=1)  # (R, bins) each
+    errors: np.ndarray = np.abs(right - sure).sum(axis=1) / size.sum(axis=1)
+    return errors
+
+
 def _weights(groups: Sequence[Hashable] | None, count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
     """How often each picture is drawn, (r, N) a few draws at a time; none for a single group."""
     names = list(range(count)) if groups is None else list(groups)
     place = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    if len(place) < 2:
+        return
     member = np.array([place[name] for name in names])
     rng = np.random.default_rng(seed)
     at_once = max(1, _NUMBERS_AT_ONCE // count)

@@ -77,11 +77,11 @@ class EncoderOptions(ModelOptions):
     """Drop rate of the last layer's branches; the rates rise linearly from 0."""
 
 
-class CompactOptions(EncoderOptions):
-    """Options of ViT-Lite, CVT and CCT."""
+class CctOptions(EncoderOptions):
+    """Options of CCT, whose tokenizer alone may be normalised."""
 
     tokenizer_norm: Normalisation = "none"
-    """Normalisation in the CCT tokenizer: none as published, or batch (learns faster in short trainings)."""
+    """Normalisation in the tokenizer: none as published, or batch (learns faster in short trainings)."""
 
 
 class TokenClassifier(Encoder):
@@ -140,12 +140,13 @@ class CompactTransformer(nn.Module):
     """Image (B, C, H, W) -> logits (B, K); H and W may differ from the size the model was built for."""
 
     def __init__(
-        self, preset: Preset, *, in_channels: int, num_classes: int, image_size: int, options: CompactOptions
+        self, preset: Preset, *, in_channels: int, num_classes: int, image_size: int, options: EncoderOptions
     ) -> None:
         super().__init__()
         heads, mlp_ratio, dim = SIZES[preset.layers]
         self.tokenizer: ConvTokenizer | PatchTokenizer
         if preset.family == "cct":
+            assert isinstance(options, CctOptions)
             widths = [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim]
             self.tokenizer = ConvTokenizer(in_channels, widths, kernel=preset.kernel, norm=options.tokenizer_norm)
         else:

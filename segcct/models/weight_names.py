@@ -39,6 +39,7 @@ class Plan:
         required: names of the model the file must hold, in the model's shapes, to be of this architecture.
         image_convolution: the weight in the model that reads the image, whose channels may differ.
         apart: name in the file -> why it is left out though the model has such a tensor.
+        whole: the file is of this architecture itself: what it holds beyond the model's tensors is too much.
     """
 
     what: str
@@ -46,6 +47,17 @@ class Plan:
     required: frozenset[str]
     image_convolution: str | None = None
     apart: dict[str, str] = field(default_factory=dict)
+    whole: bool = False
+
+    def absent(self) -> list[str]:
+        """Names of the model that the file lacks."""
+        return sorted(name for name in self.required if name not in self.source_of)
+
+    def surplus(self, source: Collection[str]) -> list[str]:
+        """Names of the file that no model of this architecture has, whatever its classes and positional table."""
+        used = set(self.source_of.values())
+        free = (is_head, is_positional, is_computed)
+        return [name for name in source if self.whole and name not in used and not any(test(name) for test in free)]
 
 
 def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
@@ -60,7 +72,7 @@ def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
     if held is not None and own is not None and held != own:
         return _plan_encoder(source, target, held, own)
     what = "weights of the same architecture"
-    return Plan(what, _by_name(source, target), _strict(target), image_convolution(target))
+    return Plan(what, _by_name(source, target), _strict(target), image_convolution(target), whole=True)
 
 
 def image_convolution(names: Collection[str]) -> str | None:
@@ -82,6 +94,11 @@ def is_head(name: str) -> bool:
 def is_positional(name: str) -> bool:
     """Whether the tensor is the positional table of a compact encoder."""
     return name.rsplit(".", 1)[-1] == "positional_emb"
+
+
+def is_tokenizer_norm(name: str) -> bool:
+    """Whether the tensor is of the BatchNorm between a tokenizer's convolution and its ReLU."""
+    return re.fullmatch(r"tokenizer\.conv_layers\.\d+\.1\.\w+", name) is not None
 
 
 def _by_name(source: Collection[str], target: Collection[str]) -> dict[str, str]:
@@ -125,11 +142,11 @@ def _same_shapes(left: Mapping[str, Size], right: Mapping[str, Size], *, but_cha
 
 def _plan_swin_unet(source: list[str], target: list[str]) -> Plan:
     if any(name.startswith("swin_unet.") for name in source):
-        return Plan("Swin-Unet weights", _by_name(source, target), _strict(target), _PATCHES)
+        return Plan("Swin-Unet weights", _by_name(source, target), _strict(target), _PATCHES, whole=True)
     if any(name.startswith("layers_up.") for name in source):
         renamed = {f"swin_unet.{name}": name for name in source}
         source_of = {name: renamed[name] for name in target if name in renamed}
-        return Plan("Swin-Unet weights", source_of, _strict(target), _PATCHES)
+        return Plan("Swin-Unet weights", source_of, _strict(target), _PATCHES, whole=True)
     return _plan_swin(source, target)
 
 

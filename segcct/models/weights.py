@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from segcct.errors import CheckpointError
 from segcct.models.checkpoint_file import read_tensors
 from segcct.models.transformer import Encoder, resize_table, sine_table
-from segcct.models.weight_names import Plan, is_computed, is_head, is_positional, plan
+from segcct.models.weight_names import Plan, is_computed, is_head, is_positional, is_tokenizer_norm, plan
 
 
 @dataclass
@@ -84,17 +84,30 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
 
 
 def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> None:
-    absent = sorted(name for name in matched.required if name not in matched.source_of)
-    if absent or not matched.source_of:
-        raise CheckpointError(
-            "holds weights of another architecture",
-            file=path,
-            found=f"{len(source)} tensors, such as {', '.join(list(source)[:3])}",
-            expected=f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
-            if absent
-            else "names of the model",
-            remedy="Choose the model these weights were made for",
-        )
+    absent, surplus = matched.absent(), matched.surplus(source)
+    if not (absent or surplus) and matched.source_of:
+        return
+    held = surplus or list(source)
+    raise CheckpointError(
+        "holds weights of another architecture",
+        file=path,
+        found=f"{len(held)} tensors{' too many' if surplus else ''}, such as {', '.join(held[:3])}",
+        expected=_expected(absent, surplus),
+        remedy=_remedy(absent, surplus),
+    )
+
+
+def _expected(absent: Sequence[str], surplus: Sequence[str]) -> str | None:
+    if absent:
+        return f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
+    return None if surplus else "names of the model"
+
+
+def _remedy(absent: Sequence[str], surplus: Sequence[str]) -> str:
+    """Choose another model, or its one option where that is all that differs."""
+    if (absent or surplus) and all(is_tokenizer_norm(name) for name in (*absent, *surplus)):
+        return f"Set model.options.tokenizer_norm: {'batch' if surplus else 'none'}, as these weights were trained"
+    return "Choose the model these weights were made for"
 
 
 def _fitted(
@@ -175,7 +188,7 @@ def _fit_channels(name: str, own: Tensor, given: Tensor, report: LoadReport) -> 
     before, after = given.shape[1], own.shape[1]
     if before == after:
         return given
-    report.resized[name] = f"{before} -> {after} input channels, their filters averaged"
+    report.resized[name] = f"{before} -> {after} input channels, the sum of their filters shared evenly"
     return (given.sum(dim=1, keepdim=True) / after).expand_as(own)
 
 

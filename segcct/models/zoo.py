@@ -14,7 +14,7 @@ from segcct.errors import ModelError
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnet, CctUnetOptions
 from segcct.models.cct_unet_classifier import CctUnetClassifier
-from segcct.models.compact import PRESETS, CompactOptions, CompactTransformer, EncoderOptions
+from segcct.models.compact import PRESETS, CctOptions, CompactTransformer, EncoderOptions
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
 from segcct.models.options import ModelOptions, parse_options
@@ -41,7 +41,12 @@ class Entry:
 
 _ENTRIES: list[Entry] = [
     *(
-        Entry(name, "classifier", partial(CompactTransformer, preset), CompactOptions)
+        Entry(
+            name,
+            "classifier",
+            partial(CompactTransformer, preset),
+            CctOptions if preset.family == "cct" else EncoderOptions,
+        )
         for name, preset in PRESETS.items()
     ),
     *(

@@ -10,8 +10,9 @@ from statistics import median_low
 import numpy as np
 from pydantic import ValidationError
 
-from segcct.data.classes.collection import load_collection
+from segcct.data.classes.collection import decoded
 from segcct.data.classes.reading import section_of
+from segcct.data.classes.unlabelled import find_source
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
 from segcct.report.class_results import ClassResults, Verdict
@@ -99,8 +100,17 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
         section = section_of(stored, Path(str(stored["root"])))
     except ValidationError:
         raise DataError("the evaluation does not say how its pictures are read") from None
-    collection = load_collection(section)
-    return np.asarray(collection.images[collection.rows(ids)])
+    read: dict[str, np.ndarray] = {}
+    for name, outcome in decoded(find_source(section).pixels(set(ids)), section):
+        if isinstance(outcome, SegcctError):
+            raise outcome
+        read[name] = outcome[0]
+    gone = [name for name in ids if name not in read]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of {len(ids)} pictures are not in the dataset", file=section.root, found=f"no {gone[0]}"
+        )
+    return np.array([read[name] for name in ids])
 
 
 def _token_shares(results: ClassResults, images: np.ndarray) -> np.ndarray:

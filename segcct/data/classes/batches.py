@@ -97,11 +97,17 @@ class PictureDataset(Dataset):
 def picture_loader(
     pictures: PictureDataset, *, batch_size: int, workers: int, rank: int = 0, world: int = 1
 ) -> DataLoader:
-    """Batches of one process, in the dataset's order."""
+    """Batches of one process, in the dataset's order.
+
+    A last batch of one picture is left out where there are others: one value per channel has no spread that BatchNorm
+    could train on.
+    """
+    sampler = EpochSampler(len(pictures), rank=rank, world=world)
     return DataLoader(
         pictures,
         batch_size=batch_size,
-        sampler=EpochSampler(len(pictures), rank=rank, world=world),
+        sampler=sampler,
+        drop_last=len(sampler) > batch_size > 1 and len(sampler) % batch_size == 1,
         num_workers=workers,
         collate_fn=_as_it_is,
         persistent_workers=workers > 0,

@@ -8,7 +8,7 @@ A record is its labels (CIFAR-100: coarse, fine; the fine one counts), then 1024
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -25,8 +25,8 @@ _META = {"batches.meta.txt": 10, "fine_label_names.txt": 100}
 
 
 def find(data: PicturesSection) -> Labels:
-    """Every record with its label. Raises `DataError` naming the file that is missing or damaged."""
-    by_name = {name.rsplit("/", 1)[-1]: name for name in names(data.root)}
+    """Every record with its label. Raises `DataError` naming the file that is missing, doubled or damaged."""
+    by_name = _by_name(data)
     table = _TEN if any(name in by_name for name in _TEN) else _HUNDRED
     present = [name for name in table if name in by_name]
     if not present:
@@ -38,6 +38,7 @@ def find(data: PicturesSection) -> Labels:
             expected="data_batch_1.bin ... test_batch.bin, or train.bin and test.bin",
             remedy="Download the binary version",
         )
+    _check_training_batches(data, table, present)
     count = 10 if table is _TEN else 100
     meta = [name for name, classes in _META.items() if classes == count and name in by_name]
     files = tuple(sorted(by_name[name] for name in (*present, *meta)))
@@ -71,6 +72,36 @@ def pixels(data: PicturesSection, labels: Labels) -> Iterator[tuple[str, Pixels]
         if name.endswith(".bin"):
             for number, record in enumerate(_records(content, count, data, name)):
                 yield _id(name, number), partial(_picture, record)
+
+
+def _by_name(data: PicturesSection) -> dict[str, str]:
+    """Last part of the name -> path below the root. Raises `DataError` where a file of the dataset is there twice."""
+    found: dict[str, str] = {}
+    for path in names(data.root):
+        name = path.rsplit("/", 1)[-1]
+        if name in found and name in {**_TEN, **_HUNDRED, **_META}:
+            raise DataError(
+                f"two files are named {name}",
+                file=data.root / path,
+                found=found[name],
+                remedy="Keep one of them in the dataset folder",
+            )
+        found[name] = path
+    return found
+
+
+def _check_training_batches(data: PicturesSection, table: Mapping[str, str], present: Sequence[str]) -> None:
+    """All of them or, to test alone, none."""
+    wanted = [name for name, side in table.items() if side == "train"]
+    lacking = [name for name in wanted if name not in present]
+    if 0 < len(lacking) < len(wanted):
+        raise DataError(
+            "training batches are missing",
+            file=data.root,
+            found=f"no {', '.join(lacking)}",
+            expected=f"{wanted[0]} ... {wanted[-1]}",
+            remedy="Copy or download them again",
+        )
 
 
 def _picture(record: np.ndarray) -> np.ndarray:

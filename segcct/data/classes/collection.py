@@ -23,16 +23,17 @@ from segcct.data.prepare import DEFAULT_CACHE
 from segcct.errors import DataError, SegcctError
 from segcct.progress import Report
 
-DECODING_VERSION = 1
-"""Part of every cache key: raised when the code of this package gives other pixels."""
+DECODING_VERSION = 2
+"""Part of every cache key: raised when the code of this package gives other pixels or digests."""
 LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (folder.LAYOUT, cifar.LAYOUT, idx.LAYOUT)}
 _AT_ONCE = 256
+_DIGEST_BYTES = 16
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Collection:
-    """Labelled pictures in the order of their ids; travels to loader processes as a path."""
+class References:
+    """True class and group of every picture, in the order of their ids."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
@@ -42,14 +43,6 @@ class Collection:
     """Side that the dataset itself puts each picture on, or None."""
     groups: tuple[str, ...]
     """Pictures that belong together: those of one patient, and copies; named by the first of them."""
-    stored: StoredArrays
-    fingerprint: str
-    """Digest of the files' names and contents."""
-
-    @property
-    def images(self) -> np.ndarray:
-        """(N, S, S, C) uint8, memory-mapped; opened anew at each access."""
-        return self.stored["image"]
 
     def rows(self, ids: Sequence[str]) -> np.ndarray:
         """Positions of some ids. Raises `DataError` where one is not in the dataset."""
@@ -60,56 +53,82 @@ class Collection:
         return np.array([place[name] for name in ids], dtype=np.int64)
 
 
-def load_collection(data: PicturesSection, *, progress: Report | None = None) -> Collection:
+@dataclass(frozen=True)
+class Collection(References):
+    """Labelled pictures, decoded; travels to loader processes as a path."""
+
+    stored: StoredArrays
+    fingerprint: str
+    """Digest of the files' names and contents."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """(N, S, S, C) uint8, memory-mapped; opened anew at each access."""
+        return self.stored["image"]
+
+
+def find_labels(data: PicturesSection) -> Labels:
+    """Names and classes of a dataset, without its pixels. Raises `DataError` where it is not as the layout says."""
+    return LAYOUTS[data.layout].find(data)
+
+
+def load_collection(
+    data: PicturesSection, *, found: Labels | None = None, progress: Report | None = None
+) -> Collection:
     """The dataset of a configuration, decoded now or before.
+
+    Args:
+        data: the data section.
+        found: what `find_labels` gives, where it was asked before.
+        progress: called with (done, total) pictures to decode.
 
     Raises:
         DataError: the folders are not as the layout says, or one message that names the pictures that cannot be read.
     """
-    layout = LAYOUTS[data.layout]
-    found = layout.find(data)
+    found = find_labels(data) if found is None else found
     fingerprint = files.digest(data.root, found.files)
-    key = key_of(
-        "classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint
-    )  # fmt: skip
+    decoding = _decoded_or_kept(data, found, fingerprint, progress)
+    if decoding.stored is None:
+        failures = decoding.failures
+        shown = "".join(f"\n  - {failure}" for failure in failures[:_SHOWN])
+        more = f"\n  - and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
+        raise DataError(f"{len(failures)} pictures cannot be used:{shown}{more}", file=data.root)
+    groups = _groups(found.ids, decoding.content, data.patient)
+    return Collection(found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, fingerprint)
+
+
+def load_references(data: PicturesSection, *, progress: Report | None = None) -> References:
+    """Classes and groups alone. A picture that cannot be read is no copy of another; nothing is kept then.
+
+    Raises:
+        DataError: the folders are not as the layout says.
+    """
+    found = find_labels(data)
+    decoding = _decoded_or_kept(data, found, files.digest(data.root, found.files), progress)
+    groups = _groups(found.ids, decoding.content, data.patient)
+    return References(found.classes, found.ids, found.labels, found.sides, groups)
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """What became of the pictures of a dataset."""
+
+    stored: StoredArrays | None
+    """None where some failed."""
+    content: np.ndarray
+    """(N, 16) digests of the pixels; of a picture that failed, of its name."""
+    failures: Sequence[str] = ()
+
+
+def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, progress: Report | None) -> _Decoding:
+    key = key_of("classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint)
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
     entry = cache.get(key)
-    stored = _stored(layout, data, found, cache, key, progress) if entry is None else entry[0]
-    return Collection(
-        found.classes,
-        found.ids,
-        found.labels,
-        found.sides,
-        _groups(found.ids, np.asarray(stored["content"]), data.patient),
-        stored,
-        fingerprint,
-    )
-
-
-def _stored(
-    layout: Layout, data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None
-) -> StoredArrays:
-    row_of = {name: row for row, name in enumerate(found.ids)}
-    shape = (len(found.ids), data.image_size, data.image_size, data.num_channels)
-    content = np.zeros((len(found.ids), 16), dtype=np.uint8)
-    failures: list[str] = []
+    if entry is not None:
+        return _Decoding(entry[0], np.asarray(entry[0]["content"]))
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
-        # On disk from the first picture on, so that memory does not grow with the dataset.
-        with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
-            images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
-            for done, (name, outcome) in enumerate(decoded(layout.pixels(data, found), data), start=1):
-                if isinstance(outcome, SegcctError):
-                    failures.append(str(outcome))
-                else:
-                    images[row_of[name]], content[row_of[name]] = outcome
-                if progress:
-                    progress(done, len(found.ids))
-            if failures:
-                shown = "".join(f"\n  - {failure}" for failure in failures[:_SHOWN])
-                more = f"\n  - and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-                raise DataError(f"{len(failures)} pictures cannot be used:{shown}{more}", file=data.root)
-            return cache.put(key, {"image": images, "content": content}, {})
+        return _decode(data, found, cache, key, progress)
     except OSError as error:
         raise DataError(
             "the cache of decoded pictures cannot be written",
@@ -117,6 +136,27 @@ def _stored(
             found=error.strerror or str(error),
             remedy="Free some space, or set data.cache to a folder with room",
         ) from None
+
+
+def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None) -> _Decoding:
+    row_of = {name: row for row, name in enumerate(found.ids)}
+    shape = (len(found.ids), data.image_size, data.image_size, data.num_channels)
+    content = np.zeros((len(found.ids), _DIGEST_BYTES), dtype=np.uint8)
+    failures: list[str] = []
+    # On disk from the first picture on, so that memory does not grow with the dataset.
+    with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
+        images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
+        for done, (name, outcome) in enumerate(decoded(LAYOUTS[data.layout].pixels(data, found), data), start=1):
+            row = row_of[name]
+            if isinstance(outcome, SegcctError):
+                failures.append(str(outcome))
+                content[row] = _digest(name.encode())
+            else:
+                images[row], content[row] = outcome
+            if progress:
+                progress(done, len(found.ids))
+        stored = None if failures else cache.put(key, {"image": images, "content": content}, {})
+    return _Decoding(stored, content, failures)
 
 
 Outcome = tuple[np.ndarray, np.ndarray] | SegcctError
@@ -133,17 +173,24 @@ def decoded(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Ite
         except SegcctError as error:
             return name, error
         square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
-        return name, (square, _digest(pixels))
+        return name, (square, _digest_of(pixels))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while batch := list(islice(sources, _AT_ONCE)):
             yield from pool.map(one, batch)
 
 
-def _digest(pixels: np.ndarray) -> np.ndarray:
-    """(16,) uint8 of the picture as it was stored, before any resizing: copies share it whatever their file's name."""
-    told = hashlib.blake2b(str(pixels.shape).encode(), digest_size=16)
-    told.update(np.ascontiguousarray(pixels).tobytes())
+def _digest_of(pixels: np.ndarray) -> np.ndarray:
+    """Of a picture as it was stored, before any resizing: copies share it, whatever their file's name and whether grey
+    is stored as one channel or as three equal ones."""
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    return _digest(str(pixels.shape).encode(), np.ascontiguousarray(pixels).tobytes())
+
+
+def _digest(*parts: bytes) -> np.ndarray:
+    """(16,) uint8."""
+    told = hashlib.blake2b(b"".join(parts), digest_size=_DIGEST_BYTES)
     return np.frombuffer(told.digest(), dtype=np.uint8)
 
 

@@ -42,7 +42,7 @@ def find(data: PicturesSection) -> Labels:
     if not ids:
         raise DataError("no picture below this folder", file=data.root, **_expected(data, every))
     paths = _without_shell([tuple(name.split("/")) for name in ids])
-    sided = all(len(path) > 2 and path[0].lower() in SIDES for path in paths)
+    sided = _sided(data, ids, paths)
     sides = [SIDES[path[0].lower()] if sided else None for path in paths]
     inner = [path[1:] if sided else path for path in paths]
     loose = [name for name, path in zip(ids, inner, strict=True) if len(path) < 2]
@@ -80,6 +80,21 @@ def _without_shell(paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     while all(len(path) > 2 and path[0] == kept[0][0] for path in kept) and kept[0][0].lower() not in SIDES:
         kept = [path[1:] for path in kept]
     return kept
+
+
+def _sided(data: PicturesSection, ids: Sequence[str], paths: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the top folders are sides. Raises `DataError` where some are and a picture stands outside of them."""
+    met = {SIDES[path[0].lower()] for path in paths if len(path) > 1 and path[0].lower() in SIDES}
+    odd = [name for name, path in zip(ids, paths, strict=True) if len(path) < 3 or path[0].lower() not in SIDES]
+    # One such name may be a class: trains beside cars and ships.
+    if len(met) > 1 and odd:
+        raise DataError(
+            f"{len(odd)} pictures stand outside the class folders of {', '.join(sorted(met))}",
+            file=data.root / odd[0],
+            expected=f"{data.root}/train/CLASS/picture.png, and the same for each other side",
+            remedy="Move them into the folder of their class, or away: pictures without one are for segcct predict",
+        )
+    return not odd
 
 
 def _expected(data: PicturesSection, every: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,6 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from segcct.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+_MOST_PIXELS = 89_478_485
+"""As many as Pillow takes without a word: a quarter of a GiB in colour."""
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 
 
@@ -20,17 +21,38 @@ def decode(content: bytes, file: str) -> np.ndarray:
     A camera's note of how the picture was held is applied; of several pages the first is read.
 
     Raises:
-        DataError: no picture, damaged, or of more than 8 bits, whose display range nobody has named.
+        DataError: no picture, damaged, too large, or of more than 8 bits, whose display range nobody has named.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture: Image.Image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-            picture.load()
+        stored = Image.open(io.BytesIO(content))
+        _check_size(stored, file)
+        picture = ImageOps.exif_transpose(stored)
+        _check_depth(picture, file)
+        grey = picture.mode in ("1", "L", "LA", "La")
+        return np.asarray(picture.convert("L" if grey else "RGB"))
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError("no picture in a known format", file=file) from None
-    except (OSError, EOFError, ValueError, SyntaxError, Image.DecompressionBombWarning) as error:
-        raise DataError("cannot be read as a picture", file=file, found=str(error)) from None
+    except Exception as error:  # a damaged picture makes the reader fail in any way
+        found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise DataError("cannot be read as a picture", file=file, found=found) from None
+
+
+def _check_size(picture: Image.Image, file: str) -> None:
+    """By the head of the file, before any pixel is decoded."""
+    width, height = picture.size
+    if width * height > _MOST_PIXELS:
+        raise DataError(
+            "the picture is too large",
+            file=file,
+            found=f"{width} x {height} pixels",
+            expected=f"at most {_MOST_PIXELS:,} pixels",
+            remedy="Store it smaller, or cut it into parts",
+        )
+
+
+def _check_depth(picture: Image.Image, file: str) -> None:
     if picture.mode not in _EIGHT_BITS:
         raise DataError(
             "a picture of more than 8 bits",
@@ -39,8 +61,6 @@ def decode(content: bytes, file: str) -> np.ndarray:
             expected="grey or colour values from 0 to 255",
             remedy="Convert it with the range of intensities a reader would look at",
         )
-    grey = picture.mode in ("1", "L", "LA", "La")
-    return np.asarray(picture.convert("L" if grey else "RGB"))
 
 
 def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndarray:

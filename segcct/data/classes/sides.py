@@ -7,7 +7,7 @@ of the others as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +27,8 @@ def divide(collection: Collection, data: PicturesSection) -> Splits:
     (or else validates) is kept. `left_out` names them.
 
     Raises:
-        SplitError: a side is empty or lacks a class, or a list cannot be read, names unknown pictures, or puts copies
-            on two sides.
+        SplitError: a side is empty or lacks a class, or a list cannot be read, names unknown pictures, puts copies
+            on two sides, or trains or selects on the dataset's own test side.
     """
     section = data.split
     sides = _listed(collection, section) if section.kind == "lists" else _drawn(collection, section, data.fold)
@@ -130,6 +130,7 @@ def _listed(collection: Collection, section: PictureSplitSection) -> dict[str, l
         for side, path in lists.items()
     }
     group_of = dict(zip(collection.ids, collection.groups, strict=True))
+    _refuse_own_test_side(collection, sides, lists)
     met: dict[str, tuple[str, str]] = {}
     for side, listed in sides.items():
         for name in listed:
@@ -142,6 +143,23 @@ def _listed(collection: Collection, section: PictureSplitSection) -> dict[str, l
                     remedy="Keep them on one side",
                 )
     return sides
+
+
+def _refuse_own_test_side(
+    collection: Collection, sides: Mapping[str, Sequence[str]], lists: Mapping[str, Path | None]
+) -> None:
+    """Lists say it all, but may not train or select on what the dataset itself tests on."""
+    group_of = dict(zip(collection.ids, collection.groups, strict=True))
+    given = _given_sides(collection)
+    for side in ("train", "val"):
+        tested = [name for name in sides[side] if given[group_of[name]] == "test"]
+        if tested:
+            raise SplitError(
+                f"{len(tested)} pictures are listed for {side}, but the dataset itself keeps them, or a copy, for test",
+                file=lists[side],
+                found=shown(tested),
+                remedy="Take them off the list",
+            )
 
 
 def _refuse_unusable(splits: Splits, collection: Collection, section: PictureSplitSection) -> None:
