@@ -16,10 +16,9 @@ from segcct.data.case import Case
 from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
-from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES
+from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 
 INDEX = "predictions.json"
-MASK_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""
 _HASHED = re.compile(r"case_[0-9a-f]{12}$")
@@ -80,12 +79,13 @@ def read_predictions(folder: Path) -> PredictionFolder:
     """The masks of a folder. Raises `EvaluationError` when it is missing, empty, or its index cannot be read."""
     if not folder.is_dir():
         raise EvaluationError("no such folder of predictions", file=folder, remedy="Name the folder that holds masks")
-    masks = _flat(folder, endings=())
     index = folder / INDEX
     if not index.is_file():
+        masks = _flat(folder, endings=())
         if not masks:
-            raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(MASK_SUFFIXES)}")
+            raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
         return PredictionFolder(folder, masks)
+    masks = _named(folder, VOLUME_SUFFIXES)  # a picture that no index lists may be anything
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
@@ -149,8 +149,14 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     return Matching(
         {name: (masks[name], references[name]) for name in sorted(masks) if name in references},
         {name: masks[name] for name in sorted(masks) if name not in references},
-        {name: predictions.masks.get(name, predictions.path / f"{name}.nii.gz") for name in lost},
+        {name: predictions.masks.get(name, predictions.path / f"{name}{_usual_suffix(predictions)}") for name in lost},
     )
+
+
+def _usual_suffix(predictions: PredictionFolder) -> str:
+    """How the masks of a folder end, for the name of one that is missing."""
+    name = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
+    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), VOLUME)
 
 
 def _with_hashed(masks: Iterable[str], references: Mapping[str, ReferenceCase]) -> Mapping[str, ReferenceCase]:
@@ -204,12 +210,17 @@ def _scheme_of(content: Mapping[str, Any]) -> Scheme:
 
 
 def _flat(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
-    """Masks directly in a folder by case id; where `X` and `X_seg` both stand there, `X_seg` is the mask of X."""
+    """Masks directly in a folder by case id: its volumes, or where it holds none its pictures."""
+    return _named(folder, VOLUME_SUFFIXES, endings) or _named(folder, PICTURE_SUFFIXES, endings)
+
+
+def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...] = ()) -> dict[str, Path]:
+    """Files with such a suffix by case id; where `X` and `X_seg` both stand there, `X_seg` is the mask of X."""
     plain: dict[str, Path] = {}
     marked: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         name = file.name
-        suffix = next((end for end in MASK_SUFFIXES if name.lower().endswith(end)), None)
+        suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
         if suffix is None or name.startswith(".") or not file.is_file():
             continue
         stem = name[: -len(suffix)]
@@ -230,7 +241,7 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             "how these references are stored is not known",
             file=folder,
             found="no mask files in the folder itself",
-            expected=f"masks named by case id ({', '.join(MASK_SUFFIXES)}), or a dataset root",
+            expected=f"masks named by case id ({', '.join(SUFFIXES)}), or a dataset root",
             remedy="For a dataset root, name its layout by --layout, such as --layout brats",
         )
     if layout not in LABEL_PATTERNS:

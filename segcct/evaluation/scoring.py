@@ -16,6 +16,7 @@ from segcct.data.layouts import read_label
 from segcct.data.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.matching import ReferenceCase
+from segcct.inference.masks import load_mask
 from segcct.metrics import MaskPair, Scores, get_convention, label_pairs
 from segcct.volume import SUFFIXES, Volume, check_same_grid
 
@@ -89,7 +90,7 @@ def _reference_problems(job: Job) -> tuple[str, ...]:
 
 def read_mask(file: Path, scheme: Scheme) -> Volume:
     """A mask file in scheme values. Raises `VolumeError`, or `LabelError` for values outside the scheme."""
-    volume = Volume.load(file)
+    volume = load_mask(file)
     stray = scheme.stray_values(volume.array)
     if stray:
         raise scheme.stray_error(stray, file)

@@ -17,6 +17,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import Splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError
+from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.rows import keep_rows
 from segcct.progress import Report
@@ -37,6 +38,11 @@ class Request:
     selection: str | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
     """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
+
+    @property
+    def pictures(self) -> bool:
+        """The cases are pictures, and so will their masks be."""
+        return self.data.layout == "pictures" and not self.single
 
 
 def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
@@ -87,7 +93,7 @@ def predict_folder(
     anonymise: bool = False,
     progress: Report | None = None,
 ) -> list[Path]:
-    """Write `<case>.nii.gz` for every case and predictions.json; returns the masks.
+    """Write the mask of every case (see `masks.py`) and predictions.json; returns the masks.
 
     A case that fails leaves no mask; the others are written, then one `DataError` names every failure. Cases that the
     same model predicted into this folder before stay in predictions.json.
@@ -97,30 +103,31 @@ def predict_folder(
         DataError: some cases failed.
     """
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    files = {case.id: output / f"{names[case.id]}.nii.gz" for case in request.cases}
     earlier = _earlier(output, predictor.card, overwrite=overwrite)
-    _clear(output, list(files.values()), overwrite=overwrite)
+    _clear(output, list(names.values()), overwrite=overwrite)
     keep_rows(output, set(earlier.get("cases", {})) - set(names.values()))  # no old estimate beside a new mask
     output.mkdir(parents=True, exist_ok=True)
+    masks: dict[str, Path] = {}
     failures: list[str] = []
     try:
         for done, case in enumerate(request.cases):
             if progress:
                 progress(done, len(request.cases))
             try:
-                _predict_one(predictor, request, case, keep_largest=keep_largest).save(files[case.id])
+                mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
+                masks[case.id] = save_mask(mask, output, names[case.id], predictor.scheme, picture=request.pictures)
             except SegcctError as error:
                 failures.append(str(error))
         if progress:
             progress(len(request.cases), len(request.cases))
     finally:  # an interrupt too leaves masks that say whose they are, and an evaluation misses the rest
-        write_json(output / INDEX, _index(predictor, request, names, earlier))
+        write_json(output / INDEX, _index(predictor, request, names, masks, earlier))
     if failures:
         raise DataError(
             f"{len(failures)} of {len(request.cases)} cases failed and have no mask:"
             + "".join(f"\n  - {failure}" for failure in failures)
         )
-    return list(files.values())
+    return list(masks.values())
 
 
 def hashed(case_id: str) -> str:
@@ -201,9 +208,9 @@ def _earlier(output: Path, card: ModelCard, *, overwrite: bool) -> dict[str, Any
     return {}
 
 
-def _clear(output: Path, files: Sequence[Path], *, overwrite: bool) -> None:
+def _clear(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
-    old = [file for file in files if file.exists()]
+    old = [file for name in names for suffix in WRITTEN if (file := output / f"{name}{suffix}").exists()]
     if old and not overwrite:
         raise RunError(
             f"{len(old)} of the masks exist already", file=output, found=old[0].name,
@@ -214,13 +221,18 @@ def _clear(output: Path, files: Sequence[Path], *, overwrite: bool) -> None:
 
 
 def _index(
-    predictor: Predictor, request: Request, names: Mapping[str, str], earlier: Mapping[str, Any]
+    predictor: Predictor,
+    request: Request,
+    names: Mapping[str, str],
+    masks: Mapping[str, Path],
+    earlier: Mapping[str, Any],
 ) -> dict[str, Any]:
     """predictions.json: every case asked for, also those that failed, so that an evaluation misses them."""
     card = predictor.card
+    usual = PICTURE if request.pictures else VOLUME
     cases = {
         names[case.id]: {
-            "mask": f"{names[case.id]}.nii.gz",
+            "mask": masks[case.id].name if case.id in masks else f"{names[case.id]}{usual}",
             "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
             "seen": request.seen.get(case.id),
         }

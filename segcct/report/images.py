@@ -15,6 +15,7 @@ from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import Scheme
 from segcct.errors import DataError, GeometryError
+from segcct.inference.masks import load_mask
 from segcct.report.results import Results, read_json
 from segcct.volume import SUFFIXES, Volume
 
@@ -90,7 +91,7 @@ def read_case_images(
         images, grid = _volumes(channels)
     else:
         images, grid = _by_layout(case_id, channels, image_data, scheme)
-    prediction = Volume.load(_one(_paths(files.get("prediction")), f"prediction of case {case_id}"))
+    prediction = load_mask(_one(_paths(files.get("prediction")), f"prediction of case {case_id}"))
     label = _reference(case_id, reference, grid, label_data, scheme) if reference else None
     for array, path in ((prediction.array, prediction.path), (label, reference[0] if reference else None)):
         if array is not None and array.shape != grid.shape:
@@ -163,7 +164,7 @@ def _reference(
 ) -> np.ndarray:
     """(X, Y, Z) values of the scheme."""
     if data is None:
-        return Volume.load(_one(files, f"reference of case {case_id}")).array
+        return load_mask(_one(files, f"reference of case {case_id}")).array
     from segcct.data.layouts import read_label
 
     return read_label(Case(case_id, case_id, {}, files), _section(data), scheme, grid)

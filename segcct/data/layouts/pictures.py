@@ -84,17 +84,7 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray: 
         VolumeError: no picture, or a colour picture whose bands differ.
         GeometryError: another size than the image.
     """
-    pages = _pages(files[0], palette=True)
-    if pages.ndim == 4:
-        if (pages != pages[..., :1]).any():
-            raise VolumeError(
-                "a mask in colours",
-                file=files[0],
-                expected="grey values or palette indices",
-                remedy="Convert it to one value per class",
-            )
-        pages = pages[..., 0]
-    mask = pages.transpose(2, 1, 0)
+    mask = mask_values(files[0])
     if mask.shape != grid.shape:
         raise GeometryError(
             "mask and image differ in size",
@@ -103,6 +93,21 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray: 
             expected=f"{grid.shape[0]} x {grid.shape[1]} as {grid.path}",
         )
     return mask
+
+
+def mask_values(file: Path) -> np.ndarray:
+    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no picture, or one in colours."""
+    pages = _pages(file, palette=True)
+    if pages.ndim == 4:
+        if (pages != pages[..., :1]).any():
+            raise VolumeError(
+                "a mask in colours",
+                file=file,
+                expected="grey values or palette indices",
+                remedy="Convert it to one value per class",
+            )
+        pages = pages[..., 0]
+    return pages.transpose(2, 1, 0)
 
 
 def _band(pages: np.ndarray, name: str) -> np.ndarray:
