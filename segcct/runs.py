@@ -12,6 +12,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -110,12 +111,16 @@ class RunFolder:
     @staticmethod
     def check_free(path: Path) -> None:
         """Raises `RunError` where a run of that name holds anything."""
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunError(
-                "this run exists already and nothing is overwritten",
-                file=path,
-                remedy=f"Continue it by --resume {path}, or choose another name by --run.name",
-            )
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+        run, other = RunFolder(path), "choose another name by --run.name"
+        if run.last.is_file():
+            remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
+        elif run.config.is_file():
+            remedy = f"It ended before its first epoch did, so nothing can be resumed: delete it, or {other}"
+        else:
+            remedy = other.capitalize()
+        raise RunError("this run exists already and nothing is overwritten", file=path, remedy=remedy)
 
     @classmethod
     def create(cls, path: Path) -> RunFolder:

@@ -106,8 +106,10 @@ def test_a_budget_ends_the_training_with_a_finished_schedule(run):
 
 
 class Interrupted(toy_task.ToyTask):
+    after = 8
+
     def loss(self, network, batch):
-        if self.batches == 8:
+        if self.batches == self.after:
             raise KeyboardInterrupt
         return super().loss(network, batch)
 
@@ -121,6 +123,16 @@ def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):
     assert f"stopped in epoch 2; go on with --resume {run.path}" in capsys.readouterr().err
     fit(toy_task.ToyTask(), run, train, seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
+
+
+def test_ctrl_c_in_the_first_epoch_says_that_nothing_can_be_resumed(run, capsys):
+    task = Interrupted()
+    task.after = 2
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, run, TrainSection(epochs=3, lr=0.01), seed=0)
+    shown = capsys.readouterr().err
+    assert f"nothing can be resumed; delete {run.path}" in shown
+    assert "--resume" not in shown
 
 
 def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
@@ -212,9 +224,16 @@ def test_batch_seeds_differ_in_every_part():
     assert len(seeds) == 54
 
 
-def test_an_existing_run_is_refused_and_untouched(run):
+def test_an_existing_run_is_refused_and_untouched(tmp_path):
+    run = RunFolder.create(tmp_path / "my run")
+    (run.path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"exists already and nothing is overwritten\. Choose another name by"):
+        RunFolder.create(run.path)
     run.write_text(run.config, "x: 1")
-    with pytest.raises(RunError, match=r"exists already.*--resume.*--run\.name"):
+    with pytest.raises(RunError, match=r"nothing can be resumed: delete it, or choose another name by --run\.name"):
+        RunFolder.create(run.path)
+    run.write_text(run.last, "state")
+    with pytest.raises(RunError, match=r"exists already.*--resume '.*my run', or choose another name by --run\.name"):
         RunFolder.create(run.path)
     assert run.config.read_text(encoding="utf-8") == "x: 1"
 

@@ -270,6 +270,8 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
                 signal.signal(signal.SIGINT, on_interrupt)
             if run.last.is_file():
                 say(f"stopped in epoch {module.current_epoch + 1}; go on with --resume {shlex.quote(str(run.path))}")
+            else:
+                say(f"stopped before the first epoch ended: nothing can be resumed; delete {run.path} to start again")
             raise KeyboardInterrupt from None
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
