@@ -82,6 +82,19 @@ def test_early_stop_and_selection(run, monkeypatch):
     assert load_card(run.best).selected_on == best
 
 
+def test_an_early_stop_leaves_a_resumed_run_as_it_is(run, capsys, monkeypatch):
+    train = TrainSection(epochs=9, patience=1)
+    task = toy_task.ToyTask()
+    monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": 0.5})
+    best = fit(task, run, train, seed=0)
+    before = run.last.read_bytes(), run.read_metrics()
+    assert len(before[1]) == 2
+    capsys.readouterr()
+    assert fit(toy_task.ToyTask(), run, train, seed=0, resume=True) == best
+    assert "ended after 1 validations without a better score; it stays as it is" in capsys.readouterr().err
+    assert (run.last.read_bytes(), run.read_metrics()) == before
+
+
 def test_saved_weights_are_the_averaged_ones(run):
     task = toy_task.ToyTask()
     fit(task, run, TrainSection(epochs=1, ema=0.9, lr=0.1), seed=0)

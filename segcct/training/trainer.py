@@ -156,6 +156,13 @@ class EpochEnd(Checkpoint):
         self.best = state_dict["best"]
         self.without_better = state_dict["without_better"]
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._out_of_patience():  # the run was resumed after its early stop
+            trainer.should_stop = True
+            if trainer.is_global_zero:
+                say(f"{self.run.path} ended after {self.without_better} validations without a better score; it stays "
+                    "as it is (train.patience)")  # fmt: skip
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.monotonic()
         self.progress = progress_bar(f"epoch {trainer.current_epoch + 1}, batches")
@@ -195,13 +202,16 @@ class EpochEnd(Checkpoint):
             if trainer.is_global_zero:
                 self.run.save_best(module.judged.state_dict(), self.task.card(self.best))
                 self.task.draw(module.judged, device, self.run.pictures)
-        if self.train.patience is not None and self.without_better >= self.train.patience:
+        if self._out_of_patience():
             trainer.should_stop = True
         module.train()
         module.clock.validation = time.monotonic() - began
         if module.clock.budget is not None and trainer.strategy.broadcast(module.clock.over()):
             trainer.should_stop = True  # what is left is less than another validation takes
         return scores
+
+    def _out_of_patience(self) -> bool:
+        return self.train.patience is not None and self.without_better >= self.train.patience
 
     def _write_row(self, trainer: pl.Trainer, module: Fitting, epoch: int, scores: dict[str, float]) -> None:
         loss = float(torch.stack(module.losses).mean()) if module.losses else float("nan")
