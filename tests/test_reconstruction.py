@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,10 @@ def test_l1_everywhere_and_in_the_structures(images):
     assert only(l1=2)(*images).item() == pytest.approx(2 * difference.mean().item())
     inside = difference[:, 0][foreground].mean().item()
     assert only(foreground=3)(*images).item() == pytest.approx(3 * inside, rel=1e-5)
-    assert only(foreground=1)(made, true, torch.zeros_like(foreground), *units).item() == 0
+    squared = difference[:, 0][foreground].square().mean().item()
+    assert only(foreground_squared=3)(*images).item() == pytest.approx(3 * squared, rel=1e-5)
+    for name in ("foreground", "foreground_squared"):
+        assert only(**{name: 1})(made, true, torch.zeros_like(foreground), *units).item() == 0
 
 
 def test_ssim_is_that_of_the_metric_up_to_the_border(images):
@@ -137,12 +141,28 @@ def test_intensities_are_left_alone_unless_asked_for():
 
 
 def test_figures_that_are_not_defined_are_left_out():
-    case = {"val_gain": 0.5, "val_ssim_foreground": 0.9, "val_rmse": 0.1}
-    none = {"val_gain": None, "val_ssim_foreground": None, "val_rmse": 0.3}
+    case = {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.1}
+    none = {"val_gain": None, "val_rmse_foreground": None, "val_rmse": 0.3}
     assert summarise({"a": case, "b": none}) == pytest.approx(
-        {"val_gain": 0.5, "val_ssim_foreground": 0.9, "val_rmse": 0.2}
+        {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.2}
     )
     assert summarise({"b": none}) == pytest.approx({"val_gain": 0.0, "val_rmse": 0.3})
+
+
+def test_some_of_many_validation_cases_select_the_weights():
+    scheme, (case,) = toy_cases(noise=4)
+    many = [replace(case, case_id=f"case{number:02}") for number in range(30)]
+    dataset = Dataset(scheme, Splits(("toy",), ()), [case], many, {}, "none", synthetic=True)
+    task = ReconstructionTask(config(**{"train.validate_cases": 4}), dataset)
+    assert task.card({}).selected_on["cases"] == ["case00", "case10", "case19", "case29"]
+    figures = task.validate(task.network, "cpu", 0, 1)
+    assert set(figures) == {"val_gain", "val_rmse_foreground", "val_rmse"}
+    made = Reconstructor(task.network, task.card({}), HOW).reconstruct(case)
+    assert figures["val_gain"] == pytest.approx(made.gain, abs=1e-6)
+    assert figures["val_rmse"] == pytest.approx(made.distances["whole"].rmse, rel=1e-6)
+    assert figures["val_rmse_foreground"] == pytest.approx(made.distances["foreground"].rmse, rel=1e-6)
+    assert len(ReconstructionTask(config(), dataset).judged) == 16
+    assert len(toy_task().judged) == 1
 
 
 def test_it_learns_what_the_mask_explains(tmp_path):

@@ -15,6 +15,9 @@ class ReconstructionLossSection(Section):
     """Weight of the mean absolute difference, in standard deviations of the channel."""
     foreground: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the same within the structures alone, which are a small part of most slices."""
+    foreground_squared: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean squared difference within the structures: what val_gain measures is a root of it, while the
+    absolute difference draws towards medians."""
     ssim: Annotated[float, Field(ge=0)] = 0.5
     """Weight of 1 - SSIM."""
     gradient: Annotated[float, Field(ge=0)] = 0.5
@@ -22,14 +25,17 @@ class ReconstructionLossSection(Section):
 
     @model_validator(mode="after")
     def _some(self) -> ReconstructionLossSection:
-        if self.l1 + self.foreground + self.ssim + self.gradient <= 0:
-            raise ValueError("one of train.loss.l1, foreground, ssim, gradient must be above 0")
+        if self.l1 + self.foreground + self.foreground_squared + self.ssim + self.gradient <= 0:
+            raise ValueError("one of train.loss.l1, foreground, foreground_squared, ssim, gradient must be above 0")
         return self
 
 
 class ReconstructionTrainSection(ScheduleSection):
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
+    validate_cases: PositiveInt = 16
+    """Validation cases that select the weights, evenly spaced over the validation side. Every slice of each is
+    generated, which for hundreds of volumes would take longer than the training."""
     loss: ReconstructionLossSection = ReconstructionLossSection()
     """The loss."""
 

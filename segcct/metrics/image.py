@@ -144,15 +144,19 @@ def foreground_gain(original: np.ndarray, reconstruction: np.ndarray, label: np.
     inside = label > 0
     if not inside.any():
         return None
-    truth = _inside(original.astype(np.float32), inside)
-    painted = _inside(class_mean_baseline(original, label), inside)
-    reached, to_beat = (rmse(truth, each) for each in (_inside(reconstruction, inside), painted))
+    painted = class_mean_baseline(original, label)
+    reached, to_beat = (rmse_within(original, each, inside) for each in (reconstruction, painted))
     return 1.0 - reached / to_beat if reached is not None and to_beat else None
 
 
 def rmse(original: np.ndarray, reconstruction: np.ndarray) -> float | None:
     """Root mean squared difference of two arrays of one shape; None for empty ones."""
     return _distance_of(_differences(original, reconstruction), 1.0)[0]
+
+
+def rmse_within(original: np.ndarray, reconstruction: np.ndarray, region: np.ndarray) -> float | None:
+    """`rmse` of images (D, C, h, w) under a region (D, h, w) bool; None for an empty one."""
+    return rmse(_inside(original, region), _inside(reconstruction, region))
 
 
 def ssim_map(original: np.ndarray, reconstruction: np.ndarray, data_range: float = 1.0) -> np.ndarray | None:

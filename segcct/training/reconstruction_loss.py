@@ -1,4 +1,5 @@
-"""The M2I loss: absolute difference (everywhere, and in the structures), 1 - SSIM, and difference of gradients."""
+"""The M2I loss: absolute difference (everywhere, and in the structures), squared difference in the structures,
+1 - SSIM, and difference of gradients."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ SSIM_SIDE = 11
 
 
 class ReconstructionLoss(nn.Module):
-    """Weighted sum of the four terms; images are standardised, and compared in [0, 1] by the SSIM.
+    """Weighted sum of the terms; images are standardised, and compared in [0, 1] by the SSIM.
 
     Args:
         section: the weights.
@@ -42,15 +43,20 @@ class ReconstructionLoss(nn.Module):
         difference = (made - image).abs()
         total = section.l1 * difference.mean()
         if section.foreground:
-            total = total + section.foreground * (
-                difference.mean(1, keepdim=True) * inside
-            ).sum() / inside.sum().clamp_min(1)
+            total = total + section.foreground * _mean_within(difference, inside)
+        if section.foreground_squared:
+            total = total + section.foreground_squared * _mean_within(difference.square(), inside)
         if section.ssim:
             unit = [each * sd[..., None, None] + mean[..., None, None] for each in (made, image)]
             total = total + section.ssim * self.ssim(*unit)
         if section.gradient:
             total = total + section.gradient * gradient_difference(made, image)
         return total
+
+
+def _mean_within(values: Tensor, inside: Tensor) -> Tensor:
+    """Mean of (B, C, H, W) under a share (B, 1, H, W); 0 where there is none."""
+    return (values.mean(1, keepdim=True) * inside).sum() / inside.sum().clamp_min(1)
 
 
 def gradient_difference(made: Tensor, image: Tensor) -> Tensor:
