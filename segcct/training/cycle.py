@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from segcct.config import DataSection, ReconstructionLossSection
+from segcct.config import DataSection
 from segcct.data.conditions import signed_distances, slice_positions
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase
@@ -19,10 +19,11 @@ from segcct.data.slices import SliceDataset
 from segcct.data.window import take_window
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
-from segcct.training.reconstruction_loss import ReconstructionLoss
 
 UNLABELLED = "unlabelled"
 """Key of the unlabelled part of a batch."""
+RISE = 0.3
+"""Share of the training over which the weight of the cycle rises: the first masks are no masks to paint from."""
 
 
 class WithUnlabelled(Dataset):
@@ -37,7 +38,7 @@ class WithUnlabelled(Dataset):
         return len(self.labelled)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """The labelled sample, and under `UNLABELLED`: image (C, S, S) standardised, position (1,), mean, sd (C,)."""
+        """The labelled sample, and under `UNLABELLED`: image (C, S, S) standardised, position (1,)."""
         epoch, index = place
         rng = np.random.default_rng([self.labelled.seed, epoch, index, 1])
         through = int(rng.integers(self.starts[-1]))
@@ -49,17 +50,18 @@ class WithUnlabelled(Dataset):
         unlabelled = {
             "image": torch.from_numpy(case.standardise(image)),
             "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
-            "mean": torch.from_numpy(case.mean),
-            "sd": torch.from_numpy(case.sd),
         }
         return {**self.labelled[place], UNLABELLED: unlabelled}
 
 
 class CycleLoss:
-    """I -> M -> I': how far the image that the predicted soft mask explains is from the image itself.
+    """I -> M -> I': the mean squared difference of the image that the predicted mask explains from the image itself.
 
-    The generator is frozen. Gradients reach the segmenter through the soft mask alone: the distances are those of the
-    likeliest classes, and the style code is taken as given, so that the mask cannot be bent to change the appearance.
+    The generator is frozen. It paints the likeliest class of each pixel, as it does for a finished mask; gradients
+    pass straight through to the soft mask. Painted softly, probabilities could be dithered into any grey value, and the
+    best image would not come from the best mask. The difference is squared, since an absolute one pulls as hard at a
+    pixel that is nearly right as at one of the wrong class, and hard masks would not settle. Distances and style code
+    are taken as given, so that the mask cannot be bent to change the appearance.
 
     Args:
         model: `best/` of an M2I run on the same data section.
@@ -77,20 +79,25 @@ class CycleLoss:
         _same("label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
         _same("preparation", reconstructor.preparation.to_json(), Preparation.of(data).to_json())
         self.generator = reconstructor.network.requires_grad_(False).eval()
-        self.criterion = ReconstructionLoss(ReconstructionLossSection(foreground=0.0))
 
     def __call__(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
         """Logits (B, K, H, W) of the unlabelled part of a batch -> scalar."""
         image = batch["image"]
         generator = self.generator.to(image.device)
-        mask = logits.float().softmax(dim=1)
-        likeliest = mask.detach().argmax(dim=1)  # (B, H, W)
-        known = np.stack([signed_distances(each, mask.shape[1]) for each in likeliest.cpu().numpy()])
+        soft = logits.float().softmax(dim=1)
+        likeliest = soft.detach().argmax(dim=1)  # (B, H, W)
+        hard = nn.functional.one_hot(likeliest, soft.shape[1]).permute(0, 3, 1, 2).float()
+        known = np.stack([signed_distances(each, soft.shape[1]) for each in likeliest.cpu().numpy()])
         distance = torch.from_numpy(known).to(image.device)
-        style = generator.style_of(image, mask.detach(), distance)
+        style = generator.style_of(image, hard, distance)
+        mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
         made = generator(mask, distance, batch["position"], style)
-        loss: Tensor = self.criterion(made, image, likeliest > 0, batch["mean"], batch["sd"])
-        return loss
+        return (made.float() - image).square().mean()
+
+
+def risen(progress: float) -> float:
+    """Share of its weight that the cycle has when a share `progress` of the training is behind."""
+    return min(1.0, progress / RISE)
 
 
 def _same(what: str, found: object, expected: object) -> None:

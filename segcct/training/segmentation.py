@@ -18,7 +18,7 @@ from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import class_dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
-from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled
+from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, risen
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
@@ -63,7 +63,8 @@ class SegmentationTask(Task):
         if self.cycle is not None:
             output = network(batch[UNLABELLED]["image"])
             logits = output[0] if isinstance(output, list) else output  # full size first under deep supervision
-            loss = loss + self.config.train.cycle_weight * self.cycle(logits, batch[UNLABELLED])
+            weight = self.config.train.cycle_weight * risen(self.progress)
+            loss = loss + weight * self.cycle(logits, batch[UNLABELLED])
         return loss
 
     def names(self, batch: dict[str, Any]) -> list[str]:

@@ -37,6 +37,8 @@ class Task(ABC):
     network: nn.Module
     score: str
     """The column of `validate` that selects the best weights; higher is better."""
+    progress: float = 1.0
+    """Share of the training that is behind; set before each batch."""
 
     @abstractmethod
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -104,6 +106,7 @@ class Fitting(pl.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
         progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
+        self.task.progress = progress
         train = self.train_section
         rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
         for group in self.trainer.optimizers[0].param_groups:
