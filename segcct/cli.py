@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from segcct.commands import COMMANDS
-from segcct.errors import SegcctError
+from segcct.errors import SegcctError, reason_of
 from segcct.version import VERSION
 
 INTERRUPTED = 130
@@ -42,15 +42,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed.keys = rest
     try:
         parsed.run(parsed)
-    except SegcctError as error:
-        if parsed.debug:
+    except (SegcctError, OSError, RuntimeError) as error:
+        line = _in_a_line(error, parsed)
+        if parsed.debug or line is None:
             raise
-        print(f"segcct {parsed.command}: {error}", file=sys.stderr)
+        print(f"segcct {parsed.command}: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"\nsegcct {parsed.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
+    """An expected failure as it is shown to users; None for what is a bug."""
+    if isinstance(error, SegcctError):
+        return str(error)
+    if isinstance(error, OSError):
+        return reason_of(error)
+    if type(error).__name__ == "OutOfMemoryError":  # torch's; importing torch to ask would slow every command down
+        flag = "--train.batch_size" if parsed.takes_keys else "--batch-size"
+        return f"the device has too little memory. Lower {flag}"
+    return None
 
 
 if __name__ == "__main__":

@@ -89,3 +89,9 @@ class MetricError(SegcctError):
 
 class EvaluationError(SegcctError):
     """Predictions and references that cannot be matched."""
+
+
+def reason_of(error: OSError) -> str:
+    """An error of the operating system in one line: the file, where it names one, and the reason."""
+    reason = error.strerror or str(error) or type(error).__name__
+    return reason if error.filename is None else f"{error.filename}: {reason}"

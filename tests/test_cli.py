@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from segcct.cli import build_parser, main
 
@@ -80,6 +81,45 @@ def test_debug_shows_the_traceback():
 
     with pytest.raises(ConfigError):
         main(["train-seg", "--config", "nowhere.yaml", "--debug"])
+
+
+ORDINARY = {
+    "a full disk": (OSError(28, "No space left on device", "runs/a/mask.nii.gz"), "runs/a/mask.nii.gz: No space left"),
+    "no name": (OSError(28, "No space left on device"), "models: No space left on device"),
+    "no number": (OSError("the image ends too early"), "models: the image ends too early"),
+    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "too little memory. Lower --batch-size"),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_failures_of_the_machine_are_one_line(name, monkeypatch, capsys):
+    error, words = ORDINARY[name]
+
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("segcct.commands.models._models", fail)
+    assert main(["models"]) == 1
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert shown.count("\n") == 1
+    with pytest.raises(type(error)):
+        main(["models", "--debug"])
+
+
+def test_a_bug_is_not_taken_for_an_expected_failure(monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("segcct.commands.models._models", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["models"])
+
+
+def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["phantom", "acdc", str(tmp_path / "file" / "data"), "--cases", "1"]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
