@@ -166,14 +166,42 @@ def test_mixed_precision_is_near_full_precision(style):
 
 def test_moments_by_hand():
     model = build(style="moments")
-    mask = torch.zeros(1, CLASSES, 2, 2)
-    mask[0, 0, 0], mask[0, 2, 1] = 1, 1  # the upper row is background, the lower class 2; there is no class 1
-    image = torch.tensor([[[[1.0, 1.0], [2.0, 6.0]]]])
-    flat = torch.zeros(1, CLASSES - 1, 2, 2)  # nothing lies deeper than anything else
+    mask = torch.zeros(1, CLASSES, 8, 4)
+    mask[0, 0, :4], mask[0, 2, 4:] = 1, 1  # the upper half is background, the lower class 2; there is no class 1
+    image = torch.ones(1, 1, 8, 4)
+    image[..., 4:, :2], image[..., 4:, 2:] = 2, 6
+    flat = torch.zeros(1, CLASSES - 1, 8, 4)  # nothing lies deeper than anything else
     found = model.style_of(image, mask, flat).view(3, CLASSES).tolist()
-    assert found[0] == pytest.approx([1, 0, 4])
+    overall = [2.5, ((16 * 1 + 8 * 4 + 8 * 36) / 32 - 2.5**2) ** 0.5]
+    assert found[0] == pytest.approx([1, overall[0], 4])
     assert found[1] == [0, 0, 0]
-    assert found[2] == pytest.approx([LEAST_DEVIATION, LEAST_DEVIATION, 2])
+    assert found[2] == pytest.approx([LEAST_DEVIATION, overall[1], 2])
+
+
+@pytest.mark.parametrize("style", ["moments", "learned"])
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_a_speck_does_not_bring_its_own_style(style, pixels):
+    """A few pixels of class 2 where nothing of the kind is: they are painted nearly as the rest of the image."""
+    label = np.zeros((1, 32, 32), dtype=np.uint8)
+    label[0, 10, 10 : 10 + pixels] = 2
+    image = torch.zeros(1, 1, 32, 32)
+    image[0, 0, 10, 10 : 10 + pixels] = 5.0
+    distance = torch.from_numpy(signed_distances(label[0], CLASSES))[None]
+    told = (torch.from_numpy(one_hot(label, CLASSES)), distance, torch.zeros(1, 1), image)
+    with torch.inference_mode():
+        made = generate(build(style=style).eval(), told)
+    assert made[0, 0, 10, 10 : 10 + pixels].max() < 5.0 * (pixels / 16 + 0.1)
+
+
+def test_a_class_of_enough_pixels_speaks_for_itself():
+    label = np.zeros((1, 32, 32), dtype=np.uint8)
+    label[0, 4:8, 4:8] = 1  # 16 pixels
+    image = torch.randn(1, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    mask, flat = torch.from_numpy(one_hot(label, CLASSES)), torch.zeros(1, CLASSES - 1, 32, 32)
+    mean, _, deviation = build(style="moments").style_of(image, mask, flat).view(3, CLASSES)
+    inside = image[0, 0, 4:8, 4:8]
+    assert mean[1].item() == pytest.approx(inside.mean().item(), abs=1e-6)
+    assert deviation[1].item() == pytest.approx(inside.std(correction=0).item(), rel=1e-5)
 
 
 def test_slopes_against_a_straight_line():
