@@ -198,6 +198,36 @@ def test_what_failed_in_prediction_is_missed_by_the_evaluation(trained, folder, 
     assert json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))["unmatched"]["references"] == [lost]
 
 
+def test_a_dataset_with_a_bad_picture_is_evaluated_and_reported(trained, folder, tmp_path, capsys, in_tmp):
+    """Its class is known; it lacks a prediction, and nothing else does."""
+    data = Path(shutil.copytree(folder, tmp_path / "data"))
+    lost = Splits.load(trained / "splits.json").test[0]
+    (data / lost).write_bytes(b"no picture")
+    arguments = ["predict", "--model", str(trained / "best"), "--input", str(data), "--split", "test"]
+    assert main([*arguments, "--output", "out"]) == 1
+    scored = ["evaluate", "--prediction", "out", "--reference", str(data), "--output", "evaluation"]
+    assert main(scored) == 1
+    assert f"{lost} is in the dataset but has no prediction" in capsys.readouterr().err
+    assert main([*scored, "--allow-unmatched"]) == 0
+    assert json.loads(Path("evaluation/summary.json").read_text(encoding="utf-8"))["pictures"] == 8
+    assert main(["report", "--evaluation", "evaluation", "--output", "report"]) == 0
+    assert "data:image/webp" in Path("report/report.html").read_text(encoding="utf-8")
+
+
+def test_pictures_that_the_model_has_seen_are_told(trained, predicted, folder, in_tmp):
+    assert main(["predict", "--model", str(trained / "best"), "--input", str(folder), "--output", "all"]) == 0
+    counts, told = [], []
+    for prediction in ("all", str(predicted)):
+        assert main(["evaluate", "--prediction", prediction, "--reference", str(folder), "--output", "scores"]) == 0
+        assert main(["report", "--evaluation", "scores", "--output", "report"]) == 0
+        seen = json.loads(Path("scores/summary.json").read_text(encoding="utf-8"))["seen"]
+        counts.append({side: len(ids) for side, ids in seen.items()})
+        pages = [Path(file).read_text(encoding="utf-8") for file in ("scores/table.md", "report/report.html")]
+        told += ["Of the 45 pictures the model was trained on 30 and selected on 6" in page for page in pages]
+    assert counts == [{"train": 30, "val": 6}, {"train": 0, "val": 0}]
+    assert told == [True, True, False, False]
+
+
 # every layout
 
 

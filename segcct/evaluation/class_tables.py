@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from segcct.evaluation.summary import seen_sentence
 from segcct.volume import atomic_path
 
 FIGURES = ("precision", "recall", "f1", "auroc")
@@ -44,6 +45,8 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """The figures as Markdown, with their intervals."""
     overall = summary["overall"]
     lines = [f"{summary['pictures']:,} pictures, {len(summary['classes'])} classes", ""]
+    seen = seen_sentence(summary, "pictures")
+    lines += [f"**{seen}**", ""] if seen else []
     lines += ["| figure | value | 95% interval |", "|---|---|---|"]
     lines += [f"| {name} | {_text(overall[name]['mean'])} | {_range(overall[name]['ci95'])} |"
               for name in OVERALL if name in overall]  # fmt: skip

@@ -105,7 +105,7 @@ def evaluate_classes(
     labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
     probabilities = table.probabilities[kept]
     summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
-    summary |= {"unmatched": unmatched, **_sources(table, data, Path(reference))}
+    summary |= {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
     if output is not None:
         _write(Path(output), summary, ids, probabilities, labels)
     return summary
@@ -211,6 +211,12 @@ def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -
             remedy="Mend them, or leave them out by --allow-unmatched",
         )
     return {"predictions": extra, "references": lacking}
+
+
+def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
+    """Those of the scored pictures that the model was trained or selected on, as the prediction noted."""
+    noted = table.index.get("seen") or {}
+    return {side: [name for name in noted.get(side) or () if name in scored] for side in ("train", "val")}
 
 
 def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:

@@ -113,15 +113,18 @@ def _stats(rows: Sequence[Row], convention: str, metric: str) -> Stats:
     )
 
 
-def seen_sentence(summary: Mapping[str, Any]) -> str:
-    """What a reader must know when the model has seen scored cases before; empty where it has not."""
+def seen_sentence(summary: Mapping[str, Any], noun: str = "cases") -> str:
+    """What a reader must know when the model has seen scored cases before; empty where it has not.
+
+    `noun` is what they are called, in the sentence and as the key of their number.
+    """
     seen = summary.get("seen") or {}
     trained, selected = len(seen.get("train") or ()), len(seen.get("val") or ())
     if not trained + selected:
         return ""
     return (
-        f"Of the {summary['cases']} cases the model was trained on {trained} and selected on {selected}: "
-        "these scores do not tell how it does on new patients. Score the cases of --split test alone."
+        f"Of the {summary[noun]} {noun} the model was trained on {trained} and selected on {selected}: "
+        f"these scores do not tell how it does on new ones. Score the {noun} of --split test alone."
     )
 
 

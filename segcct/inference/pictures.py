@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ class PictureRequest:
     source: Source
     ids: tuple[str, ...]
     selection: str | None = None
+    seen: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """`train` and `val` -> those of the pictures that stand on that side of the model's split."""
 
 
 def find_pictures(
@@ -39,7 +42,8 @@ def find_pictures(
     Args:
         classifier: the model.
         root: a picture, a folder or archive of pictures, or a dataset of the model's layout.
-        split: splits.json of the model's run, with `side` (train, val or test): only these pictures.
+        split: splits.json of the model's run: which pictures the model has seen, where the file is there.
+        side: train, val or test: only these pictures of that split.
 
     Raises:
         DataError: nothing there to predict.
@@ -48,15 +52,16 @@ def find_pictures(
     if not root.exists():
         raise DataError("no such file or folder", file=root)
     source = find_source(section_of(classifier.card.data, root))
+    splits = Splits.load(split) if split is not None and split.is_file() else None
     if side is None:
-        return PictureRequest(source, source.ids)
-    if split is None or not split.is_file():
+        return PictureRequest(source, source.ids, seen=_seen(source.ids, splits))
+    if splits is None:
         raise RunError(
             f"side {side} is not known without the run's splits.json",
             file=split,
             remedy="Keep best/ in its run folder, or leave --split out",
         )
-    wanted: tuple[str, ...] = getattr(Splits.load(split), side)
+    wanted: tuple[str, ...] = getattr(splits, side)
     if not wanted:
         raise SplitError(f"side {side} is empty", file=split)
     known = set(source.ids)
@@ -65,7 +70,12 @@ def find_pictures(
         raise SplitError(
             f"{len(missing)} pictures of side {side} are not there", file=root, found=f"no {', '.join(missing[:5])}"
         )
-    return PictureRequest(source, wanted, side)
+    return PictureRequest(source, wanted, side, _seen(wanted, splits))
+
+
+def _seen(ids: Sequence[str], splits: Splits | None) -> dict[str, list[str]]:
+    sides = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
+    return {side: [name for name in ids if name in held] for side, held in sides.items()}
 
 
 def predict_pictures(
@@ -133,6 +143,7 @@ def _index(classifier: Classifier, request: PictureRequest, model: Path, failed:
         "classes": list(classifier.classes),
         "data": {**request.source.data.model_dump(mode="json"), "root": str(request.source.data.root.resolve())},
         "selection": request.selection,
+        "seen": {side: list(ids) for side, ids in request.seen.items()},
         "failed": failed,
         "model": str(model.resolve()),
         "weights_sha256": card.weights_sha256,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from segcct.evaluation.summary import seen_sentence
 from segcct.report.class_results import ClassResults
 from segcct.report.html import listed, number, plural
 
@@ -35,8 +36,10 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
 
 
 def class_findings(results: ClassResults) -> list[str]:
-    """Up to five sentences, the most useful first."""
+    """Up to six sentences, the most useful first."""
+    seen = seen_sentence(results.summary, "pictures")
     return [
+        *([seen] if seen else []),
         *_best_and_worst(results),
         *_never_predicted(results),
         *_most_confused(results),
