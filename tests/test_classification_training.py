@@ -21,7 +21,7 @@ from segcct.cli import main
 from segcct.config import ClassificationConfig, PictureAugmentSection, SegmentationConfig
 from segcct.data.classes.collection import load_collection
 from segcct.data.splits import Splits
-from segcct.errors import SplitError
+from segcct.errors import RunError
 from segcct.inference.classifier import Classifier
 from segcct.runs import RunFolder, load_card, load_weights
 from segcct.training.classification import ClassificationTask, load_pictures, train_classification
@@ -287,9 +287,26 @@ def test_a_run_that_broke_off_and_was_resumed_equals_a_whole_one(trained, folder
 def test_a_dataset_that_changed_is_not_resumed(trained, folder, tmp_path):
     run = RunFolder(Path(shutil.copytree(trained, tmp_path / "run")))
     data = Path(shutil.copytree(folder, tmp_path / "data"))
-    Image.fromarray(drawn("plain", 80)).save(data / "plain" / "80.png")
-    with pytest.raises(SplitError, match="has changed"):
+    Image.fromarray(drawn("plain", 80)).save(data / "plain" / "00.png")  # the name of another picture
+    with pytest.raises(RunError, match="another content of the files"):
         train_classification(config_of(data, tmp_path / "runs"), resume=run)
+    Image.fromarray(drawn("plain", 81)).save(data / "plain" / "81.png")
+    with pytest.raises(RunError, match="side of the split"):
+        train_classification(config_of(data, tmp_path / "runs"), resume=run)
+
+
+def test_a_resumed_fine_tuning_does_not_need_its_first_weights(trained, folder, tmp_path, capsys):
+    best = Path(shutil.copytree(trained / "best", tmp_path / "best"))
+    assert main(command(folder, tmp_path / "runs", model__pretrained=best, train__epochs=1)) == 0
+    assert "loaded" in capsys.readouterr().err
+    shutil.rmtree(best)
+    assert main(["train-cls", "--resume", str(tmp_path / "runs" / "run"), "--train.epochs", "2"]) == 0
+    assert "loaded" not in capsys.readouterr().err
+
+
+def test_without_a_test_side_the_next_command_names_another(folder, tmp_path, capsys):
+    assert main(command(folder, tmp_path / "runs", data__split__test=0, train__epochs=1)) == 0
+    assert "--split val" in capsys.readouterr().out
 
 
 def test_two_processes(folder, tmp_path):
@@ -417,6 +434,7 @@ WRONG = {
     "a fold of no folds": ({"data__fold": 1}, ["data.fold is 1", "data.split.kind: crossval"]),
     "lists of another split": ({"data__split__val_list": "a.txt"}, ["data.split.val_list", "data.split.kind: lists"]),
     "lists without lists": ({"data__split__kind": "lists"}, ["data.split.train_list"]),
+    "augmentation that timm refuses": ({"augment__randaugment": "rand-m9.5"}, ["augment.randaugment", "rand-m9.5"]),
     "unknown augmentation": ({"augment__randaugment": "strong"}, ["augment.randaugment", "strong"]),
     "unknown key": ({"augment__mix_up": 1}, ["augment.mix_up", "augment.mixup"]),
 }
@@ -431,6 +449,14 @@ def test_training_refuses_what_cannot_be(name, folder, tmp_path, capsys):
     for word in words:
         assert word in message
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("override", [{"name": "cct_8"}, {"options": "{depth: 3}"}, {"pretrained": "nowhere.pth"}])
+def test_a_wrong_network_shows_before_pictures_are_decoded(folder, tmp_path, capsys, override):
+    keys = {f"model__{name}": value for name, value in override.items()}
+    assert main(command(folder, tmp_path / "runs", data__cache=tmp_path / "cache", **keys)) == 1
+    assert "decoding pictures" not in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()
 
 
 def test_bad_pictures_are_all_named_before_anything_is_written(folder, tmp_path, capsys):

@@ -14,12 +14,12 @@ from torch.utils.data import DataLoader
 from segcct.config import ClassificationConfig
 from segcct.data.classes.augment import PictureAugmenter
 from segcct.data.classes.batches import PictureDataset, picture_loader
-from segcct.data.classes.collection import Collection, load_collection
+from segcct.data.classes.collection import Collection, find_labels, load_collection
+from segcct.data.classes.layout import Labels
 from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.reading import reading
 from segcct.data.classes.sides import describe, divide
 from segcct.data.splits import Splits
-from segcct.errors import SplitError
 from segcct.inference.classifier import class_probabilities
 from segcct.inference.device import Inference, pick_device
 from segcct.metrics.classification import class_scores, confusion, log_losses, top_k
@@ -28,7 +28,7 @@ from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenan
 from segcct.training.mixing import Mixing
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
-from segcct.training.session import gather, open_run
+from segcct.training.session import check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 
 _NAMED = 8
@@ -54,29 +54,22 @@ class ClassificationTask(Task):
 
     score = "val_accuracy"
 
-    def __init__(self, config: ClassificationConfig, pictures: Pictures) -> None:
+    def __init__(self, config: ClassificationConfig, pictures: Pictures, network: nn.Module | None = None) -> None:
         self.config = config
         self.pictures = pictures
         classes = len(pictures.collection.classes)
-        network = build_network(
-            config.model,
-            "classifier",
-            in_channels=config.data.num_channels,
-            num_classes=classes,
-            image_size=config.data.image_size,
-            seed=config.run.seed,
-        )
+        network = network_of(config, classes) if network is None else network
         # As the batches are laid out: half as fast again on processors.
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.augmenter = PictureAugmenter(config.augment, config.data.image_size, pictures.normalisation)
         self.mixing = Mixing(config.augment, config.train.label_smoothing, classes, config.run.seed)
 
     def loader(self, rank: int, world: int) -> DataLoader:
         config = self.config
-        augmenter = PictureAugmenter(config.augment, config.data.image_size, self.pictures.normalisation)
         shown = PictureDataset(
             self.pictures.collection,
             self.pictures.train,
-            augmenter,
+            self.augmenter,
             seed=config.run.seed,
             per_epoch=config.train.pictures_per_epoch,
         )
@@ -148,10 +141,13 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
     """
     if resume is None and is_first_process():
         RunFolder.check_free(config.run.root / config.run.name)
-    pictures = load_pictures(config)
-    if resume is not None and _sides(Splits.load(resume.splits)) != _sides(pictures.splits):
-        raise SplitError("the dataset has changed since this run began", file=resume.splits)
-    task = ClassificationTask(config, pictures)
+    labels = find_labels(config.data)
+    # A wrong name or option shows before the pictures are decoded.
+    network = network_of(config, len(labels.classes), resumed=resume is not None)
+    pictures = load_pictures(config, labels)
+    if resume is not None:
+        check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
+    task = ClassificationTask(config, pictures, network)
     run = resume or open_run(config.run, config, pictures.splits)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
@@ -159,13 +155,25 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
     return run
 
 
-def _sides(splits: Splits) -> tuple[tuple[str, ...], ...]:
-    return splits.train, splits.val, splits.test
+def network_of(config: ClassificationConfig, classes: int, *, resumed: bool = False) -> nn.Module:
+    """The network of the configuration, for so many classes."""
+    return build_network(
+        config.model,
+        "classifier",
+        in_channels=config.data.num_channels,
+        num_classes=classes,
+        image_size=config.data.image_size,
+        seed=config.run.seed,
+        resumed=resumed,
+    )
 
 
-def load_pictures(config: ClassificationConfig) -> Pictures:
-    """Read and divide the dataset. Raises `DataError` naming every picture that cannot be read."""
-    collection = load_collection(config.data, progress=progress_bar("decoding pictures"))
+def load_pictures(config: ClassificationConfig, labels: Labels | None = None) -> Pictures:
+    """Read and divide the dataset, whose labels were found before or are now.
+
+    Raises `DataError` naming every picture that cannot be read.
+    """
+    collection = load_collection(config.data, found=labels, progress=progress_bar("decoding pictures"))
     splits = divide(collection, config.data)
     if is_first_process():
         say(describe(collection, splits))
@@ -174,14 +182,14 @@ def load_pictures(config: ClassificationConfig) -> Pictures:
 
 
 def plan_classification(config: ClassificationConfig) -> Plan:
-    """Read and divide the pictures, build the network and take two steps on some of them. Writes no run."""
-    pictures = load_pictures(config)
-    task = ClassificationTask(config, pictures)
-    device = pick_device()
-    batch = next(iter(task.loader(0, 1)))
+    """Build the network, read and divide the pictures and take two steps on some of them. Writes no run."""
+    labels = find_labels(config.data)
+    network = network_of(config, len(labels.classes))
+    pictures = load_pictures(config, labels)
+    task = ClassificationTask(config, pictures, network)
+    device, loader = pick_device(), task.loader(0, 1)
+    batch = next(iter(loader))
     batch |= {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
-    train = config.train
-    shown = train.pictures_per_epoch or len(pictures.train)
     sides = describe(pictures.collection, pictures.splits)
-    steps = train.epochs * -(-shown // train.batch_size)
-    return measured(sides, task.network, train, lambda: task.loss(task.network, batch), steps=steps)
+    steps = config.train.epochs * len(loader)
+    return measured(sides, task.network, config.train, lambda: task.loss(task.network, batch), steps=steps)

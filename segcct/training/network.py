@@ -1,4 +1,7 @@
-"""The network of a configuration: its weights are a function of the seed, or loaded where `pretrained` names some."""
+"""The network of a configuration: its weights are a function of the seed, or loaded where `pretrained` names some.
+
+A resumed run needs neither: its last.ckpt holds every weight, and the file of `pretrained` may be gone by then.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,14 @@ from segcct.training.trainer import batch_seed
 
 
 def build_network(
-    model: ModelSection, kind: Kind, *, in_channels: int, num_classes: int, image_size: int, seed: int
+    model: ModelSection,
+    kind: Kind,
+    *,
+    in_channels: int,
+    num_classes: int,
+    image_size: int,
+    seed: int,
+    resumed: bool = False,
 ) -> nn.Module:
     """Build the network a training asks for, and say what became of its pretrained weights.
 
@@ -31,7 +41,7 @@ def build_network(
         )
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     network = create_model(model.name, in_channels, num_classes, image_size, model.options)
-    if model.pretrained is not None:
+    if model.pretrained is not None and not resumed:
         from segcct.models.weights import load_pretrained
 
         say(str(load_pretrained(network, model.pretrained)))
