@@ -52,10 +52,12 @@ def _train_cls(arguments: argparse.Namespace) -> None:
         print(settings.dump(config))
         print(plan_classification(config))
         return
+    from segcct.data.splits import Splits
     from segcct.training.classification import train_classification
 
     run = train_classification(config, resume=run)
-    pictures = ("--input", config.data.root, "--split", "test")
+    side = "test" if Splits.load(run.splits).test else "val"
+    pictures = ("--input", config.data.root, "--split", side)
     command = command_line("predict", "--model", run.best, *pictures, "--output", run.path / "predictions")
     print(f"wrote {run.best}; next: {command}")
 
