@@ -15,7 +15,8 @@ from segcct.data.case import Case, Examination
 from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.data.slices import SliceDataset
 from segcct.errors import DataError, GeometryError, RunError
-from segcct.inference.folder import predict_folder, resolve
+from segcct.inference import folder
+from segcct.inference.folder import Request, predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor, largest_components, segment
 from segcct.runs import Architecture, ModelCard, SchemeCard, reading
 from segcct.volume import Volume
@@ -183,3 +184,45 @@ def test_a_failed_case_stays_in_the_index_for_the_evaluation_to_miss(scan, tmp_p
     index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     assert list(index["cases"]) == ["a"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.json"]
+
+
+def test_every_mask_says_how_it_was_made(scan, tmp_path):
+    for name in ("a", "b"):
+        scan.save(tmp_path / f"{name}.nii.gz")
+    soft, published = predictor("soft"), predictor("transunet")
+    predict_folder(soft, resolve(soft.card, tmp_path / "a.nii.gz"), tmp_path / "out", keep_largest=True)
+    predict_folder(published, resolve(soft.card, tmp_path / "b.nii.gz"), tmp_path / "out")
+    cases = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]
+    made = {name: (entry["protocol"], entry["precision"], entry["keep_largest"]) for name, entry in cases.items()}
+    assert made == {"a": ("soft", "fp32", True), "b": ("transunet", "fp32", False)}
+
+
+FAILURES = {
+    "full disk": (OSError(28, "No space left on device"), "a: No space left on device"),
+    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "a: the device has too little memory. Lower --batch"),
+}
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_a_failure_of_the_machine_costs_one_case(scan, tmp_path, monkeypatch, name):
+    error, words = FAILURES[name]
+    cases = []
+    for case in ("a", "b"):
+        file = tmp_path / f"{case}.nii.gz"
+        scan.save(file)
+        cases.append(Case(case, case, {"ct": (file,)}))
+    save = folder.save_mask
+
+    def failing(mask, output, case, *rest, **options):
+        assert (output / "predictions.json").is_file()  # also where the process is killed
+        if case == "a":
+            raise error
+        return save(mask, output, case, *rest, **options)
+
+    monkeypatch.setattr(folder, "save_mask", failing)
+    of = predictor()
+    request = Request(tuple(cases), of.data, single=True)
+    with pytest.raises(DataError, match=f"1 of 2 cases failed and have no mask:\n  - {words}"):
+        predict_folder(of, request, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "predictions.json"]
+    assert list(json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]) == ["a", "b"]

@@ -16,9 +16,9 @@ from segcct.data.case import Case
 from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
+from segcct.inference.index import INDEX
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 
-INDEX = "predictions.json"
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""
 _HASHED = re.compile(r"case_[0-9a-f]{12}$")

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import Splits
-from segcct.errors import DataError, RunError, SegcctError, SplitError
+from segcct.errors import DataError, RunError, SegcctError, SplitError, reason_of
+from segcct.inference.index import Index
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.rows import keep_rows
 from segcct.progress import Report
-from segcct.runs import ModelCard, provenance, write_json
+from segcct.runs import ModelCard
 from segcct.volume import Volume, holds_dicom
-
-INDEX = "predictions.json"
 
 
 @dataclass(frozen=True)
@@ -101,33 +99,37 @@ def predict_folder(
     Raises:
         RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
         DataError: some cases failed.
+        OSError: the folder cannot be written to.
     """
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    earlier = _earlier(output, predictor.card, overwrite=overwrite)
+    index = Index.open(output, predictor.card, request.data, request.selection, overwrite=overwrite)
     _clear(output, list(names.values()), overwrite=overwrite)
-    keep_rows(output, set(earlier.get("cases", {})) - set(names.values()))  # no old estimate beside a new mask
-    output.mkdir(parents=True, exist_ok=True)
-    masks: dict[str, Path] = {}
+    keep_rows(output, set(index.cases) - set(names.values()))  # no old estimate beside a new mask
+    usual = PICTURE if request.pictures else VOLUME
+    how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
+    for case in request.cases:
+        name = names[case.id]
+        index.expect(name, case, mask=f"{name}{usual}", seen=request.seen.get(case.id), how=how)
+    index.write()  # an evaluation misses what an interrupted prediction, even a killed one, did not make
+    masks: list[Path] = []
     failures: list[str] = []
     try:
         for done, case in enumerate(request.cases):
             if progress:
                 progress(done, len(request.cases))
-            try:
-                mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
-                masks[case.id] = save_mask(mask, output, names[case.id], predictor.scheme, picture=request.pictures)
-            except SegcctError as error:
-                failures.append(str(error))
+            outcome = _mask_or_reason(predictor, request, case, index, names[case.id], keep_largest=keep_largest)
+            masks += [outcome] if isinstance(outcome, Path) else []
+            failures += [outcome] if isinstance(outcome, str) else []
         if progress:
             progress(len(request.cases), len(request.cases))
-    finally:  # an interrupt too leaves masks that say whose they are, and an evaluation misses the rest
-        write_json(output / INDEX, _index(predictor, request, names, masks, earlier))
+    finally:
+        _write_again(index, failures)
     if failures:
         raise DataError(
-            f"{len(failures)} of {len(request.cases)} cases failed and have no mask:"
+            f"{len(request.cases) - len(masks)} of {len(request.cases)} cases failed and have no mask:"
             + "".join(f"\n  - {failure}" for failure in failures)
         )
-    return list(masks.values())
+    return masks
 
 
 def hashed(case_id: str) -> str:
@@ -141,6 +143,33 @@ def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: 
         return read_case(case, request.data, scheme, with_label=with_label)
     volume = Volume.load(next(iter(case.channels.values()))[0])
     return Examination(case, volume.array[None].astype(np.float32), volume)
+
+
+def _mask_or_reason(
+    predictor: Predictor, request: Request, case: Case, index: Index, name: str, *, keep_largest: bool
+) -> Path | str:
+    """The mask that was written, or why there is none: one case, or a full disk, must not cost the others."""
+    try:
+        mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
+        file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
+    except SegcctError as error:
+        return str(error)
+    except OSError as error:
+        return f"{case.id}: {reason_of(error)}"
+    except torch.OutOfMemoryError:
+        return f"{case.id}: the device has too little memory. Lower --batch-size"
+    index.made(name, file)
+    return file
+
+
+def _write_again(index: Index, failures: list[str]) -> None:
+    """Write what became of the cases. On a full disk the index from before the work stays, and failures are told."""
+    try:
+        index.write()
+    except OSError as error:
+        if not failures:
+            raise
+        failures.append(reason_of(error))
 
 
 def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_largest: bool) -> Volume:
@@ -179,35 +208,6 @@ def _side(split: Path | None, side: str) -> Sequence[str]:
     return names
 
 
-def _earlier(output: Path, card: ModelCard, *, overwrite: bool) -> dict[str, Any]:
-    """predictions.json of the same model, where one is there; another model's is refused, or dropped to overwrite."""
-    if output.exists() and not output.is_dir():
-        raise RunError("is not a folder", file=output)
-    index = output / INDEX
-    if not index.is_file():
-        return {}
-    try:
-        content = json.loads(index.read_text(encoding="utf-8"))
-        if not isinstance(content["cases"], dict):
-            raise TypeError("'cases' is no mapping")
-    except (ValueError, KeyError, TypeError) as error:
-        if overwrite:
-            return {}
-        raise RunError(
-            "is not an index of predictions",
-            file=index,
-            found=" ".join(str(error).split())[:200],
-            remedy="Choose another --output, or add --overwrite",
-        ) from None
-    if content.get("weights_sha256") == card.weights_sha256:
-        return content
-    if not overwrite:
-        raise RunError(
-            "holds another model's predictions", file=output, remedy="Choose another --output, or add --overwrite"
-        )
-    return {}
-
-
 def _clear(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
     """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
     old = [file for name in names for suffix in WRITTEN if (file := output / f"{name}{suffix}").exists()]
@@ -216,37 +216,5 @@ def _clear(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
             f"{len(old)} of the masks exist already", file=output, found=old[0].name,
             remedy="Choose another --output, or add --overwrite",
         )  # fmt: skip
-    for file in [*old, output / INDEX]:
-        file.unlink(missing_ok=True)
-
-
-def _index(
-    predictor: Predictor,
-    request: Request,
-    names: Mapping[str, str],
-    masks: Mapping[str, Path],
-    earlier: Mapping[str, Any],
-) -> dict[str, Any]:
-    """predictions.json: every case asked for, also those that failed, so that an evaluation misses them."""
-    card = predictor.card
-    usual = PICTURE if request.pictures else VOLUME
-    cases = {
-        names[case.id]: {
-            "mask": masks[case.id].name if case.id in masks else f"{names[case.id]}{usual}",
-            "channels": {name: [str(file.resolve()) for file in files] for name, files in case.channels.items()},
-            "seen": request.seen.get(case.id),
-        }
-        for case in request.cases
-    }
-    return {
-        "cases": {**earlier.get("cases", {}), **cases},
-        "data": {**request.data.model_dump(mode="json"), "root": str(request.data.root.resolve())},
-        "scheme": card.scheme.model_dump(mode="json"),
-        "selection": request.selection if earlier.get("selection", request.selection) == request.selection else "some",
-        "protocol": predictor.how.protocol,
-        "weights_sha256": card.weights_sha256,
-        "synthetic_training": card.synthetic,
-        "selected_on": card.selected_on,
-        "architecture": card.architecture.model_dump(mode="json"),
-        "provenance": provenance(card.data_fingerprint),
-    }
+    for file in old:
+        file.unlink()

@@ -15,6 +15,7 @@ from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import Scheme
 from segcct.errors import DataError, GeometryError
+from segcct.inference.index import INDEX
 from segcct.inference.masks import load_mask
 from segcct.report.results import Results, read_json
 from segcct.volume import SUFFIXES, Volume
@@ -41,7 +42,7 @@ class CaseImages:
 def read_predictions(results: Results) -> dict[str, Any]:
     """`predictions.json` of the folder that was evaluated; empty where the masks came from elsewhere."""
     named = (results.summary.get("provenance") or {}).get("predictions")
-    path = Path(str(named)) / "predictions.json"
+    path = Path(str(named)) / INDEX
     return read_json(path) if named is not None and path.is_file() else {}
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from segcct.errors import SegcctError
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import INDEX, Request, examination_of, hashed
+from segcct.inference.folder import Request, examination_of, hashed
+from segcct.inference.index import INDEX
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.model import Estimate, QualityModel
 from segcct.inference.quality.observe import Signals, observe, signals_of_case
@@ -41,7 +42,7 @@ def write_quality(
         try:
             examination = examination_of(request, case, predictor.scheme, with_label=False)
             signals = signals_of_case(predictor, observe(predictor, examination, cycles))
-        except SegcctError:
+        except (SegcctError, OSError):
             continue
         rows += quality_rows(quality, names[case.id], signals)
     if progress:
