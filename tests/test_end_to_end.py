@@ -140,6 +140,7 @@ def test_resume_takes_its_config_from_the_run(trained, tmp_path):
     assert main(["train-seg", "--resume", str(run), "--train.epochs", "3"]) == 0
     with (run / "metrics.csv").open() as stream:
         assert [row["epoch"] for row in csv.DictReader(stream)] == ["0", "1", "2"]
+    assert settings.load(SegmentationConfig, run / "config.yaml").train.epochs == 3
 
 
 def test_workers_do_not_change_the_result(trained, phantom, tmp_path):

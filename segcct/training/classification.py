@@ -28,7 +28,7 @@ from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenan
 from segcct.training.mixing import Mixing
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
-from segcct.training.session import check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 
 _NAMED = 8
@@ -139,8 +139,7 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    if resume is None and is_first_process():
-        RunFolder.check_free(config.run.root / config.run.name)
+    check_run(config.run, config.train, resume)
     labels = find_labels(config.data)
     # A wrong name or option shows before the pictures are decoded.
     network = network_of(config, len(labels.classes), resumed=resume is not None)
@@ -148,7 +147,7 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
     if resume is not None:
         check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
     task = ClassificationTask(config, pictures, network)
-    run = resume or open_run(config.run, config, pictures.splits)
+    run = open_run(config.run, config, pictures.splits, resume=resume)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(pictures.collection.fingerprint)})

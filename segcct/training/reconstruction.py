@@ -27,7 +27,7 @@ from segcct.training.dataset import Dataset, describe_sides, load_dataset
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, count_steps, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
-from segcct.training.session import check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -176,14 +176,13 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    if resume is None and is_first_process():
-        RunFolder.check_free(config.run.root / config.run.name)
+    check_run(config.run, config.train, resume)
     network = network_of(config, scheme_of(config.data))  # a wrong name or option shows before hours of preparation
     dataset = load_dataset(config.data)
     task = ReconstructionTask(config, dataset, network)
     if resume is not None:
         check_same_dataset(resume, dataset.splits, dataset.fingerprint)
-    run = resume or open_run(config.run, config, dataset.splits)
+    run = open_run(config.run, config, dataset.splits, resume=resume)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})

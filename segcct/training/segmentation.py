@@ -22,7 +22,7 @@ from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, risen
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
-from segcct.training.session import check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -114,8 +114,7 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    if resume is None and is_first_process():
-        RunFolder.check_free(config.run.root / config.run.name)
+    check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
     network = network_of(config, scheme)  # a wrong name or option shows before hours of preparation
     SegmentationLoss(config.train.loss, scheme.num_classes)
@@ -124,7 +123,7 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     task = SegmentationTask(config, dataset, network)
     if resume is not None:
         check_same_dataset(resume, dataset.splits, dataset.fingerprint)
-    run = resume or open_run(config.run, config, dataset.splits)
+    run = open_run(config.run, config, dataset.splits, resume=resume)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})

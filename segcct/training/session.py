@@ -8,11 +8,11 @@ import torch
 from pydantic import BaseModel
 
 from segcct import settings
-from segcct.config import RunSection
+from segcct.config import RunSection, ScheduleSection
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
-from segcct.training.trainer import is_first_process
+from segcct.training.trainer import check_length, is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "data.workers")
 """Keys that may change when a run is resumed."""
@@ -20,17 +20,27 @@ RESUMABLE = ("train.epochs", "train.budget", "data.workers")
 Config = TypeVar("Config", bound=BaseModel)
 
 
-def open_run(section: RunSection, config: BaseModel, splits: Splits) -> RunFolder:
-    """A new run folder with its configuration and splits, written by the first process.
+def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:
+    """Raises `RunError` where a new run's name is taken, or a resumed run is longer already than `train` asks."""
+    if resume is not None:
+        check_length(resume, train)
+    elif is_first_process():
+        RunFolder.check_free(section.root / section.name)
 
-    Raises `RunError` where a run of that name holds anything.
+
+def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: RunFolder | None = None) -> RunFolder:
+    """The run folder with its configuration and splits, written by the first process.
+
+    A resumed run keeps its splits and gets the configuration that it goes on with, so that after another interruption
+    a plain `--resume` means the same training. Raises `RunError` where a new run's name is taken.
     """
     path = section.root / section.name
     if not is_first_process():
-        return RunFolder(path)
-    run = RunFolder.create(path)
+        return resume or RunFolder(path)
+    run = resume or RunFolder.create(path)
+    if resume is None:
+        splits.save(run.splits)
     run.write_text(run.config, settings.dump(config))
-    splits.save(run.splits)
     return run
 
 

@@ -253,7 +253,9 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
         KeyboardInterrupt: Ctrl-C.
     """
     if resume:
-        _check_length(run, train)
+        check_length(run, train)
+        if train.budget is None and len(run.read_metrics()) == train.epochs:
+            say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = Fitting(task, train, seed)
     end = EpochEnd(task, run, train)
@@ -291,8 +293,8 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
     return end.best
 
 
-def _check_length(run: RunFolder, train: ScheduleSection) -> None:
-    """Nothing is left to do in a run of as many epochs, which is said; a longer one is refused."""
+def check_length(run: RunFolder, train: ScheduleSection) -> None:
+    """Raises `RunError` where the run is longer already than `train` asks for."""
     done = len(run.read_metrics())
     if train.budget is None and done > train.epochs:
         raise RunError(
@@ -301,8 +303,6 @@ def _check_length(run: RunFolder, train: ScheduleSection) -> None:
             found=f"--train.epochs {train.epochs}",
             expected=f"at least {done}",
         )
-    if train.budget is None and done == train.epochs:
-        say(f"all {done} epochs of {run.path} are done; more of them by --train.epochs N")
 
 
 def _hardware(train: ScheduleSection) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+"""A run from outside: what a resume may change and remembers, and what is refused before any data is read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from segcct import settings
+from segcct.config import SegmentationConfig
+from segcct.data.splits import Splits
+from segcct.errors import RunError
+from segcct.runs import RunFolder
+from segcct.training.session import check_run, open_run, resumed_config
+
+CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
+SPLITS = Splits(("a",), ("b",))
+
+
+def experiment(root: Path, **train: object) -> SegmentationConfig:
+    content = {**CONTENT, "run": {"root": str(root), "name": "one"}, "train": train}
+    return settings.build(SegmentationConfig, content, {}, source="test")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of 100 epochs of which two are done."""
+    config = experiment(tmp_path, epochs=100)
+    run = open_run(config.run, config, SPLITS)
+    with zipfile.ZipFile(run.last, "w") as state:
+        state.writestr("state", "")
+    for epoch in range(2):
+        run.add_metrics({"epoch": epoch})
+    return run
+
+
+def test_a_resume_with_another_length_is_remembered(run):
+    splits = run.splits.read_bytes()
+    longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200, "data.workers": 2})
+    check_run(longer.run, longer.train, run)
+    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    assert resumed_config(SegmentationConfig, run, {}) == longer
+    assert (longer.train.epochs, longer.data.workers) == (200, 2)
+    assert run.splits.read_bytes() == splits
+
+
+def test_only_the_first_process_writes(run, monkeypatch):
+    before = run.config.read_bytes()
+    monkeypatch.setenv("RANK", "1")
+    longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200})
+    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    assert run.config.read_bytes() == before
+
+
+def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
+    config = resumed_config(SegmentationConfig, run, {"train.epochs": 1})
+    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+        check_run(config.run, config.train, run)
+    with pytest.raises(RunError, match=r"exists already.*--resume"):
+        check_run(config.run, config.train, None)
