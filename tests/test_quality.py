@@ -27,7 +27,7 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
-from segcct.inference.quality.calibrate import CHEAP, Fold, calibrate, disjoint, fold_of, same_classes
+from segcct.inference.quality.calibrate import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
 from segcct.inference.quality.conformal import patient_coverage, patient_quantile
 from segcct.inference.quality.fitting import Calibration
 from segcct.inference.quality.observe import measured, missed, observe, signals_of_case, volumes_of
@@ -38,7 +38,7 @@ from segcct.inference.quality.shape import shape_signals
 from segcct.inference.quality.signals import with_others
 from segcct.inference.quality.table import quality_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
-from segcct.runs import ModelCard, load_card, save_model, write_json
+from segcct.runs import ModelCard, SchemeCard, load_card, save_model, write_json
 
 from .toy_pair import HOW, card, data_section, examination, painter, predictor
 
@@ -297,6 +297,39 @@ def test_signals_far_outside_are_not_followed_without_end(model):
     assert 0 <= estimate.low <= estimate.dice <= estimate.high <= 1
 
 
+def test_columns_are_the_features_of_their_rows(rows):
+    """Many rows at once as one by one, each worked here from the definitions."""
+    rng = np.random.default_rng(0)
+    names = ("expected_dice", "entropy_border", "volume_voxels", "components")
+    some = [
+        replace(row, signals={name: None if rng.random() < 0.2 else float(rng.exponential()) for name in names})
+        for row in rows
+    ]
+    calibration = Calibration(some, CLASSES, names)
+    kept = rng.random(len(some)) < 0.7
+    features = calibration.features(kept, names)
+    assert [(one.signal, one.transform) for one in features] == [
+        ("expected_dice", "logit"), ("entropy_border", "log"), ("volume_voxels", "identity"),
+        ("volume_voxels", "distance"), ("components", "identity"),
+    ]  # fmt: skip
+    change = {
+        "log": lambda value: math.log(max(value, 1e-4)),
+        "logit": lambda value: math.log(min(max(value, 2e-3), 0.998) / (1 - min(max(value, 2e-3), 0.998))),
+    }
+    found = calibration.values(features)
+    for place, row in enumerate(some):
+        for number, one in enumerate(features):
+            of = change.get(one.transform, float)
+            same = [each for each, keep in zip(some, kept, strict=True) if keep and each.name == row.name]
+            values = [of(each.signals[one.signal]) for each in same if each.signals[one.signal] is not None]
+            value, expected = row.signals[one.signal], 0.0
+            if value is not None:
+                z = (of(value) - np.mean(values)) / np.std(values)
+                expected = min(max(abs(z) - 0.8 if one.transform == "distance" else z, -4), 4)
+            assert found[place, number] == pytest.approx(expected, abs=1e-12)
+            assert one.of(row.signals, row.name) == pytest.approx(expected, abs=1e-12)
+
+
 def test_an_unknown_class_is_an_error(model):
     with pytest.raises(ModelError, match="found liver; expected a, b, c"):
         model.estimate("liver", {})
@@ -447,19 +480,41 @@ def test_folds_must_not_share_cases():
         disjoint([fold("one", "a", "b"), fold("two", "b")])
 
 
-def test_folds_must_have_the_same_classes():
-    other = predictor()
-    other.scheme = type(other.scheme)("custom", {"low": 3})
-    with pytest.raises(ModelError, match="different classes"):
-        same_classes([fold("one", "a"), replace(fold("two", "b"), predictor=other)])
+def another(**parts: object) -> Predictor:
+    """The toy predictor with parts of its card replaced."""
+    return Predictor(predictor().network, predictor().card.model_copy(update=parts), HOW)
 
 
-def test_a_generator_that_knows_the_cases_is_refused(trained, phantom, tmp_path):
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            another(scheme=SchemeCard(name="custom", classes={"low": 3})),
+            r"two: is another experiment than one: .*classes",
+        ),
+        (
+            another(architecture=predictor().card.architecture.model_copy(update={"name": "unet"})),
+            "other model .*m2i_s",
+        ),
+        (predictor(image_size=64), "other preparation"),
+        (predictor(channels={"mr": "*.nii.gz"}), "other channels"),
+    ],
+)
+def test_folds_must_be_of_one_experiment(other, said):
+    own, folds = predictor().card, [fold("one", "a"), fold("two", "b")]
+    assert check_alike(Path("one"), own, folds) == ("low", "high")
+    with pytest.raises(ModelError, match=said):
+        check_alike(Path("one"), own, [folds[0], replace(folds[1], predictor=other)])
+
+
+@pytest.mark.parametrize("rename", ["{}", "{}_at_another_visit"])
+def test_a_generator_that_knows_the_patients_is_refused(trained, phantom, tmp_path, rename):
     splits = Splits.load(trained / "splits.json")
     (tmp_path / "m2i" / "best").mkdir(parents=True)
-    Splits(train=splits.val, val=splits.train).save(tmp_path / "m2i" / "splits.json")
+    patients = {rename.format(name): splits.patients[name] for name in splits.val}
+    Splits(train=tuple(patients), val=splits.train, patients=patients).save(tmp_path / "m2i" / "splits.json")
     loaded = Predictor.load(trained / "best", Inference(device="cpu"))
-    with pytest.raises(DataError, match="the generator was trained on 1 of the 1 calibration cases"):
+    with pytest.raises(DataError, match="trained on the patients of 1 of the 1 calibration cases"):
         fold_of(trained / "best", loaded, None, phantom, generator=tmp_path / "m2i" / "best")
 
 

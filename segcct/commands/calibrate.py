@@ -56,7 +56,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
     steps.disjoint(folds)
-    classes = steps.same_classes(folds)
+    classes = steps.check_alike(arguments.i2m, card, folds)
     rows = []
     for number, fold in enumerate(folds, start=1):
         rows += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))

@@ -12,6 +12,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.layouts import find_cases, read_case
+from segcct.data.prepare import Preparation
 from segcct.data.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.inference.cycle import Cycles
@@ -23,6 +24,7 @@ from segcct.inference.quality.performance import Performance, performance
 from segcct.inference.quality.signals import GROUPS, M2I_GROUPS, SIGNALS
 from segcct.metrics import summarise
 from segcct.progress import Report
+from segcct.runs import ModelCard
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""
@@ -53,14 +55,16 @@ def fold_of(
 
     Raises:
         RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
-        DataError: the generator was trained on these cases.
+        DataError: the generator was trained on these patients.
     """
     cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
     if generator is not None:
-        seen = sorted(set(_splits(generator).train) & {case.id for case in cases})
+        sides = _splits(generator)
+        trained = {*sides.train, *(sides.patients.get(name, name) for name in sides.train)}
+        seen = sorted(case.id for case in cases if {case.id, case.patient} & trained)
         if seen:
             raise DataError(
-                f"the generator was trained on {len(seen)} of the {len(cases)} calibration cases",
+                f"the generator was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",
                 file=generator,
                 found=", ".join(seen[:4]),
                 remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
@@ -210,18 +214,41 @@ def _splits(best: Path) -> Splits:
     return Splits.load(file)
 
 
-def same_classes(folds: Sequence[Fold]) -> tuple[str, ...]:
-    """The classes of all folds' segmenters. Raises `ModelError` where they differ, naming both runs."""
-    classes = tuple(folds[0].predictor.scheme.classes)
-    for fold in folds[1:]:
-        if tuple(fold.predictor.scheme.classes) != classes:
+def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
+    """The classes of the segmenter that gets the estimate.
+
+    Args:
+        folder: its best/ folder.
+        card: its model.json.
+        folds: the runs whose predictions are measured in its place.
+
+    Raises `ModelError` where one of them is another experiment, of which its estimate would say nothing.
+    """
+    expected = _experiment(card)
+    for fold in folds:
+        found = _experiment(fold.predictor.card)
+        other = [name for name, value in expected.items() if found[name] != value]
+        if other:
             raise ModelError(
-                "the folds' models have different classes",
+                f"is another experiment than {folder}: other {', '.join(other)}",
                 file=fold.folder,
-                found=", ".join(fold.predictor.scheme.classes),
-                expected=f"{', '.join(classes)}, as {folds[0].folder}",
+                found=found[other[0]],
+                expected=expected[other[0]],
+                remedy="Name k-fold runs of one configuration",
             )
-    return classes
+    return tuple(card.scheme.classes)
+
+
+def _experiment(card: ModelCard) -> dict[str, Any]:
+    """What folds of one experiment share."""
+    data = card.data_section(Path())
+    return {
+        "model": card.architecture.name,
+        "model options": dict(card.architecture.options),
+        "classes": dict(card.scheme.classes),
+        "channels": list(data.channels),
+        "preparation": Preparation.of(data).to_json(),
+    }
 
 
 def disjoint(folds: Sequence[Fold]) -> None:

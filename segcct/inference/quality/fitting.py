@@ -20,6 +20,7 @@ from segcct.inference.quality.regression import (
     make_feature,
     monotone_table,
     read_table,
+    transformed,
     transforms_of,
     unfold,
 )
@@ -96,6 +97,7 @@ class Calibration:
         self.target = np.array([row.dice for row in self.rows], dtype=float)
         defined = {name: np.mean([self._signals(row).get(name) is not None for row in self.rows]) for name in signals}
         self.signals = tuple(name for name in signals if defined[name] >= 0.5)
+        self._columns: dict[tuple[str, str], np.ndarray] = {}
 
     @staticmethod
     def _signals(row: Measured) -> Mapping[str, float | None]:
@@ -116,14 +118,33 @@ class Calibration:
 
     def features(self, kept: np.ndarray, signals: Sequence[str]) -> tuple[Feature, ...]:
         """Features whose centres and scales come from the rows `kept`."""
-        rows = [(row.name, self._signals(row)) for row, keep in zip(self.rows, kept, strict=True) if keep]
-        missing = [name for name in self.classes if name not in {held for held, _ in rows}]
-        features = [make_feature(name, how, rows) for name in signals for how in transforms_of(name)]
+        own = {name: kept & (self.member == number) for number, name in enumerate(self.classes)}
+        missing = [name for name, rows in own.items() if not rows.any()]
+        features = [
+            make_feature(name, how, {held: self._column(name, how)[rows] for held, rows in own.items() if rows.any()})
+            for name in signals
+            for how in transforms_of(name)
+        ]
         return tuple(_with_classes(feature, missing) for feature in features)
 
     def values(self, features: Sequence[Feature]) -> np.ndarray:
         """(N, F)."""
-        return np.array([[feature.of(self._signals(row), row.name) for feature in features] for row in self.rows])
+        columns = []
+        for feature in features:
+            centre, scale = (
+                np.array([table[name] for name in self.classes])[self.member]
+                for table in (feature.centre, feature.scale)
+            )
+            columns.append(feature.column(self._column(feature.signal, feature.transform), centre, scale))
+        return np.stack(columns, axis=1)
+
+    def _column(self, signal: str, how: str) -> np.ndarray:
+        """(N,) transformed values of a signal, NaN where not defined; made once for all fits."""
+        if (signal, how) not in self._columns:
+            given = [self._signals(row).get(signal) for row in self.rows]
+            values = np.array([math.nan if value is None else value for value in given], dtype=float)
+            self._columns[signal, how] = transformed(values, how)
+        return self._columns[signal, how]
 
     def point(self, kept: np.ndarray, signals: Sequence[str]) -> Point:
         """Fit on the rows `kept` (N,) bool: penalty and table from its own out-of-fold lines, by patient."""

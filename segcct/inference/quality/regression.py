@@ -44,18 +44,24 @@ class Feature:
         value = signals.get(self.signal)
         if value is None:
             return 0.0
-        z = (transformed(value, self.transform) - self.centre[name]) / self.scale[name]
-        return float(np.clip(abs(z) - 0.8 if self.transform == "distance" else z, -_FARTHEST, _FARTHEST))
+        column = transformed(np.array([value], dtype=float), self.transform)
+        return float(self.column(column, np.array([self.centre[name]]), np.array([self.scale[name]]))[0])
+
+    def column(self, values: np.ndarray, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The same for many rows (N,): transformed signals, NaN where not defined, and each row's centre and scale."""
+        z = (values - centre) / scale
+        standardised = np.clip(np.abs(z) - 0.8 if self.transform == "distance" else z, -_FARTHEST, _FARTHEST)
+        return np.where(np.isnan(values), 0.0, standardised)
 
 
-def transformed(value: float, how: str) -> float:
-    """A signal before centring."""
+def transformed(values: np.ndarray, how: str) -> np.ndarray:
+    """Signals before centring; NaN stays NaN."""
     if how == "log":
-        return float(np.log(max(value, 1e-4)))
+        return np.log(np.maximum(values, 1e-4))
     if how == "logit":
-        share = min(max(value, 2e-3), 1 - 2e-3)
-        return float(np.log(share / (1 - share)))
-    return float(value)
+        share = np.clip(values, 2e-3, 1 - 2e-3)
+        return np.log(share / (1 - share))
+    return values
 
 
 def transforms_of(signal: str) -> tuple[str, ...]:
@@ -64,19 +70,15 @@ def transforms_of(signal: str) -> tuple[str, ...]:
     return (how, "distance") if signal in _TWO_SIDED else (how,)
 
 
-def make_feature(signal: str, how: str, rows: Sequence[tuple[str, Mapping[str, float | None]]]) -> Feature:
+def make_feature(signal: str, how: str, values: Mapping[str, np.ndarray]) -> Feature:
     """Centre and scale per class; a class with fewer than five values takes those of all rows.
 
     Args:
-        rows: (class, signals) of the calibration rows.
+        values: class -> transformed signals of its calibration rows, NaN where not defined.
     """
-    values: dict[str, list[float]] = {}
-    for name, signals in rows:
-        values.setdefault(name, [])
-        if (value := signals.get(signal)) is not None:
-            values[name].append(transformed(value, how))
-    everything = [value for own in values.values() for value in own]
-    chosen = {name: own if len(own) >= 5 else everything for name, own in values.items()}
+    defined = {name: own[~np.isnan(own)] for name, own in values.items()}
+    everything = np.concatenate(list(defined.values()))
+    chosen = {name: own if own.size >= 5 else everything for name, own in defined.items()}
     return Feature(
         signal,
         how,
