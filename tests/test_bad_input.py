@@ -97,6 +97,21 @@ def test_training_refuses_damaged_data(name, phantom, trained, tmp_path, capsys)
     assert tree(data) == before
 
 
+@pytest.mark.parametrize(("command", "name"), [("train-seg", "brats_cct_unet"), ("train-m2i", "brats_m2i")])
+def test_a_dry_run_refuses_what_the_training_would(command, name, phantom, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    file = next(data.rglob("*_t1.nii.gz"))
+    file.write_bytes(b"")
+    config = Path(__file__).parents[1] / "configs" / f"{name}.yaml"
+    keys = ["--data.root", str(data), "--run.root", str(tmp_path / "runs")]
+    assert main([command, "--config", str(config), *keys, "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert "the dataset cannot be trained on" in shown.err
+    assert file.name in shown.err
+    assert shown.out == ""
+
+
 @pytest.mark.parametrize("name", DAMAGED_FILES)
 def test_check_names_the_file_and_goes_on(name, phantom, trained, tmp_path, capsys):
     kind, damage, words = DAMAGED_FILES[name]
@@ -143,8 +158,9 @@ def test_training_refuses_wrong_configurations(name, phantom, tmp_path, capsys):
 
 def test_an_existing_run_is_refused(trained, phantom, capsys):
     before = tree(trained)
-    assert main(training_command(phantom, trained.parent)) == 1
-    assert "--resume" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert main([*training_command(phantom, trained.parent), *more]) == 1
+        assert "--resume" in capsys.readouterr().err
     assert tree(trained) == before
 
 

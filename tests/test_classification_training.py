@@ -471,8 +471,9 @@ def test_bad_pictures_are_all_named_before_anything_is_written(folder, tmp_path,
 
 
 def test_an_existing_run_and_other_changes_are_refused(trained, folder, capsys):
-    assert main(command(folder, trained.parent)) == 1
-    assert "--resume" in capsys.readouterr().err
+    for more in ([], ["--dry-run"]):
+        assert main([*command(folder, trained.parent), *more]) == 1
+        assert "--resume" in capsys.readouterr().err
     assert main(["train-cls", "--resume", str(trained), "--train.lr", "1"]) == 1
     assert "train.lr cannot change" in capsys.readouterr().err
 

@@ -190,8 +190,10 @@ def test_dry_run_counts_the_slices_that_training_would_show(phantom, trained):
 
 
 def test_dry_run_writes_nothing(phantom, tmp_path, capsys):
-    assert main([*training_command(phantom, tmp_path), "--dry-run"]) == 0
+    arguments = training_command(phantom, tmp_path)
+    assert main([*arguments, "--dry-run"]) == 0
     shown = capsys.readouterr().out
+    assert shown.splitlines()[-1] == f"next: {shlex.join(['segcct', *arguments])}"
     for word in ("image_size: 64", "parameters", "train 4 cases", "memory", "s per step"):
         assert word in shown
     assert not list(tmp_path.iterdir())

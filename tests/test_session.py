@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from segcct import settings
+from segcct.cli import main
 from segcct.config import SegmentationConfig
 from segcct.data.splits import Splits
 from segcct.errors import RunError
 from segcct.runs import RunFolder
 from segcct.training.session import check_run, open_run, resumed_config
 
+ROOT = Path(__file__).parents[1]
 CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
 SPLITS = Splits(("a",), ("b",))
 
@@ -59,3 +61,38 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
         check_run(config.run, config.train, run)
     with pytest.raises(RunError, match=r"exists already.*--resume"):
         check_run(config.run, config.train, None)
+
+
+@pytest.mark.parametrize(
+    ("command", "config"),
+    [
+        ("train-seg", "acdc_slices_cct_unet"),
+        ("train-m2i", "brats_m2i"),
+        ("train-cls", "cifar10_cct_2_3x2_30min"),
+    ],
+)
+def test_epochs_beside_a_budget_are_refused(command, config, capsys):
+    arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--data.root", "nowhere"]
+    assert main([*arguments, "--train.epochs", "3"]) == 1
+    assert "--train.epochs would do nothing" in (message := capsys.readouterr().err)
+    assert "--train.budget null" in message
+    assert main([*arguments, "--train.epochs", "3", "--train.budget", "null"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_epochs_of_a_resumed_budget_are_refused(run, capsys):
+    run.write_text(run.config, settings.dump(experiment(run.path.parent, budget="30min")))
+    before = run.config.read_bytes()
+    assert main(["train-seg", "--resume", str(run.path), "--train.epochs", "200"]) == 1
+    assert "found a train.budget of 1800 s" in capsys.readouterr().err
+    assert run.config.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["train-seg", "train-m2i"])
+def test_a_dry_run_of_a_taken_name_is_refused(command, run, capsys):
+    config = "brats_cct_unet" if command == "train-seg" else "brats_m2i"
+    arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--run.root", str(run.path.parent)]
+    assert main([*arguments, "--run.name", "one", "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert f"{run.path}: this run exists already" in shown.err
+    assert shown.out == ""

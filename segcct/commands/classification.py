@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segcct.commands.experiment import print_plan, read_experiment
 from segcct.commands.parser import add_command, command_line
 from segcct.errors import ConfigError
 
@@ -33,27 +34,15 @@ def _classification_keys() -> str:
 
 
 def _train_cls(arguments: argparse.Namespace) -> None:
-    from segcct import settings
     from segcct.config import ClassificationConfig
-    from segcct.runs import RunFolder
 
-    overrides = settings.parse_overrides(arguments.keys)
-    run = None
-    if arguments.resume is None:
-        config = settings.load(ClassificationConfig, arguments.config, overrides)
-    else:
-        from segcct.training.session import resumed_config
+    config, run = read_experiment(ClassificationConfig, arguments)
+    from segcct.training.classification import plan_classification, train_classification
 
-        run = RunFolder.open(arguments.resume)
-        config = resumed_config(ClassificationConfig, run, overrides)
     if arguments.dry_run:
-        from segcct.training.classification import plan_classification
-
-        print(settings.dump(config))
-        print(plan_classification(config))
+        print_plan(arguments, config, plan_classification(config, resume=run))
         return
     from segcct.data.splits import Splits
-    from segcct.training.classification import train_classification
 
     run = train_classification(config, resume=run)
     side = "test" if Splits.load(run.splits).test else "val"

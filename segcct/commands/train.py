@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segcct.commands.experiment import print_plan, read_experiment
 from segcct.commands.parser import add_command, command_line
 
 
@@ -32,24 +33,13 @@ def _segmentation_keys() -> str:
 
 
 def _train_seg(arguments: argparse.Namespace) -> None:
-    from segcct import settings
     from segcct.config import SegmentationConfig
-    from segcct.runs import RunFolder
 
-    overrides = settings.parse_overrides(arguments.keys)
-    run = None
-    if arguments.resume is None:
-        config = settings.load(SegmentationConfig, arguments.config, overrides)
-    else:
-        from segcct.training.session import resumed_config
-
-        run = RunFolder.open(arguments.resume)
-        config = resumed_config(SegmentationConfig, run, overrides)
+    config, run = read_experiment(SegmentationConfig, arguments)
     if arguments.dry_run:
         from segcct.training.plan import plan
 
-        print(settings.dump(config))
-        print(plan(config))
+        print_plan(arguments, config, plan(config, resume=run))
         return
     from segcct.data.splits import Splits
     from segcct.training.segmentation import train_segmentation

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segcct.commands.experiment import print_plan, read_experiment
 from segcct.commands.parser import add_command, command_line
 
 
@@ -27,22 +28,13 @@ def _m2i_keys() -> str:
 
 
 def _train_m2i(arguments: argparse.Namespace) -> None:
-    from segcct import settings
     from segcct.config import M2IConfig
-    from segcct.runs import RunFolder
-    from segcct.training.reconstruction import plan_reconstruction, train_reconstruction
-    from segcct.training.session import resumed_config
 
-    overrides = settings.parse_overrides(arguments.keys)
-    run = None
-    if arguments.resume is None:
-        config = settings.load(M2IConfig, arguments.config, overrides)
-    else:
-        run = RunFolder.open(arguments.resume)
-        config = resumed_config(M2IConfig, run, overrides)
+    config, run = read_experiment(M2IConfig, arguments)
+    from segcct.training.reconstruction import plan_reconstruction, train_reconstruction
+
     if arguments.dry_run:
-        print(settings.dump(config))
-        print(plan_reconstruction(config))
+        print_plan(arguments, config, plan_reconstruction(config, resume=run))
         return
     run = train_reconstruction(config, resume=run)
     models = ("--i2m", "SEGMENTER/best", "--m2i", run.best)

@@ -180,10 +180,14 @@ def load_pictures(config: ClassificationConfig, labels: Labels | None = None) ->
     return Pictures(collection, splits, Normalisation.of(config.data, collection, train), train, val)
 
 
-def plan_classification(config: ClassificationConfig) -> Plan:
-    """Build the network, read and divide the pictures and take two steps on some of them. Writes no run."""
+def plan_classification(config: ClassificationConfig, *, resume: RunFolder | None = None) -> Plan:
+    """Build the network, read and divide the pictures and take two steps on some of them. Writes no run.
+
+    Raises `SegcctError` for whatever the training itself would refuse before its first step.
+    """
+    check_run(config.run, config.train, resume)
     labels = find_labels(config.data)
-    network = network_of(config, len(labels.classes))
+    network = network_of(config, len(labels.classes), resumed=resume is not None)
     pictures = load_pictures(config, labels)
     task = ClassificationTask(config, pictures, network)
     device, loader = pick_device(), task.loader(0, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from segcct.config import DataSection
@@ -12,11 +11,22 @@ from segcct.data.headers import read_header
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
-from segcct.data.splits import Splits, make_splits
+from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
 from segcct.training.pictures import Pictured, pictured
 from segcct.training.trainer import is_first_process, progress_bar
+
+
+@dataclass(frozen=True)
+class Division:
+    """Who is on which side, as far as names and headers tell."""
+
+    scheme: Scheme
+    cases: list[Case]
+    splits: Splits
+    unlabelled: list[Case] = field(default_factory=list)
+    """Cases that train without labels."""
 
 
 @dataclass(frozen=True)
@@ -35,28 +45,31 @@ class Dataset:
     """Cases that train without labels."""
 
 
-def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = False) -> Dataset:
-    """Find, check, split and prepare the cases. Raises `DataError` naming every problem of the cheap check.
+def divide(data: DataSection, *, unlabelled: bool = False) -> Division:
+    """Find, check and split the cases. Raises `DataError` naming every problem of the cheap check.
 
     Args:
         data: the data section.
-        pictures: how many validation cases are to be drawn during training.
         unlabelled: the training uses the cases of `data.split.unlabelled_list`.
     """
     problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
     if problems:
         raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
-    scheme = scheme_of(data)
     cases = find_cases(data)
     splits = make_splits(cases, data)
-    by_id = {case.id: case for case in cases}
-    train, val = ([by_id[name] for name in side] for side in (splits.train, splits.val))
-    free = unlabelled_cases(cases, data, splits) if unlabelled else []
+    return Division(scheme_of(data), cases, splits, unlabelled_cases(cases, data, splits) if unlabelled else [])
+
+
+def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = False) -> Dataset:
+    """`divide`, and prepare the cases; `pictures`: how many validation cases are to be drawn during training."""
+    division = divide(data, unlabelled=unlabelled)
+    scheme, free = division.scheme, division.unlabelled
+    train, val = (division.splits.select(division.cases, side) for side in ("train", "val"))
     prepared = prepare_cases([*train, *val, *free], data, scheme, progress=progress_bar("preparing cases"))
     until = len(train) + len(val)
     return Dataset(
         scheme=scheme,
-        splits=splits,
+        splits=division.splits,
         train=prepared[: len(train)],
         val=prepared[len(train) : until],
         pictured=pictured(val[:pictures], data, scheme) if is_first_process() else {},
@@ -75,11 +88,10 @@ def is_synthetic(case: Case) -> bool:
     return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
 
 
-def describe_sides(splits: Splits, cases: Sequence[Case]) -> str:
+def describe_sides(division: Division) -> str:
     """`train 12 cases of 10 patients, val ..., test ...`."""
-    patient = {case.id: case.patient for case in cases}
-    sides = {"train": splits.train, "val": splits.val, "test": splits.test}
+    sides = {side: division.splits.select(division.cases, side) for side in SIDES}
     return ", ".join(
-        f"{side} {len(names)} cases of {len({patient[name] for name in names})} patients"
-        for side, names in sides.items()
+        f"{side} {len(cases)} cases of {len({case.patient for case in cases})} patients"
+        for side, cases in sides.items()
     )

@@ -14,14 +14,15 @@ from segcct.config import DataSection, M2IConfig, ScheduleSection, SegmentationC
 from segcct.data.case import Case
 from segcct.data.grid import SliceGrid
 from segcct.data.headers import read_header
-from segcct.data.layouts import find_cases, scheme_of
-from segcct.data.splits import make_splits
+from segcct.data.layouts import scheme_of
 from segcct.inference.predictor import pick_device
 from segcct.progress import duration
-from segcct.training.dataset import describe_sides
+from segcct.runs import RunFolder
+from segcct.training.dataset import describe_sides, divide
 from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
-from segcct.training.segmentation import network_of
+from segcct.training.segmentation import cycle_of, network_of
+from segcct.training.session import check_run
 
 MEASURED_STEPS = 2
 
@@ -50,20 +51,21 @@ class Plan:
         )
 
 
-def plan(config: SegmentationConfig) -> Plan:
-    """Find and split the cases, build the network and take two steps on random input. Writes nothing."""
-    cases = find_cases(config.data)
-    splits = make_splits(cases, config.data)
+def plan(config: SegmentationConfig, *, resume: RunFolder | None = None) -> Plan:
+    """Find, check and split the cases, build the network and take two steps on random input. Writes nothing.
+
+    Raises `SegcctError` for whatever the training itself would refuse before it prepares the cases.
+    """
+    check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
     network = network_of(config, scheme)
     device, train, side = pick_device(), config.train, config.data.image_size
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
-    steps = count_steps(splits.select(cases, "train"), config)
-    return measured(
-        describe_sides(splits, cases), network, train, lambda: criterion(network(image), label), steps=steps
-    )
+    division = divide(config.data, unlabelled=cycle_of(config, scheme) is not None)
+    steps = count_steps(division.splits.select(division.cases, "train"), config)
+    return measured(describe_sides(division), network, train, lambda: criterion(network(image), label), steps=steps)
 
 
 def count_steps(cases: Sequence[Case], config: SegmentationConfig | M2IConfig) -> int:

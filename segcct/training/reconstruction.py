@@ -14,16 +14,15 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import M2IConfig
 from segcct.data.conditions import signed_distances, slice_positions
 from segcct.data.labels import Scheme
-from segcct.data.layouts import find_cases, scheme_of
+from segcct.data.layouts import scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
-from segcct.data.splits import make_splits
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
-from segcct.training.dataset import Dataset, describe_sides, load_dataset
+from segcct.training.dataset import Dataset, describe_sides, divide, load_dataset
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, count_steps, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
@@ -189,11 +188,16 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
     return run
 
 
-def plan_reconstruction(config: M2IConfig) -> Plan:
-    """Find and split the cases, build the generator and take two steps on random input. Writes nothing."""
+def plan_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) -> Plan:
+    """Find, check and split the cases, build the generator and take two steps on random input. Writes nothing.
+
+    Raises `SegcctError` for whatever the training itself would refuse before it prepares the cases.
+    """
+    check_run(config.run, config.train, resume)
     data, train, device = config.data, config.train, pick_device()
-    cases, scheme = find_cases(data), scheme_of(data)
+    scheme = scheme_of(data)
     network = network_of(config, scheme)
+    division = divide(data)
     criterion = ReconstructionLoss(train.loss).to(device)
     batch, side, channels = train.batch_size, data.image_size, len(data.channels)
     image = torch.randn(batch, channels, side, side, device=device)
@@ -205,6 +209,5 @@ def plan_reconstruction(config: M2IConfig) -> Plan:
         made = network(mask, distance, position, network.style_of(image, mask, distance))
         return cast(Tensor, criterion(made, image, mask[:, 0] < 0.5, mean, sd))
 
-    splits = make_splits(cases, data)
-    steps = count_steps(splits.select(cases, "train"), config)
-    return measured(describe_sides(splits, cases), network, train, loss, steps=steps)
+    steps = count_steps(division.splits.select(division.cases, "train"), config)
+    return measured(describe_sides(division), network, train, loss, steps=steps)
