@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 
+from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, _table, create_model, entry, model_names
@@ -77,6 +78,17 @@ def test_timm_classifier_of_any_size_and_channels(name: str) -> None:
     model = create_model(f"timm:{name}", 4, 5, 64, {"dropout": 0.1}).eval()
     assert model(torch.zeros(1, 4, 64, 64)).shape == (1, 5)
     assert entry(f"timm:{name}").kind == "classifier"
+
+
+def test_the_command_lists_the_models_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "timm:resnet18", "cct_2_3x2_32", "--size", "32", "--channels", "3", "--classes", "10"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()[1:]]
+    assert [row[:3] for row in rows] == [
+        ["timm:resnet18", "classifier", "11,181,642"],
+        ["cct_2_3x2_32", "classifier", "283,723"],
+    ]
+    assert main(["models", "timm:resnet_18"]) == 1
+    assert "timm:resnet18" in capsys.readouterr().err
 
 
 def test_unknown_timm_name_and_option() -> None:
