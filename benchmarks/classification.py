@@ -39,7 +39,9 @@ from segcct.training.classification import train_classification
 CONFIGS = Path(__file__).parents[1] / "configs"
 CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"
 BRAIN = CONFIGS / "brain_tumour_classes.yaml"
-BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x1_32")
+BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x2_32", "cct_7_3x1_32")
+BRAIN_MODELS = ("cct_2_3x2_32", "cct_7_3x2_32")
+"""All of them trained by `budget` too, whose weights are one of their two starts."""
 ORDER_MODELS = ("vit_7_4_32", "cvt_7_4_32", "cct_7_3x1_32")
 PUBLISHED = {"cct_2_3x2_32": 89.75, "cct_4_3x2_32": 91.97, "cct_6_3x1_32": 95.70, "cct_7_3x2_32": 95.04,
              "cct_7_3x1_32": 96.53, "cvt_7_4_32": 94.01, "vit_7_4_32": 93.57}  # fmt: skip
@@ -151,7 +153,14 @@ def order(arguments: argparse.Namespace) -> None:
                 train__budget=None,
                 train__epochs=arguments.epochs,
             )
-            line(name, seed, arguments.epochs, f"{minutes:.1f}", shown(tested(run, arguments.root)), PUBLISHED[name])
+            line(
+                name,
+                seed,
+                arguments.epochs,
+                f"{minutes:.1f}",
+                shown(tested(run, arguments.root)),
+                PUBLISHED.get(name, "-"),
+            )
 
 
 def positional(arguments: argparse.Namespace) -> None:
@@ -178,7 +187,7 @@ def brain(arguments: argparse.Namespace) -> None:
     print("Who the patients are is not known: pictures of one patient may stand in several folds.\n")
     head("model", "size", "start", "accuracy % [95% interval]", "macro F1", "AUROC", "ECE", "minutes per fold")
     given = dict(each.split("=", 1) for each in arguments.pretrained)
-    for name in arguments.models or ("cct_2_3x2_32", "cct_7_3x2_32"):
+    for name in arguments.models or BRAIN_MODELS:
         weights = Path(given.get(name, arguments.output / f"budget_{name}_seed0" / "best"))
         starts = {"scratch": None} | ({"CIFAR-10": str(weights)} if weights.is_dir() else {})
         if len(starts) == 1:
