@@ -134,6 +134,16 @@ def test_masks_do_not_depend_on_batches(trained, predicted, phantom, tmp_path):
         assert (ours != theirs).mean() < 1e-5  # other batch shapes may round otherwise at a tie
 
 
+def test_a_resume_does_not_need_the_weights_it_began_with(trained, tmp_path):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    config = run / "config.yaml"
+    text = config.read_text(encoding="utf-8").replace("pretrained: null", "pretrained: gone.safetensors")
+    config.write_text(text, encoding="utf-8")
+    for more in ([], ["--dry-run"]):
+        assert main(["train-seg", "--resume", str(run), *more]) == 0
+    assert "pretrained: gone.safetensors" in config.read_text(encoding="utf-8")  # where it came from is not forgotten
+
+
 def test_resume_takes_its_config_from_the_run(trained, tmp_path):
     run = tmp_path / "longer"
     shutil.copytree(trained, run)

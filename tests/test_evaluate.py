@@ -280,6 +280,19 @@ def test_cases_that_the_model_has_seen_are_told(folders: tuple[Path, Path], tmp_
     assert "was trained on" not in (tmp_path / "out" / "table.md").read_text()
 
 
+def test_synthetic_cases_and_training_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    index(folders[0], synthetic_training=True)
+    summary = evaluate(*folders, output=tmp_path / "out")
+    assert (summary["synthetic"], summary["synthetic_training"]) == ([], True)
+    assert "**The model was trained on synthetic data.**" in (tmp_path / "out" / "table.md").read_text()
+    content = json.loads((folders[0] / "predictions.json").read_text())
+    content["cases"]["a"]["synthetic"] = content["cases"]["b"]["synthetic"] = True
+    (folders[0] / "predictions.json").write_text(json.dumps(content))
+    summary = evaluate(*folders, output=tmp_path / "out")
+    assert summary["synthetic"] == ["a", "b"]
+    assert "Of the 3 cases 2 are synthetic" in (tmp_path / "out" / "table.md").read_text()
+
+
 def test_a_listed_mask_that_is_gone_is_missing(folders: tuple[Path, Path]) -> None:
     index(folders[0], selection="test")
     (folders[0] / "b.nii.gz").unlink()

@@ -12,6 +12,7 @@ from torch import nn
 
 from segcct.config import AugmentSection, DataSection
 from segcct.data.case import Case, Examination
+from segcct.data.phantom import files as phantom
 from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.data.slices import SliceDataset
 from segcct.errors import DataError, GeometryError, RunError
@@ -19,6 +20,7 @@ from segcct.inference import folder
 from segcct.inference.folder import Request, predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor, largest_components, segment
 from segcct.runs import Architecture, ModelCard, SchemeCard, reading
+from segcct.training import pictures
 from segcct.volume import Volume
 
 
@@ -226,3 +228,25 @@ def test_a_failure_of_the_machine_costs_one_case(scan, tmp_path, monkeypatch, na
         predict_folder(of, request, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "predictions.json"]
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]) == ["a", "b"]
+
+
+def test_masks_of_phantoms_are_marked(scan, tmp_path):
+    phantom.save((10 * scan.array).astype(np.int16), scan.affine, tmp_path / "made.nii.gz")
+    scan.save(tmp_path / "real.nii.gz")
+    of = predictor()
+    for name in ("made", "real"):
+        predict_folder(of, resolve(of.card, tmp_path / f"{name}.nii.gz"), tmp_path / "out")
+    cases = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]
+    assert {name: entry["synthetic"] for name, entry in cases.items()} == {"made": True, "real": False}
+
+
+def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
+    data = DataSection.model_validate({**predictor().data.model_dump(), "root": tmp_path, "label": "seg.nii.gz"})
+    phantom.save(scan.array.astype(np.int16), scan.affine, tmp_path / "ct.nii.gz")
+    phantom.save(np.full(scan.shape, 3, np.uint8), scan.affine, tmp_path / "seg.nii.gz")
+    case = Case("patient001", "patient001", {"ct": (tmp_path / "ct.nii.gz",)}, (tmp_path / "seg.nii.gz",))
+    shown = {}
+    monkeypatch.setattr(pictures, "training_panel", lambda *_, title, **__: shown.update(title=title) or b"")
+    drawn = pictures.pictured([case], data, predictor().scheme)["patient001"]
+    drawn.write(tmp_path / "pictures", np.zeros(scan.shape, np.uint8), predictor().scheme, {})
+    assert shown["title"].startswith("patient001, synthetic data, axial slice")

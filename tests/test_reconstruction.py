@@ -157,6 +157,7 @@ def test_some_of_many_validation_cases_select_the_weights():
     assert task.card({}).selected_on["cases"] == ["case00", "case10", "case19", "case29"]
     figures = task.validate(task.network, "cpu", 0, 1)
     assert set(figures) == {"val_gain", "val_rmse_foreground", "val_rmse"}
+    assert task.judge_part(task.network, "cpu", 1) == 1 / 4
     made = Reconstructor(task.network, task.card({}), HOW).reconstruct(case)
     assert figures["val_gain"] == pytest.approx(made.gain, abs=1e-6)
     assert figures["val_rmse"] == pytest.approx(made.distances["whole"].rmse, rel=1e-6)
@@ -248,6 +249,17 @@ def test_resumed_equals_uninterrupted(generator, phantom, tmp_path):
         rows = list(csv.DictReader(stream))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     assert all(0 < float(row["val_rmse"]) < 1 for row in rows)
+
+
+@pytest.mark.slow
+def test_a_resume_does_not_need_the_weights_it_began_with(generator, tmp_path):
+    run = Path(shutil.copytree(generator, tmp_path / "run"))
+    config = run / "config.yaml"
+    text = config.read_text(encoding="utf-8").replace("pretrained: null", "pretrained: gone.safetensors")
+    config.write_text(text, encoding="utf-8")
+    for more in ([], ["--dry-run"]):
+        assert main(["train-m2i", "--resume", str(run), *more]) == 0
+    assert "pretrained: gone.safetensors" in config.read_text(encoding="utf-8")  # where it came from is not forgotten
 
 
 @pytest.mark.slow

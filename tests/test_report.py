@@ -298,6 +298,12 @@ def test_synthetic_images_are_announced(masks: Path, evaluation: Path, tmp_path:
     assert "Synthetic data." in words
 
 
+def test_synthetic_cases_are_announced_without_their_images(tmp_path: Path):
+    by_hand(tmp_path / "e", [("a", "x", 0.5, "ok", 3.0)], synthetic=["a"])
+    words = Outline(write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")).words
+    assert "Synthetic data." in words
+
+
 def test_several_channels_can_be_chosen(masks: Path, evaluation: Path, tmp_path: Path):
     summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
     for case in summary["files"]:

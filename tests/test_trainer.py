@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from torch import nn
 from segcct.config import TrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.runs import RunFolder, load_card, load_weights
+from segcct.training import optim, trainer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.trainer import batch_seed, fit
 
@@ -185,6 +187,54 @@ def test_one_slow_validation_does_not_cut_the_budget_short(run):
 def test_no_epoch_begins_in_a_rest_too_short_for_its_validation(run):
     fit(SlowlyJudged(pause_s=0.02), run, TrainSection(epochs=1, budget=1.6, lr=0.01), seed=0)
     assert all(float(row["elapsed_s"]) < 1.6 - 0.5 + 0.05 for row in run.read_metrics()[:-1])
+
+
+class Timed(toy_task.ToyTask):
+    """A batch takes 10 s, a validation 15 s and the part of it that is tried 1.5 s, by a clock of its own."""
+
+    share = 0.1
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.now = 0.0
+        self.tried = 0
+        for module in (trainer, optim):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def loss(self, network, batch):
+        self.now += 10.0
+        return super().loss(network, batch)
+
+    def validate(self, network, device, rank, world):
+        self.now += 15.0
+        return super().validate(network, device, rank, world)
+
+    def judge_part(self, network, device, world):
+        network.eval()
+        self.tried += 1
+        self.now += 1.5
+        return self.share
+
+
+def test_time_for_the_first_validation_is_kept_back_too(run, monkeypatch):
+    """The first epoch alone, 60 s, is longer than the budget: after 3 batches a validation's time is left."""
+    task = Timed(monkeypatch)
+    fit(task, run, TrainSection(epochs=1, budget=48.0, lr=0.01), seed=0)
+    assert [row["elapsed_s"] for row in run.read_metrics()] == ["48.0"]
+    assert task.network.training
+
+
+def test_an_estimate_takes_no_more_than_half_the_budget(run, monkeypatch):
+    task = Timed(monkeypatch)
+    task.share = 0.001
+    fit(task, run, TrainSection(epochs=1, budget=46.0, lr=0.01), seed=0)
+    assert task.batches == 2
+
+
+def test_a_training_by_epochs_tries_no_validation(run, monkeypatch):
+    task = Timed(monkeypatch)
+    fit(task, run, TrainSection(epochs=1, lr=0.01), seed=0)
+    assert (task.batches, task.tried) == (6, 0)
 
 
 def test_validation_time_belongs_to_the_budget(monkeypatch):

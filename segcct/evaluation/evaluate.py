@@ -148,6 +148,8 @@ def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> 
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
         "seen": {side: [case for case in matching.pairs if folder.seen.get(case) == side] for side in ("train", "val")},
+        "synthetic": [case for case in matching.pairs if case in folder.synthetic],
+        "synthetic_training": folder.synthetic_training,
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
         "provenance": {

@@ -45,6 +45,10 @@ class PredictionFolder:
     selection: str | None = None
     seen: dict[str, str] = field(default_factory=dict)
     """Case id -> `train` or `val`, for cases that the model was trained or selected on."""
+    synthetic: frozenset[str] = frozenset()
+    """Cases whose images say that they were generated."""
+    synthetic_training: bool = False
+    """The model was trained on such images."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +95,23 @@ def read_predictions(folder: Path) -> PredictionFolder:
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
         channels = {name: dict(entry.get("channels") or {}) for name, entry in content["cases"].items()}
         seen = {name: str(entry["seen"]) for name, entry in content["cases"].items() if entry.get("seen")}
+        synthetic = frozenset(name for name, entry in content["cases"].items() if entry.get("synthetic"))
         data = DataSection.model_validate(content["data"]) if content.get("data") else None
         scheme = _scheme_of(content["scheme"]) if content.get("scheme") else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, LabelError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EvaluationError("is not an index of predictions", file=index, found=reason) from error
-    return PredictionFolder(folder, masks | listed, channels, data, scheme, content.get("selection"), seen)
+    return PredictionFolder(
+        path=folder,
+        masks=masks | listed,
+        channels=channels,
+        data=data,
+        scheme=scheme,
+        selection=content.get("selection"),
+        seen=seen,
+        synthetic=synthetic,
+        synthetic_training=bool(content.get("synthetic_training")),
+    )
 
 
 def read_references(

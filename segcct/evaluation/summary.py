@@ -124,8 +124,20 @@ def seen_sentence(summary: Mapping[str, Any], noun: str = "cases") -> str:
         return ""
     return (
         f"Of the {summary[noun]} {noun} the model was trained on {trained} and selected on {selected}: "
-        f"these scores do not tell how it does on new ones. Score the {noun} of --split test alone."
+        f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
+        "where the run has a test side)."
     )
+
+
+def synthetic_sentence(summary: Mapping[str, Any]) -> str:
+    """What a reader must know where cases or the model's training were generated; empty where neither was."""
+    cases = len(summary.get("synthetic") or ())
+    if cases:
+        return (
+            f"Of the {summary['cases']} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores say that "
+            "the program works, not how it does on patients."
+        )
+    return "The model was trained on synthetic data." if summary.get("synthetic_training") else ""
 
 
 def counts_over_classes(summary: Mapping[str, Any]) -> dict[str, int]:

@@ -8,7 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from segcct.evaluation.scoring import DETAILS, Row
-from segcct.evaluation.summary import STATUSES, counts_over_classes, metrics_of, seen_sentence, value
+from segcct.evaluation.summary import (
+    STATUSES,
+    counts_over_classes,
+    metrics_of,
+    seen_sentence,
+    synthetic_sentence,
+    value,
+)
 from segcct.volume import atomic_path
 
 _HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
@@ -67,11 +74,11 @@ def _scores(summary: Mapping[str, Any]) -> str:
     cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
     lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
     words = summary["definitions"]
-    seen = seen_sentence(summary)
+    warnings = [sentence for sentence in (seen_sentence(summary), synthetic_sentence(summary)) if sentence]
     patients = summary["patients"]
     lines += [
         "",
-        *([f"**{seen}**", ""] if seen else []),
+        *(line for sentence in warnings for line in (f"**{sentence}**", "")),
         f"Mean [95% interval] over {summary['cases']} cases of {patients} patient{'s' if patients != 1 else ''}, "
         f"scheme {summary['scheme']}, convention {summary['convention']}. {words['ci95']}.",
         f"HD95: {words[_distance(summary)]}.",

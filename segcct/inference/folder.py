@@ -15,6 +15,7 @@ from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import Splits
+from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, SegcctError, SplitError, reason_of
 from segcct.inference.index import Index
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, save_mask
@@ -158,7 +159,7 @@ def _mask_or_reason(
         return f"{case.id}: {reason_of(error)}"
     except torch.OutOfMemoryError:
         return f"{case.id}: the device has too little memory. Lower --batch-size"
-    index.made(name, file)
+    index.made(name, file, synthetic=says_synthetic(mask))
     return file
 
 

@@ -62,9 +62,9 @@ class Index:
         channels = {channel: [str(file.resolve()) for file in files] for channel, files in case.channels.items()}
         self.cases[name] = {"mask": mask, "channels": channels, "seen": seen, **how}
 
-    def made(self, name: str, mask: Path) -> None:
-        """Note the file of a case's mask."""
-        self.cases[name]["mask"] = mask.name
+    def made(self, name: str, mask: Path, *, synthetic: bool) -> None:
+        """Note the file of a case's mask, and whether the case says that it is synthetic."""
+        self.cases[name] |= {"mask": mask.name, "synthetic": synthetic}
 
     def write(self) -> None:
         """Write predictions.json, whole or not at all."""

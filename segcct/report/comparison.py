@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.data.case import Case, Examination
+from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
@@ -24,7 +25,6 @@ from segcct.report.comparison_summary import (
 )
 from segcct.report.comparison_viewer import Row, build_row
 from segcct.report.html import listed, render, write_page
-from segcct.report.images import says_synthetic
 from segcct.runs import SchemeCard, provenance, write_json
 
 SLICES = 10

@@ -14,6 +14,7 @@ from segcct import figures
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import Scheme
+from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, GeometryError
 from segcct.inference.index import INDEX
 from segcct.inference.masks import load_mask
@@ -113,13 +114,6 @@ def _clip_window(data: Mapping[str, Any] | None) -> figures.Window | None:
         return None
     low, high = float(intensity["low"]), float(intensity["high"])
     return figures.fixed_window((low + high) / 2, high - low)
-
-
-def says_synthetic(volume: Volume) -> bool:
-    """Whether the header's description marks the image as synthetic."""
-    if volume.header is None:
-        return False
-    return b"synthetic" in bytes(volume.header["descrip"].item()).lower()
 
 
 def _by_layout(

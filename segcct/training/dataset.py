@@ -12,6 +12,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
 from segcct.data.splits import SIDES, Splits, make_splits
+from segcct.data.synthetic import says_synthetic
 from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
 from segcct.training.pictures import Pictured, pictured
@@ -84,8 +85,7 @@ def is_synthetic(case: Case) -> bool:
     first = next(iter(case.channels.values()))[0]
     if not first.name.endswith((".nii", ".nii.gz")):
         return False
-    header = read_header(first).header
-    return header is not None and b"synthetic" in bytes(header["descrip"]).lower()
+    return says_synthetic(read_header(first))
 
 
 def describe_sides(division: Division) -> str:

@@ -41,7 +41,8 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
 class Clock:
     """How far the training is: by epochs, or by wall clock when there is a budget.
 
-    The time that validations take belongs to the budget; what the latest one took is kept back for the last.
+    The time that validations take belongs to the budget; what the latest one took is kept back for the last, and before
+    the first one what it is expected to take.
     """
 
     def __init__(self, train: ScheduleSection) -> None:
@@ -59,6 +60,12 @@ class Clock:
     def start(self) -> None:
         """Begin, or begin again after a resume."""
         self.started = time.monotonic()
+
+    def expect(self, seconds: float) -> None:
+        """Keep this back for the first validation, but never more than half the budget: an estimate ends no training
+        that has hardly begun."""
+        if self.budget is not None:
+            self.validation = min(seconds, self.budget / 2)
 
     def progress(self, epoch: int, batch: int, batches: int) -> float:
         """Share of the training that is over, in [0, 1]."""

@@ -12,6 +12,7 @@ from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.labels import Scheme
 from segcct.data.layouts import read_case
+from segcct.data.synthetic import says_synthetic
 from segcct.figures import Plane, best_slice, plane_of, training_panel
 from segcct.volume import atomic_path
 
@@ -26,11 +27,13 @@ class Pictured:
     reference: np.ndarray
     """(X, Y, Z) uint8 class indices."""
     plane: Plane
+    synthetic: bool = False
 
     def write(self, folder: Path, prediction: np.ndarray, scheme: Scheme, scores: Mapping[str, float | None]) -> None:
         """Image, reference and prediction (X, Y, Z, class indices) of the slice with most structure, as a PNG."""
         image, reference, predicted = (self.plane.slices(each) for each in (self.image, self.reference, prediction))
         index = best_slice(reference, None)
+        note = "synthetic data, " if self.synthetic else ""
         panel = training_panel(
             image[index],
             reference[index],
@@ -38,7 +41,7 @@ class Pictured:
             list(scheme.classes),
             pixel_mm=self.plane.pixel_mm,
             letters=self.plane.letters,
-            title=f"{self.case_id}, {self.plane.name} slice {index + 1} of {len(image)}",
+            title=f"{self.case_id}, {note}{self.plane.name} slice {index + 1} of {len(image)}",
             scores=scores,
         )
         with atomic_path(folder / f"{self.case_id}.png") as beside:
@@ -52,5 +55,6 @@ def pictured(cases: Sequence[Case], data: DataSection, scheme: Scheme) -> dict[s
         read = read_case(case, data, scheme)
         assert read.label is not None  # validation cases are labelled; the quick check saw to it
         plane = plane_of(read.label.shape, read.grid.affine, read.grid.spacing_mm)
-        found[case.id] = Pictured(case.id, read.image[0], scheme.to_index(read.label), plane)
+        index = scheme.to_index(read.label)
+        found[case.id] = Pictured(case.id, read.image[0], index, plane, says_synthetic(read.grid))
     return found

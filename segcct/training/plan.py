@@ -58,7 +58,7 @@ def plan(config: SegmentationConfig, *, resume: RunFolder | None = None) -> Plan
     """
     check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
-    network = network_of(config, scheme)
+    network = network_of(config, scheme, resumed=resume is not None)
     device, train, side = pick_device(), config.train, config.data.image_size
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)

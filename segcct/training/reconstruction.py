@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil
 from typing import Any, cast
 
 import numpy as np
@@ -101,10 +102,17 @@ class ReconstructionTask(Task):
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        reconstructor = Reconstructor(cast(Generator, network), self.card({}), how)
+        reconstructor = self._reconstructor(network, device)
         mine = {case.case_id: figures_of(reconstructor.reconstruct(case)) for case in self.judged[rank::world]}
         return summarise(gather(mine, world))
+
+    def judge_part(self, network: nn.Module, device: str, world: int) -> float:
+        figures_of(self._reconstructor(network, device).reconstruct(self.judged[0]))
+        return 1 / ceil(len(self.judged) / world)
+
+    def _reconstructor(self, network: nn.Module, device: str) -> Reconstructor:
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        return Reconstructor(cast(Generator, network), self.card({}), how)
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, scheme = self.config, self.dataset.scheme
@@ -126,7 +134,7 @@ class ReconstructionTask(Task):
         )
 
 
-def network_of(config: M2IConfig, scheme: Scheme) -> Generator:
+def network_of(config: M2IConfig, scheme: Scheme, *, resumed: bool = False) -> Generator:
     """The generator of the configuration."""
     network = build_network(
         config.model,
@@ -135,6 +143,7 @@ def network_of(config: M2IConfig, scheme: Scheme) -> Generator:
         num_classes=scheme.num_classes,
         image_size=config.data.image_size,
         seed=config.run.seed,
+        resumed=resumed,
     )
     return cast(Generator, network)
 
@@ -176,7 +185,8 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
     check_run(config.run, config.train, resume)
-    network = network_of(config, scheme_of(config.data))  # a wrong name or option shows before hours of preparation
+    # A wrong name or option shows before hours of preparation.
+    network = network_of(config, scheme_of(config.data), resumed=resume is not None)
     dataset = load_dataset(config.data)
     task = ReconstructionTask(config, dataset, network)
     if resume is not None:
@@ -196,7 +206,7 @@ def plan_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) -
     check_run(config.run, config.train, resume)
     data, train, device = config.data, config.train, pick_device()
     scheme = scheme_of(data)
-    network = network_of(config, scheme)
+    network = network_of(config, scheme, resumed=resume is not None)
     division = divide(data)
     criterion = ReconstructionLoss(train.loss).to(device)
     batch, side, channels = train.batch_size, data.image_size, len(data.channels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ class SegmentationTask(Task):
         mine = {case.case_id: self._scored(network, device, case)[1] for case in self.dataset.val[rank::world]}
         return summarise(gather(mine, world), self.dataset.scheme)
 
+    def judge_part(self, network: nn.Module, device: str, world: int) -> float:
+        self._scored(network, device, self.dataset.val[0])
+        return 1 / (ceil(len(self.dataset.val) / world) + len(self.dataset.pictured))
+
     def draw(self, network: nn.Module, device: str, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         for case in self.dataset.val:
@@ -116,7 +121,8 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     """
     check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
-    network = network_of(config, scheme)  # a wrong name or option shows before hours of preparation
+    # A wrong name or option shows before hours of preparation.
+    network = network_of(config, scheme, resumed=resume is not None)
     SegmentationLoss(config.train.loss, scheme.num_classes)
     cycle = cycle_of(config, scheme)
     dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=cycle is not None)
@@ -130,7 +136,7 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     return run
 
 
-def network_of(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
+def network_of(config: SegmentationConfig, scheme: Scheme, *, resumed: bool = False) -> nn.Module:
     """The network of the configuration, with a class per structure of the scheme and the background."""
     return build_network(
         config.model,
@@ -139,6 +145,7 @@ def network_of(config: SegmentationConfig, scheme: Scheme) -> nn.Module:
         num_classes=scheme.num_classes,
         image_size=config.data.image_size,
         seed=config.run.seed,
+        resumed=resumed,
     )
 
 

@@ -56,6 +56,13 @@ class Task(ABC):
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         """Figures of the validation cases, `score` among them; every process gets all of them."""
 
+    def judge_part(self, network: nn.Module, device: str, world: int) -> float | None:
+        """Judge a few validation cases and return the share of one process's `validate` that this was.
+
+        Timed before a training with a budget begins; None: how long validations take shows at the first.
+        """
+        return None
+
     @abstractmethod
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         """The model card of the weights that scored `selected_on`."""
@@ -96,9 +103,23 @@ class Fitting(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.clock.start()
-        if self.clock.budget is not None and self.trainer.strategy.broadcast(self.clock.over()):
+        if self.clock.budget is None or self.trainer.should_stop:
+            return
+        if self.trainer.strategy.broadcast(self.clock.over()):
             say(f"the budget of {duration(self.clock.budget)} is used up; more of it by --train.budget")
             self.trainer.should_stop = True
+        elif self.clock.validation == 0.0:
+            self.clock.expect(self._validation_ahead())
+
+    def _validation_ahead(self) -> float:
+        """Seconds that the first validation will take, by a part of it judged now; 0 where the task has no part."""
+        seconds = 0.0
+        for _ in range(2):  # the first warms up
+            began = time.monotonic()
+            share = self.task.judge_part(self.judged, str(self.device), self.trainer.world_size)
+            seconds = 0.0 if share is None else (time.monotonic() - began) / share
+        self.train()
+        return seconds
 
     def on_train_epoch_start(self) -> None:
         self.losses = []
