@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -12,6 +14,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from PIL import Image
 
 from segcct.cli import main
 from segcct.data.case import Case
@@ -22,6 +25,7 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, resolve
 from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.calibrate import calibrate
+from segcct.metrics import class_dice
 from segcct.report.comparison import write_comparison
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import doubts, ordered, trust
@@ -114,6 +118,8 @@ def test_the_page_stands_alone(page):
     for title in ("Original", "Reference", "Predicted mask", "Reconstruction", "Error map"):
         assert page.count(f"<figcaption>{title}</figcaption>") == 4
     assert "10 mm" in page
+    pictures = re.findall(r'href="data:image/webp;base64,([^"]+)"', page)
+    assert {max(Image.open(io.BytesIO(base64.b64decode(each))).size) for each in pictures} == {320}
 
 
 def test_without_references(scans, cycles, tmp_path):
@@ -185,6 +191,33 @@ def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
     for name, distance in made.baseline.items():
         assert figures["baseline"][name]["rmse"] == pytest.approx(distance.rmse, rel=1e-5)
     assert figures["gain"] == pytest.approx(made.gain, abs=1e-5)
+
+
+def test_what_the_style_knows_of_slices_is_no_structure(cycles):
+    """A case whose slices differ in brightness: the means of each slice leave its noise alone."""
+    one = examination(noise=2.0)
+    one.image[:] = np.clip(one.image + np.linspace(0, 10, 5), 0, 100)
+    found = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    case, slices = (found[name]["low"]["rmse"] for name in ("baseline", "baseline_by_slice"))
+    assert slices == pytest.approx(0.02, rel=0.1)
+    assert case > 1.5 * slices
+    rmse = found["distances"]["foreground"]["rmse"]
+    assert found["gain_by_slice"] == pytest.approx(1 - rmse / found["baseline_by_slice"]["foreground"]["rmse"])
+    assert found["gain_by_slice"] < found["gain"] < 0.1
+
+
+def test_the_share_found_again_is_of_one_scale(scans, tmp_path):
+    """Masks found in generated and in real images are compared on the same slices, those of the generator."""
+    other = Cycles(predictor(), painter(fit="resize"))
+    write_comparison(other, request_of(scans), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    cycle = [content["cases"][name]["cycle"] for name in NOISE]
+    again, own = (sum(each[which]["mean"] for each in cycle) for which in ("reference", "image"))
+    assert content["summary"]["cycle_share_of_dice"] == pytest.approx(again / own)
+    case = other.case(examination(noise=NOISE["clean"]))
+    found = class_dice(other.probabilities(case).argmax(axis=1), np.asarray(case.for_generator.label), ("low", "high"))
+    assert cycle[0]["image"]["classes"] == pytest.approx(found, abs=0.02)
+    assert content["cases"][EMPTY]["cycle"]["image"]["mean"] is None
 
 
 @pytest.mark.parametrize(
@@ -292,7 +325,7 @@ def test_the_error_scale_rises_from_black():
 PROBE = """
 <script>
 window.addEventListener("load", () => {
-  const out = {};
+  const out = { width: window.innerWidth };
   const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
   const seen = () => [...document.querySelectorAll(".case")].filter((one) => one.offsetParent !== null);
   document.querySelector(".gallery").scrollIntoView();
@@ -323,27 +356,38 @@ window.addEventListener("load", () => {
   document.getElementById("theme").click();
   out.themed = getComputedStyle(document.body).backgroundColor !== before;
   out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-  document.body.innerHTML = "<pre id='probe'>" + JSON.stringify(out) + "</pre>";
+  parent.postMessage(JSON.stringify(out), "*");
 });
 </script>
 """
+FRAME = """
+<iframe src="page.html" style="border:0;width:{width}px;height:800px"></iframe>
+<script>
+window.addEventListener("message", (told) => {{
+  document.body.innerHTML = "<pre id='probe'>" + told.data + "</pre>";
+}});
+</script>
+"""
+"""A browser's own window cannot be as narrow as a phone's."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_works_in_a_browser(page, tmp_path, width):
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("no chromium to open the page in")
     (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
     with tempfile.TemporaryDirectory() as profile:
         command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
-        command += ["--disable-background-networking", f"--user-data-dir={profile}", f"--window-size={width},900"]
-        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "page.html").as_uri()]
+        command += ["--disable-background-networking", f"--user-data-dir={profile}", "--window-size=1400,900"]
+        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri()]
         shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
     found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
     assert found is not None, shown[-2000:]
     out = json.loads(found[1].replace("&lt;", "<"))
+    assert out["width"] == width
     assert out["first"] == [EMPTY]
     assert out["second"] == ["noisy"]
     assert out["slice"] == "1"

@@ -15,7 +15,7 @@ from segcct.inference.quality.model import QualityModel
 from segcct.inference.quality.observe import estimate_all, missed, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_dice, counts
-from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions
+from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
 from segcct.volume import Volume
 
 
@@ -73,6 +73,8 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         recovered = class_dice(cycles.recover(case, from_reference), from_reference.label, made.classes)
         figures["reconstruction"]["reference"] = _distances(from_reference)
         figures["cycle"]["reference"] = _mean_and_classes(recovered)
+        own = class_dice(made.label, from_reference.label, made.classes)  # on the slices of the line above
+        figures["cycle"]["image"] = _mean_and_classes(own)
     return Compared(
         examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
     )
@@ -108,22 +110,17 @@ def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tupl
 
 
 def _distances(made: Reconstruction) -> dict[str, Any]:
-    """Distances by region, the RMSE of the class-mean baseline there, and the share of it that is gone in the
-    foreground."""
-    distances = made.distances
-    painted = class_mean_baseline(made.original, made.label)
-    difference = np.square(made.original - painted).mean(axis=1)  # (D, h, w)
-    baseline = {name: _rms(difference[region]) for name, region in regions(made.label, made.classes).items()}
-    ours, theirs = distances[FOREGROUND].rmse, baseline[FOREGROUND]
-    return {
-        "distances": {name: distance.to_json() for name, distance in distances.items()},
-        "baseline": {name: {"rmse": value} for name, value in baseline.items()},
-        "gain": 1 - ours / theirs if ours is not None and theirs else None,
-    }
-
-
-def _rms(squares: np.ndarray) -> float | None:
-    return float(np.sqrt(squares.mean(dtype=np.float64))) if squares.size else None
+    """Distances by region, and for the baselines of class means over the case and over each slice: their RMSE there,
+    and the share of it that is gone in the foreground."""
+    found: dict[str, Any] = {"distances": {name: distance.to_json() for name, distance in made.distances.items()}}
+    named = regions(made.label, made.classes)
+    for suffix, each_slice in (("", False), ("_by_slice", True)):
+        painted = class_mean_baseline(made.original, made.label, each_slice=each_slice)
+        baseline = {name: rmse_within(made.original, painted, region) for name, region in named.items()}
+        found["baseline" + suffix] = {name: {"rmse": value} for name, value in baseline.items()}
+        ours, theirs = made.distances[FOREGROUND].rmse, baseline[FOREGROUND]
+        found["gain" + suffix] = 1 - ours / theirs if ours is not None and theirs else None
+    return found
 
 
 def _mean_and_classes(scores: Mapping[str, float | None]) -> dict[str, Any]:

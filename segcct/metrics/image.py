@@ -120,8 +120,9 @@ def paint(label: np.ndarray, means: np.ndarray) -> np.ndarray:
 def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: bool = False) -> np.ndarray:
     """The original with every class, background included, painted in its mean over the case, or over `each_slice`.
 
-    It knows the true mean of each class of this very case, so what a generator does better is structure. Over each
-    slice it knows brightness from slice to slice as well, as a generator with a style code does.
+    It knows the true mean of each class of this very case. What a generator does better is structure, or what its style
+    code tells it of each slice; over `each_slice` the baseline knows the means of each slice too, so that what is left
+    is structure and the slopes of the style.
     """
     if each_slice:
         slices = [class_mean_baseline(image[None], mask[None]) for image, mask in zip(original, label, strict=True)]

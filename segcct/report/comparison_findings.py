@@ -42,15 +42,17 @@ def _empty(cases: Cases) -> list[str]:
 
 
 def _gain(summary: Mapping[str, Any]) -> list[str]:
-    gain = summary["gain"]["predicted"]["mean"]
+    gain, by_slice = (summary[name]["predicted"]["mean"] for name in ("gain", "gain_by_slice"))
     if gain is None:
         return ["The generator is not judged: no predicted mask holds a structure."]
-    if gain > 0:
-        return [
-            f"The generator saves {100 * gain:.0f}% of the RMSE that painting each class in its mean leaves in the "
-            "foreground."
-        ]
-    return [f"The generator does no better than class means in the foreground ({-100 * gain:.0f}% more RMSE)."]
+    if gain <= 0:
+        return [f"The generator does no better than class means in the foreground ({-100 * gain:.0f}% more RMSE)."]
+    said = f"The generator saves {100 * gain:.0f}% of the foreground RMSE that painting each class in its mean leaves"
+    if by_slice is None:
+        return [f"{said}."]
+    if by_slice > 0:
+        return [f"{said}; {100 * by_slice:.0f}% where the means are those of each slice, which its style code knows."]
+    return [f"{said}, but nothing of what the means of each slice leave, which its style code knows: no structure."]
 
 
 def _cycle(summary: Mapping[str, Any]) -> list[str]:
@@ -62,7 +64,8 @@ def _cycle(summary: Mapping[str, Any]) -> list[str]:
         return [sentence + "."]
     reference = number(summary["cycle"]["reference"]["mean"], 2)
     return [
-        sentence + f", and the reference masks with {reference} ({100 * share:.0f}% of its Dice on the real images)."
+        sentence
+        + f", and the reference masks with {reference} ({100 * share:.0f}% of what it finds in the real images)."
     ]
 
 

@@ -112,22 +112,24 @@ def _headline(summary: Mapping[str, Any], scheme: str) -> dict[str, Any]:
 
 def _tiles(summary: Mapping[str, Any]) -> list[Tile]:
     regions = {row["name"]: row for row in summary["regions"]}
-    foreground = regions[FOREGROUND]
     tiles = []
     if summary["with_reference"]:
         tiles = [
             Tile("IoU", summary["iou"]["mean"], (interval(summary["iou"]["ci95"]),)),
             Tile("Pixel accuracy", summary["pixel_accuracy"]["mean"], (interval(summary["pixel_accuracy"]["ci95"]),)),
         ]
-    baseline = foreground["baseline"]
     return [
         *tiles,
-        Tile("Foreground RMSE", foreground["rmse"], (f"class means {number(baseline)}",)),
-        Tile("Border RMSE", regions[BORDER]["rmse"], (f"class means {number(regions[BORDER]['baseline'])}",)),
+        Tile("Foreground RMSE", regions[FOREGROUND]["rmse"], _baselines(regions[FOREGROUND])),
+        Tile("Border RMSE", regions[BORDER]["rmse"], _baselines(regions[BORDER])),
         Tile("SSIM", regions[WHOLE]["ssim"], ("whole image",)),
         Tile("PSNR (dB)", regions[WHOLE]["psnr"], ("whole image",), 1),
         Tile("M → I → M' Dice", summary["cycle"]["predicted"]["mean"], ("of the predicted masks",)),
     ]
+
+
+def _baselines(region: Mapping[str, Any]) -> tuple[str, ...]:
+    return f"class means {number(region['baseline'])}", f"of each slice {number(region['baseline_by_slice'])}"
 
 
 def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
@@ -146,7 +148,8 @@ def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
     return [
         *columns,
         Column("RMSE fg.", "RMSE in the foreground", lambda case: region_value(case, FOREGROUND, "rmse")),
-        Column("Cl. means", "RMSE of the class-mean baseline in the foreground", _foreground_baseline),
+        Column("Cl. means", "RMSE of the class-mean baseline in the foreground", _foreground_baseline("baseline")),
+        Column("Slice means", "The same with the means of each slice", _foreground_baseline("baseline_by_slice")),
         Column("RMSE border", "RMSE in the border band", lambda case: region_value(case, BORDER, "rmse")),
         Column("MAE", "Mean absolute error, whole image", lambda case: region_value(case, WHOLE, "mae")),
         Column("PSNR", "dB, whole image", lambda case: region_value(case, WHOLE, "psnr"), 1),
@@ -155,8 +158,8 @@ def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
     ]
 
 
-def _foreground_baseline(case: Mapping[str, Any]) -> float | None:
-    return region_value(case, FOREGROUND, "rmse", "baseline")
+def _foreground_baseline(name: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda case: region_value(case, FOREGROUND, "rmse", name)
 
 
 def _ranked(case: Mapping[str, Any], below: float) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from segcct.metrics.ranking import spearman
 
 Cases = Mapping[str, Mapping[str, Any]]
 """Case -> its figures, as `segcct.inference.comparison` makes them."""
+ValueOf = Callable[[Mapping[str, Any]], float | None]
+"""A figure of a case; None where it is not defined."""
 DISTANCES = ("rmse", "mae", "psnr", "ssim", "correlation")
 
 DEFINITIONS = {
@@ -21,6 +23,8 @@ DEFINITIONS = {
     "PSNR": "10 log10(1 / mean squared difference), in dB",
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
     "class means": "the original with every class painted in its own mean intensity of this case: the baseline",
+    "slice means": "the same with the means of each slice: the harder baseline, which knows what the style code of a "
+    "generator knows of brightness; what is saved against it is structure, or the slope of a class towards its inside",
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
     "pixel accuracy": "share of all voxels, background included, on which predicted mask and reference agree",
@@ -34,9 +38,7 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
     """Statistics over the cases, by patient; None where nothing is defined."""
     patients = [str(case["patient"]) for case in cases.values()]
 
-    def over(
-        value_of: Callable[[Mapping[str, Any]], float | None], bounds: tuple[float, float] = (0, 1)
-    ) -> dict[str, Any]:
+    def over(value_of: ValueOf, bounds: tuple[float, float] = (0, 1)) -> dict[str, Any]:
         return dict(summarise([value_of(case) for case in cases.values()], patients, bounds=bounds))
 
     return {
@@ -45,10 +47,7 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
         "dice": over(lambda case: case["mean"]["dice"]),
         "iou": over(lambda case: case["mean"]["iou"]),
         "pixel_accuracy": over(lambda case: case["pixel_accuracy"]),
-        "gain": {
-            "predicted": over(lambda case: _at(case, "reconstruction", "predicted", "gain"), (-math.inf, 1)),
-            "reference": over(lambda case: _at(case, "reconstruction", "reference", "gain"), (-math.inf, 1)),
-        },
+        **{gain: _gains(over, gain) for gain in ("gain", "gain_by_slice")},
         "regions": [region_row(cases, name) for name in (WHOLE, FOREGROUND, BORDER, *classes)],
         "cycle": {
             "predicted": over(lambda case: _at(case, "cycle", "predicted", "mean")),
@@ -64,16 +63,27 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
     }
 
 
-def region_row(cases: Cases, name: str) -> dict[str, Any]:
-    """Mean distances of one region over the cases that define it, the baseline's RMSE, and the share of it saved."""
-    rmse = [region_value(case, name, "rmse") for case in cases.values()]
-    baseline = [region_value(case, name, "rmse", "baseline") for case in cases.values()]
-    gains = [1 - ours / theirs for ours, theirs in zip(rmse, baseline, strict=True) if ours is not None and theirs]
+def _gains(over: Callable[..., dict[str, Any]], gain: str) -> dict[str, Any]:
+    """From predicted masks and from references."""
     return {
+        mask: over(lambda case, mask=mask: _at(case, "reconstruction", mask, gain), (-math.inf, 1))
+        for mask in ("predicted", "reference")
+    }
+
+
+def region_row(cases: Cases, name: str) -> dict[str, Any]:
+    """Mean distances of one region over the cases that define it, the baselines' RMSE, and the shares of it saved."""
+    row: dict[str, Any] = {
         "name": name,
         **{key: _mean([region_value(case, name, key) for case in cases.values()]) for key in DISTANCES},
-        "baseline": _mean(baseline),
-        "gain": _mean(gains),
+    }
+    rmse = [region_value(case, name, "rmse") for case in cases.values()]
+    for suffix in ("", "_by_slice"):
+        baseline = [region_value(case, name, "rmse", "baseline" + suffix) for case in cases.values()]
+        gains = [1 - ours / theirs for ours, theirs in zip(rmse, baseline, strict=True) if ours is not None and theirs]
+        row |= {"baseline" + suffix: _mean(baseline), "gain" + suffix: _mean(gains)}
+    return {
+        **row,
         "reference": _mean(
             [_at(case, "reconstruction", "reference", "distances", name, "rmse") for case in cases.values()]
         ),
@@ -123,11 +133,12 @@ def _cycle_of_reference(case: Mapping[str, Any]) -> float | None:
 
 
 def _share_recovered(cases: Cases) -> float | None:
-    """Dice of the reference found again in its generated image, over the segmenter's own Dice, on the same cases."""
+    """Dice of the reference found again in its generated image, over that found in the image itself: on the same cases
+    and slices, those of the generator."""
     pairs = [
         (again, own)
         for case in cases.values()
-        if (again := _cycle_of_reference(case)) is not None and (own := case["mean"]["dice"]) is not None
+        if (again := _cycle_of_reference(case)) is not None and (own := _at(case, "cycle", "image", "mean")) is not None
     ]
     whole = sum(own for _, own in pairs)
     return sum(again for again, _ in pairs) / whole if whole else None

@@ -13,7 +13,7 @@ import numpy as np
 from segcct import figures
 from segcct.figures.heat import heat
 from segcct.inference.comparison import Channel, Compared
-from segcct.report.viewer import Layer, data_uri
+from segcct.report.viewer import SMALLEST_PX, Layer, data_uri
 
 FULL_ERROR = 0.4
 """Share of the window's width that is the palest colour of an error map; the same for every case of a page."""
@@ -21,8 +21,8 @@ ORIGINAL, MADE, ERROR = "o", "r", "e"
 """Stacks of pixels, as the page's ids name them."""
 _WINDOW_VOXELS = 1e6
 """About as many voxels are enough for the percentiles of a window."""
-_PIXELS_PX = 288
-"""Longer side that embedded pictures are reduced to, where they are larger."""
+_QUALITY = 76
+"""Of the pictures, each of which is as small as the viewer takes them: a page holds three stacks per channel."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,10 @@ def build_row(key: str, compared: Compared, *, count: int) -> Row:
         channels=tuple(compared.channels),
         windows=tuple(stack.window for stack in stacks),
         images={
-            name: tuple(tuple(_embedded(picture[box]) for picture in stack.of(name)) for stack in stacks)
+            name: tuple(
+                tuple(data_uri(picture[box], quality=_QUALITY, largest_px=SMALLEST_PX) for picture in stack.of(name))
+                for stack in stacks
+            )
             for name in (ORIGINAL, MADE, ERROR)
         },
         panes=_panes([label[chosen][(slice(None), *box)] for label in labels], len(compared.figures["classes"])),
@@ -124,17 +127,6 @@ def _stacks(channel: Channel, plane: figures.Plane, chosen: Sequence[int]) -> _S
     original, made = (plane.slices(volume)[chosen] for volume in (channel.original, channel.reconstruction))
     error = np.abs(original - made) / (shown.high - shown.low) / FULL_ERROR
     return _Stack(shown.apply(original), shown.apply(made), heat(error), shown.text)
-
-
-def _embedded(picture: np.ndarray) -> str:
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    scale = _PIXELS_PX / max(image.size)
-    if scale < 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    return data_uri(np.asarray(image), quality=76)
 
 
 def _panes(labels: Sequence[np.ndarray], classes: int) -> tuple[Pane, ...]:

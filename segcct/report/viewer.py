@@ -15,7 +15,8 @@ from PIL import Image
 
 from segcct import figures
 
-_SMALLEST_PX, _LARGEST_PX = 320, 640
+SMALLEST_PX, _LARGEST_PX = 320, 640
+"""Longer sides that embedded pictures are brought to at least, and at most."""
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,13 @@ def build_viewer(
     )
 
 
-def data_uri(picture: np.ndarray, *, quality: int = 82) -> str:
+def data_uri(picture: np.ndarray, *, quality: int = 82, largest_px: int = _LARGEST_PX) -> str:
     """A windowed slice (H, W) uint8, or (H, W, 3), as an embedded WebP.
 
     Small slices are enlarged smoothly, so that browsers of every make show them alike; very large ones are reduced.
     """
     image = Image.fromarray(picture)
-    scale = float(np.clip(1.0, _SMALLEST_PX / max(image.size), _LARGEST_PX / max(image.size)))
+    scale = float(np.clip(1.0, SMALLEST_PX / max(image.size), largest_px / max(image.size)))
     if scale != 1.0:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
         image = image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
