@@ -74,7 +74,7 @@ def find_pictures(
 
 
 def _seen(ids: Sequence[str], splits: Splits | None) -> dict[str, list[str]]:
-    sides = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
+    sides: dict[str, set[str]] = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
     return {side: [name for name in ids if name in held] for side, held in sides.items()}
 
 

@@ -79,7 +79,7 @@ def _by_name(data: PicturesSection) -> dict[str, str]:
     found: dict[str, str] = {}
     for path in names(data.root):
         name = path.rsplit("/", 1)[-1]
-        if name in found and name in {**_TEN, **_HUNDRED, **_META}:
+        if name in found and name in (*_TEN, *_HUNDRED, *_META):
             raise DataError(
                 f"two files are named {name}",
                 file=data.root / path,
