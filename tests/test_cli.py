@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from segcct import settings
 from segcct.cli import build_parser, main
+from segcct.config import SegmentationConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -74,6 +76,16 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     config = ["--config", "configs/my scans.yaml", "--run.name", "a b"]
     assert main(["check", *config, "--quick"]) == 0
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
+
+
+@pytest.mark.parametrize("layout", ["brats", "acdc", "synapse"])
+def test_the_next_command_of_a_phantom_trains_on_it(layout, monkeypatch, capsys):
+    monkeypatch.setattr("segcct.data.phantom.write_phantom", lambda *_, **__: ["one"])
+    assert main(["phantom", layout, "scans"]) == 0
+    words = shlex.split(capsys.readouterr().out.split("next: ")[1])
+    config = settings.load(SegmentationConfig, ROOT / words[3], settings.parse_overrides(words[4:]))
+    assert config.data.root == Path("scans")
+    assert config.data.split.kind != "lists"
 
 
 def test_debug_shows_the_traceback():

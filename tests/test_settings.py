@@ -83,7 +83,10 @@ def test_parse_overrides_takes_both_forms_and_yaml_values():
             {"data.fold": 1, "data.split": {"kind": "lists", "train_list": "a", "val_list": "b"}},
             ["data.fold is 1", "without data.split.val_list"],
         ),
-        ({"data.split.train_list": "a.txt"}, ["data.split.train_list would not be read", "data.split.kind: lists"]),
+        (
+            {"data.split.train_list": "a.txt"},
+            ["data.split.train_list would not be read", "kind: lists, or the lists to null"],
+        ),
         ({"data.split.kind": "kfold", "data.split.test_list": "a"}, ["data.split.test_list", "split.kind: kfold"]),
         ({"data.regions": {"heart": [1, 2]}}, ["data.regions goes with data.scheme: custom", "under acdc"]),
         ({"data.intensity.low": 0}, ["data.intensity.low and high", "under zscore_nonzero", "null"]),

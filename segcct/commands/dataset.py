@@ -7,6 +7,9 @@ from pathlib import Path
 
 from segcct.commands.parser import add_command, command_line
 
+_DRAWN = ("--data.split.kind", "fractions", "--data.split.train_list", "null", "--data.split.test_list", "null")
+"""Keys for a config whose published lists name real patients."""
+
 
 def add_phantom(commands: argparse._SubParsersAction) -> None:
     """Synthetic datasets."""
@@ -54,7 +57,8 @@ def _phantom(arguments: argparse.Namespace) -> None:
         progress=Progress("drawing cases"),
     )
     config = f"configs/{arguments.layout}_cct_unet.yaml"
-    command = command_line("train-seg", "--config", config, "--data.root", arguments.folder)
+    keys = ("--data.root", arguments.folder, *(_DRAWN if arguments.layout == "synapse" else ()))
+    command = command_line("train-seg", "--config", config, *keys)
     print(f"wrote {len(ids)} synthetic cases to {arguments.folder}; next: {command}")
 
 

@@ -42,7 +42,7 @@ def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
     if kind != "lists" and given:
         raise ValueError(
             f"{' and '.join(given)} would not be read under data.split.kind: {kind}; "
-            "set data.split.kind: lists, or leave the lists out"
+            "set data.split.kind: lists, or the lists to null"
         )
 
 
