@@ -16,6 +16,9 @@ class SegcctError(Exception):
         remedy: what to do next.
     """
 
+    kind = "it cannot be used"
+    """What went wrong, in words that name no file, case or value."""
+
     def __init__(
         self,
         what: str,
@@ -50,17 +53,25 @@ class ConfigError(SegcctError):
 class DataError(SegcctError):
     """A dataset that cannot be used as it is."""
 
+    kind = "files are missing, or do not hold what is needed"
+
 
 class VolumeError(DataError):
     """A file that cannot be read as an image volume, or an image that cannot be written."""
+
+    kind = "a file is missing or cannot be read"
 
 
 class GeometryError(DataError):
     """Two images that should share one voxel grid do not."""
 
+    kind = "images do not share one grid"
+
 
 class LabelError(DataError):
     """A label value outside the named scheme, or an unknown scheme."""
+
+    kind = "label values are outside the scheme"
 
 
 class SplitError(DataError):
@@ -95,3 +106,8 @@ def reason_of(error: OSError) -> str:
     """An error of the operating system in one line: the file, where it names one, and the reason."""
     reason = error.strerror or str(error) or type(error).__name__
     return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def kind_of(error: SegcctError | OSError) -> str:
+    """What went wrong without any name, for pages that must not tell whose files they are about."""
+    return error.kind if isinstance(error, SegcctError) else error.strerror or "a file cannot be read or written"

@@ -34,6 +34,7 @@ from .toy_pair import data_section, examination, painter, predictor
 
 NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
 EMPTY = "empty"
+SELECTED = {"metric": "val_dice", "value": 0.9, "cases": ["validated_on"]}
 
 
 @pytest.fixture(scope="module")
@@ -304,12 +305,19 @@ def test_nothing_is_overwritten(scans, cycles, written):
     assert (written / "report.html").stat().st_mtime_ns == before
 
 
-def test_names_can_be_hidden(scans, cycles, tmp_path):
-    write_comparison(cycles, request_of(scans), tmp_path, anonymise=True)
+def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["segcct", "compare", "--input", str(scans)])
+    monkeypatch.setattr(cycles.predictor, "card", cycles.predictor.card.model_copy(update={"selected_on": SELECTED}))
+    request = request_of(scans)
+    missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
+    write_comparison(cycles, Request((*request.cases, missing), request.data), tmp_path, anonymise=True)
     for name in ("report.html", "report.json"):
         text = (tmp_path / name).read_text(encoding="utf-8")
-        assert "noisy" not in text
+        for secret in ("noisy", "gone", "validated_on", str(scans)):
+            assert secret not in text
         assert "case_" in text
+        assert "a file is missing or cannot be read" in text
+        assert "val_dice" in text
 
 
 def test_the_error_scale_rises_from_black():

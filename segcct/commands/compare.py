@@ -27,7 +27,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the segmenter's own split")
     parser.add_argument("--slices", type=int, default=10, help="slices shown per case (default %(default)s)")
-    parser.add_argument("--anonymise", action="store_true", help="hash the case ids")
+    parser.add_argument("--anonymise", action="store_true", help="hash the case ids, and name no file")
     parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")

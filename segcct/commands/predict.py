@@ -38,7 +38,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
-    parser.add_argument("--anonymise", action="store_true", help="hash the case ids in file names and reports")
+    parser.add_argument(
+        "--anonymise",
+        action="store_true",
+        help="hash the case ids in file names and reports; what names a file goes to sources.json, and when the masks "
+        "are evaluated to files.json: share neither",
+    )
     parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
     parser.add_argument(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, MetricError
+from segcct.evaluation.anonymous import FILES, apart
 from segcct.evaluation.compare import compare
 from segcct.evaluation.matching import (
     Matching,
@@ -29,7 +30,16 @@ from segcct.volume import atomic_path
 TOLERANCE_MM = 2.0
 BRATS_TOLERANCE_MM = 1.0
 """Tolerances of the surface Dice: BraTS scans have 1 mm voxels."""
-OUTPUTS = ("metrics.csv", "metrics.*.csv", "details.csv", "summary.json", "summary.*.json", "table.md", "paired.json")
+OUTPUTS = (
+    "metrics.csv",
+    "metrics.*.csv",
+    "details.csv",
+    "summary.json",
+    "summary.*.json",
+    FILES,
+    "table.md",
+    "paired.json",
+)
 
 
 def evaluate(
@@ -53,7 +63,8 @@ def evaluate(
         references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
         scheme: name of a label scheme, or a scheme; default: that of predictions.json.
         output: folder for metrics.csv, details.csv, summary.json and table.md, and for metrics.<convention>.csv and
-            summary.<convention>.json where there are several; None writes nothing.
+            summary.<convention>.json where there are several; for files.json where the predictions are anonymised.
+            None writes nothing.
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
@@ -86,12 +97,14 @@ def evaluate(
     scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress)
     rows = scored[0]
     shared = _sources(matchings[0], folder, Path(references))
+    shared, hidden = apart(shared) if folder.anonymised else (shared, None)
     if rival is not None:
         paired = compare(rows, scored[1], labels, chosen[0])
-        shared["paired"] = {"against": str(rival.path.resolve()), **paired}
+        against = "the other predictions" if folder.anonymised else str(rival.path.resolve())
+        shared["paired"] = {"against": against, **paired}
     summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
     if output is not None:
-        _write(Path(output), rows, summaries)
+        _write(Path(output), rows, summaries, hidden)
     return summaries[0]
 
 
@@ -164,7 +177,7 @@ def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
     files: dict[str, Any] = {}
     for case, (mask, reference) in matching.pairs.items():
         channels = folder.channels.get(case)
-        if channels is None and reference.case is not None:
+        if not channels and reference.case is not None:
             channels = {name: [str(p.resolve()) for p in paths] for name, paths in reference.case.channels.items()}
         files[case] = {"prediction": str(mask.resolve()), "reference": reference.name(), "channels": channels or {}}
     return files
@@ -179,7 +192,9 @@ def _remove_old(output: Path) -> None:
             file.unlink()
 
 
-def _write(output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]]) -> None:
+def _write(
+    output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]], hidden: Mapping[str, Any] | None
+) -> None:
     for place, summary in enumerate(summaries):
         name = summary["convention"]
         if place == 0:
@@ -189,6 +204,8 @@ def _write(output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]
             write_json(output / f"summary.{name}.json", summary)
     if "paired" in summaries[0]:
         write_json(output / "paired.json", summaries[0]["paired"])
+    if hidden is not None:
+        write_json(output / FILES, hidden)
     write_details(output / "details.csv", rows)
     with atomic_path(output / "table.md") as beside:
         beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8")

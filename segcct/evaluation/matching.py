@@ -16,7 +16,7 @@ from segcct.data.case import Case
 from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
-from segcct.inference.index import INDEX
+from segcct.inference.index import INDEX, hashed, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
@@ -49,6 +49,8 @@ class PredictionFolder:
     """Cases whose images say that they were generated."""
     synthetic_training: bool = False
     """The model was trained on such images."""
+    anonymised: bool = False
+    """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,8 @@ def read_predictions(folder: Path) -> PredictionFolder:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
-        channels = {name: dict(entry.get("channels") or {}) for name, entry in content["cases"].items()}
+        sources = read_sources(folder) if content.get("anonymised") else content["cases"]
+        channels = {name: dict(entry.get("channels") or {}) for name, entry in sources.items()}
         seen = {name: str(entry["seen"]) for name, entry in content["cases"].items() if entry.get("seen")}
         synthetic = frozenset(name for name, entry in content["cases"].items() if entry.get("synthetic"))
         data = DataSection.model_validate(content["data"]) if content.get("data") else None
@@ -111,6 +114,7 @@ def read_predictions(folder: Path) -> PredictionFolder:
         seen=seen,
         synthetic=synthetic,
         synthetic_training=bool(content.get("synthetic_training")),
+        anonymised=bool(content.get("anonymised")),
     )
 
 
@@ -131,7 +135,7 @@ def read_references(
     flat = {} if layout else _flat(folder, endings=REFERENCE_ENDINGS)
     if flat:
         cases = _labelled(predictions.data, folder) if predictions.data is not None else {}
-        if not set(cases) & set(predictions.masks):
+        if not set(_with_hashed(predictions.masks, cases, everyone=False)) & set(predictions.masks):
             return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
         return cases
     data = _reading(folder, predictions, layout, scheme)
@@ -158,7 +162,7 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     Where the predictions name a selection, references outside of it are not asked for.
     """
     masks = {name: file for name, file in predictions.masks.items() if file.is_file()}
-    references = _with_hashed(masks, references)
+    references = _with_hashed(masks, references, everyone=predictions.anonymised)
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
     lost = sorted(asked - set(masks))
     return Matching(
@@ -174,20 +178,15 @@ def _usual_suffix(predictions: PredictionFolder) -> str:
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), VOLUME)
 
 
-def _with_hashed(masks: Iterable[str], references: Mapping[str, ReferenceCase]) -> Mapping[str, ReferenceCase]:
-    """References renamed as `segcct predict --anonymise` names their masks, where such masks are there."""
+def _with_hashed(
+    masks: Iterable[str], references: Mapping[str, ReferenceCase], *, everyone: bool
+) -> Mapping[str, ReferenceCase]:
+    """References renamed as `segcct predict --anonymise` names their masks, where such masks are there; `everyone`:
+    those without a mask too."""
     strangers = {name for name in masks if _HASHED.match(name) and name not in references}
-    if not strangers:
-        return references
-    from segcct.inference.folder import hashed
-
-    names = {name: hashed(name) for name in references}
-    return {
-        names[name] if names[name] in strangers else name: replace(reference, id=names[name])
-        if names[name] in strangers
-        else reference
-        for name, reference in references.items()
-    }
+    names = {name: name if _HASHED.match(name) else hashed(name) for name in references}
+    names = {name: new if everyone or new in strangers else name for name, new in names.items()}
+    return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:

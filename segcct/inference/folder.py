@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import Splits
 from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, SegcctError, SplitError, reason_of
-from segcct.inference.index import Index
+from segcct.inference.index import Index, hashed
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.rows import keep_rows
@@ -97,13 +96,24 @@ def predict_folder(
     A case that fails leaves no mask; the others are written, then one `DataError` names every failure. Cases that the
     same model predicted into this folder before stay in predictions.json.
 
+    Args:
+        predictor: the model.
+        request: the cases.
+        output: the folder.
+        keep_largest: keep only the largest component of each class.
+        overwrite: replace earlier masks, and another model's index.
+        anonymise: name masks by hashed ids; what names a file or an id then goes to sources.json.
+        progress: called with (done, total).
+
     Raises:
         RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
         DataError: some cases failed.
         OSError: the folder cannot be written to.
     """
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    index = Index.open(output, predictor.card, request.data, request.selection, overwrite=overwrite)
+    index = Index.open(
+        output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymised=anonymise
+    )
     _clear(output, list(names.values()), overwrite=overwrite)
     keep_rows(output, set(index.cases) - set(names.values()))  # no old estimate beside a new mask
     usual = PICTURE if request.pictures else VOLUME
@@ -131,11 +141,6 @@ def predict_folder(
             + "".join(f"\n  - {failure}" for failure in failures)
         )
     return masks
-
-
-def hashed(case_id: str) -> str:
-    """A case id that does not name the patient; the same for the same id."""
-    return "case_" + hashlib.sha256(case_id.encode()).hexdigest()[:12]
 
 
 def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> Examination:

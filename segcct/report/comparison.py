@@ -9,12 +9,13 @@ from typing import Any
 
 from segcct.data.case import Case, Examination
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import DataError, RunError, SegcctError
+from segcct.errors import DataError, RunError, SegcctError, kind_of, reason_of
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import Compared, compare
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import Request, examination_of, hashed
+from segcct.inference.folder import Request, examination_of
+from segcct.inference.index import hashed, without_ids
 from segcct.inference.quality.model import QualityModel
 from segcct.progress import Report
 from segcct.report.comparison_page import page_context
@@ -56,7 +57,7 @@ def write_comparison(
         references: a dataset root or a flat folder of masks; None takes the labels beside the cases, where there
             are some.
         slices: shown per case, at most.
-        anonymise: show hashed case ids.
+        anonymise: show hashed case ids, and name no file.
         models: name -> folder, for the provenance.
         progress: called with (done, total).
 
@@ -71,6 +72,7 @@ def write_comparison(
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
     patients = {case.id: hashed(case.patient) if anonymise else case.patient for case in request.cases}
     found = _Gathered({}, {}, {})
+    reasons: list[str] = []
     for done, case in enumerate(request.cases):
         if progress:
             progress(done, len(request.cases))
@@ -78,8 +80,10 @@ def write_comparison(
         try:
             examination = _examination(cycles, request, case, labels)
             compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
-        except SegcctError as error:
-            found.failures[name] = str(error)
+        except (SegcctError, OSError) as error:
+            reason = reason_of(error) if isinstance(error, OSError) else str(error)
+            found.failures[name] = kind_of(error) if anonymise else reason
+            reasons.append(reason)
             continue
         found.add(name, compared, patients[case.id], build_row(f"case-{done + 1}", compared, count=slices))
     if progress:
@@ -87,9 +91,13 @@ def write_comparison(
     if not found.figures:
         raise DataError(
             f"none of the {len(request.cases)} cases can be compared:"
-            + "".join(f"\n  - {reason}" for reason in found.failures.values())
+            + "".join(f"\n  - {reason}" for reason in reasons)
         )
-    return _write(output, cycles, found, quality, models or {})
+    content = _content(cycles, found, quality, models or {}, anonymise=anonymise)
+    page = render("comparison.html", page_context(content, found.rows, quality))
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "report.json", content)
+    return write_page(output / "report.html", page)
 
 
 @dataclass
@@ -105,16 +113,6 @@ class _Gathered:
         self.figures[name] = {**compared.figures, "patient": patient}
         self.rows[name] = row
         self.synthetic |= says_synthetic(compared.grid)
-
-
-def _write(
-    output: Path, cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path]
-) -> Path:
-    content = _content(cycles, found, quality, models)
-    page = render("comparison.html", page_context(content, found.rows, quality))
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "report.json", content)
-    return write_page(output / "report.html", page)
 
 
 def _channels(slices: int, cases: int) -> int:
@@ -152,11 +150,14 @@ def _examination(
 
 
 def _content(
-    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path]
+    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymise: bool
 ) -> dict[str, Any]:
     """report.json."""
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
     cases, classes = found.figures, tuple(cycles.predictor.scheme.classes)
+    made = provenance()
+    if anonymise:
+        del made["command"]  # it names the scans
     return {
         "format": 1,
         "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
@@ -172,9 +173,9 @@ def _content(
             name: {
                 "folder": str(models[name]) if name in models else None,
                 "architecture": card.architecture.model_dump(mode="json"),
-                "selected_on": {key: value for key, value in card.selected_on.items() if key != "cases"},
+                "selected_on": without_ids(card.selected_on),
             }
             for name, card in (("I2M", segmenter), ("M2I", generator))
         },
-        "provenance": provenance(),
+        "provenance": made,
     }

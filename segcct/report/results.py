@@ -13,6 +13,7 @@ from typing import Any
 
 from segcct.data.labels import SCHEMES, Scheme
 from segcct.errors import EvaluationError
+from segcct.evaluation.anonymous import FILES, together
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")
@@ -122,6 +123,8 @@ def read_results(folder: Path) -> Results:
     for key in ("classes", "overall", "convention"):
         if key not in summary:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
+    if summary.get("anonymised") and (folder / FILES).is_file():
+        summary = together(summary, read_json(folder / FILES))
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))
     if strangers:

@@ -10,7 +10,9 @@ from statistics import median
 from typing import Any
 
 from segcct import figures
-from segcct.errors import SegcctError
+from segcct.errors import SegcctError, kind_of, reason_of
+from segcct.evaluation.anonymous import NAMING
+from segcct.inference.index import without_ids
 from segcct.report import plots
 from segcct.report.findings import findings, worst_cases
 from segcct.report.html import MAIN, METRICS, Metric, flat, metric, plural, render, write_page
@@ -155,7 +157,9 @@ def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str
     try:
         images = images_of(results, predictions, case)
     except SegcctError as error:
-        return replace(blank, problem=str(error))
+        return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else str(error))
+    except OSError as error:
+        return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else reason_of(error))
     channels = dict(list(images.channels.items())[:_MOST_CHANNELS])
     viewer = build_viewer(
         f"v{rank.lower()}",
@@ -203,10 +207,11 @@ def _definitions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _provenance(results: Results, predictions: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    model = {"architecture": predictions.get("architecture"), "selected_on": predictions.get("selected_on")}
-    groups = [
-        ("Model", model),
-        ("Prediction", predictions.get("provenance") or {}),
-        ("Evaluation", results.summary.get("provenance") or {}),
-    ]
+    """Where the masks and the scores come from; nothing that names a file or folder where ids are hashed."""
+    selected_on = without_ids(predictions.get("selected_on"))
+    hidden = NAMING if results.summary.get("anonymised") else ()
+    groups = [("Model", {"architecture": predictions.get("architecture"), "selected_on": selected_on})]
+    for name, made in (("Prediction", predictions), ("Evaluation", results.summary)):
+        details = made.get("provenance") or {}
+        groups.append((name, {key: value for key, value in details.items() if key not in hidden}))
     return [(name, rows) for name, details in groups if (rows := flat(details))]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from segcct.errors import SegcctError
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import Request, examination_of, hashed
-from segcct.inference.index import INDEX
+from segcct.inference.folder import Request, examination_of
+from segcct.inference.index import INDEX, hashed
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.model import Estimate, QualityModel
 from segcct.inference.quality.observe import Signals, observe, signals_of_case
