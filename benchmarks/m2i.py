@@ -7,17 +7,18 @@ the foreground RMSE against the baseline, and the Dice of M -> I -> M'.
 ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured. BraTS 2015: one of four patients is
 left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
 in that case's own mean; `by slice` is against the harder one that uses the mean of each slice. Dice and distances are
-taken on the networks' slices. Trainings that are there already are used as they are.
+taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from trained import ONLY_AT_THE_END, trained
 
 from segcct import settings
 from segcct.config import DataSection, M2IConfig, SegmentationConfig
@@ -31,8 +32,6 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
 from segcct.runs import RunFolder
-from segcct.training.reconstruction import train_reconstruction
-from segcct.training.segmentation import train_segmentation
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BRATS2015 = {
@@ -76,10 +75,7 @@ def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
     overrides |= {"train.pictures": 0, "model.name": arguments.model}
-    run = RunFolder(arguments.output / name)
-    if run.summary.is_file():
-        return run
-    return train_segmentation(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
+    return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 
 def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace, more: Mapping[str, Any]) -> RunFolder:
@@ -87,16 +83,13 @@ def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
-    run = RunFolder(arguments.output / name)
-    if run.summary.is_file():
-        return run
-    return train_reconstruction(settings.build(M2IConfig, content, overrides, source="benchmark"))
+    return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
 
 
-def measure(cycles: Cycles, cases: list[PreparedCase]) -> dict[str, float]:
-    """Mean of each figure over the cases that have foreground."""
+def measure(cycles: Cycles, cases: list[PreparedCase]) -> dict[str, float | None]:
+    """Mean of each figure over the cases that define it; None where none does."""
     rows = [row for case in cases if (row := figures(cycles, case)) is not None]
-    return {name: float(np.mean([row[name] for row in rows])) for name in FIGURES}
+    return {name: mean([row[name] for row in rows]) for name in FIGURES}
 
 
 def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
@@ -114,18 +107,19 @@ def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
         "rmse": inside.rmse,
         "baseline_rmse": baseline.rmse,
         "gain": made.gain,
-        "slice_gain": gain(inside, harder) or 0.0,
+        "slice_gain": gain(inside, harder),
         "ssim": inside.ssim,
         "baseline_ssim": baseline.ssim,
-        "border_gain": gain(made.distances[BORDER], made.baseline[BORDER]) or 0.0,
-        "own_dice": mean_dice(class_dice(predicted, made.label, made.classes)),
-        "cycle_dice": mean_dice(found.dice),
+        "border_gain": gain(made.distances[BORDER], made.baseline[BORDER]),
+        "own_dice": mean(class_dice(predicted, made.label, made.classes).values()),
+        "cycle_dice": mean(found.dice.values()),
     }
 
 
-def mean_dice(scores: Mapping[str, float | None]) -> float:
-    """Mean over the classes that are there."""
-    return float(np.mean([score for score in scores.values() if score is not None]))
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def measured_cases(run: RunFolder, data: Mapping[str, Any], side: str) -> list[PreparedCase]:
@@ -146,14 +140,22 @@ def experiment(name: str, data: dict[str, Any], side: str, arguments: argparse.N
         print(row(name, style, len(cases), measure(cycles, cases)), flush=True)
 
 
-def row(name: str, style: str, cases: int, found: Mapping[str, float]) -> str:
+def row(name: str, style: str, cases: int, found: Mapping[str, float | None]) -> str:
     """One line of the table."""
+    own, again = found["own_dice"], found["cycle_dice"]
+    share = again / own if own and again is not None else None
     return (
-        f"| {name} | {style} | {cases} | {found['baseline_rmse']:.4f} | {found['rmse']:.4f} | **{found['gain']:.1%}** "
-        f"| {found['slice_gain']:.1%} | {found['border_gain']:.1%} "
-        f"| {found['baseline_ssim']:.3f} -> {found['ssim']:.3f} | {found['own_dice']:.3f} "
-        f"| {found['cycle_dice']:.3f} | **{found['cycle_dice'] / max(found['own_dice'], 1e-9):.2f}** |"
+        f"| {name} | {style} | {cases} | {cell(found['baseline_rmse'], '.4f')} | {cell(found['rmse'], '.4f')} "
+        f"| **{cell(found['gain'], '.1%')}** | {cell(found['slice_gain'], '.1%')} "
+        f"| {cell(found['border_gain'], '.1%')} "
+        f"| {cell(found['baseline_ssim'], '.3f')} -> {cell(found['ssim'], '.3f')} | {cell(own, '.3f')} "
+        f"| {cell(again, '.3f')} | **{cell(share, '.2f')}** |"
     )
+
+
+def cell(value: float | None, form: str) -> str:
+    """A number, or n/a where it is not defined."""
+    return "n/a" if value is None else format(value, form)
 
 
 def main() -> None:
@@ -178,7 +180,7 @@ def main() -> None:
     if arguments.brats is not None:
         for fold in arguments.folds:
             data = {**brats_data(arguments.brats, fold), **size}
-            experiment(f"brats2015_{fold}", data, "val", arguments, {"train.validate_every": 100_000})
+            experiment(f"brats2015_{fold}", data, "val", arguments, {"train.validate_every": ONLY_AT_THE_END})
 
 
 if __name__ == "__main__":

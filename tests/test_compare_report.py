@@ -281,6 +281,7 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert "not predicted, counted as 0" in page
     assert "Where the estimated Dice comes from" in page
     assert quality.facts["summary"][:40] in page
+    assert "all signals <em>in use</em>" in page
 
 
 def test_a_missed_structure_is_trusted_less_than_a_poor_mask():

@@ -438,6 +438,7 @@ def test_m2i_is_left_out_where_it_adds_nothing():
     assert noise.facts["m2i"]["measured"]
     assert "not shown to pay" in noise.facts["summary"]
     assert "m2i_cycle" not in noise.signals
+    assert [row["name"] for row in noise.facts["leave_one_out"] if row["in_use"]] == ["without M2I"]
 
 
 def test_m2i_stays_where_it_pays():
@@ -445,6 +446,8 @@ def test_m2i_stays_where_it_pays():
     assert worth.uses_m2i
     assert worth.facts["m2i"]["error_saved"]["ci95"][0] > 0
     table = {row["name"]: row for row in worth.facts["leave_one_out"]}
+    assert [name for name, row in table.items() if row["in_use"]] == ["all signals"]
+    assert table["without M2I"]["mae"] == pytest.approx(worth.facts["m2i"]["error_saved"]["mae_without"])
     assert table["without m2i_cycle"]["mae"] > table["all signals"]["mae"]
     assert table["m2i_cycle alone"]["spearman"] > table["volume alone"]["spearman"]
     assert "rough" in worth.facts["summary"]  # 30 patients

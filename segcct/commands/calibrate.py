@@ -113,5 +113,6 @@ def _print(model: QualityModel) -> None:
     print(model.facts["summary"])
     print("\n| signals | Spearman | mean error | AUROC (Dice < 0.7) |\n|---|---|---|---|")
     for row in model.facts["leave_one_out"]:
-        print(f"| {row['name']} | {number(row['spearman'])} | {number(row['mae'], 4)} | {number(row['auroc'])} |")
+        name = f"{row['name']} (in use)" if row["in_use"] else row["name"]
+        print(f"| {name} | {number(row['spearman'])} | {number(row['mae'], 4)} | {number(row['auroc'])} |")
     print()

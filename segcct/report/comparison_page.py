@@ -240,7 +240,8 @@ def _quality(quality: QualityModel | None) -> dict[str, Any] | None:
     if quality is None:
         return None
     facts = quality.facts
-    return {"text": str(facts.get("summary", "")), "table": list(facts.get("leave_one_out", ()))}
+    table = [{**row, "in_use": row.get("in_use", False)} for row in facts.get("leave_one_out", ())]
+    return {"text": str(facts.get("summary", "")), "table": table}
 
 
 def _provenance(content: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:

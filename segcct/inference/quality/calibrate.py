@@ -28,6 +28,7 @@ from segcct.runs import ModelCard
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""
+ALL_SIGNALS, WITHOUT_M2I = "all signals", "without M2I"
 _MANY = 50
 """Patients from which a calibration is not called small."""
 
@@ -105,7 +106,7 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
     """
     everything = Calibration(rows, classes)
     worth = worth_of_m2i(everything)
-    used = worth is not None and worth["ci95"][0] is not None and worth["ci95"][0] > 0
+    used = pays(worth)
     signals = SIGNALS if used else CHEAP
     model = fit(rows, classes, signals=signals)
     honest = _crossed(rows, classes, signals)
@@ -117,7 +118,7 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
         "not_predicted": {name: _missed(rows, name) for name in classes},
         "m2i": {"measured": worth is not None, "used": used, "error_saved": worth},
         "performance": None if honest is None else honest.to_json(),
-        "leave_one_out": leave_one_out(everything),
+        "leave_one_out": leave_one_out(everything, m2i_used=used),
     }
     return model.with_facts(**facts, summary=summary_text(facts, model))
 
@@ -142,18 +143,29 @@ def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
     }
 
 
-def leave_one_out(calibration: Calibration) -> list[dict[str, Any]]:
-    """All signals, then without each group, then each group alone: Spearman and mean error out of fold, by patient."""
+def pays(worth: dict[str, Any] | None) -> bool:
+    """What `worth_of_m2i` found is above zero with its whole interval."""
+    return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
+
+
+def leave_one_out(calibration: Calibration, *, m2i_used: bool) -> list[dict[str, Any]]:
+    """All signals, then without each group, without all of M2I, then each group alone: Spearman, mean error and AUROC
+    out of fold, by patient; `in_use` marks the row whose signals the estimate reads."""
     groups = {name: own for name, own in GROUPS.items() if set(own) & set(calibration.signals)}
     every = calibration.signals
-    table = [("all signals", every)]
+    table = [(ALL_SIGNALS, every)]
     table += [(f"without {name}", tuple(one for one in every if one not in own)) for name, own in groups.items()]
+    m2i = [name for name in groups if name in M2I_GROUPS]
+    if m2i:
+        table.append((WITHOUT_M2I, tuple(one for one in every if one in CHEAP)))
+    in_use = ALL_SIGNALS if m2i_used or not m2i else WITHOUT_M2I
     table += [(f"{name} alone", tuple(one for one in every if one in own)) for name, own in groups.items()]
     rows = []
     for name, signals in table:
         if signals:
             found = _of(calibration, signals)
-            rows.append({"name": name, "spearman": found.spearman, "mae": found.mae, "auroc": found.auroc})
+            figures = {"spearman": found.spearman, "mae": found.mae, "auroc": found.auroc}
+            rows.append({"name": name, **figures, "in_use": name == in_use})
     return rows
 
 

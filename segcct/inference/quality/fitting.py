@@ -136,7 +136,7 @@ class Calibration:
                 for table in (feature.centre, feature.scale)
             )
             columns.append(feature.column(self._column(feature.signal, feature.transform), centre, scale))
-        return np.stack(columns, axis=1)
+        return np.stack(columns, axis=1) if columns else np.empty((len(self.rows), 0))
 
     def _column(self, signal: str, how: str) -> np.ndarray:
         """(N,) transformed values of a signal, NaN where not defined; made once for all fits."""

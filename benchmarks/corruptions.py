@@ -1,0 +1,68 @@
+"""Images made worse, of random kind and strength: in [0, 1] in, in [0, 1] out; the mask stays what it was."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy import ndimage
+
+from segcct.data.case import Examination
+
+
+def noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Rician noise, as in magnitude images."""
+    real, imaginary = rng.normal(0, 0.25 * strength, (2, *image.shape))
+    return np.hypot(image + real, imaginary)
+
+
+def blur(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian, within slices."""
+    return ndimage.gaussian_filter(image, (0, 6 * strength, 6 * strength, 0))
+
+
+def gamma(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A curve of contrast, up or down."""
+    return image ** np.exp(rng.choice([-1, 1]) * 1.4 * strength)
+
+
+def bias(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """A slope of brightness across the picture, as of a surface coil."""
+    x, y = np.meshgrid(np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[2]), indexing="ij")
+    angle = rng.uniform(0, 2 * np.pi)
+    field = np.exp(2.5 * strength * (np.cos(angle) * x + np.sin(angle) * y))
+    return image * field[None, :, :, None]
+
+
+def ghosts(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Shifted copies, as of breathing."""
+    return image + sum(0.7 * strength * np.roll(image, sign * image.shape[2] // 6, axis=2) for sign in (-1, 1))
+
+
+def coarse(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """Fewer pixels, enlarged again."""
+    step = 1 + round(7 * strength)
+    small = image[:, ::step, ::step]
+    return small.repeat(step, axis=1).repeat(step, axis=2)[:, : image.shape[1], : image.shape[2]]
+
+
+CORRUPTIONS: tuple[Callable[[np.ndarray, float, np.random.Generator], np.ndarray], ...] = (
+    noise,
+    blur,
+    gamma,
+    bias,
+    ghosts,
+    coarse,
+)
+
+
+def corrupted(examination: Examination, draw: int) -> Examination:
+    """One corruption of random kind and strength, a function of case and draw."""
+    digest = hashlib.sha256(f"{examination.case.id} {draw}".encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
+    kind = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
+    image = kind(np.clip(examination.image, 0, 1).astype(np.float64), float(rng.uniform(0.2, 1.0)), rng)
+    case = replace(examination.case, id=f"{examination.case.id}+{kind.__name__}{draw}")
+    return replace(examination, image=np.clip(image, 0, 1).astype(np.float32), case=case)

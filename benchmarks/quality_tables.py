@@ -1,0 +1,226 @@
+"""The tables of quality.py: every method on every set of masks, and what the one in use is better than."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.errors import DataError
+from segcct.inference.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
+from segcct.inference.quality.calibrate import (
+    ALL_SIGNALS,
+    CHEAP,
+    WITHOUT_M2I,
+    leave_one_out,
+    pays,
+    worth_of_m2i,
+)
+from segcct.inference.quality.fitting import Calibration
+from segcct.inference.quality.performance import Performance, performance
+from segcct.metrics import paired
+from segcct.progress import Progress
+from segcct.runs import provenance
+
+FINAL, EARLIER, CORRUPTED = "final", "earlier", "corrupted"
+CLASSES = ("RV", "MYO", "LV")
+TARGETS = {
+    "Natural predictions, final stage": {"spearman": 0.6},
+    "Natural predictions, all stages": {"spearman": 0.85, "mae": 0.06, "auroc": 0.95},
+}
+RIVALS = ("entropy alone", "flip agreement alone", "volume alone")
+"""What the estimate has to beat."""
+METHODS: dict[str, tuple[str, ...]] = {
+    ALL_SIGNALS: SIGNALS,
+    WITHOUT_M2I: CHEAP,
+    "M2I alone": GROUPS["m2i_residual"] + GROUPS["m2i_cycle"],
+    "entropy alone": GROUPS["entropy"],
+    "flip agreement alone": GROUPS["flips"],
+    "rotation agreement alone": GROUPS["rotations"],
+    "volume alone": GROUPS["volume"],
+    "shape alone": GROUPS["shape"],
+}
+Rows = dict[str, list[Measured]]
+Found = list[tuple[Measured, Estimate]]
+
+
+def write(rows: Rows, file: Path) -> None:
+    """Print every section, and add it to the file, as it gets ready."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", encoding="utf-8") as stream:
+        for text in sections(rows):
+            print(text, flush=True)
+            print(text, file=stream, flush=True)
+
+
+def sections(rows: Rows) -> Iterator[str]:
+    """What made this, then every table, as Markdown."""
+    yield head()
+    final, earlier, changed = rows[FINAL], rows[EARLIER], rows[CORRUPTED]
+    natural = final + earlier
+    yield section("Natural predictions, final stage", final, final)
+    yield section("Natural predictions, earlier stages", earlier, earlier)
+    yield section("Natural predictions, all stages", natural, natural)
+    yield section("Corrupted images; fitted on natural predictions only", natural, changed)
+    yield section("Corrupted images; fitted on natural and corrupted ones", natural + changed, changed)
+    yield section("All together", natural + changed, natural + changed)
+    yield leaving_out(final)
+
+
+def head() -> str:
+    """Command, commit, versions."""
+    made = provenance()
+    packages = ", ".join(f"{name} {version}" for name, version in made["packages"].items())
+    return (
+        f"# Dice without a reference\n\n    {made['command']}\n\nsegcct {made['segcct']}, commit {made['commit']}, "
+        f"{made['time']}; Python {made['python']}, {packages}; {made['processors']} processors.\n"
+    )
+
+
+def section(title: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -> str:
+    """One set of masks: every method, classes pooled and one by one; the verdict on the one in use; the targets."""
+    usable = [row for row in asked if row.signals is not None and row.dice is not None]
+    if not usable:
+        return f"## {title}\n\nNo masks.\n"
+    try:
+        in_use = ALL_SIGNALS if pays(worth_of_m2i(Calibration(fitted, CLASSES))) else WITHOUT_M2I
+        found = {method: crossed(title, method, fitted, asked) for method in METHODS}
+    except DataError as error:
+        return f"## {title}\n\nNot possible: {error}.\n"
+    missed = [row for row in asked if row.signals is None and row.dice is not None]
+    dice = np.array([row.dice for row in usable])
+    lines = [
+        f"## {title}",
+        "",
+        f"{len(usable)} masks of {len({row.patient for row in usable})} patients; Dice {dice.mean():.3f} on average, "
+        f"{np.mean(dice < 0.7):.0%} below 0.7. {len(missed)} structures were not predicted at all and have no "
+        f"estimate; in a row of their own they are taken as 0. In use: {in_use}.",
+        "",
+        *performance_table(found, in_use, missed),
+        "",
+        *verdict_table(found, in_use),
+        "",
+        reached(found[ALL_SIGNALS], TARGETS.get(title, {})),
+    ]
+    return "\n".join(lines)
+
+
+def crossed(title: str, method: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -> Found:
+    """Out-of-fold estimates by one method; the same rows in the same order for each."""
+    progress = Progress(f"{title}: {method}")
+    found = cross_fit(fitted, CLASSES, signals=METHODS[method], asked=asked)
+    progress(1, 1)
+    return found
+
+
+def of_class(found: Found, name: str | None) -> Found:
+    """Those of one class; of all for None."""
+    return [(row, one) for row, one in found if name in (None, row.name)]
+
+
+def judged(found: Found) -> Performance:
+    """Of estimates with their intervals."""
+    intervals = [one for _, one in found]
+    return performance([row for row, _ in found], [one.dice for one in intervals], intervals)
+
+
+def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[Measured]) -> list[str]:
+    """Every method, and the one in use with the unpredicted structures as 0."""
+    lines = [
+        "| method | class | Pearson | Spearman | MAE | AUROC | AURC | coverage | width |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for method, every in found.items():
+        for name in (None, *CLASSES):
+            if kept := of_class(every, name):
+                mark = " (in use)" if method == in_use else ""
+                lines.append(f"| {method}{mark} | {name or 'pooled'} | {cells(judged(kept))} |")
+    for name in (None, *CLASSES):
+        kept = of_class(found[in_use], name)
+        empty = [replace(row, dice=0.0) for row in missed if name in (None, row.name)]
+        if kept or empty:
+            estimates = [*(one.dice for _, one in kept), *(0.0 for _ in empty)]
+            own = performance([*(row for row, _ in kept), *empty], estimates)
+            lines.append(f"| in use, unpredicted structures taken as 0 | {name or 'pooled'} | {cells(own)} |")
+    return lines
+
+
+def verdict_table(found: dict[str, Found], in_use: str) -> list[str]:
+    """The method in use against each rival: paired difference of absolute errors over patients, AUROC, AURC."""
+    lines = [
+        "| in use against | class | difference of absolute errors [95%] | better | AUROC | AURC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for rival in RIVALS:
+        for name in (None, *CLASSES):
+            ours, theirs = (of_class(found[method], name) for method in (in_use, rival))
+            if not ours:
+                continue
+            patients = [row.patient for row, _ in ours]
+            errors = [[abs(one.dice - row.dice) for row, one in each] for each in (ours, theirs)]
+            compared = paired(*errors, patients, higher_is_better=False)
+            both = [judged(each) for each in (ours, theirs)]
+            lines.append(
+                f"| {rival} | {name or 'pooled'} | {difference(compared)} | {verdict(compared['ci95'])} "
+                f"| {cell(both[0].auroc)} against {cell(both[1].auroc)} "
+                f"| {cell(both[0].aurc)} against {cell(both[1].aurc)} |"
+            )
+    return lines
+
+
+def difference(compared: Any) -> str:
+    """`-0.012 [-0.020, -0.004]`."""
+    low, high = compared["ci95"]
+    ends = "n/a" if low is None else f"{low:+.4f}, {high:+.4f}"
+    return f"{compared['difference']:+.4f} [{ends}]"
+
+
+def verdict(ci95: Sequence[float | None]) -> str:
+    """Of a difference of errors."""
+    low, high = ci95
+    if low is None or high is None:
+        return "n/a"
+    return "yes" if high < 0 else "no, worse" if low > 0 else "not shown"
+
+
+def cell(value: float | None) -> str:
+    """A number, or n/a where it is not defined."""
+    return "n/a" if value is None else f"{value:.3f}"
+
+
+def cells(own: Performance) -> str:
+    """Numbers of a row."""
+    values = (own.pearson, own.spearman, own.mae, own.auroc, own.aurc, own.coverage, own.width)
+    return " | ".join(cell(value) for value in values)
+
+
+def reached(found: Found, targets: dict[str, float]) -> str:
+    """Which targets are met."""
+    own, parts = judged(found), []
+    for name, target in targets.items():
+        value = getattr(own, name)
+        met = value is not None and (value <= target if name == "mae" else value >= target)
+        parts.append(f"{name} {cell(value)} (target {target:g}: {'met' if met else 'missed'})")
+    return f"Targets, all signals, pooled: {', '.join(parts)}.\n" if parts else ""
+
+
+def leaving_out(rows: Sequence[Measured]) -> str:
+    """What each group of signals adds on the final stage, and what M2I adds, with its interval."""
+    title = "## Leave one group of signals out, final stage\n\n"
+    try:
+        calibration = Calibration(rows, CLASSES)
+    except DataError as error:
+        return f"{title}Not possible: {error}.\n"
+    worth = worth_of_m2i(calibration)
+    lines = ["| signals | Spearman | MAE | AUROC |", "|---|---|---|---|"]
+    for row in leave_one_out(calibration, m2i_used=pays(worth)):
+        mark = " (in use)" if row["in_use"] else ""
+        lines.append(f"| {row['name']}{mark} | {cell(row['spearman'])} | {cell(row['mae'])} | {cell(row['auroc'])} |")
+    if worth is not None and worth["ci95"][0] is not None:
+        low, high = worth["ci95"]
+        said = f"M2I takes {worth['mean']:+.4f} of the mean error away (95% over patients {low:+.4f} to {high:+.4f})."
+        lines += ["", said]
+    return title + "\n".join([*lines, ""])

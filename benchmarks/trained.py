@@ -1,0 +1,53 @@
+"""The run of a configuration: found where it was left, gone on with, or trained now."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from segcct import settings
+from segcct.config import M2IConfig, SegmentationConfig
+from segcct.errors import RunError
+from segcct.runs import RunFolder
+from segcct.training.reconstruction import train_reconstruction
+from segcct.training.segmentation import train_segmentation
+
+ONLY_AT_THE_END = 1_000_000
+"""`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
+_ANYWHERE = ("run.root", "data.cache", "data.workers")
+"""Keys that the weights do not depend on."""
+
+
+def trained(config: SegmentationConfig | M2IConfig) -> RunFolder:
+    """The finished run of this configuration.
+
+    Raises:
+        RunError: a run of that name has other settings, or cannot be gone on with.
+    """
+    run = RunFolder(config.run.root / config.run.name)
+    train = train_segmentation if isinstance(config, SegmentationConfig) else train_reconstruction
+    if not run.config.is_file():
+        return train(config)
+    there = settings.load(type(config), run.config)
+    names = [key.name for key in settings.keys(type(config)) if key.name not in _ANYWHERE]
+    other = [name for name in names if _value(there, name) != _value(config, name)]
+    if other:
+        raise RunError(
+            "the run that is there has other settings",
+            file=run.path,
+            found=", ".join(f"{name} {_value(there, name)}" for name in other),
+            expected=", ".join(f"{name} {_value(config, name)}" for name in other),
+            remedy="Choose another --output, or delete that run",
+        )
+    if run.summary.is_file():
+        return run
+    run.check_resumable()
+    return train(config, resume=run)
+
+
+def minutes(run: RunFolder) -> float:
+    """What the training took, whenever that was."""
+    return float(run.read_metrics()[-1]["elapsed_s"]) / 60
+
+
+def _value(config: SegmentationConfig | M2IConfig, name: str) -> object:
+    return reduce(getattr, name.split("."), config)
