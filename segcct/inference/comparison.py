@@ -54,7 +54,8 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
     seen = observe(cycles.predictor, examination, cycles)
     case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
     assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
-    estimate, missing = None, None
+    estimate: dict[str, Any] | None = None
+    missing: list[str] | None = None
     if quality is not None:
         signals = signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i)
         estimate, missing = estimate_all(quality, signals), missed(quality, signals)
