@@ -87,7 +87,11 @@ class ModelCard(BaseModel):
 
     def data_section(self, root: Path) -> DataSection:
         """How to read cases below `root` for this model."""
-        return DataSection.model_validate({**self.data, "root": root})
+        try:
+            return DataSection.model_validate({**self.data, "root": root})
+        except ValidationError as error:
+            reason = " ".join(str(error.errors()[0]["msg"]).split())
+            raise CheckpointError("model.json does not say how to read scans", found=reason) from error
 
 
 def reading(data: DataSection) -> dict[str, Any]:
@@ -116,8 +120,8 @@ class RunFolder:
         run, other = RunFolder(path), "choose another name by --run.name"
         if run.last.is_file():
             remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
-        elif run.config.is_file():
-            remedy = f"It ended before its first epoch did, so nothing can be resumed: delete it, or {other}"
+        elif run.config.is_file() and not run.metrics.is_file():
+            remedy = f"No epoch of it has ended, so it cannot be resumed: unless it still trains, delete it, or {other}"
         else:
             remedy = other.capitalize()
         raise RunError("this run exists already and nothing is overwritten", file=path, remedy=remedy)
@@ -143,8 +147,8 @@ class RunFolder:
             raise RunError(
                 "the run has nothing to resume from",
                 file=self.path,
-                found=f"no {self.last.name}: it ended before its first epoch did",
-                remedy="Delete the folder and start again, or choose another name by --run.name",
+                found=f"no {self.last.name}, which the end of every epoch writes",
+                remedy="Start again by --config, under another --run.name or after deleting the folder",
             )
         # A .ckpt is a zip archive, whose table of contents comes last: a truncated one has none.
         if not zipfile.is_zipfile(self.last):
@@ -158,8 +162,9 @@ class RunFolder:
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""
         rows: list[Mapping[str, Any]] = [each for each in self.read_metrics() if int(each["epoch"]) < int(row["epoch"])]
+        columns = list(dict.fromkeys(name for each in (*rows, row) for name in each))  # not every epoch is validated
         with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(row), restval="", extrasaction="ignore")
+            writer = csv.DictWriter(stream, fieldnames=columns, restval="")
             writer.writeheader()
             writer.writerows([*rows, row])
 

@@ -71,8 +71,9 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
         ("train-cls", "cifar10_cct_2_3x2_30min"),
     ],
 )
-def test_epochs_beside_a_budget_are_refused(command, config, capsys):
+def test_epochs_beside_a_budget_are_refused(command, config, tmp_path, capsys):
     arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--data.root", "nowhere"]
+    arguments += ["--run.root", str(tmp_path)]
     assert main([*arguments, "--train.epochs", "3"]) == 1
     assert "--train.epochs would do nothing" in (message := capsys.readouterr().err)
     assert "--train.budget null" in message

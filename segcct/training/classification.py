@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -87,25 +86,17 @@ class ClassificationTask(Task):
         return ids[:_NAMED] + ([f"{len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        rows = self.pictures.val[rank::world]
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        collection, rows = self.pictures.collection, self.pictures.val[rank::world]
         mine = {}
         if len(rows):
-            mine[f"{rank:04d}"] = (self.pictures.collection.labels[rows], self._predicted(network, device, rows))
+            predicted = class_probabilities(network, collection.images, self.pictures.normalisation, how, rows)
+            mine[f"{rank:04d}"] = (collection.labels[rows], predicted)
         parts = gather(mine, world).values()
         return scores_of(
             np.concatenate([probabilities for _, probabilities in parts]),
             np.concatenate([labels for labels, _ in parts]),
         )
-
-    def judge_part(self, network: nn.Module, device: str, world: int) -> float:
-        rows = self.pictures.val[: self.config.train.batch_size]
-        self._predicted(network, device, rows)
-        return len(rows) / ceil(len(self.pictures.val) / world)
-
-    def _predicted(self, network: nn.Module, device: str, rows: np.ndarray) -> np.ndarray:
-        """(n, K) probabilities of some rows of the collection."""
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        return class_probabilities(network, self.pictures.collection.images, self.pictures.normalisation, how, rows)
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, collection = self.config, self.pictures.collection
@@ -196,6 +187,8 @@ def plan_classification(config: ClassificationConfig, *, resume: RunFolder | Non
     labels = find_labels(config.data)
     network = network_of(config, len(labels.classes), resumed=resume is not None)
     pictures = load_pictures(config, labels)
+    if resume is not None:
+        check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
     task = ClassificationTask(config, pictures, network)
     device, loader = pick_device(), task.loader(0, 1)
     batch = next(iter(loader))

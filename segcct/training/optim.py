@@ -41,8 +41,8 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
 class Clock:
     """How far the training is: by epochs, or by wall clock when there is a budget.
 
-    The time that validations take belongs to the budget; what the latest one took is kept back for the last, and before
-    the first one what it is expected to take.
+    The time that validations take belongs to the budget; what the latest one took is kept back for the last. How long
+    they take is not known before the first: a budget shorter than an epoch is overrun by it.
     """
 
     def __init__(self, train: ScheduleSection) -> None:
@@ -50,6 +50,8 @@ class Clock:
         self.budget = train.budget
         self.before = 0.0
         self.validation = 0.0
+        self.ended: float | None = None
+        """The budget that ended the training."""
         self.started = time.monotonic()
 
     @property
@@ -61,12 +63,6 @@ class Clock:
         """Begin, or begin again after a resume."""
         self.started = time.monotonic()
 
-    def expect(self, seconds: float) -> None:
-        """Keep this back for the first validation, but never more than half the budget: an estimate ends no training
-        that has hardly begun."""
-        if self.budget is not None:
-            self.validation = min(seconds, self.budget / 2)
-
     def progress(self, epoch: int, batch: int, batches: int) -> float:
         """Share of the training that is over, in [0, 1]."""
         if self.budget is None:
@@ -75,7 +71,9 @@ class Clock:
 
     def over(self) -> bool:
         """A budget is used up, but for the last validation."""
-        return self.budget is not None and self.elapsed + self.validation >= self.budget
+        if self.budget is None:
+            return False
+        return self.ended == self.budget or self.elapsed + self.validation >= self.budget
 
 
 def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:

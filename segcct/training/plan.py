@@ -21,7 +21,7 @@ from segcct.runs import RunFolder
 from segcct.training.dataset import describe_sides, divide
 from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
-from segcct.training.segmentation import cycle_of, network_of
+from segcct.training.segmentation import cycle_loss, cycle_of, network_of
 from segcct.training.session import check_run
 
 MEASURED_STEPS = 2
@@ -63,9 +63,16 @@ def plan(config: SegmentationConfig, *, resume: RunFolder | None = None) -> Plan
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
-    division = divide(config.data, unlabelled=cycle_of(config, scheme) is not None)
+    cycle = cycle_of(config, scheme)
+    division = divide(config.data, unlabelled=cycle is not None)
     steps = count_steps(division.splits.select(division.cases, "train"), config)
-    return measured(describe_sides(division), network, train, lambda: criterion(network(image), label), steps=steps)
+    unlabelled = {"image": image, "position": torch.rand(train.batch_size, 1, device=device)}
+
+    def loss() -> Tensor:
+        value: Tensor = criterion(network(image), label)
+        return value if cycle is None else value + train.cycle_weight * cycle_loss(cycle, network, unlabelled)
+
+    return measured(describe_sides(division), network, train, loss, steps=steps)
 
 
 def count_steps(cases: Sequence[Case], config: SegmentationConfig | M2IConfig) -> int:

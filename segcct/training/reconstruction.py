@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import ceil
 from typing import Any, cast
 
 import numpy as np
@@ -102,17 +101,10 @@ class ReconstructionTask(Task):
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        reconstructor = self._reconstructor(network, device)
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        reconstructor = Reconstructor(cast(Generator, network), self.card({}), how)
         mine = {case.case_id: figures_of(reconstructor.reconstruct(case)) for case in self.judged[rank::world]}
         return summarise(gather(mine, world))
-
-    def judge_part(self, network: nn.Module, device: str, world: int) -> float:
-        figures_of(self._reconstructor(network, device).reconstruct(self.judged[0]))
-        return 1 / ceil(len(self.judged) / world)
-
-    def _reconstructor(self, network: nn.Module, device: str) -> Reconstructor:
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        return Reconstructor(cast(Generator, network), self.card({}), how)
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, scheme = self.config, self.dataset.scheme

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,8 @@ class SegmentationTask(Task):
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"])
         if self.cycle is not None:
-            output = network(batch[UNLABELLED]["image"])
-            logits = output[0] if isinstance(output, list) else output  # full size first under deep supervision
             weight = self.config.train.cycle_weight * risen(self.progress)
-            loss = loss + weight * self.cycle(logits, batch[UNLABELLED])
+            loss = loss + weight * cycle_loss(self.cycle, network, batch[UNLABELLED])
         return loss
 
     def names(self, batch: dict[str, Any]) -> list[str]:
@@ -74,10 +71,6 @@ class SegmentationTask(Task):
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         mine = {case.case_id: self._scored(network, device, case)[1] for case in self.dataset.val[rank::world]}
         return summarise(gather(mine, world), self.dataset.scheme)
-
-    def judge_part(self, network: nn.Module, device: str, world: int) -> float:
-        self._scored(network, device, self.dataset.val[0])
-        return 1 / (ceil(len(self.dataset.val) / world) + len(self.dataset.pictured))
 
     def draw(self, network: nn.Module, device: str, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
@@ -153,6 +146,12 @@ def cycle_of(config: SegmentationConfig, scheme: Scheme) -> CycleLoss | None:
     """The loss of the unlabelled cases; None for a training without them."""
     model = config.train.cycle_model
     return None if model is None else CycleLoss(model, config.data, scheme)
+
+
+def cycle_loss(cycle: CycleLoss, network: nn.Module, unlabelled: dict[str, Tensor]) -> Tensor:
+    """The loss of the unlabelled part of a batch."""
+    output = network(unlabelled["image"])
+    return cycle(output[0] if isinstance(output, list) else output, unlabelled)  # full size first
 
 
 def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dict[str, float]:

@@ -12,7 +12,7 @@ from segcct.config import RunSection, ScheduleSection
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
-from segcct.training.trainer import check_length, is_first_process
+from segcct.training.trainer import is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "data.workers")
 """Keys that may change when a run is resumed."""
@@ -22,10 +22,18 @@ Config = TypeVar("Config", bound=BaseModel)
 
 def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:
     """Raises `RunError` where a new run's name is taken, or a resumed run is longer already than `train` asks."""
-    if resume is not None:
-        check_length(resume, train)
-    elif is_first_process():
-        RunFolder.check_free(section.root / section.name)
+    if resume is None:
+        if is_first_process():
+            RunFolder.check_free(section.root / section.name)
+        return
+    done = len(resume.read_metrics())
+    if train.budget is None and done > train.epochs:
+        raise RunError(
+            f"the run has {done} epochs behind it",
+            file=resume.path,
+            found=f"--train.epochs {train.epochs}",
+            expected=f"at least {done}",
+        )
 
 
 def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: RunFolder | None = None) -> RunFolder:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
-from segcct.errors import RunError, TrainingError
+from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
@@ -55,13 +55,6 @@ class Task(ABC):
     @abstractmethod
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         """Figures of the validation cases, `score` among them; every process gets all of them."""
-
-    def judge_part(self, network: nn.Module, device: str, world: int) -> float | None:
-        """Judge a few validation cases and return the share of one process's `validate` that this was.
-
-        Timed before a training with a budget begins; None: how long validations take shows at the first.
-        """
-        return None
 
     @abstractmethod
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
@@ -103,23 +96,16 @@ class Fitting(pl.LightningModule):
 
     def on_train_start(self) -> None:
         self.clock.start()
-        if self.clock.budget is None or self.trainer.should_stop:
-            return
-        if self.trainer.strategy.broadcast(self.clock.over()):
+        if self.stop_when_over() and self.clock.budget is not None and self.trainer.is_global_zero:
             say(f"the budget of {duration(self.clock.budget)} is used up; more of it by --train.budget")
-            self.trainer.should_stop = True
-        elif self.clock.validation == 0.0:
-            self.clock.expect(self._validation_ahead())
 
-    def _validation_ahead(self) -> float:
-        """Seconds that the first validation will take, by a part of it judged now; 0 where the task has no part."""
-        seconds = 0.0
-        for _ in range(2):  # the first warms up
-            began = time.monotonic()
-            share = self.task.judge_part(self.judged, str(self.device), self.trainer.world_size)
-            seconds = 0.0 if share is None else (time.monotonic() - began) / share
-        self.train()
-        return seconds
+    def stop_when_over(self) -> bool:
+        """End the training in all processes where the first one's budget is used up, and remember that it was."""
+        if self.clock.budget is None or not self.trainer.strategy.broadcast(self.clock.over()):
+            return False
+        self.clock.ended = self.clock.budget
+        self.trainer.should_stop = True
+        return True
 
     def on_train_epoch_start(self) -> None:
         self.losses = []
@@ -127,6 +113,8 @@ class Fitting(pl.LightningModule):
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
         progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
+        if self.clock.budget is not None:
+            progress = self.trainer.strategy.broadcast(progress)  # clocks differ, learning rates must not
         self.task.progress = progress
         train = self.train_section
         rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
@@ -148,16 +136,17 @@ class Fitting(pl.LightningModule):
         if self.averaged is not None and self.global_step > self.averaged_steps:
             self.averaged.update_parameters(self.network)
         self.averaged_steps = self.global_step
-        if self.clock.budget is not None and self.trainer.strategy.broadcast(self.clock.over()):
-            self.trainer.should_stop = True
+        self.stop_when_over()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["clock"] = {"elapsed": self.clock.elapsed, "validation": self.clock.validation}
+        clock = self.clock
+        checkpoint["clock"] = {"elapsed": clock.elapsed, "validation": clock.validation, "ended": clock.ended}
         checkpoint["averaged_steps"] = self.averaged_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.before = checkpoint["clock"]["elapsed"]
         self.clock.validation = checkpoint["clock"]["validation"]
+        self.clock.ended = checkpoint["clock"]["ended"]
         self.averaged_steps = checkpoint["averaged_steps"]
 
 
@@ -230,8 +219,7 @@ class EpochEnd(Checkpoint):
             trainer.should_stop = True
         module.train()
         module.clock.validation = time.monotonic() - began
-        if module.clock.budget is not None and trainer.strategy.broadcast(module.clock.over()):
-            trainer.should_stop = True  # what is left is less than another validation takes
+        module.stop_when_over()  # where what is left is less than another validation takes
         return scores
 
     def _out_of_patience(self) -> bool:
@@ -270,13 +258,10 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
 
     Raises:
         TrainingError: the loss is not finite.
-        RunError: a resumed run is longer already than the training asked for.
         KeyboardInterrupt: Ctrl-C.
     """
-    if resume:
-        check_length(run, train)
-        if train.budget is None and len(run.read_metrics()) == train.epochs:
-            say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
+    if resume and train.budget is None and len(run.read_metrics()) == train.epochs and is_first_process():
+        say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = Fitting(task, train, seed)
     end = EpochEnd(task, run, train)
@@ -312,18 +297,6 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
     return end.best
-
-
-def check_length(run: RunFolder, train: ScheduleSection) -> None:
-    """Raises `RunError` where the run is longer already than `train` asks for."""
-    done = len(run.read_metrics())
-    if train.budget is None and done > train.epochs:
-        raise RunError(
-            f"the run has {done} epochs behind it",
-            file=run.path,
-            found=f"--train.epochs {train.epochs}",
-            expected=f"at least {done}",
-        )
 
 
 def _hardware(train: ScheduleSection) -> dict[str, Any]:
