@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from segcct.commands import COMMANDS
-from segcct.errors import SegcctError, reason_of
+from segcct.errors import SegcctError, is_out_of_memory, reason_of
 from segcct.version import VERSION
 
 INTERRUPTED = 130
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed.keys = rest
     try:
         parsed.run(parsed)
-    except (SegcctError, OSError, RuntimeError) as error:
+    except (SegcctError, OSError, RuntimeError, MemoryError) as error:
         line = _in_a_line(error, parsed)
         if parsed.debug or line is None:
             raise
@@ -56,14 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
     """An expected failure as it is shown to users; None for what is a bug."""
-    if isinstance(error, SegcctError):
-        return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, SegcctError | OSError):
         return reason_of(error)
-    if type(error).__name__ == "OutOfMemoryError":  # torch's; importing torch to ask would slow every command down
-        flag = "--train.batch_size" if parsed.takes_keys else "--batch-size"
-        return f"the device has too little memory. Lower {flag}"
-    return None
+    if not is_out_of_memory(error):
+        return None
+    flag = "--train.batch_size" if parsed.takes_keys else "--batch-size" if hasattr(parsed, "batch_size") else None
+    return "too little memory" + ("" if flag is None else f". Lower {flag}")
 
 
 if __name__ == "__main__":

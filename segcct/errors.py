@@ -102,10 +102,18 @@ class EvaluationError(SegcctError):
     """Predictions and references that cannot be matched."""
 
 
-def reason_of(error: OSError) -> str:
-    """An error of the operating system in one line: the file, where it names one, and the reason."""
+def reason_of(error: SegcctError | OSError) -> str:
+    """An expected failure in one line; of the operating system's, the file, where it names one, and the reason."""
+    if isinstance(error, SegcctError):
+        return str(error)
     reason = error.strerror or str(error) or type(error).__name__
     return reason if error.filename is None else f"{error.filename}: {reason}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """The machine or its accelerator has too little memory, as numpy and torch say it in several ways."""
+    named = type(error).__name__ == "OutOfMemoryError"  # torch's; to import torch for it would slow every command
+    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 
 
 def kind_of(error: SegcctError | OSError) -> str:

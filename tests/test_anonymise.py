@@ -6,6 +6,8 @@ import json
 import sys
 from pathlib import Path
 
+import nibabel as nib
+import numpy as np
 import pytest
 
 from segcct.errors import RunError
@@ -72,6 +74,17 @@ def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
     assert_nobody_is_named(tmp_path / "r")
     (tmp_path / "e" / "files.json").unlink()
     assert "No picture: files are missing" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
+
+
+def test_the_free_text_of_a_scans_header_stays_behind(of, scans, tmp_path):
+    for file in scans.glob("*_ct.nii.gz"):
+        scan = nib.load(file)
+        scan.header["descrip"] = b"JohnDoe 1950"
+        nib.save(nib.Nifti1Image(np.asarray(scan.dataobj), scan.affine, scan.header), file)
+    request = resolve(of.card, scans)
+    for anonymise, told in ((True, b""), (False, b"JohnDoe 1950")):
+        for mask in predict_folder(of, request, tmp_path / str(anonymise), anonymise=anonymise):
+            assert nib.load(mask).header["descrip"].item() == told
 
 
 def test_references_without_a_mask_are_not_named_either(of, scans, tmp_path):

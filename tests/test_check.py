@@ -232,15 +232,21 @@ def test_a_channel_copied_within_a_case_is_a_notice(root: Path) -> None:
 def test_notices_are_no_errors(root: Path) -> None:
     (root / "case0" / "seg.nii.gz").unlink()
     for number in range(1, 8):
-        save(root / f"case{number}" / "seg.nii.gz", label(1, 2) if number > 1 else label())
+        save(root / f"case{number}" / "seg.nii.gz", label(1, 2))
     problems = check_dataset(section(root))
     assert {p.severity for p in problems} == {"notice"}
     assert {p.what for p in problems} == {
         "a case without a label takes no part in training",
-        "the label is empty",
         "classes of the scheme are in no label",
     }
     assert next(p.found for p in problems if "classes" in p.what) == "LV"
+
+
+def test_an_empty_label_is_an_error_that_training_accepts(root: Path) -> None:
+    save(root / "case1" / "seg.nii.gz", label())
+    problems = check_dataset(section(root))
+    assert [(p.what, p.severity) for p in problems] == [("the label is empty", "error")]
+    assert check_dataset(section(root), deep=False) == []
 
 
 def test_labels_outside_the_mask_are_noticed(root: Path) -> None:

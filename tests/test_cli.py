@@ -99,7 +99,9 @@ ORDINARY = {
     "a full disk": (OSError(28, "No space left on device", "runs/a/mask.nii.gz"), "runs/a/mask.nii.gz: No space left"),
     "no name": (OSError(28, "No space left on device"), "models: No space left on device"),
     "no number": (OSError("the image ends too early"), "models: the image ends too early"),
-    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "too little memory. Lower --batch-size"),
+    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "models: too little memory\n"),
+    "no memory for an array": (MemoryError(), "models: too little memory\n"),
+    "no memory for a tensor": (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "too little memory\n"),
 }
 
 

@@ -311,7 +311,8 @@ def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
     monkeypatch.setattr(cycles.predictor, "card", cycles.predictor.card.model_copy(update={"selected_on": SELECTED}))
     request = request_of(scans)
     missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
-    write_comparison(cycles, Request((*request.cases, missing), request.data), tmp_path, anonymise=True)
+    models = {"I2M": scans / "best", "M2I": scans / "best"}
+    write_comparison(cycles, Request((*request.cases, missing), request.data), tmp_path, anonymise=True, models=models)
     for name in ("report.html", "report.json"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         for secret in ("noisy", "gone", "validated_on", str(scans)):

@@ -264,6 +264,13 @@ def test_the_index_gives_scheme_channels_and_selection(folders: tuple[Path, Path
         evaluate(*folders)
 
 
+def test_a_mask_that_the_index_does_not_list_is_not_scored(folders: tuple[Path, Path]) -> None:
+    index(folders[0], selection="test")
+    for folder in folders:
+        shutil.copy(folder / "a.nii.gz", folder / "of_another_model.nii.gz")
+    assert set(evaluate(*folders)["files"]) == {"a", "b", "c"}
+
+
 def test_cases_that_the_model_has_seen_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
     index(folders[0])
     content = json.loads((folders[0] / "predictions.json").read_text())

@@ -11,7 +11,8 @@ from PIL import Image
 
 from segcct.data.labels import custom_scheme
 from segcct.data.layouts import find_cases
-from segcct.errors import DataError, VolumeError
+from segcct.data.splits import Splits
+from segcct.errors import DataError, SplitError, VolumeError
 from segcct.inference.folder import examination_of, resolve
 from segcct.runs import ModelCard
 from segcct.volume import Volume
@@ -103,6 +104,26 @@ def test_a_folder_of_new_files_is_predicted_but_not_trained_on(tmp_path, layout)
     assert examination_of(request, request.cases[0], SCHEME, with_label=False).image.shape[0] == len(channels)
     with pytest.raises(DataError, match=f"no case of layout {layout}"):
         find_cases(of.data_section(tmp_path))
+
+
+def test_what_the_model_has_seen_goes_by_patient(tmp_path):
+    for name in ("p1_a", "p1_b", "p2_a", "p3_a"):
+        scan(tmp_path / "scans" / f"{name}_ct.nii.gz")
+    of = card_of("paired", {"ct": "{id}_ct.nii.gz"}, patient=r"(p\d)_")
+    split = tmp_path / "splits.json"
+    Splits(("p1_a",), ("p2_a",), patients={"p1_a": "p1", "p2_a": "p2"}).save(split)
+    seen = resolve(of, tmp_path / "scans", split=split).seen
+    assert seen == {"p1_a": "train", "p1_b": "train", "p2_a": "val"}
+
+
+def test_a_damaged_split_costs_no_more_than_that_note(tmp_path, capsys):
+    file = scan(tmp_path / "a_ct.nii.gz")
+    of = card_of("paired", {"ct": "{id}_ct.nii.gz"})
+    (tmp_path / "splits.json").write_text("{")
+    assert resolve(of, file, split=tmp_path / "splits.json").seen == {}
+    assert "not a split file" in capsys.readouterr().err
+    with pytest.raises(SplitError, match="not a split file"):
+        resolve(of, file, split=tmp_path / "splits.json", side="test")
 
 
 def test_channels_that_folders_alone_tell_apart_are_not_mixed_up(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segcct.data.labels import Scheme
-from segcct.errors import EvaluationError, RunError, VolumeError
+from segcct.errors import DataError, EvaluationError, RunError, VolumeError
 from segcct.evaluation.evaluate import evaluate
 from segcct.figures import class_colours
 from segcct.inference.folder import predict_folder, resolve
@@ -108,6 +108,20 @@ def test_pictures_from_prediction_to_report(of, dataset, tmp_path):
     page = write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
     assert "No picture" not in page
     assert "data:image/webp" in page
+
+
+def test_no_mask_takes_the_place_of_a_picture(of, dataset):
+    request = resolve(of.card, dataset / "images")
+    before = (dataset / "images" / "a.png").read_bytes()
+    with pytest.raises(RunError, match=r"a\.png: a mask would replace a file of its own case"):
+        predict_folder(of, request, dataset / "images", overwrite=True)
+    assert (dataset / "images" / "a.png").read_bytes() == before
+
+
+def test_pictures_are_not_their_own_references(of, dataset, tmp_path):
+    predict_folder(of, resolve(of.card, dataset / "images"), tmp_path / "p")
+    with pytest.raises(DataError, match="no case of layout pictures"):
+        evaluate(tmp_path / "p", dataset / "images")
 
 
 def test_a_flat_folder_of_picture_masks_is_a_reference(of, dataset, tmp_path):

@@ -276,6 +276,17 @@ class TestCache:
             assert case.spacing_mm == (1.0, 2.0, 5.0)
         assert [case.case_id for case in second] == ["a", "b"]
 
+    def test_what_was_prepared_long_ago_is_used_before_it_is_swept(self, dataset):
+        cases, data, reads = dataset
+        prepare.prepare_cases(cases, data, BRATS)
+        for entry in data.cache.iterdir():
+            os.utime(entry, (time.time() - 31 * 86400,) * 2)
+        prepare.prepare_cases(cases[:1], data, BRATS)
+        assert reads == ["a", "b"]
+        assert len(list(data.cache.iterdir())) == 1
+        prepare.prepare_cases(cases, data, BRATS)
+        assert reads == ["a", "b", "b"]
+
     def test_changed_bytes_under_the_same_size_and_date_are_seen(self, dataset):
         cases, data, reads = dataset
         before = prepare.prepare_cases(cases, data, BRATS)

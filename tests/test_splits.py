@@ -233,6 +233,10 @@ def test_lists_may_not_contradict_the_dataset(tmp_path: Path) -> None:
     listed(train, [f"patient{n:03d}" for n in range(1, 7)])
     splits = make_splits(cases, section(kind="lists", train_list=train, folds=3))
     assert patients_of(splits.test) == {"patient011", "patient012"}
+    listed(train, [f"patient{n:03d}" for n in range(1, 6)])
+    held_back = listed(tmp_path / "test.list", ["patient006"])  # Synapse's twelve test cases come from Training/
+    splits = make_splits(cases, section(kind="lists", train_list=train, test_list=held_back, folds=3))
+    assert patients_of(splits.test) == {"patient006"}
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:

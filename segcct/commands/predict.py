@@ -160,7 +160,11 @@ def _predict(arguments: argparse.Namespace) -> None:
         raise
     if estimate is not None:
         _estimate(predictor, request, estimate, arguments)
+    wrote = f"wrote {len(masks)} masks to {arguments.output}"
+    if not any(case.label for case in request.cases):
+        print(wrote)
+        return
     folders = ("--prediction", arguments.output, "--reference", request.data.root)
     beside = arguments.output.parent / "evaluation"
     command = command_line("evaluate", *folders, "--scheme", predictor.scheme.name, "--output", beside)
-    print(f"wrote {len(masks)} masks to {arguments.output}; next: {command}")
+    print(f"{wrote}; next: {command}")

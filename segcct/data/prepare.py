@@ -137,7 +137,6 @@ def prepare_cases(
         progress: called with (done, total) after each case.
     """
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
-    cache.sweep()
     prepared: dict[int, PreparedCase] = {}
     missing: list[tuple[int, str]] = []
     for place, case in enumerate(cases):
@@ -151,6 +150,7 @@ def prepare_cases(
     for place, made in _made([(place, cases[place], key) for place, key in missing], data, scheme, cache):
         prepared[place] = made
         _tell(progress, len(prepared), len(cases))
+    cache.sweep()  # not before: what has just been asked for is in use
     return [prepared[place] for place in range(len(cases))]
 
 

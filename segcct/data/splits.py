@@ -18,6 +18,7 @@ from segcct.config import DataSection, SplitSection
 from segcct.data.case import Case
 from segcct.data.split_lists import read_list, shown
 from segcct.errors import SplitError
+from segcct.progress import say
 from segcct.volume import atomic_path
 
 SIDES = ("train", "val", "test")
@@ -192,6 +193,22 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
     return sides
 
 
+def known_splits(file: Path, *, needed: bool) -> Splits | None:
+    """The split of a run, which tells the cases that its model has seen; None where it is not there.
+
+    Raises `SplitError` where it is damaged and `needed` for more than that.
+    """
+    if not file.is_file():
+        return None
+    try:
+        return Splits.load(file)
+    except SplitError as error:
+        if needed:
+            raise
+        say(f"{error}. Which of these the model was trained on is not noted")
+        return None
+
+
 def _share(share: float, patients: int) -> int:
     """Rounded half up, and at least one patient of a share that is not zero."""
     return max(1, math.floor(share * patients + 0.5)) if share > 0 else 0
@@ -215,9 +232,9 @@ def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str
     by_id = {case.id: case for case in cases}
     for side, ids in sides.items():
         for case in (by_id[case_id] for case_id in ids):
-            if case.side is not None and case.side != side and "test" in (case.side, side):
+            if case.side == "test" and side != "test":  # to hold a training case back harms nothing
                 raise SplitError(
-                    f"case {case.id} is listed for {side}, but the dataset itself keeps it for {case.side}",
+                    f"case {case.id} is listed for {side}, but the dataset itself keeps it for test",
                     file=files[side],
                     remedy="Take it off the list",
                 )

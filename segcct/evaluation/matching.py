@@ -91,7 +91,6 @@ def read_predictions(folder: Path) -> PredictionFolder:
         if not masks:
             raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
         return PredictionFolder(folder, masks)
-    masks = _named(folder, VOLUME_SUFFIXES)  # a picture that no index lists may be anything
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
@@ -106,7 +105,7 @@ def read_predictions(folder: Path) -> PredictionFolder:
         raise EvaluationError("is not an index of predictions", file=index, found=reason) from error
     return PredictionFolder(
         path=folder,
-        masks=masks | listed,
+        masks=listed,  # what no index lists may be another model's, or no mask
         channels=channels,
         data=data,
         scheme=scheme,
@@ -133,6 +132,8 @@ def read_references(
     if not folder.is_dir():
         raise EvaluationError("no such folder of references", file=folder)
     flat = {} if layout else _flat(folder, endings=REFERENCE_ENDINGS)
+    scans = {file for channels in predictions.channels.values() for files in channels.values() for file in files}
+    flat = {name: file for name, file in flat.items() if str(file.resolve()) not in scans}
     if flat:
         cases = _labelled(predictions.data, folder) if predictions.data is not None else {}
         if not set(_with_hashed(predictions.masks, cases, everyone=False)) & set(predictions.masks):

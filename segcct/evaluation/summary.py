@@ -123,7 +123,7 @@ def seen_sentence(summary: Mapping[str, Any], noun: str = "cases") -> str:
     if not trained + selected:
         return ""
     return (
-        f"Of the {summary[noun]} {noun} the model was trained on {trained} and selected on {selected}: "
+        f"Of the {summary[noun]} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
         f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
         "where the run has a test side)."
     )

@@ -7,17 +7,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
-from segcct.data.splits import Splits
+from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import DataError, RunError, SegcctError, SplitError, reason_of
+from segcct.errors import DataError, RunError, SegcctError, SplitError, is_out_of_memory, reason_of
 from segcct.inference.index import Index, hashed
-from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, save_mask
+from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.rows import keep_rows
 from segcct.progress import Report
@@ -64,8 +63,9 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
         request = _single(card, source)
     else:
         request = Request(tuple(find_new_cases(data)), data)
-    if split is not None and split.is_file():
-        request = replace(request, seen=_seen(request.cases, Splits.load(split)))
+    splits = None if split is None else known_splits(split, needed=side is not None)
+    if splits is not None:
+        request = replace(request, seen=_seen(request.cases, splits))
     if side is None:
         return request
     wanted = _side(split, side)
@@ -77,7 +77,9 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
 
 
 def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
-    sides = {case.id: splits.side_of(case.id) for case in cases}
+    """Case id -> side, for cases that were there in training or whose patients were."""
+    of_patient = {splits.patients.get(name, name): side for side in SIDES for name in getattr(splits, side)}
+    sides = {case.id: splits.side_of(case.id) or of_patient.get(case.patient) for case in cases}
     return {name: side for name, side in sides.items() if side in ("train", "val")}
 
 
@@ -114,7 +116,8 @@ def predict_folder(
     index = Index.open(
         output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymised=anonymise
     )
-    _clear(output, list(names.values()), overwrite=overwrite)
+    _refuse_inputs(request, output, names)
+    _clear(output, list(names.values()), WRITTEN_PICTURES if request.pictures else (VOLUME,), overwrite=overwrite)
     keep_rows(output, set(index.cases) - set(names.values()))  # no old estimate beside a new mask
     usual = PICTURE if request.pictures else VOLUME
     how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
@@ -157,15 +160,28 @@ def _mask_or_reason(
     """The mask that was written, or why there is none: one case, or a full disk, must not cost the others."""
     try:
         mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
+        if index.anonymised:
+            mask = _undescribed(mask)
         file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
     except SegcctError as error:
         return str(error)
     except OSError as error:
         return f"{case.id}: {reason_of(error)}"
-    except torch.OutOfMemoryError:
-        return f"{case.id}: the device has too little memory. Lower --batch-size"
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return f"{case.id}: too little memory. Lower --batch-size"
     index.made(name, file, synthetic=says_synthetic(mask))
     return file
+
+
+def _undescribed(mask: Volume) -> Volume:
+    """Without the free text of the scan's header, in which some converters write names; marks of our own stay."""
+    if mask.header is None or mask.spacing_mm is None or says_synthetic(mask):
+        return mask
+    header = mask.header.copy()
+    header["descrip"] = b""
+    return replace(mask, header=header)
 
 
 def _write_again(index: Index, failures: list[str]) -> None:
@@ -214,9 +230,19 @@ def _side(split: Path | None, side: str) -> Sequence[str]:
     return names
 
 
-def _clear(output: Path, names: Sequence[str], *, overwrite: bool) -> None:
+def _refuse_inputs(request: Request, output: Path, names: Mapping[str, str]) -> None:
+    """Raises `RunError` where a mask would take the place of a scan."""
+    scans = {file.resolve() for case in request.cases for file in case.files()}
+    for name in names.values():
+        for suffix in WRITTEN:
+            if (file := (output / f"{name}{suffix}").resolve()) in scans:
+                raise RunError("a mask would replace a file of its own case", file=file,
+                               remedy="Choose another --output")  # fmt: skip
+
+
+def _clear(output: Path, names: Sequence[str], suffixes: Sequence[str], *, overwrite: bool) -> None:
     """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
-    old = [file for name in names for suffix in WRITTEN if (file := output / f"{name}{suffix}").exists()]
+    old = [file for name in names for suffix in suffixes if (file := output / f"{name}{suffix}").exists()]
     if old and not overwrite:
         raise RunError(
             f"{len(old)} of the masks exist already", file=output, found=old[0].name,

@@ -18,7 +18,8 @@ PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")
 SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
 """What `load_mask` reads."""
 VOLUME, PICTURE, PAGES = ".nii.gz", ".png", ".tif"
-WRITTEN = (VOLUME, PICTURE, PAGES)
+WRITTEN_PICTURES = (PICTURE, PAGES)
+WRITTEN = (VOLUME, *WRITTEN_PICTURES)
 """Endings that `save_mask` gives."""
 
 

@@ -14,7 +14,7 @@ from segcct.data.classes.collection import decoded
 from segcct.data.classes.reading import section_of
 from segcct.data.classes.table import INDEX, TABLE, write_table
 from segcct.data.classes.unlabelled import Source, find_source
-from segcct.data.splits import Splits
+from segcct.data.splits import Splits, known_splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError
 from segcct.inference.classifier import Classifier
 from segcct.progress import Report
@@ -52,7 +52,7 @@ def find_pictures(
     if not root.exists():
         raise DataError("no such file or folder", file=root)
     source = find_source(section_of(classifier.card.data, root))
-    splits = Splits.load(split) if split is not None and split.is_file() else None
+    splits = None if split is None else known_splits(split, needed=side is not None)
     if side is None:
         return PictureRequest(source, source.ids, seen=_seen(source.ids, splits))
     if splits is None:

@@ -81,9 +81,8 @@ def write_comparison(
             examination = _examination(cycles, request, case, labels)
             compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
         except (SegcctError, OSError) as error:
-            reason = reason_of(error) if isinstance(error, OSError) else str(error)
-            found.failures[name] = kind_of(error) if anonymise else reason
-            reasons.append(reason)
+            found.failures[name] = kind_of(error) if anonymise else reason_of(error)
+            reasons.append(reason_of(error))
             continue
         found.add(name, compared, patients[case.id], build_row(f"case-{done + 1}", compared, count=slices))
     if progress:
@@ -171,7 +170,7 @@ def _content(
         "failed": dict(found.failures),
         "models": {
             name: {
-                "folder": str(models[name]) if name in models else None,
+                "folder": str(models[name]) if name in models and not anonymise else None,
                 "architecture": card.architecture.model_dump(mode="json"),
                 "selected_on": without_ids(card.selected_on),
             }

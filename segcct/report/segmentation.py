@@ -156,9 +156,7 @@ def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str
     blank = Shown(rank, case, results.mean_dice(case), scores, None)
     try:
         images = images_of(results, predictions, case)
-    except SegcctError as error:
-        return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else str(error))
-    except OSError as error:
+    except (SegcctError, OSError) as error:
         return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else reason_of(error))
     channels = dict(list(images.channels.items())[:_MOST_CHANNELS])
     viewer = build_viewer(

@@ -134,8 +134,8 @@ class _Reader:
                 str(files[0]),
                 "the label is empty",
                 found="background only",
-                remedy="Take no notice if nothing is to be seen in this case",
-                severity="notice",
+                expected="a structure of the scheme",
+                remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
             )
         elif examination.mask is not None:
             outside = np.count_nonzero(label[~examination.mask]) / np.count_nonzero(label)
