@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import inspect
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +26,7 @@ from corruptions import corrupted
 from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
+import segcct
 from segcct import settings
 from segcct.config import M2IConfig, SegmentationConfig
 from segcct.data.layouts import find_cases, read_case
@@ -34,14 +34,14 @@ from segcct.data.splits import Splits
 from segcct.inference.cycle import Cycles
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality import SIGNALS, Measured, shape, signals, views
-from segcct.inference.quality import observe as observing
+from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
 from segcct.runs import RunFolder, write_json
 
 CONFIGS = Path(__file__).parents[1] / "configs"
+PACKAGE = Path(segcct.__file__).parent
 
 
 def main() -> None:
@@ -158,12 +158,13 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
 
 def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> dict[str, Any]:
     """What measured rows depend on."""
-    code = [signals, shape, views, observing, *([corruptions] if corrupt else [])]
+    files = [file for room in ("data", "models", "inference") for file in sorted((PACKAGE / room).rglob("*.py"))]
+    files += [Path(corruptions.__file__)] if corrupt else []
     return {
         "segmenter": cycles.predictor.card.weights_sha256,
         "generator": cycles.reconstructor.card.weights_sha256,
         "signals": list(SIGNALS),
-        "code": hashlib.sha256("".join(inspect.getsource(each) for each in code).encode()).hexdigest(),
+        "code": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
         "precision": arguments.precision,
         "patients": arguments.patients,
         "draws": arguments.draws if corrupt else None,
