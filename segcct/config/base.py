@@ -74,7 +74,8 @@ class ScheduleSection(Section):
     epochs: PositiveInt = 100
     """Length of the training; the schedule ends with it."""
     budget: Annotated[Duration, Field(gt=0)] | None = None
-    """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule."""
+    """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule. Where it is shorter than
+    an epoch, the validation comes on top."""
     batch_size: PositiveInt = 16
     accumulate: PositiveInt = 1
     """Batches whose gradients are added before a step."""
