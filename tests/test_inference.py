@@ -201,7 +201,7 @@ def test_every_mask_says_how_it_was_made(scan, tmp_path):
 
 FAILURES = {
     "full disk": (OSError(28, "No space left on device"), "a: No space left on device"),
-    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "a: the device has too little memory. Lower --batch"),
+    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "a: too little memory. Lower --batch"),
 }
 
 
