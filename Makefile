@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.segcct-ready
 DEMO := runs/demo
 PHANTOM := data/brats_phantom
-# Epochs, not minutes, so that the demo gives the same figures on any machine.
+# Epochs, not minutes, so that the demo gives much the same figures on any machine.
 EPOCHS ?= 3
 M2I_EPOCHS ?= 6
 
