@@ -137,19 +137,24 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    check_run(config.run, config.train, resume)
-    labels = find_labels(config.data)
-    # A wrong name or option shows before the pictures are decoded.
-    network = network_of(config, len(labels.classes), resumed=resume is not None)
-    pictures = load_pictures(config, labels)
-    if resume is not None:
-        check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
-    task = ClassificationTask(config, pictures, network)
+    task = _checked_task(config, resume)
+    pictures = task.pictures
     run = open_run(config.run, config, pictures.splits, resume=resume)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
         write_json(run.summary, {"selected_on": best, "provenance": provenance(pictures.collection.fingerprint)})
     return run
+
+
+def _checked_task(config: ClassificationConfig, resume: RunFolder | None) -> ClassificationTask:
+    """Network and pictures of a training or its dry run; a wrong name or option shows before pictures are decoded."""
+    check_run(config.run, config.train, resume)
+    labels = find_labels(config.data)
+    network = network_of(config, len(labels.classes), resumed=resume is not None)
+    pictures = load_pictures(config, labels)
+    if resume is not None:
+        check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
+    return ClassificationTask(config, pictures, network)
 
 
 def network_of(config: ClassificationConfig, classes: int, *, resumed: bool = False) -> nn.Module:
@@ -183,13 +188,8 @@ def plan_classification(config: ClassificationConfig, *, resume: RunFolder | Non
 
     Raises `SegcctError` for whatever the training itself would refuse before its first step.
     """
-    check_run(config.run, config.train, resume)
-    labels = find_labels(config.data)
-    network = network_of(config, len(labels.classes), resumed=resume is not None)
-    pictures = load_pictures(config, labels)
-    if resume is not None:
-        check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)
-    task = ClassificationTask(config, pictures, network)
+    task = _checked_task(config, resume)
+    pictures = task.pictures
     device, loader = pick_device(), task.loader(0, 1)
     batch = next(iter(loader))
     batch |= {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
