@@ -2,17 +2,18 @@
 
     python benchmarks/classification.py budget --root ../shared/data/cifar10/train.tar.gz --budget 30min
     python benchmarks/classification.py order --root ../shared/data/cifar10/train.tar.gz --epochs 60 --seeds 0 1 2
-    python benchmarks/classification.py positional --root ../shared/data/cifar10/train.tar.gz --epochs 10
-    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --budget 3min
+    python benchmarks/classification.py positional --root ../shared/data/cifar10/train.tar.gz --epochs 2
+    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --epochs 8
 
 budget: models one after the other on the same data and recipe (configs/cifar10_cct_2_3x2_30min.yaml) for the same
 time; 5,000 pictures are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
 one shortened recipe, meant for a GPU. positional: the embedding of CVT-7/4 and CCT-7/3x2 under one short recipe. brain:
-five folds, each tested on by weights that another part chose, at two sizes, from scratch and from the CIFAR weights
-that `budget` left (or --pretrained MODEL=RUN/best).
+five folds, each tested on by weights that another part chose, at two sizes, from scratch and from CIFAR weights: those
+that `budget` left of CCT-2/3x2, those that `positional` left of CCT-7/3x2 (or --pretrained MODEL=RUN/best). Above 64
+pixels the tokenizer takes steps of 2, or CCT-7 would need 8 minutes per epoch on two processor cores.
 
-Tables are Markdown. Other configuration keys pass through as --train.lr 1e-3; runs that are there already are not
-trained again. Runs need an otherwise idle machine: `budget` and `brain` measure by the clock.
+Tables are Markdown. Other configuration keys pass through as --train.lr 1e-3. Runs that are there already are not
+trained again, and refused where their settings are others. `budget` goes by the clock and needs an idle machine.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from trained import minutes as minutes_of
+from trained import trained
 
 from segcct import settings
 from segcct.config import ClassificationConfig
@@ -33,15 +36,17 @@ from segcct.evaluation.classification import evaluate_classes
 from segcct.inference.classifier import Classifier
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.pictures import find_pictures, predict_pictures
+from segcct.models.tokenizer import token_grid
 from segcct.runs import RunFolder
-from segcct.training.classification import train_classification
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"
 BRAIN = CONFIGS / "brain_tumour_classes.yaml"
-BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x2_32", "cct_7_3x1_32")
-BRAIN_MODELS = ("cct_2_3x2_32", "cct_7_3x2_32")
-"""All of them trained by `budget` too, whose weights are one of their two starts."""
+BUDGET_MODELS = ("cct_2_3x2_32", "cct_4_3x2_32", "cct_7_3x1_32")
+BRAIN_STARTS = {"cct_2_3x2_32": "budget_cct_2_3x2_32_seed0", "cct_7_3x2_32": "positional_cct_7_3x2_32_learnable_seed0"}
+"""The models of `brain` and the runs on CIFAR-10 whose weights are one of their two starts."""
+LARGE = 64
+"""Pixels above which the tokenizer takes steps of 2: at 128 it then gives as many tokens as at 32."""
 ORDER_MODELS = ("vit_7_4_32", "cvt_7_4_32", "cct_7_3x1_32")
 PUBLISHED = {"cct_2_3x2_32": 89.75, "cct_4_3x2_32": 91.97, "cct_6_3x1_32": 95.70, "cct_7_3x2_32": 95.04,
              "cct_7_3x1_32": 96.53, "cvt_7_4_32": 94.01, "vit_7_4_32": 93.57}  # fmt: skip
@@ -50,15 +55,13 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -> tuple[RunFolder, float]:
-    """One training and its minutes; a run that is there already is taken as it is, with the minutes it noted."""
-    run = RunFolder(arguments.output / name)
-    if not run.summary.is_file():
-        overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
-        overrides |= {key.replace("__", "."): value for key, value in keys.items()}
-        overrides |= {"run.root": str(arguments.output), "run.name": name}
-        overrides |= settings.parse_overrides(arguments.keys)
-        run = train_classification(settings.load(ClassificationConfig, config, overrides))
-    return run, float(run.read_metrics()[-1]["elapsed_s"]) / 60
+    """One training, done now or found, and its minutes."""
+    overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
+    overrides |= {key.replace("__", "."): value for key, value in keys.items()}
+    overrides |= {"run.root": str(arguments.output), "run.name": name}
+    overrides |= settings.parse_overrides(arguments.keys)
+    run = trained(settings.load(ClassificationConfig, config, overrides))
+    return run, minutes_of(run)
 
 
 def predicted(run: RunFolder, root: Path) -> Path:
@@ -185,24 +188,25 @@ def positional(arguments: argparse.Namespace) -> None:
 def brain(arguments: argparse.Namespace) -> None:
     """Five folds of the brain-tumour classes; every picture is tested on once, copies always in one fold."""
     print("Who the patients are is not known: pictures of one patient may stand in several folds.\n")
-    head("model", "size", "start", "accuracy % [95% interval]", "macro F1", "AUROC", "ECE", "minutes per fold")
+    figures = ("macro_f1", "auroc", "ece")
+    head("model", "size", "tokens", "start", "epochs", "accuracy % [95% interval]", *figures, "minutes per fold")
     given = dict(each.split("=", 1) for each in arguments.pretrained)
-    for name in arguments.models or BRAIN_MODELS:
-        weights = Path(given.get(name, arguments.output / f"budget_{name}_seed0" / "best"))
+    for name in arguments.models or BRAIN_STARTS:
+        weights = Path(given.get(name, arguments.output / BRAIN_STARTS.get(name, name) / "best"))
         starts = {"scratch": None} | ({"CIFAR-10": str(weights)} if weights.is_dir() else {})
         if len(starts) == 1:
-            print(f"(no CIFAR weights of {name} at {weights}: run `budget --models {name}` first)")
+            print(f"(no CIFAR weights of {name} at {weights}: give --pretrained {name}=RUN/best)")
         for size in arguments.sizes:
             for start, pretrained in starts.items():
-                summary, minutes = folds(arguments, name, size, start, pretrained)
-                figures = [f"{summary['overall'][figure]['mean']:.3f}" for figure in ("macro_f1", "auroc", "ece")]
-                line(name, size, start, shown(summary), *figures, f"{minutes:.1f}")
+                summary, minutes, tokens = folds(arguments, name, size, start, pretrained)
+                cells = [f"{summary['overall'][figure]['mean']:.3f}" for figure in figures]
+                line(name, size, tokens, start, arguments.epochs, shown(summary), *cells, f"{minutes:.1f}")
 
 
 def folds(
     arguments: argparse.Namespace, name: str, size: int, start: str, pretrained: str | None
-) -> tuple[dict[str, Any], float]:
-    """All folds of one model: the evaluation of their predictions together, and the minutes of one training."""
+) -> tuple[dict[str, Any], float, int]:
+    """All folds of one model: the evaluation of their predictions together, minutes of one training, tokens."""
     label = f"brain_{name}_{size}_{start}"
     rows: list[dict[str, str]] = []
     total = 0.0
@@ -213,9 +217,10 @@ def folds(
             arguments,
             model__name=name,
             model__pretrained=pretrained,
+            model__options__tokenizer_stride=2 if size > LARGE else 1,
             data__image_size=size,
             data__fold=fold,
-            train__budget=arguments.budget,
+            train__epochs=arguments.epochs,
         )
         total += minutes
         table = predicted(run, arguments.root)
@@ -228,7 +233,14 @@ def folds(
         writer.writeheader()
         writer.writerows(rows)
     (together / INDEX).write_text((table / INDEX).read_text(encoding="utf-8"), encoding="utf-8")
-    return evaluate_classes(together, arguments.root, output=together / "evaluation"), total / 5
+    tokens = tokens_of(Classifier.load(run.best, Inference()).network, size)
+    return evaluate_classes(together, arguments.root, output=together / "evaluation"), total / 5, tokens
+
+
+def tokens_of(network: torch.nn.Module, size: int) -> int:
+    """Tokens of a square picture."""
+    rows, columns = token_grid(network.tokenizer, size, size)
+    return rows * columns
 
 
 CAMPAIGNS = {"budget": budget, "order": order, "positional": positional, "brain": brain}
@@ -240,8 +252,8 @@ def main() -> None:
     parser.add_argument("campaign", choices=list(CAMPAIGNS))
     parser.add_argument("--root", type=Path, required=True, help="the pictures, a folder per class")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_classification"))
-    parser.add_argument("--budget", default="30min", help="of each training (budget, brain)")
-    parser.add_argument("--epochs", type=int, default=10, help="of each training (order, positional)")
+    parser.add_argument("--budget", default="30min", help="of each training (budget)")
+    parser.add_argument("--epochs", type=int, default=10, help="of each training (the others)")
     parser.add_argument("--models", nargs="+", help="instead of the campaign's own")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="picture sizes (brain)")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import reduce
+from typing import TypeAlias
 
 from segcct import settings
-from segcct.config import M2IConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
 from segcct.errors import RunError
 from segcct.runs import RunFolder
+from segcct.training.classification import train_classification
 from segcct.training.reconstruction import train_reconstruction
 from segcct.training.segmentation import train_segmentation
 
@@ -15,18 +17,18 @@ ONLY_AT_THE_END = 1_000_000
 """`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
 _ANYWHERE = ("run.root", "data.cache", "data.workers")
 """Keys that the weights do not depend on."""
+Config: TypeAlias = SegmentationConfig | M2IConfig | ClassificationConfig
 
 
-def trained(config: SegmentationConfig | M2IConfig) -> RunFolder:
+def trained(config: Config) -> RunFolder:
     """The finished run of this configuration.
 
     Raises:
         RunError: a run of that name has other settings, or cannot be gone on with.
     """
     run = RunFolder(config.run.root / config.run.name)
-    train = train_segmentation if isinstance(config, SegmentationConfig) else train_reconstruction
     if not run.config.is_file():
-        return train(config)
+        return _train(config, None)
     there = settings.load(type(config), run.config)
     names = [key.name for key in settings.keys(type(config)) if key.name not in _ANYWHERE]
     other = [name for name in names if _value(there, name) != _value(config, name)]
@@ -41,7 +43,7 @@ def trained(config: SegmentationConfig | M2IConfig) -> RunFolder:
     if run.summary.is_file():
         return run
     run.check_resumable()
-    return train(config, resume=run)
+    return _train(config, run)
 
 
 def minutes(run: RunFolder) -> float:
@@ -49,5 +51,13 @@ def minutes(run: RunFolder) -> float:
     return float(run.read_metrics()[-1]["elapsed_s"]) / 60
 
 
-def _value(config: SegmentationConfig | M2IConfig, name: str) -> object:
+def _train(config: Config, resume: RunFolder | None) -> RunFolder:
+    if isinstance(config, SegmentationConfig):
+        return train_segmentation(config, resume=resume)
+    if isinstance(config, M2IConfig):
+        return train_reconstruction(config, resume=resume)
+    return train_classification(config, resume=resume)
+
+
+def _value(config: Config, name: str) -> object:
     return reduce(getattr, name.split("."), config)

@@ -253,3 +253,17 @@ def test_batch_of_one_trains_with_normalised_tokenizer() -> None:
     model = create_model("cct_2_3x2_32", 1, 3, 32, {"tokenizer_norm": "batch"})
     assert any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
     model(torch.randn(1, 1, 32, 32)).sum().backward()
+
+
+def test_longer_tokenizer_steps_read_larger_pictures_with_the_same_weights() -> None:
+    torch.manual_seed(0)
+    small = create_model("cct_2_3x2_32", 1, 3, 32).eval()
+    large = create_model("cct_2_3x2_32", 1, 3, 128, {"tokenizer_stride": 2}).eval()
+    large.load_state_dict(small.state_dict())
+    image = torch.randn(1, 1, 128, 128)
+    assert large.token_shares(image).shape == (1, 8, 8)
+    first = F.conv2d(image, small.tokenizer.conv_layers[0][0].weight, stride=2, padding=1)
+    second = F.conv2d(
+        F.max_pool2d(first.relu(), 3, 2, 1), small.tokenizer.conv_layers[1][0].weight, stride=2, padding=1
+    )
+    torch.testing.assert_close(large.tokenizer(image), F.max_pool2d(second.relu(), 3, 2, 1))

@@ -78,10 +78,13 @@ class EncoderOptions(ModelOptions):
 
 
 class CctOptions(EncoderOptions):
-    """Options of CCT, whose tokenizer alone may be normalised."""
+    """Options of CCT, whose tokenizer alone may be normalised and may take longer steps."""
 
     tokenizer_norm: Normalisation = "none"
     """Normalisation in the tokenizer: none as published, or batch (learns faster in short trainings)."""
+    tokenizer_stride: Annotated[int, Field(ge=1, le=4)] | None = None
+    """Step of the tokenizer's convolutions, for large pictures; by itself 1 with kernel 3 and 2 with kernel 7. The
+    weights are the same: with steps of 2, a 3x2 gives as many tokens at 128 pixels as at 32 without."""
 
 
 class TokenClassifier(Encoder):
@@ -148,7 +151,13 @@ class CompactTransformer(nn.Module):
         if preset.family == "cct":
             assert isinstance(options, CctOptions)
             widths = [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim]
-            self.tokenizer = ConvTokenizer(in_channels, widths, kernel=preset.kernel, norm=options.tokenizer_norm)
+            self.tokenizer = ConvTokenizer(
+                in_channels,
+                widths,
+                kernel=preset.kernel,
+                stride=options.tokenizer_stride,
+                norm=options.tokenizer_norm,
+            )
         else:
             self.tokenizer = PatchTokenizer(in_channels, dim, patch=preset.kernel)
         self.classifier = TokenClassifier(
