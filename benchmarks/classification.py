@@ -37,6 +37,7 @@ from segcct.inference.classifier import Classifier
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.pictures import find_pictures, predict_pictures
 from segcct.models.tokenizer import token_grid
+from segcct.models.zoo import entry
 from segcct.runs import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -167,9 +168,12 @@ def order(arguments: argparse.Namespace) -> None:
 
 
 def positional(arguments: argparse.Namespace) -> None:
-    """What the positional embedding is worth."""
+    """What the positional embedding is worth, beside the recipe's own options as far as the model has them."""
+    recipe = settings.read_yaml(CIFAR)["model"]["options"]
     head("model", "embedding", "seed", "epochs", "minutes", "test accuracy % [95% interval]")
     for name in arguments.models or ("cvt_7_4_32", "cct_7_3x2_32"):
+        has = entry(name).options.model_fields
+        options = {option: value for option, value in recipe.items() if option in has}
         for embedding in ("learnable", "sine", "none"):
             for seed in arguments.seeds:
                 run, minutes = train(
@@ -177,7 +181,7 @@ def positional(arguments: argparse.Namespace) -> None:
                     f"positional_{name}_{embedding}_seed{seed}",
                     arguments,
                     model__name=name,
-                    model__options={"positional": embedding},
+                    model__options={**options, "positional": embedding},
                     run__seed=seed,
                     train__budget=None,
                     train__epochs=arguments.epochs,

@@ -19,6 +19,7 @@ from segcct.errors import RunError
 from segcct.inference.cycle import Cycles
 from segcct.runs import RunFolder, write_json
 
+from .drawn_pictures import write_folder
 from .test_quality import simulated
 from .toy_pair import data_section, painter, predictor
 
@@ -128,3 +129,23 @@ def test_differences_are_paired_over_patients(benchmark_of):
     assert text.startswith("+0.167 [")
     assert m2i.mean([None, 0.5, 0.7]) == pytest.approx(0.6)
     assert m2i.cell(m2i.mean([None]), ".3f") == "n/a"
+
+
+def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monkeypatch, capsys):
+    root, runs = write_folder(tmp_path / "pictures", 20), tmp_path / "runs"
+
+    def table(campaign: str, *more: str) -> list[list[str]]:
+        keys = ["--data.cache", str(tmp_path / "cache"), "--train.precision", "fp32"]
+        told = ["--root", str(root), "--output", str(runs), "--models", "cct_2_3x2_32", *more, *keys]
+        monkeypatch.setattr("sys.argv", ["classification.py", campaign, *told])
+        benchmark_of("classification").main()
+        lines = capsys.readouterr().out.splitlines()
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| cct")]
+
+    split = ["--data.split.val", "9", "--data.split.test", "12"]
+    rows = table("positional", "--epochs", "1", *split)
+    assert [row[1] for row in rows] == ["learnable", "sine", "none"]
+    weights = runs / "positional_cct_2_3x2_32_learnable_seed0" / "best"
+    rows = table("brain", "--epochs", "1", "--sizes", "80", "--pretrained", f"cct_2_3x2_32={weights}")
+    assert [row[1:5] for row in rows] == [["80", "25", start, "1"] for start in ("scratch", "CIFAR-10")]
+    assert rows[0][5] != rows[1][5] or rows[0][7] != rows[1][7]
