@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.style import LearnedStyle, Moments, centred, depths
+from segcct.models.style import LearnedStyle, Moments, across, centred, depths
 
 HALVINGS = 4
 FIRST_SHARE = -2.0
@@ -42,7 +42,8 @@ class GeneratorOptions(ModelOptions):
 
     style: Literal["none", "moments", "learned"] = "moments"
     """What the generator is told about the appearance: nothing; mean, slope towards the inside and standard deviation
-    of each channel in each class; or these and a learned code of `style_size` numbers."""
+    of each channel in each class, and its trend across the foreground; or these and a learned code of `style_size`
+    numbers."""
     style_size: Annotated[int, Field(ge=1, le=16)] = 8
     """Length of the learned code."""
     distance: bool = True
@@ -89,8 +90,8 @@ class Generator(nn.Module):
 
     An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The decoder does
     not paint intensities: it says per pixel how the classes mix there and how far the pixel lies from what they are
-    painted in, in their standard deviations. What they are painted in (mean, slope, deviation) comes with the style, so
-    that another contrast needs no training.
+    painted in, in their standard deviations. What they are painted in (mean, slope, deviation, trend) comes with the
+    style, so that another contrast needs no training.
     """
 
     def __init__(
@@ -185,9 +186,10 @@ class Generator(nn.Module):
         classes = mask + torch.sigmoid(share) * (mixture.softmax(dim=1) - mask)  # (B, K, H, W), sums to 1 like the mask
         if self.moments is None:
             return torch.einsum("bkhw,kc->bchw", classes, self.palette) + offset
-        mean, slope, deviation = self.moments.split(style)
+        mean, slope, deviation, trend = self.moments.split(style)
         around = centred(self._depths(distance), mask)
         flat = torch.einsum("bkhw,bkc->bchw", classes, mean) + torch.einsum("bkhw,bkc->bchw", classes * around, slope)
+        flat = flat + torch.einsum("bphw,bpc->bchw", across(mask), trend)
         return flat + torch.einsum("bkhw,bkc->bchw", classes, deviation) * offset
 
 

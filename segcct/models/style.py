@@ -1,8 +1,9 @@
 """Style codes: how a picture looks, in a few numbers that cannot say where things are.
 
-All are pooled over classes: shuffling pixels of a class that lie equally deep in it leaves the code as it is. A class
-of fewer than `LEAST_PIXELS` pixels is filled up to that number with the image's own mean and deviation, for a class of
-one pixel would have that pixel as its style, and a speck that does not belong there would be reconstructed exactly.
+All are pooled over classes: shuffling pixels of a class that lie equally deep in it changes nothing but the trend, two
+numbers per channel that say to which side the foreground is brighter (coils, bias field). A class of fewer than
+`LEAST_PIXELS` pixels is filled up to that number with the image's own mean and deviation, for a class of one pixel
+would have that pixel as its style, and a speck that does not belong there would be reconstructed exactly.
 """
 
 from __future__ import annotations
@@ -20,37 +21,89 @@ _SOME = 1e-3
 """Keeps means over no pixels at 0."""
 RIDGE = 0.05
 """Added to the summed squares of depth: the slope of a class of few or equally deep pixels tends to 0."""
+TREND_RIDGE = 0.05
+"""The same for the trend: that of a few pixels, or of pixels in a line, tends to 0."""
 
 
 class Moments(nn.Module):
-    """How each class looks in each channel: mean, slope towards its inside, and standard deviation around both."""
+    """How each class looks in each channel: mean, slope towards its inside, and standard deviation around both; and the
+    trend of each channel along rows and columns of the foreground, common to all classes, which these three leave out.
+    """
 
     def __init__(self, in_channels: int, num_classes: int) -> None:
         super().__init__()
         self.shape = (3, num_classes, in_channels)
-        self.size = 3 * num_classes * in_channels
+        self.size = 3 * num_classes * in_channels + 2 * in_channels
 
     def forward(self, image: Tensor, mask: Tensor, depth: Tensor) -> Tensor:
-        """Image (B, C, H, W), mask and depth (B, K, H, W) -> (B, 3KC): means (K, C), slopes, deviations."""
-        pixels = mask.sum(dim=(2, 3))[..., None]  # (B, K, 1)
-        sums, squares = _pooled(image, mask), _pooled(image.square(), mask)  # (B, K, C)
-        own = sums / pixels.clamp_min(_SOME)
-        around = centred(depth, mask)
-        spread = torch.einsum("bkhw,bkhw->bk", mask, around.square())[..., None]
-        together = _pooled(image, mask * around)
-        slope = together / (spread + RIDGE) * (pixels / LEAST_PIXELS).clamp_max(1)
+        """Image (B, C, H, W), mask and depth (B, K, H, W) -> (B, 3KC + 2C): means (K, C), slopes, deviations, trend."""
+        classes = _Classes(mask, depth)
+        place = across(mask)
+        trend = _trend(image, place, mask, classes)
+        image = image - torch.einsum("bphw,bpc->bchw", place, trend)
+        sums, own, slope = classes.lines(image)
         # sum((x - own - slope t)^2), written out
-        rest = squares - pixels * own.square() - 2 * slope * together + slope.square() * spread
+        rest = _pooled(image.square(), mask) - classes.pixels * own.square()
+        rest = rest - 2 * slope * classes.together(image) + slope.square() * classes.spread
         overall = image.mean(dim=(2, 3))[:, None]  # (B, 1, C)
-        mean = filled_up(sums, pixels, overall)
-        variance = filled_up(rest, pixels, image.var(dim=(2, 3), correction=0)[:, None])
+        mean = filled_up(sums, classes.pixels, overall)
+        variance = filled_up(rest, classes.pixels, image.var(dim=(2, 3), correction=0)[:, None])
         deviation = variance.clamp_min(LEAST_DEVIATION**2).sqrt()
-        return torch.stack([mean, slope, deviation], dim=1).flatten(1)
+        return torch.cat([torch.stack([mean, slope, deviation], dim=1).flatten(1), trend.flatten(1)], dim=1)
 
-    def split(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The code back into means, slopes and standard deviations, (B, K, C) each."""
-        mean, slope, deviation = style[:, : self.size].unflatten(1, self.shape).unbind(dim=1)
-        return mean, slope, deviation
+    def split(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The code back into means, slopes and standard deviations, (B, K, C) each, and the trend (B, 2, C)."""
+        of_classes = self.shape[0] * self.shape[1] * self.shape[2]
+        mean, slope, deviation = style[:, :of_classes].unflatten(1, self.shape).unbind(dim=1)
+        return mean, slope, deviation, style[:, of_classes : self.size].unflatten(1, (2, self.shape[2]))
+
+
+class _Classes:
+    """A straight line of depth in each class, fitted to maps."""
+
+    def __init__(self, mask: Tensor, depth: Tensor) -> None:
+        self.mask = mask
+        self.pixels = mask.sum(dim=(2, 3))[..., None]  # (B, K, 1)
+        self.around = centred(depth, mask)
+        self.spread = torch.einsum("bkhw,bkhw->bk", mask, self.around.square())[..., None]
+
+    def together(self, maps: Tensor) -> Tensor:
+        """Sum of value times depth, (B, C, H, W) -> (B, K, C)."""
+        return _pooled(maps, self.mask * self.around)
+
+    def lines(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, C, H, W) -> sums, means and slopes (B, K, C); the slope of few or equally deep pixels tends to 0."""
+        sums = _pooled(maps, self.mask)
+        slope = self.together(maps) / (self.spread + RIDGE) * (self.pixels / LEAST_PIXELS).clamp_max(1)
+        return sums, sums / self.pixels.clamp_min(_SOME), slope
+
+    def left(self, maps: Tensor) -> Tensor:
+        """The maps less their lines."""
+        _, mean, slope = self.lines(maps)
+        lines = torch.einsum("bkhw,bkc->bchw", self.mask, mean)
+        return maps - lines - torch.einsum("bkhw,bkc->bchw", self.mask * self.around, slope)
+
+
+def across(mask: Tensor) -> Tensor:
+    """Where in the foreground: (B, K, H, W) -> (B, 2, H, W) rows and columns from its middle, in half sides; 0 outside.
+
+    A soft mask counts as far as it is foreground.
+    """
+    height, width = mask.shape[-2:]
+    half = max(height, width) / 2
+    rows, columns = (torch.arange(side, device=mask.device, dtype=mask.dtype) / half for side in (height, width))
+    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]  # (1, 2, H, W)
+    inside = 1 - mask[:, :1]
+    middle = (place * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(_SOME)
+    return (place - middle) * inside
+
+
+def _trend(image: Tensor, place: Tensor, mask: Tensor, classes: _Classes) -> Tensor:
+    """(B, 2, C): the plane through the foreground that the classes' lines leave, by least squares with a ridge."""
+    inside = 1 - mask[:, :1]
+    free, rest = classes.left(place) * inside, classes.left(image) * inside
+    gram = torch.einsum("bphw,bqhw->bpq", free, free) + TREND_RIDGE * torch.eye(2, device=image.device)
+    return torch.linalg.solve(gram, torch.einsum("bphw,bchw->bpc", free, rest))
 
 
 def filled_up(sums: Tensor, pixels: Tensor, usual: Tensor) -> Tensor:
