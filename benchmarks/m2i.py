@@ -8,12 +8,13 @@ ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured.
 left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
 in that case's own mean; `by slice` is against the harder one that uses the mean of each slice. Dice and distances are
 taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused.
+--acdc-segmenter takes a segmenter as it is, such as one that benchmarks/acdc.py left, instead of training one.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from segcct.config import DataSection, M2IConfig, SegmentationConfig
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, prepare_cases
 from segcct.data.splits import Splits
+from segcct.errors import SplitError
 from segcct.inference.cycle import Cycles
 from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
@@ -122,20 +124,30 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def measured_cases(run: RunFolder, data: Mapping[str, Any], side: str) -> list[PreparedCase]:
-    """The prepared cases of one side of a run's split."""
+def measured_cases(runs: Sequence[RunFolder], data: Mapping[str, Any], side: str) -> list[PreparedCase]:
+    """The prepared cases of one side of the runs' split. Raises `SplitError` where the runs split otherwise."""
     section = DataSection.model_validate(data)
-    cases = Splits.load(run.splits).select(find_cases(section), side)
+    first, *others = [set(getattr(Splits.load(run.splits), side)) for run in runs]
+    if any(other != first for other in others):
+        raise SplitError(f"the runs have other {side} cases", file=runs[0].splits, expected="one split for all")
+    cases = Splits.load(runs[0].splits).select(find_cases(section), side)
     return prepare_cases(cases, section, scheme_of(section))
 
 
-def experiment(name: str, data: dict[str, Any], side: str, arguments: argparse.Namespace, more: dict[str, Any]) -> None:
+def experiment(
+    name: str,
+    data: dict[str, Any],
+    side: str,
+    arguments: argparse.Namespace,
+    more: dict[str, Any],
+    given: Path | None = None,
+) -> None:
     """Train and measure; one line of the table per style."""
     how = Inference(precision="bf16")
-    own = segmenter(f"{name}_i2m", data, arguments, more)
-    cases = measured_cases(own, data, side)
+    own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})
+        cases = measured_cases([own, run], data, side)
         cycles = Cycles(Predictor.load(own.best, how), Reconstructor.load(run.best, how))
         print(row(name, style, len(cases), measure(cycles, cases)), flush=True)
 
@@ -166,6 +178,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench_m2i"))
     parser.add_argument("--budget", default="10min", help="of each training (default %(default)s)")
     parser.add_argument("--model", default="cct_unet_s", help="the segmenter (default %(default)s)")
+    parser.add_argument("--acdc-segmenter", type=Path, metavar="RUN", help="its run folder, instead of training one")
     parser.add_argument("--size", type=int, help="side of the slices; default: that of the config")
     parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
@@ -176,7 +189,8 @@ def main() -> None:
     )
     size = {} if arguments.size is None else {"image_size": arguments.size}
     if arguments.acdc is not None:
-        experiment("acdc", {**acdc_data(arguments.acdc), **size}, "test", arguments, {})
+        data = {**acdc_data(arguments.acdc), **size}
+        experiment("acdc", data, "test", arguments, {}, arguments.acdc_segmenter)
     if arguments.brats is not None:
         for fold in arguments.folds:
             data = {**brats_data(arguments.brats, fold), **size}
