@@ -78,6 +78,12 @@ def test_equal_probabilities_favour_the_lower_class():
     np.testing.assert_array_equal(top_k(flat, np.arange(4), 1), flat.argmax(axis=1) == np.arange(4))
 
 
+@pytest.mark.parametrize("measure", [lambda p, r: top_k(p, r, 1), log_losses, brier_scores])
+def test_what_is_no_number_is_no_probability(measure):
+    with pytest.raises(MetricError, match="not finite"):
+        measure(np.array([[0.5, 0.5], [np.nan, np.nan]]), np.array([0, 0]))
+
+
 def test_a_certain_mistake_costs_much_but_not_everything():
     assert 30 < log_losses(np.array([[1.0, 0.0]]), np.array([1]))[0] < 40
 

@@ -75,6 +75,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
         fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_weights_that_are_not_finite_are_never_the_best(run, ema):
+    with pytest.raises(TrainingError, match="weights are not finite after epoch 1"):
+        fit(toy_task.ToyTask(ruin=12), run, TrainSection(epochs=3, ema=ema), seed=0)
+    assert load_card(run.best).selected_on["epoch"] == 0
+    assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
+
+
 def test_early_stop_and_selection(run, monkeypatch):
     task = toy_task.ToyTask()
     scores = iter([0.5, 0.7, 0.6, 0.6, 0.9])

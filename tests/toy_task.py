@@ -36,12 +36,13 @@ class ToyTask(Task):
 
     score = "val_dice"
 
-    def __init__(self, *, poison: int | None = None, pause_s: float = 0.0) -> None:
+    def __init__(self, *, poison: int | None = None, ruin: int | None = None, pause_s: float = 0.0) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(
             nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 2, 1)
         )
         self.poison = poison
+        self.ruin = ruin
         self.pause_s = pause_s
         self.batches = 0
 
@@ -52,6 +53,8 @@ class ToyTask(Task):
         time.sleep(self.pause_s)
         self.batches += 1
         loss = nn.functional.cross_entropy(network(batch["image"]), batch["label"])
+        if self.batches == self.ruin:  # a gradient that is not finite of a loss that is
+            loss = loss + (0 * next(network.parameters())).square().sum().sqrt()
         return loss * float("nan") if self.batches == self.poison else loss
 
     def names(self, batch: dict[str, Any]) -> list[str]:

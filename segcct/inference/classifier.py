@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.reading import section_of
 from segcct.errors import ModelError, RunError
-from segcct.inference.device import Inference, autocast, pick_device
+from segcct.inference.device import Inference, autocast, finite, pick_device
 from segcct.runs import ModelCard, load_card, load_weights
 
 
@@ -26,13 +26,13 @@ def class_probabilities(
 ) -> np.ndarray:
     """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 pictures or of some rows of them.
 
-    The pictures may be memory-mapped: one batch is read at a time.
+    The pictures may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
     """
     parts = []
     for batch in _batches(network, images, normalisation, how, rows):
         with torch.inference_mode(), autocast(how):
             logits = network(batch)  # (B, K)
-        parts.append(logits.float().softmax(dim=1).cpu().numpy())
+        parts.append(finite(logits.float().softmax(dim=1)).cpu().numpy())
     return np.concatenate(parts)
 
 

@@ -30,6 +30,17 @@ def autocast(how: Inference) -> torch.autocast:
     return torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
 
 
+def finite(values: torch.Tensor) -> torch.Tensor:
+    """The values of a network as they are. Raises `ModelError` where one is NaN or infinite."""
+    if not bool(values.isfinite().all()):
+        raise ModelError(
+            "the network gives values that are not finite",
+            found="NaN or infinity",
+            remedy="Try --precision fp32; if that does not help, it was trained badly: lower its --train.lr",
+        )
+    return values
+
+
 def pick_device(name: str = "auto") -> str:
     """`auto` is the accelerator where there is one, else the processor.
 

@@ -14,7 +14,7 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError, ModelError
-from segcct.inference.device import Inference, autocast, pick_device
+from segcct.inference.device import Inference, autocast, finite, pick_device
 from segcct.inference.protocol import native, segment_by_protocol
 from segcct.runs import ModelCard, load_card, load_weights
 from segcct.volume import Volume, check_same_grid
@@ -24,14 +24,14 @@ def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, si
     """Softmax per batch of slices at the network's scale, (n, K, h, w) float32, in slice order.
 
     Slices smaller than the training size are padded to it as in training. One batch at a time, so that memory does
-    not grow with the depth of the volume.
+    not grow with the depth of the volume. Raises `ModelError` where they are not finite.
     """
     network.eval()
     with torch.inference_mode(), autocast(how):
         for start in range(0, len(prepared.image), how.batch_size):
             unit, (rows, columns) = pad_to(prepared.image[start : start + how.batch_size], size)  # (n, C, S, S)
             logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, S, S)
-            yield logits[..., rows, columns].float().softmax(dim=1).cpu().numpy()
+            yield finite(logits[..., rows, columns].float().softmax(dim=1)).cpu().numpy()
 
 
 def segment(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> np.ndarray:

@@ -104,6 +104,8 @@ def _check(probabilities: np.ndarray, reference: np.ndarray) -> None:
             found=f"{probabilities.shape} and {reference.shape}",
             expected="(N, K) and (N,), N at least 1",
         )
+    if not np.isfinite(probabilities).all():
+        raise MetricError("probabilities that are not finite", found="NaN or infinity", expected="numbers")
     if reference.min() < 0 or reference.max() >= probabilities.shape[1]:
         raise MetricError(
             "a class number is out of range",

@@ -53,6 +53,7 @@ class ClassificationTask(Task):
     """Pictures in, class probabilities out; judged by the share of validation pictures whose class comes first."""
 
     score = "val_accuracy"
+    look_at_cases = "Look at these pictures; else lower"
 
     def __init__(self, config: ClassificationConfig, pictures: Pictures, network: nn.Module | None = None) -> None:
         self.config = config

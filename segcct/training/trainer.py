@@ -39,6 +39,8 @@ class Task(ABC):
     """The column of `validate` that selects the best weights; higher is better."""
     progress: float = 1.0
     """Share of the training that is behind; set before each batch."""
+    look_at_cases = "Look at these cases with `segcct check`; else lower"
+    """How the advice begins that follows a loss that is not finite."""
 
     @abstractmethod
     def loader(self, rank: int, world: int) -> DataLoader:
@@ -127,7 +129,7 @@ class Fitting(pl.LightningModule):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
                 found=f"{loss.item()} on {', '.join(self.task.names(batch))}",
-                remedy="Look at these cases with `segcct check`; else lower --train.lr or set --train.precision fp32",
+                remedy=f"{self.task.look_at_cases} --train.lr or set --train.precision fp32",
             )
         self.losses.append(loss.detach())
         return loss
@@ -206,6 +208,7 @@ class EpochEnd(Checkpoint):
     def _validate(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> dict[str, float]:
         began = time.monotonic()
         device = str(module.device)
+        _require_finite(module.judged, epoch)
         scores = self.task.validate(module.judged, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
         better = self.best is None or score > self.best["value"]
@@ -251,13 +254,24 @@ class EpochEnd(Checkpoint):
         return f"epoch {epoch + 1}{total}  loss {loss:.3f}{judged}{best}  {pace}  {duration(max(left, 0.0))} left"
 
 
+def _require_finite(network: nn.Module, epoch: int) -> None:
+    """A step can ruin the weights after the loss was still a number; they are not judged, and no best weights."""
+    ruined = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
+    if ruined:
+        raise TrainingError(
+            f"weights are not finite after epoch {epoch}",
+            found=f"NaN or infinity in {len(ruined)} tensors, such as {ruined[0]}",
+            remedy="Lower --train.lr, clip gradients (--train.clip_norm 1) or set --train.precision fp32",
+        )
+
+
 def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
     With `resume`, goes on from last.ckpt. An interrupt leaves the run to be resumed.
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the weights are not.
         KeyboardInterrupt: Ctrl-C.
     """
     if resume and train.budget is None and len(run.read_metrics()) == train.epochs and is_first_process():
