@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from segcct.models.checkpoint_file import read_tensors
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions, SwinUnetSize
 from segcct.models.tokenizer import to_tokens
 from segcct.models.transformer import Encoder, sine_table
+from segcct.models.weight_names import is_head
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 
@@ -128,6 +130,23 @@ def test_sine_table_that_is_not_sinusoidal_is_kept_and_said(tmp_path: Path) -> N
     torch.save(true_sine.state_dict(), tmp_path / "b.pth")
     assert not load_pretrained(model, tmp_path / "b.pth").notes
     torch.testing.assert_close(model.classifier.positional_emb, sine_table(64, 128))
+
+
+def test_sine_table_of_another_size_stays_a_sine(tmp_path: Path) -> None:
+    torch.save(compact(positional="sine").state_dict(), tmp_path / "a.pth")
+    model = create_model("cct_2_3x2_32", 3, 10, 64, {"positional": "sine"})
+    report = load_pretrained(model, tmp_path / "a.pth")
+    torch.testing.assert_close(model.classifier.positional_emb, sine_table(256, 128))
+    assert report.resized == {"classifier.positional_emb": "8x8 -> 16x16 tokens, sine computed anew"}
+    assert not report.notes
+
+
+def test_what_the_file_holds_beside_the_weights_is_told(tmp_path: Path) -> None:
+    weights = compact().state_dict()
+    torch.save({"epoch": 3, "state_dict": weights, "state_dict_ema": weights}, tmp_path / "a.pth")
+    report = load_pretrained(compact(), tmp_path / "a.pth")
+    told = "the weights under 'state_dict' were read; the file also holds, not read: epoch, state_dict_ema"
+    assert report.notes == [told]
 
 
 def test_model_without_table_reports_the_unused_one(tmp_path: Path) -> None:
@@ -411,6 +430,23 @@ def test_timm_classifier_takes_its_own_file(tmp_path: Path) -> None:
     assert torch.equal(model.conv1.weight, trained.conv1.weight)
 
 
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("fc.weight", True),
+        ("head_dist.bias", True),
+        ("head.linear.weight", True),
+        ("head.fc.bias", True),
+        ("head.norm.weight", False),
+        ("blocks.0.linear.weight", False),
+        ("linear.weight", False),
+        ("bias", False),
+    ],
+)
+def test_heads_of_timm_by_name(name: str, head: bool) -> None:
+    assert is_head(name) == head
+
+
 # ---- files that are refused
 
 
@@ -447,6 +483,14 @@ def test_whole_models_and_functions_are_refused(tmp_path: Path) -> None:
     torch.save({"args": argparse.Namespace(hook=functools.partial(print)), "a": torch.ones(2)}, tmp_path / "f.pth")
     with pytest.raises(CheckpointError, match=r"functools\.partial"):
         read_tensors(tmp_path / "f.pth")
+
+
+def test_a_program_is_refused(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=r"is a program \(TorchScript\)"):
+        read_tensors(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])

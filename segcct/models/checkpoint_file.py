@@ -10,6 +10,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,25 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 _DOWNLOAD_AGAIN = "Download it again"
 
 
+@dataclass(frozen=True)
+class WeightsFile:
+    """What a weights file holds."""
+
+    tensors: dict[str, Tensor]
+    """By name, on the processor, wrappers' prefixes removed."""
+    key: str | None
+    """The key that they stand under; None where they are the whole content."""
+    beside: tuple[str, ...]
+    """The other keys, which are not read."""
+
+
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a weights file, on the processor, wrappers' prefixes removed.
+    """The named tensors of a weights file, as in `read_weights`."""
+    return read_weights(path).tensors
+
+
+def read_weights(path: Path) -> WeightsFile:
+    """The named tensors of a weights file, and what stands beside them.
 
     Reads safetensors, files of torch.save (old and new format) and the best/ folder of a run. Files of torch.save may
     hold tensors, plain containers and argparse.Namespace: anything else would have to be run to be read, and is
@@ -40,8 +58,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     file = _weights_of_folder(path) if path.is_dir() else path
     _check_content(file)
     content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
-    tensors = _checked(_unwrapped(content, file), file)
-    return _without_prefixes(tensors)
+    key, mapping = _unwrapped(content, file)
+    beside = () if key is None else tuple(str(other) for other in content if other != key)
+    return WeightsFile(_without_prefixes(_checked(mapping, file)), key, beside)
 
 
 def _weights_of_folder(folder: Path) -> Path:
@@ -99,10 +118,17 @@ def _check_archive(file: Path) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
+            program = any(name.endswith("/constants.pkl") for name in archive.namelist())
     except Exception as error:  # a damaged index makes the reader fail in any way
         raise CheckpointError("is truncated or damaged", file=file, found=error, remedy=_DOWNLOAD_AGAIN) from error
     if damaged is not None:
         raise CheckpointError("is damaged", file=file, found=f"wrong checksum of {damaged}", remedy=_DOWNLOAD_AGAIN)
+    if program:
+        raise CheckpointError(
+            "is a program (TorchScript), not a weights file, and was not opened",
+            file=file,
+            remedy="Save its state_dict() in a file of its own",
+        )
 
 
 def _is_safetensors(file: Path) -> bool:
@@ -153,14 +179,14 @@ def _read_torch(file: Path) -> Any:
         ) from error
 
 
-def _unwrapped(content: Any, file: Path) -> Mapping[str, Any]:
-    """The mapping that holds the tensors: the content itself or what it stores under one of NESTED."""
+def _unwrapped(content: Any, file: Path) -> tuple[str | None, Mapping[str, Any]]:
+    """The mapping that holds the tensors: what the content stores under one of NESTED, or itself (no key)."""
     if isinstance(content, Mapping):
         for key in NESTED:
             if isinstance(content.get(key), Mapping):
-                return content[key]
+                return key, content[key]
         if any(isinstance(value, Tensor) for value in content.values()):
-            return content
+            return None, content
     raise CheckpointError(
         "holds no named weights",
         file=file,

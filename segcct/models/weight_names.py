@@ -13,8 +13,11 @@ _PATCHES = "swin_unet.patch_embed.proj.weight"
 COMPUTED = ("relative_position_index", "attn_mask")
 """Last parts of names that released Swin files store, though the model computes them from its sizes."""
 
-HEADS = ("fc", "head", "output", "classifier")
+HEADS = ("fc", "head", "head_dist", "output", "classifier")
 """Modules that end in one row per class; they do not carry over to other classes."""
+
+LAST_OF_HEADS = ("linear", "l")
+"""Names of the linear layer within such a module, in some networks of timm."""
 
 COARSE_HEADS = "coarse_heads."
 """Heads of the lower scales, which a model has with deep supervision only."""
@@ -87,8 +90,9 @@ def is_computed(name: str) -> bool:
 
 def is_head(name: str) -> bool:
     """Whether the tensor has one row per class."""
-    *_, module, last = ["", *name.split(".")]
-    return (module in HEADS and last in ("weight", "bias")) or name.startswith(COARSE_HEADS)
+    *_, outer, module, last = ["", "", *name.split(".")]
+    ends = module in HEADS or (module in LAST_OF_HEADS and outer in HEADS)
+    return (ends and last in ("weight", "bias")) or name.startswith(COARSE_HEADS)
 
 
 def is_positional(name: str) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import CheckpointError
-from segcct.models.checkpoint_file import read_tensors
+from segcct.models.checkpoint_file import WeightsFile, read_weights
 from segcct.models.transformer import Encoder, resize_table, sine_table
 from segcct.models.weight_names import Plan, is_computed, is_head, is_positional, is_tokenizer_norm, plan
 
@@ -65,7 +65,8 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
         CheckpointError: the file is damaged, unsafe or of another architecture; the model is then unchanged.
     """
     path = Path(path)
-    source = read_tensors(path)
+    held = read_weights(path)
+    source = held.tensors
     state = model.state_dict()
     matched = plan(source, state)
     report = LoadReport(path, matched.what)
@@ -79,6 +80,7 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
         elif not is_computed(name):
             report.missing.append(name)
     _note_unused(source, matched, report)
+    _note_beside(held, report)
     model.load_state_dict({**state, **filled}, strict=True)
     return report
 
@@ -152,7 +154,12 @@ def _fit_positional(
     side = isqrt(given.shape[1] - lead)
     if side * side != given.shape[1] - lead:
         return given
-    if encoder.positional == "sine" and not _is_sinusoidal(given):
+    if encoder.positional == "sine" and _is_sinusoidal(given):
+        if given.shape == own.shape:
+            return given
+        report.resized[name] = f"{side}x{side} -> {encoder.grid[0]}x{encoder.grid[1]} tokens, sine computed anew"
+        return sine_table(own.shape[1], own.shape[2])
+    if encoder.positional == "sine":
         report.notes.append(
             f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is kept, not trained"
         )
@@ -201,6 +208,12 @@ def _note_unused(source: Mapping[str, Tensor], matched: Plan, report: LoadReport
             report.skipped[name] = matched.apart[name]
         elif name not in used:
             report.skipped[name] = "no place for it in the model"
+
+
+def _note_beside(held: WeightsFile, report: LoadReport) -> None:
+    if held.beside:
+        beside = ", ".join(sorted(held.beside))
+        report.notes.append(f"the weights under '{held.key}' were read; the file also holds, not read: {beside}")
 
 
 def _counted(names: Iterable[str]) -> str:
