@@ -46,7 +46,7 @@ class Architecture(BaseModel):
     in_channels: int
     num_classes: int
     image_size: int
-    options: dict[str, bool | int | float | str] = {}
+    options: dict[str, bool | int | float | str | None] = {}
 
 
 class SchemeCard(BaseModel):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from segcct.cli import main
+from segcct.config import ModelSection
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, _table, create_model, entry, model_names
@@ -78,6 +79,26 @@ def test_timm_classifier_of_any_size_and_channels(name: str) -> None:
     model = create_model(f"timm:{name}", 4, 5, 64, {"dropout": 0.1}).eval()
     assert model(torch.zeros(1, 4, 64, 64)).shape == (1, 5)
     assert entry(f"timm:{name}").kind == "classifier"
+
+
+@pytest.mark.parametrize(("name", "size"), [("hiera_tiny_224", 100), ("efficientformer_l1", 64)])
+def test_timm_classifier_that_cannot_run_at_a_size_says_so(name: str, size: int) -> None:
+    with torch.device("meta"), pytest.raises(ModelError, match=f"cannot classify images of {size} pixels"):
+        create_model(f"timm:{name}", 3, 5, size)
+
+
+def test_models_are_listed_as_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "cct_7_3x1_32", "cct_14_7x2_224", "m2i_s"]) == 0
+    rows = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert rows[0].startswith("cct_7_3x1_32 classifier 3,760,139")
+    assert rows[0].endswith("3 x 32 x 32, 10 classes")
+    assert rows[1].startswith("cct_14_7x2_224 classifier 22,367,273")
+    assert rows[2].endswith("1 x 224 x 224, 4 classes")
+
+
+def test_an_option_may_be_given_as_its_default() -> None:
+    section = ModelSection(name="cct_2_3x2_32", options={"tokenizer_stride": None})
+    create_model(section.name, 3, 10, 32, section.options)
 
 
 def test_the_command_lists_the_models_that_are_named(capsys: pytest.CaptureFixture[str]) -> None:

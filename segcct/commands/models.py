@@ -13,9 +13,9 @@ def add_models(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="only these; timm:NAME is any classifier of timm (default: the table)"
     )
-    parser.add_argument("--size", type=int, default=224, help="side of the square image (default %(default)s)")
-    parser.add_argument("--channels", type=int, default=1, help="input channels (default %(default)s)")
-    parser.add_argument("--classes", type=int, default=4, help="classes with background (default %(default)s)")
+    parser.add_argument("--size", type=int, help="side of the square image (default: what each model was made for)")
+    parser.add_argument("--channels", type=int, help="input channels (default: as --size)")
+    parser.add_argument("--classes", type=int, help="classes, with background but for classifiers (default: as --size)")
     parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")
 
 
@@ -25,9 +25,15 @@ def _models(arguments: argparse.Namespace) -> None:
 
     names = arguments.names or model_names()
     width = max(24, *(len(name) + 2 for name in names))
-    print(f"{'name':<{width}}{'task':<16}{'parameters':>14}{'GMACs':>10}   at {arguments.size}x{arguments.size}")
+    print(f"{'name':<{width}}{'task':<12}{'parameters':>14}{'GMACs':>10}   input")
+    given = (arguments.channels, arguments.classes, arguments.size)
     for name in names:
-        kind = entry(name).kind
-        if arguments.kind in (None, kind):
-            figures = cost(name, arguments.channels, arguments.classes, arguments.size)
-            print(f"{name:<{width}}{kind:<16}{figures.parameters:>14,}{figures.macs / 1e9:>10.2f}")
+        row = entry(name)
+        if arguments.kind not in (None, row.kind):
+            continue
+        channels, classes, size = (own if mine is None else mine for mine, own in zip(given, row.made_for, strict=True))
+        figures = cost(name, channels, classes, size)
+        print(
+            f"{name:<{width}}{row.kind:<12}{figures.parameters:>14,}{figures.macs / 1e9:>10.2f}"
+            f"   {channels} x {size} x {size}, {classes} classes"
+        )

@@ -62,7 +62,7 @@ class RunSection(Section):
 class ModelSection(Section):
     name: str = "cct_unet_s"
     """A name listed by `segcct models`."""
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
     """Options of that model, such as `upsample: bilinear` or `skips: 2` of swin_unet_tiny."""
     pretrained: Path | None = None
     """Weights to start from: a released checkpoint or the best/ folder of a run."""

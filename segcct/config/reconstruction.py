@@ -55,7 +55,7 @@ class GeometricAugmentSection(AugmentSection):
 class GeneratorSection(ModelSection):
     name: str = "m2i_s"
     """A generator listed by `segcct models --kind generator`."""
-    options: dict[str, bool | int | float | str] = Field(default_factory=dict)
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
     """Options of that generator, such as `style: none`, `moments` or `learned`, and `distance: false`."""
 
 

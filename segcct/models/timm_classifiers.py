@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
@@ -52,7 +53,7 @@ def build_timm(name: str, *, in_channels: int, num_classes: int, image_size: int
     if options.stochastic_depth:
         given["drop_path_rate"] = options.stochastic_depth
     try:
-        return timm.create_model(name, img_size=image_size, **given)
+        return _tried(timm.create_model(name, img_size=image_size, **given), name, in_channels, num_classes, image_size)
     except TypeError as refused:
         # Purely convolutional networks have no image size: they take any.
         if "img_size" not in str(refused):
@@ -62,6 +63,27 @@ def build_timm(name: str, *, in_channels: int, num_classes: int, image_size: int
             f"timm cannot build {name} for images of {image_size} pixels", found=str(refused) or type(refused).__name__
         ) from refused
     try:
-        return timm.create_model(name, **given)
+        network = timm.create_model(name, **given)
     except TypeError as refused:
         raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
+    return _tried(network, name, in_channels, num_classes, image_size)
+
+
+def _tried(network: nn.Module, name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
+    """The network, after one image went through: some are built for a size that they then cannot take."""
+    training = network.training
+    image = torch.zeros(1, in_channels, image_size, image_size, device=next(network.parameters()).device)
+    try:
+        with torch.no_grad():
+            logits = network.eval()(image)
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    except Exception as refused:  # each network fails in its own way
+        found = " ".join(str(refused).split())[:200] or type(refused).__name__
+    if found != (1, num_classes):
+        raise ModelError(
+            f"timm's {name} cannot classify images of {image_size} pixels",
+            found=found,
+            expected=f"logits of shape {(1, num_classes)}",
+            remedy="Set data.image_size to the size that it was made for, often 224, or choose another model",
+        )
+    return network.train(training)

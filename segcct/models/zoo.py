@@ -37,6 +37,15 @@ class Entry:
     kind: Kind
     build: Build
     options: type[ModelOptions] = ModelOptions
+    made_for: tuple[int, int, int] = (1, 4, 224)
+    """Channels, classes (with background, but for classifiers) and image size that its cost is told for by itself:
+    those of the published count where there is one."""
+
+
+def _published(preset: str) -> tuple[int, int, int]:
+    """Of a compact transformer: CIFAR-10 at 32 pixels, ImageNet above."""
+    size = int(preset.rsplit("_", 1)[1])
+    return 3, 10 if size == 32 else 1000, size
 
 
 _ENTRIES: list[Entry] = [
@@ -46,6 +55,7 @@ _ENTRIES: list[Entry] = [
             "classifier",
             partial(CompactTransformer, preset),
             CctOptions if preset.family == "cct" else EncoderOptions,
+            _published(name),
         )
         for name, preset in PRESETS.items()
     ),
@@ -88,7 +98,7 @@ def entry(name: str) -> Entry:
     if name.startswith(PREFIX):
         timm_name = name.removeprefix(PREFIX)
         check_timm_name(timm_name)
-        return Entry(name, "classifier", partial(build_timm, timm_name), TimmOptions)
+        return Entry(name, "classifier", partial(build_timm, timm_name), TimmOptions, (3, 1000, 224))
     near = difflib.get_close_matches(name, MODELS, n=1)
     raise ModelError(
         "unknown model",
