@@ -413,6 +413,7 @@ def test_copies_of_test_pictures_leave_training(tmp_path):
     assert left_out(found) == ["train/plain/02.png"]
     assert "train/plain/02.png" not in {*splits.train, *splits.val}
     assert "1 left out" in describe(found, splits)
+    assert "test as the dataset itself has it" in describe(found, splits)
 
 
 def test_patients_stay_together_across_copies(tmp_path):

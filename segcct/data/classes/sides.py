@@ -57,10 +57,13 @@ def left_out(collection: Collection) -> list[str]:
 
 
 def describe(collection: Collection, splits: Splits) -> str:
-    """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out."""
+    """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out and whose sides."""
     sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SIDES)
     together = len(collection.ids) - len(set(collection.groups))
     notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
+    own = [side for side in ("val", "test") if side in collection.sides] if splits.kind == "holdout" else []
+    if own:
+        notes.append(f"{' and '.join(own)} as the dataset itself has it, whatever data.split says")
     out = [] if splits.kind == "lists" else left_out(collection)
     notes += [f"{len(out):,} left out, such as {out[0]}: copies of pictures that test or validate"] if out else []
     return f"{sides} pictures of {len(collection.classes)} classes" + (f" ({'; '.join(notes)})" if notes else "")
