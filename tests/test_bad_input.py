@@ -97,6 +97,18 @@ def test_training_refuses_damaged_data(name, phantom, trained, tmp_path, capsys)
     assert tree(data) == before
 
 
+def test_training_refuses_validation_cases_without_structures(phantom, trained, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(phantom, data)
+    for case in Splits.load(trained / "splits.json").val:
+        with_array(np.zeros_like)(data / case / f"{case}_seg.nii.gz")
+    command = training_command(data, tmp_path / "runs", data__cache=str(tmp_path / "cache"))
+    assert main(command) == 1
+    assert "no validation case holds a structure" in (message := capsys.readouterr().err)
+    assert case in message
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(("command", "name"), [("train-seg", "brats_cct_unet"), ("train-m2i", "brats_m2i")])
 def test_a_dry_run_refuses_what_the_training_would(command, name, phantom, tmp_path, capsys):
     data = tmp_path / "data"

@@ -19,7 +19,7 @@ from segcct.data.splits import Splits
 from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import ConfigError, SplitError
 from segcct.runs import RunFolder, save_model
-from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled
+from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
 from segcct.training.dataset import Dataset
 from segcct.training.segmentation import SegmentationTask
 from segcct.training.trainer import fit
@@ -180,6 +180,19 @@ def test_half_a_cycle_is_refused(generator):
 def test_a_generator_of_other_data_is_refused(generator, more, message):
     with pytest.raises(ConfigError, match=message):
         CycleLoss(generator, data_section(**more), painter().scheme)
+
+
+def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
+    splits = Splits(("a",), ("b1",), ("c",), patients={"b1": "b"})
+    model = tmp_path / "best"
+    refuse_seen(None, splits)
+    refuse_seen(model, splits)  # nothing is known of it
+    for train, said in ((("b2",), "1 of 2"), (("b1", "c"), "2 of 2")):
+        Splits(train, (), patients={"b2": "b", "b1": "b"}).save(tmp_path / "splits.json")
+        with pytest.raises(ConfigError, match=f"trained on {said} validation and test cases"):
+            refuse_seen(model, splits)
+    Splits(("a",), ("b1",), patients={"b1": "b"}).save(tmp_path / "splits.json")
+    refuse_seen(model, splits)
 
 
 def data_with_list(path: Path, *names: str) -> DataSection:

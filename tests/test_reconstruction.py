@@ -146,7 +146,13 @@ def test_figures_that_are_not_defined_are_left_out():
     assert summarise({"a": case, "b": none}) == pytest.approx(
         {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.2}
     )
-    assert summarise({"b": none}) == pytest.approx({"val_gain": 0.0, "val_rmse": 0.3})
+    assert summarise({"b": none}) == pytest.approx({"val_rmse": 0.3})
+
+
+def test_a_change_of_intensity_needs_a_style():
+    with pytest.raises(ConfigError, match="only a style code can tell the generator of"):
+        config(**{"augment.intensity": 0.5, "model.options": {"style": "none"}})
+    config(**{"augment.intensity": 0.5})
 
 
 def test_some_of_many_validation_cases_select_the_weights():

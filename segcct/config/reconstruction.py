@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
@@ -67,3 +67,12 @@ class M2IConfig(Section):
     augment: GeometricAugmentSection = GeometricAugmentSection()
     model: GeneratorSection = GeneratorSection()
     train: ReconstructionTrainSection = ReconstructionTrainSection()
+
+    @model_validator(mode="after")
+    def _someone_tells_of_intensities(self) -> Self:
+        if self.augment.intensity and self.model.options.get("style") == "none":
+            raise ValueError(
+                "augment.intensity changes what only a style code can tell the generator of; "
+                "set it to 0, or model.options.style to moments or learned"
+            )
+        return self

@@ -59,6 +59,10 @@ class Splits:
         """`train`, `val`, `test`, or None for a case on no side."""
         return next((side for side in SIDES if case_id in getattr(self, side)), None)
 
+    def trained(self) -> set[str]:
+        """Case ids of the training side, and their patients."""
+        return {*self.train, *(self.patients.get(name, name) for name in self.train)}
+
     def select(self, cases: Sequence[Case], side: str) -> list[Case]:
         """The cases of one side, in the split's order. Raises `SplitError` when the dataset no longer holds one."""
         if side not in SIDES:

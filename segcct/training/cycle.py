@@ -16,6 +16,7 @@ from segcct.data.conditions import signed_distances, slice_positions
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase
 from segcct.data.slices import SliceDataset
+from segcct.data.splits import Splits
 from segcct.data.window import take_window
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
@@ -93,6 +94,22 @@ class CycleLoss:
         mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
         made = generator(mask, distance, batch["position"], style)
         return (made.float() - image).square().mean()
+
+
+def refuse_seen(model: Path | None, splits: Splits) -> None:
+    """Raises `ConfigError` where the generator was trained, with labels, on patients that validate or test here."""
+    if model is None or not (model.parent / "splits.json").is_file():
+        return
+    trained = Splits.load(model.parent / "splits.json").trained()
+    kept = [*splits.val, *splits.test]
+    seen = [name for name in kept if {name, splits.patients.get(name, name)} & trained]
+    if seen:
+        raise ConfigError(
+            f"the generator of train.cycle_model was trained on {len(seen)} of {len(kept)} validation and test cases",
+            file=model,
+            found=", ".join(seen[:4]),
+            remedy="Train it on the same split (same data.split and data.fold)",
+        )
 
 
 def risen(progress: float) -> float:

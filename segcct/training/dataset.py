@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.check import check_dataset, format_problems
@@ -11,6 +13,7 @@ from segcct.data.headers import read_header
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
 from segcct.data.prepare import PreparedCase, fingerprint, prepare_cases
+from segcct.data.split_lists import shown
 from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.data.synthetic import says_synthetic
 from segcct.data.unlabelled import unlabelled_cases
@@ -68,6 +71,13 @@ def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = Fal
     train, val = (division.splits.select(division.cases, side) for side in ("train", "val"))
     prepared = prepare_cases([*train, *val, *free], data, scheme, progress=progress_bar("preparing cases"))
     until = len(train) + len(val)
+    if not any(bool(np.any(case.label)) for case in prepared[len(train) : until]):
+        raise DataError(
+            "no validation case holds a structure, so none could tell which weights are the best",
+            file=data.root,
+            found=shown([case.id for case in val]),
+            remedy="Change data.split or data.fold, or mend the labels (segcct check)",
+        )
     return Dataset(
         scheme=scheme,
         splits=division.splits,

@@ -18,6 +18,7 @@ from segcct.data.layouts import scheme_of
 from segcct.inference.predictor import pick_device
 from segcct.progress import duration
 from segcct.runs import RunFolder
+from segcct.training.cycle import refuse_seen
 from segcct.training.dataset import describe_sides, divide
 from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
@@ -65,6 +66,7 @@ def plan(config: SegmentationConfig, *, resume: RunFolder | None = None) -> Plan
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
     cycle = cycle_of(config, scheme)
     division = divide(config.data, unlabelled=cycle is not None)
+    refuse_seen(train.cycle_model, division.splits)
     steps = count_steps(division.splits.select(division.cases, "train"), config)
     unlabelled = {"image": image, "position": torch.rand(train.batch_size, 1, device=device)}
 

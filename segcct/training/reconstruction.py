@@ -67,7 +67,8 @@ class ReconstructionTask(Task):
         self.dataset = dataset
         self.network = network_of(config, dataset.scheme) if network is None else network
         self.criterion = ReconstructionLoss(config.train.loss)
-        self.judged = evenly(dataset.val, config.train.validate_cases)
+        holders = [case for case in dataset.val if np.any(case.label)]
+        self.judged = evenly(holders, config.train.validate_cases)
 
     def loader(self, rank: int, world: int) -> DataLoader:
         data, train = self.config.data, self.config.train
@@ -159,11 +160,8 @@ def figures_of(made: Reconstruction) -> dict[str, float | None]:
 
 
 def summarise(figures: dict[str, dict[str, float | None]]) -> dict[str, float]:
-    """Mean of each figure over the cases where it is defined; a figure defined in none is left out.
-
-    `val_gain` selects the weights and is always there: where no validation case has foreground it is 0.
-    """
-    summary = {"val_gain": 0.0}
+    """Mean of each figure over the cases where it is defined; a figure defined in none is left out."""
+    summary = {}
     for name in next(iter(figures.values()), {}):
         values = [value for case in figures.values() if (value := case[name]) is not None]
         if values:

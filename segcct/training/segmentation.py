@@ -18,7 +18,7 @@ from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import class_dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
-from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, risen
+from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
@@ -119,6 +119,7 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     SegmentationLoss(config.train.loss, scheme.num_classes)
     cycle = cycle_of(config, scheme)
     dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=cycle is not None)
+    refuse_seen(config.train.cycle_model, dataset.splits)
     task = SegmentationTask(config, dataset, network)
     if resume is not None:
         check_same_dataset(resume, dataset.splits, dataset.fingerprint)
