@@ -116,6 +116,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
 
 
-def kind_of(error: SegcctError | OSError) -> str:
+_LITTLE_MEMORY = "too little memory"
+CASE_FAILURES = (SegcctError, OSError, MemoryError, RuntimeError)
+"""What may end the work on one case; `failure_of` says whether it must not cost the others."""
+
+
+def failure_of(error: Exception, case_id: str) -> str:
+    """Why one case of many failed, in one line. Raises the error itself where it is no expected failure."""
+    if isinstance(error, SegcctError):
+        return str(error)
+    if isinstance(error, OSError):
+        return f"{case_id}: {reason_of(error)}"
+    if is_out_of_memory(error):
+        return f"{case_id}: {_LITTLE_MEMORY}. Lower --batch-size"
+    raise error
+
+
+def kind_of(error: Exception) -> str:
     """What went wrong without any name, for pages that must not tell whose files they are about."""
-    return error.kind if isinstance(error, SegcctError) else error.strerror or "a file cannot be read or written"
+    if is_out_of_memory(error):
+        return _LITTLE_MEMORY
+    if not isinstance(error, OSError):
+        return error.kind if isinstance(error, SegcctError) else type(error).__name__
+    return error.strerror or "a file cannot be read or written"

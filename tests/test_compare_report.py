@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -26,7 +27,9 @@ from segcct.inference.folder import Request, resolve
 from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.calibrate import calibrate
 from segcct.metrics import class_dice
+from segcct.report import comparison
 from segcct.report.comparison import write_comparison
+from segcct.report.comparison_page import _channels_note
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import doubts, ordered, trust
 
@@ -161,7 +164,8 @@ def test_a_folder_without_these_references_is_an_error(scans, cycles, tmp_path):
 def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_path):
     request = request_of(scans)
     missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
-    write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path)
+    with pytest.raises(DataError, match=r"1 of 2 cases failed; the others are in .*report\.html:\n.*gone\.nii\.gz"):
+        write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(content["cases"]) == ["clean"]
     assert "gone.nii.gz" in content["failed"]["gone"]
@@ -306,13 +310,46 @@ def test_nothing_is_overwritten(scans, cycles, written):
     assert (written / "report.html").stat().st_mtime_ns == before
 
 
+def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles, tmp_path, monkeypatch):
+    usual, asked = comparison.compare, []
+
+    def fails_once(*given: object, **more: object) -> object:
+        asked.append(given)
+        if len(asked) == 1:
+            raise MemoryError
+        return usual(*given, **more)
+
+    monkeypatch.setattr(comparison, "compare", fails_once)
+    with pytest.raises(DataError, match="too little memory"):
+        write_comparison(cycles, request_of(scans), tmp_path, anonymise=True)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["failed"].values()) == ["too little memory"]
+    assert len(content["cases"]) == 3
+
+
+def test_a_page_that_shows_some_channels_says_so(scans, cycles, tmp_path):
+    write_comparison(cycles, request_of(scans), tmp_path)
+    assert "Pictures show" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    row = SimpleNamespace(channels=("flair", "t1ce"))
+    told = _channels_note({"a": row}, ["flair", "t1ce", "t1", "t2"])
+    assert told == "Pictures show flair and t1ce of 4 channels, so that the page stays small."
+
+
+def test_at_least_one_slice_is_shown(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--i2m", "a", "--m2i", "b", "--input", "c", "--output", "d", "--slices", "0"])
+    assert "0 is not a whole number of at least 1" in capsys.readouterr().err
+
+
 def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["segcct", "compare", "--input", str(scans)])
     monkeypatch.setattr(cycles.predictor, "card", cycles.predictor.card.model_copy(update={"selected_on": SELECTED}))
     request = request_of(scans)
     missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
     models = {"I2M": scans / "best", "M2I": scans / "best"}
-    write_comparison(cycles, Request((*request.cases, missing), request.data), tmp_path, anonymise=True, models=models)
+    every = Request((*request.cases, missing), request.data)
+    with pytest.raises(DataError, match="1 of 5 cases failed"):
+        write_comparison(cycles, every, tmp_path, anonymise=True, models=models)
     for name in ("report.html", "report.json"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         for secret in ("noisy", "gone", "validated_on", str(scans)):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, at_least_one
 
 
 def add_compare(commands: argparse._SubParsersAction) -> None:
@@ -26,7 +26,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
         help="a dataset root, or a flat folder of masks; default: the labels beside the scans, where there are some",
     )
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the segmenter's own split")
-    parser.add_argument("--slices", type=int, default=10, help="slices shown per case (default %(default)s)")
+    parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
     parser.add_argument("--anonymise", action="store_true", help="hash the case ids, and name no file")
     parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")

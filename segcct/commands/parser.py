@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 from collections.abc import Callable
 
@@ -30,6 +31,24 @@ def add_command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
     parser.set_defaults(run=run, takes_keys=takes_keys)
     return parser
+
+
+def share(text: str) -> float:
+    """An option's value above 0, at most 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0 and at most 1")
+    return value
+
+
+def at_least_one(text: str) -> int:
+    """An option's value that counts something."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
 
 
 def command_line(*words: object) -> str:

@@ -101,13 +101,19 @@ def _refuse_generator(arguments: argparse.Namespace) -> None:
 
 
 def _estimate(
-    predictor: Predictor, request: Request, estimate: tuple[QualityModel, Cycles | None], arguments: argparse.Namespace
+    predictor: Predictor,
+    request: Request,
+    estimate: tuple[QualityModel, Cycles | None] | None,
+    arguments: argparse.Namespace,
 ) -> None:
-    """quality.csv beside the masks that were written."""
+    """quality.csv beside the masks that were written, where there is an estimate. Raises `DataError` for a mask that
+    gets none."""
     from segcct.inference.quality.rows import TABLE
     from segcct.inference.quality.table import write_quality
     from segcct.progress import Progress
 
+    if estimate is None:
+        return
     quality, cycles = estimate
     doubtful = write_quality(
         predictor,
@@ -154,12 +160,13 @@ def _predict(arguments: argparse.Namespace) -> None:
             anonymise=arguments.anonymise,
             progress=Progress("predicting"),
         )
-    except DataError:  # some cases failed: the others have their masks, and get their estimates
-        if estimate is not None:
+    except DataError as failed:  # some cases failed: the others have their masks, and get their estimates
+        try:
             _estimate(predictor, request, estimate, arguments)
+        except DataError as also:
+            raise DataError(f"{failed}\n{also}") from None
         raise
-    if estimate is not None:
-        _estimate(predictor, request, estimate, arguments)
+    _estimate(predictor, request, estimate, arguments)
     wrote = f"wrote {len(masks)} masks to {arguments.output}"
     if not any(case.label for case in request.cases):
         print(wrote)

@@ -14,7 +14,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import DataError, RunError, SegcctError, SplitError, is_out_of_memory, reason_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, reason_of
 from segcct.inference.index import Index, hashed
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
@@ -163,14 +163,8 @@ def _mask_or_reason(
         if index.anonymised:
             mask = _undescribed(mask)
         file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
-    except SegcctError as error:
-        return str(error)
-    except OSError as error:
-        return f"{case.id}: {reason_of(error)}"
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return f"{case.id}: too little memory. Lower --batch-size"
+    except CASE_FAILURES as error:
+        return failure_of(error, case.id)
     index.made(name, file, synthetic=says_synthetic(mask))
     return file
 

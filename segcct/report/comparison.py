@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segcct.data.case import Case, Examination
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import DataError, RunError, SegcctError, kind_of, reason_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, kind_of
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import Compared, compare
@@ -63,7 +63,7 @@ def write_comparison(
 
     Raises:
         RunError: a report is there already.
-        DataError: no case could be compared; where some could, the others are named on the page.
+        DataError: some cases failed; the others are on the page all the same, which is written unless all failed.
     """
     for name in ("report.html", "report.json"):
         if (output / name).exists():
@@ -80,23 +80,29 @@ def write_comparison(
         try:
             examination = _examination(cycles, request, case, labels)
             compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
-        except (SegcctError, OSError) as error:
-            found.failures[name] = kind_of(error) if anonymise else reason_of(error)
-            reasons.append(reason_of(error))
+        except CASE_FAILURES as error:
+            reasons.append(failure_of(error, case.id))
+            found.failures[name] = kind_of(error) if anonymise else reasons[-1]
             continue
         found.add(name, compared, patients[case.id], build_row(f"case-{done + 1}", compared, count=slices))
     if progress:
         progress(len(request.cases), len(request.cases))
     if not found.figures:
-        raise DataError(
-            f"none of the {len(request.cases)} cases can be compared:"
-            + "".join(f"\n  - {reason}" for reason in reasons)
-        )
+        raise DataError(f"none of the {len(request.cases)} cases can be compared:{_items(reasons)}")
     content = _content(cycles, found, quality, models or {}, anonymise=anonymise)
     page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "report.json", content)
-    return write_page(output / "report.html", page)
+    written = write_page(output / "report.html", page)
+    if reasons:
+        raise DataError(
+            f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{_items(reasons)}"
+        )
+    return written
+
+
+def _items(reasons: Sequence[str]) -> str:
+    return "".join(f"\n  - {reason}" for reason in reasons)
 
 
 @dataclass
@@ -160,12 +166,14 @@ def _content(
     return {
         "format": 1,
         "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
+        "channels": list(cycles.predictor.data.channels),
         "units": {"intensities": "normalised to 0..1", "psnr": "dB"},
         "definitions": DEFINITIONS,
         "synthetic": found.synthetic,
         "synthetic_training": segmenter.synthetic or generator.synthetic,
         "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
         "order": ordered(cases),
+        "quality": None if quality is None else {**dict(quality.facts), "level": quality.level},
         "cases": dict(cases),
         "failed": dict(found.failures),
         "models": {

@@ -86,6 +86,7 @@ def page_context(content: Mapping[str, Any], rows: Mapping[str, Row], quality: Q
             for name, own in ranked.items()
         ],
         "left_out": _left_out(content["failed"]),
+        "channels_note": _channels_note(rows, list(content["channels"])),
         "quality": _quality(quality),
         "definitions": list(DEFINITIONS.items()),
         "provenance": _provenance(content),
@@ -233,6 +234,14 @@ def _left_out(failures: Mapping[str, str]) -> str:
     if not failures:
         return ""
     return f"Left out, for they failed: {'; '.join(f'{name}: {reason}' for name, reason in failures.items())}."
+
+
+def _channels_note(rows: Mapping[str, Row], channels: list[str]) -> str:
+    """Where the page would get too large with all of them."""
+    shown = max((row.channels for row in rows.values()), key=len, default=())
+    if len(shown) == len(channels):
+        return ""
+    return f"Pictures show {listed(list(shown))} of {len(channels)} channels, so that the page stays small."
 
 
 def _quality(quality: QualityModel | None) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from segcct.errors import SegcctError
+from segcct.errors import CASE_FAILURES, DataError, failure_of
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of
 from segcct.inference.index import INDEX, hashed
@@ -30,9 +30,10 @@ def write_quality(
     """Write or extend `quality.csv` in a folder of predictions; returns case -> it holds a doubtful or missed class.
 
     Every case with a mask is looked at again: four passes of the network, two more with a generator. Rows of other
-    cases stay. A case that failed has no row; that was told when its mask failed.
+    cases stay. Raises `DataError` once the others have their rows, where a case has a mask and no estimate.
     """
     rows: list[dict[str, str]] = []
+    failures: list[str] = []
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
     index = json.loads((output / INDEX).read_text(encoding="utf-8"))["cases"]
     cases = [case for case in request.cases if (output / index[names[case.id]]["mask"]).is_file()]
@@ -42,7 +43,8 @@ def write_quality(
         try:
             examination = examination_of(request, case, predictor.scheme, with_label=False)
             signals = signals_of_case(predictor, observe(predictor, examination, cycles))
-        except (SegcctError, OSError):
+        except CASE_FAILURES as error:
+            failures.append(failure_of(error, case.id))
             continue
         rows += quality_rows(quality, names[case.id], signals)
     if progress:
@@ -52,6 +54,11 @@ def write_quality(
         doubtful[row["case"]] = doubtful.get(row["case"], False) or row["doubtful"] == "yes"
     kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
     write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]))
+    if failures:
+        raise DataError(
+            f"{len(failures)} of {len(cases)} masks have no row in {TABLE}:"
+            + "".join(f"\n  - {failure}" for failure in failures)
+        )
     return doubtful
 
 
