@@ -349,6 +349,26 @@ def test_what_is_no_estimate_is_refused(content):
         QualityModel.from_json(content)
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("widths", lambda own: dict(list(own.items())[1:])),
+        ("slopes", lambda own: {name: values[1:] for name, values in own.items()}),
+        ("intercepts", lambda own: dict.fromkeys(own)),
+        ("intercepts", lambda own: dict.fromkeys(own, math.nan)),
+        ("doubtful_below", lambda _: math.nan),
+        ("doubtful_below", lambda _: 70),
+        ("table", lambda own: [own[0], [math.inf] * len(own[1])]),
+        ("features", lambda own: [{**own[0], "centre": {}}, *own[1:]]),
+    ],
+)
+def test_a_damaged_estimate_is_refused_before_it_is_used(model, key, change):
+    content = json.loads(json.dumps(model.to_json()))
+    QualityModel.from_json(content)
+    with pytest.raises(ModelError, match="is not a quality estimate"):
+        QualityModel.from_json({**content, key: change(content[key])})
+
+
 # Intervals
 
 
@@ -383,6 +403,15 @@ def test_too_few_patients_for_an_interval_is_said():
     assert (estimate.low, estimate.high) == (0.0, 1.0)
     told = calibrate(simulated(6, 0), CLASSES, sources=["run"])
     assert "Too few patients for an interval" in told.facts["summary"]
+
+
+@pytest.mark.parametrize(("patients", "known"), [(6, False), (9, False), (30, True)])
+def test_coverage_is_told_only_where_it_was_measured(patients, known):
+    """Of nine patients, eight are left in each fold: too few for an interval, though all nine give one."""
+    told = calibrate(simulated(patients, 0), CLASSES, sources=["run"]).facts
+    assert (told["performance"]["coverage"] is not None) == known
+    assert ("lay in their 90% interval" in told["summary"]) == known
+    assert ("Too few patients" in told["summary"]) != known
 
 
 def test_too_few_patients_for_anything_is_an_error():
@@ -521,6 +550,17 @@ def test_a_generator_that_knows_the_patients_is_refused(trained, phantom, tmp_pa
         fold_of(trained / "best", loaded, None, phantom, generator=tmp_path / "m2i" / "best")
 
 
+def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, phantom, tmp_path):
+    splits = Splits.load(trained / "splits.json")
+    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    other = tmp_path / "other" / "best"
+    other.mkdir(parents=True)
+    fold_of(trained / "best", loaded, None, phantom, learnt_from=[other])  # nothing is known of it
+    Splits(train=splits.val, val=splits.train).save(tmp_path / "other" / "splits.json")
+    with pytest.raises(DataError, match="this run learnt from was trained on the patients of 1 of the 1"):
+        fold_of(trained / "best", loaded, None, phantom, learnt_from=[other])
+
+
 def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):
     loaded = Predictor.load(trained / "best", Inference(device="cpu"))
     with pytest.raises(RunError, match=r"splits\.json"):
@@ -578,6 +618,26 @@ def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimate
     rows = read_rows(output / "quality.csv")
     assert {row["case"] for row in rows} == {names[1]}
     assert all(row["doubtful"] != "old" for row in rows)
+
+
+def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys, monkeypatch):
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("segcct.inference.quality.table.signals_of_case", fails)
+    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "1 of 1 masks have no row in quality.csv" in told
+    assert "too little memory. Lower --batch-size" in told
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+
+
+@pytest.mark.parametrize("value", ["nan", "70", "0", "much"])
+def test_a_threshold_that_is_no_dice_is_wrong_usage(value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["calibrate", "--i2m", "best", "--doubtful-below", value])
+    assert "is not a number above 0 and at most 1" in capsys.readouterr().err
 
 
 def test_a_generator_that_nothing_needs_is_told(trained, estimated, phantom, tmp_path, capsys):

@@ -6,9 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import add_command, command_line, share
 
 if TYPE_CHECKING:
+    from segcct.config import SegmentationConfig
     from segcct.inference.quality.calibrate import Fold
     from segcct.inference.quality.model import QualityModel
 
@@ -38,7 +39,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
     parser.add_argument(
-        "--doubtful-below", type=float, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
+        "--doubtful-below", type=share, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
     )
     parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
@@ -94,17 +95,20 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         predictor = Predictor.load(run, how)
         generator = generators[place] if generators else None
         cycles = Cycles(predictor, Reconstructor.load(generator, how)) if generator else None
-        folds.append(fold_of(run, predictor, cycles, arguments.input or _root(run), generator=generator))
+        config = _config(run)
+        sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
+        root = arguments.input or config.data.root
+        folds.append(fold_of(run, predictor, cycles, root, generator=generator, learnt_from=sources))
     return folds
 
 
-def _root(best: Path) -> Path:
-    """The dataset folder that the run was trained on."""
+def _config(best: Path) -> SegmentationConfig:
+    """The configuration of the run."""
     from segcct import settings
     from segcct.config import SegmentationConfig
     from segcct.runs import RunFolder
 
-    return settings.load(SegmentationConfig, RunFolder.open(best.parent).config, {}).data.root
+    return settings.load(SegmentationConfig, RunFolder.open(best.parent).config, {})
 
 
 def _print(model: QualityModel) -> None:

@@ -29,6 +29,7 @@ from segcct.runs import ModelCard
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""
 ALL_SIGNALS, WITHOUT_M2I = "all signals", "without M2I"
+SPLITS = "splits.json"
 _MANY = 50
 """Patients from which a calibration is not called small."""
 
@@ -45,32 +46,45 @@ class Fold:
 
 
 def fold_of(
-    folder: Path, predictor: Predictor, cycles: Cycles | None, root: Path, *, generator: Path | None = None
+    folder: Path,
+    predictor: Predictor,
+    cycles: Cycles | None,
+    root: Path,
+    *,
+    generator: Path | None = None,
+    learnt_from: Sequence[Path] = (),
 ) -> Fold:
-    """The validation side of a run, checked against what its generator was trained on.
+    """The validation side of a run, checked against what the models behind it were trained on.
 
     Args:
         folder: the segmenter's best/ folder, inside its run.
         root: the dataset.
         generator: the generator's best/ folder.
+        learnt_from: best/ folders (`model.pretrained`, `train.cycle_model`) that the run began or learnt with.
 
     Raises:
         RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
-        DataError: the generator was trained on these patients.
+        DataError: one of those was trained on these patients.
     """
     cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
     if generator is not None:
-        sides = _splits(generator)
-        trained = {*sides.train, *(sides.patients.get(name, name) for name in sides.train)}
-        seen = sorted(case.id for case in cases if {case.id, case.patient} & trained)
-        if seen:
-            raise DataError(
-                f"the generator was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",
-                file=generator,
-                found=", ".join(seen[:4]),
-                remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
-            )
+        _refuse_seen(generator, _splits(generator), cases, "the generator")
+    for source in learnt_from:
+        if (source.parent / SPLITS).is_file():
+            _refuse_seen(source, _splits(source), cases, "a model that this run learnt from")
     return Fold(folder, predictor, cycles, tuple(cases), predictor.card.data_section(root))
+
+
+def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -> None:
+    trained = sides.trained()
+    seen = sorted(case.id for case in cases if {case.id, case.patient} & trained)
+    if seen:
+        raise DataError(
+            f"{what} was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",
+            file=model,
+            found=", ".join(seen[:4]),
+            remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
+        )
 
 
 def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[Measured]:
@@ -183,6 +197,8 @@ def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
         text += f" Out of fold, by patient: mean error {found['mae']:.3f}, Spearman {rank}."
         if found["coverage"] is not None:
             text += f" {100 * found['coverage']:.0f}% of the Dice lay in their {100 * model.level:.0f}% interval."
+        elif all(width is not None for width in model.widths.values()):
+            text += " Too few patients to measure how many lie in their interval."
     if any(width is None for width in model.widths.values()):
         text += " Too few patients for an interval: it is given as 0 to 1."
     worth = facts["m2i"]["error_saved"]
@@ -216,7 +232,7 @@ def _missed(rows: Sequence[Measured], name: str) -> dict[str, int]:
 
 
 def _splits(best: Path) -> Splits:
-    file = best.parent / "splits.json"
+    file = best.parent / SPLITS
     if not file.is_file():
         raise RunError(
             "calibration needs the run's splits.json, to know which cases the model was not trained on",

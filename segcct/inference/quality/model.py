@@ -33,6 +33,8 @@ class Estimate:
     low: float
     high: float
     """Ends of the 90% interval; 0 and 1 where too few patients were there to calibrate one."""
+    has_interval: bool = True
+    """Whether enough patients were there."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ class QualityModel:
         dice = read_table(self._line(name, signals), *self.table)
         width = self.widths[name]
         if width is None:
-            return Estimate(dice, 0.0, 1.0)
+            return Estimate(dice, 0.0, 1.0, has_interval=False)
         half = width * self.usual_error(dice)
         return Estimate(dice, max(dice - half, 0.0), min(dice + half, 1.0))
 
@@ -122,7 +124,7 @@ class QualityModel:
         try:
             if content["format"] != _FORMAT:
                 raise ModelError("a quality estimate of another version", found=content["format"], expected=_FORMAT)
-            return cls(
+            model = cls(
                 classes=tuple(content["classes"]),
                 features=tuple(Feature(**feature) for feature in content["features"]),
                 slopes={name: tuple(values) for name, values in content["slopes"].items()},
@@ -136,8 +138,32 @@ class QualityModel:
                 generators=tuple(content["generators"]),
                 facts=dict(content["facts"]),
             )
+            model._check()
+            return model
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ModelError("is not a quality estimate", found=f"{type(error).__name__}: {error}") from None
+
+    def _check(self) -> None:
+        """Raises `ValueError` or `TypeError` where a number that an estimate needs is missing or not finite."""
+        tables = {"slopes": self.slopes, "intercepts": self.intercepts, "widths": self.widths}
+        for what, table in tables.items():
+            if set(table) != set(self.classes):
+                raise ValueError(f"{what} of {', '.join(table) or 'no class'}, not of {', '.join(self.classes)}")
+        needed = [self.level, self.doubtful_below, *self.intercepts.values()]
+        for numbers in (*self.slopes.values(), *self.table, *self.spread):
+            needed += numbers
+        for feature in self.features:
+            needed += [
+                *(feature.centre[name] for name in self.classes),
+                *(feature.scale[name] for name in self.classes),
+            ]
+        needed += [width for width in self.widths.values() if width is not None]
+        if not all(math.isfinite(value) for value in needed):
+            raise ValueError("a number that is not finite")
+        if any(len(own) != len(self.features) for own in self.slopes.values()):
+            raise ValueError("another number of slopes than of features")
+        if not 0 < self.doubtful_below <= 1:
+            raise ValueError(f"doubtful below {self.doubtful_below}")
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel | None:

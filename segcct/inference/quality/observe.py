@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -100,7 +100,9 @@ def estimate_all(quality: QualityModel, signals: Signals) -> dict[str, dict[str,
     found: dict[str, dict[str, float | None] | None] = {}
     for name, own in signals.items():
         estimate = quality.estimate(name, own) if name in quality.slopes else None
-        found[name] = None if estimate is None else asdict(estimate)
+        found[name] = None
+        if estimate is not None:
+            found[name] = {"dice": estimate.dice, "low": estimate.low, "high": estimate.high}
     return found
 
 

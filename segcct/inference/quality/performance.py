@@ -27,7 +27,7 @@ class Performance:
     aurc: float | None
     """Area under the curve of 1 - Dice over the share of masks that are kept, most trusted first."""
     coverage: float | None = None
-    """Share of Dice within their interval, each patient counted once."""
+    """Share of Dice within their interval, each patient counted once; None where there were too few for one."""
     width: float | None = None
     """Mean width of the intervals."""
 
@@ -44,7 +44,7 @@ def performance(
     guessed = np.asarray(estimates, dtype=float)
     patients = [row.patient for row in rows]
     coverage = width = None
-    if intervals is not None and len(rows):
+    if intervals is not None and len(rows) and all(one.has_interval for one in intervals):
         inside = [one.low <= dice <= one.high for one, dice in zip(intervals, true, strict=True)]
         coverage = patient_coverage(inside, patients)
         width = float(np.mean([one.high - one.low for one in intervals]))
