@@ -1,4 +1,4 @@
-"""Does the cycle help where labels are few? ACDC with 7 of 70 patients labelled, the other 63 without labels.
+"""Does the cycle help where labels are few? ACDC with 7 of the 70 patients labelled, the others without labels.
 
     python benchmarks/cycle_training.py --root ../shared/data/acdc_h5 --weights 0 0.1 0.5 --seeds 0 1 2
 

@@ -33,7 +33,7 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
-from segcct.runs import RunFolder
+from segcct.runs import RunFolder, provenance
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BRATS2015 = {
@@ -57,6 +57,9 @@ FIGURES = (
     "own_dice",
     "cycle_dice",
 )
+LEAST_GAIN, LEAST_SHARE = 0.2, 0.85
+"""What one generator should reach: lower foreground RMSE than the class means, M -> I -> M' of the segmenter's Dice."""
+Figures = Mapping[str, float | None]
 
 
 def acdc_data(root: Path) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
 
 
-def measure(cycles: Cycles, cases: list[PreparedCase]) -> dict[str, float | None]:
+def measure(cycles: Cycles, cases: list[PreparedCase]) -> Figures:
     """Mean of each figure over the cases that define it; None where none does."""
     rows = [row for case in cases if (row := figures(cycles, case)) is not None]
     return {name: mean([row[name] for row in rows]) for name in FIGURES}
@@ -141,21 +144,29 @@ def experiment(
     arguments: argparse.Namespace,
     more: dict[str, Any],
     given: Path | None = None,
-) -> None:
-    """Train and measure; one line of the table per style."""
+) -> dict[str, Figures]:
+    """Train and measure; one line of the table per style, and style -> its figures."""
+    found: dict[str, Figures] = {}
     how = Inference(precision="bf16")
     own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})
         cases = measured_cases([own, run], data, side)
         cycles = Cycles(Predictor.load(own.best, how), Reconstructor.load(run.best, how))
-        print(row(name, style, len(cases), measure(cycles, cases)), flush=True)
+        found[style] = measure(cycles, cases)
+        print(row(name, style, len(cases), found[style]), flush=True)
+    return found
 
 
-def row(name: str, style: str, cases: int, found: Mapping[str, float | None]) -> str:
-    """One line of the table."""
+def share_of(found: Figures) -> float | None:
+    """M -> I -> M' Dice over the segmenter's own."""
     own, again = found["own_dice"], found["cycle_dice"]
-    share = again / own if own and again is not None else None
+    return again / own if own and again is not None else None
+
+
+def row(name: str, style: str, cases: int, found: Figures) -> str:
+    """One line of the table."""
+    own, again, share = found["own_dice"], found["cycle_dice"], share_of(found)
     return (
         f"| {name} | {style} | {cases} | {cell(found['baseline_rmse'], '.4f')} | {cell(found['rmse'], '.4f')} "
         f"| **{cell(found['gain'], '.1%')}** | {cell(found['slice_gain'], '.1%')} "
@@ -163,6 +174,21 @@ def row(name: str, style: str, cases: int, found: Mapping[str, float | None]) ->
         f"| {cell(found['baseline_ssim'], '.3f')} -> {cell(found['ssim'], '.3f')} | {cell(own, '.3f')} "
         f"| {cell(again, '.3f')} | **{cell(share, '.2f')}** |"
     )
+
+
+def over_folds(folds: Sequence[dict[str, Figures]]) -> dict[str, Figures]:
+    """Style -> the mean of each figure."""
+    return {style: {name: mean([fold[style][name] for fold in folds]) for name in FIGURES} for style in folds[0]}
+
+
+def verdict(name: str, found: dict[str, Figures]) -> str:
+    """What each style reaches of both targets."""
+    parts = []
+    for style, own in found.items():
+        lower, share = own["gain"], share_of(own)
+        met = lower is not None and share is not None and lower >= LEAST_GAIN and share >= LEAST_SHARE
+        parts.append(f"{style} {cell(lower, '.1%')} and {cell(share, '.2f')} ({'both met' if met else 'not both met'})")
+    return f"{name}, at least {LEAST_GAIN:.0%} lower and {LEAST_SHARE} of the Dice: {', '.join(parts)}."
 
 
 def cell(value: float | None, form: str) -> str:
@@ -187,14 +213,22 @@ def main() -> None:
         "| cases | style | n | class-mean RMSE | generator RMSE | lower by | by slice | at borders | SSIM "
         "| Dice of the segmenter | M -> I -> M' Dice | share |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     )
+    verdicts: list[str] = []
     size = {} if arguments.size is None else {"image_size": arguments.size}
     if arguments.acdc is not None:
         data = {**acdc_data(arguments.acdc), **size}
-        experiment("acdc", data, "test", arguments, {}, arguments.acdc_segmenter)
+        verdicts.append(verdict("ACDC", experiment("acdc", data, "test", arguments, {}, arguments.acdc_segmenter)))
     if arguments.brats is not None:
+        folds = []
         for fold in arguments.folds:
             data = {**brats_data(arguments.brats, fold), **size}
-            experiment(f"brats2015_{fold}", data, "val", arguments, {"train.validate_every": ONLY_AT_THE_END})
+            last = {"train.validate_every": ONLY_AT_THE_END}
+            folds.append(experiment(f"brats2015_{fold}", data, "val", arguments, last))
+        together = over_folds(folds)
+        for style, found in together.items():
+            print(row("brats2015, mean", style, len(folds), found), flush=True)
+        verdicts.append(verdict("BraTS 2015", together))
+    print("", *verdicts, f"segcct at commit {provenance()['commit']}.", sep="\n")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ training of its own with a finished schedule), and a generator on the same split
 each training: the patients that it was not trained on have selected nothing, and it predicts them. Sets of masks, each
 reported apart: natural predictions of the final stage, of earlier stages, of both, of synthetic corruptions of the
 images segmented by the final stage, and all together. Estimates are cross-fitted: neither network nor regressor was
-trained on the patient. Trainings and measurements that are there are taken where they are of the same settings, weights
-and code; a training of other settings is refused. Prints Markdown and writes it to quality.md, section by section.
+trained on the patient. Trainings that are there are taken where their settings are the same and refused where not (the
+content of the dataset is not compared), measurements where weights and code are the same too. Prints Markdown and
+writes it to quality.md, section by section.
 Patients 074 and 076 hold the same images and count as one (data.patient).
 """
 
@@ -158,7 +159,9 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
 
 def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> dict[str, Any]:
     """What measured rows depend on."""
-    files = [file for room in ("data", "models", "inference") for file in sorted((PACKAGE / room).rglob("*.py"))]
+    files = [
+        file for room in ("data", "models", "inference", "metrics") for file in sorted((PACKAGE / room).rglob("*.py"))
+    ]
     files += [Path(corruptions.__file__)] if corrupt else []
     return {
         "segmenter": cycles.predictor.card.weights_sha256,

@@ -131,6 +131,28 @@ def test_differences_are_paired_over_patients(benchmark_of):
     assert m2i.cell(m2i.mean([None]), ".3f") == "n/a"
 
 
+def test_both_targets_are_met_by_one_generator_or_not(benchmark_of):
+    m2i = benchmark_of("m2i")
+    blank = dict.fromkeys(m2i.FIGURES)
+    folds = [
+        {"moments": {**blank, "gain": gain, "own_dice": 0.8, "cycle_dice": 0.72}, "none": {**blank, "gain": 0.5}}
+        for gain in (0.1, 0.4)
+    ]
+    told = m2i.verdict("BraTS", m2i.over_folds(folds))
+    assert "moments 25.0% and 0.90 (both met)" in told
+    assert "none 50.0% and n/a (not both met)" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "met"),
+    [("coverage", 0.86, True), ("coverage", 0.97, False), ("mae", 0.05, True), ("spearman", 0.5, False)],
+)
+def test_which_figures_reach_their_targets(benchmark_of, name, value, met):
+    tables = benchmark_of("quality_tables")
+    targets = {"mae": 0.06, "spearman": 0.6, "coverage": 0.9}
+    assert tables.hits(name, value, targets[name]) == met
+
+
 def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monkeypatch, capsys):
     root, runs = write_folder(tmp_path / "pictures", 20), tmp_path / "runs"
 
