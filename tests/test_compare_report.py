@@ -286,6 +286,12 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert "Where the estimated Dice comes from" in page
     assert quality.facts["summary"][:40] in page
     assert "all signals <em>in use</em>" in page
+    assert content["quality"]["summary"] == quality.facts["summary"]
+    assert content["quality"]["leave_one_out"] == quality.facts["leave_one_out"]
+    assert content["quality"]["sources"] == ["run"]
+    hidden = tmp_path / "hidden"
+    write_comparison(cycles, request_of(scans, labelled=False), hidden, quality=quality, anonymise=True)
+    assert "sources" not in json.loads((hidden / "report.json").read_text(encoding="utf-8"))["quality"]
 
 
 def test_a_missed_structure_is_trusted_less_than_a_poor_mask():

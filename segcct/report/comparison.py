@@ -154,6 +154,12 @@ def _examination(
     return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)
 
 
+def _calibration(quality: QualityModel, *, anonymise: bool) -> dict[str, Any]:
+    """What quality.json says of how it came about."""
+    hidden = {"sources"} if anonymise else set()
+    return {"level": quality.level, **{name: told for name, told in quality.facts.items() if name not in hidden}}
+
+
 def _content(
     cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymise: bool
 ) -> dict[str, Any]:
@@ -173,7 +179,7 @@ def _content(
         "synthetic_training": segmenter.synthetic or generator.synthetic,
         "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
         "order": ordered(cases),
-        "quality": None if quality is None else {**dict(quality.facts), "level": quality.level},
+        "quality": None if quality is None else _calibration(quality, anonymise=anonymise),
         "cases": dict(cases),
         "failed": dict(found.failures),
         "models": {
