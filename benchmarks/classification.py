@@ -3,14 +3,15 @@
     python benchmarks/classification.py budget --root ../shared/data/cifar10/train.tar.gz --budget 30min
     python benchmarks/classification.py order --root ../shared/data/cifar10/train.tar.gz --epochs 60 --seeds 0 1 2
     python benchmarks/classification.py positional --root ../shared/data/cifar10/train.tar.gz --epochs 2
-    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --epochs 8
+    python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --epochs 5
 
 budget: models one after the other on the same data and recipe (configs/cifar10_cct_2_3x2_30min.yaml) for the same
 time; 5,000 pictures are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
 one shortened recipe, meant for a GPU. positional: the embedding of CVT-7/4 and CCT-7/3x2 under one short recipe. brain:
-five folds, each tested on by weights that another part chose, at two sizes, from scratch and from CIFAR weights: those
-that `budget` left of CCT-2/3x2, those that `positional` left of CCT-7/3x2 (or --pretrained MODEL=RUN/best). Above 64
-pixels the tokenizer takes steps of 2, or CCT-7 would need about 7 minutes per epoch on two processor cores.
+five folds, each tested on by weights that another part chose, at two sizes, from scratch and from CIFAR weights, and
+the difference picture by picture. These weights are those that `budget` left of CCT-2/3x2 and `positional` of CCT-7/3x2
+in the same --output (or --pretrained MODEL=RUN/best). Above 64 pixels the tokenizer takes steps of 2, or CCT-7 would
+need about 7 minutes per epoch on two processor cores.
 
 Tables are Markdown. Other configuration keys pass through as --train.lr 1e-3. Runs that are there already are not
 trained again, and refused where their settings are others. `budget` goes by the clock and needs an idle machine.
@@ -22,6 +23,7 @@ import argparse
 import csv
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +34,12 @@ from trained import trained
 from segcct import settings
 from segcct.config import ClassificationConfig
 from segcct.data.classes.table import INDEX, TABLE
+from segcct.data.splits import Splits
 from segcct.evaluation.classification import evaluate_classes
 from segcct.inference.classifier import Classifier
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.pictures import find_pictures, predict_pictures
+from segcct.metrics import paired
 from segcct.models.compact import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid
 from segcct.models.zoo import entry
@@ -207,6 +211,7 @@ def brain(arguments: argparse.Namespace) -> None:
     print("Who the patients are is not known: pictures of one patient may stand in several folds.\n")
     figures = ("macro_f1", "auroc", "ece")
     head("model", "size", "tokens", "start", "epochs", "accuracy % [95% interval]", *figures, "minutes per fold")
+    differences: list[str] = []
     given = dict(each.split("=", 1) for each in arguments.pretrained)
     for name in arguments.models or BRAIN_STARTS:
         weights = Path(given.get(name, arguments.output / BRAIN_STARTS.get(name, name) / "best"))
@@ -218,13 +223,35 @@ def brain(arguments: argparse.Namespace) -> None:
                 summary, minutes, tokens = folds(arguments, name, size, start, pretrained)
                 cells = [f"{summary['overall'][figure]['mean']:.3f}" for figure in figures]
                 line(name, size, tokens, start, arguments.epochs, shown(summary), *cells, f"{minutes:.1f}")
+            if len(starts) == 2:
+                differences.append(f"{name} at {size} pixels: {difference(arguments.output, name, size, list(starts))}")
+    print("", *differences, sep="\n")
+
+
+def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str:
+    """What the second start adds to the accuracy of the first, picture by picture; copies are drawn together."""
+    right = []
+    for start in starts:
+        with (output / together_of(name, size, start) / "evaluation" / "pictures.csv").open(encoding="utf-8") as stream:
+            right.append({row["picture"]: float(row["correct"] == "yes") for row in csv.DictReader(stream)})
+    splits = Splits.load(RunFolder(output / f"{together_of(name, size, starts[0])}_fold0").splits)
+    names = sorted(right[0])
+    groups = [splits.patients.get(each, each) for each in names]
+    found = paired([right[1][each] for each in names], [right[0][each] for each in names], groups)
+    low, high = (100 * end for end in found["ci95"])
+    return f"{starts[1]} against {starts[0]} {100 * found['difference']:+.1f} points [{low:+.1f}, {high:+.1f}]"
+
+
+def together_of(name: str, size: int, start: str) -> str:
+    """The folder of all folds' predictions, and how the folds' runs begin."""
+    return f"brain_{name}_{size}_{start}"
 
 
 def folds(
     arguments: argparse.Namespace, name: str, size: int, start: str, pretrained: str | None
 ) -> tuple[dict[str, Any], float, int]:
     """All folds of one model: the evaluation of their predictions together, minutes of one training, tokens."""
-    label = f"brain_{name}_{size}_{start}"
+    label = together_of(name, size, start)
     rows: list[dict[str, str]] = []
     total = 0.0
     for fold in range(5):

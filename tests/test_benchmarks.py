@@ -171,3 +171,7 @@ def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monke
     rows = table("brain", "--epochs", "1", "--sizes", "80", "--pretrained", f"cct_2_3x2_32={weights}")
     assert [row[1:5] for row in rows] == [["80", "25", start, "1"] for start in ("scratch", "CIFAR-10")]
     assert rows[0][5] != rows[1][5] or rows[0][7] != rows[1][7]
+    classification = benchmark_of("classification")
+    found = classification.difference(runs, "cct_2_3x2_32", 80, ["scratch", "CIFAR-10"])
+    shown = [float(row[5].split()[0]) for row in rows]
+    assert found.startswith(f"CIFAR-10 against scratch {shown[1] - shown[0]:+.1f} points [")
