@@ -554,11 +554,14 @@ def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, pha
     splits = Splits.load(trained / "splits.json")
     loaded = Predictor.load(trained / "best", Inference(device="cpu"))
     other = tmp_path / "other" / "best"
-    other.mkdir(parents=True)
+    shutil.copytree(trained / "best", other)
     fold_of(trained / "best", loaded, None, phantom, learnt_from=[other])  # nothing is known of it
     Splits(train=splits.val, val=splits.train).save(tmp_path / "other" / "splits.json")
-    with pytest.raises(DataError, match="this run learnt from was trained on the patients of 1 of the 1"):
-        fold_of(trained / "best", loaded, None, phantom, learnt_from=[other])
+    for source in (other, other / "weights.safetensors"):
+        with pytest.raises(DataError, match="this run learnt from was trained on the patients of 1 of the 1"):
+            fold_of(trained / "best", loaded, None, phantom, learnt_from=[source])
+    real = loaded.card.model_copy(update={"synthetic": not loaded.card.synthetic})
+    fold_of(trained / "best", Predictor(loaded.network, real, HOW), None, phantom, learnt_from=[other])
 
 
 def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):

@@ -20,7 +20,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, read_case
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.splits import Splits
-from segcct.errors import ConfigError, DataError, LabelError
+from segcct.errors import ConfigError, DataError, LabelError, TrainingError
 from segcct.inference.device import Inference
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
@@ -147,6 +147,16 @@ def test_figures_that_are_not_defined_are_left_out():
         {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.2}
     )
     assert summarise({"b": none}) == pytest.approx({"val_rmse": 0.3})
+
+
+def test_validation_cases_that_say_nothing_end_the_training():
+    scheme, (case,) = toy_cases(noise=0)
+    flat = replace(case, arrays={**case.arrays, "image": np.full_like(case.image, 0.5)})
+    task = ReconstructionTask(
+        config(), Dataset(scheme, Splits(("toy",), ()), [case], [flat], {}, "none", synthetic=True)
+    )
+    with pytest.raises(TrainingError, match="each of its structures has one intensity"):
+        task.validate(task.network, "cpu", 0, 1)
 
 
 def test_a_change_of_intensity_needs_a_style():

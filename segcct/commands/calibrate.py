@@ -79,6 +79,7 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
     from segcct.inference.predictor import Predictor
     from segcct.inference.quality.calibrate import fold_of
     from segcct.inference.reconstructor import Reconstructor
+    from segcct.runs import RunFolder
 
     runs, generators = arguments.folds or [arguments.i2m], arguments.m2i
     if len(generators) not in (0, 1, len(runs)):
@@ -95,9 +96,11 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         predictor = Predictor.load(run, how)
         generator = generators[place] if generators else None
         cycles = Cycles(predictor, Reconstructor.load(generator, how)) if generator else None
-        config = _config(run)
-        sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
-        root = arguments.input or config.data.root
+        root, sources = arguments.input, []
+        if root is None or RunFolder(run.parent).config.is_file():
+            config = _config(run)
+            root = root or config.data.root
+            sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
         folds.append(fold_of(run, predictor, cycles, root, generator=generator, learnt_from=sources))
     return folds
 

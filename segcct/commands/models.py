@@ -13,7 +13,7 @@ def add_models(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help="only these; timm:NAME is any classifier of timm (default: the table)"
     )
-    parser.add_argument("--size", type=int, help="side of the square image (default: what each model was made for)")
+    parser.add_argument("--size", type=int, help="side of the square image (default: what each was made for; timm 224)")
     parser.add_argument("--channels", type=int, help="input channels (default: as --size)")
     parser.add_argument("--classes", type=int, help="classes, with background but for classifiers (default: as --size)")
     parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")

@@ -1,9 +1,10 @@
 """Style codes: how a picture looks, in a few numbers that cannot say where things are.
 
-All are pooled over classes: shuffling pixels of a class that lie equally deep in it changes nothing but the trend, two
-numbers per channel that say to which side the foreground is brighter (coils, bias field). A class of fewer than
-`LEAST_PIXELS` pixels is filled up to that number with the image's own mean and deviation, for a class of one pixel
-would have that pixel as its style, and a speck that does not belong there would be reconstructed exactly.
+All are pooled over classes. But for the trend, two numbers per channel that say to which side the foreground is
+brighter (coils, bias field) and that are taken out of the others, shuffling pixels of a class that lie equally deep in
+it changes nothing. A class of fewer than `LEAST_PIXELS` pixels is filled up to that number with the image's own mean
+and deviation, for a class of one pixel would have that pixel as its style, and a speck that does not belong there would
+be reconstructed exactly.
 """
 
 from __future__ import annotations

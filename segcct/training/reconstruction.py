@@ -17,6 +17,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
+from segcct.errors import TrainingError
 from segcct.inference.device import Inference, pick_device
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
@@ -105,7 +106,14 @@ class ReconstructionTask(Task):
         how = Inference(self.config.train.batch_size, self.config.train.precision, device)
         reconstructor = Reconstructor(cast(Generator, network), self.card({}), how)
         mine = {case.case_id: figures_of(reconstructor.reconstruct(case)) for case in self.judged[rank::world]}
-        return summarise(gather(mine, world))
+        scores = summarise(gather(mine, world))
+        if self.score not in scores:
+            raise TrainingError(
+                "no validation case tells which weights are the best: each of its structures has one intensity",
+                found=", ".join(case.case_id for case in self.judged[:4]),
+                remedy="Change data.split or data.fold",
+            )
+        return scores
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         config, scheme = self.config, self.dataset.scheme

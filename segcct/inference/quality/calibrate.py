@@ -24,7 +24,7 @@ from segcct.inference.quality.performance import Performance, performance
 from segcct.inference.quality.signals import GROUPS, M2I_GROUPS, SIGNALS
 from segcct.metrics import summarise
 from segcct.progress import Report
-from segcct.runs import ModelCard
+from segcct.runs import ModelCard, load_card
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""
@@ -60,7 +60,8 @@ def fold_of(
         folder: the segmenter's best/ folder, inside its run.
         root: the dataset.
         generator: the generator's best/ folder.
-        learnt_from: best/ folders (`model.pretrained`, `train.cycle_model`) that the run began or learnt with.
+        learnt_from: weights (`model.pretrained`, `train.cycle_model`) that the run began or learnt with; looked at
+            where they lie in a run folder. A phantom's patients are nobody's.
 
     Raises:
         RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
@@ -70,8 +71,9 @@ def fold_of(
     if generator is not None:
         _refuse_seen(generator, _splits(generator), cases, "the generator")
     for source in learnt_from:
-        if (source.parent / SPLITS).is_file():
-            _refuse_seen(source, _splits(source), cases, "a model that this run learnt from")
+        best = source if source.is_dir() else source.parent
+        if (best.parent / SPLITS).is_file() and load_card(best).synthetic == predictor.card.synthetic:
+            _refuse_seen(source, _splits(best), cases, "a model that this run learnt from")
     return Fold(folder, predictor, cycles, tuple(cases), predictor.card.data_section(root))
 
 
