@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -130,6 +131,11 @@ def failure_of(error: Exception, case_id: str) -> str:
     if is_out_of_memory(error):
         return f"{case_id}: {_LITTLE_MEMORY}. Lower --batch-size"
     raise error
+
+
+def items(reasons: Iterable[str]) -> str:
+    """Failures of several cases, below a first line that counts them."""
+    return "".join(f"\n  - {reason}" for reason in reasons)
 
 
 def kind_of(error: Exception) -> str:

@@ -59,9 +59,10 @@ class Splits:
         """`train`, `val`, `test`, or None for a case on no side."""
         return next((side for side in SIDES if case_id in getattr(self, side)), None)
 
-    def trained(self) -> set[str]:
-        """Case ids of the training side, and their patients."""
-        return {*self.train, *(self.patients.get(name, name) for name in self.train)}
+    def trained_on(self, patients: Mapping[str, str]) -> list[str]:
+        """Those of some cases (id -> patient) that are on the training side here, or whose patient is; in order."""
+        trained = {*self.train, *(self.patients.get(name, name) for name in self.train)}
+        return [name for name, patient in patients.items() if {name, patient} & trained]
 
     def select(self, cases: Sequence[Case], side: str) -> list[Case]:
         """The cases of one side, in the split's order. Raises `SplitError` when the dataset no longer holds one."""

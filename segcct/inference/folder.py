@@ -14,7 +14,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, reason_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, items, reason_of
 from segcct.inference.index import Index, hashed
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
@@ -141,7 +141,7 @@ def predict_folder(
     if failures:
         raise DataError(
             f"{len(request.cases) - len(masks)} of {len(request.cases)} cases failed and have no mask:"
-            + "".join(f"\n  - {failure}" for failure in failures)
+            + items(failures)
         )
     return masks
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from segcct.data.case import Case, Examination
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, kind_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, items, kind_of
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import Compared, compare
@@ -88,7 +88,7 @@ def write_comparison(
     if progress:
         progress(len(request.cases), len(request.cases))
     if not found.figures:
-        raise DataError(f"none of the {len(request.cases)} cases can be compared:{_items(reasons)}")
+        raise DataError(f"none of the {len(request.cases)} cases can be compared:{items(reasons)}")
     content = _content(cycles, found, quality, models or {}, anonymise=anonymise)
     page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
@@ -96,13 +96,9 @@ def write_comparison(
     written = write_page(output / "report.html", page)
     if reasons:
         raise DataError(
-            f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{_items(reasons)}"
+            f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{items(reasons)}"
         )
     return written
-
-
-def _items(reasons: Sequence[str]) -> str:
-    return "".join(f"\n  - {reason}" for reason in reasons)
 
 
 @dataclass

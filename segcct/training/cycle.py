@@ -100,9 +100,8 @@ def refuse_seen(model: Path | None, splits: Splits) -> None:
     """Raises `ConfigError` where the generator was trained, with labels, on patients that validate or test here."""
     if model is None or not (model.parent / "splits.json").is_file():
         return
-    trained = Splits.load(model.parent / "splits.json").trained()
-    kept = [*splits.val, *splits.test]
-    seen = [name for name in kept if {name, splits.patients.get(name, name)} & trained]
+    kept = {name: splits.patients.get(name, name) for name in (*splits.val, *splits.test)}
+    seen = Splits.load(model.parent / "splits.json").trained_on(kept)
     if seen:
         raise ConfigError(
             f"the generator of train.cycle_model was trained on {len(seen)} of {len(kept)} validation and test cases",

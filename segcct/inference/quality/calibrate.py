@@ -78,8 +78,7 @@ def fold_of(
 
 
 def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -> None:
-    trained = sides.trained()
-    seen = sorted(case.id for case in cases if {case.id, case.patient} & trained)
+    seen = sides.trained_on({case.id: case.patient for case in cases})
     if seen:
         raise DataError(
             f"{what} was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from segcct.errors import CASE_FAILURES, DataError, failure_of
+from segcct.errors import CASE_FAILURES, DataError, failure_of, items
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of
 from segcct.inference.index import INDEX, hashed
@@ -55,10 +55,7 @@ def write_quality(
     kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
     write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]))
     if failures:
-        raise DataError(
-            f"{len(failures)} of {len(cases)} masks have no row in {TABLE}:"
-            + "".join(f"\n  - {failure}" for failure in failures)
-        )
+        raise DataError(f"{len(failures)} of {len(cases)} masks have no row in {TABLE}:" + items(failures))
     return doubtful
 
 
