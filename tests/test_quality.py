@@ -34,7 +34,7 @@ from segcct.inference.quality.observe import measured, missed, observe, signals_
 from segcct.inference.quality.performance import performance
 from segcct.inference.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
 from segcct.inference.quality.rows import keep_rows, read_rows, write_rows
-from segcct.inference.quality.shape import shape_signals
+from segcct.inference.quality.shape import off_centre, shape_signals
 from segcct.inference.quality.signals import with_others
 from segcct.inference.quality.table import quality_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
@@ -123,7 +123,18 @@ def test_shape_by_hand():
     assert found["slice_agreement"] == 1.0
     assert found["slice_gaps"] == 0.25
     assert found["extent"] == 0.75
+    assert found["area_jump"] == (0 + 16 + 4) / 36  # areas 16, 16, 0, 4
+    assert found["thickness"] == math.log(2)
     assert shape_signals(mask[:1])["slice_agreement"] is None
+    assert shape_signals(mask[:1])["area_jump"] is None
+    assert shape_signals(np.ones((2, 8, 8), dtype=bool))["thickness"] == math.log(4)  # up to the edge of the slice
+
+    foreground = mask.copy()
+    foreground[2:] = True
+    away = math.hypot(6.5 - 3.5, 6.5 - 3.5)  # in the last slice, whose foreground is all of it; elsewhere 0
+    expected = away * 4 / 36 / math.sqrt((16 + 16 + 64 + 64) / 4 / math.pi)
+    assert off_centre(mask, foreground) == pytest.approx(expected)
+    assert off_centre(mask, mask) == 0
 
 
 def test_a_line_is_less_compact_than_a_square():
@@ -309,8 +320,9 @@ def test_columns_are_the_features_of_their_rows(rows):
     kept = rng.random(len(some)) < 0.7
     features = calibration.features(kept, names)
     assert [(one.signal, one.transform) for one in features] == [
-        ("expected_dice", "logit"), ("entropy_border", "log"), ("volume_voxels", "identity"),
-        ("volume_voxels", "distance"), ("components", "identity"),
+        ("expected_dice", "logit"), ("expected_dice", "distance"), ("entropy_border", "log"),
+        ("entropy_border", "distance"), ("volume_voxels", "identity"), ("volume_voxels", "distance"),
+        ("components", "identity"), ("components", "distance"),
     ]  # fmt: skip
     change = {
         "log": lambda value: math.log(max(value, 1e-4)),

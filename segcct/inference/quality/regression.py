@@ -1,6 +1,6 @@
 """The regressor of the quality estimate: ridge on transformed signals, then a monotone table. numpy only.
 
-Signals become features (one transform each, centred and scaled); every class has its own intercept and may have its
+Signals become features (two transforms each, centred and scaled); every class has its own intercept and may have its
 own slopes, which the penalty pulls towards the shared ones. The line's output is read off a monotone table.
 """
 
@@ -23,8 +23,6 @@ _BEYOND = 0.25
 _LOGIT_ENDS = ("dice", "dice_all", "agreement", "agreement_all", "cycle", "share", "_others")
 """Ends of the names of signals that are shares crowding towards 1."""
 _LOG = ("entropy_foreground", "entropy_border", "m2i_foreground", "m2i_border")
-_TWO_SIDED = ("volume_ml", "volume_voxels", "compactness", "extent")
-"""Too much is as doubtful as too little: the distance from the middle is a feature of its own."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,12 @@ def transformed(values: np.ndarray, how: str) -> np.ndarray:
 
 
 def transforms_of(signal: str) -> tuple[str, ...]:
-    """The features made of a signal."""
-    how = "logit" if signal.endswith(_LOGIT_ENDS) else "log" if signal in _LOG else "identity"
-    return (how, "distance") if signal in _TWO_SIDED else (how,)
+    """The features made of a signal: its transform, and its distance from the class's middle.
+
+    Too much is as doubtful as too little of a volume; and a signal may tell more at one end than at the other, which
+    the two together follow.
+    """
+    return ("logit" if signal.endswith(_LOGIT_ENDS) else "log" if signal in _LOG else "identity"), "distance"
 
 
 def make_feature(signal: str, how: str, values: Mapping[str, np.ndarray]) -> Feature:

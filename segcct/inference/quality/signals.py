@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segcct.inference.quality.shape import shape_signals
+from segcct.inference.quality.shape import off_centre, shape_signals
 from segcct.metrics.image import BAND_PX, border_band
 
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -29,7 +29,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "rotation_agreement_others",
     ),
     "volume": ("volume_ml", "volume_voxels"),
-    "shape": ("components", "largest_share", "compactness", "slice_agreement", "slice_gaps", "extent"),
+    "shape": (
+        "components",
+        "largest_share",
+        "compactness",
+        "slice_agreement",
+        "slice_gaps",
+        "extent",
+        "area_jump",
+        "thickness",
+        "off_centre",
+    ),
     "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
     "m2i_cycle": ("m2i_cycle", "m2i_cycle_others"),
 }
@@ -88,6 +98,7 @@ def signals_of(evidence: Evidence, index: np.ndarray, class_index: int) -> dict[
         **_view_signals("rotation", evidence.rotations, index, class_index),
         **_volume_signals(evidence.volumes.get(class_index)),
         **shape_signals(mask[:, box[1], box[2]]),
+        "off_centre": off_centre(mask, index > 0),
         **({} if evidence.residual is None else _residual_signals(evidence.residual[box[0]], mask[box[0]])),
         "m2i_cycle": None if evidence.again is None else _dice(mask, evidence.again == class_index),
     }
