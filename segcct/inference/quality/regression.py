@@ -31,7 +31,7 @@ class Feature:
 
     signal: str
     transform: str
-    """identity, log, logit, or distance (from the class's middle)."""
+    """identity, log, logit, or distance (of the untransformed value from the class's mean, on either side)."""
     centre: Mapping[str, float]
     """Class -> mean of the transformed signal over the calibration rows, also filled in where it is not defined."""
     scale: Mapping[str, float]
@@ -63,10 +63,10 @@ def transformed(values: np.ndarray, how: str) -> np.ndarray:
 
 
 def transforms_of(signal: str) -> tuple[str, ...]:
-    """The features made of a signal: its transform, and its distance from the class's middle.
+    """The features made of a signal: its transform, and the distance of its untransformed value from the class's mean.
 
-    Too much is as doubtful as too little of a volume; and a signal may tell more at one end than at the other, which
-    the two together follow.
+    Too much of a volume is as doubtful as too little; and with both a line can bend, for signals that tell more at one
+    end than at the other.
     """
     return ("logit" if signal.endswith(_LOGIT_ENDS) else "log" if signal in _LOG else "identity"), "distance"
 

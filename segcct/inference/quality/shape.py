@@ -1,4 +1,4 @@
-"""What the shape of one predicted mask says by itself: pieces, compactness, place, how slices follow each other."""
+"""What one predicted mask says: pieces, compactness, how slices follow each other, and its place in the foreground."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shape_signals(mask: np.ndarray) -> dict[str, float | None]:
     over squared outline, 1 for a square, averaged over slices by area. slice_agreement: Dice of neighbouring slices,
     averaged by area. slice_gaps: share of empty slices between the first and the last. extent: share of slices held.
     area_jump: sum of the changes of area from slice to slice, from the first to the last held, as a share of the sum
-    of areas. thickness: logarithm of the largest distance in pixels from what is not the mask, within a slice.
+    of areas. thickness: logarithm of the largest distance of a pixel of the mask to one outside it, in its slice.
     """
     pieces, count = ndimage.label(mask, FULL)
     sizes = np.bincount(pieces.ravel())[1:]
@@ -55,7 +55,7 @@ def _slice_agreement(mask: np.ndarray, areas: np.ndarray) -> float | None:
 
 
 def _inner_radius(plane: np.ndarray) -> float:
-    """Pixels from what is not the mask, at the deepest; nothing beyond the slice is."""
+    """Largest distance of a pixel of the mask to one outside it; beyond the slice all is outside."""
     return float(ndimage.distance_transform_edt(np.pad(plane, 1)).max())
 
 
