@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -133,9 +133,10 @@ def failure_of(error: Exception, case_id: str) -> str:
     raise error
 
 
-def items(reasons: Iterable[str]) -> str:
-    """Failures of several cases, below a first line that counts them."""
-    return "".join(f"\n  - {reason}" for reason in reasons)
+def items(reasons: Sequence[object], *, most: int | None = None) -> str:
+    """Several reasons, a line each, to stand below a first line; at most so many, and how many more there are."""
+    shown = "".join(f"\n  - {reason}" for reason in reasons[:most])
+    return shown if most is None or len(reasons) <= most else f"{shown}\n  - and {len(reasons) - most} more"
 
 
 def kind_of(error: Exception) -> str:

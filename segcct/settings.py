@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, items
 
 Config = TypeVar("Config", bound=BaseModel)
 COMMAND_LINE = "command line"
@@ -139,8 +139,7 @@ def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[st
     errors = [_one(kind, details, overrides, source) for details in error.errors(include_url=False)]
     if len(errors) == 1:
         return errors[0]
-    lines = "".join(f"\n  - {each}" for each in errors)
-    return ConfigError(f"{len(errors)} problems in the configuration:{lines}")
+    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors)}")
 
 
 def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:

@@ -13,7 +13,7 @@ from segcct.config import PicturesSection
 from segcct.data.classes.collection import LAYOUTS, References, load_references
 from segcct.data.classes.reading import section_of
 from segcct.data.classes.table import ProbabilityTable, read_table
-from segcct.errors import EvaluationError
+from segcct.errors import EvaluationError, items
 from segcct.evaluation.class_tables import markdown, write_classes, write_pictures
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
@@ -204,9 +204,9 @@ def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -
     if (extra or lacking) and not allowed:
         problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
         problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]
-        listed = "".join(f"\n  - {problem}" for problem in problems)
         raise EvaluationError(
-            f"{len(extra)} predictions without a reference and {len(lacking)} references without a prediction:{listed}",
+            f"{len(extra)} predictions without a reference and {len(lacking)} references without a prediction:"
+            + items(problems),
             file=table.file,
             remedy="Mend them, or leave them out by --allow-unmatched",
         )

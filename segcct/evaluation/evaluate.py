@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.data.labels import Scheme
-from segcct.errors import EvaluationError, MetricError
+from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import FILES, apart
 from segcct.evaluation.compare import compare
 from segcct.evaluation.matching import (
@@ -134,7 +134,7 @@ def _score(
     outcomes = run_jobs(jobs, workers, progress)
     problems += [problem for outcome in outcomes for problem in outcome.problems]
     if problems:
-        listed = "".join(f"\n  - {problem}" for problem in dict.fromkeys(problems))
+        listed = items(list(dict.fromkeys(problems)))
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")

@@ -15,7 +15,7 @@ from segcct.data.classes.reading import section_of
 from segcct.data.classes.table import INDEX, TABLE, write_table
 from segcct.data.classes.unlabelled import Source, find_source
 from segcct.data.splits import Splits, known_splits
-from segcct.errors import DataError, RunError, SegcctError, SplitError
+from segcct.errors import DataError, RunError, SegcctError, SplitError, items
 from segcct.inference.classifier import Classifier
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
@@ -119,9 +119,8 @@ def predict_pictures(
         write_table(output / TABLE, table, classifier.classes)
         write_json(output / INDEX, _index(classifier, request, model, sorted(failures)))
     if failures:
-        shown = "".join(f"\n  - {failure}" for failure in list(failures.values())[:20])
-        more = f"\n  - and {len(failures) - 20} more" if len(failures) > 20 else ""
-        raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{shown}{more}")
+        listed = items(list(failures.values()), most=20)
+        raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{listed}")
     return output / TABLE
 
 

@@ -20,7 +20,7 @@ from segcct.data.classes import cifar, files, folder, idx
 from segcct.data.classes.layout import Labels, Layout, Pixels
 from segcct.data.classes.picture import fitted
 from segcct.data.prepare import DEFAULT_CACHE
-from segcct.errors import DataError, SegcctError
+from segcct.errors import DataError, SegcctError, items
 from segcct.progress import Report
 
 DECODING_VERSION = 2
@@ -90,9 +90,7 @@ def load_collection(
     decoding = _decoded_or_kept(data, found, fingerprint, progress)
     if decoding.stored is None:
         failures = decoding.failures
-        shown = "".join(f"\n  - {failure}" for failure in failures[:_SHOWN])
-        more = f"\n  - and {len(failures) - _SHOWN} more" if len(failures) > _SHOWN else ""
-        raise DataError(f"{len(failures)} pictures cannot be used:{shown}{more}", file=data.root)
+        raise DataError(f"{len(failures)} pictures cannot be used:{items(failures, most=_SHOWN)}", file=data.root)
     groups = _groups(found.ids, decoding.content, data.patient)
     return Collection(found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, fingerprint)
 

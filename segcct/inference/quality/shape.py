@@ -37,6 +37,15 @@ def shape_signals(mask: np.ndarray) -> dict[str, float | None]:
     }
 
 
+def off_centre(mask: np.ndarray, foreground: np.ndarray) -> float:
+    """In-plane distance of the centre of a mask (D, H, W) from that of the `foreground` of all classes, slice by slice,
+    averaged by the mask's area; in radii of a disc of the foreground's mean area. `mask` lies within `foreground`."""
+    areas, whole = mask.sum(axis=(1, 2), dtype=np.int64), foreground.sum(axis=(1, 2), dtype=np.int64)  # (D,)
+    held = areas > 0
+    apart = np.hypot(*(_centres(mask[held], axis) - _centres(foreground[held], axis) for axis in (1, 2)))
+    return float(np.average(apart, weights=areas[held]) / math.sqrt(whole[whole > 0].mean() / math.pi))
+
+
 def _compactness(mask: np.ndarray, areas: np.ndarray) -> float:
     """Pixel edges are counted, so a square has exactly 1 and every other outline less."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
@@ -57,15 +66,6 @@ def _slice_agreement(mask: np.ndarray, areas: np.ndarray) -> float | None:
 def _inner_radius(plane: np.ndarray) -> float:
     """Largest distance of a pixel of the mask to one outside it; beyond the slice all is outside."""
     return float(ndimage.distance_transform_edt(np.pad(plane, 1)).max())
-
-
-def off_centre(mask: np.ndarray, foreground: np.ndarray) -> float:
-    """In-plane distance of the centre of a mask (D, H, W) from that of the `foreground` of all classes, slice by slice,
-    averaged by the mask's area; in radii of a disc of the foreground's mean area. `mask` lies within `foreground`."""
-    areas, whole = mask.sum(axis=(1, 2), dtype=np.int64), foreground.sum(axis=(1, 2), dtype=np.int64)  # (D,)
-    held = areas > 0
-    apart = np.hypot(*(_centres(mask[held], axis) - _centres(foreground[held], axis) for axis in (1, 2)))
-    return float(np.average(apart, weights=areas[held]) / math.sqrt(whole[whole > 0].mean() / math.pi))
 
 
 def _centres(mask: np.ndarray, axis: int) -> np.ndarray:
