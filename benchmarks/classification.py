@@ -36,8 +36,9 @@ from segcct.config import ClassificationConfig
 from segcct.data.classes.table import INDEX, TABLE
 from segcct.data.splits import Splits
 from segcct.evaluation.classification import evaluate_classes
+from segcct.hardware.devices import pick_device
 from segcct.inference.classifier import Classifier
-from segcct.inference.device import Inference, pick_device
+from segcct.inference.device import Inference
 from segcct.inference.pictures import find_pictures, predict_pictures
 from segcct.metrics import paired
 from segcct.models.compact import PRESETS, SIZES
@@ -76,7 +77,7 @@ def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -
 def predicted(run: RunFolder, root: Path) -> Path:
     """The folder of predictions of the run's test side."""
     output = run.path / "predictions"
-    classifier = Classifier.load(run.best, Inference(256, "bf16", pick_device()))
+    classifier = Classifier.load(run.best, Inference(256, device=pick_device()))
     request = find_pictures(classifier, root, split=run.splits, side="test")
     predict_pictures(classifier, request, output, model=run.best, overwrite=True)
     return output

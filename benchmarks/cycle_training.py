@@ -107,7 +107,7 @@ def judged_cases(data: Mapping[str, Any], splits: Splits) -> list[PreparedCase]:
 
 def scores_of(run: RunFolder, cases: Sequence[PreparedCase]) -> Scores:
     """Mean Dice over the classes of each case that holds one."""
-    predictor = Predictor.load(run.best, Inference(precision="bf16"))
+    predictor = Predictor.load(run.best, Inference())
     size = predictor.preparation.image_size
     scores = {}
     for case in cases:

@@ -147,7 +147,7 @@ def experiment(
 ) -> dict[str, Figures]:
     """Train and measure; one line of the table per style, and style -> its figures."""
     found: dict[str, Figures] = {}
-    how = Inference(precision="bf16")
+    how = Inference()
     own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})

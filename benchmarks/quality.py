@@ -32,8 +32,9 @@ from segcct import settings
 from segcct.config import M2IConfig, SegmentationConfig
 from segcct.data.layouts import find_cases, read_case
 from segcct.data.splits import Splits
+from segcct.hardware.devices import pick_device
 from segcct.inference.cycle import Cycles
-from segcct.inference.device import Inference, pick_device
+from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.observe import measured, observe, signals_of_case
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("--m2i-budget", default="4min", help="of each generator (default %(default)s)")
     parser.add_argument("--stages", type=float, nargs="*", default=[0.4, 0.15, 0.06], help="earlier stages")
     parser.add_argument("--image-size", type=int, default=128)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="of the measurements")
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="of the measurements")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only-folds", type=int, nargs="+", help="a part of the folds, for a trial")
     parser.add_argument("--patients", type=int, help="measure only so many patients per fold, for a trial")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads only get into each other's way on tiny tensors
+os.environ.setdefault("SEGCCT_PRECISION", "fp32")  # `precision: auto` gives the same figures on every machine
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

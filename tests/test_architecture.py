@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
     {"version", "errors", "progress"},
+    {"hardware"},
     {"config", "settings", "volume", "itk"},
     {"data", "models", "metrics", "figures"},
     {"runs"},
@@ -28,7 +29,7 @@ APART = [{"data", "models", "metrics", "figures"}, {"training", "evaluation"}]
 HEAVY = {
     "monai": {"training"},
     "pytorch_lightning": {"training"},
-    "torch": {"data", "models", "runs", "inference", "training"},
+    "torch": {"hardware", "data", "models", "runs", "inference", "training"},
     "SimpleITK": {"volume", "itk"},
     "nilearn": {"data"},
 }

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segcct.commands.network_options import add_network_options, inference_of
 from segcct.commands.parser import add_command, command_line, share
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument(
         "--doubtful-below", type=share, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+    add_network_options(parser)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
@@ -75,7 +74,6 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
     """Each run with its generator and the cases that neither was trained on."""
     from segcct.errors import ConfigError
     from segcct.inference.cycle import Cycles
-    from segcct.inference.device import Inference, pick_device
     from segcct.inference.predictor import Predictor
     from segcct.inference.quality.calibrate import fold_of
     from segcct.inference.reconstructor import Reconstructor
@@ -90,7 +88,7 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         )
     if len(generators) == 1:
         generators = generators * len(runs)
-    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    how = inference_of(arguments)
     folds = []
     for place, run in enumerate(runs):
         predictor = Predictor.load(run, how)

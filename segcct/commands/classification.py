@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from segcct.commands.experiment import print_plan, read_experiment
+from segcct.commands.network_options import inference_of
 from segcct.commands.parser import add_command, command_line
 from segcct.errors import ConfigError
 
@@ -54,12 +55,11 @@ def _train_cls(arguments: argparse.Namespace) -> None:
 def predict_classes(arguments: argparse.Namespace) -> None:
     """`segcct predict` with a classification model."""
     from segcct.inference.classifier import Classifier
-    from segcct.inference.device import Inference, pick_device
     from segcct.inference.pictures import find_pictures, predict_pictures
     from segcct.progress import Progress
 
     _refuse(arguments, m2i=None, no_quality=False, keep_largest=False, anonymise=False, protocol="soft")
-    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    how = inference_of(arguments)
     classifier = Classifier.load(arguments.model, how)
     splits = arguments.model / ".." / "splits.json"
     request = find_pictures(classifier, arguments.input, split=splits, side=arguments.split)

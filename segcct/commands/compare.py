@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from segcct.commands.network_options import add_network_options, inference_of
 from segcct.commands.parser import add_command, at_least_one
 
 
@@ -28,14 +29,11 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the segmenter's own split")
     parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
     parser.add_argument("--anonymise", action="store_true", help="hash the case ids, and name no file")
-    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+    add_network_options(parser)
 
 
 def _compare(arguments: argparse.Namespace) -> None:
     from segcct.inference.cycle import Cycles
-    from segcct.inference.device import Inference, pick_device
     from segcct.inference.folder import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.quality.model import QualityModel
@@ -43,7 +41,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     from segcct.progress import Progress
     from segcct.report.comparison import write_comparison
 
-    how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device))
+    how = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, how), Reconstructor.load(arguments.m2i, how))
     request = resolve(
         cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split

@@ -42,7 +42,9 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
             found=f"a train.budget of {config.train.budget:g} s, which replaces the epochs",
             remedy="Add --train.budget null to train by epochs, or leave --train.epochs out",
         )
-    return config, run
+    from segcct.training.arithmetic import settle
+
+    return settle(config, announce=True), run
 
 
 def print_plan(arguments: argparse.Namespace, config: Config, plan: Plan) -> None:

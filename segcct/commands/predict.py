@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segcct.commands.network_options import add_network_options, inference_of
 from segcct.commands.parser import add_command, command_line
 
 if TYPE_CHECKING:
@@ -44,15 +45,13 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         help="hash the case ids in file names and reports; what names a file goes to sources.json, and when the masks "
         "are evaluated to files.json: share neither",
     )
-    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32", help="default %(default)s")
     parser.add_argument(
         "--protocol",
         choices=["soft", "transunet"],
         default="soft",
         help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+    add_network_options(parser)
 
 
 def _quality(predictor: Predictor, arguments: argparse.Namespace) -> tuple[QualityModel, Cycles | None] | None:
@@ -140,11 +139,10 @@ def _predict(arguments: argparse.Namespace) -> None:
         return
     from segcct.errors import DataError
     from segcct.inference.folder import predict_folder, resolve
-    from segcct.inference.predictor import Inference, Predictor, pick_device
+    from segcct.inference.predictor import Predictor
     from segcct.progress import Progress
 
-    device = pick_device(arguments.device)
-    how = Inference(arguments.batch_size, arguments.precision, device, arguments.protocol)
+    how = inference_of(arguments, arguments.protocol)
     predictor = Predictor.load(arguments.model, how)
     estimate = _quality(predictor, arguments)
     request = resolve(

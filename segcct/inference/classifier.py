@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.reading import section_of
 from segcct.errors import ModelError, RunError
-from segcct.inference.device import Inference, autocast, finite, pick_device
+from segcct.hardware.devices import pick_device
+from segcct.inference.device import Inference, autocast, finite
 from segcct.runs import ModelCard, load_card, load_weights
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from segcct.errors import ModelError
+from segcct.hardware.devices import pick_device
+from segcct.hardware.precision import Choice, choose_precision
+from segcct.hardware.precision import autocast as autocast_on
+
+__all__ = ["Inference", "autocast", "finite", "pick_device"]
 
 
 @dataclass(frozen=True)
@@ -14,20 +19,24 @@ class Inference:
     """How slices go through a network."""
 
     batch_size: int = 16
-    precision: str = "fp32"
-    """fp32 or bf16."""
+    precision: str = "auto"
+    """fp32 or bf16; `auto` becomes the faster one of the two on this device."""
     device: str = "cpu"
     protocol: str = "soft"
     """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
+    choice: Choice = field(init=False, compare=False)
+    """How `precision` was chosen."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
+        object.__setattr__(self, "choice", choose_precision(self.precision, self.device))
+        object.__setattr__(self, "precision", self.choice.precision)
 
 
 def autocast(how: Inference) -> torch.autocast:
     """The arithmetic of `how`."""
-    return torch.autocast(torch.device(how.device).type, torch.bfloat16, enabled=how.precision == "bf16")
+    return autocast_on(how.device, how.precision)
 
 
 def finite(values: torch.Tensor) -> torch.Tensor:
@@ -39,20 +48,3 @@ def finite(values: torch.Tensor) -> torch.Tensor:
             remedy="Try --precision fp32; if that does not help, it was trained badly: lower its --train.lr",
         )
     return values
-
-
-def pick_device(name: str = "auto") -> str:
-    """`auto` is the accelerator where there is one, else the processor.
-
-    Raises `ModelError` for a device that is not there: a requested accelerator is never replaced in silence.
-    """
-    here = ["cpu"]
-    if torch.cuda.is_available():
-        here += ["cuda", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-    if torch.backends.mps.is_available():
-        here.append("mps")
-    if name == "auto":
-        return "cuda" if "cuda" in here else "cpu"
-    if name not in here:
-        raise ModelError("no such device on this machine", found=name, expected=", ".join(["auto", *here]))
-    return name

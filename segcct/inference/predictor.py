@@ -14,7 +14,8 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError, ModelError
-from segcct.inference.device import Inference, autocast, finite, pick_device
+from segcct.hardware.devices import pick_device
+from segcct.inference.device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
 from segcct.runs import ModelCard, load_card, load_weights
 from segcct.volume import Volume, check_same_grid

@@ -18,7 +18,8 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import CheckpointError, DataError, LabelError, ModelError
-from segcct.inference.device import Inference, autocast, pick_device
+from segcct.hardware.devices import pick_device
+from segcct.inference.device import Inference, autocast
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
 from segcct.runs import ModelCard, load_card, load_weights

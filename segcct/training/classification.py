@@ -20,11 +20,13 @@ from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.reading import reading
 from segcct.data.classes.sides import describe, divide
 from segcct.data.splits import Splits
+from segcct.hardware.devices import pick_device
 from segcct.inference.classifier import class_probabilities
-from segcct.inference.device import Inference, pick_device
+from segcct.inference.device import Inference
 from segcct.metrics.classification import class_scores, confusion, log_losses, top_k
 from segcct.progress import say
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, write_json
+from segcct.training.arithmetic import settle
 from segcct.training.mixing import Mixing
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
@@ -138,6 +140,7 @@ def train_classification(config: ClassificationConfig, *, resume: RunFolder | No
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
+    config = settle(config)
     task = _checked_task(config, resume)
     pictures = task.pictures
     run = open_run(config.run, config, pictures.splits, resume=resume)
@@ -189,9 +192,10 @@ def plan_classification(config: ClassificationConfig, *, resume: RunFolder | Non
 
     Raises `SegcctError` for whatever the training itself would refuse before its first step.
     """
+    config = settle(config)
     task = _checked_task(config, resume)
     pictures = task.pictures
-    device, loader = pick_device(), task.loader(0, 1)
+    device, loader = pick_device(config.train.device), task.loader(0, 1)
     batch = next(iter(loader))
     batch |= {name: value.to(device) for name, value in batch.items() if isinstance(value, Tensor)}
     sides = describe(pictures.collection, pictures.splits)

@@ -15,9 +15,12 @@ from segcct.data.case import Case
 from segcct.data.grid import SliceGrid
 from segcct.data.headers import read_header
 from segcct.data.layouts import scheme_of
-from segcct.inference.predictor import pick_device
+from segcct.hardware.cores import limit_threads
+from segcct.hardware.devices import device_type, pick_device
+from segcct.hardware.precision import autocast
 from segcct.progress import duration
 from segcct.runs import RunFolder
+from segcct.training.arithmetic import settle, synchronize
 from segcct.training.cycle import refuse_seen
 from segcct.training.dataset import describe_sides, divide
 from segcct.training.losses import SegmentationLoss
@@ -57,10 +60,11 @@ def plan(config: SegmentationConfig, *, resume: RunFolder | None = None) -> Plan
 
     Raises `SegcctError` for whatever the training itself would refuse before it prepares the cases.
     """
+    config = settle(config)
     check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
     network = network_of(config, scheme, resumed=resume is not None)
-    device, train, side = pick_device(), config.train, config.data.image_size
+    device, train, side = pick_device(config.train.device), config.train, config.data.image_size
     criterion = SegmentationLoss(train.loss, scheme.num_classes).to(device)
     image = torch.randn(train.batch_size, len(config.data.channels), side, side, device=device)
     label = torch.randint(scheme.num_classes, (train.batch_size, side, side), device=device)
@@ -117,25 +121,28 @@ def measured(sides: str, network: nn.Module, train: ScheduleSection, loss: Calla
         loss: of a batch on the device.
         steps: of the whole training.
     """
-    device = pick_device()
+    device = pick_device(train.device)
+    if device_type(device) == "cpu":
+        limit_threads(train.devices)
     network.to(device).train()
     optimizer = build_optimizer(network, train)
     began = time.perf_counter()
     for step in range(1 + MEASURED_STEPS):
         if step == 1:
             began = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=train.precision == "bf16"):
+        with autocast(device, train.precision):
             value = loss()
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
         value.item()
+        synchronize(device)
     step_s = (time.perf_counter() - began) / MEASURED_STEPS
     return Plan(
         sides=sides,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         step_s=step_s,
-        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if device == "cuda" else peak_memory_mb(),
+        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if device_type(device) == "cuda" else peak_memory_mb(),
         training_s=None if train.budget is not None else steps * step_s,
     )
 

@@ -18,11 +18,13 @@ from segcct.data.layouts import scheme_of
 from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.errors import TrainingError
-from segcct.inference.device import Inference, pick_device
+from segcct.hardware.devices import pick_device
+from segcct.inference.device import Inference
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.arithmetic import settle
 from segcct.training.dataset import Dataset, describe_sides, divide, load_dataset
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, count_steps, measured
@@ -182,6 +184,7 @@ def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) 
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
+    config = settle(config)
     check_run(config.run, config.train, resume)
     # A wrong name or option shows before hours of preparation.
     network = network_of(config, scheme_of(config.data), resumed=resume is not None)
@@ -201,8 +204,9 @@ def plan_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) -
 
     Raises `SegcctError` for whatever the training itself would refuse before it prepares the cases.
     """
+    config = settle(config)
     check_run(config.run, config.train, resume)
-    data, train, device = config.data, config.train, pick_device()
+    data, train, device = config.data, config.train, pick_device(config.train.device)
     scheme = scheme_of(data)
     network = network_of(config, scheme, resumed=resume is not None)
     division = divide(data)

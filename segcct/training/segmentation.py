@@ -18,6 +18,7 @@ from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import class_dice
 from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.training.arithmetic import settle
 from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
@@ -112,6 +113,7 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
+    config = settle(config)
     check_run(config.run, config.train, resume)
     scheme = scheme_of(config.data)
     # A wrong name or option shows before hours of preparation.

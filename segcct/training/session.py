@@ -14,7 +14,7 @@ from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
 from segcct.training.trainer import is_first_process
 
-RESUMABLE = ("train.epochs", "train.budget", "data.workers")
+RESUMABLE = ("train.epochs", "train.budget", "train.device", "data.workers")
 """Keys that may change when a run is resumed."""
 
 Config = TypeVar("Config", bound=BaseModel)

@@ -28,6 +28,7 @@ from segcct.config import ScheduleSection
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
+from segcct.training.arithmetic import lightning_devices
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 
 
@@ -283,7 +284,7 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
         trainer = pl.Trainer(
-            **_hardware(train),
+            **lightning_devices(train),
             precision="bf16-mixed" if train.precision == "bf16" else "32-true",
             max_epochs=-1 if train.budget is not None else train.epochs,
             min_epochs=0,
@@ -311,15 +312,6 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
     return end.best
-
-
-def _hardware(train: ScheduleSection) -> dict[str, Any]:
-    """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own."""
-    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
-    accelerator = "gpu" if torch.cuda.is_available() else "cpu"
-    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
-    many = devices * nodes > 1
-    return {"accelerator": accelerator, "devices": devices, "num_nodes": nodes, "strategy": "ddp" if many else "auto"}
 
 
 def is_first_process() -> bool:

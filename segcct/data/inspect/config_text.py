@@ -98,5 +98,4 @@ def _training(findings: Findings) -> list[str]:
         "  epochs: 100  # or a length of time: budget: 30min",
         "  batch_size: 16",
         "  lr: 2.0e-3",
-        "  precision: bf16  # fp32 where the processor has no bf16",
     ]

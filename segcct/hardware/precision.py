@@ -1,0 +1,145 @@
+"""Arithmetic is chosen, not assumed: bf16 where it is measured to be faster on this machine, else fp32.
+
+Processors with bf16 instructions (AVX512-BF16, AMX, recent ARM) run bf16 1.5 to 4 times faster than fp32; those without
+emulate it, many times slower, and nothing in PyTorch says which of the two a machine does.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from segcct.errors import ConfigError
+from segcct.hardware.devices import device_type
+from segcct.progress import say
+
+Precision = Literal["fp32", "bf16"]
+PRECISIONS = ("auto", "fp32", "bf16")
+ENVIRONMENT = "SEGCCT_PRECISION"
+"""Environment variable that decides what `auto` is, in place of the measurement: fp32 or bf16."""
+REPEATS = 5
+CLEARLY_FASTER = 0.9
+"""bf16 is chosen where it takes at most this fraction of the time of fp32."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of one convolution and one matrix product, the best of a few runs."""
+
+    fp32_ms: float
+    bf16_ms: float
+
+    @property
+    def slowdown(self) -> float:
+        """Time of bf16 as a multiple of the time of fp32."""
+        return self.bf16_ms / self.fp32_ms
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The arithmetic of a network, and why it was chosen."""
+
+    precision: Precision
+    reason: str
+    timing: Timing | None = None
+    """What was measured; None where nothing needed to be."""
+
+    def __str__(self) -> str:
+        return f"precision {self.precision}: {self.reason}"
+
+
+def choose_precision(wanted: str, device: str) -> Choice:
+    """The arithmetic for `wanted` (auto, fp32 or bf16) on a device; `auto` is measured once per process.
+
+    An explicit bf16 is obeyed; where it is slower than fp32 on this processor, one line on stderr says by how much.
+
+    Raises `ConfigError` for another word, here or in the environment variable SEGCCT_PRECISION.
+    """
+    if wanted not in PRECISIONS:
+        raise ConfigError("unknown precision", found=wanted, expected=", ".join(PRECISIONS))
+    kind = device_type(device)
+    if wanted == "auto":
+        return _automatic(kind)
+    if wanted == "bf16" and kind == "cpu":
+        _warn_if_slower()
+    return Choice("bf16" if wanted == "bf16" else "fp32", "as asked for")
+
+
+def autocast(device: str, precision: str) -> torch.autocast:
+    """The context in which a network computes in this precision on this device."""
+    return torch.autocast(device_type(device), torch.bfloat16, enabled=precision == "bf16")
+
+
+def _automatic(kind: str) -> Choice:
+    pinned = os.environ.get(ENVIRONMENT)
+    if pinned is not None:
+        if pinned not in ("fp32", "bf16"):
+            raise ConfigError(f"environment variable {ENVIRONMENT}", found=pinned, expected="fp32 or bf16")
+        return Choice("bf16" if pinned == "bf16" else "fp32", f"set by the environment variable {ENVIRONMENT}")
+    if kind == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return Choice("bf16", "this GPU has bf16 instructions")
+        return Choice("fp32", "this GPU has no bf16 instructions")
+    if kind != "cpu":
+        return Choice("fp32", f"bf16 is not used on {kind}")
+    timing = measure_cpu()
+    faster = timing.slowdown <= CLEARLY_FASTER
+    return Choice(
+        "bf16" if faster else "fp32",
+        f"measured here, bf16 takes {timing.bf16_ms:.2f} ms and fp32 {timing.fp32_ms:.2f} ms",
+        timing,
+    )
+
+
+@functools.cache
+def _warn_if_slower() -> None:
+    """Once per process."""
+    slowdown = measure_cpu().slowdown
+    if slowdown > 1.1:
+        say(f"warning: bf16 is {slowdown:.1f} times slower than fp32 on this processor; use precision auto or fp32")
+
+
+@functools.cache
+def measure_cpu() -> Timing:
+    """Time one convolution and one matrix product in both precisions on the processor; tens of milliseconds.
+
+    The two take turns, so that other work on the machine meets both alike.
+    """
+    work = _reference_work()
+    best = {"fp32": float("inf"), "bf16": float("inf")}
+    with torch.inference_mode():
+        for repeat in range(1 + REPEATS):  # the first run sets up kernels and is not counted
+            for precision in best:
+                with autocast("cpu", precision):
+                    took_ms = _milliseconds(work)
+                if repeat:
+                    best[precision] = min(best[precision], took_ms)
+    return Timing(best["fp32"], best["bf16"])
+
+
+def _reference_work() -> Callable[[], Tensor]:
+    """A convolution of 64 channels and a matrix product, of the sizes that networks here are made of."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        image, kernel = torch.randn(2, 64, 56, 56), torch.randn(64, 64, 3, 3)
+        tokens, weight = torch.randn(1024, 256), torch.randn(512, 256)
+
+    def work() -> Tensor:
+        functional.conv2d(image, kernel, padding=1)
+        return functional.linear(tokens, weight)
+
+    return work
+
+
+def _milliseconds(work: Callable[[], Tensor]) -> float:
+    began = time.perf_counter()
+    work()
+    return 1e3 * (time.perf_counter() - began)

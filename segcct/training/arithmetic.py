@@ -1,0 +1,68 @@
+"""Device, precision and threads of a training, settled before it begins and stored in its configuration."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, TypeVar
+
+import torch
+
+from segcct.config import ClassificationConfig, M2IConfig, ScheduleSection, SegmentationConfig
+from segcct.hardware.cores import limit_threads
+from segcct.hardware.devices import device_type, pick_device
+from segcct.hardware.precision import ENVIRONMENT, choose_precision
+from segcct.progress import say
+
+Config = TypeVar("Config", SegmentationConfig, M2IConfig, ClassificationConfig)
+
+
+def settle(config: Config, *, announce: bool = False) -> Config:
+    """The configuration with `precision: auto` replaced by what it is on this machine, and why.
+
+    A resumed run reads the stored choice, and keeps it. The other processes of a distributed training get the choice of
+    the first one, which starts them, through the environment.
+
+    Args:
+        config: any training's.
+        announce: say the choice on stderr.
+
+    Raises `ModelError` for a device that is not there.
+    """
+    train = config.train
+    device = pick_device(train.device)
+    choice = choose_precision(train.precision, device)
+    if train.precision != "auto":
+        return config
+    if announce:
+        say(str(choice))
+    if train.devices > 1:
+        os.environ[ENVIRONMENT] = choice.precision
+    settled = train.model_copy(update={"precision": choice.precision, "precision_reason": choice.reason})
+    return config.model_copy(update={"train": settled})
+
+
+def lightning_devices(train: ScheduleSection) -> dict[str, Any]:
+    """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own.
+
+    On the processor each process gets its share of the cores.
+    """
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
+    kind = device_type(pick_device(train.device))
+    if kind == "cpu":
+        limit_threads(devices)
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
+    many = devices * nodes > 1
+    return {
+        "accelerator": {"cuda": "gpu"}.get(kind, kind),
+        "devices": devices,
+        "num_nodes": nodes,
+        "strategy": "ddp" if many else "auto",
+    }
+
+
+def synchronize(device: str) -> None:
+    """Wait for an accelerator, so that a clock measures work and not its queue."""
+    if device_type(device) == "cuda":
+        torch.cuda.synchronize()
+    elif device_type(device) == "mps":
+        torch.mps.synchronize()
