@@ -7,25 +7,10 @@ import io
 import sys
 from collections.abc import Sequence
 
-from segcct.commands import COMMANDS
+from segcct.commands import build_parser
 from segcct.errors import SegcctError, is_out_of_memory, reason_of
-from segcct.version import VERSION
 
 INTERRUPTED = 130
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of every command; abbreviated flags are off."""
-    parser = argparse.ArgumentParser(
-        prog="segcct",
-        description="Medical image segmentation by compact transformers. Research use only; not a medical device.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"segcct {VERSION}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        command(commands)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ LEVELS = [
     {"runs"},
     {"inference"},
     {"training", "evaluation"},
-    {"report"},
+    {"report", "doctor", "demo"},
     {"commands"},
     {"cli"},
 ]

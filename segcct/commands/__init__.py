@@ -1,14 +1,19 @@
 """One file per group of commands; each `add_*` registers a parser, and heavy imports wait until the command runs."""
 
+import argparse
+
 from segcct.commands.calibrate import add_calibrate
 from segcct.commands.classification import add_train_cls
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset import add_check, add_init, add_phantom
+from segcct.commands.demo import add_demo
+from segcct.commands.doctor import add_doctor
 from segcct.commands.evaluate import add_evaluate, add_report
 from segcct.commands.models import add_models
 from segcct.commands.predict import add_predict
 from segcct.commands.train import add_train_seg
 from segcct.commands.train_m2i import add_train_m2i
+from segcct.version import VERSION
 
 COMMANDS = (
     add_phantom,
@@ -23,4 +28,20 @@ COMMANDS = (
     add_compare,
     add_calibrate,
     add_models,
+    add_doctor,
+    add_demo,
 )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every command; abbreviated flags are off."""
+    parser = argparse.ArgumentParser(
+        prog="segcct",
+        description="Medical image segmentation by compact transformers. Research use only; not a medical device.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"segcct {VERSION}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        command(commands)
+    return parser

@@ -1,0 +1,44 @@
+"""segcct demo."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command, command_line
+
+
+def add_demo(commands: argparse._SubParsersAction) -> None:
+    """The main job on synthetic cases."""
+    parser = add_command(
+        commands, "demo", _demo, "run the main job on synthetic cases: train, segment, score, and pages to look at"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("runs/demo"), metavar="RUN", help="a new run folder (default %(default)s)"
+    )
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/demo_phantom"), metavar="DIR",
+        help="where the synthetic cases go; those of an earlier demo are used again (default %(default)s)",
+    )  # fmt: skip
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    import time
+
+    from segcct.commands import build_parser
+    from segcct.demo.walkthrough import Places, prepare
+    from segcct.progress import duration, say
+
+    parser, began = build_parser(), time.monotonic()
+    steps = prepare(Places(arguments.output, arguments.data))
+    for number, step in enumerate(steps, start=1):
+        say(f"\n[{number}/{len(steps)}] {step.title}\n$ {command_line(*step.words)}")
+        parsed, keys = parser.parse_known_args(step.words)
+        parsed.keys = keys
+        parsed.run(parsed)
+    run = arguments.output
+    print(
+        f"\nDone in {duration(time.monotonic() - began)}. Look at {run / 'report' / 'report.html'} (scores) and "
+        f"{run / 'comparison' / 'report.html'} (what the masks explain);\n"
+        f"the masks are in {run / 'predictions'}, the figures in {run / 'evaluation'}."
+    )

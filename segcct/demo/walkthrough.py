@@ -1,0 +1,108 @@
+"""The demo's steps: the commands that a user would type, from synthetic cases to pages to look at."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from segcct.errors import DataError
+from segcct.runs import RunFolder
+
+CASES, VOXEL_MM = 14, 2
+TASKS = ("segmentation", "reconstruction")
+"""The demo's two trainings, each with a config of that name in this package."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command of the demo."""
+
+    title: str
+    words: tuple[str, ...]
+    """Arguments of `segcct`."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the demo writes."""
+
+    run: Path = Path("runs/demo")
+    """The run folder of the segmentation; masks, scores, pages and the generator's run lie in it."""
+    dataset: Path = Path("data/demo_phantom")
+
+    def config(self, task: str) -> Path:
+        """The config of a task, beside the run folder, which a training wants new."""
+        return self.run.with_name(f"{self.run.name}_{task}.yaml")
+
+
+def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> list[Step]:
+    """Write the two configs and return the steps that remain: phantom, training, prediction, evaluation, report,
+    training of the generator, comparison. A dataset that an earlier demo drew is used again.
+
+    Args:
+        places: where everything goes.
+        cases: synthetic patients.
+        voxel_mm: their voxel size.
+
+    Raises:
+        RunError: the run folder holds something.
+        DataError: the dataset's folder holds something else than these cases.
+    """
+    RunFolder.check_free(places.run)
+    drawn = _is_drawn(places.dataset, cases)
+    for task in TASKS:
+        _copy_config(task, places.config(task))
+    run, data = places.run, places.dataset
+    best, generator = run / "best", run / "m2i" / "best"
+    masks, scores, page = run / "predictions", run / "evaluation", run / "report"
+    training = [
+        ("train-seg", "--config", places.config("segmentation"), *_where(run.parent, run.name, data)),
+        ("train-m2i", "--config", places.config("reconstruction"), *_where(run, "m2i", data)),
+    ]
+    held_out = ("--input", data, "--split", "test")
+    rows: list[tuple[str, tuple[object, ...]]] = [
+        ("draw synthetic brain tumors", ("phantom", "brats", data, "--cases", cases, "--reduce", voxel_mm)),
+        ("train a CCT-UNet, image to mask", training[0]),
+        ("segment the held-out cases", ("predict", "--model", best, *held_out, "--output", masks)),
+        ("score the masks", ("evaluate", "--prediction", masks, "--reference", data, "--output", scores)),
+        ("write the page", ("report", "--evaluation", scores, "--output", page, "--picture", page / "panel.png")),
+        ("train a generator, mask to image", training[1]),
+        ("compare the scans with what their masks explain",
+         ("compare", "--i2m", best, "--m2i", generator, *held_out, "--output", run / "comparison")),
+    ]  # fmt: skip
+    return [Step(title, tuple(str(word) for word in words)) for title, words in (rows[1:] if drawn else rows)]
+
+
+def _where(root: Path, name: str, data: Path) -> tuple[object, ...]:
+    """Keys that are set only where the demo writes elsewhere than its configs say."""
+    usual = Places()
+    keys: list[object] = []
+    if (root, name) not in ((usual.run.parent, usual.run.name), (usual.run, "m2i")):
+        keys += ["--run.root", root, "--run.name", name]
+    if data != usual.dataset:
+        keys += ["--data.root", data]
+    return tuple(keys)
+
+
+def _is_drawn(dataset: Path, cases: int) -> bool:
+    """Whether an earlier demo drew these cases already. Raises `DataError` where something else is there."""
+    if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
+        return False
+    found = [entry.name for entry in dataset.iterdir()] if dataset.is_dir() else []
+    if len(found) == cases and all(name.startswith("SegcctPhantom_") for name in found):
+        return True
+    raise DataError(
+        "is not the demo's dataset, or not all of it",
+        file=dataset,
+        found=f"{len(found)} entries",
+        expected=f"{cases} synthetic cases",
+        remedy="Remove the folder, and it is drawn again",
+    )
+
+
+def _copy_config(task: str, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with resources.as_file(resources.files("segcct.demo") / f"{task}.yaml") as packaged:
+        shutil.copyfile(packaged, target)

@@ -1,0 +1,54 @@
+"""Memory and disk that are free, with a container's limit counted."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from segcct.hardware.cores import CGROUP
+
+MEMINFO = Path("/proc/meminfo")
+
+
+def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | None:
+    """Memory that a new process can have, in GB (1e9 bytes); None where the system does not tell."""
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
+        return None
+    limit = _container_bytes(cgroup)
+    return min(free, limit) / 1e9 if limit is not None else free / 1e9
+
+
+def free_disk_gb(folder: Path) -> float:
+    """Space for new files in a folder, in GB; of its nearest parent where it is not there yet."""
+    folder = folder.resolve()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / 1e9
+
+
+def load_average() -> float | None:
+    """Processes that wanted to run in the last minute, on average; None where the system does not tell."""
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def _container_bytes(cgroup: Path) -> int | None:
+    """What a container's limit leaves; None without a limit."""
+    for limit_name, used_name in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        try:
+            limit = (cgroup / limit_name).read_text(encoding="ascii").strip()
+            used = (cgroup / used_name).read_text(encoding="ascii").strip()
+        except OSError:
+            continue
+        if limit.isdecimal() and used.isdecimal() and int(limit) < 1 << 60:  # version 1 writes 2**63 for no limit
+            return max(0, int(limit) - int(used))
+    return None
