@@ -4,6 +4,8 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.segcct-ready
+# Test processes side by side, one thread each.
+JOBS ?= 2
 
 .PHONY: demo test install lint bench
 
@@ -11,6 +13,8 @@ install: $(READY)
 
 # The environment may be shared by several checkouts: each runs its own sources.
 export PYTHONPATH := $(CURDIR)
+# Compiled modules are kept, so that each process starts faster, whatever the caller's environment says.
+unexport PYTHONDONTWRITEBYTECODE
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -25,7 +29,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONUTF8=1 $(BIN)/python -m pytest
+	PYTHONUTF8=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .
