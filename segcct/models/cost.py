@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from segcct.models.generator import Generator
+from segcct.models.mac_counter import ShapesOnly, count_macs
 from segcct.models.zoo import create_model
 
 
@@ -22,13 +22,15 @@ class Cost:
 
 def cost(name: str, in_channels: int, num_classes: int, image_size: int) -> Cost:
     """Cost of one square image; convolutions, matrix products and attention count, element-wise work does not."""
-    with torch.device("meta"):
+    network, inputs = on_meta(name, in_channels, num_classes, image_size)
+    return Cost(sum(parameter.numel() for parameter in network.parameters()), count_macs(network, inputs))
+
+
+def on_meta(name: str, in_channels: int, num_classes: int, image_size: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The network in evaluation and what its forward pass takes for one square image, on the meta device."""
+    with torch.device("meta"), ShapesOnly():
         network = create_model(name, in_channels, num_classes, image_size).eval()
-        inputs = _inputs(network, in_channels, num_classes, image_size)
-    counter = FlopCounterMode(display=False)
-    with counter, torch.no_grad():
-        network(*inputs)
-    return Cost(sum(parameter.numel() for parameter in network.parameters()), counter.get_total_flops() // 2)
+        return network, _inputs(network, in_channels, num_classes, image_size)
 
 
 def _inputs(network: nn.Module, in_channels: int, num_classes: int, image_size: int) -> tuple[Tensor, ...]:
