@@ -31,10 +31,20 @@ PUBLISHED = [
     ("cvt_4_4_32", 10, 412_939),
     ("cvt_6_4_32", 10, 3_190_283),
     ("cvt_7_4_32", 10, 3_716_619),
+    ("cvt_7_2_32", 10, 3_756_555),
+    ("cvt_6_8_32", 10, 3_214_859),
+    ("cvt_7_8_32", 10, 3_741_195),
+    ("cvt_7_16_32", 10, 3_885_579),
+    ("cct_7_7x1_32", 10, 3_741_707),
     ("vit_2_4_32", 10, 214_666),
     ("vit_4_4_32", 10, 413_066),
     ("vit_6_4_32", 10, 3_190_538),
     ("vit_7_4_32", 10, 3_716_874),
+    ("vit_6_8_32", 10, 3_215_114),
+    ("vit_7_8_32", 10, 3_741_450),
+    ("vit_6_16_32", 10, 3_359_498),
+    ("vit_7_16_32", 10, 3_885_834),
+    ("vit_12_16_32", 10, 85_631_242),
 ]
 
 
@@ -52,6 +62,31 @@ def test_parameter_count_is_the_published_one(name: str, classes: int, parameter
 def test_every_preset_is_counted_and_listed() -> None:
     assert {name for name, _, _ in PUBLISHED} == set(PRESETS)
     assert set(PRESETS) <= set(model_names("classifier"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dim", "tokens"), [("cct_7_7x1_32", 256, 64), ("cct_7_3x2_32", 256, 64), ("cvt_7_8_32", 256, 16)]
+)
+def test_pooling_option_is_counted(name: str, dim: int, tokens: int) -> None:
+    counts = {}
+    for pooling in ("seqpool", "class_token", "mean"):
+        with torch.device("meta"):
+            model = create_model(name, 3, 10, 32, {"pooling": pooling})
+        counts[pooling] = sum(p.numel() for p in model.parameters())
+        if model.classifier.positional_emb is not None:
+            assert model.classifier.positional_emb.shape[1] == tokens + (pooling == "class_token")
+    assert counts["seqpool"] == {n: count for n, classes, count in PUBLISHED if classes == 10}[name]
+    assert counts["mean"] == counts["seqpool"] - (dim + 1)  # without the score of every token
+    assert counts["class_token"] == counts["mean"] + 2 * dim  # the token and its row of the positional table
+
+
+def test_vit_with_sequence_pooling_is_cvt() -> None:
+    vit = create_model("vit_2_4_32", 3, 10, 32, {"pooling": "seqpool"}).eval()
+    cvt = create_model("cvt_2_4_32", 3, 10, 32).eval()
+    cvt.load_state_dict(vit.state_dict())
+    image = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(vit(image), cvt(image))
 
 
 def test_segmenters_encoder_as_a_classifier() -> None:
@@ -106,7 +141,9 @@ def reference_block(weights: dict[str, Tensor], prefix: str, x: Tensor, heads: i
     return x + linear("linear2", hidden)
 
 
-def reference_logits(weights: dict[str, Tensor], image: Tensor, family: str, kernel: int, heads: int) -> Tensor:
+def reference_logits(
+    weights: dict[str, Tensor], image: Tensor, family: str, kernel: int, heads: int, pooling: str
+) -> Tensor:
     if family == "cct":
         tokens = reference_conv_tokens(weights, image, kernel)
     else:
@@ -115,7 +152,7 @@ def reference_logits(weights: dict[str, Tensor], image: Tensor, family: str, ker
     x = torch.stack(
         [tokens[:, :, row, column] for row in range(tokens.shape[2]) for column in range(tokens.shape[3])], 1
     )
-    if family == "vit":
+    if pooling == "class_token":
         x = torch.cat([weights["classifier.class_emb"].repeat(len(x), 1, 1), x], 1)
     x = x + weights["classifier.positional_emb"]
     layer = 0
@@ -123,8 +160,10 @@ def reference_logits(weights: dict[str, Tensor], image: Tensor, family: str, ker
         x = reference_block(weights, f"classifier.blocks.{layer}", x, heads)
         layer += 1
     x = F.layer_norm(x, x.shape[-1:], weights["classifier.norm.weight"], weights["classifier.norm.bias"])
-    if family == "vit":
+    if pooling == "class_token":
         pooled = x[:, 0]
+    elif pooling == "mean":
+        pooled = x.sum(1) / x.shape[1]
     else:
         scores = x @ weights["classifier.attention_pool.weight"].T + weights["classifier.attention_pool.bias"]
         shares = scores.exp() / scores.exp().sum(1, keepdim=True)  # (B, N, 1)
@@ -133,19 +172,20 @@ def reference_logits(weights: dict[str, Tensor], image: Tensor, family: str, ker
 
 
 def released_state_dict(
-    family: str, *, dim: int, layers: int, hidden: int, kernel: int, tokens: int
+    family: str, *, dim: int, layers: int, hidden: int, kernel: int, tokens: int, pooling: str, convolutions: int
 ) -> dict[str, Tensor]:
     """Random values under the released names; shapes written down from the published architecture."""
-    shapes: dict[str, tuple[int, ...]] = {"classifier.positional_emb": (1, tokens + (family == "vit"), dim)}
+    shapes: dict[str, tuple[int, ...]] = {"classifier.positional_emb": (1, tokens + (pooling == "class_token"), dim)}
     if family == "cct":
-        shapes["tokenizer.conv_layers.0.0.weight"] = (64, 3, kernel, kernel)
-        shapes["tokenizer.conv_layers.1.0.weight"] = (dim, 64, kernel, kernel)
+        widths = [3, *[64] * (convolutions - 1), dim]
+        for index in range(convolutions):
+            shapes[f"tokenizer.conv_layers.{index}.0.weight"] = (widths[index + 1], widths[index], kernel, kernel)
     else:
         shapes["tokenizer.conv_layers.0.0.weight"] = (dim, 3, kernel, kernel)
         shapes["tokenizer.conv_layers.0.0.bias"] = (dim,)
-    if family == "vit":
+    if pooling == "class_token":
         shapes["classifier.class_emb"] = (1, 1, dim)
-    else:
+    elif pooling == "seqpool":
         shapes |= {"classifier.attention_pool.weight": (1, dim), "classifier.attention_pool.bias": (1,)}
     for layer in range(layers):
         block = f"classifier.blocks.{layer}"
@@ -161,24 +201,46 @@ def released_state_dict(
 
 
 @pytest.mark.parametrize(
-    ("name", "family", "kernel", "dim", "layers", "heads", "hidden", "size", "tokens"),
+    ("name", "family", "kernel", "dim", "layers", "heads", "hidden", "size", "tokens", "pooling"),
     [
-        ("cct_2_3x2_32", "cct", 3, 128, 2, 2, 128, 32, 64),
-        ("cct_7_7x2_224", "cct", 7, 256, 7, 4, 512, 96, 36),
-        ("cvt_6_4_32", "cvt", 4, 256, 6, 4, 512, 32, 64),
-        ("vit_7_4_32", "vit", 4, 256, 7, 4, 512, 32, 64),
+        ("cct_2_3x2_32", "cct", 3, 128, 2, 2, 128, 32, 64, None),
+        ("cct_7_7x2_224", "cct", 7, 256, 7, 4, 512, 96, 36, None),
+        ("cct_7_7x1_32", "cct", 7, 256, 7, 4, 512, 32, 64, None),
+        ("cct_7_7x1_32", "cct", 7, 256, 7, 4, 512, 32, 64, "class_token"),
+        ("cct_2_3x2_32", "cct", 3, 128, 2, 2, 128, 32, 64, "mean"),
+        ("cvt_6_4_32", "cvt", 4, 256, 6, 4, 512, 32, 64, None),
+        ("cvt_7_2_32", "cvt", 2, 256, 7, 4, 512, 32, 256, None),
+        ("cvt_7_16_32", "cvt", 16, 256, 7, 4, 512, 32, 4, None),
+        ("vit_7_4_32", "vit", 4, 256, 7, 4, 512, 32, 64, None),
+        ("vit_6_8_32", "vit", 8, 256, 6, 4, 512, 32, 16, None),
+        ("vit_2_4_32", "vit", 4, 128, 2, 2, 128, 32, 64, "mean"),
+        ("vit_12_16_32", "vit", 16, 768, 12, 12, 3072, 32, 4, None),
     ],
 )
 def test_released_weights_give_what_plain_tensor_operations_give(
-    name: str, family: str, kernel: int, dim: int, layers: int, heads: int, hidden: int, size: int, tokens: int
+    name: str,
+    family: str,
+    kernel: int,
+    dim: int,
+    layers: int,
+    heads: int,
+    hidden: int,
+    size: int,
+    tokens: int,
+    pooling: str | None,
 ) -> None:
-    weights = released_state_dict(family, dim=dim, layers=layers, hidden=hidden, kernel=kernel, tokens=tokens)
-    model = create_model(name, 3, 10, size).eval()
-    model.load_state_dict(weights, strict=True)
+    convolutions = 2 if "x2" in name else 1
+    reads = pooling or ("class_token" if family == "vit" else "seqpool")
+    shapes = {"dim": dim, "layers": layers, "hidden": hidden, "kernel": kernel, "tokens": tokens}
+    weights = released_state_dict(family, **shapes, pooling=reads, convolutions=convolutions)
+    with torch.device("meta"):
+        model = create_model(name, 3, 10, size, {"pooling": pooling}).eval()
+    model.load_state_dict(weights, strict=True, assign=True)
     image = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(1))
-    expected = reference_logits({n: w.double() for n, w in weights.items()}, image.double(), family, kernel, heads)
+    doubles = {n: w.double() for n, w in weights.items()}
+    expected = reference_logits(doubles, image.double(), family, kernel, heads, reads)
     with torch.no_grad():
-        torch.testing.assert_close(model(image), expected.float(), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(model(image), expected.float(), rtol=1e-4, atol=1e-5)
 
 
 # ---- contract of every family member
@@ -188,7 +250,9 @@ def test_released_weights_give_what_plain_tensor_operations_give(
 def test_gradients_reach_every_parameter(name: str) -> None:
     torch.manual_seed(0)
     size = 32 if name.endswith("_32") else 64
-    model = create_model(name, 3, 4, size)
+    model = create_model(
+        name, 3, 4, size, {"stochastic_depth": 0.0}
+    )  # else a branch may be dropped for the whole batch
     nn.functional.cross_entropy(model(torch.randn(2, 3, size, size)), torch.tensor([1, 3])).backward()
     # The bias of the pooling score is the same for all tokens, so softmax leaves it without effect.
     without_effect = {"classifier.attention_pool.bias"}
@@ -197,7 +261,19 @@ def test_gradients_reach_every_parameter(name: str) -> None:
         assert parameter_name in without_effect or parameter.grad.abs().max() > 0, parameter_name
 
 
-@pytest.mark.parametrize("name", ["cct_2_3x2_32", "cvt_2_4_32", "vit_2_4_32", "cct_7_7x2_224"])
+@pytest.mark.parametrize("pooling", ["class_token", "mean"])
+@pytest.mark.parametrize("name", ["cct_2_3x2_32", "cvt_2_4_32", "vit_2_4_32", "cct_encoder_t"])
+def test_gradients_reach_every_parameter_with_other_pooling(name: str, pooling: str) -> None:
+    torch.manual_seed(0)
+    model = create_model(name, 1, 4, 32, {"pooling": pooling, "stochastic_depth": 0.0})
+    nn.functional.cross_entropy(model(torch.randn(2, 1, 32, 40)), torch.tensor([1, 3])).backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().max() > 0 for parameter in model.parameters())
+
+
+SMALL = ["cct_2_3x2_32", "cvt_2_4_32", "vit_2_4_32", "cct_7_7x2_224", "cct_7_7x1_32", "vit_6_16_32", "cvt_7_2_32"]
+
+
+@pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("channels", [1, 4])
 def test_odd_sizes_and_channels(name: str, channels: int) -> None:
     model = create_model(name, channels, 3, 37).eval()
@@ -247,6 +323,8 @@ def test_token_shares_are_the_pooling_weights() -> None:
     torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
     with pytest.raises(ModelError, match="class token"):
         create_model("vit_2_4_32", 1, 3, 32).token_shares(torch.randn(1, 1, 32, 32))
+    with pytest.raises(ModelError, match="mean"):
+        create_model("cct_2_3x2_32", 1, 3, 32, {"pooling": "mean"}).token_shares(torch.randn(1, 1, 32, 32))
 
 
 def test_batch_of_one_trains_with_normalised_tokenizer() -> None:

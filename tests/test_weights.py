@@ -197,6 +197,24 @@ def test_a_tokenizer_with_or_without_norm_names_its_option(tmp_path: Path, held:
     load_pretrained(compact(tokenizer_norm=held), best)
 
 
+@pytest.mark.parametrize(
+    ("held", "wanted"),
+    [(held, wanted) for held in ("seqpool", "class_token", "mean") for wanted in ("seqpool", "class_token", "mean")],
+)
+def test_weights_of_another_pooling_are_refused_by_naming_the_option(tmp_path: Path, held: str, wanted: str) -> None:
+    torch.manual_seed(0)
+    trained = create_model("cct_2_3x2_32", 3, 10, 32, {"pooling": held})
+    torch.save(trained.state_dict(), tmp_path / "weights.pth")
+    model = create_model("cct_2_3x2_32", 3, 10, 48, {"pooling": wanted})
+    if held == wanted:
+        report = load_pretrained(model, tmp_path / "weights.pth")
+        assert report.resized == {"classifier.positional_emb": "8x8 -> 12x12 tokens, bilinear"}
+        assert not report.missing
+        return
+    with pytest.raises(CheckpointError, match=f"Set model.options.pooling: {held},"):
+        load_pretrained(model, tmp_path / "weights.pth")
+
+
 # ---- the best/ folder of a run
 
 

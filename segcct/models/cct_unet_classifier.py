@@ -30,7 +30,7 @@ class CctUnetClassifier(nn.Module):
             size.mlp_ratio,
             num_classes=num_classes,
             grid=token_grid(self.tokenizer, image_size, image_size),
-            class_token=False,
+            pooling=options.pooling or "seqpool",
             options=options,
         )
 

@@ -27,6 +27,7 @@ SIZES: dict[int, tuple[int, float, int]] = {
     4: (2, 1, 128),
     6: (4, 2, 256),
     7: (4, 2, 256),
+    12: (12, 4, 768),
     14: (6, 3, 384),
 }
 
@@ -48,24 +49,41 @@ PRESETS: dict[str, Preset] = {
     "vit_4_4_32": Preset("vit", 4, 4),
     "vit_6_4_32": Preset("vit", 6, 4),
     "vit_7_4_32": Preset("vit", 7, 4),
+    "vit_6_8_32": Preset("vit", 6, 8),
+    "vit_7_8_32": Preset("vit", 7, 8),
+    "vit_6_16_32": Preset("vit", 6, 16),
+    "vit_7_16_32": Preset("vit", 7, 16),
+    "vit_12_16_32": Preset("vit", 12, 16),
     "cvt_2_4_32": Preset("cvt", 2, 4),
     "cvt_4_4_32": Preset("cvt", 4, 4),
     "cvt_6_4_32": Preset("cvt", 6, 4),
     "cvt_7_4_32": Preset("cvt", 7, 4),
+    "cvt_7_2_32": Preset("cvt", 7, 2),
+    "cvt_6_8_32": Preset("cvt", 6, 8),
+    "cvt_7_8_32": Preset("cvt", 7, 8),
+    "cvt_7_16_32": Preset("cvt", 7, 16),
     "cct_2_3x2_32": Preset("cct", 2, 3, 2),
     "cct_4_3x2_32": Preset("cct", 4, 3, 2),
     "cct_6_3x1_32": Preset("cct", 6, 3, 1),
     "cct_6_3x2_32": Preset("cct", 6, 3, 2),
     "cct_7_3x1_32": Preset("cct", 7, 3, 1),
     "cct_7_3x2_32": Preset("cct", 7, 3, 2),
+    "cct_7_7x1_32": Preset("cct", 7, 7, 1),
     "cct_7_7x2_224": Preset("cct", 7, 7, 2),
     "cct_14_7x2_224": Preset("cct", 14, 7, 2),
     "cct_14_7x2_384": Preset("cct", 14, 7, 2),
 }
 
 
+Pooling = Literal["seqpool", "class_token", "mean"]
+
+
 class EncoderOptions(ModelOptions):
     """Options of classifiers over the compact encoder."""
+
+    pooling: Pooling | None = None
+    """What the head reads: seqpool (attention-weighted mean of the tokens), class_token (a learnt token put before
+    them) or mean; by itself as published: class_token in ViT-Lite, seqpool in CVT and CCT."""
 
     positional: Positional = "learnable"
     """Positional embedding: learnable, sine (fixed) or none."""
@@ -88,7 +106,7 @@ class CctOptions(EncoderOptions):
 
 
 class TokenClassifier(Encoder):
-    """The encoder with sequence pooling (or, with a class token, that token) and a linear head."""
+    """The encoder and a linear head over what `pooling` makes of the tokens."""
 
     def __init__(
         self,
@@ -99,7 +117,7 @@ class TokenClassifier(Encoder):
         *,
         num_classes: int,
         grid: tuple[int, int],
-        class_token: bool,
+        pooling: Pooling,
         options: EncoderOptions,
     ) -> None:
         super().__init__(
@@ -109,12 +127,13 @@ class TokenClassifier(Encoder):
             mlp_ratio,
             grid=grid,
             positional=options.positional,
-            class_token=class_token,
+            class_token=pooling == "class_token",
             dropout=options.dropout,
             attention_dropout=options.attention_dropout,
             stochastic_depth=options.stochastic_depth,
         )
-        self.attention_pool = None if class_token else SeqPool(dim)
+        self.pooling = pooling
+        self.attention_pool = SeqPool(dim) if pooling == "seqpool" else None
         self.fc = nn.Linear(dim, num_classes)
         self.fc.apply(init_linear)
         if self.attention_pool is not None:
@@ -123,17 +142,23 @@ class TokenClassifier(Encoder):
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, D) -> logits (B, K)"""
         encoded = super().forward(tokens, grid)
-        pooled = encoded[:, 0] if self.attention_pool is None else self.attention_pool(encoded)  # (B, D)
-        return self.fc(pooled)
+        return self.fc(self._pooled(encoded))
+
+    def _pooled(self, encoded: Tensor) -> Tensor:
+        """(B, N, D) -> (B, D)"""
+        if self.attention_pool is not None:
+            return self.attention_pool(encoded)
+        return encoded[:, 0] if self.pooling == "class_token" else encoded.mean(dim=1)
 
     def shares(self, token_map: Tensor) -> Tensor:
         """How much sequence pooling weighs each token: (B, D, h, w) -> (B, h, w), each map sums to 1.
 
         Raises:
-            ModelError: this classifier reads a class token instead of pooling.
+            ModelError: this classifier pools in another way.
         """
         if self.attention_pool is None:
-            raise ModelError("this classifier reads a class token: it has no sequence pooling to show")
+            reads = self.pooling.replace("_", " ")
+            raise ModelError("no sequence pooling to show", found=f"pooling: {reads}", expected="pooling: seqpool")
         grid = (token_map.shape[-2], token_map.shape[-1])
         encoded = super().forward(to_tokens(token_map), grid)  # (B, N, D)
         return self.attention_pool.shares(encoded).reshape(-1, *grid)
@@ -167,7 +192,7 @@ class CompactTransformer(nn.Module):
             mlp_ratio,
             num_classes=num_classes,
             grid=token_grid(self.tokenizer, image_size, image_size),
-            class_token=preset.family == "vit",
+            pooling=options.pooling or ("class_token" if preset.family == "vit" else "seqpool"),
             options=options,
         )
 
@@ -179,6 +204,6 @@ class CompactTransformer(nn.Module):
     def token_shares(self, image: Tensor) -> Tensor:
         """How much sequence pooling weighs each token: (B, C, H, W) -> (B, h, w), each map sums to 1.
 
-        Only with sequence pooling (CVT, CCT); ViT-Lite reads a class token and raises ModelError.
+        Only with sequence pooling, as CVT and CCT have by themselves; else raises ModelError.
         """
         return self.classifier.shares(self.tokenizer(image))

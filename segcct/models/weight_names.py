@@ -105,6 +105,17 @@ def is_tokenizer_norm(name: str) -> bool:
     return re.fullmatch(r"tokenizer\.conv_layers\.\d+\.1\.\w+", name) is not None
 
 
+def pooling_of(names: Collection[str]) -> str:
+    """How the classifier that holds these tensors pools its tokens."""
+    modules = {part for name in names for part in name.split(".")}
+    return "seqpool" if "attention_pool" in modules else "class_token" if "class_emb" in modules else "mean"
+
+
+def is_pooling(name: str) -> bool:
+    """Whether the tensor is of a classifier's way of pooling."""
+    return "attention_pool" in name.split(".") or name.rsplit(".", 1)[-1] == "class_emb"
+
+
 def _by_name(source: Collection[str], target: Collection[str]) -> dict[str, str]:
     return {name: name for name in target if name in source}
 

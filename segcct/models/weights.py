@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
@@ -15,7 +15,16 @@ from torch.nn import functional as F
 from segcct.errors import CheckpointError
 from segcct.models.checkpoint_file import WeightsFile, read_weights
 from segcct.models.transformer import Encoder, resize_table, sine_table
-from segcct.models.weight_names import Plan, is_computed, is_head, is_positional, is_tokenizer_norm, plan
+from segcct.models.weight_names import (
+    Plan,
+    is_computed,
+    is_head,
+    is_pooling,
+    is_positional,
+    is_tokenizer_norm,
+    plan,
+    pooling_of,
+)
 
 
 @dataclass
@@ -95,7 +104,7 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
         file=path,
         found=f"{len(held)} tensors{' too many' if surplus else ''}, such as {', '.join(held[:3])}",
         expected=_expected(absent, surplus),
-        remedy=_remedy(absent, surplus),
+        remedy=_remedy(absent, surplus, source),
     )
 
 
@@ -105,9 +114,12 @@ def _expected(absent: Sequence[str], surplus: Sequence[str]) -> str | None:
     return None if surplus else "names of the model"
 
 
-def _remedy(absent: Sequence[str], surplus: Sequence[str]) -> str:
+def _remedy(absent: Sequence[str], surplus: Sequence[str], source: Collection[str]) -> str:
     """Choose another model, or its one option where that is all that differs."""
-    if (absent or surplus) and all(is_tokenizer_norm(name) for name in (*absent, *surplus)):
+    differing = (*absent, *surplus)
+    if differing and all(is_pooling(name) for name in differing):
+        return f"Set model.options.pooling: {pooling_of(source)}, as these weights were trained"
+    if differing and all(is_tokenizer_norm(name) for name in differing):
         return f"Set model.options.tokenizer_norm: {'batch' if surplus else 'none'}, as these weights were trained"
     return "Choose the model these weights were made for"
 
