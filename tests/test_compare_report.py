@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import confusion_matrix
 
 from segcct.cli import main
 from segcct.data.case import Case
@@ -32,6 +34,7 @@ from segcct.report.comparison import write_comparison
 from segcct.report.comparison_page import _channels_note
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import doubts, ordered, trust
+from segcct.report.html import number
 
 from .toy_pair import data_section, examination, painter, predictor
 
@@ -93,6 +96,48 @@ def test_figures_of_a_case_by_hand(cycles):
     assert found.figures["cycle"]["predicted"]["classes"] == {"low": 1.0, "high": 1.0}
     np.testing.assert_allclose(found.channels["ct"].original, one.image[0] / 100, atol=1e-6)
     np.testing.assert_allclose(found.channels["ct"].reconstruction, one.image[0] / 100, atol=2e-3)
+
+
+def test_mask_against_the_mask_found_again_by_independent_computation(cycles):
+    one = examination(noise=12.0)
+    case = cycles.case(one)
+    cycle = cycles.mask_cycle(case)
+    recovered = np.where(cycle.recovered == 1, 2, cycle.recovered)  # one class taken for the other
+    recovered[0, :3] = 1
+    again = replace(cycle, recovered=recovered)
+    table = confusion_matrix(again.made.label.ravel(), recovered.ravel(), labels=[0, 1, 2])
+    for index, name in enumerate(("low", "high"), start=1):
+        union = table[index].sum() + table[:, index].sum() - table[index, index]
+        assert again.iou[name] == pytest.approx(table[index, index] / union)
+        assert again.iou[name] == pytest.approx(again.dice[name] / (2 - again.dice[name]))
+    assert again.pixel_accuracy == pytest.approx(np.trace(table) / table.sum())
+    assert again.pixel_accuracy < 1
+
+
+def test_the_figures_the_method_is_named_for_are_told(scans, cycles, content, page):
+    for name in NOISE:
+        case = content["cases"][name]
+        one = examination(noise=NOISE[name])
+        made = cycles.mask_cycle(cycles.case(one))
+        assert case["cycle"]["reference"]["iou"]["classes"] == pytest.approx(made.iou)
+        assert case["cycle"]["reference"]["pixel_accuracy"] == pytest.approx(made.pixel_accuracy)
+        predicted = case["cycle"]["predicted"]
+        assert predicted["iou"]["mean"] == pytest.approx(np.mean(list(predicted["iou"]["classes"].values())))
+        whole = case["reconstruction"]["predicted"]["distances"]["whole"]
+        assert whole["euclidean"] == pytest.approx(whole["rmse"] * np.sqrt(whole["pixels"]))  # one channel
+        assert number(whole["euclidean"], 1) in page
+    summary = content["summary"]
+    euclidean = [
+        case["reconstruction"]["predicted"]["distances"]["whole"]["euclidean"] for case in content["cases"].values()
+    ]
+    assert summary["regions"][0]["euclidean"] == pytest.approx(np.mean(euclidean))
+    assert set(summary["cycle"]["iou"]["predicted"]) >= {"mean", "ci95", "n"}
+    accuracies = [case["cycle"]["predicted"]["pixel_accuracy"] for case in content["cases"].values()]
+    assert summary["cycle"]["pixel_accuracy"]["predicted"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert summary["cycle"]["pixel_accuracy"]["reference"]["n"] == 4
+    assert "Euclidean distance" in content["definitions"]
+    for words in ("M → I → M&#39; IoU", "M → I → M&#39; pixel accuracy", "Euclidean distance", "its pixel accuracy"):
+        assert words in page
 
 
 def test_noise_raises_distance_and_lowers_overlap(content):

@@ -14,7 +14,7 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.quality.model import QualityModel
 from segcct.inference.quality.observe import estimate_all, missed, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstruction
-from segcct.metrics import class_dice, counts
+from segcct.metrics import class_counts, pixel_accuracy
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
 from segcct.volume import Volume
 
@@ -65,17 +65,17 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         "slices": len(made.label),
         **_overlap(segmented.full, reference, made.classes),
         "reconstruction": {"predicted": _distances(made)},
-        "cycle": {"predicted": _mean_and_classes(class_dice(again, made.label, made.classes))},
+        "cycle": {"predicted": _agreement(again, made.label, made.classes)},
         "estimate": estimate,
         "missing": missing,
     }
     if reference is not None:
         from_reference = cycles.image_cycle(case)
-        recovered = class_dice(cycles.recover(case, from_reference), from_reference.label, made.classes)
+        recovered = cycles.recover(case, from_reference)
         figures["reconstruction"]["reference"] = _distances(from_reference)
-        figures["cycle"]["reference"] = _mean_and_classes(recovered)
-        own = class_dice(made.label, from_reference.label, made.classes)  # on the slices of the line above
-        figures["cycle"]["image"] = _mean_and_classes(own)
+        figures["cycle"]["reference"] = _agreement(recovered, from_reference.label, made.classes)
+        # The prediction against the reference on the slices of the line above.
+        figures["cycle"]["image"] = _agreement(made.label, from_reference.label, made.classes)
     return Compared(
         examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
     )
@@ -94,19 +94,16 @@ def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tupl
             "pixel_accuracy": None,
         }
     table: dict[str, dict[str, Any]] = {}
-    for number, name in enumerate(classes, start=1):
-        found = counts(prediction == number, reference == number)
-        status = ("ok" if found.reference else "spurious") if found.prediction else "missed"
-        scored = found.prediction + found.reference > 0
-        table[name] = {
-            "dice": found.dice if scored else None,
-            "iou": found.iou if scored else None,
-            "status": status if scored else "absent",
-        }
+    for name, one in class_counts(prediction, reference, classes).items():
+        if one is None:
+            table[name] = {"dice": None, "iou": None, "status": "absent"}
+        else:
+            status = ("ok" if one.reference else "spurious") if one.prediction else "missed"
+            table[name] = {"dice": one.dice, "iou": one.iou, "status": status}
     return {
         "classes": table,
         "mean": {key: _mean([entry[key] for entry in table.values()]) for key in ("dice", "iou")},
-        "pixel_accuracy": float((prediction == reference).mean()),
+        "pixel_accuracy": pixel_accuracy(prediction, reference),
     }
 
 
@@ -124,8 +121,16 @@ def _distances(made: Reconstruction) -> dict[str, Any]:
     return found
 
 
-def _mean_and_classes(scores: Mapping[str, float | None]) -> dict[str, Any]:
-    return {"mean": _mean(list(scores.values())), "classes": dict(scores)}
+def _agreement(found: np.ndarray, mask: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+    """Of a mask found again: Dice (mean and per class), the same of IoU, and pixel accuracy on the slices."""
+    overlap = _overlap(found, mask, classes)
+    dice, iou = ({name: one[key] for name, one in overlap["classes"].items()} for key in ("dice", "iou"))
+    return {
+        "mean": overlap["mean"]["dice"],
+        "classes": dice,
+        "iou": {"mean": overlap["mean"]["iou"], "classes": iou},
+        "pixel_accuracy": overlap["pixel_accuracy"],
+    }
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -12,7 +12,7 @@ from segcct.data.prepare import PreparedCase, prepare_examination
 from segcct.errors import DataError, ModelError
 from segcct.inference.predictor import Predictor, probabilities
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
-from segcct.metrics import class_dice
+from segcct.metrics import class_counts, class_dice, pixel_accuracy
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,17 @@ class MaskCycle:
     def dice(self) -> dict[str, float | None]:
         """Dice of the recovered against the given mask per class; None for a class that both are without."""
         return class_dice(self.recovered, self.made.label, self.made.classes)
+
+    @property
+    def iou(self) -> dict[str, float | None]:
+        """The same of IoU."""
+        found = class_counts(self.recovered, self.made.label, self.made.classes)
+        return {name: one.iou if one else None for name, one in found.items()}
+
+    @property
+    def pixel_accuracy(self) -> float:
+        """Share of the slices' pixels, background included, on which both masks hold the same class."""
+        return pixel_accuracy(self.recovered, self.made.label)
 
 
 class Cycles:

@@ -123,11 +123,22 @@ def iou(prediction: np.ndarray, reference: np.ndarray) -> float:
 def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, float | None]:
     """Dice per class of two arrays of class indices, where `classes` names the indices 1, 2, ...; None for a class
     that both are without."""
-    scores: dict[str, float | None] = {}
-    for index, name in enumerate(classes, start=1):
-        ours, theirs = prediction == index, reference == index
-        scores[name] = dice(ours, theirs) if ours.any() or theirs.any() else None
-    return scores
+    return {name: one.dice if one else None for name, one in class_counts(prediction, reference, classes).items()}
+
+
+def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, Counts | None]:
+    """Voxel counts per class, as `class_dice` takes them; None for a class that both are without."""
+    found = {name: counts(prediction == index, reference == index) for index, name in enumerate(classes, start=1)}
+    return {name: one if one.prediction + one.reference else None for name, one in found.items()}
+
+
+def pixel_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
+    """Share of all voxels of two label maps that hold the same label, background included, in [0, 1].
+
+    Raises `MetricError` unless both have one shape, with at least one voxel.
+    """
+    check_shapes(prediction, reference)
+    return float(np.count_nonzero(prediction == reference) / prediction.size)
 
 
 def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:

@@ -125,7 +125,18 @@ def _tiles(summary: Mapping[str, Any]) -> list[Tile]:
         Tile("Border RMSE", regions[BORDER]["rmse"], _baselines(regions[BORDER])),
         Tile("SSIM", regions[WHOLE]["ssim"], ("whole image",)),
         Tile("PSNR (dB)", regions[WHOLE]["psnr"], ("whole image",), 1),
-        Tile("M → I → M' Dice", summary["cycle"]["predicted"]["mean"], ("of the predicted masks",)),
+        Tile("Euclidean distance", regions[WHOLE]["euclidean"], ("whole image",), 1),
+        *_cycle_tiles(summary["cycle"]),
+    ]
+
+
+def _cycle_tiles(cycle: Mapping[str, Any]) -> list[Tile]:
+    """How well the segmenter finds its masks again."""
+    found = {"Dice": cycle["predicted"], "IoU": cycle["iou"]["predicted"]}
+    accuracy = cycle["pixel_accuracy"]["predicted"]["mean"]
+    return [
+        *(Tile(f"M → I → M' {name}", stats["mean"], ("of the predicted masks",)) for name, stats in found.items()),
+        Tile("M → I → M' pixel accuracy", accuracy, ("background included",)),
     ]
 
 
@@ -152,11 +163,22 @@ def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
         Column("Cl. means", "RMSE of the class-mean baseline in the foreground", _foreground_baseline("baseline")),
         Column("Slice means", "The same with the means of each slice", _foreground_baseline("baseline_by_slice")),
         Column("RMSE border", "RMSE in the border band", lambda case: region_value(case, BORDER, "rmse")),
+        Column("Euclid.", "Euclidean distance, whole image", lambda case: region_value(case, WHOLE, "euclidean"), 1),
         Column("MAE", "Mean absolute error, whole image", lambda case: region_value(case, WHOLE, "mae")),
         Column("PSNR", "dB, whole image", lambda case: region_value(case, WHOLE, "psnr"), 1),
         Column("SSIM", "Whole image", lambda case: region_value(case, WHOLE, "ssim")),
         Column("M→I→M'", "Dice of the mask found again", lambda case: case["cycle"]["predicted"]["mean"], share=True),
+        Column("its IoU", "IoU of the mask found again", lambda case: _cycle(case)["iou"]["mean"], share=True),
+        Column(
+            "its pixel acc.", "Pixel accuracy of the mask found again", lambda case: _cycle(case)["pixel_accuracy"], 4
+        ),
     ]
+
+
+def _cycle(case: Mapping[str, Any]) -> Mapping[str, Any]:
+    """M' against M, from the predicted mask."""
+    found: Mapping[str, Any] = case["cycle"]["predicted"]
+    return found
 
 
 def _foreground_baseline(name: str) -> Callable[[Mapping[str, Any]], float | None]:
@@ -206,10 +228,13 @@ def _facts(case: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Pixel accuracy", case["pixel_accuracy"], 4),
         ("RMSE, foreground", region_value(case, FOREGROUND, "rmse"), 3),
         ("RMSE, border", region_value(case, BORDER, "rmse"), 3),
+        ("Euclidean distance", region_value(case, WHOLE, "euclidean"), 1),
         ("MAE", region_value(case, WHOLE, "mae"), 3),
         ("PSNR (dB)", region_value(case, WHOLE, "psnr"), 1),
         ("SSIM", region_value(case, WHOLE, "ssim"), 3),
-        ("M → I → M'", case["cycle"]["predicted"]["mean"], 3),
+        ("M → I → M'", _cycle(case)["mean"], 3),
+        ("its IoU", _cycle(case)["iou"]["mean"], 3),
+        ("its pixel accuracy", _cycle(case)["pixel_accuracy"], 4),
     ]
     return [(name, number(value, digits)) for name, value, digits in pairs if value is not None]
 
@@ -222,7 +247,9 @@ def _class_entry(case: Mapping[str, Any], name: str) -> dict[str, Any]:
         "missing": name in (case["missing"] or ()),
         "rmse": region_value(case, name, "rmse"),
         "baseline": region_value(case, name, "rmse", "baseline"),
-        "cycle": case["cycle"]["predicted"]["classes"][name],
+        "cycle": _cycle(case)["classes"][name],
+        "cycle_iou": _cycle(case)["iou"]["classes"][name],
+        "euclidean": region_value(case, name, "euclidean"),
     }
 
 

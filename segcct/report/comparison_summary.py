@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from segcct.metrics import summarise
@@ -14,10 +15,12 @@ Cases = Mapping[str, Mapping[str, Any]]
 """Case -> its figures, as `segcct.inference.comparison` makes them."""
 ValueOf = Callable[[Mapping[str, Any]], float | None]
 """A figure of a case; None where it is not defined."""
-DISTANCES = ("rmse", "mae", "psnr", "ssim", "correlation")
+DISTANCES = ("euclidean", "rmse", "mae", "psnr", "ssim", "correlation")
 
 DEFINITIONS = {
     "M, I, M'": "M: the predicted mask. I: the image the generator makes of it. M': what the segmenter finds in I.",
+    "Euclidean distance": "root of the summed squared differences of original and reconstruction over the voxels and "
+    "channels of a region; it grows with their number, so compare it between images of one size only",
     "RMSE": "root of the mean squared difference of original and reconstruction, intensities normalised to 0..1",
     "MAE": "mean absolute difference, the same units",
     "PSNR": "10 log10(1 / mean squared difference), in dB",
@@ -28,7 +31,8 @@ DEFINITIONS = {
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
     "pixel accuracy": "share of all voxels, background included, on which predicted mask and reference agree",
-    "M → I → M'": "Dice of M' against M; it says that mask and generator fit, not that the mask is right",
+    "M → I → M'": "Dice, IoU and pixel accuracy of M' against M, on the slices that the generator makes, background "
+    "included in the pixel accuracy; they say that mask and generator fit, not that the mask is right",
     "estimated Dice": "from quality.json of the segmenter, with its 90% interval; not defined for an empty mask. A "
     "structure that was not predicted counts as 0 where most such cases of the calibration held it",
 }
@@ -52,6 +56,10 @@ def summary_of(cases: Cases, classes: Sequence[str], doubtful_below: float | Non
         "cycle": {
             "predicted": over(lambda case: _at(case, "cycle", "predicted", "mean")),
             "reference": over(_cycle_of_reference),
+            **{
+                key: {mask: over(partial(_at_path, ("cycle", mask, *path))) for mask in ("predicted", "reference")}
+                for key, path in (("iou", ("iou", "mean")), ("pixel_accuracy", ("pixel_accuracy",)))
+            },
         },
         "cycle_share_of_dice": _share_recovered(cases),
         "spearman_with_one_minus_iou": {
@@ -159,6 +167,11 @@ def _rank(
 def _cycle_lost(case: Mapping[str, Any], name: str) -> float | None:
     score = case["cycle"]["predicted"]["classes"][name]
     return None if score is None else 1 - score
+
+
+def _at_path(path: Sequence[str], case: Mapping[str, Any]) -> float | None:
+    found: float | None = _at(case, *path)
+    return found
 
 
 def _at(case: Mapping[str, Any], *path: str) -> Any:
