@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.metrics import accuracy_score
 
 import segcct
 from segcct.cli import main
@@ -91,6 +92,49 @@ def test_tables_worked_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> No
     assert "over 3 cases of 3 patients, scheme acdc, convention default" in table
 
 
+def test_pixel_accuracy_worked_by_hand(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """Of 864 voxels: `b`, moved by one along Y, is wrong in a layer of 7 x 4 voxels on either side; `c` in the LV."""
+    summary = evaluate(*folders, "acdc", output=tmp_path / "o")
+    right = {"a": 864, "b": 864 - 2 * 7 * 4, "c": 864 - 2 * 3 * 4}
+    with (tmp_path / "o" / "cases.csv").open(newline="") as stream:
+        rows = {row["case"]: row for row in csv.DictReader(stream)}
+    assert list(rows["a"]) == ["case", "pixel_accuracy", "background", "voxels"]
+    for case, voxels in right.items():
+        assert float(rows[case]["pixel_accuracy"]) == pytest.approx(voxels / 864)
+        assert float(rows[case]["background"]) == pytest.approx((864 - 7 * 3 * 4) / 864)
+        assert rows[case]["voxels"] == "864"
+    stats = summary["label_map"]["pixel_accuracy"]
+    assert stats["mean"] == pytest.approx(np.mean(list(right.values())) / 864)
+    low, high = stats["ci95"]
+    assert 0 <= low < stats["mean"] < high <= 1
+    assert set(stats) == set(summary["overall"]["dice"])
+    assert "background included" in summary["label_map"]["definitions"]["pixel_accuracy"]
+    table = (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
+    assert f"the cases: {stats['mean']:.4f} [" in table
+    assert "an empty mask would reach 0.9028 [0.9028, 0.9028]." in table
+
+
+def test_pixel_accuracy_is_scikit_learns(tmp_path: Path) -> None:
+    """Regions, and the label values of the scheme, change nothing; neither does the convention."""
+    rng = np.random.default_rng(0)
+    expected = {}
+    for case in "abc":
+        prediction, reference = (rng.choice([0, 1, 2, 4], SHAPE, p=[0.7, 0.1, 0.1, 0.1]) for _ in range(2))
+        save(tmp_path / "p" / f"{case}.nii.gz", prediction)
+        save(tmp_path / "r" / f"{case}.nii.gz", reference)
+        expected[case] = accuracy_score(reference.ravel(), prediction.ravel())
+    for workers in (1, 2):
+        output = tmp_path / f"o{workers}"
+        conventions = ("default", "brats2020")
+        summary = evaluate(
+            tmp_path / "p", tmp_path / "r", "brats2021", output=output, conventions=conventions, workers=workers
+        )
+        assert summary["label_map"]["pixel_accuracy"]["mean"] == pytest.approx(np.mean(list(expected.values())))
+        other = json.loads((output / "summary.brats2020.json").read_text(encoding="utf-8"))
+        assert other["label_map"] == summary["label_map"]
+        assert read_results(output).pixel_accuracy == pytest.approx(expected)
+
+
 def test_a_structure_absent_on_both_sides_is_counted_not_scored(tmp_path: Path) -> None:
     for side in ("p", "r"):
         save(tmp_path / side / "a.nii.gz", heart(lv=False))
@@ -164,7 +208,7 @@ def test_the_command_exits_with_1_and_one_message(
     spoil(*folders)
     old = tmp_path / "o"
     old.mkdir()
-    for name in ("metrics.csv", "summary.json", "summary.medpy.json", "table.md", "notes.txt"):
+    for name in ("metrics.csv", "cases.csv", "summary.json", "summary.medpy.json", "table.md", "notes.txt"):
         (old / name).write_text("of last week")
     command = ["evaluate", "--prediction", str(folders[0]), "--reference", str(folders[1]), "--scheme", "acdc"]
     assert main([*command, "--output", str(old)]) == 1
@@ -197,7 +241,7 @@ def test_processes_change_nothing(folders: tuple[Path, Path], tmp_path: Path) ->
     seen: list[tuple[int, int]] = []
     evaluate(*folders, "acdc", output=tmp_path / "one")
     evaluate(*folders, "acdc", output=tmp_path / "two", workers=2, progress=lambda *at: seen.append(at))
-    for name in ("metrics.csv", "details.csv", "table.md"):
+    for name in ("metrics.csv", "details.csv", "cases.csv", "table.md"):
         assert (tmp_path / "one" / name).read_text(encoding="utf-8") == (tmp_path / "two" / name).read_text(
             encoding="utf-8"
         )

@@ -205,6 +205,26 @@ def test_the_page_shows_the_summarys_numbers_and_counts(page: str, evaluation: P
     ]
 
 
+def test_the_page_shows_pixel_accuracy_and_what_an_empty_mask_reaches(page: str, evaluation: Path, tmp_path: Path):
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    words = Outline(page).words
+    told = summary["label_map"]
+    assert f"Pixel accuracy {number(told['pixel_accuracy']['mean'], 4)}" in words
+    assert f"background included; an empty mask: {number(told['background']['mean'], 4)}" in words
+    for text in told["definitions"].values():
+        assert text in words
+    results = read_results(evaluation)
+    assert set(results.pixel_accuracy) == set(results.cases)
+    for value in results.pixel_accuracy.values():
+        assert f'<td data-value="{value}">{number(value, 4)}</td>' in page
+    shutil.copytree(evaluation, tmp_path / "old")  # one that an older version wrote
+    (tmp_path / "old" / "cases.csv").unlink()
+    del summary["label_map"]
+    (tmp_path / "old" / "summary.json").write_text(json.dumps(summary))
+    old = Outline(write_report(tmp_path / "old", tmp_path / "r").read_text(encoding="utf-8")).words
+    assert "Pixel accuracy" not in old
+
+
 def test_the_page_says_where_it_comes_from_and_what_it_is_not_for(page: str):
     words = Outline(page).words
     for text in ("command", "commit", "selected on", "validation Dice", "segcct predict", "packages"):

@@ -19,9 +19,9 @@ from segcct.evaluation.matching import (
     read_references,
 )
 from segcct.evaluation.pool import run_jobs
-from segcct.evaluation.scoring import Job, Row
-from segcct.evaluation.summary import summary_of
-from segcct.evaluation.tables import markdown, write_details, write_metrics
+from segcct.evaluation.scoring import Job, Outcome, Row
+from segcct.evaluation.summary import agreement_of, summary_of
+from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
 from segcct.metrics import Convention, get_convention
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
@@ -34,6 +34,7 @@ OUTPUTS = (
     "metrics.csv",
     "metrics.*.csv",
     "details.csv",
+    "cases.csv",
     "summary.json",
     "summary.*.json",
     FILES,
@@ -62,9 +63,9 @@ def evaluate(
         predictions: folder of masks named by case id, with or without the predictions.json of `segcct predict`.
         references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
         scheme: name of a label scheme, or a scheme; default: that of predictions.json.
-        output: folder for metrics.csv, details.csv, summary.json and table.md, and for metrics.<convention>.csv and
-            summary.<convention>.json where there are several; for files.json where the predictions are anonymised.
-            None writes nothing.
+        output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, and for
+            metrics.<convention>.csv and summary.<convention>.json where there are several; for files.json where the
+            predictions are anonymised. None writes nothing.
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
@@ -95,15 +96,17 @@ def evaluate(
     tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
     matchings = [match(each, known) for each in (folder, rival) if each is not None]
     scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress)
-    rows = scored[0]
+    rows, agreements = _rows(scored[0]), [each.agreement for each in scored[0] if each.agreement is not None]
     shared = _sources(matchings[0], folder, Path(references))
     shared, hidden = apart(shared) if folder.anonymised else (shared, None)
     if rival is not None:
-        paired = compare(rows, scored[1], labels, chosen[0])
+        paired = compare(rows, _rows(scored[1]), labels, chosen[0])
         against = "the other predictions" if folder.anonymised else str(rival.path.resolve())
         shared["paired"] = {"against": against, **paired}
-    summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
+    label_map = {"label_map": agreement_of(agreements)}
+    summaries = [{**summary_of(rows, labels, convention, tolerance), **label_map, **shared} for convention in chosen]
     if output is not None:
+        write_cases(Path(output) / "cases.csv", agreements)
         _write(Path(output), rows, summaries, hidden)
     return summaries[0]
 
@@ -122,8 +125,8 @@ def _score(
     workers: int,
     allow_unmatched: bool,
     progress: Report | None,
-) -> list[list[Row]]:
-    """Rows of all cases in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+) -> list[list[Outcome]]:
+    """Outcomes of all cases in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names = tuple(convention.name for convention in conventions)
     jobs = [
@@ -138,12 +141,12 @@ def _score(
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
-    rows = [outcome.rows for outcome in outcomes]
     ends = [0, *(len(matching.pairs) for matching in matchings)]
-    return [
-        [row for each in rows[sum(ends[: place + 1]) : sum(ends[: place + 2])] for row in each]
-        for place in range(len(matchings))
-    ]
+    return [outcomes[sum(ends[: place + 1]) : sum(ends[: place + 2])] for place in range(len(matchings))]
+
+
+def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
+    return [row for outcome in outcomes for row in outcome.rows]
 
 
 def _unmatched(matching: Matching) -> list[str]:

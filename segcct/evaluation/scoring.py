@@ -17,7 +17,7 @@ from segcct.data.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.matching import ReferenceCase
 from segcct.inference.masks import load_mask
-from segcct.metrics import MaskPair, Scores, get_convention, label_pairs
+from segcct.metrics import MaskPair, Scores, get_convention, label_pairs, pixel_accuracy
 from segcct.volume import SUFFIXES, Volume, check_same_grid
 
 
@@ -52,11 +52,26 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Agreement:
+    """The label maps of one case, all classes and the background at once."""
+
+    case: str
+    patient: str
+    pixel_accuracy: float
+    """Share of all voxels that hold the same label."""
+    background: float
+    """Share of all voxels that are background in the reference: the pixel accuracy of an empty mask."""
+    voxels: int
+
+
+@dataclass(frozen=True)
 class Outcome:
     """Rows of a case, or what is wrong with it."""
 
     id: str
     rows: tuple[Row, ...] = ()
+    agreement: Agreement | None = None
+    """None where the case was not scored."""
     problems: tuple[str, ...] = ()
 
 
@@ -72,7 +87,8 @@ def score_case(job: Job) -> Outcome:
             return Outcome(job.id)
         spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
         pairs = label_pairs(prediction.array, reference.array, structures_of(job.scheme), spacing_mm)
-        return Outcome(job.id, tuple(_row(job, name, pair) for name, pair in pairs))
+        rows = tuple(_row(job, name, pair) for name, pair in pairs)
+        return Outcome(job.id, rows, _agreement(job, prediction.array, reference.array))
     except SegcctError as error:
         return Outcome(job.id, problems=(f"{job.id}: {error}",))
 
@@ -145,6 +161,13 @@ def _row(job: Job, structure: str, pair: MaskPair) -> Row:
         {name: get_convention(name)(pair, job.tolerance_mm) for name in job.conventions},
         details(pair),
     )
+
+
+def _agreement(job: Job, prediction: np.ndarray, reference: np.ndarray) -> Agreement:
+    """Of two label maps in scheme values."""
+    background = float(np.count_nonzero(reference == 0) / reference.size)
+    accuracy = pixel_accuracy(prediction, reference)
+    return Agreement(job.id, job.reference.patient, accuracy, background, int(reference.size))
 
 
 DETAILS: Sequence[str] = (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from segcct.data.labels import Scheme
-from segcct.evaluation.scoring import Row, structures_of
+from segcct.evaluation.scoring import Agreement, Row, structures_of
 from segcct.metrics import Convention, Stats, summarise
 
 STATUSES = ("ok", "missed", "spurious", "absent")
@@ -71,6 +71,24 @@ def summary_of(rows: Sequence[Row], scheme: Scheme, convention: Convention, tole
         "patients": len({row.patient for row in rows}),
         "overall": {metric: overall(rows, scheme, convention.name, metric) for metric in metrics},
         "classes": classes,
+    }
+
+
+PIXEL_ACCURACY = (
+    "share of all voxels of the image that hold the same label in prediction and reference: all classes at once, "
+    "background included, regions left out; most voxels are background, so an empty mask scores high too"
+)
+BACKGROUND = "share of all voxels of the image that are background in the reference: the accuracy of an empty mask"
+
+
+def agreement_of(agreements: Sequence[Agreement]) -> dict[str, Any]:
+    """Key `label_map` of summary.json: statistics over cases of what is of a case as a whole, not of a class."""
+    patients = [each.patient for each in agreements]
+    return {
+        "pixel_accuracy": summarise([each.pixel_accuracy for each in agreements], patients, bounds=(0.0, 1.0)),
+        "background": summarise([each.background for each in agreements], patients, bounds=(0.0, 1.0)),
+        "definitions": {"pixel_accuracy": PIXEL_ACCURACY, "background": BACKGROUND},
+        "unit": "1",
     }
 
 

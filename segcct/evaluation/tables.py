@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segcct.evaluation.scoring import DETAILS, Row
+from segcct.evaluation.scoring import DETAILS, Agreement, Row
 from segcct.evaluation.summary import (
     STATUSES,
     counts_over_classes,
@@ -19,7 +19,7 @@ from segcct.evaluation.summary import (
 from segcct.volume import atomic_path
 
 _HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
-_DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3}
+_DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3, "pixel_accuracy": 4, "background": 4}
 
 
 def write_metrics(file: Path, rows: Sequence[Row], convention: str) -> None:
@@ -53,6 +53,13 @@ def write_details(file: Path, rows: Sequence[Row]) -> None:
     )
 
 
+def write_cases(file: Path, agreements: Sequence[Agreement]) -> None:
+    """cases.csv: a row per case, of its label maps as a whole."""
+    columns = ["case", "pixel_accuracy", "background", "voxels"]
+    rows = ([each.case, *(repr(getattr(each, column)) for column in columns[1:])] for each in agreements)
+    _write_csv(file, columns, rows)
+
+
 def markdown(summaries: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
     """The first summary as a table; below it several conventions side by side, and the comparison with others."""
     parts = [_scores(summaries[0])]
@@ -84,9 +91,19 @@ def _scores(summary: Mapping[str, Any]) -> str:
         f"HD95: {words[_distance(summary)]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
+        f"{_pixel_accuracy(summary['label_map'])}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _pixel_accuracy(label_map: Mapping[str, Any]) -> str:
+    """Pixel accuracy beside what no mask at all would reach."""
+    reached, empty = (mean_and_interval(label_map[key], key) for key in ("pixel_accuracy", "background"))
+    return (
+        f"Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: {reached}; "
+        f"an empty mask would reach {empty}"
+    )
 
 
 def _side_by_side(summaries: Sequence[Mapping[str, Any]]) -> str:

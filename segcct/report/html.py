@@ -44,6 +44,8 @@ _KNOWN = (
     Metric("specificity", "Specificity", digits=4, share=True),
     Metric("precision", "Precision", share=True),
     Metric("accuracy", "Voxel accuracy", digits=4, share=True),
+    Metric("pixel_accuracy", "Pixel accuracy", digits=4, share=True),
+    Metric("background", "Accuracy of an empty mask", digits=4, share=True),
     Metric("volume_difference", "Relative volume difference"),
 )
 MAIN = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")

@@ -52,6 +52,8 @@ class Results:
     """Convention -> its summary, of every `summary.<convention>.json`."""
     paired: Mapping[str, Any] = field(default_factory=dict)
     """Differences to other predictions of the same cases; empty where there was no comparison."""
+    pixel_accuracy: Mapping[str, float | None] = field(default_factory=dict)
+    """Case -> share of its voxels with the right label; empty where the evaluation does not say."""
 
     @property
     def names(self) -> list[str]:
@@ -141,7 +143,7 @@ def read_results(folder: Path) -> Results:
         for path in sorted(folder.glob("summary.*.json"))
         if path.name != "summary.json"
     }
-    return Results(folder, summary, tuple(scores), others, paired)
+    return Results(folder, summary, tuple(scores), others, paired, _pixel_accuracy(folder / "cases.csv"))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -172,6 +174,15 @@ def _with_details(scores: list[Score], path: Path) -> list[Score]:
         Score(score.case, score.name, score.status, {**further.get((score.case, score.name), blank), **score.values})
         for score in scores
     ]
+
+
+def _pixel_accuracy(path: Path) -> dict[str, float | None]:
+    """What cases.csv says, where there is one."""
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(enumerate(csv.DictReader(stream), start=2))
+    return {row["case"]: _numbers(path, line, row).get("pixel_accuracy") for line, row in rows}
 
 
 def _read_scores(path: Path) -> list[Score]:

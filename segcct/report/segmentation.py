@@ -104,6 +104,9 @@ def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any
         "synthetic": bool(summary.get("synthetic")) or any(case.synthetic for case in shown),
         "synthetic_training": bool(summary.get("synthetic_training")),
         "rows": [(case, results.mean_dice(case), results.of_case(case)) for case in results.cases],
+        "label_map": summary.get("label_map") or {},
+        "pixel_accuracy": results.pixel_accuracy,
+        "whole": {key: described(key) for key in ("pixel_accuracy", "background")},
         "paired": results.paired,
         "conventions": _conventions(results),
         "definitions": _definitions(summary),
@@ -197,9 +200,10 @@ def _distance(summary: Mapping[str, Any]) -> str:
 def _definitions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What the summary defines, without the metrics that it does not score."""
     scored = _main_metrics(summary)
+    told = {**(summary.get("definitions") or {}), **((summary.get("label_map") or {}).get("definitions") or {})}
     return [
         (metric(key).label if key in METRICS else _DEFINED.get(key, key.capitalize()), str(text))
-        for key, text in (summary.get("definitions") or {}).items()
+        for key, text in told.items()
         if key not in MAIN or key in scored
     ]
 
