@@ -83,11 +83,18 @@ def describe(kind: type[BaseModel]) -> str:
     """One line per key: name, type or default, and what it does; for --help."""
     lines = []
     for key in keys(kind):
-        default = "required" if key.field.is_required() else f"default {_shown(key.field.get_default())}"
-        lines.append(f"  --{key.name}  [{default}]")
+        lines.append(f"  --{key.name}  [{_default(key.field)}]")
         if key.field.description:
             lines.append("      " + " ".join(key.field.description.split()))
     return "\n".join(lines)
+
+
+def _default(field: FieldInfo) -> str:
+    """`required`, or the default as it would be written in YAML."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return f"default {str(value).lower() if isinstance(value, bool) else _shown(value)}"
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -10,10 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+from pydantic import BaseModel, TypeAdapter
 
 from segcct import settings
 from segcct.cli import build_parser, main
-from segcct.config import SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +37,42 @@ def commands() -> list[str]:
 def test_every_option_has_help(command):
     parser = next(a for a in build_parser()._actions if a.dest == "command").choices[command]
     assert all(action.help for action in parser._actions)
+
+
+@pytest.mark.parametrize("command", [None, *commands()])
+def test_help_holds_nothing_of_the_program_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*([] if command is None else [command]), "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: segcct" in text
+    inner = (
+        "PydanticUndefined",
+        "<class",
+        "<function",
+        "lambda",
+        "object at 0x",
+        "PosixPath",
+        "SUPPRESS",
+        "%(",
+        "None]",
+    )
+    assert [word for word in inner if word in text] == []
+
+
+@pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
+def test_help_shows_defaults_that_can_be_typed(kind):
+    """What stands behind "default" is YAML for the default itself."""
+    shown = re.findall(r"--(\S+)  \[(required|default (.*))\]", settings.describe(kind))
+    fields = {key.name: key.field for key in settings.keys(kind)}
+    assert [name for name, _, _ in shown] == list(fields)
+    assert "model.options" in fields
+    for name, _, text in shown:
+        field = fields[name]
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            if not isinstance(default, BaseModel):
+                assert TypeAdapter(field.annotation).validate_python(yaml.safe_load(text)) == default, name
 
 
 def test_training_help_lists_the_keys(capsys):
