@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segcct import settings
-from segcct.config import SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
 from segcct.errors import ConfigError
 
 MINIMAL = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -150,7 +150,15 @@ def test_overrides_without_key_or_value(arguments):
         settings.parse_overrides(arguments)
 
 
-def test_every_key_is_described():
+@pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
+def test_every_key_is_described_and_its_default_shown(kind):
+    text = settings.describe(kind)
+    assert [key.name for key in settings.keys(kind) if not key.field.description] == []
+    assert "--model.options  [default {}]" in text
+    assert "Pydantic" not in text
+
+
+def test_help_shows_keys_and_whether_they_must_be_given():
     text = settings.describe(SegmentationConfig)
     assert "--train.budget" in text
     assert "--data.intensity.rule" in text

@@ -77,11 +77,15 @@ class ScheduleSection(Section):
     """Wall-clock length (90s, 30min, 2h); replaces `epochs` and ends with a finished schedule. Where it is shorter than
     an epoch, the validation comes on top."""
     batch_size: PositiveInt = 16
+    """Slices per batch."""
     accumulate: PositiveInt = 1
     """Batches whose gradients are added before a step."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or stochastic gradient descent with momentum."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate at the end of the warm-up, its largest value."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of matrices and kernels; biases, norms and scales have none."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
     schedule: Literal["cosine", "poly"] = "cosine"

@@ -137,6 +137,7 @@ class PictureAugmentSection(Section):
 
 class ClassificationTrainSection(ScheduleSection):
     batch_size: PositiveInt = 128
+    """Images per batch."""
     pictures_per_epoch: PositiveInt | None = None
     """Training pictures shown between two validations; default: every one once."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
