@@ -7,7 +7,7 @@ READY := $(VENV)/.segcct-ready
 # Test processes side by side, one thread each.
 JOBS ?= 2
 
-.PHONY: demo test install lint bench
+.PHONY: demo test install lint docs bench
 
 install: $(READY)
 
@@ -35,6 +35,9 @@ lint: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/mypy
+
+docs: $(READY)
+	$(BIN)/python docs/generate_reference.py
 
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
