@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def add_calibrate(commands: argparse._SubParsersAction) -> None:
     """The quality estimate of a segmenter."""
     parser = add_command(
-        commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into the segmenter's best/"
+        commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into best/ of --i2m"
     )
     parser.add_argument(
-        "--i2m", type=Path, required=True, metavar="RUN/best", help="the segmenter that gets quality.json"
+        "--i2m", type=Path, required=True, metavar="RUN/best", help="the segmentation model that gets quality.json"
     )
     parser.add_argument(
         "--folds",
@@ -36,7 +36,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="RUN/best",
-        help="a generator, or one per fold, trained on the same split; its signals stay only where they pay",
+        help="a generator, or one per fold, trained on the same split; its features stay only where they help",
     )
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
     parser.add_argument(

@@ -14,7 +14,7 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     parser = add_command(
         commands, "compare", _compare, "compare scans with what a generator makes of their predicted masks"
     )
-    parser.add_argument("--i2m", type=Path, required=True, metavar="RUN/best", help="the segmenter")
+    parser.add_argument("--i2m", type=Path, required=True, metavar="RUN/best", help="the segmentation model")
     parser.add_argument("--m2i", type=Path, required=True, metavar="RUN/best", help="the generator")
     parser.add_argument(
         "--input", type=Path, required=True, help="as for predict: a file, a case folder, a dataset root, new files"
@@ -24,9 +24,9 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
         "--reference",
         type=Path,
         metavar="DIR",
-        help="a dataset root, or a flat folder of masks; default: the labels beside the scans, where there are some",
+        help="a dataset root, or a flat folder of masks; default: the labels next to the scans, where there are some",
     )
-    parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the segmenter's own split")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the split of --i2m")
     parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
     parser.add_argument("--anonymise", action="store_true", help="hash the case ids, and name no file")
     add_network_options(parser)

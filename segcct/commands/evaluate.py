@@ -11,7 +11,7 @@ from segcct.commands.parser import add_command, command_line
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
     """Scores of a folder of masks, or of a table of classes."""
     parser = add_command(
-        commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of pictures, against references"
+        commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of images, against references"
     )
     parser.add_argument(
         "--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks; DIR or predictions.csv"

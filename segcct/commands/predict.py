@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add_predict(commands: argparse._SubParsersAction) -> None:
     """Masks for scans, class probabilities for pictures."""
     parser = add_command(
-        commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of pictures"
+        commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"
     )
     parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
     parser.add_argument(
@@ -27,12 +27,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
         type=Path,
         required=True,
         help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named as the "
-        "dataset's; for classes a picture, a folder or archive of them",
+        "dataset's; for classes an image, a folder or archive of them",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
-    parser.add_argument("--split", choices=["train", "val", "test"], help="only this side of the model's own split")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
     parser.add_argument(
-        "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json wants its signals"
+        "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json uses its features"
     )
     parser.add_argument(
         "--no-quality", action="store_true", help="do not write quality.csv, which takes four more passes"

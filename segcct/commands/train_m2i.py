@@ -16,7 +16,7 @@ def add_train_m2i(commands: argparse._SubParsersAction) -> None:
     )
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
-    which.add_argument("--resume", type=Path, metavar="RUN", help="go on with this run folder")
+    which.add_argument("--resume", type=Path, metavar="RUN", help="continue this run folder")
     parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
 
 

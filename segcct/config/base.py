@@ -91,7 +91,7 @@ class ScheduleSection(Section):
     schedule: Literal["cosine", "poly"] = "cosine"
     """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
     warmup: Fraction = 0.05
-    """Share of the training over which the learning rate rises from 0."""
+    """Fraction of the training over which the learning rate rises from 0."""
     clip_norm: Annotated[float, Field(ge=0)] = 1.0
     """Largest norm of the gradient; 0 leaves it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99

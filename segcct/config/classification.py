@@ -21,13 +21,13 @@ from segcct.config.base import (
 
 class PictureSplitSection(Section):
     kind: Literal["holdout", "crossval", "lists"] = "holdout"
-    """holdout: pictures drawn by seed, class by class; crossval: fold `data.fold` of `folds` tests and `val` is drawn
-    from the others, so that no picture is tested on that chose the weights; lists: files that name the pictures. A
-    test or validation side that the dataset itself has is used as it is (crossval leaves its test side out)."""
+    """holdout: images drawn by seed, class by class; crossval: fold `data.fold` of `folds` tests and `val` is drawn
+    from the others, so that no image is tested on that selected the weights; lists: files that name the images. A
+    test or validation split that the dataset itself has is used as it is (crossval leaves its test split out)."""
     val: Annotated[float, Field(ge=0)] = 0.1
-    """Pictures that select the model: a share below 1, a number from 1 on."""
+    """Images that select the model: a fraction below 1, a number from 1 on."""
     test: Annotated[float, Field(ge=0)] = 0.1
-    """Pictures kept for testing, likewise (holdout)."""
+    """Images kept for testing, likewise (holdout)."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Number of folds, for crossval."""
     train_list: Path | None = None
@@ -60,22 +60,22 @@ class PicturesSection(Section):
     root: Path
     """The dataset folder or archive."""
     channels: Literal["rgb", "grey"] = "rgb"
-    """Colours the network sees; grey pictures have three equal ones as rgb."""
+    """Colors the network sees; gray images have three equal ones as rgb."""
     patient: str | None = None
-    """Regular expression whose first group is the patient within a picture's path, such as `(p\\d+)_`; pictures of one
-    patient never stand on two sides of a split. Default: every picture is its own patient."""
+    """Regular expression whose first group is the patient within an image's path, such as `(p\\d+)_`; images of one
+    patient are never divided between splits. Default: every image is its own patient."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     """Names of the classes by number, for idx files, which hold none; default: the numbers."""
     image_size: Annotated[int, Field(ge=8)] = 32
-    """Side of the square picture the network sees, in pixels."""
+    """Side of the square image the network sees, in pixels."""
     fit: Literal["resize", "pad"] = "resize"
-    """How a picture that is not square becomes square: resized to it, or resized by its longer side and padded."""
+    """How an image that is not square becomes square: resized to it, or resized by its longer side and padded."""
     mean: list[Fraction] | None = None
-    """Mean of each channel, of values in [0, 1]; default: that of the training pictures."""
+    """Mean of each channel, of values in [0, 1]; default: that of the training images."""
     sd: list[Annotated[float, Field(gt=0)]] | None = None
-    """Standard deviation of each channel; default: that of the training pictures."""
+    """Standard deviation of each channel; default: that of the training images."""
     split: PictureSplitSection = PictureSplitSection()
-    """Who trains, selects and tests; copies, pixel for pixel, always stand on one side."""
+    """Which images train, select and test; copies, pixel for pixel, are always in the same split."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which fold tests, for crossval."""
     cache: Path | None = None
@@ -116,12 +116,12 @@ class PictureAugmentSection(Section):
     flip_vertical: Fraction = 0.0
     """Probability of an up-down flip."""
     shift_px: Annotated[int, Field(ge=0)] = 0
-    """Largest shift in each direction, zeros moving in: the random crop of a padded picture."""
+    """Largest shift in each direction, zeros moving in: the random crop of a padded image."""
     crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest share of the area that a random crop keeps, its sides in ratios of 3:4 to 4:3, resized back; 1 for no
     crop."""
     randaugment: Annotated[str, Field(pattern=r"^rand(-(m|n|mstd|mmax|inc|p)[0-9.]+)*$")] | None = None
-    """RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null for none. It costs about 0.2 ms per picture,
+    """RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null for none. It costs about 0.2 ms per image,
     so give it `data.workers`."""
     erase: Fraction = 0.0
     """Probability that a random rectangle is replaced by noise."""
@@ -139,9 +139,9 @@ class ClassificationTrainSection(ScheduleSection):
     batch_size: PositiveInt = 128
     """Images per batch."""
     pictures_per_epoch: PositiveInt | None = None
-    """Training pictures shown between two validations; default: every one once."""
+    """Training images shown between two validations; default: every one once."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the target that is spread over all classes."""
+    """Fraction of the target that is spread over all classes."""
 
 
 class ClassificationConfig(Section):

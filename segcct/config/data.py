@@ -12,7 +12,7 @@ from segcct.config.base import Fraction, PositiveInt, Section, groups, refuse_id
 
 class IntensitySection(Section):
     rule: Literal["zscore_nonzero", "zscore_mask", "clip", "none"] = "zscore_nonzero"
-    """How intensities are normalised: z-score over the non-zero voxels, z-score over a mask file, clip to
+    """How intensities are normalized: z-score over the non-zero voxels, z-score over a mask file, clip to
     [low, high] and map to [0, 1], or none (the data is in [0, 1] already)."""
     mask: str | None = None
     """File pattern of the mask, for zscore_mask."""
@@ -39,9 +39,9 @@ class SplitSection(Section):
     kind: Literal["fractions", "kfold", "lists"] = "fractions"
     """fractions: patients drawn by seed; kfold: fold `data.fold` validates; lists: files that name the cases."""
     val: Fraction = 0.15
-    """Share of patients that select the model (fractions)."""
+    """Fraction of patients whose cases select the model (fractions)."""
     test: Fraction = 0.15
-    """Share of patients kept for testing (fractions and kfold)."""
+    """Fraction of patients kept for testing (fractions and kfold)."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Number of folds, for kfold and for lists without a validation list."""
     train_list: Path | None = None
@@ -84,7 +84,7 @@ class DataSection(Section):
     """File pattern of the label volume."""
     patient: str | None = None
     """Regular expression whose first group is the patient within a case id, such as `(.*)_visit\\d`; default: the
-    layout's own rule. Cases of one patient never stand on two sides of a split."""
+    layout's own rule. Cases of one patient are never divided between splits."""
     scheme: str
     """Named meaning of the label values (brats2021, brats2023, acdc, synapse, ...) or `custom` with `labels`."""
     labels: dict[str, PositiveInt] | None = None
@@ -105,13 +105,13 @@ class DataSection(Section):
     image_size: Annotated[int, Field(ge=16)] = 224
     """Side of the square training slice, in pixels."""
     intensity: IntensitySection = IntensitySection()
-    """Intensity normalisation."""
+    """Intensity normalization."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which fold validates, under kfold and lists without a validation list."""
     split: SplitSection = SplitSection()
-    """Who trains, validates and tests; always by patient."""
+    """Which cases train, validate and test; always by patient."""
     foreground_share: Fraction = 0.67
-    """Share of the training slices drawn among those that hold a structure."""
+    """Fraction of the training slices drawn among those that hold a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
     workers: Annotated[int, Field(ge=0)] = 0
@@ -156,7 +156,7 @@ class AugmentSection(Section):
     scale: Annotated[float, Field(ge=0, lt=1)] = 0.15
     """Largest relative change of size."""
     shift: Fraction = 0.05
-    """Largest shift, as a share of the side."""
+    """Largest shift, as a fraction of the side."""
     affine: Fraction = 0.5
     """Probability of rotation, scale and shift."""
     elastic: Fraction = 0.1

@@ -34,7 +34,7 @@ class ReconstructionTrainSection(ScheduleSection):
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     validate_cases: PositiveInt = 16
-    """Validation cases that select the weights, evenly spaced over the validation side. Every slice of each is
+    """Validation cases that select the weights, evenly spaced over the validation split. Every slice of each is
     generated, which for hundreds of volumes would take longer than the training."""
     loss: ReconstructionLossSection = ReconstructionLossSection()
     """The loss."""

@@ -41,7 +41,7 @@ class GeneratorOptions(ModelOptions):
     """Options of the generators."""
 
     style: Literal["none", "moments", "learned"] = "moments"
-    """What the generator is told about the appearance: nothing; mean, slope towards the inside and standard deviation
+    """What the generator knows of the appearance: nothing; mean, slope towards the inside and standard deviation
     of each channel in each class, and its trend across the foreground; or these and a learned code of `style_size`
     numbers."""
     style_size: Annotated[int, Field(ge=1, le=16)] = 8
