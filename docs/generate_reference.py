@@ -91,7 +91,7 @@ def command_section(name: str, parser: argparse.ArgumentParser, script: str | No
     yield "| argument | | meaning |"
     yield "|---|---|---|"
     for action in parser._actions:
-        if action.dest != "help":
+        if action.dest != "help" and action.help != argparse.SUPPRESS:
             yield row(invocation(action), necessity(parser, action), help_of(parser, action))
 
 
