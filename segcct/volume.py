@@ -1,8 +1,8 @@
 """Images on disk: array, affine, spacing and header in one value.
 
 Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimetres, whatever convention
-the file was written in. NIfTI is read and written here; NRRD, MHA and DICOM are read by `itk.py`, which is imported
-only when a file needs it.
+the file was written in. NIfTI is read and written here; NRRD and MHA are read by `itk.py`, DICOM by `dicom/`, which are
+imported only when a file needs them.
 """
 
 from __future__ import annotations
@@ -79,10 +79,15 @@ class Volume:
             return _read_nifti(path)
         if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES) and not holds_dicom(path):
             raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
-        from segcct import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
+        if path.is_file() and name.endswith(ITK_SUFFIXES):
+            from segcct import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
 
-        array, affine = itk.read_image(path) if name.endswith(ITK_SUFFIXES) else itk.read_dicom(path)
-        return _checked(array, affine, None, path)
+            return _checked(*itk.read_image(path), None, path)
+        from segcct.dicom import read_dicom
+
+        array, affine, has_spacing = read_dicom(path)
+        volume = _checked(array, affine, None, path)
+        return volume if has_spacing else replace(volume, spacing_mm=None)
 
     def save(self, path: str | Path) -> None:
         """Write `.nii` or `.nii.gz`, whole or not at all.
@@ -138,12 +143,16 @@ class Volume:
 
 
 def holds_dicom(path: str | Path) -> bool:
-    """Whether a folder directly holds a DICOM file, or the file is one, by its content: names often have no suffix."""
+    """Whether a folder directly holds a DICOM file, or the file is one: by its suffix, or by content, having none."""
+    from segcct.dicom.header import starts_as_dicom
+
     path = Path(path)
     files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
     for file in files:
+        if file.name.lower().endswith(DICOM_SUFFIXES):
+            return True
         with file.open("rb") as stream:
-            if stream.read(132)[128:] == b"DICM":
+            if starts_as_dicom(stream.read(132)):
                 return True
     return False
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 LEVELS = [
     {"version", "errors", "progress"},
     {"hardware"},
-    {"config", "settings", "volume", "itk"},
+    {"config", "settings", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},
     {"inference"},
@@ -30,7 +30,7 @@ HEAVY = {
     "monai": {"training"},
     "pytorch_lightning": {"training"},
     "torch": {"hardware", "data", "models", "runs", "inference", "training"},
-    "SimpleITK": {"volume", "itk"},
+    "SimpleITK": {"volume", "itk", "dicom"},
     "nilearn": {"data"},
 }
 """Package -> the only rooms that may import it."""

@@ -415,6 +415,7 @@ def test_a_channel_may_be_a_folder_of_dicom(tmp_path: Path) -> None:
         image.SetMetaData("0020|000e", "1.2.3")
         image.SetMetaData("0020|0032", f"0\\0\\{z * 2}")
         image.SetMetaData("0020|0037", "1\\0\\0\\0\\1\\0")
+        image.SetMetaData("0028|0030", "1\\1")  # ITK leaves it out where it is 1
         writer.SetFileName(str(place / f"{z}.dcm"))
         writer.Execute(image)
     examination = read_all(section("folder", tmp_path, {"ct": "CT"}))["case1"]

@@ -28,7 +28,7 @@ from segcct.errors import DataError, GeometryError, LabelError
 from segcct.progress import Report
 from segcct.version import VERSION
 
-PREPARATION_VERSION = 1
+PREPARATION_VERSION = 2
 """Part of every cache key: raised when the code below, the grid, the rules or a reader give other numbers."""
 DEFAULT_CACHE = Path(".cache") / "segcct"
 

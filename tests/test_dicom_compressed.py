@@ -1,0 +1,87 @@
+"""Compressed DICOM pixels: stored numbers as they were, frames put together, damage and false claims refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import RLELossless
+
+from segcct.errors import VolumeError
+from segcct.volume import Volume
+from tests.dicom_files import enhanced, image, save, values
+
+
+def compressed(file: Path, syntax: str = RLELossless) -> pydicom.FileDataset:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset = pydicom.dcmread(file)
+        dataset.compress(syntax, generate_instance_uid=False)
+    return dataset
+
+
+def test_compressed_slices_give_stored_numbers_and_their_own_slope(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (3, 16, 20)).astype(np.uint16)
+    for k, slope in enumerate(("1", "0.5", "0.125")):
+        dataset = image(stored[k], position=(0, 0, k), number=k, bits=12, RescaleSlope=slope, RescaleIntercept=-7)
+        file = save(dataset, tmp_path / f"{k}.dcm")
+        save(compressed(file), file)
+    wanted = stored * np.array([1, 0.5, 0.125])[:, None, None] - 7
+    assert np.array_equal(values(Volume.load(tmp_path)), wanted.astype(np.float32))
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_compressed_frames_are_sorted_too(tmp_path: Path, table: bool) -> None:
+    stored = np.random.default_rng(0).integers(-900, 900, (4, 16, 20)).astype(np.int16)
+    file = save(enhanced(stored, [(0, 0, -k) for k in range(4)], slopes=[1, 2, 3, 4]), tmp_path / "a.dcm")
+    dataset = compressed(file)
+    frames = list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=4))
+    dataset.PixelData = pydicom.encaps.encapsulate(frames, has_bot=table)
+    save(dataset, file)
+    wanted = (stored * np.array([1, 2, 3, 4])[:, None, None])[::-1]
+    assert np.array_equal(values(Volume.load(file)), wanted)
+
+
+def test_frames_in_several_fragments_are_put_together_by_the_offset_table(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 900, (3, 16, 20)).astype(np.int16)
+    file = save(enhanced(stored, [(0, 0, k) for k in range(3)]), tmp_path / "a.dcm")
+    dataset = compressed(file)
+    frames = list(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=3))
+    dataset.PixelData = pydicom.encaps.encapsulate(frames, fragments_per_frame=2)
+    save(dataset, file)
+    assert np.array_equal(values(Volume.load(file)), stored)
+    dataset.PixelData = pydicom.encaps.encapsulate(frames, fragments_per_frame=2, has_bot=False)
+    save(dataset, file)
+    with pytest.raises(VolumeError, match=r"a\.dcm.*6 fragments that do not make up 3 frames"):
+        Volume.load(file)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 200])
+def test_compressed_pixels_cut_short_are_refused(tmp_path: Path, cut: int) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (16, 20)).astype(np.uint16)
+    file = save(image(stored), tmp_path / "a.dcm")
+    save(compressed(file), file)
+    file.write_bytes(file.read_bytes()[: -8 - cut])  # the delimiter at the end, and more
+    with pytest.raises(VolumeError, match=r"a\.dcm: cannot be read as DICOM"):
+        Volume.load(file)
+
+
+def test_compressed_pixels_of_another_size_are_refused(tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 4096, (16, 20)).astype(np.uint16)
+    dataset = compressed(save(image(stored), tmp_path / "a.dcm"))
+    dataset.Rows = 17
+    with pytest.raises(VolumeError, match=r"a\.dcm: cannot be read as DICOM"):
+        Volume.load(save(dataset, tmp_path / "a.dcm"))
+    dataset.Rows = dataset.Columns = 65535  # 8 GiB in a few bytes
+    with pytest.raises(VolumeError, match=r"a\.dcm: claims more pixels than its size can hold"):
+        Volume.load(save(dataset, tmp_path / "a.dcm"))
+
+
+def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
+    dataset = compressed(save(image(np.ones((4, 5), np.int16)), tmp_path / "a.dcm"))
+    dataset.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
+    with pytest.raises(VolumeError, match=r"a\.dcm: pixels are compressed in a way.*1\.2\.840\.10008\.1\.2\.4\.100"):
+        Volume.load(save(dataset, tmp_path / "a.dcm"))

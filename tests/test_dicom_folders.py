@@ -1,0 +1,329 @@
+"""Folders of DICOM files: what belongs to the series, what is left out and named, what is damaged or hostile."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
+    EncapsulatedPDFStorage,
+    GrayscaleSoftcopyPresentationStateStorage,
+    MediaStorageDirectoryStorage,
+    RTDoseStorage,
+    RTPlanStorage,
+    RTStructureSetStorage,
+    SegmentationStorage,
+)
+
+import segcct.dicom.header
+from segcct.dicom.kinds import kind_of_no_image
+from segcct.errors import SegcctError, VolumeError
+from segcct.volume import Volume, holds_dicom
+from tests.dicom_files import image, save, series
+
+# ---------------------------------------------------------------- damage
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def before_pixels(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: data.index(b"\xe0\x7f\x10\x00")])
+
+
+def before_rows(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: data.index(b"\x28\x00\x02\x00US")])
+
+
+def after_meta(file: Path) -> None:
+    data = file.read_bytes()
+    file.write_bytes(data[: data.index(b"\x08\x00\x16\x00UI")])
+
+
+def within_header(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:250])
+
+
+def other_data(file: Path) -> None:
+    file.write_bytes(b"<!DOCTYPE html><html><body>404 Not Found</body></html>" * 10)
+
+
+@pytest.mark.parametrize("damage", [cut, empty, before_pixels, before_rows, after_meta, within_header, other_data])
+@pytest.mark.parametrize("number", [0, 3, 5])
+def test_a_damaged_slice_is_an_error_that_names_it(tmp_path: Path, damage: object, number: int) -> None:
+    """As dcm2niix#283: a volume one slice short must not pass for whole."""
+    damage(series(tmp_path)[number])
+    with pytest.raises(VolumeError) as caught:
+        Volume.load(tmp_path)
+    assert caught.value.file == str(tmp_path / f"{number}.dcm")
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"garbage" * 50])
+def test_a_damaged_slice_without_suffix_is_known_by_its_name(tmp_path: Path, content: bytes) -> None:
+    for file in series(tmp_path):
+        file.rename(tmp_path / f"IM-{file.stem}")
+    (tmp_path / "README").write_text("how these were made")
+    (tmp_path / "._IM-2").write_bytes(b"of another file system")
+    (tmp_path / "VERSION").write_bytes(b"")
+    assert Volume.load(tmp_path).shape == (5, 4, 6)
+    (tmp_path / "IM-6").write_bytes(content)
+    with pytest.raises(VolumeError, match="IM-6: cannot be read as DICOM"):
+        Volume.load(tmp_path)
+
+
+def test_broken_links_and_pipes_are_named_and_never_opened(tmp_path: Path) -> None:
+    series(tmp_path)
+    (tmp_path / "9.dcm").symlink_to(tmp_path / "absent.dcm")
+    with pytest.raises(VolumeError, match=r"9\.dcm: not a file that can be read"):
+        Volume.load(tmp_path)
+    (tmp_path / "9.dcm").unlink()
+    os.mkfifo(tmp_path / "9.dcm")
+    with pytest.raises(VolumeError, match=r"9\.dcm: not a file that can be read"):
+        Volume.load(tmp_path)
+    with pytest.raises(VolumeError, match=r"9\.dcm: not a file that can be read"):
+        Volume.load(tmp_path / "9.dcm")
+    (tmp_path / "9.dcm").unlink()
+    os.mkfifo(tmp_path / "pipe")
+    assert Volume.load(tmp_path).shape == (5, 4, 6)
+
+
+# ---------------------------------------------------------------- pixels and their claims
+
+
+@pytest.mark.parametrize(
+    ("elements", "words"),
+    [
+        ({"Rows": 512}, r"found 40 bytes.*expected 5120 bytes for 512 x 5 pixels of 16 bits"),
+        ({"Columns": 65535}, "found 40 bytes"),
+        ({"Rows": 3}, "found 40 bytes.*expected 30 bytes"),
+        ({"Columns": 4}, "found 40 bytes.*expected 32 bytes"),
+        ({"NumberOfFrames": 2}, "expected 80 bytes for 4 x 5 pixels of 16 bits x 2 frames"),
+        ({"NumberOfFrames": 2147483647}, "found 40 bytes"),
+        ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, "found 40 bytes"),
+        ({"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}, "found 40 bytes"),
+    ],
+)
+def test_pixels_must_have_the_length_that_the_header_claims(
+    tmp_path: Path, elements: dict[str, object], words: str
+) -> None:
+    file = save(image(np.ones((4, 5), np.int16), **elements), tmp_path / "a.dcm")
+    with pytest.raises(VolumeError, match=rf"a\.dcm: PixelData \(7FE0,0010\) does not have the length.*{words}"):
+        Volume.load(file)
+
+
+def test_padding_behind_the_pixels_is_fine(tmp_path: Path) -> None:
+    pixels = np.arange(9, dtype=np.uint8).reshape(3, 3)
+    assert Volume.load(save(image(pixels), tmp_path / "odd.dcm")).array[..., 0].T.tolist() == pixels.tolist()
+    dataset = image(pixels)
+    dataset.PixelData = pixels.tobytes() + b"\0" * 127
+    assert Volume.load(save(dataset, tmp_path / "block.dcm")).array[..., 0].T.tolist() == pixels.tolist()
+    dataset.PixelData = pixels.tobytes() + b"\1" * 127
+    with pytest.raises(VolumeError, match="does not have the length"):
+        Volume.load(save(dataset, tmp_path / "more.dcm"))
+
+
+# ---------------------------------------------------------------- what is no image, and several series
+
+OTHERS = {
+    RTDoseStorage: "RT dose",
+    RTStructureSetStorage: "RT structure set",
+    RTPlanStorage: "RT plan",
+    SegmentationStorage: "segmentation",
+    GrayscaleSoftcopyPresentationStateStorage: "presentation state",
+    ComprehensiveSRStorage: "structured report",
+    EncapsulatedPDFStorage: "encapsulated document",
+    MediaStorageDirectoryStorage: "DICOMDIR",
+}
+
+
+@pytest.mark.parametrize("sop_class", OTHERS)
+def test_other_objects_are_left_out_and_named(
+    tmp_path: Path, sop_class: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    series(tmp_path)
+    other = save(image(np.ones((3, 3), np.uint16), series="1.2.3.9", sop_class=sop_class), tmp_path / "other")
+    assert Volume.load(tmp_path).shape == (5, 4, 6)
+    said = f"{tmp_path}: left out, being no images: other ({OTHERS[sop_class]})\n"
+    assert capsys.readouterr().err == said
+    Volume.load(tmp_path)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(VolumeError, match=rf"other: is a DICOM object that is no image \(found {OTHERS[sop_class]}"):
+        Volume.load(other)
+    for file in tmp_path.glob("*.dcm"):
+        file.unlink()
+    with pytest.raises(VolumeError, match=rf"holds no DICOM image \(found other \({OTHERS[sop_class]}"):
+        Volume.load(tmp_path)
+
+
+def test_an_object_that_is_no_image_need_not_be_whole(tmp_path: Path) -> None:
+    series(tmp_path)
+    file = save(image(np.ones((3, 3), np.uint16), sop_class=RTStructureSetStorage), tmp_path / "rs.dcm")
+    cut(file)
+    assert Volume.load(tmp_path).shape == (5, 4, 6)
+
+
+def test_every_storage_class_is_an_image_or_not() -> None:
+    classes = [(uid, name) for uid, (name, kind, *_) in pydicom._uid_dict.UID_dictionary.items() if "SOP Class" in kind]
+    strays = [
+        name
+        for uid, name in classes
+        if "Image Storage" in name and not name.startswith(("DICOS", "Stored")) and kind_of_no_image(uid)
+    ]
+    assert strays == []
+    image_like = ("Image Storage", "Enhanced US Volume", "DICOS", "Print", "Commitment", "Service")
+    others = [
+        name
+        for uid, name in classes
+        if name.endswith("Storage") and not any(part in name for part in image_like) and not kind_of_no_image(uid)
+    ]
+    assert others == []
+
+
+def test_several_series_are_named(tmp_path: Path) -> None:
+    for number in range(8):
+        series(tmp_path / str(number), 2, series=f"1.2.3.{number}")
+        for file in (tmp_path / str(number)).iterdir():
+            file.rename(tmp_path / f"{number}-{file.name}")
+        (tmp_path / str(number)).rmdir()
+    words = r"holds 8 DICOM series \(found 2 files from 0-0\.dcm \(CT, series 7\); .*; and 3 more; expected one series"
+    with pytest.raises(VolumeError, match=words):
+        Volume.load(tmp_path)
+
+
+def test_a_folder_with_dicom_names_holds_dicom(tmp_path: Path) -> None:
+    (tmp_path / "a.DCM").write_bytes(b"")
+    assert holds_dicom(tmp_path)
+
+
+# ---------------------------------------------------------------- hostile files
+
+PREAMBLE = b"\0" * 128 + b"DICM"
+ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
+PER_FRAME = (0x5200, 0x9230)
+
+
+def element(group: int, number: int, vr: bytes, value: bytes = b"", length: int | None = None) -> bytes:
+    size = len(value) if length is None else length
+    long = vr in (b"SQ", b"OB", b"OW", b"UN")
+    return struct.pack("<HH2s", group, number, vr) + struct.pack("<HI" if long else "<H", *([0] * long), size) + value
+
+
+def header(syntax: bytes = b"1.2.840.10008.1.2.1\0") -> bytes:
+    meta = element(2, 0x10, b"UI", syntax)
+    return PREAMBLE + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta
+
+
+CT = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0")
+UNDEFINED = 0xFFFFFFFF
+
+
+def nested(depth: int) -> bytes:
+    body = b""
+    for _ in range(depth):
+        body = element(*PER_FRAME, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(body)) + body)
+    return body
+
+
+HOSTILE = {
+    "nothing": b"",
+    "mark": PREAMBLE,
+    "meta": header(),
+    "zeros": header() + CT + b"\0" * (1 << 18),
+    "ones": header() + CT + b"\xff" * (1 << 16),
+    "tiny elements": header() + CT + element(9, 1, b"CS") * (1 << 15),
+    "empty items": header() + CT + element(*PER_FRAME, b"SQ", length=UNDEFINED) + ITEM[:4] + b"\0" * (1 << 20),
+    "many items": header() + CT + element(*PER_FRAME, b"SQ", (ITEM[:4] + b"\0\0\0\0") * (1 << 15)),
+    "private items": header() + CT + element(9, 2, b"SQ", length=UNDEFINED) + (ITEM[:4] + b"\0\0\0\0") * (1 << 15),
+    "deep": header() + CT + nested(200),
+    "deep undefined": header() + CT + (element(*PER_FRAME, b"SQ", length=UNDEFINED) + ITEM) * (1 << 16),
+    "endless": header() + CT + element(9, 3, b"UN", b"\0" * 64, length=UNDEFINED),
+    "beyond": header() + CT + element(9, 3, b"OB", b"\0" * 64, length=0xFFFFFFFE),
+    "long value": header() + CT + element(0x28, 0x30, b"UN", b"1" * (1 << 20)),
+    "meta beyond": PREAMBLE + element(2, 0x10, b"UI", b"1.2", length=65000),
+    "no deflate": header(DeflatedExplicitVRLittleEndian.encode()) + CT,
+    "loop": header() + CT + element(0xFFFE, 0xE0DD, b"\0\0") * 1000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("suffix", [".dcm", ""])
+def test_hostile_headers_are_one_error_in_time(
+    tmp_path: Path, name: str, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segcct.dicom.header, "_MOST_ELEMENTS", 20_000)  # of 1,000,000, which take a second or two
+    file = tmp_path / f"scan{suffix}"
+    file.write_bytes(HOSTILE[name])
+    start = time.process_time()
+    with pytest.raises(VolumeError):
+        Volume.load(file)
+    with pytest.raises(VolumeError):
+        Volume.load(tmp_path)
+    assert time.process_time() - start < 3
+
+
+def test_a_deflated_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segcct.dicom.header, "_LARGEST_INFLATED", 1 << 20)
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    zeros = bytes(1 << 16)
+    body = packer.compress(CT + element(9, 3, b"OB", length=1 << 30))
+    body += b"".join(packer.compress(zeros) for _ in range(17)) + packer.flush()
+    file = tmp_path / "a.dcm"
+    file.write_bytes(header(DeflatedExplicitVRLittleEndian.encode()) + body)
+    with pytest.raises(VolumeError, match="inflates to more than 1 MiB"):
+        Volume.load(file)
+
+
+def test_thousands_of_files_take_seconds(tmp_path: Path) -> None:
+    data = save(image(np.ones((1, 1), np.int16)), tmp_path / "one" / "a.dcm").read_bytes()
+    (tmp_path / "many").mkdir()
+    for number in range(3000):
+        (tmp_path / "many" / f"{number}.dcm").write_bytes(data)
+    start = time.process_time()
+    with pytest.raises(VolumeError, match="two slices at one position"):
+        Volume.load(tmp_path / "many")
+    assert time.process_time() - start < 10
+
+
+@pytest.mark.parametrize("elements", [{"PhotometricInterpretation": "MONO" * 4}, {}])
+def test_what_a_damaged_file_says_is_printable_and_short(tmp_path: Path, elements: dict[str, object]) -> None:
+    save(image(np.ones((2, 2), np.int16), PixelSpacing=[1.25, 1.25], **elements), tmp_path / "a.dcm")
+    data = (tmp_path / "a.dcm").read_bytes()
+    (tmp_path / "a.dcm").write_bytes(data.replace(b"MONO", b"\x1b[3m").replace(b"1.25", b"\x1b[3m"))
+    with pytest.raises(VolumeError) as caught:
+        Volume.load(tmp_path / "a.dcm")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+def test_flipped_bytes_never_end_in_anything_but_an_error(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    file = tmp_path / "a.dcm"
+    whole = np.frombuffer(save(image(np.ones((4, 5), np.int16)), file).read_bytes(), np.uint8)
+    read = 0
+    for _ in range(600):
+        data = whole.copy()
+        end = len(data) if rng.random() < 0.7 else int(rng.integers(len(data) // 2, len(data)))
+        where = rng.integers(128, len(data), rng.integers(1, 4))
+        data[where] = rng.integers(0, 256, len(where))
+        file.write_bytes(data[:end].tobytes())
+        try:
+            Volume.load(file)
+            read += 1
+        except SegcctError:
+            continue
+    assert 0 < read < 600

@@ -1,0 +1,72 @@
+"""Real DICOM files, those that pydicom brings along and a CT series: read as pydicom reads them, or refused."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from segcct.errors import VolumeError
+from segcct.volume import Volume
+from tests.dicom_files import values
+
+PYDICOM_FILES = sorted(
+    file
+    for file in (Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")
+    if file.is_file() and file.suffix != ".txt"
+)
+
+
+def oracle(file: Path, tmp_path: Path) -> tuple[Path, np.ndarray | None]:
+    """A real image at a place, its values by pydicom; None where pydicom cannot decode it here, or it is no image."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(file, force=True)
+            stored = dataset.pixel_array
+        except Exception:
+            return file, None
+        if "ImagePositionPatient" not in dataset:  # most of these files are no slices: give them a place
+            dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
+            try:
+                dataset.save_as(tmp_path / "placed.dcm")
+            except Exception:
+                return file, None
+            file = tmp_path / "placed.dcm"
+        slope, intercept = dataset.get("RescaleSlope", 1) or 1, dataset.get("RescaleIntercept", 0) or 0
+    return file, stored * float(slope) + float(intercept)
+
+
+@pytest.mark.skipif(not PYDICOM_FILES, reason="this pydicom comes without its test files")
+@pytest.mark.parametrize("file", PYDICOM_FILES, ids=lambda file: f"{file.parent.name}-{file.name}")
+def test_real_files_are_read_as_pydicom_reads_them_or_refused(tmp_path: Path, file: Path) -> None:
+    placed, wanted = oracle(file, tmp_path)
+    try:
+        volume = Volume.load(placed)
+    except VolumeError:
+        return
+    if wanted is None:
+        pytest.skip("pydicom has no decoder for this file here")
+    assert np.array_equal(values(volume)[0], wanted.astype(volume.array.dtype))
+
+
+def test_most_real_gray_slices_are_read() -> None:
+    read = 0
+    for file in PYDICOM_FILES:
+        try:
+            Volume.load(file)
+            read += 1
+        except VolumeError:
+            continue
+    assert not PYDICOM_FILES or read >= 40
+
+
+def test_the_real_series_is_read_as_pydicom_reads_it(shared_data: Path) -> None:
+    volume = Volume.load(shared_data / "ct_dicom")
+    datasets = [pydicom.dcmread(file) for file in (shared_data / "ct_dicom").glob("*.dcm")]
+    datasets.sort(key=lambda dataset: float(dataset.ImagePositionPatient[2]))
+    wanted = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in datasets]
+    assert np.array_equal(values(volume), wanted)
