@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
+import pytest
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, EnhancedMRImageStorage, ExplicitVRLittleEndian
 
@@ -126,3 +129,14 @@ def enhanced(
 def values(volume: Volume) -> np.ndarray:
     """(slices, rows, columns), as pydicom gives frames."""
     return volume.array.transpose(2, 1, 0)
+
+
+def dcm2niix(folder: Path, output: Path) -> nib.Nifti1Image:
+    """The one volume that dcm2niix makes of a folder, in canonical order."""
+    program = pytest.importorskip("dcm2niix")
+    output.mkdir()
+    subprocess.run(
+        [program.bin, "-z", "n", "-b", "n", "-f", "a", "-o", output, folder], check=True, capture_output=True
+    )
+    (file,) = output.glob("*.nii")
+    return nib.as_closest_canonical(nib.load(file))

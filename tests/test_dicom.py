@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -18,7 +19,7 @@ from pydicom.uid import (
 
 from segcct.errors import VolumeError
 from segcct.volume import Volume
-from tests.dicom_files import enhanced, image, save, series, values
+from tests.dicom_files import dcm2niix, enhanced, image, save, series, values
 
 TINY_SLOPE = "0.99999999975"
 
@@ -137,17 +138,6 @@ def test_old_files_without_preamble_are_read(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- where slices lie
 
 
-def dcm2niix(folder: Path, output: Path) -> nib.Nifti1Image:
-    """The one volume that dcm2niix makes of a folder, in canonical order."""
-    program = pytest.importorskip("dcm2niix")
-    output.mkdir()
-    subprocess.run(
-        [program.bin, "-z", "n", "-b", "n", "-f", "a", "-o", output, folder], check=True, capture_output=True
-    )
-    (file,) = output.glob("*.nii")
-    return nib.as_closest_canonical(nib.load(file))
-
-
 @pytest.mark.parametrize("turn", [(0, 0, 0), (0.3, -0.2, 0.5), (1.5, 0, 0.1), (0, 1.5, 0)])
 @pytest.mark.parametrize("multi_frame", [False, True])
 def test_voxels_and_affine_are_those_of_dcm2niix(tmp_path: Path, turn: tuple[float, ...], multi_frame: bool) -> None:
@@ -227,6 +217,19 @@ def test_slices_of_one_place_are_found_across_the_plane(tmp_path: Path) -> None:
         save(image(np.zeros((4, 5), np.int16), position=(10 * k, 0, 0), number=k), tmp_path / f"{k}.dcm")
     with pytest.raises(VolumeError, match="two slices at one position"):
         Volume.load(tmp_path)
+
+
+def test_values_by_a_table_are_refused(tmp_path: Path) -> None:
+    table = pydicom.Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4, 0, 16], "US"
+    with pytest.raises(VolumeError, match=r"by a table, ModalityLUTSequence \(0028,3000\)"):
+        Volume.load(save(image(ramp()[0], ModalityLUTSequence=[table]), tmp_path / "a.dcm"))
+
+
+def test_native_slices_are_read_without_simpleitk(tmp_path: Path) -> None:
+    save(image(ramp()[0]), tmp_path / "a.dcm")
+    code = f"import sys, segcct.volume as v; v.Volume.load({str(tmp_path)!r}); sys.exit('SimpleITK' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_a_mosaic_is_refused(tmp_path: Path) -> None:

@@ -102,6 +102,14 @@ def test_broken_links_and_pipes_are_named_and_never_opened(tmp_path: Path) -> No
     assert Volume.load(tmp_path).shape == (5, 4, 6)
 
 
+def test_a_file_that_vanishes_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = series(tmp_path)
+    plain = segcct.dicom.ordered
+    monkeypatch.setattr(segcct.dicom, "ordered", lambda *parts: [plain(*parts), files[2].unlink()][0])
+    with pytest.raises(VolumeError, match=r"2\.dcm: cannot be read \(found No such file"):
+        Volume.load(tmp_path)
+
+
 # ---------------------------------------------------------------- pixels and their claims
 
 
@@ -202,6 +210,13 @@ def test_several_series_are_named(tmp_path: Path) -> None:
         (tmp_path / str(number)).rmdir()
     words = r"holds 8 DICOM series \(found 2 files from 0-0\.dcm \(CT, series 7\); .*; and 3 more; expected one series"
     with pytest.raises(VolumeError, match=words):
+        Volume.load(tmp_path)
+
+
+def test_a_folder_of_folders_says_which_to_give(tmp_path: Path) -> None:
+    series(tmp_path / "a", 2)
+    save(image(np.ones((3, 3), np.uint16), sop_class=MediaStorageDirectoryStorage), tmp_path / "DICOM\x1b[31mDIR")
+    with pytest.raises(VolumeError, match=r"found DICOM\?\[31mDIR \(DICOMDIR\).*Give the folder that directly holds"):
         Volume.load(tmp_path)
 
 

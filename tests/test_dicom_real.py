@@ -5,18 +5,19 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 
 from segcct.errors import VolumeError
 from segcct.volume import Volume
-from tests.dicom_files import values
+from tests.dicom_files import dcm2niix, values
 
 PYDICOM_FILES = sorted(
     file
-    for file in (Path(pydicom.__file__).parent / "data" / "test_files").rglob("*")
-    if file.is_file() and file.suffix != ".txt"
+    for file in (Path(pydicom.__file__).parent / "data").rglob("*")
+    if file.is_file() and file.suffix in (".dcm", "")
 )
 
 
@@ -70,3 +71,14 @@ def test_the_real_series_is_read_as_pydicom_reads_it(shared_data: Path) -> None:
     datasets.sort(key=lambda dataset: float(dataset.ImagePositionPatient[2]))
     wanted = [d.pixel_array * float(d.RescaleSlope) + float(d.RescaleIntercept) for d in datasets]
     assert np.array_equal(values(volume), wanted)
+
+
+def test_the_real_series_lies_where_dcm2niix_puts_it(shared_data: Path, tmp_path: Path) -> None:
+    scan = tmp_path / "scan"
+    scan.mkdir()
+    for file in (shared_data / "ct_dicom").glob("*.dcm"):
+        (scan / file.name).write_bytes(file.read_bytes())
+    ours, theirs = Volume.load(scan), dcm2niix(scan, tmp_path / "out")
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(ours.array, ours.affine))
+    assert np.array_equal(np.asarray(canonical.dataobj), np.asarray(theirs.dataobj))
+    assert np.allclose(canonical.affine, theirs.affine, atol=1e-3)

@@ -15,6 +15,7 @@ from segcct.dicom.planes import planes_of
 from segcct.dicom.series import instances_in, say_once
 from segcct.dicom.stack import affine_of, ordered
 from segcct.dicom.values import read_voxels
+from segcct.errors import VolumeError
 
 
 def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -28,10 +29,14 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         VolumeError: no image, several series or volumes; a damaged file; a missing or malformed position, orientation
             or spacing; slices that are unequal, missing, doubled or unevenly spaced; colors.
     """
-    planes = [plane for instance in instances_in(path) for plane in planes_of(instance)]
-    planes = ordered(planes, path)
-    affine, known = affine_of(planes, path)
-    voxels = read_voxels(planes)
+    try:
+        planes = [plane for instance in instances_in(path) for plane in planes_of(instance)]
+        planes = ordered(planes, path)
+        affine, known = affine_of(planes, path)
+        voxels = read_voxels(planes)
+    except OSError as error:
+        reason = error.strerror or "an input error"
+        raise VolumeError("cannot be read", file=error.filename or path, found=reason) from error
     if planes[0].at_detector:
         say_once(f"{path}: pixel size by ImagerPixelSpacing, which is that at the detector, not in the patient")
     if not known:

@@ -15,7 +15,7 @@ from segcct.dicom.instance import Instance
 from segcct.errors import VolumeError
 
 RLE = "1.2.840.10008.1.2.5"
-_JPEG2000 = {f"1.2.840.10008.1.2.4.{end}" for end in (90, 91, 92, 93, 201, 202, 203)}
+_JPEG2000 = {f"1.2.840.10008.1.2.4.{end}" for end in (90, 91)}
 _JPEG = {f"1.2.840.10008.1.2.4.{end}" for end in (50, 51, 57, 70, 80, 81)}
 _SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _PLAIN_SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"

@@ -71,5 +71,5 @@ class Elements:
 
 def printable(text: str) -> str:
     """What a file says, fit for one line of a message."""
-    shown = text if len(text) <= 60 else f"{text[:60]}..."
+    shown = text if len(text) <= 80 else f"{text[:80]}..."
     return "".join(letter if letter.isprintable() else "?" for letter in shown)

@@ -78,8 +78,6 @@ def read_header(file: Path) -> Header:
             return _Walk(stream, file).header()
     except _DamagedError as error:
         raise damaged(file, str(error)) from error
-    except OSError as error:
-        raise VolumeError("cannot be read", file=file, found=error.strerror or "an input error") from error
 
 
 def open_body(file: Path, transfer_syntax: str) -> BinaryIO:

@@ -61,7 +61,9 @@ def planes_of(instance: Instance) -> list[Plane]:
         )
     if elements.items(Tag.ModalityLUTSequence):
         raise VolumeError(
-            f"values by a table, {Tag.ModalityLUTSequence}", file=instance.file, expected=Tag.RescaleSlope
+            f"stored numbers are given their meaning by a table, {Tag.ModalityLUTSequence}",
+            file=instance.file,
+            expected=f"{Tag.RescaleSlope} and {Tag.RescaleIntercept}",
         )
     per_frame = elements.items(Tag.PerFrameFunctionalGroupsSequence)
     if instance.frames > 1 and len(per_frame) != instance.frames:

@@ -77,11 +77,8 @@ def _claims_dicom(file: Path) -> bool:
         return True
     if not file.is_file():
         return False
-    try:
-        with file.open("rb") as stream:
-            return starts_as_dicom(stream.read(132))
-    except OSError as error:
-        raise VolumeError("cannot be read", file=file, found=error.strerror or "an input error") from error
+    with file.open("rb") as stream:
+        return starts_as_dicom(stream.read(132))
 
 
 def _header_of(file: Path) -> Header:
@@ -125,6 +122,7 @@ def _no_series(folder: Path, others: Sequence[tuple[Path, str]]) -> VolumeError:
         file=folder,
         found=_listed(names) or "an empty folder",
         expected="the slices of one series",
+        remedy="Give the folder that directly holds the slices" if any(e.is_dir() for e in folder.iterdir()) else None,
     )
 
 
@@ -150,5 +148,5 @@ def _describe(first: Instance, count: int) -> str:
 
 
 def _listed(names: Sequence[str], separator: str = ", ") -> str:
-    shown = separator.join(names[:_SHOWN])
+    shown = separator.join(printable(name) for name in names[:_SHOWN])
     return shown if len(names) <= _SHOWN else f"{shown}{separator}and {len(names) - _SHOWN} more"
