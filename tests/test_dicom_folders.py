@@ -275,6 +275,18 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("inside", [b"\x09\x00\x01\x00\x04\0\0\0abcd", element(9, 1, b"CS", b"abcd")])
+def test_sequences_of_unknown_kind_are_stepped_over(tmp_path: Path, inside: bytes) -> None:
+    """Their items are implicit by the standard, and explicit by some writers."""
+    file = save(image(np.ones((4, 5), np.int16)), tmp_path / "a.dcm")
+    private = element(9, 0x10, b"UN", length=UNDEFINED) + ITEM + inside + struct.pack("<HHI", 0xFFFE, 0xE00D, 0)
+    private += struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+    data = file.read_bytes()
+    at = data.index(b"\x18\x00\x50\x00DS")
+    file.write_bytes(data[:at] + private + data[at:])
+    assert Volume.load(file).shape == (5, 4, 1)
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 @pytest.mark.parametrize("suffix", [".dcm", ""])
 def test_hostile_headers_are_one_error_in_time(

@@ -188,7 +188,6 @@ class _Walk:
         """Items of a sequence (datasets), or fragments of pixels (raw), and where the walk ended."""
         if level >= _MOST_LEVELS:
             raise _DamagedError(f"sequences nested more than {_MOST_LEVELS} deep")
-        explicit = explicit and vr != b"UN"  # what was of unknown kind to its writer is implicit inside
         items: list[Elements] = []
         while at < end:
             tag, _, start, length = self._element(at, explicit=False)
@@ -201,7 +200,9 @@ class _Walk:
                 raise _DamagedError("an item that reaches beyond the end")
             if length == UNDEFINED or (keep and not raw):
                 inner = end if length == UNDEFINED else at
-                values, stop = self._dataset(start, inner, explicit=explicit, level=level + 1)
+                # What was of unknown kind to its writer (UN) is implicit inside, or should be.
+                inside = explicit and (vr != b"UN" or self._peek(start + 4, 2) in _VRS)
+                values, stop = self._dataset(start, inner, explicit=inside, level=level + 1)
                 at = stop if length == UNDEFINED else at
                 items += [Elements(self.file, values, self.big_endian)] if keep else []
         return items, at
