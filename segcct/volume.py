@@ -49,7 +49,7 @@ class Volume:
     affine: np.ndarray
     """4x4 float64, voxel index -> RAS position in mm."""
     spacing_mm: tuple[float, float, float] | None
-    """Length of one step along each voxel axis; None where the format holds none."""
+    """Length of one step along each voxel axis; None where the format, or a DICOM file, holds none."""
     header: nib.Nifti1Header | None = None
     """The NIfTI header it was read with; None for other sources."""
     path: Path | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,23 +22,25 @@ _SIZE_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 _PLAIN_SOP_CLASS = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def decode(stream: bytes, instance: Instance) -> np.ndarray:
-    """Stored numbers (rows, columns) of one compressed frame.
+def decode(streams: Sequence[bytes], instance: Instance) -> np.ndarray:
+    """Stored numbers (frames, rows, columns) of some compressed frames of one file.
 
     Raises:
         VolumeError: an encoding that cannot be decoded, a stream of another size, or one that is cut short.
     """
-    check_stream(stream, instance)
+    for stream in streams:
+        check_stream(stream, instance)
     with tempfile.TemporaryDirectory(prefix="segcct-dicom-") as folder:
-        file = Path(folder, "frame.dcm")
-        file.write_bytes(_plain_file(stream, instance))
+        file = Path(folder, "frames.dcm")
+        file.write_bytes(_plain_file(streams, instance))
         try:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
         except RuntimeError as error:
             raise _undecoded(instance) from error
-    if array.size != instance.rows * instance.columns:
+    shape = (len(streams), instance.rows, instance.columns)
+    if array.size != np.prod(shape):
         raise _undecoded(instance)
-    return array.reshape(instance.rows, instance.columns)
+    return array.reshape(shape)
 
 
 def check_stream(stream: bytes, instance: Instance) -> None:
@@ -94,8 +97,8 @@ def _check_rle(stream: bytes, instance: Instance) -> None:
         raise damaged(instance.file, "an RLE frame that does not fit the header")
 
 
-def _plain_file(stream: bytes, instance: Instance) -> bytes:
-    """A file of the frame and its pixel format alone: no rescale, no name, nothing that could be read otherwise."""
+def _plain_file(streams: Sequence[bytes], instance: Instance) -> bytes:
+    """A file of the frames and their pixel format alone: no rescale, no name, nothing that could be read otherwise."""
     meta = b"".join(
         [
             _element(0x00020001, b"OB", b"\0\1"),
@@ -110,6 +113,7 @@ def _plain_file(stream: bytes, instance: Instance) -> bytes:
             _element(0x00080018, b"UI", b"2.25.1"),
             _element(0x00280002, b"US", struct.pack("<H", 1)),
             _element(0x00280004, b"CS", b"MONOCHROME2"),
+            _element(0x00280008, b"IS", str(len(streams)).encode()),
             _element(0x00280010, b"US", struct.pack("<H", instance.rows)),
             _element(0x00280011, b"US", struct.pack("<H", instance.columns)),
             _element(0x00280100, b"US", struct.pack("<H", instance.bits_allocated)),
@@ -118,15 +122,15 @@ def _plain_file(stream: bytes, instance: Instance) -> bytes:
             _element(0x00280103, b"US", struct.pack("<H", int(instance.signed))),
         ]
     )
-    stream += b"\0" * (len(stream) % 2)
-    items = struct.pack("<HHI", 0xFFFE, 0xE000, 0) + struct.pack("<HHI", 0xFFFE, 0xE000, len(stream)) + stream
+    even = [stream + b"\0" * (len(stream) % 2) for stream in (b"", *streams)]  # an empty offset table comes first
+    items = b"".join(struct.pack("<HHI", 0xFFFE, 0xE000, len(stream)) + stream for stream in even)
     pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OB", 0, 0xFFFFFFFF) + items
     length = _element(0x00020000, b"UL", struct.pack("<I", len(meta)))
     return b"\0" * 128 + b"DICM" + length + meta + body + pixels + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
 def _element(tag: int, vr: bytes, value: bytes) -> bytes:
-    value += (b" " if vr == b"CS" else b"\0") * (len(value) % 2)
+    value += (b" " if vr in (b"CS", b"IS") else b"\0") * (len(value) % 2)
     length = struct.pack("<HI", 0, len(value)) if vr == b"OB" else struct.pack("<H", len(value))
     return struct.pack("<HH", tag >> 16, tag & 0xFFFF) + vr + length + value
 

@@ -54,7 +54,7 @@ def planes_of(instance: Instance) -> list[Plane]:
     elements = instance.elements
     if "MOSAIC" in elements.text(Tag.ImageType).upper().split("\\"):
         raise VolumeError(
-            "a mosaic of slices in one picture",
+            "a mosaic of slices in one image",
             file=instance.file,
             expected="one slice per frame",
             remedy="Convert it to NIfTI first, as with dcm2niix",
@@ -117,7 +117,8 @@ def _axes(elements: Elements) -> np.ndarray:
     if np.abs(lengths - 1).max() > 0.1 or abs(float(axes[:, 0] @ axes[:, 1])) > 0.02:
         found = elements.text(Tag.ImageOrientationPatient)
         raise elements.malformed(Tag.ImageOrientationPatient, found, "two directions of length 1 at a right angle")
-    return axes / lengths
+    directions: np.ndarray = axes / lengths
+    return directions
 
 
 def _spacing(elements: Elements) -> tuple[tuple[float, float] | None, bool]:

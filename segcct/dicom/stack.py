@@ -72,7 +72,7 @@ def _check_alike(first: Plane, other: Plane) -> None:
 def _step(planes: Sequence[Plane], path: Path) -> np.ndarray:
     """(3,) LPS mm from one slice to the next."""
     positions = np.array([plane.position for plane in planes])  # (D, 3)
-    step = (positions[-1] - positions[0]) / (len(planes) - 1)
+    step: np.ndarray = (positions[-1] - positions[0]) / (len(planes) - 1)
     steps = np.diff(positions, axis=0)  # (D - 1, 3)
     if np.abs(steps - step).max() > _UNEVEN * float(np.linalg.norm(step)):
         gaps = np.linalg.norm(steps, axis=1)

@@ -16,6 +16,9 @@ from segcct.errors import VolumeError
 _EXACT = 1 << 53
 """Whole numbers up to here are exact in the arithmetic of slopes."""
 
+_DECODED_TOGETHER = 1 << 23
+"""Bytes of frames that are decoded in one go."""
+
 
 def read_voxels(planes: Sequence[Plane]) -> np.ndarray:
     """(X, Y, Z) values of ordered slices: integers where every slope and intercept is whole, else float32.
@@ -93,8 +96,10 @@ def _stored_frames(instance: Instance) -> Iterator[np.ndarray]:
     if instance.compressed:
         from segcct.dicom.codestream import decode  # SimpleITK takes 0.2 s to import, and most series are native
 
-        for frame in compressed_frames(instance):
-            yield _used_bits(decode(frame, instance), instance)
+        streams = compressed_frames(instance)
+        together = max(1, min(256, _DECODED_TOGETHER // instance.frame_bytes))
+        for first in range(0, len(streams), together):
+            yield from _used_bits(decode(streams[first : first + together], instance), instance)
         return
     with open_body(instance.file, instance.transfer_syntax) as stream:
         stream.seek(instance.start)
@@ -106,7 +111,7 @@ def _stored_frames(instance: Instance) -> Iterator[np.ndarray]:
 
 
 def _used_bits(stored: np.ndarray, instance: Instance) -> np.ndarray:
-    """Numbers made of the bits from HighBit down alone; others may hold overlays."""
+    """Numbers (..., rows, columns) made of the bits from HighBit down alone; others may hold overlays."""
     if instance.floating or instance.bits_stored == instance.bits_allocated:
         return stored
     stored = stored.astype(instance.dtype.newbyteorder("="), copy=False)
