@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct.errors import DataError
 from segcct.runs import RunFolder
 
-CASES, VOXEL_MM = 14, 2
+CASES, VOXEL_MM = 20, 2
 TASKS = ("segmentation", "reconstruction")
 """The demo's two trainings, each with a config of that name in this package."""
 
