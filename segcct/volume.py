@@ -26,10 +26,8 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from segcct.errors import GeometryError, VolumeError
+from segcct.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
-ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
-DICOM_SUFFIXES = (".dcm", ".ima")
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
@@ -72,7 +70,7 @@ class Volume:
         path = Path(path)
         name = path.name.lower()
         if not path.exists():
-            raise VolumeError("no such file or folder", file=path)
+            raise no_such_file(path)
         if path.is_file() and path.stat().st_size == 0:
             raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
         if path.is_file() and name.endswith(NIFTI_SUFFIXES):
@@ -181,6 +179,13 @@ def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None
             expected=f"{_describe(a)} {expected}",
             remedy="Resample one onto the other, or copy the right header when only the header is wrong",
         )
+
+
+def no_such_file(path: Path) -> VolumeError:
+    """The error for a file that is not there; of a link, as of data that was not fetched, it names the target."""
+    target = link_target(path)
+    remedy = "Fetch the data (datalad get, git annex get), or correct the link" if target else None
+    return VolumeError("no such file or folder", file=path, found=target, remedy=remedy)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "progress"},
+    {"version", "errors", "progress", "file_names"},
     {"hardware"},
     {"config", "settings", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},

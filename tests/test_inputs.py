@@ -143,5 +143,5 @@ def test_masks_beside_new_pictures_are_no_pictures(tmp_path):
 
 def test_a_channel_that_lacks_among_new_files_is_named(tmp_path):
     scan(tmp_path / "a_0000.nii.gz")
-    with pytest.raises(DataError, match=r"channel t2 of case a is missing"):
+    with pytest.raises(DataError, match=r"a_0000\.nii\.gz: channel t2 is missing \(found no such file of case a"):
         resolve(card_of("nnunet", FLAT["nnunet"][0]), tmp_path)

@@ -82,6 +82,9 @@ class DataSection(Section):
     `{id}` the case id."""
     label: str | None = None
     """File pattern of the label volume."""
+    case_id: Literal["name", "path"] = "name"
+    """name: as files or folders are called; path: with the folders above in front, so that siteA/001 and siteB/001
+    are two cases, siteA_001 and siteB_001."""
     patient: str | None = None
     """Regular expression whose first group is the patient within a case id, such as `(.*)_visit\\d`; default: the
     layout's own rule. Cases of one patient are never divided between splits."""

@@ -14,11 +14,11 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 
 from segcct.errors import VolumeError
-from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_AFFINE, Volume
+from segcct.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES
+from segcct.volume import PICTURE_AFFINE, Volume, no_such_file
 
 HDF5_SUFFIXES = (".h5", ".hdf5")
 NUMPY_SUFFIXES = (".npz",)
-PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
 _DAMAGED = (
     nib.wrapstruct.WrapStructError,
     OSError,
@@ -53,7 +53,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
         raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
     try:
         if not path.exists():
-            raise VolumeError("no such file or folder", file=path)
+            raise no_such_file(path)
         if name.endswith(NIFTI_SUFFIXES):
             return _nifti(path)
         if name.endswith(ITK_SUFFIXES):
@@ -62,7 +62,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
             return _without_geometry(_hdf5_shape(path, dataset), path)
         if name.endswith(NUMPY_SUFFIXES):
             return _without_geometry(_npz_shape(path, dataset), path)
-        if name.endswith(PICTURE_SUFFIXES):
+        if name.endswith(IMAGE_SUFFIXES):
             return _without_geometry(_picture_shape(path), path)
     except _DAMAGED as error:
         found = "truncated data: the file ends too early" if isinstance(error, EOFError) else str(error).split("\n")[0]

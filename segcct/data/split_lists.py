@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from segcct.data.case import Case
 from segcct.errors import SplitError
+from segcct.file_names import stem_of
 
-_SUFFIXES = re.compile(r"(\.nii\.gz|\.npy\.h5|\.(nii|h5|hdf5|npz|npy|nrrd|mha|mhd|png|tiff?|jpe?g|gif|bmp))$", re.I)
 _SLICE = re.compile(r"[-_]slice[-_]?\d+$", re.I)
 
 
@@ -92,7 +92,7 @@ def _entries(path: Path, key: str) -> list[str]:
 
 
 def _stem(entry: str) -> str:
-    return _SUFFIXES.sub("", PurePosixPath(entry.replace("\\", "/")).name)
+    return stem_of(entry.replace("\\", "/"))
 
 
 class _Names:

@@ -15,6 +15,7 @@ from segcct.data.classes.reading import section_of
 from segcct.data.classes.table import ProbabilityTable, read_table
 from segcct.errors import EvaluationError, items
 from segcct.evaluation.class_tables import markdown, write_classes, write_pictures
+from segcct.file_names import absolute
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
 from segcct.metrics.classification import (
@@ -222,7 +223,7 @@ def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
 def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:
     """Where everything came from, so that a report finds the pictures and the model again."""
     return {
-        "data": {**data.model_dump(mode="json"), "root": str(reference.resolve())},
+        "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
         "selection": table.index.get("selection"),
         "model": table.index.get("model"),
         "weights_sha256": table.index.get("weights_sha256"),
@@ -230,8 +231,8 @@ def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) ->
         "selected_on": table.index.get("selected_on"),
         "provenance": {
             **provenance(),
-            "predictions": str(table.file.resolve()),
-            "references": str(reference.resolve()),
+            "predictions": absolute(table.file),
+            "references": absolute(reference),
         },
     }
 

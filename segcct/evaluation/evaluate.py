@@ -22,6 +22,7 @@ from segcct.evaluation.pool import run_jobs
 from segcct.evaluation.scoring import Job, Outcome, Row
 from segcct.evaluation.summary import agreement_of, summary_of
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
+from segcct.file_names import absolute
 from segcct.metrics import Convention, get_convention
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
@@ -101,7 +102,7 @@ def evaluate(
     shared, hidden = apart(shared) if folder.anonymised else (shared, None)
     if rival is not None:
         paired = compare(rows, _rows(scored[1]), labels, chosen[0])
-        against = "the other predictions" if folder.anonymised else str(rival.path.resolve())
+        against = "the other predictions" if folder.anonymised else absolute(rival.path)
         shared["paired"] = {"against": against, **paired}
     label_map = {"label_map": agreement_of(agreements)}
     summaries = [{**summary_of(rows, labels, convention, tolerance), **label_map, **shared} for convention in chosen]
@@ -170,8 +171,8 @@ def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> 
         "files": _files(matching, folder),
         "provenance": {
             **provenance(),
-            "predictions": str(folder.path.resolve()),
-            "references": str(references.resolve()),
+            "predictions": absolute(folder.path),
+            "references": absolute(references),
         },
     }
 
@@ -181,8 +182,8 @@ def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
     for case, (mask, reference) in matching.pairs.items():
         channels = folder.channels.get(case)
         if not channels and reference.case is not None:
-            channels = {name: [str(p.resolve()) for p in paths] for name, paths in reference.case.channels.items()}
-        files[case] = {"prediction": str(mask.resolve()), "reference": reference.name(), "channels": channels or {}}
+            channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
+        files[case] = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
     return files
 
 

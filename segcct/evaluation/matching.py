@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from segcct.data.case import Case
 from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
+from segcct.file_names import absolute, split_name
 from segcct.inference.index import INDEX, hashed, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 
@@ -66,7 +68,7 @@ class ReferenceCase:
     def name(self) -> str | list[str]:
         """The reference's file; files, where a label is several."""
         files = (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
-        names = [str(file.resolve()) for file in files]
+        names = [absolute(file) for file in files]
         return names[0] if len(names) == 1 else names
 
 
@@ -132,8 +134,9 @@ def read_references(
     if not folder.is_dir():
         raise EvaluationError("no such folder of references", file=folder)
     flat = {} if layout else _flat(folder, endings=REFERENCE_ENDINGS)
-    scans = {file for channels in predictions.channels.values() for files in channels.values() for file in files}
-    flat = {name: file for name, file in flat.items() if str(file.resolve()) not in scans}
+    channels = [files for case in predictions.channels.values() for files in case.values()]
+    scans = {os.path.realpath(file) for files in channels for file in files}
+    flat = {name: file for name, file in flat.items() if os.path.realpath(file) not in scans}
     if flat:
         cases = _labelled(predictions.data, folder) if predictions.data is not None else {}
         if not set(_with_hashed(predictions.masks, cases, everyone=False)) & set(predictions.masks):
@@ -162,7 +165,7 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
 
     Where the predictions name a selection, references outside of it are not asked for.
     """
-    masks = {name: file for name, file in predictions.masks.items() if file.is_file()}
+    masks = {name: file for name, file in predictions.masks.items() if _is_there(file)}
     references = _with_hashed(masks, references, everyone=predictions.anonymised)
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
     lost = sorted(asked - set(masks))
@@ -235,16 +238,25 @@ def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...] = (
     marked: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
         name = file.name
-        suffix = next((end for end in suffixes if name.lower().endswith(end)), None)
-        if suffix is None or name.startswith(".") or not file.is_file():
+        stem, suffix = split_name(name)
+        if suffix.lower() not in suffixes or name.startswith(".") or not _is_there(file):
             continue
-        stem = name[: -len(suffix)]
         ending = next((end for end in endings if stem.lower().endswith(end) and len(stem) > len(end)), "")
         ids, case = (marked, stem[: -len(ending)]) if ending else (plain, stem)
         if case in ids:
-            raise EvaluationError(f"two masks of case {case}", file=file, found=f"also {ids[case].name}")
+            raise EvaluationError(
+                f"two masks of case {case}",
+                file=file,
+                found=f"also {ids[case].name}",
+                remedy="Take one of the two away, or rename it",
+            )
         ids[case] = file
     return dict(sorted((plain | marked).items()))
+
+
+def _is_there(file: Path) -> bool:
+    """A file, or a link whose file is not there, which is told when it is read."""
+    return file.is_file() or (file.is_symlink() and not file.exists())
 
 
 def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme) -> DataSection:

@@ -15,6 +15,7 @@ from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
 from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, items, reason_of
+from segcct.file_names import case_name
 from segcct.inference.index import Index, hashed
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
@@ -207,7 +208,7 @@ def _single(card: ModelCard, source: Path) -> Request:
             file=source,
             expected=f"a case folder or dataset root with channels {', '.join(data.channels)} ({data.layout} layout)",
         )
-    name = source.name.split(".")[0]
+    name = case_name(source)
     return Request((Case(name, name, {next(iter(data.channels)): (source,)}),), data, single=True)
 
 

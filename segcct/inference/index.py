@@ -15,6 +15,7 @@ from typing import Any
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.errors import RunError
+from segcct.file_names import absolute
 from segcct.runs import ModelCard, provenance, write_json
 
 INDEX = "predictions.json"
@@ -87,7 +88,7 @@ class Index:
             seen: the side of the model's split that it stands on, train or val.
             how: what else the mask depends on: protocol, precision, keep_largest.
         """
-        channels = {channel: [str(file.resolve()) for file in files] for channel, files in case.channels.items()}
+        channels = {channel: [absolute(file) for file in files] for channel, files in case.channels.items()}
         self.cases[name] = {"mask": mask, "seen": seen, **how}
         if self.anonymised:
             self.sources[name] = {"id": case.id, "channels": channels}
@@ -100,7 +101,7 @@ class Index:
 
     def write(self) -> None:
         """Write predictions.json, and before it sources.json where ids are hashed; each whole or not at all."""
-        card, root, made = self.card, str(self.data.root.resolve()), provenance(self.card.data_fingerprint)
+        card, root, made = self.card, absolute(self.data.root), provenance(self.card.data_fingerprint)
         if self.anonymised:
             sources = {"note": NOTE, "root": root, "command": made.pop("command"), "cases": self.sources}
             write_json(self.folder / SOURCES, sources)

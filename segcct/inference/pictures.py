@@ -16,6 +16,7 @@ from segcct.data.classes.table import INDEX, TABLE, write_table
 from segcct.data.classes.unlabelled import Source, find_source
 from segcct.data.splits import Splits, known_splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError, items
+from segcct.file_names import absolute
 from segcct.inference.classifier import Classifier
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
@@ -140,11 +141,11 @@ def _index(classifier: Classifier, request: PictureRequest, model: Path, failed:
     return {
         "task": card.task,
         "classes": list(classifier.classes),
-        "data": {**request.source.data.model_dump(mode="json"), "root": str(request.source.data.root.resolve())},
+        "data": {**request.source.data.model_dump(mode="json"), "root": absolute(request.source.data.root)},
         "selection": request.selection,
         "seen": {side: list(ids) for side, ids in request.seen.items()},
         "failed": failed,
-        "model": str(model.resolve()),
+        "model": absolute(model),
         "weights_sha256": card.weights_sha256,
         "selected_on": card.selected_on,
         "architecture": card.architecture.model_dump(mode="json"),

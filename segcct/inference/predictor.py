@@ -14,6 +14,7 @@ from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
 from segcct.errors import DataError, ModelError
+from segcct.file_names import case_name
 from segcct.hardware.devices import pick_device
 from segcct.inference.device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
@@ -122,7 +123,7 @@ class Predictor:
         if self.data.intensity.rule == "zscore_mask" and mask is None:
             raise DataError("this model needs a mask for intensity normalisation", expected=self.data.intensity.mask)
         file = first.path or Path("scan")
-        name = file.name.split(".")[0]
+        name = case_name(file)
         examination = Examination(
             case=Case(name, name, {channel: (volume.path or file,) for channel, volume in volumes.items()}),
             image=np.stack([volume.array for volume in volumes.values()]).astype(np.float32),  # (C, X, Y, Z)

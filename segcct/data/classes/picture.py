@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segcct.errors import DataError
+from segcct.file_names import IMAGE_SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp")
+SUFFIXES = (*IMAGE_SUFFIXES, ".webp")
 _MOST_PIXELS = 89_478_485
 """As many as Pillow takes without a word: a quarter of a GiB in colour."""
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")

@@ -18,6 +18,7 @@ from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap
 from segcct.data.layouts import acdc, brats, folder, nnunet, paired, pictures, slices, synapse
+from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed
 from segcct.errors import DataError, LabelError
@@ -121,12 +122,11 @@ def _sorted(found: Found, data: DataSection) -> Found:
     """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
     if not found.cases and not found.errors:
         raise _nothing_there(data, get_layout(data.layout), f"no case of layout {data.layout} in the dataset folder")
-    repeated = {case_id for case_id, times in Counter(case.id for case in found.cases).items() if times > 1}
-    for case_id in sorted(repeated):
-        places = [str(case.files()[0]) for case in found.cases if case.id == case_id]
-        found.errors.append(DataError(f"case id {case_id} is there {len(places)} times", found=listed(places)))
-    cases = [_with_patient(case, data) for case in found.cases if case.id not in repeated]
-    return Found(sorted(cases, key=lambda case: case.id), found.errors, found.notices)
+    cases = with_ids(found.cases, data)
+    times = Counter(case.id for case in cases)
+    errors = [*found.errors, *clashes(cases, data)]
+    cases = [_with_patient(case, data) for case in cases if times[case.id] == 1]
+    return Found(sorted(cases, key=lambda case: case.id), errors, found.cases, found.notices)
 
 
 def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> Examination:

@@ -19,6 +19,7 @@ from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import compiled, filled, folders_below, side_of, tree, with_id
 from segcct.data.layouts.volumes import read_image, read_mask
 from segcct.errors import DataError
+from segcct.file_names import folder_name
 
 _PATIENT = re.compile(r"patient\d+$")
 _INFO = "Info.cfg"
@@ -28,7 +29,7 @@ def find(data: DataSection) -> Found:
     """The end-diastolic and end-systolic frame of every patient folder below `data.root`."""
     found = Found()
     for place in _patient_folders(data.root):
-        patient = place.resolve().name
+        patient = folder_name(place)
         side = side_of(place.relative_to(data.root))
         try:
             frames = _frames(place, patient, data)
@@ -49,7 +50,7 @@ def picture(data: DataSection) -> str:
 
 def _patient_folders(root: Path) -> Iterator[Path]:
     for place, below, _ in folders_below(root):
-        if _PATIENT.match(place.resolve().name):
+        if _PATIENT.match(folder_name(place)):
             below.clear()
             yield place
 
@@ -62,10 +63,10 @@ def _frames(place: Path, patient: str, data: DataSection) -> list[str]:
         if not numbers:
             raise DataError("names no frames", file=info, expected="lines such as `ED: 1` and `ES: 12`")
         return sorted({f"{patient}_frame{int(number):02d}" for number in numbers})
-    pattern = compiled(with_id(next(iter(data.channels.values()))))
-    matches = (pattern.match(entry.name) for entry in sorted(place.iterdir()))
+    patterns = [compiled(with_id(pattern)) for pattern in (*data.channels.values(), data.label) if pattern]
+    matches = [pattern.match(entry.name) for entry in place.iterdir() for pattern in patterns]
     ids = {match["id"] for match in matches if match}
     return sorted(case_id for case_id in ids if re.fullmatch(rf"{patient}_frame\d+", case_id))
 
 
-LAYOUT = Layout("acdc", find, read_image, read_mask, picture, phantom=True)
+LAYOUT = Layout("acdc", find, read_image, read_mask, picture, phantom=True, aside=(_INFO, "patient*_4d.nii*"))

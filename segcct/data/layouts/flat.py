@@ -107,20 +107,11 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
     index = {pattern: _by_id(pattern, names) for pattern in patterns.all()}
     channel, pattern = next(iter(patterns.channels.items()))
     found = Found()
-    for key, first in index[pattern].items():
-        if len(first) > 1:
-            found.errors.append(
-                DataError(
-                    f"several files of channel {channel} have the case id {case_id_of(key)}",
-                    file=data.root / first[0],
-                    found=", ".join(first),
-                    expected="one file per case",
-                    remedy=f"Make the pattern {data.channels[channel]} more particular",
-                )
-            )
-        else:
-            matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
-            found.add(partial(_make_case, data.root, key, case_id_of(key), first[0], patterns, matches))
+    for key, files in index[pattern].items():
+        matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
+        for first in files:
+            found.add(partial(_make_case, data.root, key, case_id_of(key), first, patterns, matches))
+    found.errors += _without_first(data, patterns, index, case_id_of)
     # `{id}.png` beside `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
     taken = {file for case in found.cases for file in (*(case.label or ()), *(case.mask or ()))}
     found.cases = [case for case in found.cases if case.channels[channel][0] not in taken]
@@ -136,6 +127,38 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
             )
         )
     return found
+
+
+def _without_first(
+    data: DataSection,
+    patterns: Patterns,
+    index: Mapping[str, Mapping[str, list[str]]],
+    case_id_of: Callable[[str], str],
+) -> list[DataError]:
+    """An error for each case that has another channel, but not the first."""
+    (channel, pattern), *others = patterns.channels.items()
+    wanted = [pattern, *filter(None, (patterns.label, patterns.mask))]
+    taken = {name for one in wanted for names in index[one].values() for name in names}
+    lone: dict[str, str] = {}
+    for _, other in others:
+        for key, names in index[other].items():
+            if key not in index[pattern] and names[0] not in taken:
+                lone.setdefault(key, names[0])
+    return [
+        _missing(f"channel {channel}", data.root / name, case_id_of(key), filled(pattern, key))
+        for key, name in lone.items()
+    ]
+
+
+def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
+    """The error for a case of which `file` is there, and another file is not."""
+    return DataError(
+        f"{what} is missing",
+        file=file,
+        found=f"no such file of case {case_id}",
+        expected=pattern,
+        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+    )
 
 
 def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
@@ -155,7 +178,9 @@ def _make_case(
     def one(what: str, pattern: str) -> tuple[Path, ...]:
         near = max((_shared(name, first) for name in matches[pattern]), default=0)
         nearest = [root / name for name in matches[pattern] if _shared(name, first) == near]
-        return (only(nearest, f"{what} of case {case_id}", filled(pattern, key), root),)
+        if not nearest:
+            raise _missing(what, root / first, case_id, filled(pattern, key))
+        return (only(nearest, what, filled(pattern, key), root / first),)
 
     channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
     label = one("label", patterns.label) if patterns.label and matches[patterns.label] else None

@@ -2,9 +2,9 @@
 
     ROOT/CASE/<channels.NAME>      (patterns may name subfolders: anat/{id}_T1w.nii.gz)
 
-A case folder is a folder, at any depth, in which a channel pattern matches; its name is the case id. The root itself
-may be one. A pattern may match a folder of DICOM slices. Each case is a patient of its own, except that BIDS folders
-`sub-X_ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
+A case folder is a folder, at any depth, in which the pattern of a channel or of the label matches; its name is the case
+id. The root itself may be one. A pattern may match a folder of DICOM slices. Each case is a patient of its own, except
+that BIDS folders `sub-X_ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from segcct.data.case import Case
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, folders_below, matching, only, side_of, tree
 from segcct.data.layouts.volumes import read_image, read_mask
+from segcct.file_names import folder_name
 
 _BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
 
@@ -31,10 +32,18 @@ def find(data: DataSection) -> Found:
 def find_folders(data: DataSection, patient_of: Callable[[str], str]) -> Found:
     """Every case folder below `data.root`, with the patient that `patient_of` reads from its name."""
     found = Found()
-    for folder in _case_folders(data):
-        name = folder.resolve().name
-        side = side_of(folder.relative_to(data.root))
-        found.add(partial(make_case, folder, name, patient_of(name), data, side))
+    lone = []
+    for folder, is_case in _case_folders(data):
+        name = folder_name(folder)
+        make = partial(make_case, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
+        if is_case:
+            found.add(make)
+        else:
+            lone.append((folder, make))
+    filled_ones = {parent for case in found.cases for file in case.files() for parent in file.parents}
+    for folder, make in lone:
+        if folder not in filled_ones:  # a folder of case folders is none itself
+            found.add(make)
     return found
 
 
@@ -64,12 +73,15 @@ def picture(data: DataSection, case_id: str = "CASE_001") -> str:
     return tree(data.root, {case_id: [filled(pattern, case_id) for pattern in patterns], "...": []})
 
 
-def _case_folders(data: DataSection) -> Iterator[Path]:
+def _case_folders(data: DataSection) -> Iterator[tuple[Path, bool]]:
+    """Folders with a file of a channel; and, marked False, those with nothing but a label."""
     for folder, below, _ in folders_below(data.root):
-        name = folder.resolve().name
+        name = folder_name(folder)
         if any(matching(folder, pattern, name) for pattern in data.channels.values()):
             below.clear()
-            yield folder
+            yield folder, True
+        elif data.label is not None and matching(folder, data.label, name):
+            yield folder, False
 
 
 def _patient(case_id: str) -> str:

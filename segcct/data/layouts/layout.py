@@ -22,6 +22,8 @@ class Found:
     """Whole cases."""
     errors: list[DataError] = field(default_factory=list)
     """One for each case that lacks something."""
+    all_cases: list[Case] = field(default_factory=list)
+    """Whole cases under the layout's own ids, those that share an id with another too; see `data.case_id`."""
     notices: list[DataError] = field(default_factory=list)
     """What may be meant and is worth knowing: missing slice numbers, masks without an image."""
 
@@ -57,5 +59,7 @@ class Layout:
     """File value -> scheme value."""
     find_loose: Callable[[DataSection], Found] | None = None
     """Cases among the files directly in `data.root`, where a dataset would have folders: new scans, for prediction."""
+    aside: tuple[str, ...] = ()
+    """Patterns of files that belong to such a dataset and are not read as cases."""
     single: Callable[[DataSection, Path], Case | None] | None = None
     """The case of one file that holds every channel; None for a file that does not."""

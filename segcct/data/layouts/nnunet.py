@@ -27,4 +27,4 @@ def picture(data: DataSection) -> str:
     return tree(data.root, {"": ["dataset.json"], "imagesTr": [*images, "..."], "labelsTr": [*labels, "..."]})
 
 
-LAYOUT = Layout("nnunet", find, read_image, read_mask, picture, find_loose=find_loose)
+LAYOUT = Layout("nnunet", find, read_image, read_mask, picture, find_loose=find_loose, aside=("dataset.json",))

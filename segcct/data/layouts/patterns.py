@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from segcct.errors import ConfigError, DataError
+from segcct.file_names import split_name
 
 ID = "{id}"
+_ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
 _SIDES = {
     "train": "train",
     "training": "train",
     "imagestr": "train",
     "train_npz": "train",
     "val": "val",
+    "valid": "val",
     "validation": "val",
     "test": "test",
     "testing": "test",
@@ -25,25 +28,29 @@ _SIDES = {
 
 
 def with_id(pattern: str) -> str:
-    """The pattern with `{id}` in it: where it has none, the last `*` stands for the case id.
+    """The pattern with `{id}` in it: where it has none, the last `*` before the ending stands for the case id.
 
     Raises:
         ConfigError: the pattern has neither, so its files could not be told apart.
     """
     if ID in pattern:
         return pattern
-    head, star, tail = pattern.rpartition("*")
+    body, ending = (pattern[:-2], ".*") if pattern.endswith(".*") and "*" in pattern[:-2] else (pattern, "")
+    head, star, tail = body.rpartition("*")
     if not star:
         raise ConfigError(
             "a file pattern of this layout must say where the case id stands",
             found=pattern,
             expected="{id} or * in it, such as images/{id}.png",
         )
-    return f"{head}{ID}{tail}"
+    return f"{head}{ID}{tail}{ending}"
 
 
 def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False) -> re.Pattern[str]:
     """A regular expression for relative paths with forward slashes.
+
+    A format's ending may be written in capitals or not. A pattern that captures the case id and ends in `.*` takes the
+    format's ending for it, as in `{id}.*`: of `1.2.840.nii.gz` the case is `1.2.840`.
 
     Args:
         pattern: the pattern.
@@ -59,7 +66,8 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
         )
     parts = []
     captured = False
-    for piece in re.split(r"(\*|\?|\{id\})", pattern):
+    body, ending = _ending_of(pattern, case_id)
+    for piece in re.split(r"(\*|\?|\{id\})", body):
         if piece == ID and case_id is None:
             parts.append("(?P=id)" if captured else r"(?P<id>[^/]+?)")
             captured = True
@@ -67,7 +75,15 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
             parts.append(re.escape(case_id or ""))
         else:
             parts.append({"*": "[^/]*", "?": "[^/]"}.get(piece, re.escape(piece)))
-    return re.compile((r"(?:.*/)?" if anywhere else "") + "".join(parts) + r"\Z")
+    return re.compile((r"(?:.*/)?" if anywhere else "") + "".join(parts) + ending + r"\Z")
+
+
+def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
+    """A pattern without its ending, and the expression of that."""
+    if case_id is None and ID in pattern and pattern.endswith(".*"):
+        return pattern[:-2], _ANY_ENDING
+    body, ending = split_name(pattern)
+    return body, f"(?i:{re.escape(ending)})"
 
 
 def filled(pattern: str, case_id: str) -> str:

@@ -25,24 +25,24 @@ from segcct.data.layouts.flat import Patterns, find_flat, find_loose, id_in
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
 from segcct.errors import GeometryError, VolumeError
+from segcct.file_names import IMAGE_SUFFIXES, stem_of
 from segcct.volume import PICTURE_AFFINE, Volume
 
-SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
 BANDS = ("red", "green", "blue")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def find(data: DataSection) -> Found:
     """Every picture of the first channel below `data.root`."""
-    return find_flat(data, Patterns.of(data), suffixes=SUFFIXES)
+    return find_flat(data, Patterns.of(data), suffixes=IMAGE_SUFFIXES)
 
 
 def single(data: DataSection, file: Path) -> Case | None:
     """One picture, where every channel is a band or the grey of it."""
     patterns = set(data.channels.values())
-    if not file.name.lower().endswith(SUFFIXES) or len(patterns) > 1 or data.intensity.mask is not None:
+    if not file.name.lower().endswith(IMAGE_SUFFIXES) or len(patterns) > 1 or data.intensity.mask is not None:
         return None
-    name = id_in(file, patterns.pop()) or file.stem
+    name = id_in(file, patterns.pop()) or stem_of(file.name)
     return Case(name, name, dict.fromkeys(data.channels, (file,)))
 
 
@@ -148,6 +148,6 @@ LAYOUT = Layout(
     read_image,
     read_mask,
     picture,
-    find_loose=partial(find_loose, suffixes=SUFFIXES),
+    find_loose=partial(find_loose, suffixes=IMAGE_SUFFIXES),
     single=single,
 )

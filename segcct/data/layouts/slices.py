@@ -24,9 +24,9 @@ from segcct.data.case import Case
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed, side_of, tree
 from segcct.errors import DataError, GeometryError, VolumeError
+from segcct.file_names import ARRAY_SUFFIXES, split_name
 from segcct.volume import PICTURE_AFFINE, Volume
 
-SUFFIXES = (".npy.h5", ".h5", ".hdf5", ".npz")
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
 _FRAME = re.compile(r"(?P<patient>.+?)_frame\d+$")
 
@@ -110,8 +110,8 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:
 
 def _stem(name: str) -> str | None:
     """A file's name without its ending; None for another kind of file."""
-    suffix = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), None)
-    return None if suffix is None else name[: -len(suffix)]
+    stem, ending = split_name(name)
+    return stem if ending.lower() in ARRAY_SUFFIXES else None
 
 
 def _gaps(numbered: Mapping[int, object]) -> list[str]:
@@ -127,6 +127,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
                 file=data.root / names[0],
                 found=", ".join(names),
                 expected="one file per volume or slice",
+                remedy="Rename one, take it out, or point data.root at the folder that is meant",
             )
     files = tuple(data.root / names[0] for names in groups)
     first = files[0]

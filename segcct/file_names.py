@@ -1,0 +1,55 @@
+"""Names of files and folders: the endings of the formats that segcct reads, and what a name is without its ending.
+
+Only the format's own ending is cut: `1.2.840.1.nii.gz` is `1.2.840.1`. A link keeps its own name: its target's may be a
+patient's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+
+NIFTI_SUFFIXES = (".nii", ".nii.gz")
+ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
+DICOM_SUFFIXES = (".dcm", ".ima")
+ARRAY_SUFFIXES = (".npy.h5", ".h5", ".hdf5", ".npz")
+IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
+_OTHERS = (".webp", ".npy", ".tar.gz", ".tgz", ".tar", ".csv")
+_LONGEST_FIRST = sorted(
+    (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES, *_OTHERS), key=len, reverse=True
+)
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """`1.2.840.nii.gz` -> (`1.2.840`, `.nii.gz`); the ending is empty where it is no known format's."""
+    lower = name.lower()
+    for ending in _LONGEST_FIRST:
+        if lower.endswith(ending) and len(name) > len(ending):
+            return name[: -len(ending)], name[-len(ending) :]
+    return name, ""
+
+
+def stem_of(name: str) -> str:
+    """The last part of a path without its format's ending."""
+    return split_name(PurePath(name).name)[0]
+
+
+def case_name(path: Path) -> str:
+    """What a file or folder calls its case: the file's name without its ending, or the folder's whole name."""
+    return folder_name(path) if path.is_dir() else stem_of(path.name)
+
+
+def folder_name(folder: Path) -> str:
+    """A folder's own name, also where it is a link; `.` and `..`, which are no names, are looked up."""
+    return folder.name if folder.name not in ("", "..") else folder.resolve().name
+
+
+def absolute(path: Path) -> str:
+    """The absolute path under the file's own name: links are not followed, but where `..` goes through them."""
+    parts = path.parts
+    upwards = max((place + 1 for place, part in enumerate(parts) if part == ".."), default=0)
+    return str(Path(*parts[:upwards]).resolve().joinpath(*parts[upwards:]) if upwards else path.absolute())
+
+
+def link_target(path: Path) -> str | None:
+    """Where a link points to, for a message about a file that is not there; None for what is no link."""
+    return f"a link to {path.readlink()}" if path.is_symlink() else None
