@@ -65,9 +65,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
 def _init(arguments: argparse.Namespace) -> None:
     from segcct.data.inspect import config_text, inspect_folder
     from segcct.errors import ConfigError
+    from segcct.file_names import folder_name
     from segcct.volume import atomic_path
 
-    name = arguments.folder.resolve().name
+    name = folder_name(arguments.folder)
     output = arguments.output or Path("configs") / f"{name}.yaml"
     if output.exists():
         raise ConfigError(
@@ -84,7 +85,7 @@ def _init(arguments: argparse.Namespace) -> None:
 def _check(arguments: argparse.Namespace) -> None:
     from segcct import settings
     from segcct.config import SegmentationConfig
-    from segcct.data.check import check_dataset, format_problems
+    from segcct.data.check import check_dataset, describe_unread, format_problems
     from segcct.errors import DataError
     from segcct.progress import Progress
 
@@ -92,8 +93,11 @@ def _check(arguments: argparse.Namespace) -> None:
     problems = check_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
     if problems:
         print(format_problems(problems, lines=arguments.lines or len(problems)))
+    for line in describe_unread(config.data):
+        print(f"not read: {line}")
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:
-        raise DataError(f"{errors} problems, listed above", file=config.data.root, remedy="Mend them and check again")
+        what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
+        raise DataError(what, file=config.data.root, remedy="Fix them and check again")
     command = command_line("train-seg", "--config", arguments.config, *arguments.keys)
     print(f"{config.data.root} is sound; next: {command}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.check import check_dataset, format_problems
+from segcct.data.class_splits import one_sided_classes
 from segcct.data.headers import read_header
 from segcct.data.labels import Scheme
 from segcct.data.layouts import find_cases, scheme_of
@@ -18,6 +20,7 @@ from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.data.synthetic import says_synthetic
 from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
+from segcct.progress import say
 from segcct.training.pictures import Pictured, pictured
 from segcct.training.trainer import is_first_process, progress_bar
 
@@ -78,6 +81,7 @@ def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = Fal
             found=shown([case.id for case in val]),
             remedy="Change data.split or data.fold, or mend the labels (segcct check)",
         )
+    _warn_of_classes(prepared[:until], scheme, division.splits)
     return Dataset(
         scheme=scheme,
         splits=division.splits,
@@ -88,6 +92,18 @@ def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = Fal
         synthetic=any(is_synthetic(case) for case in train),
         unlabelled=prepared[until:],
     )
+
+
+def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Splits) -> None:
+    """Say which classes are only in the training or only in the validation cases; nothing stops for it."""
+    classes = {
+        case.case_id: frozenset(name for index, name in enumerate(scheme.classes, 1) if case.present[:, index].any())
+        for case in cases
+        if case.present is not None
+    }
+    told = one_sided_classes(classes, splits)
+    if told is not None and is_first_process():
+        say(f"warning: classes are not in training and validation cases alike ({told})")
 
 
 def is_synthetic(case: Case) -> bool:

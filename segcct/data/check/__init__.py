@@ -16,17 +16,18 @@ from functools import partial
 
 from segcct.config import DataSection
 from segcct.data.case import Case
-from segcct.data.check.contents import CaseContents, absent_classes, read_contents
+from segcct.data.check.contents import CaseContents, absent_classes, read_contents, uneven_classes
 from segcct.data.check.copies import find_copies
 from segcct.data.check.grids import check_grids
 from segcct.data.check.problem import Problem, format_problems
 from segcct.data.labels import Scheme
-from segcct.data.layouts import scan_cases, scheme_of
+from segcct.data.layouts import Found, scan_cases, scheme_of
 from segcct.data.splits import SIDES, Splits, make_splits
+from segcct.data.unread import counted, find_unread
 from segcct.errors import SegcctError, SplitError
 from segcct.progress import Report
 
-__all__ = ["Problem", "check_dataset", "format_problems"]
+__all__ = ["Problem", "check_dataset", "describe_unread", "format_problems"]
 
 
 def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> list[Problem]:
@@ -44,7 +45,7 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
         return [Problem.of(error, file=data.root)]
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    problems += _without_label(found.cases, data)
+    problems += _without_label(found.cases, data) + _idle_folders(data, found)
     splits, split_problems = _check_split(found.cases, data)
     problems += split_problems
 
@@ -57,14 +58,14 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
             progress(done, len(found.cases))
     if deep:
         problems += find_copies((image for one in contents for image in one.images), splits)
-        problems += absent_classes(contents, data, scheme)
+        problems += absent_classes(contents, data, scheme) + uneven_classes(contents, data, scheme, splits)
     return problems
 
 
 def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
     """One case: its headers and, given the scheme, its voxels."""
     by_header = check_grids(case, data)
-    contents = CaseContents() if scheme is None else read_contents(case, data, scheme)
+    contents = CaseContents(case.id) if scheme is None else read_contents(case, data, scheme)
     named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
     contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
     return contents
@@ -80,6 +81,29 @@ def _in_threads(examine: Callable[[Case], CaseContents], cases: Sequence[Case], 
         yield from pool.map(examine, cases)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def describe_unread(data: DataSection) -> list[str]:
+    """Files below the root that are not read, counted and named, a line each; of folders `check_dataset` tells, as it
+    does where no case can be found."""
+    try:
+        return find_unread(data, scan_cases(data)).describe(folders=False)
+    except SegcctError:
+        return []
+
+
+def _idle_folders(data: DataSection, found: Found) -> list[Problem]:
+    """A notice for each folder in which nothing is read."""
+    return [
+        Problem(
+            str(data.root / name),
+            "the folder holds no case",
+            found=counted(files, "file"),
+            remedy="Correct data.channels, data.label or data.layout, or take no notice if it is not meant to be read",
+            severity="notice",
+        )
+        for name, files in find_unread(data, found).folders
+    ]
 
 
 def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:

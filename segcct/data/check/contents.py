@@ -14,9 +14,11 @@ from segcct.config import DataSection
 from segcct.data.case import Case, Examination
 from segcct.data.check.copies import Image, digests
 from segcct.data.check.problem import Problem
+from segcct.data.class_splits import one_sided_classes
 from segcct.data.intensity import to_unit
 from segcct.data.labels import Scheme
 from segcct.data.layouts import read_case
+from segcct.data.splits import Splits
 from segcct.errors import SegcctError
 
 _T = TypeVar("_T")
@@ -28,6 +30,8 @@ _OUTSIDE_MASK = 0.01
 class CaseContents:
     """What is left of a case when its voxels are gone."""
 
+    case: str = ""
+    """The case id."""
     problems: list[Problem] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
     """Digests of its images, to find copies."""
@@ -58,6 +62,32 @@ def absent_classes(contents: Iterable[CaseContents], data: DataSection, scheme: 
     ]
 
 
+def uneven_classes(
+    contents: Iterable[CaseContents], data: DataSection, scheme: Scheme, splits: Splits | None
+) -> list[Problem]:
+    """Classes that only one part of the split holds."""
+    if splits is None:
+        return []
+    held = {one.case: one.values for one in contents if one.values is not None}
+    classes = {
+        case: frozenset(name for name, value in scheme.classes.items() if value in values)
+        for case, values in held.items()
+    }
+    found = one_sided_classes(classes, splits)
+    if found is None:
+        return []
+    return [
+        Problem(
+            str(data.root),
+            "classes are in one part of the split only",
+            found=found,
+            expected="each class in training, validation and test",
+            remedy="Change data.split or its lists, or take no notice of a class that is rare",
+            severity="notice",
+        )
+    ]
+
+
 class _Reader:
     """Reads one case, whole if that goes, else part by part."""
 
@@ -65,7 +95,7 @@ class _Reader:
         self._case = case
         self._data = data
         self._scheme = scheme
-        self._contents = CaseContents()
+        self._contents = CaseContents(case.id)
 
     def read(self) -> CaseContents:
         """The case's problems, digests and label values."""
