@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -26,14 +26,15 @@ from segcct.data.inspect.choices import (
 )
 from segcct.data.inspect.config_text import config_text
 from segcct.data.inspect.dividing import choose_split, split_doubts
-from segcct.data.inspect.findings import Findings, count
-from segcct.data.inspect.grouping import in_case_folders, in_parallel_folders, side_by_side
-from segcct.data.inspect.known import KNOWN
+from segcct.data.inspect.findings import Findings
 from segcct.data.inspect.naming import Naming
-from segcct.data.inspect.roles import ARRAYS, DICOM, PICTURES, VOLUMES, channel_names
+from segcct.data.inspect.recognition import recognise
+from segcct.data.inspect.roles import channel_names
 from segcct.data.inspect.voxels import Facts, read_headers, read_sample
-from segcct.data.layouts import find_cases, scan_cases
+from segcct.data.layouts import Found, find_cases, scan_cases
+from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.patterns import files_below
+from segcct.data.unread import counted, find_unread
 from segcct.errors import DataError, SegcctError
 from segcct.volume import Volume
 
@@ -54,7 +55,7 @@ def inspect_folder(folder: str | Path) -> Findings:
         raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
     naming = recognise(root, files_below(root))
     draft = _draft(root, naming)
-    found = scan_cases(draft)
+    naming, draft, found = _with_paths(naming, draft, scan_cases(draft))
     if not found.cases:
         raise found.errors[0]
     cases = found.cases
@@ -84,88 +85,33 @@ def inspect_folder(folder: str | Path) -> Findings:
     if naming.layout == "pictures":
         doubts.append("every picture counts as a patient: if some are of one patient or volume, say so by data.patient")
     doubts += _sampling_doubts(cases, facts) + list(split_doubts(find_cases(data, strict=False), data))
+    unread = find_unread(data, scan_cases(data)).describe()
     return Findings(
         data=data,
-        facts=tuple(_seen(naming, cases, facts)),
+        facts=(*_seen(naming, cases, facts), *(f"not read: {line}" for line in unread)),
         reasons={key: choice.why for key, choice in choices.items() if choice.settings},
         doubts=tuple(dict.fromkeys(doubts)),
     )
 
 
-def recognise(root: Path, names: Sequence[str]) -> Naming:
-    """The layout and patterns that the file names show. Raises `DataError` when they show none."""
-    names = _with_series(names)
-    for known in KNOWN:
-        naming = known(root, names)
-        if naming is not None:
-            return naming
-    volumes = [name for name in names if name.lower().endswith(VOLUMES) or "." not in PurePosixPath(name).name]
-    pictures = [name for name in names if name.lower().endswith(PICTURES)]
-    if len(volumes) >= len(pictures):
-        folders = in_case_folders(volumes, root.resolve().name) if volumes else None
-        one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
-        naming = (
-            in_parallel_folders(volumes, "paired")
-            or (side_by_side(volumes, "paired") if one_folder else None)
-            or (folders if folders and not folders.doubts else None)
-            or side_by_side(volumes, "paired")
-            or folders
-        )
-    else:
-        naming = in_parallel_folders(pictures, "pictures") or side_by_side(pictures, "pictures")
-        naming = naming and replace(naming, channels=_bands(root, pictures, naming))
-    if naming is None or not naming.channels:
-        raise _unknown(root, names)
-    return naming
-
-
-def _with_series(names: Sequence[str]) -> list[str]:
-    """Names without files of no interest; a folder of DICOM slices counts as one file."""
-    wanted = VOLUMES + PICTURES + ARRAYS
-    kept = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
-    series = {str(PurePosixPath(name).parent) for name in names if name.lower().endswith(DICOM)} - {"."}
-    return sorted({*kept, *series})
-
-
-def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
-    """One picture pattern becomes the bands red, green and blue when the pictures are in colour."""
-    from PIL import Image
-
-    from segcct.data.layouts.patterns import compiled
-
-    if len(naming.channels) > 1:
-        return dict(naming.channels)
-    (pattern,) = naming.channels.values()
-    first = next(name for name in pictures if compiled(pattern, anywhere=True).match(name))
-    with Image.open(root / first) as picture:
-        grey = picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;")
-    return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
-
-
-def _unknown(root: Path, names: Sequence[str]) -> DataError:
-    loose = [name for name in files_below(root) if name.lower().endswith(DICOM) and "/" not in name]
-    if loose:
-        return DataError(
-            "DICOM slices lie directly in the dataset folder",
-            file=root,
-            found=f"{len(loose)} such as {loose[0]}",
-            expected="a folder per case with the slices in a folder inside it, and the mask beside that",
-            remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
-        )
-    kinds = Counter(PurePosixPath(name).suffix for name in names)
-    return DataError(
-        "scans and masks could not be told apart by their names",
-        file=root,
-        found=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)) or "no image files",
-        expected="scans and masks in folders of their own (images/, masks/), side by side (A.png, A_mask.png), "
-        "a folder per case, or the files of BraTS, ACDC, BTCV or nnU-Net",
-        remedy="Arrange them so, or write the config by hand (configs/ has examples)",
+def _with_paths(naming: Naming, draft: DataSection, found: Found) -> tuple[Naming, DataSection, Found]:
+    """Ids with the folders above in front, where cases would have one id without them and none with them."""
+    by_path = draft.model_copy(update={"case_id": "path"})
+    if not (clashing := clashes(found.all_cases, draft)) or clashes(with_ids(found.all_cases, by_path), by_path):
+        return naming, draft, found
+    doubt = (
+        f"case ids hold the folders above (data.case_id: path), for {counted(len(clashing), 'id')} would stand for "
+        f"several cases, such as {clashing[0].found}; if they are of one patient, say so by data.patient"
     )
+    naming = replace(naming, case_id="path", doubts=(*naming.doubts, doubt))
+    return naming, by_path, scan_cases(by_path)
 
 
 def _draft(root: Path, naming: Naming) -> DataSection:
     return DataSection.model_validate(
         {
+            **({"case_id": naming.case_id} if naming.case_id != "name" else {}),
+            **({"patient": naming.patient} if naming.patient is not None else {}),
             "layout": naming.layout,
             "root": root,
             "channels": dict(naming.channels),
@@ -213,7 +159,7 @@ def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:
     """Counts, shapes, spacing, ranges and label values."""
     patients = len({case.patient for case in cases})
     labelled = sum(case.label is not None for case in cases)
-    lines = [f"{count(len(cases), 'case')} of {count(patients, 'patient')}, {labelled} with a label: {naming.why}"]
+    lines = [f"{counted(len(cases), 'case')} of {counted(patients, 'patient')}, {labelled} with a label: {naming.why}"]
     lines.append("channels: " + ", ".join(f"{name} ({pattern})" for name, pattern in naming.channels.items()))
     lines.append(f"label: {naming.label or 'none'}" + (f"; mask: {naming.mask}" if naming.mask else ""))
     if facts.grids:

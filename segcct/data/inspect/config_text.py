@@ -14,8 +14,9 @@ from segcct.config import SegmentationConfig
 from segcct.data.inspect.findings import Findings
 from segcct.data.layouts import scheme_of
 
-_PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*$")
-_RESERVED = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
+_PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*\Z")
+_NUMBERED = "label_map"
+"""The setting whose keys are label values."""
 _WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*(?![a-z])")
 """A word of a class name, whether parted by spaces, signs or capitals; `L1` is a vertebra and one word."""
 _SIDES = {"left", "right", "l", "r", "lh", "rh"}
@@ -44,10 +45,10 @@ def names_a_side(structure: str) -> bool:
 
 
 def _opening(findings: Findings, file: Path) -> list[str]:
-    config = shlex.quote(str(file))
-    written = f"Written by `segcct init {shlex.quote(str(findings.data.root))}`: read it and correct it."
+    config = _plain(shlex.quote(str(file)))
+    written = _plain(f"Written by `segcct init {shlex.quote(str(findings.data.root))}`: read it and correct it.")
     lines = [
-        *textwrap.wrap(findings.facts[0] + ".", 116, initial_indent="# ", subsequent_indent="# "),
+        *textwrap.wrap(_plain(findings.facts[0]) + ".", 116, initial_indent="# ", subsequent_indent="# "),
         f"# {written}",
         f"#   segcct check --config {config}",
         f"#   python scripts/train_seg.py --config {config}",
@@ -56,17 +57,24 @@ def _opening(findings: Findings, file: Path) -> list[str]:
     if findings.doubts:
         lines.append("# In doubt:")
         for doubt in findings.doubts:
-            lines += textwrap.wrap(doubt, 112, initial_indent="#   - ", subsequent_indent="#     ")
+            lines += textwrap.wrap(_plain(doubt), 112, initial_indent="#   - ", subsequent_indent="#     ")
     return lines
 
 
-def _entry(key: str, value: object, indent: str, why: str = "") -> list[str]:
+def _plain(text: str) -> str:
+    """Text for a comment, without characters that would end its line or that YAML refuses."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _entry(key: object, value: object, indent: str, why: str = "") -> list[str]:
     """One setting with its reason, above it when the line would get long."""
     if isinstance(value, dict) and value:
-        head = [f"{indent}{_key(key)}:"]
-        body = [line for inner, one in value.items() for line in _entry(inner, one, indent + "  ")]
+        head = [f"{indent}{_scalar(key)}:"]
+        inside = {int(inner) if key == _NUMBERED else inner: one for inner, one in value.items()}
+        body = [line for inner, one in inside.items() for line in _entry(inner, one, indent + "  ")]
     else:
-        head, body = [f"{indent}{_key(key)}: {_scalar(value)}"], []
+        head, body = [f"{indent}{_scalar(key)}: {_scalar(value)}"], []
+    why = _plain(why)
     if not why:
         return head + body
     if len(head[0]) + len(why) < 116:
@@ -74,17 +82,15 @@ def _entry(key: str, value: object, indent: str, why: str = "") -> list[str]:
     return [*textwrap.wrap(why, 112, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "), *head, *body]
 
 
-def _key(key: object) -> str:
-    """Label values, which JSON made strings, are numbers in YAML."""
-    return str(key) if str(key).isdigit() else _scalar(key)
-
-
 def _scalar(value: object) -> str:
-    if isinstance(value, str):
-        return (
-            value if _PLAIN.match(value) and value.lower() not in _RESERVED else json.dumps(value, ensure_ascii=False)
-        )
-    return json.dumps(value)
+    """A value in one line of YAML; text in quotes wherever it would be read as a number, a date, a boolean or null."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.match(value) and value.lower() not in ("y", "n") and yaml.safe_load(value) == value:
+        return value
+    if value.isprintable():
+        return json.dumps(value, ensure_ascii=False)
+    return yaml.safe_dump(value, default_style='"', width=10**9).strip()
 
 
 def _training(findings: Findings) -> list[str]:

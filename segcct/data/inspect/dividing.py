@@ -8,9 +8,9 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.inspect.choices import Choice
-from segcct.data.inspect.findings import count
 from segcct.data.split_lists import read_list
 from segcct.data.splits import make_splits
+from segcct.data.unread import counted
 from segcct.errors import SplitError
 
 _FEW = 6
@@ -31,10 +31,10 @@ def choose_split(cases: Sequence[Case], root: Path) -> Choice:
     if own:
         return Choice({"split": drawn}, f"the dataset's own {' and '.join(own)} cases are kept; shares of the rest")
     if patients < _FEW:
-        few = count(patients, "patient")
+        few = counted(patients, "patient")
         doubt = (f"{few} with labels are too few to keep some for testing",) if patients > 1 else ()
         return Choice({"split": drawn | {"val": 0.25, "test": 0.0}}, f"{few}: none is left for testing", doubt)
-    return Choice({"split": drawn}, f"shares of {count(patients, 'patient')}, drawn by seed")
+    return Choice({"split": drawn}, f"shares of {counted(patients, 'patient')}, drawn by seed")
 
 
 def split_doubts(cases: Sequence[Case], data: DataSection) -> tuple[str, ...]:

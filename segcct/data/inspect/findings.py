@@ -32,11 +32,6 @@ class Findings:
         return "\n".join(lines)
 
 
-def count(number: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _short(value: object) -> str:
     """A setting in one line: nested sections by what was set in them."""
     if hasattr(value, "model_dump"):

@@ -11,14 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from segcct.data.inspect.findings import count
 from segcct.data.inspect.naming import Naming
-from segcct.data.inspect.roles import channel_names, label_score, sort_roles, stem
+from segcct.data.inspect.roles import channel_names, label_score, sort_roles
+from segcct.data.unread import counted
+from segcct.file_names import stem_of
 
 _MOST = 0.8
 """Share of the cases a pattern must hold for."""
 _NUMBER = re.compile(r"(?<![tT\d])\d+")
 """Digits that may differ between cases; those of T1 and T2 may not."""
+
+_MADE = re.compile(r"^(pred|predictions?|preds|outputs?|results?|inference)$", re.IGNORECASE)
+"""Folders of what a model made of the scans."""
 
 Templates = Mapping[str, Counter[str]]
 """Case folder -> how many of its files each pattern matches."""
@@ -41,8 +45,8 @@ def in_case_folders(names: Sequence[str], root_name: str) -> Naming | None:
     if not kept or (len(kept) == 1 and len(folders) == 1):
         return None
     doubts = [] if share >= _MOST else [f"only {share:.0%} of the case folders hold all of {', '.join(kept)}"]
-    kinds = "the folder is one case" if list(folders) == [""] else count(len(folders), "case folder")
-    return _naming("folder", kept, f"{kinds} with {count(len(kept), 'file')} each", doubts)
+    kinds = "the folder is one case" if list(folders) == [""] else counted(len(folders), "case folder")
+    return _naming("folder", kept, f"{kinds} with {counted(len(kept), 'file')} each", doubts)
 
 
 def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
@@ -52,7 +56,7 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
         path = PurePosixPath(name)
         by_folder.setdefault(path.parent.name, []).append(path.name)
     labels = sorted((folder for folder in by_folder if label_score(folder) > 0), key=lambda f: (-label_score(f), f))
-    scans = [folder for folder in by_folder if folder and label_score(folder) == 0]
+    scans = [folder for folder in by_folder if folder and label_score(folder) == 0 and not _MADE.search(folder)]
     if not labels or not scans:
         return None
     label, *others = labels
@@ -75,6 +79,43 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
         mask=f"{masks[0]}/{mask[2]}" if mask else None,
         doubts=tuple(doubts),
     )
+
+
+def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
+    """Scans and masks side by side, whether the case or the role comes first in a name; what tells a label is right."""
+    case_first = side_by_side(names, layout)
+    return case_first if case_first and case_first.label else roles_first(names, layout) or case_first
+
+
+def roles_first(names: Sequence[str], layout: str) -> Naming | None:
+    """volume-0.nii, segmentation-0.nii, ...: the first words say what a file is, the rest is the case."""
+    bases = [PurePosixPath(name).name for name in names]
+    if len(set(bases)) < len(bases):
+        return None
+    longest = max((len(_pieces(base)) for base in bases), default=0)
+    for length in range(longest):
+        roles: dict[str, set[str]] = {}
+        for base in bases:
+            role, case = _role(stem_of(base), length)
+            roles.setdefault(case, set()).add(f"{role}{{id}}{base[len(stem_of(base)) :]}")
+        common, times = Counter(frozenset(patterns) for patterns in roles.values()).most_common(1)[0]
+        if len(roles) < 2 or len(common) < 2 or times < _MOST * len(roles):
+            continue
+        naming = _naming(layout, sorted(common), "scans and masks side by side", [])
+        if naming.label and naming.channels:
+            return naming
+    return None
+
+
+def _role(name: str, length: int) -> tuple[str, str]:
+    """(`volume-`, `0`): the words in front of a number at the end, or, when `length` is given, so many first words."""
+    if not length:
+        number = re.search(r"\d+$", name)
+        return (name[: number.start()], number[0]) if number and number.start() else ("", name)
+    pieces = _pieces(name)
+    rest = "".join(pieces[length:])
+    case = rest.lstrip("_-. ")
+    return name[: len(name) - len(case)], case
 
 
 def side_by_side(names: Sequence[str], layout: str) -> Naming | None:
@@ -101,6 +142,9 @@ def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str
     doubts = list(doubts)
     if len(labels) > 1:
         doubts.append(f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken")
+    alike = [name for name, times in Counter(stem_of(name) for name in channels).items() if times > 1]
+    if alike:
+        doubts.append(f"several channels are called {alike[0]}: if they hold one image in two formats, take one away")
     if len(masks) > 1:
         doubts.append(f"several files may be masks of the body: {', '.join(masks)}; {masks[0]} is taken")
     return Naming(
@@ -143,15 +187,15 @@ def _exact(pattern: str) -> str:
 
 def _numbers_free(pattern: str) -> str:
     folder, slash, name = pattern.rpartition("/")
-    body = stem(name)
+    body = stem_of(name)
     return folder + slash + _NUMBER.sub("*", body) + name[len(body) :]
 
 
 def _any_start(pattern: str) -> str:
     """Only the last word and the suffix stay: S0123_t1.nii.gz -> *_t1.nii.gz."""
     folder, slash, name = pattern.rpartition("/")
-    pieces = _pieces(stem(name))
-    return pattern if len(pieces) < 2 else f"{folder}{slash}*{pieces[-1]}{name[len(stem(name)) :]}"
+    pieces = _pieces(stem_of(name))
+    return pattern if len(pieces) < 2 else f"{folder}{slash}*{pieces[-1]}{name[len(stem_of(name)) :]}"
 
 
 def _shared(templates: Templates) -> tuple[float, list[str]]:
@@ -164,7 +208,7 @@ def _shared(templates: Templates) -> tuple[float, list[str]]:
 
 def _pieces(base: str) -> list[str]:
     """Words of a file name with the separator before each: a_b-c.png -> a, _b, -c."""
-    return re.findall(r"[_\-. ]*[^_\-. ]+", stem(base))
+    return re.findall(r"[_\-. ]*[^_\-. ]+", stem_of(base))
 
 
 def _pair(scans: Sequence[str], labels: Sequence[str]) -> tuple[float, str, str] | None:
@@ -180,7 +224,7 @@ def _pair(scans: Sequence[str], labels: Sequence[str]) -> tuple[float, str, str]
 
 
 def _ids(names: Sequence[str], cut: Callable[[Sequence[str]], tuple[str, str]]) -> tuple[set[str], str]:
-    stems = {name: stem(name) for name in names}
+    stems = {name: stem_of(name) for name in names}
     prefix, suffix = cut(list(stems.values()))
     endings = Counter(name[len(one) :] for name, one in stems.items())
     ending = endings.most_common(1)[0][0] if len(endings) == 1 else ".*"

@@ -1,4 +1,4 @@
-"""Datasets known by their file names: BraTS, ACDC, BTCV, nnU-Net raw folders, HDF5 and NPZ arrays."""
+"""Datasets known by their file names: BraTS, ACDC, BTCV, nnU-Net raw folders, BIDS, HDF5 and NPZ arrays."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
+from segcct.data.inspect.bids import bids
 from segcct.data.inspect.naming import Naming
-from segcct.data.inspect.roles import ARRAYS, label_score, stem
+from segcct.data.inspect.roles import ARRAYS, label_score
 from segcct.errors import DataError, VolumeError
+from segcct.file_names import stem_of
 
 _BRATS_OLD = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)_(?P<part>t1|t1ce|t2|flair|seg)(?P<end>\.nii(?:\.gz)?)$")
 _BRATS_NEW = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)-(?P<part>t1n|t1c|t2w|t2f|seg)(?P<end>\.nii(?:\.gz)?)$")
@@ -123,7 +125,7 @@ def arrays(root: Path, names: Sequence[str]) -> Naming | None:
             found=", ".join(f"{key} {shape}" for key, shape in keys.items()) or "no array",
             expected="an array of rows and columns, or of slices, rows and columns",
         )
-    stems = [stem(name) for name in files]
+    stems = [stem_of(name) for name in files]
     scheme = None
     if all(_ACDC_ARRAY.match(one) for one in stems):
         scheme = "acdc"
@@ -140,7 +142,7 @@ def arrays(root: Path, names: Sequence[str]) -> Naming | None:
     )
 
 
-KNOWN: tuple[Callable[[Path, Sequence[str]], Naming | None], ...] = (nnunet, brats, acdc, btcv, arrays)
+KNOWN: tuple[Callable[[Path, Sequence[str]], Naming | None], ...] = (nnunet, brats, acdc, btcv, bids, arrays)
 
 
 def _order(expression: re.Pattern[str]) -> tuple[str, ...]:

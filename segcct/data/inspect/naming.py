@@ -22,4 +22,8 @@ class Naming:
     """A named scheme that these names promise; the values must still agree."""
     classes: Mapping[str, int] = field(default_factory=dict)
     """Class names written down in the dataset itself."""
+    patient: str | None = None
+    """Expression for the patient within a case id, where the names follow a standard."""
+    case_id: str = "name"
+    """As `data.case_id`."""
     doubts: tuple[str, ...] = ()

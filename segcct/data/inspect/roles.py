@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 
-VOLUMES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-PICTURES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
-ARRAYS = (".npy.h5", ".h5", ".hdf5", ".npz")
-DICOM = (".dcm", ".ima")
+from segcct.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, stem_of
+
+VOLUMES = NIFTI_SUFFIXES + ITK_SUFFIXES
+PICTURES = IMAGE_SUFFIXES
+ARRAYS = ARRAY_SUFFIXES
+DICOM = DICOM_SUFFIXES
 
 _LABEL_WORD = re.compile(
     r"segment|label|truth|multiclass|annot|lesion|consensus|manual|gold|contour|delineat"
-    r"|(?<![a-z])(seg|segm|gt|roi|lbl|tumou?r|vessels?)(?![a-z])"
+    r"|(?<![a-z])(d?seg|segm|gt|roi|lbl|tumou?r|vessels?)(?![a-z])"
 )
 _BODY_WORD = re.compile(r"brain|skull|head|body|fov|valid|(?<![a-z])bet(?![a-z])")
 _MASK_WORD = re.compile(r"mask")
-
-
-def stem(name: str) -> str:
-    """The file name without its suffixes."""
-    base = PurePosixPath(name).name
-    ending = next((end for end in VOLUMES + ARRAYS + PICTURES + DICOM if base.lower().endswith(end)), "")
-    return base[: len(base) - len(ending)]
 
 
 def label_score(pattern: str) -> int:
@@ -65,7 +59,9 @@ def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
 
 def _words(pattern: str) -> list[str]:
     """The words of a pattern's last part, without placeholders."""
-    return [word for word in re.split(r"[^0-9a-z]+", stem(pattern.replace("{id}", " ").lower())) if word] or ["image"]
+    return [word for word in re.split(r"[^0-9a-z]+", stem_of(pattern.replace("{id}", " ").lower())) if word] or [
+        "image"
+    ]
 
 
 def _modality(words: Sequence[str]) -> str | None:
