@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from segcct.commands import build_parser
+from segcct.commands.wording import in_terms_of
 from segcct.errors import SegcctError, is_out_of_memory, reason_of
 
 INTERRUPTED = 130
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
     """An expected failure as it is shown to users; None for what is a bug."""
     if isinstance(error, SegcctError | OSError):
-        return reason_of(error)
+        return in_terms_of(reason_of(error), parsed)
     if not is_out_of_memory(error):
         return None
     flag = "--train.batch_size" if parsed.takes_keys else "--batch-size" if hasattr(parsed, "batch_size") else None

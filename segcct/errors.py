@@ -32,7 +32,7 @@ class SegcctError(Exception):
         super().__init__(what)
         self.what = what
         self.file = None if file is None else str(file)
-        self.found = None if found is None else str(found)
+        self.found = None if found is None else _bounded(str(found))
         self.expected = None if expected is None else str(expected)
         self.remedy = remedy
 
@@ -45,6 +45,11 @@ class SegcctError(Exception):
             details.append(f"expected {self.expected}")
         line = head + (f" ({'; '.join(details)})" if details else "")
         return line if self.remedy is None else f"{line}. {self.remedy}"
+
+
+def _bounded(text: str, most: int = 2000) -> str:
+    """What was met, cut where a file holds more than anyone reads."""
+    return text if len(text) <= most else f"{text[:most]} ... and {len(text) - most:,} more characters"
 
 
 class ConfigError(SegcctError):
@@ -133,7 +138,7 @@ def failure_of(error: Exception, case_id: str) -> str:
     raise error
 
 
-def items(reasons: Sequence[object], *, most: int | None = None) -> str:
+def items(reasons: Sequence[object], *, most: int | None = 50) -> str:
     """Several reasons, a line each, to stand below a first line; at most so many, and how many more there are."""
     shown = "".join(f"\n  - {reason}" for reason in reasons[:most])
     return shown if most is None or len(reasons) <= most else f"{shown}\n  - and {len(reasons) - most} more"

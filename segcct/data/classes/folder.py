@@ -102,7 +102,7 @@ def _expected(data: PicturesSection, every: Sequence[str]) -> dict[str, str]:
     archives = [name for name in every if name.lower().endswith(ARCHIVES)]
     expected = f"{data.root}/CLASS/picture.png, or {data.root}/train/CLASS/picture.png"
     if archives:
-        return {"expected": expected, "remedy": f"Name the archive: --data.root {data.root / archives[0]}"}
+        return {"expected": expected, "remedy": f"Set data.root to the archive, {data.root / archives[0]}"}
     return {"found": f"{len(every)} other files", "expected": expected}
 
 
