@@ -17,8 +17,11 @@ _MOST = 0.5
 
 
 def bids(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
-    """Sessions as cases, subjects as patients; None where no file is a mask by its name."""
+    """Sessions as cases, subjects as patients; None where no file is a mask by its name, or where each subject's files
+    lie in its own folder at the top, which is a case folder like any other."""
     matches = [match for name in names if (match := _FILE.match(name))]
+    if all(match[0].split("/")[0] == match["id"] for match in matches):
+        return None
     ids = {match["id"] for match in matches}
     pairs = Counter((match["id"], match["rest"]) for match in matches)
     rests = Counter(rest for (_, rest), times in pairs.items() if times == 1)
