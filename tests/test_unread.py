@@ -172,3 +172,20 @@ def test_check_names_a_class_that_only_validation_holds(tmp_path: Path) -> None:
     lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
     (notice,) = [p for p in check_dataset(section(tmp_path, split=lists)) if "part of the split" in p.what]
     assert (notice.severity, notice.found) == ("notice", "in no training case: LV")
+
+
+def test_training_warns_of_a_class_that_only_validation_holds(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from segcct.training.dataset import load_dataset
+
+    for number, values in enumerate([(1, 2), (1, 2), (1, 2, 3)]):
+        save(tmp_path / f"case{number}" / "img.nii.gz")
+        save(tmp_path / f"case{number}" / "seg.nii.gz", *values)
+    (tmp_path / "train.txt").write_text("case0\ncase1\n")
+    (tmp_path / "val.txt").write_text("case2\n")
+    lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
+    load_dataset(section(tmp_path, split=lists, image_size=16, cache=tmp_path / "cache"))
+    assert "warning: classes are not in training and validation cases alike (in no training case: LV)" in (
+        capsys.readouterr().err
+    )
