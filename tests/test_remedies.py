@@ -20,9 +20,9 @@ FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)(?![\w.-])")
 KEY = re.compile(r"(?<![\w/.-])(?:--)?((?:data|train|run|model|augment)\.[a-z_]+(?:\.[a-z_]+)*)(?![\w(/])")
 COMMAND = re.compile(r"(?<![\w.])segcct ([a-z][\w-]*)")
 FILES = {"train.bin", "model.json", "data.csv"}
-NOT_COMMANDS = {"has", "reads", "writes"}
-NO_OPTIONS = {"version", "section", "key", "porcelain"}
-"""Placeholders, and options of the program itself and of git."""
+NOT_COMMANDS = {"has", "reads", "writes", "does", "is", "can"}
+NO_OPTIONS = {"version", "section", "key", "porcelain", "raw"}
+"""Placeholders, and options of the program itself, of git and of gdcmconv."""
 OF_OTHERS = {"config_text.py", "doctor.py"}
 """What speaks of the commands that come next."""
 
