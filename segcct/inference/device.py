@@ -45,6 +45,6 @@ def finite(values: torch.Tensor) -> torch.Tensor:
         raise ModelError(
             "the network gives values that are not finite",
             found="NaN or infinity",
-            remedy="Try --precision fp32; if that does not help, it was trained badly: lower its --train.lr",
+            remedy="Try --precision fp32 (when training, --train.precision fp32); else train with a lower --train.lr",
         )
     return values
