@@ -6,7 +6,6 @@ share is done here: the errors for an empty root, patients, label values.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from dataclasses import replace
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.config import DataSection
+from segcct.config.expressions import search_patient
 from segcct.data.case import Case, Examination
 from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap
 from segcct.data.layouts import acdc, brats, folder, nnunet, paired, pictures, slices, synapse
@@ -186,7 +186,7 @@ def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Sc
 def _with_patient(case: Case, data: DataSection) -> Case:
     if data.patient is None:
         return case
-    match = re.search(data.patient, case.id)
+    match = search_patient(data.patient, case.id)
     if match is None or not match[1]:
         raise DataError(
             "data.patient finds no patient in a case id",
