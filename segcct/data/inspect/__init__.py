@@ -32,9 +32,11 @@ from segcct.data.inspect.known import KNOWN
 from segcct.data.inspect.naming import Naming
 from segcct.data.inspect.roles import ARRAYS, DICOM, PICTURES, VOLUMES, channel_names
 from segcct.data.inspect.voxels import Facts, read_headers, read_sample
+from segcct.data.labels import whole_values
 from segcct.data.layouts import find_cases, scan_cases
 from segcct.data.layouts.patterns import files_below
 from segcct.errors import DataError, SegcctError
+from segcct.images.raster import open_image
 from segcct.volume import Volume
 
 __all__ = ["Findings", "config_text", "inspect_folder", "recognise"]
@@ -129,15 +131,13 @@ def _with_series(names: Sequence[str]) -> list[str]:
 
 def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
     """One picture pattern becomes the bands red, green and blue when the pictures are in colour."""
-    from PIL import Image
-
     from segcct.data.layouts.patterns import compiled
 
     if len(naming.channels) > 1:
         return dict(naming.channels)
     (pattern,) = naming.channels.values()
     first = next(name for name in pictures if compiled(pattern, anywhere=True).match(name))
-    with Image.open(root / first) as picture:
+    with open_image(root / first, root / first) as picture:
         grey = picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;")
     return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
 
@@ -182,11 +182,11 @@ def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Na
         return naming, draft
     for name, pattern in naming.channels.items():
         try:
-            voxels = Volume.load(case.channels[name][0]).array
-        except SegcctError:
+            voxels = whole_values(Volume.load(case.channels[name][0]).array)
+        except SegcctError:  # no volume, or values that are no classes
             continue
         values = np.unique(voxels[::2, ::2, ::2])
-        if len(values) > _LABEL_VALUES or (values != np.rint(values)).any() or np.mean(voxels == 0) < 0.5:
+        if len(values) > _LABEL_VALUES or np.mean(voxels == 0) < 0.5:
             continue
         rest = [other for other in naming.channels.values() if other != pattern]
         doubt = f"{pattern} is taken for the label because it holds {len(values)} whole values; no name says so"
