@@ -11,7 +11,9 @@ from pathlib import Path, PurePath
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
 ITK_SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd")
 DICOM_SUFFIXES = (".dcm", ".ima")
-ARRAY_SUFFIXES = (".npy.h5", ".h5", ".hdf5", ".npz")
+HDF5_SUFFIXES = (".h5", ".hdf5")
+NPZ_SUFFIXES = (".npz",)
+ARRAY_SUFFIXES = (".npy.h5", *HDF5_SUFFIXES, *NPZ_SUFFIXES)
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
 _OTHERS = (".webp", ".npy", ".tar.gz", ".tgz", ".tar", ".csv")
 _LONGEST_FIRST = sorted(

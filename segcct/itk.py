@@ -1,72 +1,102 @@
-"""NRRD, MHA and MHD, by SimpleITK: voxels in stored order and the affine in RAS mm."""
+"""NRRD, MHA and MHD: voxels in stored order and the affine in RAS mm.
+
+SimpleITK reads the geometry of a header; where the voxels are, and the voxels, are read by `images`.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
+from segcct.images.metaimage import stored_metaimage
+from segcct.images.nrrd import stored_nrrd
+from segcct.images.stored import Stored
 
+_FORMATS: dict[str, tuple[str, Callable[[Path], Stored]]] = {
+    ".nrrd": ("NrrdImageIO", stored_nrrd),
+    ".nhdr": ("NrrdImageIO", stored_nrrd),
+    ".mha": ("MetaImageIO", stored_metaimage),
+    ".mhd": ("MetaImageIO", stored_metaimage),
+}
+"""Suffix -> ITK's reader of that format, so that no other is tried, and ours of where the voxels are."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Voxels (X, Y, Z) and affine (4, 4) of a NRRD, MHA or MHD file. Raises `VolumeError`."""
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    return _voxels(image, path), _affine(image)
+    stored, reader = _opened(path)
+    stored.check()
+    size = _volume_size(reader, stored, path)
+    array = stored.read()
+    return array.astype(array.dtype.newbyteorder("="), copy=False).reshape(size, order="F"), _affine(reader)
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray]:
     """Shape (X, Y, Z) and affine (4, 4) of a NRRD, MHA or MHD file, from its header alone. Raises `VolumeError`."""
+    stored, reader = _opened(path)
+    stored.check()
+    return _volume_size(reader, stored, path), _affine(reader)
+
+
+def _opened(path: Path) -> tuple[Stored, sitk.ImageFileReader]:
+    """Where the voxels are, and ITK's reader with the header's geometry."""
+    image_io, stored_in = next(row for suffix, row in _FORMATS.items() if path.name.lower().endswith(suffix))
+    stored = stored_in(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    reader.SetImageIO(image_io)
     try:
-        reader.ReadImageInformation()
+        with _quiet():
+            reader.ReadImageInformation()
     except RuntimeError as error:
-        raise _unreadable(path, error) from error
+        reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
+        raise VolumeError(
+            "cannot be read as an image", file=path, found=reason, remedy="Copy or download it again"
+        ) from error
+    return stored, reader
+
+
+def _volume_size(reader: sitk.ImageFileReader, stored: Stored, path: Path) -> tuple[int, int, int]:
+    """(X, Y, Z) as ITK understands the header, which must be all that is stored."""
     size = reader.GetSize()
-    if any(extra > 1 for extra in size[3:]):
-        raise _several_volumes(path, size)
-    x, y, z = (*size, 1)[:3]
-    return (x, y, z), _affine(reader)
-
-
-def _voxels(image: sitk.Image, path: Path) -> np.ndarray:
-    """(X, Y, Z) voxels, stored order."""
-    if image.GetNumberOfComponentsPerPixel() > 1:
+    if reader.GetNumberOfComponents() > 1:
         raise VolumeError("voxels are colours or vectors", file=path, expected="one number per voxel")
-    array = sitk.GetArrayFromImage(image)  # (..., Z, Y, X)
-    extra = array.shape[:-3]
-    if any(size > 1 for size in extra):
-        raise _several_volumes(path, array.shape[::-1])
-    return array.reshape((1, *array.shape)[-3:]).transpose(2, 1, 0)
+    if any(extra > 1 for extra in size[3:]):
+        raise VolumeError(
+            "holds more than one volume",
+            file=path,
+            found=f"shape {size}",
+            expected="(X, Y, Z)",
+            remedy="Save the volume that is meant as a file of its own",
+        )
+    if math.prod(size) != math.prod(stored.shape):
+        raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {stored.shape}")
+    x, y, z = (*size, 1)[:3]
+    return x, y, z
 
 
-def _affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
-    dims = image.GetDimension()
+def _affine(reader: sitk.ImageFileReader) -> np.ndarray:
+    dims = reader.GetDimension()
     used = min(dims, 3)
     lps = np.eye(4)
-    direction = np.array(image.GetDirection()).reshape(dims, dims)[:used, :used]
-    lps[:used, :used] = direction * np.array(image.GetSpacing())[:used]
-    lps[:used, 3] = np.array(image.GetOrigin())[:used]
+    direction = np.array(reader.GetDirection()).reshape(dims, dims)[:used, :used]
+    lps[:used, :used] = direction * np.array(reader.GetSpacing())[:used]
+    lps[:used, 3] = np.array(reader.GetOrigin())[:used]
     return _LPS_TO_RAS @ lps
 
 
-def _several_volumes(path: Path, shape: tuple[int, ...]) -> VolumeError:
-    return VolumeError(
-        "holds more than one volume",
-        file=path,
-        found=f"shape {shape}",
-        expected="(X, Y, Z)",
-        remedy="Save the volume that is meant as a file of its own",
-    )
-
-
-def _unreadable(path: Path, error: RuntimeError) -> VolumeError:
-    reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
-    return VolumeError("cannot be read as an image", file=path, found=reason, remedy="Copy or download it again")
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """ITK's warnings off while a header is read: they go to stderr and name no file."""
+    before = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(before)

@@ -8,12 +8,8 @@ imported only when a file needs them.
 from __future__ import annotations
 
 import contextlib
-import gzip
-import io
-import os
 import secrets
 import shutil
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,12 +17,12 @@ from typing import cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 
 from segcct.errors import GeometryError, VolumeError
 from segcct.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
+from segcct.images.affine import checked_affine
+from segcct.images.claims import refuse_special
+from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
@@ -34,8 +30,6 @@ SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a picture."""
 _NO_SPACING = "segcct: voxel size unknown"
-_UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
-_DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
 @dataclass(frozen=True)
@@ -71,6 +65,7 @@ class Volume:
         name = path.name.lower()
         if not path.exists():
             raise no_such_file(path)
+        refuse_special(path)
         if path.is_file() and path.stat().st_size == 0:
             raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
         if path.is_file() and name.endswith(NIFTI_SUFFIXES):
@@ -80,11 +75,12 @@ class Volume:
         if path.is_file() and name.endswith(ITK_SUFFIXES):
             from segcct import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
 
-            return _checked(*itk.read_image(path), None, path)
+            array, affine = itk.read_image(path)
+            return _checked(array, checked_affine(affine, path), None, path)
         from segcct.dicom import read_dicom
 
         array, affine, has_spacing = read_dicom(path)
-        volume = _checked(array, affine, None, path)
+        volume = _checked(array, checked_affine(affine, path), None, path)
         return volume if has_spacing else replace(volume, spacing_mm=None)
 
     def save(self, path: str | Path) -> None:
@@ -132,9 +128,9 @@ class Volume:
         for field in ("db_name", "aux_file"):
             if field in header:
                 header[field] = b""
-        stored = _affine_mm(self.header)
+        stored = affine_mm(self.header)
         if not np.allclose(stored, self.affine, rtol=0, atol=1e-6 * max(1.0, float(np.abs(stored).max()))):
-            unit = np.diag([1 / _unit_mm(header)] * 3 + [1.0])
+            unit = np.diag([1 / unit_mm(header)] * 3 + [1.0])
             header.set_sform(unit @ self.affine, code=int(header["sform_code"]) or 1)
             header.set_qform(unit @ self.affine, code=int(header["qform_code"]), strip_shears=True)
         return header
@@ -215,67 +211,12 @@ def _describe(volume: Volume) -> str:
 
 
 def _read_nifti(path: Path) -> Volume:
-    try:
-        with _open(path) as stream:
-            magic = int.from_bytes(stream.read(4), "little")
-            stream.seek(0)
-            nifti2 = magic in (540, 0x1C020000)
-            image_class = nib.Nifti2Image if nifti2 else nib.Nifti1Image
-            image = image_class.from_file_map(image_class.make_file_map({"image": stream}), mmap=False)
-            raw = _single_volume(np.asarray(image.dataobj.get_unscaled()), path)
-            slope, inter = float(image.dataobj.slope), float(image.dataobj.inter)
-            stream.seek(0, os.SEEK_END)  # to the end of a gzip stream, where its checksum is compared
-            affine = _affine_mm(image.header)
-    except _DAMAGED as error:
-        raise VolumeError(
-            "cannot be read as NIfTI", file=path, found=_found(path, error), remedy="Copy or download it again"
-        ) from error
-    if (slope, inter) != (1.0, 0.0):
-        raw = (raw * np.float64(slope) + inter).astype(np.float32)
-    return _checked(raw, affine, cast(nib.Nifti1Header, image.header), path)
-
-
-def _open(path: Path) -> io.IOBase:
-    return gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb")
-
-
-def _found(path: Path, error: Exception) -> str:
-    """What a file that is no NIfTI seems to be, from its first bytes; else the reader's own words."""
-    with path.open("rb") as stream:
-        head = stream.read(352)
-    if head.lstrip()[:1] == b"<":
-        return "an HTML or XML page, as from a failed download"
-    if head.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer, not the file itself"
-    gz = path.name.lower().endswith(".gz")
-    if gz and head[344:347] in (b"n+1", b"ni1"):
-        return "plain NIfTI that is not compressed: its name should end in .nii"
-    if not gz and head[:2] == b"\x1f\x8b":
-        return "compressed data: its name should end in .nii.gz"
-    if isinstance(error, EOFError):
-        return "truncated data: the file ends too early"
-    return str(error).strip().split("\n")[0] or type(error).__name__
-
-
-def _single_volume(array: np.ndarray, path: Path) -> np.ndarray:
-    """(X, Y), (X, Y, Z) or (X, Y, Z, 1, ...) -> (X, Y, Z)."""
-    if array.dtype.fields is not None or array.dtype.kind not in "biuf":
-        raise VolumeError("voxels are colours or complex numbers", file=path, expected="one number per voxel")
-    if array.ndim < 2 or 0 in array.shape:
-        raise VolumeError("not a 2-D or 3-D image", file=path, found=f"shape {array.shape}")
-    if any(size > 1 for size in array.shape[3:]):
-        raise VolumeError(
-            "holds more than one volume",
-            file=path,
-            found=f"shape {array.shape}",
-            expected="(X, Y, Z)",
-            remedy="Save the volume that is meant as a file of its own",
-        )
-    return array.reshape((*array.shape, 1)[:3], order="A")
+    array, header = read_nifti(path)
+    return _checked(array, affine_of(header, path), header, path)
 
 
 def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path) -> Volume:
-    """The volume when voxels and affine can be worked with. Floats become float32."""
+    """The volume when its voxels can be worked with. Floats become float32."""
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
             array = np.asarray(array, dtype=np.float32)
@@ -288,20 +229,10 @@ def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | N
             )
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
-        raise VolumeError("the affine cannot be inverted", file=path, found=np.round(affine, 4).tolist())
     if header is not None and header["descrip"].item().decode("latin-1").startswith(_NO_SPACING):
         return Volume(array, affine, None, header, path)
     x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
     return Volume(array, affine, (x, y, z), header, path)
-
-
-def _unit_mm(header: nib.Nifti1Header) -> float:
-    return _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
-
-
-def _affine_mm(header: nib.Nifti1Header) -> np.ndarray:
-    return np.diag([_unit_mm(header)] * 3 + [1.0]) @ np.asarray(header.get_best_affine(), dtype=np.float64)
 
 
 def _new_header(array: np.ndarray, affine: np.ndarray, *, has_spacing: bool) -> nib.Nifti1Header:

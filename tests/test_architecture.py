@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 LEVELS = [
     {"version", "errors", "progress", "file_names"},
     {"hardware"},
-    {"config", "settings", "volume", "itk", "dicom"},
+    {"config", "settings", "images", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},
     {"inference"},
@@ -93,3 +93,19 @@ def test_a_door_costs_only_what_it_needs(statement, forbidden):
 
 def test_no_drawers_without_a_name():
     assert not [path for path in FILES if path.stem in {"utils", "common", "helpers", "misc"}]
+
+
+@pytest.mark.parametrize(
+    ("call", "places"),
+    [
+        ("Image.open(", {"images/raster.py"}),
+        ("h5py.File(", {"images/hdf5.py"}),
+        ("np.load(", {"data/cache.py"}),
+        ("nib.load(", set()),
+        ("allow_pickle=True", set()),
+    ],
+)
+def test_a_format_is_opened_in_one_place(call, places):
+    """Where it is checked what a file may be; elsewhere nobody would."""
+    found = {str(path.relative_to(PACKAGE)) for path in FILES if call in path.read_text(encoding="utf-8")}
+    assert found <= places

@@ -134,7 +134,7 @@ def _other_background(case: Path) -> None:
         (_moved_label, "case3/seg.nii.gz", "voxel grids lie up to 9 mm apart", "at (0, 9, 0)"),
         (_smaller_channel, "case3/t2.nii.gz", "shapes differ", "(12, 10, 4)"),
         (_empty_file, "case3/t1.nii.gz", "the file is empty", None),
-        (_not_an_image, "case3/t1.nii.gz", "header cannot be read", None),
+        (_not_an_image, "case3/t1.nii.gz", "cannot be read as NIfTI", None),
         (_not_finite, "case3/t1.nii.gz", "1 of 720 voxels are NaN or infinite", None),
         (_half_values, "case3/seg.nii.gz", "9 label voxels are not whole numbers", "0.5"),
         (_blank, "case3/t2.nii.gz", "the image is blank", "every voxel is 5"),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import random
 import shutil
 import struct
+import tarfile
 import zlib
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from pydantic import ValidationError
 from segcct import settings
 from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection
 from segcct.data.classes import collection as collection_module
+from segcct.data.classes import files
 from segcct.data.classes import picture as picture_module
 from segcct.data.classes.augment import PictureAugmenter
 from segcct.data.classes.batches import PictureDataset, picture_loader
@@ -225,7 +229,7 @@ DAMAGE = {
     "loose": (lambda root: shutil.copy(root / "plain" / "00.png", root / "loose.png"), {}, ["loose.png", "outside"]),
     "one class": (lambda root: [shutil.rmtree(root / kind) for kind in CLASSES[:2]], {}, ["only one class", "stripes"]),
     "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 pictures", "plain/01.png"]),
-    "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: no picture"]),
+    "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
     "empty file": (lambda root: (root / "plain" / "01.png").write_bytes(b""), {}, ["01.png"]),
     "other layout": (lambda root: None, {"layout": "idx"}, ["idx files are missing"]),
     "no binaries": (lambda root: None, {"layout": "cifar"}, ["no CIFAR binaries", "data_batch_1.bin"]),
@@ -661,3 +665,18 @@ def test_configurations_name_their_command_and_build_their_network(name):
     create_model(config.model.name, config.data.num_channels, 10, config.data.image_size, config.model.options)
     normalisation = Normalisation((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)
     PictureAugmenter(config.augment, config.data.image_size, normalisation)
+
+
+def test_an_archive_or_a_compressed_file_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LARGEST", 10_000)
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        for name, size in (("a/1.png", 10), ("b/2.png", 50_000)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    assert len(dict(files.contents(tmp_path / "set.tar.gz", ["a/1.png"]))["a/1.png"]) == 10
+    with pytest.raises(DataError, match=r"set\.tar\.gz/b/2\.png: the file is too large"):
+        dict(files.contents(tmp_path / "set.tar.gz", ["a/1.png", "b/2.png"]))
+    assert files.unzipped("a.gz", gzip.compress(bytes(9_000)) + bytes(3), tmp_path) == bytes(9_000)
+    with pytest.raises(DataError, match=r"a\.gz: the file is too large"):
+        files.unzipped("a.gz", gzip.compress(bytes(900_000)), tmp_path)

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcct.data.labels import BTCV_TO_SYNAPSE, SCHEMES, Scheme, custom_scheme, get_scheme, remap, suggest
+from segcct.data.labels import (
+    BTCV_TO_SYNAPSE,
+    SCHEMES,
+    Scheme,
+    custom_scheme,
+    get_scheme,
+    remap,
+    suggest,
+    whole_values,
+)
 from segcct.errors import LabelError
 
 
@@ -127,3 +138,32 @@ def test_unknown_scheme_lists_the_known() -> None:
 def test_unusable_schemes_are_refused(classes: dict[str, int], regions: dict[str, list[int]]) -> None:
     with pytest.raises(LabelError):
         custom_scheme(classes, regions)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.99997, 1.0000004])
+def test_nearly_whole_values_are_whole(factor):
+    stored = np.array([0, 1, 2, 3], np.float32) * np.float32(factor)
+    whole = whole_values(stored)
+    assert whole.dtype == np.int32
+    assert whole.tolist() == [0, 1, 2, 3]
+    assert SCHEMES["acdc"].to_index(stored).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("value", [0.5, 0.998, np.nan, np.inf])
+def test_values_between_whole_numbers_are_refused(value):
+    with pytest.raises(LabelError, match=r"1 label voxels are not whole numbers.*probability map"):
+        whole_values(np.array([0, 1, value], np.float32), Path("a.nii"))
+
+
+def test_a_label_of_huge_values_is_stray_and_not_another_number():
+    values = whole_values(np.array([0, 2.0**32 + 1]))
+    assert SCHEMES["binary"].stray_values(values) == {2.0**32 + 1: 1}
+
+
+@pytest.mark.parametrize("count", [10, 4000])
+def test_the_message_of_many_stray_values_is_short(count):
+    label = np.arange(count, dtype=np.int16)
+    error = SCHEMES["binary"].stray_error(SCHEMES["binary"].stray_values(label), "a.nii")
+    assert f"and {count - 8} more values" in str(error)
+    assert len(str(error)) < 500
+    assert ("is it the scan itself?" in str(error)) == (count > 100)

@@ -176,6 +176,7 @@ def test_missing_unknown_colour_and_singular_are_refused(tmp_path: Path) -> None
         Volume.load(write(tmp_path / "rgb.nii", colour))
     image = nib.Nifti1Image(ramp(), np.eye(4))
     image.header["srow_z"] = 0
+    image.header["vox_offset"] = 352
     path = tmp_path / "flat.nii"
     path.write_bytes(image.header.binaryblock + b"\0" * 4 + ramp().tobytes(order="F"))
     with pytest.raises(VolumeError, match="affine cannot be inverted"):

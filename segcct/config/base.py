@@ -28,14 +28,6 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1)]
 
 
-def groups(expression: str) -> int:
-    """Groups of a regular expression; 0 when it is none."""
-    try:
-        return re.compile(expression).groups
-    except re.error:
-        return 0
-
-
 def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
     """Raises `ValueError` for lists of a split that draws its sides: they would be passed over."""
     given = [f"data.split.{name}" for name, path in lists.items() if path is not None]

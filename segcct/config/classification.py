@@ -14,9 +14,9 @@ from segcct.config.base import (
     RunSection,
     ScheduleSection,
     Section,
-    groups,
     refuse_idle_lists,
 )
+from segcct.config.expressions import check_patient_expression
 
 
 class PictureSplitSection(Section):
@@ -94,8 +94,8 @@ class PicturesSection(Section):
             if values is not None and len(values) != self.num_channels:
                 raise ValueError(f"data.{name} has {len(values)} values, data.channels {self.channels} needs "
                                  f"{self.num_channels}")  # fmt: skip
-        if self.patient is not None and groups(self.patient) != 1:
-            raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
+        if self.patient is not None:
+            check_patient_expression(self.patient)
         if self.class_names is not None and self.layout != "idx":
             raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
         if self.fold and self.split.kind != "crossval":

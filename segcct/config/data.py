@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, PositiveInt, Section, groups, refuse_idle_lists
+from segcct.config.base import Fraction, PositiveInt, Section, refuse_idle_lists
+from segcct.config.expressions import check_patient_expression
 
 
 class IntensitySection(Section):
@@ -124,8 +125,8 @@ class DataSection(Section):
     def _consistent(self) -> DataSection:
         if not self.channels:
             raise ValueError("data.channels names no channel")
-        if self.patient is not None and groups(self.patient) != 1:
-            raise ValueError(f"data.patient must be a regular expression with one (group), found {self.patient}")
+        if self.patient is not None:
+            check_patient_expression(self.patient)
         if (self.scheme == "custom") != (self.labels is not None):
             raise ValueError("data.labels goes with data.scheme: custom, and only with it")
         if self.regions is not None and self.scheme != "custom":

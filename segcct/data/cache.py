@@ -14,17 +14,26 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segcct.errors import DataError
+from segcct.errors import DataError, VolumeError
+from segcct.images.claims import refuse_special
+from segcct.images.companion import companion
+from segcct.images.metaimage import data_file_of_metaimage
+from segcct.images.nrrd import data_file_of_nrrd
 
 _ENTRY = "entry.json"
-_HEADER_NAMES_DATA = {".mhd": "elementdatafile", ".nhdr": "data file"}
+_HEADER_NAMES_DATA = {
+    ".mhd": data_file_of_metaimage,
+    ".mha": data_file_of_metaimage,
+    ".nhdr": data_file_of_nrrd,
+    ".nrrd": data_file_of_nrrd,
+}
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _LEFT_BEHIND_SECONDS = 86400
 _UNUSED_SECONDS = 30 * 86400
@@ -149,6 +158,7 @@ def content_digest(paths: Iterable[Path]) -> str:
     for path in paths:
         for file in _with_companions(path):
             try:
+                refuse_special(file)
                 with file.open("rb") as stream:
                     content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20))
             except OSError as error:
@@ -168,23 +178,20 @@ def _with_companions(path: Path) -> list[Path]:
         return sorted(file for file in path.rglob("*") if file.is_file())
     suffix = path.suffix.lower()
     if suffix in _PAIRS:
-        return [path, *(other for other in [path.with_suffix(_PAIRS[suffix])] if other.is_file())]
+        return [path, *_named_in_header(path, lambda one: one.with_suffix(_PAIRS[suffix]).name)]
     if suffix in _HEADER_NAMES_DATA:
         return [path, *_named_in_header(path, _HEADER_NAMES_DATA[suffix])]
     return [path]
 
 
-def _named_in_header(path: Path, field: str) -> list[Path]:
-    """Voxel files that a text header names; none when the voxels follow the header itself."""
+def _named_in_header(path: Path, name_in: Callable[[Path], str | None]) -> list[Path]:
+    """The file of voxels that a text header names; none when they follow the header itself, or where the reading of
+    the image will refuse it."""
     try:
-        lines = path.read_bytes()[:65536].decode("latin-1").splitlines()
-    except OSError:
+        name = name_in(path)
+        return [] if name is None else [companion(path, name)]
+    except (OSError, VolumeError):
         return []
-    for line in lines:
-        name, _, value = line.replace(":", "=", 1).partition("=")
-        if name.strip().lower() == field:
-            return [file for file in [path.parent / value.strip()] if file.is_file()]
-    return []
 
 
 def _write_array(file: Path, array: np.ndarray) -> list[Any]:

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import gzip
-import zipfile
-import zlib
 from pathlib import Path
-from typing import IO, cast
 
 import nibabel as nib
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
 
 from segcct.errors import VolumeError
-from segcct.file_names import IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES
+from segcct.file_names import HDF5_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, NPZ_SUFFIXES
+from segcct.images.affine import checked_affine
+from segcct.images.arrays import array_shape
+from segcct.images.claims import refuse_special
+from segcct.images.nifti import affine_of, read_nifti_header, volume_shape
+from segcct.images.raster import open_image
 from segcct.volume import PICTURE_AFFINE, Volume, no_such_file
-
-HDF5_SUFFIXES = (".h5", ".hdf5")
-NUMPY_SUFFIXES = (".npz",)
-_DAMAGED = (
-    nib.wrapstruct.WrapStructError,
-    OSError,
-    EOFError,
-    ValueError,
-    KeyError,
-    zlib.error,
-    zipfile.BadZipFile,
-    ImageFileError,
-    HeaderDataError,
-)
-_UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001}
-_NIFTI2_SIZES = (540, 0x1C020000)
 
 
 def read_header(path: Path, dataset: str = "image") -> Volume:
@@ -51,47 +34,30 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
     name = path.name.lower()
     if path.is_file() and path.stat().st_size == 0:
         raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
-    try:
-        if not path.exists():
-            raise no_such_file(path)
-        if name.endswith(NIFTI_SUFFIXES):
-            return _nifti(path)
-        if name.endswith(ITK_SUFFIXES):
-            return _itk(path)
-        if name.endswith(HDF5_SUFFIXES):
-            return _without_geometry(_hdf5_shape(path, dataset), path)
-        if name.endswith(NUMPY_SUFFIXES):
-            return _without_geometry(_npz_shape(path, dataset), path)
-        if name.endswith(IMAGE_SUFFIXES):
-            return _without_geometry(_picture_shape(path), path)
-    except _DAMAGED as error:
-        found = "truncated data: the file ends too early" if isinstance(error, EOFError) else str(error).split("\n")[0]
-        raise VolumeError(
-            "its header cannot be read", file=path, found=found, remedy="Copy or download it again"
-        ) from error
+    if not path.exists():
+        raise no_such_file(path)
+    refuse_special(path)
+    if name.endswith(NIFTI_SUFFIXES):
+        return _nifti(path)
+    if name.endswith(ITK_SUFFIXES):
+        return _itk(path)
+    if name.endswith(HDF5_SUFFIXES + NPZ_SUFFIXES):
+        return _without_geometry(array_shape(path, dataset), path)
+    if name.endswith(IMAGE_SUFFIXES):
+        return _without_geometry(_picture_shape(path), path)
     return Volume.load(path)
 
 
 def _nifti(path: Path) -> Volume:
-    packed = path.name.lower().endswith(".gz")
-    with cast("IO[bytes]", gzip.open(path)) if packed else path.open("rb") as stream:
-        size = int.from_bytes(stream.read(4), "little")
-        stream.seek(0)
-        header_class = nib.Nifti2Header if size in _NIFTI2_SIZES else nib.Nifti1Header
-        header = header_class.from_fileobj(stream, check=True)
-    shape = header.get_data_shape()
-    if len(shape) < 2 or 0 in shape or any(side > 1 for side in shape[3:]):
-        raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {shape}", expected="(X, Y, Z)")
-    unit_mm = _UNIT_MM.get(header.get_xyzt_units()[0], 1.0)
-    affine = np.diag([unit_mm] * 3 + [1.0]) @ np.asarray(header.get_best_affine(), dtype=np.float64)
-    return _volume((*shape, 1)[:3], affine, path, header)
+    header = read_nifti_header(path)
+    return _volume(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)
 
 
 def _itk(path: Path) -> Volume:
     from segcct import itk
 
     shape, affine = itk.read_geometry(path)
-    return _volume(shape, affine, path, None)
+    return _volume(shape, checked_affine(affine, path), path, None)
 
 
 def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None) -> Volume:
@@ -99,32 +65,8 @@ def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
 
 
-def _hdf5_shape(path: Path, dataset: str) -> tuple[int, ...]:
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        if dataset not in file:
-            raise VolumeError(f"no array '{dataset}'", file=path, found=", ".join(file) or "no array", expected=dataset)
-        return tuple(file[dataset].shape)
-
-
-def _npz_shape(path: Path, dataset: str) -> tuple[int, ...]:
-    with zipfile.ZipFile(path) as archive:
-        names = [name.removesuffix(".npy") for name in archive.namelist()]
-        if dataset not in names:
-            raise VolumeError(
-                f"no array '{dataset}'", file=path, found=", ".join(names) or "no array", expected=dataset
-            )
-        with archive.open(f"{dataset}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            return tuple(read(member)[0])
-
-
 def _picture_shape(path: Path) -> tuple[int, ...]:
-    from PIL import Image
-
-    with Image.open(path) as picture:
+    with open_image(path, path) as picture:
         return picture.size[1], picture.size[0]
 
 

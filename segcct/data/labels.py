@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
 from segcct.errors import LabelError
+
+_WHOLE = 1e-3
+"""How far a stored label value may lie from a whole number: masks are saved as scaled integers, and resampled."""
+_SHOWN = 6
+"""Stray values that a message names."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class Scheme:
 
     def to_index(self, label: np.ndarray) -> np.ndarray:
         """Scheme values -> class indices (uint8), by lookup table. Raises `LabelError` on a stray value."""
+        label = whole_values(label)
         stray = self.stray_values(label)
         if stray:
             raise self.stray_error(stray)
@@ -80,14 +87,16 @@ class Scheme:
         found, counts = np.unique(label, return_counts=True)
         return {v.item(): int(n) for v, n in zip(found, counts, strict=True) if v not in self.values}
 
-    def stray_error(self, stray: Mapping[float, int], file: object = None) -> LabelError:
-        """The error that names stray values, what the scheme allows, and a map to try."""
+    def stray_error(self, stray: Mapping[float, int], file: object = None, *, remedy: str | None = None) -> LabelError:
+        """The error that names the first stray values, what the scheme allows, and a map to try or `remedy`."""
+        named = [f"{value:g} ({count} voxels)" for value, count in sorted(stray.items())[:_SHOWN]]
+        more = [f"{len(stray) - _SHOWN} more values"] if len(stray) > _SHOWN else []
         return LabelError(
             f"label values outside scheme {self.name}",
             file=None if file is None else str(file),
-            found=", ".join(f"{value:g} ({count} voxels)" for value, count in stray.items()),
+            found=" and ".join([", ".join(named), *more]),
             expected=", ".join(f"{value} {name}" for name, value in {"background": 0, **self.classes}.items()),
-            remedy=suggest(self, stray),
+            remedy=_NO_LABEL if len(stray) > _MANY else remedy or suggest(self, stray),
         )
 
     def masks(self, label: np.ndarray) -> dict[str, np.ndarray]:
@@ -176,6 +185,32 @@ def custom_scheme(classes: Mapping[str, int], regions: Mapping[str, list[int]] |
     return Scheme("custom", dict(classes), {name: tuple(values) for name, values in (regions or {}).items()})
 
 
+def whole_values(stored: np.ndarray, file: Path | None = None) -> np.ndarray:
+    """Label values as integers: what lies within 0.001 of a whole number is that number, wherever labels are read.
+
+    Raises:
+        LabelError: values between whole numbers, or not finite.
+    """
+    if stored.dtype.kind != "f":
+        return stored
+    with np.errstate(invalid="ignore"):  # infinite minus infinite
+        rounded = np.rint(stored)
+        between = ~(np.abs(stored - rounded) <= _WHOLE)
+    count = int(np.count_nonzero(between))
+    if count:
+        values = [f"{float(value):.4g}" for value in stored[between][:3]]
+        raise LabelError(
+            f"{count} label voxels are not whole numbers",
+            file=file,
+            found=f"values such as {', '.join(dict.fromkeys(values))}",
+            expected="one whole number per class",
+            remedy="Is it a probability map? Store the class of each voxel, and resample labels by nearest neighbour",
+        )
+    largest = float(np.abs(rounded).max(initial=0))
+    whole: np.ndarray = rounded.astype(np.int32) if largest < 2**31 else rounded
+    return whole
+
+
 def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     """Label values through one lookup, so that no value is mapped twice; values not in `table` stay."""
     found = np.unique(label)
@@ -183,6 +218,11 @@ def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
     if np.array_equal(found, mapped):
         return label
     return mapped[np.searchsorted(found, label)]
+
+
+_MANY = 50
+"""Stray values beyond which a file is no label of another scheme."""
+_NO_LABEL = "So many values are no classes: is it the scan itself? Name the file of the label"
 
 
 def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:

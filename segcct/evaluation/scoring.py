@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.data.labels import Scheme
+from segcct.data.labels import Scheme, whole_values
 from segcct.data.layouts import read_label
 from segcct.data.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError
@@ -19,6 +19,8 @@ from segcct.evaluation.matching import ReferenceCase
 from segcct.inference.masks import load_mask
 from segcct.metrics import MaskPair, Scores, get_convention, label_pairs, pixel_accuracy
 from segcct.volume import SUFFIXES, Volume, check_same_grid
+
+_OTHER_VALUES = "Name the scheme that the masks follow by --scheme, or write them again with the values of this one"
 
 
 @dataclass(frozen=True)
@@ -105,12 +107,13 @@ def _reference_problems(job: Job) -> tuple[str, ...]:
 
 
 def read_mask(file: Path, scheme: Scheme) -> Volume:
-    """A mask file in scheme values. Raises `VolumeError`, or `LabelError` for values outside the scheme."""
+    """A mask file in scheme values. Raises `VolumeError`, or `LabelError` for other values than the scheme's."""
     volume = load_mask(file)
-    stray = scheme.stray_values(volume.array)
+    values = whole_values(volume.array, file)
+    stray = scheme.stray_values(values)
     if stray:
-        raise scheme.stray_error(stray, file)
-    return volume.with_array(volume.array.astype(scheme.dtype, copy=False))
+        raise scheme.stray_error(stray, file, remedy=_OTHER_VALUES)
+    return volume.with_array(values.astype(scheme.dtype, copy=False))
 
 
 def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume) -> Volume:

@@ -6,8 +6,6 @@ import math
 import os
 from pathlib import Path
 
-import torch
-
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -39,6 +37,8 @@ def limit_threads(processes: int = 1) -> int:
     More threads than cores wait for each other: two processes of two threads on two cores are ten times slower than
     with one thread each. Fewer, as set by OMP_NUM_THREADS, stay as they are.
     """
+    import torch  # slow, and the readers of files ask for no more than the memory of a container
+
     threads = min(torch.get_num_threads(), max(1, core_share() // processes))
     if threads != torch.get_num_threads():
         torch.set_num_threads(threads)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from segcct import figures
 from segcct.config import DataSection
 from segcct.data.case import Case
-from segcct.data.labels import Scheme
+from segcct.data.labels import Scheme, whole_values
 from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, GeometryError
 from segcct.inference.index import INDEX
@@ -185,6 +185,7 @@ def _is_label(name: str, label_data: Mapping[str, Any] | None) -> bool:
 
 def _indices(label: np.ndarray, scheme: Scheme) -> np.ndarray:
     """Scheme values -> class indices; values outside the scheme, which an evaluation has refused, are background."""
+    label = whole_values(label)
     index = np.zeros(label.shape, dtype=np.uint8)
     for position, value in enumerate(scheme.classes.values(), start=1):
         index[label == value] = position

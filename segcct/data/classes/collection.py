@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.config import PicturesSection
+from segcct.config.expressions import search_patient
 from segcct.data.cache import Cache, StoredArrays, key_of
 from segcct.data.classes import cifar, files, folder, idx
 from segcct.data.classes.layout import Labels, Layout, Pixels
@@ -211,7 +211,7 @@ def _groups(ids: Sequence[str], content: np.ndarray, patient: str | None) -> tup
 
 
 def _patient(name: str, expression: str) -> str:
-    match = re.search(expression, name)
+    match = search_patient(expression, name)
     if match is None or match[1] is None:
         raise DataError("data.patient finds no patient in a picture's path", found=name, expected=expression)
     return match[1]

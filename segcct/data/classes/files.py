@@ -5,8 +5,8 @@ Archives are read as streams and never unpacked to disk. Hidden files (`.DS_Stor
 
 from __future__ import annotations
 
-import gzip
 import hashlib
+import io
 import json
 import tarfile
 import zlib
@@ -15,8 +15,11 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from segcct.errors import DataError
+from segcct.images.inflate import Inflated
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
+_LARGEST = 2**30
+"""Bytes of one file inside an archive, or decompressed; the longest of MNIST's followers has half as many."""
 _DAMAGED = (tarfile.TarError, OSError, EOFError, zlib.error)
 
 
@@ -84,12 +87,24 @@ def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
             for member in archive:
                 name = PurePosixPath(member.name).as_posix()
                 if member.isfile() and _shown(name):
+                    _refuse_large(member.size if name in wanted else 0, f"{root}/{name}")
                     stream = archive.extractfile(member) if name in wanted else None
                     yield name, stream.read() if stream else b""
     except _DAMAGED as error:
         raise DataError(
             "the archive is damaged or no tar file", file=root, found=str(error), remedy="Copy or download it again"
         ) from None
+
+
+def _refuse_large(size: int, file: Path | str) -> None:
+    """A name in an archive, or a compressed file, that claims to be longer than any picture or table of labels."""
+    if size > _LARGEST:
+        raise DataError(
+            "the file is too large",
+            file=file,
+            found=f"{size:,} bytes or more",
+            expected=f"at most {_LARGEST:,} bytes, decompressed",
+        )
 
 
 def _shown(name: str) -> bool:
@@ -101,6 +116,12 @@ def unzipped(name: str, content: bytes, root: Path) -> bytes:
     if not name.endswith(".gz"):
         return content
     try:
-        return gzip.decompress(content)
+        stream = Inflated(io.BytesIO(content))
+        parts, size = [], 0
+        while part := stream.read():
+            parts.append(part)
+            size += len(part)
+            _refuse_large(size, root / name)
+        return b"".join(parts)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError("is damaged", file=root / name, found=str(error), remedy="Copy or download it again") from None

@@ -5,15 +5,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from segcct.errors import DataError
 from segcct.file_names import IMAGE_SUFFIXES
+from segcct.images.raster import FORMATS, has_eight_bits, open_image, unreadable
 
 SUFFIXES = (*IMAGE_SUFFIXES, ".webp")
-_MOST_PIXELS = 89_478_485
-"""As many as Pillow takes without a word: a quarter of a GiB in colour."""
-_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+_FORMATS = (*FORMATS, "WEBP")
 
 
 def decode(content: bytes, file: str) -> np.ndarray:
@@ -25,36 +24,19 @@ def decode(content: bytes, file: str) -> np.ndarray:
         DataError: no picture, damaged, too large, or of more than 8 bits, whose display range nobody has named.
     """
     try:
-        stored = Image.open(io.BytesIO(content))
-        _check_size(stored, file)
+        stored = open_image(io.BytesIO(content), file, _FORMATS)
+        _check_depth(stored, file)
         picture = ImageOps.exif_transpose(stored)
-        _check_depth(picture, file)
         grey = picture.mode in ("1", "L", "LA", "La")
         return np.asarray(picture.convert("L" if grey else "RGB"))
     except DataError:
         raise
-    except UnidentifiedImageError:
-        raise DataError("no picture in a known format", file=file) from None
     except Exception as error:  # a damaged picture makes the reader fail in any way
-        found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise DataError("cannot be read as a picture", file=file, found=found) from None
-
-
-def _check_size(picture: Image.Image, file: str) -> None:
-    """By the head of the file, before any pixel is decoded."""
-    width, height = picture.size
-    if width * height > _MOST_PIXELS:
-        raise DataError(
-            "the picture is too large",
-            file=file,
-            found=f"{width} x {height} pixels",
-            expected=f"at most {_MOST_PIXELS:,} pixels",
-            remedy="Store it smaller, or cut it into parts",
-        )
+        raise unreadable(error, file) from None
 
 
 def _check_depth(picture: Image.Image, file: str) -> None:
-    if picture.mode not in _EIGHT_BITS:
+    if not has_eight_bits(picture):
         raise DataError(
             "a picture of more than 8 bits",
             file=file,

@@ -31,6 +31,7 @@ from segcct.data.inspect.naming import Naming
 from segcct.data.inspect.recognition import recognise
 from segcct.data.inspect.roles import channel_names
 from segcct.data.inspect.voxels import Facts, read_headers, read_sample
+from segcct.data.labels import whole_values
 from segcct.data.layouts import Found, find_cases, scan_cases
 from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.patterns import files_below
@@ -128,11 +129,11 @@ def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Na
         return naming, draft
     for name, pattern in naming.channels.items():
         try:
-            voxels = Volume.load(case.channels[name][0]).array
-        except SegcctError:
+            voxels = whole_values(Volume.load(case.channels[name][0]).array)
+        except SegcctError:  # no volume, or values that are no classes
             continue
         values = np.unique(voxels[::2, ::2, ::2])
-        if len(values) > _LABEL_VALUES or (values != np.rint(values)).any() or np.mean(voxels == 0) < 0.5:
+        if len(values) > _LABEL_VALUES or np.mean(voxels == 0) < 0.5:
             continue
         rest = [other for other in naming.channels.values() if other != pattern]
         doubt = f"{pattern} is taken for the label because it holds {len(values)} whole values; no name says so"

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 from segcct.data.inspect.bids import bids
 from segcct.data.inspect.naming import Naming
 from segcct.data.inspect.roles import ARRAYS, label_score
-from segcct.errors import DataError, VolumeError
+from segcct.errors import DataError
 from segcct.file_names import stem_of
+from segcct.images.arrays import array_shapes
 
 _BRATS_OLD = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)_(?P<part>t1|t1ce|t2|flair|seg)(?P<end>\.nii(?:\.gz)?)$")
 _BRATS_NEW = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)-(?P<part>t1n|t1c|t2w|t2f|seg)(?P<end>\.nii(?:\.gz)?)$")
@@ -115,7 +116,7 @@ def arrays(root: Path, names: Sequence[str]) -> Naming | None:
     files = [name for name in names if name.lower().endswith(ARRAYS)]
     if not files or len(files) < len(names) / 2:
         return None
-    keys = _array_shapes(root / files[0])
+    keys = array_shapes(root / files[0])
     labels = [key for key in keys if label_score(key) > 0]
     images = [key for key, shape in keys.items() if key not in labels and len(shape) in (2, 3)]
     if not images:
@@ -172,17 +173,3 @@ def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
         elif isinstance(value, int) and str(key).lower() != "ignore":
             classes[str(key)] = value
     return {name: value for name, value in classes.items() if value > 0}
-
-
-def _array_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    import h5py
-    import numpy as np
-
-    try:
-        if file.suffix == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
-                return {key: stored[key].shape for key in stored.files}
-        with h5py.File(file, "r") as stored:
-            return {key: tuple(stored[key].shape) for key in stored if hasattr(stored[key], "shape")}
-    except (OSError, ValueError, EOFError) as error:
-        raise VolumeError("cannot be read", file=file, found=str(error).split("\n")[0]) from error

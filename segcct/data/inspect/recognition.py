@@ -15,6 +15,7 @@ from segcct.data.inspect.roles import ARRAYS, DICOM, PICTURES, VOLUMES
 from segcct.data.layouts.patterns import compiled, files_below, listed
 from segcct.errors import DataError
 from segcct.file_names import NIFTI_SUFFIXES, folder_name, split_name
+from segcct.images.raster import open_image
 
 
 def recognise(root: Path, names: Sequence[str]) -> Naming:
@@ -100,13 +101,11 @@ def _with_series(names: Sequence[str]) -> tuple[list[str], set[str]]:
 
 def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
     """One picture pattern becomes the bands red, green and blue when the pictures are in colour."""
-    from PIL import Image
-
     if len(naming.channels) > 1:
         return dict(naming.channels)
     (pattern,) = naming.channels.values()
     first = next(name for name in pictures if compiled(pattern, anywhere=True).match(name))
-    with Image.open(root / first) as picture:
+    with open_image(root / first, root / first) as picture:
         grey = picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;")
     return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
 

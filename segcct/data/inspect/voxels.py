@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -13,8 +14,9 @@ from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.grid import SliceGrid
 from segcct.data.headers import read_header
+from segcct.data.labels import whole_values
 from segcct.data.layouts import get_layout
-from segcct.errors import SegcctError
+from segcct.errors import LabelError, SegcctError
 from segcct.volume import Volume
 
 HEADERS = 200
@@ -24,6 +26,8 @@ IMAGES = 4
 LABELS = 12
 """Most cases whose labels are read, where a label is a whole volume; small files are read up to `HEADERS`."""
 WITHOUT_GEOMETRY = ("slices", "pictures")
+_MOST_VALUES = 1000
+"""Values of one label that are counted; a file of more is none."""
 _EDGE_SHARE = 0.5
 """Share of a volume's faces that must be one value for it to be the background."""
 
@@ -177,6 +181,9 @@ def _stored_label(case: Case, data: DataSection) -> np.ndarray:
 
 
 def _count_values(label: np.ndarray, facts: Facts) -> None:
+    with suppress(LabelError):  # a probability map: its values show what it is
+        label = whole_values(label)
     values, counts = np.unique(label, return_counts=True)
-    facts.values.update({float(value): int(count) for value, count in zip(values, counts, strict=True)})
+    pairs = zip(values[:_MOST_VALUES], counts[:_MOST_VALUES], strict=True)
+    facts.values.update({float(value): int(count) for value, count in pairs})
     facts.labels_read += 1

@@ -6,7 +6,6 @@ share is done here: the errors for an empty root, patients, label values.
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections import Counter
 from dataclasses import replace
@@ -15,13 +14,14 @@ from pathlib import Path
 import numpy as np
 
 from segcct.config import DataSection
+from segcct.config.expressions import search_patient
 from segcct.data.case import Case, Examination
-from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap
+from segcct.data.labels import Scheme, custom_scheme, get_scheme, remap, whole_values
 from segcct.data.layouts import acdc, brats, folder, nnunet, paired, pictures, slices, synapse
 from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed
-from segcct.errors import DataError, LabelError
+from segcct.errors import DataError
 from segcct.volume import Volume
 
 __all__ = [
@@ -163,20 +163,7 @@ def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Sc
     """(X, Y, Z) values of the scheme, in its dtype."""
     assert case.label is not None
     file = case.label[0]
-    whole = stored
-    if stored.dtype.kind == "f":
-        rounded = np.rint(stored)
-        between = int(np.count_nonzero(np.abs(stored - rounded) > 1e-3))
-        if between:
-            raise LabelError(
-                f"{between} label voxels are not whole numbers",
-                file=file,
-                found=f"values such as {float(stored[np.abs(stored - rounded) > 1e-3][0]):.4g}",
-                expected="one whole number per class",
-                remedy="Resample labels by nearest neighbour, and keep probabilities out of data.label",
-            )
-        whole = rounded.astype(np.int32)
-    values = remap(whole, get_layout(data.layout).label_map(data))
+    values = remap(whole_values(stored, file), get_layout(data.layout).label_map(data))
     stray = scheme.stray_values(values)
     if stray:
         raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
@@ -186,7 +173,7 @@ def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Sc
 def _with_patient(case: Case, data: DataSection) -> Case:
     if data.patient is None:
         return case
-    match = re.search(data.patient, case.id)
+    match = search_patient(data.patient, case.id)
     if match is None or not match[1]:
         raise DataError(
             "data.patient finds no patient in a case id",

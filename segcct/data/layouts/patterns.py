@@ -12,6 +12,13 @@ from segcct.file_names import split_name
 
 ID = "{id}"
 _ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
+_SPECIAL = re.compile(r"(\*+|\?|\{id\})")
+_LONGEST = 1000
+_MOST_WILD = 3
+"""Pieces of any length in one name; the time to match one grows by a power for each."""
+_MOST_ENTRIES = 1_000_000
+"""Files and folders that are looked through below one root."""
+_NO_DATA = ("/proc", "/sys", "/dev")
 _SIDES = {
     "train": "train",
     "training": "train",
@@ -64,18 +71,25 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
         raise ConfigError(
             "not a file pattern", found=pattern, expected="a relative path in which only *, ? and {id} are special"
         )
+    if len(pattern) > _LONGEST:
+        raise ConfigError("the file pattern is too long", found=f"{pattern[:40]}... of {len(pattern)} characters")
     parts = []
     captured = False
     body, ending = _ending_of(pattern, case_id)
-    for piece in re.split(r"(\*|\?|\{id\})", body):
-        if piece == ID and case_id is None:
-            parts.append("(?P=id)" if captured else r"(?P<id>[^/]+?)")
-            captured = True
-        elif piece == ID:
-            parts.append(re.escape(case_id or ""))
-        else:
-            parts.append({"*": "[^/]*", "?": "[^/]"}.get(piece, re.escape(piece)))
-    return re.compile((r"(?:.*/)?" if anywhere else "") + "".join(parts) + ending + r"\Z")
+    for part in body.split("/"):
+        if case_id is not None:
+            parts.append(_glob(part, case_id))
+            continue
+        expression, wild, captured = _capturing(part, captured=captured)
+        if wild > _MOST_WILD:
+            raise ConfigError(
+                "the file pattern has too many wildcards in one name",
+                found=pattern,
+                expected=f"at most {_MOST_WILD} of * and {ID}",
+                remedy="Write more of the name out",
+            )
+        parts.append(expression)
+    return re.compile((r"(?:.*/)?" if anywhere else "") + "/".join(parts) + ending + r"\Z")
 
 
 def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
@@ -84,6 +98,37 @@ def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
         return pattern[:-2], _ANY_ENDING
     body, ending = split_name(pattern)
     return body, f"(?i:{re.escape(ending)})"
+
+
+def _capturing(part: str, *, captured: bool) -> tuple[str, int, bool]:
+    """The expression of one name that captures the id, how many of its pieces have any length, and whether the id is
+    captured by now."""
+    pieces, wild = [], 0
+    for piece in _SPECIAL.split(part):
+        if piece == ID:
+            pieces.append("(?P=id)" if captured else r"(?P<id>[^/]+?)")
+            wild += not captured
+            captured = True
+        elif piece.startswith("*"):
+            pieces.append("[^/]*")
+            wild += 1
+        else:
+            pieces.append("[^/]" if piece == "?" else re.escape(piece))
+    return "".join(pieces), wild, captured
+
+
+def _glob(part: str, case_id: str) -> str:
+    """The expression of one name for a known id. A wildcard takes the first place where what follows it fits, and no
+    other is tried, so that any number of them takes time in proportion to the name."""
+    chunks = [""]
+    for piece in _SPECIAL.split(part):
+        if piece.startswith("*"):
+            chunks.append("")
+        else:
+            chunks[-1] += re.escape(case_id) if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+    head, *rest = chunks
+    between = "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1])
+    return head + between + (f"[^/]*{rest[-1]}" if rest else "")
 
 
 def filled(pattern: str, case_id: str) -> str:
@@ -108,25 +153,56 @@ def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
 
 
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Every folder from `root` down with the names of its folders and files, sorted; linked folders are followed once.
+    """Every folder from `root` down with the names of its folders and files, sorted.
 
-    Hidden names are left out. What the caller takes off the list of folders is not entered.
+    Hidden names are left out. Linked folders are followed once; not to a folder that holds the root, and no further
+    link out of the root from there. What the caller takes off the list of folders is not entered.
+
+    Raises:
+        DataError: so many files that this is no dataset.
     """
+    top = os.path.realpath(root)
     seen = set()
+    entries = 0
     for place, folders, files in os.walk(root, followlinks=True):
         here = os.path.realpath(place)
-        folders[:] = [] if here in seen else sorted(name for name in folders if not name.startswith("."))
         if here in seen:
+            folders.clear()
             continue
         seen.add(here)
+        entries += len(folders) + len(files)
+        if entries > _MOST_ENTRIES:
+            raise DataError(
+                f"there are more than {_MOST_ENTRIES:,} files and folders below this one",
+                file=root,
+                remedy="Name the folder of the dataset itself",
+            )
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not _leads_away(Path(place) / name, here, top)]
         yield Path(place), folders, sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_away(path: Path, here: str, top: str) -> bool:
+    """A link to a folder around the root or of the system, or a second one out of the root."""
+    if not path.is_symlink():
+        return False
+    target = os.path.realpath(path)
+    if _within(target, top):
+        return False
+    return _within(top, target) or not _within(here, top) or any(_within(target, place) for place in _NO_DATA)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def files_below(root: Path) -> list[str]:
     """Relative paths of all files, sorted, with forward slashes; hidden files and folders are left out."""
-    return sorted(
-        (folder / name).relative_to(root).as_posix() for folder, _, files in folders_below(root) for name in files
-    )
+    names: list[str] = []
+    for folder, _, files in folders_below(root):
+        place = folder.relative_to(root).as_posix()
+        names += files if place == "." else [f"{place}/{name}" for name in files]
+    return sorted(names)
 
 
 def side_of(relative: str | Path) -> str | None:

@@ -12,23 +12,28 @@ or a palette whose indices count, or a colour picture whose bands are equal; its
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageSequence, UnidentifiedImageError
+from PIL import Image
 
 from segcct.config import DataSection
 from segcct.data.case import Case
 from segcct.data.layouts.flat import Patterns, find_flat, find_loose, id_in
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import filled, tree, with_id
-from segcct.errors import GeometryError, VolumeError
+from segcct.errors import GeometryError, SegcctError, VolumeError
 from segcct.file_names import IMAGE_SUFFIXES, stem_of
+from segcct.images.raster import frames, has_eight_bits, open_image, raw_modes, unreadable
 from segcct.volume import PICTURE_AFFINE, Volume
 
 BANDS = ("red", "green", "blue")
+_DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_SPREAD = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
@@ -122,24 +127,40 @@ def _band(pages: np.ndarray, name: str) -> np.ndarray:
 def _pages(file: Path, *, palette: bool = False) -> np.ndarray:
     """(Z, Y, X) of a grey picture, (Z, Y, X, 3) of a colour one; transparency is dropped."""
     try:
-        with Image.open(file) as opened:
-            pages = [_page(frame, palette=palette) for frame in ImageSequence.Iterator(opened)]
-        return np.stack(pages)
-    except (OSError, EOFError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        reason = "no picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise VolumeError("cannot be read as a picture", file=file, found=reason) from error
+        with open_image(file, file) as opened:
+            pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
+    except (SegcctError, MemoryError):
+        raise
+    except Exception as error:  # a damaged picture makes its reader fail in any way
+        raise unreadable(error, file) from error
+    kinds = Counter(page.shape for page in pages)
+    if len(kinds) > 1:
+        found = "; ".join(f"{count} of {shape}" for shape, count in kinds.most_common(4))
+        raise VolumeError("pages differ in size or colour", file=file, found=found, expected="pages of one volume")
+    return np.stack(pages)
 
 
-def _page(frame: Image.Image, *, palette: bool) -> np.ndarray:
+def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
+    """(Y, X) or (Y, X, 3) of one page."""
+    if frame.mode not in _DEEP_GREY and not has_eight_bits(frame):
+        raise VolumeError(
+            "a picture in colours of more than 8 bits",
+            file=file,
+            expected="8 bits per colour, or one grey value of up to 32 bits",
+            remedy="Store each colour as a grey picture of its own",
+        )
     if frame.mode == "1":
         return np.asarray(frame).astype(np.uint8)  # 0 and 1
     if frame.mode == "P" and palette:
         return np.asarray(frame)
-    if frame.mode in ("P", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
-        return np.asarray(frame.convert("RGB"))
     if frame.mode in ("LA", "La"):
         return np.asarray(frame)[..., 0]
-    return np.asarray(frame)  # L, I;16, I, F, RGB
+    if frame.mode == "L" and palette:
+        spread = max((_SPREAD.get(mode, 1) for mode in raw_modes(frame)), default=1)
+        return np.asarray(frame) // spread
+    if frame.mode == "L" or frame.mode in _DEEP_GREY:
+        return np.asarray(frame)
+    return np.asarray(frame.convert("RGB"))
 
 
 LAYOUT = Layout(

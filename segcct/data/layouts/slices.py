@@ -11,8 +11,8 @@ spacing is None, and voxels are exposed as (X, Y, Z) on a grid that shows them a
 
 from __future__ import annotations
 
+import itertools
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,9 +25,11 @@ from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed, side_of, tree
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.file_names import ARRAY_SUFFIXES, split_name
+from segcct.images.arrays import array_names, read_array
 from segcct.volume import PICTURE_AFFINE, Volume
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
+_LONG_GAP = 4
 _FRAME = re.compile(r"(?P<patient>.+?)_frame\d+$")
 
 
@@ -115,8 +117,12 @@ def _stem(name: str) -> str | None:
 
 
 def _gaps(numbered: Mapping[int, object]) -> list[str]:
-    """Numbers missing between the first and the last."""
-    return [str(number) for number in range(min(numbered), max(numbered)) if number not in numbered]
+    """Numbers missing between the first and the last: `3`, `5`, or `7 to 90` where many are."""
+    gaps: list[str] = []
+    for low, high in itertools.pairwise(sorted(numbered)):
+        many = high - low > _LONG_GAP
+        gaps += [f"{low + 1} to {high - 1}"] if many else [str(number) for number in range(low + 1, high)]
+    return gaps
 
 
 def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case:
@@ -131,7 +137,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
             )
     files = tuple(data.root / names[0] for names in groups)
     first = files[0]
-    keys = _keys(first)
+    keys = array_names(first)
     missing = [key for key in data.channels.values() if key not in keys]
     if missing:
         raise VolumeError(
@@ -154,7 +160,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
 
 def _stack(files: Sequence[Path], key: str) -> np.ndarray:
     """(X, Y, Z) from one volume (z, y, x) or from slices (y, x) in order."""
-    arrays = [_array(file, key) for file in files]
+    arrays = [read_array(file, key) for file in files]
     if len(arrays) == 1 and arrays[0].ndim == 3:
         return arrays[0].transpose(2, 1, 0)
     for file, array in zip(files, arrays, strict=True):
@@ -168,43 +174,10 @@ def _stack(files: Sequence[Path], key: str) -> np.ndarray:
     return np.stack(arrays).transpose(2, 1, 0)
 
 
-def _array(file: Path, key: str) -> np.ndarray:
-    import h5py
-
-    try:
-        if file.suffix.lower() == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
-                return np.asarray(stored[key])
-        with h5py.File(file, "r") as stored:
-            return np.asarray(stored[key][()])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        found = f"no array {key}" if isinstance(error, KeyError) else _reason(error)
-        raise VolumeError("cannot be read", file=file, found=found, remedy="Copy or download it again") from error
-
-
-def _keys(file: Path) -> list[str]:
-    import h5py
-
-    try:
-        if file.suffix.lower() == ".npz":
-            with np.load(file, allow_pickle=False) as stored:
-                return sorted(stored.files)
-        with h5py.File(file, "r") as stored:
-            return sorted(stored.keys())
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise VolumeError(
-            "cannot be read", file=file, found=_reason(error), remedy="Copy or download it again"
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
-
-
 def _not_finite(case: Case, data: DataSection) -> Path:
     for name, key in data.channels.items():
         for file in case.channels[name]:
-            if not np.isfinite(_array(file, key)).all():
+            if not np.isfinite(read_array(file, key)).all():
                 return file
     raise AssertionError("called for a case whose voxels are all finite")
 

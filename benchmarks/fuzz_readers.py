@@ -1,0 +1,76 @@
+"""Files changed at random, given to the readers for minutes: no exception of another kind, no crash, no long wait.
+
+    python benchmarks/fuzz_readers.py --minutes 10 [--kind nrrd] [--start 0]
+
+Each batch runs in a process of its own, so that a crash of a library costs one batch and is told with its numbers.
+A fault is printed with its kind and number, which are all that is needed to make the file again (tests/mutations.py).
+Exit code 1 when there was one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+BATCH = 500
+PATIENCE_SECONDS = 300
+
+
+def batch(kind: str, start: int, count: int = BATCH) -> list[str]:
+    """Faults of so many mutants, in this process."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.mutations import fault_of_mutant
+
+    faults = []
+    for number in range(start, start + count):
+        with tempfile.TemporaryDirectory() as folder:
+            faults.append(fault_of_mutant(kind, number, Path(folder) / "case"))
+    return [fault for fault in faults if fault]
+
+
+def batch_apart(kind: str, start: int) -> list[str]:
+    """Faults of a batch in another process, the end of that process among them."""
+    command = [sys.executable, __file__, "--batch", "--kind", kind, "--start", str(start)]
+    where = f"{kind} mutants {start} to {start + BATCH - 1}"
+    try:
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return [f"{where}: not done after {PATIENCE_SECONDS} s"]
+    if done.returncode not in (0, 1):
+        return [f"{where}: ended with {done.returncode}: {done.stderr[-200:]}"]
+    return done.stdout.splitlines()
+
+
+def main() -> int:
+    """Run until the time is over; 1 when there was a fault."""
+    kinds = ("nifti", "nrrd", "metaimage", "hdf5", "npz", "image")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=10, help="minutes for each kind (default %(default)s)")
+    parser.add_argument("--kind", choices=kinds, help="one kind of files; default: all")
+    parser.add_argument("--start", type=int, default=0, help="number of the first mutant (default %(default)s)")
+    parser.add_argument("--batch", action="store_true", help="one batch, here")
+    arguments = parser.parse_args()
+    if arguments.batch:
+        faults = batch(arguments.kind, arguments.start)
+        print("\n".join(faults))
+        return int(bool(faults))
+    total = 0
+    for kind in (arguments.kind,) if arguments.kind else kinds:
+        end, number = time.monotonic() + 60 * arguments.minutes, arguments.start
+        found = 0
+        while time.monotonic() < end:
+            for fault in filter(None, batch_apart(kind, number)):
+                found += 1
+                print(fault, flush=True)
+            number += BATCH
+        print(f"{kind}: {number - arguments.start} mutants, {found} faults", flush=True)
+        total += found
+    return int(total > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What a file claims to hold, checked against its size, our limits and the free memory before memory is taken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from segcct.errors import VolumeError
+from segcct.hardware.memory import free_memory_gb
+
+MOST_VOXELS = 2**30
+"""1024 x 1024 x 1024: the largest volume that is read."""
+MOST_BYTES = 2**32
+"""Bytes of voxels in one file."""
+DEFLATE_RATIO = 1032
+"""Bytes that one byte of a deflate stream (gzip, zip, PNG) can become, at most."""
+_MOST_BLOWN_UP = 2**31
+"""Bytes of voxels that may come out of a compressed file a hundredth their size; more take too long to be refused."""
+_USUAL_RATIO = 100
+_WORTH_ASKING = 2**28
+"""Claims below this many bytes are not compared with the free memory."""
+_AGAIN = "Copy or download it again"
+
+
+def refuse_special(path: Path) -> None:
+    """Raises `VolumeError` for what is neither file nor folder: a pipe or a device would be waited for or never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise VolumeError("not a file that can be read", file=path, found="a pipe, socket or device")
+
+
+def refuse_claim(
+    file: Path, shape: Sequence[int], itemsize: int, held: int, *, ratio: int = 1, kind: str = "an image"
+) -> int:
+    """Bytes of the voxels that a header describes.
+
+    Args:
+        file: the file, for messages.
+        shape: sizes along all axes; each must be positive.
+        itemsize: bytes per voxel.
+        held: bytes of the file that are left for voxels.
+        ratio: bytes that one of them can become by decompression, at most.
+        kind: what the file should be, for messages.
+
+    Raises:
+        VolumeError: a size is not positive, the voxels are more than the file can hold, than segcct reads, or than
+            fit into the free memory.
+    """
+    told = " x ".join(str(size) for size in shape)
+    if not shape or min(shape) < 1:
+        raise VolumeError("its header gives no usable size", file=file, found=told or "no size", remedy=_AGAIN)
+    voxels = math.prod(int(size) for size in shape)
+    claimed = voxels * itemsize
+    if voxels > MOST_VOXELS or claimed > MOST_BYTES:
+        raise VolumeError(
+            "its header claims more voxels than are read",
+            file=file,
+            found=f"{told} of {itemsize} bytes",
+            expected=f"at most {MOST_VOXELS:,} voxels in {_size(MOST_BYTES)}",
+            remedy="Cut or resample it; if the file is small, it is damaged",
+        )
+    if claimed > held * ratio or (claimed > _MOST_BLOWN_UP and claimed > held * min(ratio, _USUAL_RATIO)):
+        raise VolumeError(
+            f"cannot be read as {kind}",
+            file=file,
+            found=f"{told} of {itemsize} bytes in a file that has {_size(held)} for them: truncated data, or a "
+            "damaged header",
+            remedy=_AGAIN,
+        )
+    free_gb = free_memory_gb() if claimed > _WORTH_ASKING else None
+    if free_gb is not None and claimed > free_gb * 1e9:
+        raise VolumeError(
+            "its voxels do not fit into the free memory",
+            file=file,
+            found=f"{told}: {_size(claimed)}",
+            expected=f"at most {free_gb:.3g} GB",
+        )
+    return claimed
+
+
+def _size(count: int) -> str:
+    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= factor:
+            return f"{count / factor:.3g} {unit}"
+    return f"{count} bytes"

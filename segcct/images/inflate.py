@@ -1,0 +1,97 @@
+"""Gzip streams, decompressed bit by bit: as much as is asked for, and no further than the stream's own end."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import IO
+
+_CHUNK = 1 << 18
+_MAGIC = b"\x1f\x8b\x08"
+
+
+class Inflated:
+    """The content of a gzip file of one or several members.
+
+    Checksums are compared at the end of each member. Zeros or other bytes behind the last one, as tapes and copying
+    tools leave them, are no part of the content.
+
+    Args:
+        stream: the file, at the beginning of the compressed data.
+        bare: a zlib stream may stand in place of the gzip file.
+
+    Raises:
+        OSError: no gzip file.
+    """
+
+    def __init__(self, stream: IO[bytes], *, bare: bool = False) -> None:
+        self._stream = stream
+        self._input = stream.read(_CHUNK)
+        self._bare = bare and not self._input.startswith(_MAGIC)
+        if not self._bare and not self._input.startswith(_MAGIC):
+            raise gzip.BadGzipFile("not a gzipped file")
+        self._member = zlib.decompressobj(15 if self._bare else 31)
+        self._ended = False
+
+    def read(self, most: int = _CHUNK) -> bytes:
+        """At least one byte and at most `most`; nothing at the end.
+
+        Raises:
+            EOFError: the file ends within a member. zlib.error, OSError: it is damaged.
+        """
+        while not self._ended:
+            if self._member.eof:
+                self._next_member()
+                continue
+            given = self._input or self._stream.read(_CHUNK)
+            content = self._inflate(given, most)
+            if content:
+                return content
+            if not given and not self._member.eof:
+                raise EOFError("the compressed stream ends too early")
+        return b""
+
+    def readinto(self, target: memoryview) -> int:
+        """Fill `target` as far as the content goes; returns the bytes written."""
+        done = 0
+        while done < len(target):
+            content = self.read(min(_CHUNK, len(target) - done))
+            if not content:
+                break
+            target[done : done + len(content)] = content
+            done += len(content)
+        return done
+
+    def rest(self, most: int) -> int:
+        """Read to the end, where checksums are compared; returns the bytes met, more than `most` of them at once."""
+        count = 0
+        while count <= most:
+            content = self.read()
+            if not content:
+                break
+            count += len(content)
+        return count
+
+    def _inflate(self, given: bytes, most: int) -> bytes:
+        try:
+            content = self._member.decompress(given, most)
+        except zlib.error as error:
+            if "check" in str(error) and "header" not in str(error):
+                raise gzip.BadGzipFile("CRC check failed: the content is not what was compressed") from error
+            raise
+        self._input = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+        return content
+
+    def _next_member(self) -> None:
+        """Go on to the next member, past zeros; other bytes end the content."""
+        rest = self._input.lstrip(b"\0")
+        while len(rest) < len(_MAGIC):
+            more = self._stream.read(_CHUNK)
+            if not more:
+                break
+            rest = (rest + more).lstrip(b"\0")
+        self._input = rest
+        if rest.startswith(_MAGIC) and not self._bare:
+            self._member = zlib.decompressobj(31)
+        else:
+            self._ended = True

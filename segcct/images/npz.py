@@ -1,0 +1,105 @@
+"""Arrays in NPZ files, read without pickles and no further than their headers describe."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from segcct.errors import SegcctError, VolumeError
+from segcct.images.claims import DEFLATE_RATIO, refuse_claim, refuse_special
+
+_ENDING = ".npy"
+_READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+
+
+def npz_names(file: Path) -> list[str]:
+    """Names of the arrays, sorted. Raises `VolumeError`."""
+    with _opened(file) as archive:
+        return sorted(_names(archive))
+
+
+def npz_shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of numbers. Raises `VolumeError`."""
+    return {name: npz_shape(file, name) for name in npz_names(file)}
+
+
+def npz_shape(file: Path, name: str) -> tuple[int, ...]:
+    """Shape of one array. Raises `VolumeError` as `read_npz`."""
+    with _opened(file) as archive, _member(archive, name, file) as (_, shape, _fortran, _dtype):
+        return shape
+
+
+def read_npz(file: Path, name: str) -> np.ndarray:
+    """One array.
+
+    Raises:
+        VolumeError: damaged, no such array, values of another kind than numbers, more of them than the file can hold.
+    """
+    with _opened(file) as archive, _member(archive, name, file) as (stream, shape, fortran, dtype):
+        values = np.empty(int(np.prod(shape)) * dtype.itemsize, np.uint8)
+        view, done = values.data, 0
+        while done < values.size:
+            part = stream.read(min(1 << 20, values.size - done))
+            if not part:
+                raise EOFError("its values end too early")
+            view[done : done + len(part)] = part
+            done += len(part)
+        return values.view(dtype).reshape(shape, order="F" if fortran else "C")
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
+    refuse_special(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (SegcctError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file makes the library fail in any way
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise VolumeError("cannot be read", file=file, found=reason, remedy="Copy or download it again") from error
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    return [name.removesuffix(_ENDING) for name in archive.namelist() if name.endswith(_ENDING)]
+
+
+@contextmanager
+def _member(
+    archive: zipfile.ZipFile, name: str, file: Path
+) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
+    """The stream of an array's values, their shape, whether its first axis is the fastest, and their type."""
+    names = _names(archive)
+    if name not in names:
+        raise VolumeError(
+            f"cannot be read: no array '{name}'", file=file, found=", ".join(names[:8]) or "no array", expected=name
+        )
+    told = archive.getinfo(f"{name}{_ENDING}")
+    if told.compress_type not in _METHODS:
+        raise VolumeError(f"array '{name}' is compressed in an unknown way", file=file, remedy="Save it by numpy.savez")
+    with archive.open(told) as stream:
+        version = npy.read_magic(stream)
+        if version not in _READ_HEADER:
+            raise ValueError(f"an array of version {version[0]}.{version[1]}")
+        shape, fortran, dtype = _READ_HEADER[version](stream)
+        if dtype.kind not in "biuf" or dtype.shape:
+            raise VolumeError(
+                f"cannot be read: array '{name}' holds no numbers",
+                file=file,
+                found="objects, which are a pickle" if dtype.kind == "O" else dtype,
+            )
+        held = min(told.compress_size, file.stat().st_size)
+        ratio = DEFLATE_RATIO if told.compress_type == zipfile.ZIP_DEFLATED else 1
+        if not shape:
+            raise VolumeError(f"'{name}' is one number, not an array", file=file)
+        claimed = refuse_claim(file, shape, dtype.itemsize, held, ratio=ratio)
+        if claimed != told.file_size - stream.tell():
+            raise ValueError(f"array '{name}' has {told.file_size - stream.tell()} bytes of values, not {claimed}")
+        yield stream, shape, fortran, dtype

@@ -1,0 +1,148 @@
+"""2-D image files: opened only in formats we name, and measured before their pixels are decoded.
+
+Pillow opens any format it knows by its content, whatever the name says; among them are PostScript, which it hands to
+an interpreter, and formats that no scan is stored in.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from segcct.errors import VolumeError
+from segcct.images.claims import refuse_special
+
+FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
+MOST_PIXELS = 89_478_485
+"""In one page: as many as Pillow takes without a word, a quarter of a GiB in color."""
+_MOST_ALL_PAGES = 2**28
+"""Pixels of all pages together: 1024 pages of 512 x 512."""
+_MOST_PAGES = 2048
+_MOST_SCANS = 2**31
+"""Pixels times scans of a progressive JPEG, each of which is a pass over the image."""
+_EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+_BITS_PER_SAMPLE = 258
+
+
+def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
+    """The image of a file, not decoded yet.
+
+    Args:
+        source: the file, or its content.
+        file: its name, for messages.
+        formats: Pillow's names of the formats that it may have.
+
+    Raises:
+        VolumeError: another format, damaged at its beginning, or too large.
+    """
+    if isinstance(source, Path):
+        refuse_special(source)
+    _quiet()
+    try:
+        image = Image.open(source, formats=list(formats))
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        expected = ", ".join(formats)
+        raise VolumeError(
+            "cannot be read as a picture", file=file, found="no picture in a known format", expected=expected
+        ) from None
+    except Exception as error:  # a damaged file makes its reader fail in any way
+        raise unreadable(error, file) from error
+    try:
+        check_size(image, file)
+        _check_scans(image, source, file)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
+def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
+    """The pages or frames of an image one after the other. Raises `VolumeError` where they are too many."""
+    pixels = 0
+    # A TIFF tells its pages only when it is gone through.
+    told = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
+    _refuse_many(told, told * image.size[0] * image.size[1], file)
+    for page, frame in enumerate(ImageSequence.Iterator(image), start=1):
+        check_size(frame, file)
+        pixels += frame.size[0] * frame.size[1]
+        _refuse_many(page, pixels, file)
+        yield frame
+
+
+def _refuse_many(pages: int, pixels: int, file: str | Path) -> None:
+    if pages > _MOST_PAGES or pixels > _MOST_ALL_PAGES:
+        raise VolumeError(
+            "the pages of the picture are too many",
+            file=file,
+            expected=f"at most {_MOST_PAGES:,} pages with {_MOST_ALL_PAGES:,} pixels in all",
+            remedy="Cut it into parts",
+        )
+
+
+def check_size(image: Image.Image, file: str | Path) -> None:
+    """By the head of the file, before any pixel is decoded. Raises `VolumeError`."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise VolumeError(
+            "the picture is too large",
+            file=file,
+            found=f"{width} x {height} pixels",
+            expected=f"at most {MOST_PIXELS:,} pixels",
+            remedy="Store it smaller, or cut it into parts",
+        )
+
+
+def has_eight_bits(image: Image.Image) -> bool:
+    """Whether every sample of an image that is not decoded yet has at most 8 bits; of deeper color, Pillow keeps the
+    high byte without a word."""
+    if image.mode not in _EIGHT_BITS:
+        return False
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
+        return max(bits if isinstance(bits, tuple) else (bits,)) <= 8
+    return not any(";16" in mode and not mode.startswith("BGR") for mode in raw_modes(image))  # BGR;16: 5, 6, 5 bits
+
+
+def raw_modes(image: Image.Image) -> list[str]:
+    """How the samples are stored, in Pillow's words, such as `L;4` or `RGB;16B`."""
+    arguments = [tile[3] for tile in getattr(image, "tile", ())]
+    firsts = [entry[0] if isinstance(entry, tuple) and entry else entry for entry in arguments]
+    return [entry for entry in firsts if isinstance(entry, str)]
+
+
+def unreadable(error: Exception, file: str | Path) -> VolumeError:
+    """The error for an image whose reader failed."""
+    found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    return VolumeError("cannot be read as a picture", file=file, found=found, remedy="Copy or export it again")
+
+
+def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path) -> None:
+    if image.format not in ("JPEG", "MPO"):
+        return
+    if isinstance(source, Path):
+        content = source.read_bytes()
+    else:
+        place = source.tell()
+        source.seek(0)
+        content = source.read()
+        source.seek(place)
+    scans = content.count(b"\xff\xda")
+    if image.size[0] * image.size[1] * scans > _MOST_SCANS:
+        raise VolumeError(
+            "the picture has too many scans",
+            file=file,
+            found=f"{scans} of {image.size[0]} x {image.size[1]} pixels",
+            remedy="Store it as a baseline JPEG or as PNG",
+        )
+
+
+def _quiet() -> None:
+    """What Pillow warns of in damaged files is an error or does not matter; its warnings do not name the file."""
+    for category in (UserWarning, Image.DecompressionBombWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
