@@ -70,6 +70,34 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run")
 
 
+class Counted(toy_task.ToyTask):
+    """The gradient of every weight is the number of the batch, from 1 on."""
+
+    def loss(self, network, batch):
+        super().loss(network, batch)
+        return self.batches * sum(parameter.sum() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "steps"), [(1, [1, 2, 3, 4, 5, 6]), (2, [1.5, 3.5, 5.5]), (4, [2.5, 5.5]), (9, [3.5])]
+)
+def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch, capsys, accumulate, steps):
+    seen = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            seen.append(self.param_groups[0]["params"][0].grad.flatten()[0].item())
+
+    monkeypatch.setattr(trainer, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr))
+    train = TrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
+    task = Counted()
+    fit(task, run, train, seed=0)
+    assert seen == pytest.approx(steps)
+    told = "train.accumulate is 9, but an epoch has 6 batches" in capsys.readouterr().err
+    assert told == (accumulate == 9)
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
     with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
         fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
