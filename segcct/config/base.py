@@ -20,12 +20,16 @@ def parse_duration(value: object) -> object:
         if match is None:
             raise ValueError("a duration such as 90s, 30min or 2h")
         return float(match[1]) * _SECONDS[match[2]]
+    if not isinstance(value, int | float):
+        raise ValueError("a duration such as 90s, 30min or 2h")
     return value
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Workers = Annotated[int, Field(ge=0, le=256)]
 
 
 def groups(expression: str) -> int:
@@ -47,7 +51,7 @@ def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class RunSection(Section):
@@ -55,7 +59,7 @@ class RunSection(Section):
     """Name of the run folder below `root`."""
     root: Path = Path("runs")
     """Where run folders are written."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything random: initial weights, sampling, augmentation, dropout."""
 
 

@@ -14,6 +14,8 @@ from segcct.config.base import (
     RunSection,
     ScheduleSection,
     Section,
+    Seed,
+    Workers,
     groups,
     refuse_idle_lists,
 )
@@ -36,7 +38,7 @@ class PictureSplitSection(Section):
     """File with a picture per line."""
     test_list: Path | None = None
     """File with a picture per line."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
 
     @model_validator(mode="after")
@@ -80,7 +82,7 @@ class PicturesSection(Section):
     """Which fold tests, for crossval."""
     cache: Path | None = None
     """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Workers = 0
     """Loader processes; results do not depend on it."""
 
     @property

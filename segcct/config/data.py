@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, PositiveInt, Section, groups, refuse_idle_lists
+from segcct.config.base import Fraction, PositiveInt, Section, Seed, Workers, groups, refuse_idle_lists
 
 
 class IntensitySection(Section):
@@ -53,7 +53,7 @@ class SplitSection(Section):
     unlabelled_list: Path | None = None
     """File with a case id per line: cases that join a segmentation training without their labels, through
     train.cycle_weight."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
 
     @model_validator(mode="after")
@@ -114,7 +114,7 @@ class DataSection(Section):
     """Fraction of the training slices drawn among those that hold a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Workers = 0
     """Loader processes, and threads of `segcct check`; results do not depend on it."""
 
     @model_validator(mode="after")
