@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -99,6 +100,11 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 def dump(config: BaseModel) -> str:
     """The configuration as YAML, every key resolved."""
     return yaml_text.dump(config.model_dump(mode="json"))
+
+
+def values(config: BaseModel) -> dict[str, Any]:
+    """Dotted key -> value, of every leaf key."""
+    return {key.name: reduce(getattr, key.name.split("."), config) for key in keys(type(config))}
 
 
 def describe(kind: type[BaseModel]) -> str:

@@ -111,6 +111,15 @@ def test_weights_that_are_not_finite_are_never_the_best(run, ema):
     assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
 
 
+def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):
+    run.write_text(run.config, "train: {lr: 0.01}\n")
+    task = toy_task.ToyTask()
+    loss = task.loss
+    task.loss = lambda *given: (run.write_text(run.config, "edited meanwhile"), loss(*given))[1]
+    fit(task, run, TrainSection(epochs=1), seed=0)
+    assert torch.load(run.last, weights_only=True)["config"] == "train: {lr: 0.01}\n"
+
+
 def test_early_stop_and_selection(run, monkeypatch):
     task = toy_task.ToyTask()
     scores = iter([0.5, 0.7, 0.6, 0.6, 0.9])

@@ -32,6 +32,9 @@ from segcct.runs import ModelCard, RunFolder
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 
+CONFIG = "config"
+"""Key of last.ckpt under which the text of config.yaml stands."""
+
 
 class Task(ABC):
     """What is trained: a network, the loss of a batch, and how the network is judged."""
@@ -185,6 +188,11 @@ class EpochEnd(Checkpoint):
         self.without_better = 0
         self.began = time.monotonic()
         self.progress: Progress | None = None
+        self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
+        """config.yaml as it stands where the training begins or goes on, whatever becomes of the file meanwhile."""
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        checkpoint[CONFIG] = self.config
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "without_better": self.without_better}
