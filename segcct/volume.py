@@ -37,6 +37,7 @@ PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a picture."""
 _NO_SPACING = "segcct: voxel size unknown"
 _UNIT_MM = {"meter": 1000.0, "mm": 1.0, "micron": 0.001, "unknown": 1.0}
+_SCALED_VOXELS = 2**20
 _DAMAGED = (OSError, EOFError, ValueError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 
 
@@ -226,8 +227,18 @@ def _read_nifti(path: Path) -> Volume:
             "cannot be read as NIfTI", file=path, found=_found(path, error), remedy="Copy or download it again"
         ) from error
     if (slope, inter) != (1.0, 0.0):
-        raw = (raw * np.float64(slope) + inter).astype(np.float32)
+        raw = _scaled(raw, slope, inter)
     return _checked(raw, affine, cast(nib.Nifti1Header, image.header), path)
+
+
+def _scaled(raw: np.ndarray, slope: float, inter: float) -> np.ndarray:
+    """Stored voxels, contiguous -> float32 intensities, computed in double precision a part at a time."""
+    scaled = np.empty_like(raw, dtype=np.float32)
+    stored, flat = raw.ravel(order="K"), scaled.ravel(order="K")  # views
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite and is refused by `_checked`
+        for start in range(0, stored.size, _SCALED_VOXELS):
+            flat[start : start + _SCALED_VOXELS] = stored[start : start + _SCALED_VOXELS] * np.float64(slope) + inter
+    return scaled
 
 
 def _open(path: Path) -> io.IOBase:
