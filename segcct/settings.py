@@ -19,6 +19,7 @@ from segcct.errors import ConfigError, items
 
 Config = TypeVar("Config", bound=BaseModel)
 COMMAND_LINE = "command line"
+_MOST_PROBLEMS = 20
 _ALTERNATIVES = {"bool", "int", "float", "str"}
 """What pydantic adds to the place of a problem, for each type that a value might have."""
 
@@ -167,7 +168,7 @@ def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[st
     errors = [_one(kind, details, overrides, source) for details in _by_key(kind, error)]
     if len(errors) == 1:
         return errors[0]
-    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors)}")
+    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors, most=_MOST_PROBLEMS)}")
 
 
 def _by_key(kind: type[BaseModel], error: ValidationError) -> list[Any]:
@@ -179,7 +180,8 @@ def _by_key(kind: type[BaseModel], error: ValidationError) -> list[Any]:
         dotted = _dotted(kind, details["loc"])
         same = [each for each in problems[-1:] if each["input"] is details["input"]]
         if same and _dotted(kind, same[0]["loc"]) == dotted:
-            same[0]["msg"] += " or " + details["msg"].removeprefix("Input should be ")
+            other = details["msg"].removeprefix("Input should be ")
+            same[0]["msg"] += "" if other in same[0]["msg"] else f" or {other}"
         else:
             problems.append(details)
     return problems
@@ -205,8 +207,8 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
         )
     if details["type"] == "missing":
         return ConfigError(f"key {dotted} is missing", file=file, expected=_description(kind, dotted))
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "value_error" and (not dotted or isinstance(details["input"], dict)):
+    message = _shown(details["msg"].removeprefix("Value error, "), most=400)
+    if details["type"] == "value_error" and dotted not in known:
         return ConfigError("impossible combination", file=file, found=message)
     return ConfigError(
         f"key {dotted} has a value that cannot be used",
@@ -248,8 +250,8 @@ def _nearest(dotted: str, known: Sequence[str]) -> str:
     return difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)[0]
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, most: int = 80) -> str:
     if isinstance(value, BaseModel):
         return "see its keys"
     text = "null" if value is None else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."

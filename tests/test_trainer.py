@@ -21,6 +21,7 @@ from segcct.runs import RunFolder, load_card, load_weights
 from segcct.training import optim, trainer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
+from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import batch_seed, fit
 
 from . import toy_task
@@ -109,6 +110,27 @@ def test_weights_that_are_not_finite_are_never_the_best(run, ema):
         fit(toy_task.ToyTask(ruin=12), run, TrainSection(epochs=3, ema=ema), seed=0)
     assert load_card(run.best).selected_on["epoch"] == 0
     assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
+
+
+def normed(side: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(side), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout())
+
+
+def test_a_network_that_cannot_train_on_a_batch_of_one_is_refused_before_it_is_trained():
+    network = normed(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one .*BatchNorm.*--train\.batch_size"):
+        check_batch_size(network, 1, channels=1, side=8)
+    check_batch_size(normed(2), 1, channels=1, side=8)
+    check_batch_size(network, 2, channels=1, side=8)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_last_batch_of_one_is_explained(run):
+    task = toy_task.ToyTask()
+    task.loss = lambda network, batch: normed(1)(batch["image"][:1]).sum()
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one"):
+        fit(task, run, TrainSection(epochs=1), seed=0)
 
 
 def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):

@@ -29,6 +29,7 @@ from segcct.data.slices import EpochSampler
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
+from segcct.training import single_sample
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 
@@ -147,7 +148,8 @@ class Fitting(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self.task.loss(self.network, batch)
+        with single_sample.explained():
+            loss = self.task.loss(self.network, batch)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
