@@ -60,3 +60,15 @@ def test_sections_take_only_mappings(kind):
         for value in (0, "", [], None, "x", True):
             with pytest.raises(ConfigError, match=section):
                 settings.build(kind, {**CONTENT[kind], section: value}, {}, source="test")
+
+
+def test_a_shift_out_of_the_image_is_refused():
+    with pytest.raises(ConfigError, match=r"augment\.shift_px is 33, .*32 pixels"):
+        settings.build(ClassificationConfig, CONTENT[ClassificationConfig], {"augment.shift_px": 33}, source="test")
+
+
+@pytest.mark.parametrize("key", ["train.lr", "train.weight_decay", "train.clip_norm", "data.image_size"])
+@pytest.mark.parametrize("kind", list(CONTENT))
+def test_numbers_that_arithmetic_cannot_hold_are_refused(kind, key):
+    with pytest.raises(ConfigError, match=f"{key} .*less than or equal to"):
+        settings.build(kind, CONTENT[kind], {key: 10**300}, source="test")

@@ -15,7 +15,7 @@ from segcct.config import SegmentationConfig
 from segcct.data.splits import Splits
 from segcct.errors import RunError
 from segcct.runs import RunFolder
-from segcct.training.session import check_run, open_run, resumed_config
+from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config
 
 ROOT = Path(__file__).parents[1]
 CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -86,7 +86,7 @@ def test_an_edited_configuration_is_refused(stopped):
     for words in (
         f"{stopped.config}: the configuration was edited since the run was trained",
         "found train.batch_size 8, train.lr 0.01; expected train.batch_size 16, train.lr 0.001)",
-        "a resume may change train.epochs, train.budget, data.workers",
+        f"a resume may change {', '.join(RESUMABLE)}",
     ):
         assert words in str(caught.value)
 

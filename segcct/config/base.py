@@ -86,9 +86,9 @@ class ScheduleSection(Section):
     """Batches whose gradients are added before a step."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with momentum."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Learning rate at the end of the warm-up, its largest value."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """Weight decay of matrices and kernels; biases, norms and scales have none."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
@@ -96,7 +96,7 @@ class ScheduleSection(Section):
     """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
     warmup: Fraction = 0.05
     """Fraction of the training over which the learning rate rises from 0."""
-    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Annotated[float, Field(ge=0, le=1e9)] = 1.0
     """Largest norm of the gradient; 0 leaves it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""

@@ -68,7 +68,7 @@ class PicturesSection(Section):
     patient are never divided between splits. Default: every image is its own patient."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     """Names of the classes by number, for idx files, which hold none; default: the numbers."""
-    image_size: Annotated[int, Field(ge=8)] = 32
+    image_size: Annotated[int, Field(ge=8, le=8192)] = 32
     """Side of the square image the network sees, in pixels."""
     fit: Literal["resize", "pad"] = "resize"
     """How an image that is not square becomes square: resized to it, or resized by its longer side and padded."""
@@ -154,3 +154,12 @@ class ClassificationConfig(Section):
     augment: PictureAugmentSection = PictureAugmentSection()
     model: ModelSection = ModelSection(name="cct_7_3x1_32")
     train: ClassificationTrainSection = ClassificationTrainSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ClassificationConfig:
+        if self.augment.shift_px > self.data.image_size:
+            raise ValueError(
+                f"augment.shift_px is {self.augment.shift_px}, which moves images of {self.data.image_size} pixels "
+                "(data.image_size) out of sight"
+            )
+        return self

@@ -19,6 +19,8 @@ CROP_MARGIN_PIXELS = 4
 """In-plane margin left around the foreground, in stored pixels."""
 CROP_MARGIN_SLICES = 1
 """Margin left above and below the foreground, in slices."""
+_LARGEST_SIDE = 2**14
+"""Pixels along a side that resampling may lead to."""
 _CHUNK_BYTES = 64 * 2**20
 """Largest resampled chunk, so that a whole volume of class probabilities never exists twice."""
 
@@ -233,10 +235,15 @@ def _network_size(
             expected=f"slices at {target_spacing_mm:g} mm",
             remedy="Set data.spacing_mm: null for this dataset",
         )
-    return (
-        max(1, round(rows * spacing_dhw_mm[1] / target_spacing_mm)),
-        max(1, round(columns * spacing_dhw_mm[2] / target_spacing_mm)),
-    )
+    height, width = rows * spacing_dhw_mm[1] / target_spacing_mm, columns * spacing_dhw_mm[2] / target_spacing_mm
+    if max(height, width) > max(_LARGEST_SIDE, rows, columns):
+        raise GeometryError(
+            "slices become too large",
+            found=f"{height:.3g} x {width:.3g} pixels at {target_spacing_mm:g} mm",
+            expected=f"sides of at most {_LARGEST_SIDE} pixels",
+            remedy="Raise data.spacing_mm, or set it to null",
+        )
+    return max(1, round(height)), max(1, round(width))
 
 
 def _chunks(count: int, bytes_each: int) -> Iterator[slice]:
