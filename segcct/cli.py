@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a command
     parser = build_parser()
     parsed, rest = parser.parse_known_args(arguments)
-    strangers = rest if not parsed.takes_keys else [flag for flag in rest if flag.startswith("--") and "." not in flag]
+    strangers = _no_keys(rest) if parsed.takes_keys else rest
     if strangers:
         hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
         parser.error(f"{parsed.command} has no option {strangers[0]}{hint}; see segcct {parsed.command} --help")
@@ -38,6 +38,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nsegcct {parsed.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _no_keys(words: Sequence[str]) -> list[str]:
+    """Flags that are no configuration keys: those have a dot, or are a section given whole, `--train {epochs: 3}`."""
+    flags = [place for place, word in enumerate(words) if word.startswith("--") and "." not in word]
+    whole = {place for place in flags if "={" in words[place] or "".join(words[place + 1 : place + 2])[:1] == "{"}
+    return [words[place] for place in flags if place not in whole]
 
 
 def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,10 +12,16 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from segcct.config import yaml_text
+from segcct.config.scalars import typed
+from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError, items
 
 Config = TypeVar("Config", bound=BaseModel)
 COMMAND_LINE = "command line"
+_MOST_PROBLEMS = 20
+_ALTERNATIVES = {"bool", "int", "float", "str"}
+"""What pydantic adds to the place of a problem, for each type that a value might have."""
 
 
 class Key(NamedTuple):
@@ -45,17 +52,34 @@ def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = N
 
 def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:
     """`content` with `overrides` laid over it, validated; `source` is named in errors."""
+    by_key = leaf_overrides(kind, overrides)
     merged = dict(content)
-    for dotted, value in overrides.items():
+    for dotted, value in by_key.items():
         merged = _laid_over(merged, dotted.split("."), value)
     try:
-        return kind.model_validate(merged)
+        return kind.model_validate(typed(merged, kind))
     except ValidationError as error:
-        raise _worded(kind, error, overrides, source) from None
+        raise _worded(kind, error, by_key, source) from None
+
+
+def leaf_overrides(kind: type[BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides with those of whole sections (`train` -> {epochs: 7}) taken apart, so that other keys stay as they are.
+
+    The value of a single key that is a mapping, such as `data.labels`, is one value and stays whole.
+    """
+    sections = {name.rpartition(".")[0] for name in (key.name for key in keys(kind))}
+    sections |= {name.rpartition(".")[0] for name in sections}
+    by_key: dict[str, Any] = {}
+    for dotted, value in overrides.items():
+        if dotted in sections and isinstance(value, Mapping) and value:
+            by_key |= leaf_overrides(kind, {f"{dotted}.{name}": each for name, each in value.items()})
+        else:
+            by_key[dotted] = value
+    return by_key
 
 
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
-    """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> YAML value.
+    """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> value, which `load` reads by the key's type.
 
     What is no YAML, such as the file pattern `{id}_t1.nii.gz`, is taken as the text it is.
     """
@@ -76,7 +100,12 @@ def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
 
 def dump(config: BaseModel) -> str:
     """The configuration as YAML, every key resolved."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml_text.dump(config.model_dump(mode="json"))
+
+
+def values(config: BaseModel) -> dict[str, Any]:
+    """Dotted key -> value, of every leaf key."""
+    return {key.name: reduce(getattr, key.name.split("."), config) for key in keys(type(config))}
 
 
 def describe(kind: type[BaseModel]) -> str:
@@ -98,13 +127,13 @@ def _default(field: FieldInfo) -> str:
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping without repeated keys. Raises `ConfigError`."""
+    """A YAML file that holds a mapping without repeated keys, its scalars not yet read. Raises `ConfigError`."""
     if not file.is_file():
         near = ", ".join(sorted(str(path) for path in Path("configs").glob("*.yaml")))
         remedy = f"Configs here: {near}" if near else "`segcct init DIR` writes one for a folder of scans"
         raise ConfigError("no such config file", file=file, remedy=remedy)
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_UniqueKeyLoader)
+        content = yaml_text.parse(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError("is not YAML", file=file, found=" ".join(str(error).split())) from None
     if not isinstance(content, dict):
@@ -114,23 +143,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
     return content
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys; a config with two is a mistake to name."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for name in names:
-            if names.count(name) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def _yaml_value(text: str) -> Any:
     try:
-        value = yaml.load(text, Loader=_UniqueKeyLoader)
+        value = yaml_text.parse(text)
     except yaml.YAMLError:
         return text
-    return text if value == {"id": None} else value  # the pattern `{id}` reads as a mapping
+    if isinstance(value, Scalar):
+        return Scalar(text.strip())  # a # behind it is no comment here
+    if value is None and text.strip():
+        return text
+    return text if value == {"id": ""} else value  # the pattern `{id}` reads as a mapping
 
 
 def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -143,10 +165,26 @@ def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> d
 
 def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[str, Any], source: str) -> ConfigError:
     """One `ConfigError` for all problems pydantic found, each with key, value, what is allowed and the nearest key."""
-    errors = [_one(kind, details, overrides, source) for details in error.errors(include_url=False)]
+    errors = [_one(kind, details, overrides, source) for details in _by_key(kind, error)]
     if len(errors) == 1:
         return errors[0]
-    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors)}")
+    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors, most=_MOST_PROBLEMS)}")
+
+
+def _by_key(kind: type[BaseModel], error: ValidationError) -> list[Any]:
+    """pydantic's problems; those of the types that one value might have (an option: number or text) in one."""
+    problems: list[Any] = []
+    for details in error.errors(include_url=False):
+        if details["loc"] and details["loc"][-1] in _ALTERNATIVES:
+            details["loc"] = details["loc"][:-1]
+        dotted = _dotted(kind, details["loc"])
+        same = [each for each in problems[-1:] if each["input"] is details["input"]]
+        if same and _dotted(kind, same[0]["loc"]) == dotted:
+            other = details["msg"].removeprefix("Input should be ")
+            same[0]["msg"] += "" if other in same[0]["msg"] else f" or {other}"
+        else:
+            problems.append(details)
+    return problems
 
 
 def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
@@ -169,8 +207,8 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
         )
     if details["type"] == "missing":
         return ConfigError(f"key {dotted} is missing", file=file, expected=_description(kind, dotted))
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "value_error" and (not dotted or isinstance(details["input"], dict)):
+    message = _shown(details["msg"].removeprefix("Value error, "), most=400)
+    if details["type"] == "value_error" and dotted not in known:
         return ConfigError("impossible combination", file=file, found=message)
     return ConfigError(
         f"key {dotted} has a value that cannot be used",
@@ -212,8 +250,8 @@ def _nearest(dotted: str, known: Sequence[str]) -> str:
     return difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)[0]
 
 
-def _shown(value: object) -> str:
+def _shown(value: object, most: int = 80) -> str:
     if isinstance(value, BaseModel):
         return "see its keys"
     text = "null" if value is None else str(value)
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -299,7 +299,6 @@ def test_a_resume_on_another_dataset_is_refused(trained, phantom, tmp_path, caps
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (["--batch-size", "0"], "at least one slice"),
         (["--device", "abacus"], "no such device"),
         (["--device", "cuda:99"], "no such device"),
     ],

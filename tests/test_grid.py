@@ -194,3 +194,12 @@ def test_restored_labels_do_not_depend_on_chunks(monkeypatch):
     assert np.array_equal(grid.restore_labels(probabilities), at_once)
     assert np.array_equal(grid.restore(probabilities).argmax(1), at_once)
     assert at_once.shape == (7, 41, 50)
+
+
+@pytest.mark.parametrize("spacing_mm", [5e-324, 1e-300, 1e-3])
+def test_a_spacing_that_makes_slices_of_terabytes_is_refused(spacing_mm):
+    with pytest.raises(GeometryError, match=r"slices become too large .*data\.spacing_mm"):
+        SliceGrid.plan(
+            (64, 64, 3), np.eye(4), (1.0, 1.0, 5.0),
+            orientation="native", box_of=None, target_spacing_mm=spacing_mm, fit="pad", image_size=32,
+        )  # fmt: skip

@@ -39,12 +39,35 @@ def test_the_published_mixture(batch):
     assert loss(*batch).item() == pytest.approx(expected.item(), abs=1e-6)
 
 
+def focal(gamma: float, weights: list[float] | None = None, classes: int = 3) -> SegmentationLoss:
+    return SegmentationLoss(LossSection(ce=0, dice=0, focal=1, focal_gamma=gamma, class_weights=weights), classes)
+
+
 def test_focal_by_hand(batch):
     logits, target = batch
-    loss = SegmentationLoss(LossSection(ce=0, dice=0, focal=1, focal_gamma=2), 3)
     right = logits.softmax(1).gather(1, target[:, None])[:, 0]
-    by_voxel = -((1 - right) ** 2) * right.log()
-    assert loss(*batch).item() == pytest.approx(by_voxel.mean().item() / 3, rel=1e-5)  # MONAI's mean counts classes
+    by_pixel = -((1 - right) ** 2) * right.log()
+    assert focal(2)(*batch).item() == pytest.approx(by_pixel.mean().item(), rel=1e-5)
+    weight = torch.tensor([0.1, 1.0, 2.0])[target]
+    expected = (weight * by_pixel).sum() / weight.sum()
+    assert focal(2, [0.1, 1.0, 2.0])(*batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0]])
+def test_focal_with_gamma_0_is_the_cross_entropy(weights):
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(2, 4, 6, 5, generator=generator), torch.randint(4, (2, 6, 5), generator=generator)
+    weight = None if weights is None else torch.tensor(weights)
+    expected = F.cross_entropy(logits, target, weight=weight).item()
+    assert focal(0, weights, classes=4)(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_of_a_sure_answer_has_a_finite_gradient(gamma):
+    logits = torch.tensor([[[[200.0, -200.0]], [[-200.0, 200.0]]]], requires_grad=True)  # right, and wrong
+    focal(gamma, classes=2)(logits, torch.tensor([[[0, 0]]])).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
 
 
 def test_class_weights_reach_the_cross_entropy(batch):

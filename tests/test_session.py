@@ -6,6 +6,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 
 from segcct import settings
 from segcct.cli import main
@@ -13,7 +15,7 @@ from segcct.config import SegmentationConfig
 from segcct.data.splits import Splits
 from segcct.errors import RunError
 from segcct.runs import RunFolder
-from segcct.training.session import check_run, open_run, resumed_config
+from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config
 
 ROOT = Path(__file__).parents[1]
 CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -61,6 +63,45 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
         check_run(config.run, config.train, run)
     with pytest.raises(RunError, match=r"exists already.*--resume"):
         check_run(config.run, config.train, None)
+
+
+@pytest.fixture
+def stopped(run: RunFolder) -> RunFolder:
+    """The run, with the state that a training leaves."""
+    torch.save({"config": run.config.read_text(encoding="utf-8")}, run.last)
+    return run
+
+
+def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
+    content = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    for section, keys in sections.items():
+        content[section] |= keys
+    folder.write_text(folder.config, yaml.safe_dump(content))
+
+
+def test_an_edited_configuration_is_refused(stopped):
+    edit(stopped, train={"lr": 0.01, "batch_size": 8, "epochs": 200}, run={"name": "renamed"})
+    with pytest.raises(RunError) as caught:
+        resumed_config(SegmentationConfig, stopped, {})
+    for words in (
+        f"{stopped.config}: the configuration was edited since the run was trained",
+        "found train.batch_size 8, train.lr 0.01; expected train.batch_size 16, train.lr 0.001)",
+        f"a resume may change {', '.join(RESUMABLE)}",
+    ):
+        assert words in str(caught.value)
+
+
+def test_what_may_change_may_be_edited(stopped):
+    edit(stopped, train={"epochs": 200}, run={"name": "renamed"}, data={"root": "moved", "cache": "x", "workers": 1})
+    edit(stopped, model={"pretrained": "gone"})
+    config = resumed_config(SegmentationConfig, stopped, {"train.epochs": 300})
+    assert (config.train.epochs, config.data.root, config.run.name) == (300, Path("moved"), "renamed")
+
+
+def test_a_run_of_an_earlier_version_can_still_be_resumed(run):
+    edit(run, train={"lr": 0.01})
+    torch.save({"state_dict": {}}, run.last)
+    assert resumed_config(SegmentationConfig, run, {}).train.lr == 0.01
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,28 @@ def test_a_mistyped_section_is_named_as_it_was_typed(file):
         settings.load(SegmentationConfig, file, {"tran.epochs": 3})
 
 
-def test_parse_overrides_takes_both_forms_and_yaml_values():
+def test_parse_overrides_takes_both_forms_and_yaml_values(file):
     parsed = settings.parse_overrides(
         ["--train.epochs", "3", "--model.name=unet", "--train.loss.class_weights", "[1, 2]"]
     )
-    assert parsed == {"train.epochs": 3, "model.name": "unet", "train.loss.class_weights": [1, 2]}
+    config = settings.load(SegmentationConfig, file, parsed)
+    assert (config.train.epochs, config.model.name, config.train.loss.class_weights) == (3, "unet", [1.0, 2.0])
+
+
+def test_a_whole_section_is_laid_over_key_by_key(file):
+    file.write_text(yaml.safe_dump(MINIMAL | {"train": {"epochs": 5, "batch_size": 4, "loss": {"ce": 1, "dice": 2}}}))
+    train = settings.load(SegmentationConfig, file, {"train": {"epochs": 7, "loss": {"ce": 3}}}).train
+    assert (train.epochs, train.batch_size, train.loss.ce, train.loss.dice) == (7, 4, 3.0, 2.0)
+    words = ["--train", "{epochs: 7}", "--train.epochs", "8", "--train.loss={ce: 3}"]
+    train = settings.load(SegmentationConfig, file, settings.parse_overrides(words)).train
+    assert (train.epochs, train.batch_size, train.loss.ce, train.loss.dice) == (8, 4, 3.0, 2.0)
+    with pytest.raises(ConfigError, match=r"command line: unknown key train\.epoch .*found 7.*train\.epochs"):
+        settings.load(SegmentationConfig, file, {"train": {"epoch": 7}})
+
+
+def test_a_mapping_that_is_one_value_is_replaced_as_a_whole(file):
+    config = settings.load(SegmentationConfig, file, settings.parse_overrides(["--data.channels", "{a: x, b: y}"]))
+    assert config.data.channels == {"a": "x", "b": "y"}
 
 
 @pytest.mark.parametrize(

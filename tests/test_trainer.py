@@ -21,6 +21,7 @@ from segcct.runs import RunFolder, load_card, load_weights
 from segcct.training import optim, trainer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
+from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import batch_seed, fit
 
 from . import toy_task
@@ -70,6 +71,34 @@ def run(tmp_path: Path) -> RunFolder:
     return RunFolder.create(tmp_path / "run")
 
 
+class Counted(toy_task.ToyTask):
+    """The gradient of every weight is the number of the batch, from 1 on."""
+
+    def loss(self, network, batch):
+        super().loss(network, batch)
+        return self.batches * sum(parameter.sum() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "steps"), [(1, [1, 2, 3, 4, 5, 6]), (2, [1.5, 3.5, 5.5]), (4, [2.5, 5.5]), (9, [3.5])]
+)
+def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch, capsys, accumulate, steps):
+    seen = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            seen.append(self.param_groups[0]["params"][0].grad.flatten()[0].item())
+
+    monkeypatch.setattr(trainer, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr))
+    train = TrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
+    task = Counted()
+    fit(task, run, train, seed=0)
+    assert seen == pytest.approx(steps)
+    told = "train.accumulate is 9, but an epoch has 6 batches" in capsys.readouterr().err
+    assert told == (accumulate == 9)
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
     with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
         fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
@@ -81,6 +110,36 @@ def test_weights_that_are_not_finite_are_never_the_best(run, ema):
         fit(toy_task.ToyTask(ruin=12), run, TrainSection(epochs=3, ema=ema), seed=0)
     assert load_card(run.best).selected_on["epoch"] == 0
     assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
+
+
+def normed(side: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(side), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout())
+
+
+def test_a_network_that_cannot_train_on_a_batch_of_one_is_refused_before_it_is_trained():
+    network = normed(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one .*BatchNorm.*--train\.batch_size"):
+        check_batch_size(network, 1, channels=1, side=8)
+    check_batch_size(normed(2), 1, channels=1, side=8)
+    check_batch_size(network, 2, channels=1, side=8)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_last_batch_of_one_is_explained(run):
+    task = toy_task.ToyTask()
+    task.loss = lambda network, batch: normed(1)(batch["image"][:1]).sum()
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one"):
+        fit(task, run, TrainSection(epochs=1), seed=0)
+
+
+def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):
+    run.write_text(run.config, "train: {lr: 0.01}\n")
+    task = toy_task.ToyTask()
+    loss = task.loss
+    task.loss = lambda *given: (run.write_text(run.config, "edited meanwhile"), loss(*given))[1]
+    fit(task, run, TrainSection(epochs=1), seed=0)
+    assert torch.load(run.last, weights_only=True)["config"] == "train: {lr: 0.01}\n"
 
 
 def test_early_stop_and_selection(run, monkeypatch):

@@ -25,7 +25,7 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
     """
     from segcct import settings
 
-    overrides = settings.parse_overrides(arguments.keys)
+    overrides = settings.leaf_overrides(kind, settings.parse_overrides(arguments.keys))
     run = None
     if arguments.resume is None:
         config = settings.load(kind, arguments.config, overrides)

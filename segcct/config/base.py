@@ -20,12 +20,16 @@ def parse_duration(value: object) -> object:
         if match is None:
             raise ValueError("a duration such as 90s, 30min or 2h")
         return float(match[1]) * _SECONDS[match[2]]
+    if not isinstance(value, int | float):
+        raise ValueError("a duration such as 90s, 30min or 2h")
     return value
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-PositiveInt = Annotated[int, Field(ge=1)]
+PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Workers = Annotated[int, Field(ge=0, le=256)]
 
 
 def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
@@ -39,7 +43,7 @@ def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class RunSection(Section):
@@ -47,7 +51,7 @@ class RunSection(Section):
     """Name of the run folder below `root`."""
     root: Path = Path("runs")
     """Where run folders are written."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of everything random: initial weights, sampling, augmentation, dropout."""
 
 
@@ -74,9 +78,9 @@ class ScheduleSection(Section):
     """Batches whose gradients are added before a step."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or stochastic gradient descent with momentum."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
+    lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Learning rate at the end of the warm-up, its largest value."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """Weight decay of matrices and kernels; biases, norms and scales have none."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
@@ -84,7 +88,7 @@ class ScheduleSection(Section):
     """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
     warmup: Fraction = 0.05
     """Fraction of the training over which the learning rate rises from 0."""
-    clip_norm: Annotated[float, Field(ge=0)] = 1.0
+    clip_norm: Annotated[float, Field(ge=0, le=1e9)] = 1.0
     """Largest norm of the gradient; 0 leaves it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""

@@ -14,6 +14,8 @@ from segcct.config.base import (
     RunSection,
     ScheduleSection,
     Section,
+    Seed,
+    Workers,
     refuse_idle_lists,
 )
 from segcct.config.expressions import check_patient_expression
@@ -36,7 +38,7 @@ class PictureSplitSection(Section):
     """File with a picture per line."""
     test_list: Path | None = None
     """File with a picture per line."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
 
     @model_validator(mode="after")
@@ -66,7 +68,7 @@ class PicturesSection(Section):
     patient are never divided between splits. Default: every image is its own patient."""
     class_names: Annotated[list[str], Field(min_length=2)] | None = None
     """Names of the classes by number, for idx files, which hold none; default: the numbers."""
-    image_size: Annotated[int, Field(ge=8)] = 32
+    image_size: Annotated[int, Field(ge=8, le=8192)] = 32
     """Side of the square image the network sees, in pixels."""
     fit: Literal["resize", "pad"] = "resize"
     """How an image that is not square becomes square: resized to it, or resized by its longer side and padded."""
@@ -80,7 +82,7 @@ class PicturesSection(Section):
     """Which fold tests, for crossval."""
     cache: Path | None = None
     """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Workers = 0
     """Loader processes; results do not depend on it."""
 
     @property
@@ -152,3 +154,12 @@ class ClassificationConfig(Section):
     augment: PictureAugmentSection = PictureAugmentSection()
     model: ModelSection = ModelSection(name="cct_7_3x1_32")
     train: ClassificationTrainSection = ClassificationTrainSection()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ClassificationConfig:
+        if self.augment.shift_px > self.data.image_size:
+            raise ValueError(
+                f"augment.shift_px is {self.augment.shift_px}, which moves images of {self.data.image_size} pixels "
+                "(data.image_size) out of sight"
+            )
+        return self

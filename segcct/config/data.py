@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, PositiveInt, Section, refuse_idle_lists
+from segcct.config.base import Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
 from segcct.config.expressions import check_patient_expression
 
 
@@ -54,7 +54,7 @@ class SplitSection(Section):
     unlabelled_list: Path | None = None
     """File with a case id per line: cases that join a segmentation training without their labels, through
     train.cycle_weight."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
 
     @model_validator(mode="after")
@@ -106,7 +106,7 @@ class DataSection(Section):
     """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
     fit: Literal["resize", "pad"] = "pad"
     """How a slice meets `image_size` in training: resized to it, or cropped and padded at its own scale."""
-    image_size: Annotated[int, Field(ge=16)] = 224
+    image_size: Annotated[int, Field(ge=16, le=8192)] = 224
     """Side of the square training slice, in pixels."""
     intensity: IntensitySection = IntensitySection()
     """Intensity normalization."""
@@ -118,7 +118,7 @@ class DataSection(Section):
     """Fraction of the training slices drawn among those that hold a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
-    workers: Annotated[int, Field(ge=0)] = 0
+    workers: Workers = 0
     """Loader processes, and threads of `segcct check`; results do not depend on it."""
 
     @model_validator(mode="after")

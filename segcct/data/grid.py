@@ -6,7 +6,7 @@ integer inverse; resampling in the slice plane does not. Resampling is done by t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ CROP_MARGIN_PIXELS = 4
 """In-plane margin left around the foreground, in stored pixels."""
 CROP_MARGIN_SLICES = 1
 """Margin left above and below the foreground, in slices."""
+_LARGEST_SIDE = 2**14
+"""Pixels along a side that resampling may lead to."""
 _CHUNK_BYTES = 64 * 2**20
 """Largest resampled chunk, so that a whole volume of class probabilities never exists twice."""
 
@@ -101,6 +103,26 @@ class SliceGrid:
         full = np.full([self.shape_xyz[axis] for axis in self.order], fill, dtype=slices.dtype)
         full[tuple(slice(*part) for part in self.box)] = slices
         return np.ascontiguousarray(self._unflip(full).transpose(np.argsort(self.order)))
+
+    def collect(self, batches: Iterable[np.ndarray]) -> np.ndarray:
+        """Class indices of successive slices, each (n, H, W) uint8 -> (X, Y, Z) uint8; outside the crop stands 0.
+
+        As `to_volume` of all of them, of which there is no second copy.
+        """
+        volume = np.zeros(self.shape_xyz, dtype=np.uint8, order="F")  # slices of most files lie in one piece then
+        slices = self.to_slices(volume)  # a view
+        start = 0
+        for batch in batches:
+            slices[start : start + len(batch)] = batch
+            start += len(batch)
+        if start != len(slices):
+            raise GeometryError("slices do not fit their grid", found=start, expected=len(slices))
+        return volume
+
+    def parts(self) -> Iterator[slice]:
+        """D in a few slices at a time, of one channel: see `shrink`."""
+        depth, rows, columns = self.slice_shape
+        return _chunks(depth, 4 * max(rows * columns, self.size[0] * self.size[1]))
 
     def shrink(self, slices: np.ndarray) -> np.ndarray:
         """Images (D, C, H, W) float32 -> (D, C, h, w): bilinear, antialiased where a side gets shorter."""
@@ -213,10 +235,15 @@ def _network_size(
             expected=f"slices at {target_spacing_mm:g} mm",
             remedy="Set data.spacing_mm: null for this dataset",
         )
-    return (
-        max(1, round(rows * spacing_dhw_mm[1] / target_spacing_mm)),
-        max(1, round(columns * spacing_dhw_mm[2] / target_spacing_mm)),
-    )
+    height, width = rows * spacing_dhw_mm[1] / target_spacing_mm, columns * spacing_dhw_mm[2] / target_spacing_mm
+    if max(height, width) > max(_LARGEST_SIDE, rows, columns):
+        raise GeometryError(
+            "slices become too large",
+            found=f"{height:.3g} x {width:.3g} pixels at {target_spacing_mm:g} mm",
+            expected=f"sides of at most {_LARGEST_SIDE} pixels",
+            remedy="Raise data.spacing_mm, or set it to null",
+        )
+    return max(1, round(height)), max(1, round(width))
 
 
 def _chunks(count: int, bytes_each: int) -> Iterator[slice]:

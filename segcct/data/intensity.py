@@ -6,6 +6,7 @@ channel, the mean and standard deviation in those units.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ RANGE_PERCENT = (0.05, 99.95)
 CLIP_MEAN, CLIP_SD = 0.5, 0.25
 """Standardisation under `clip`: the same for every case, because calibrated units (HU) must keep their meaning."""
 _PERCENTILE_VOXELS = 4_000_000
+_MOMENT_VOXELS = 2**20
 _UNIT_TOLERANCE = 1e-3
 
 
@@ -36,10 +38,51 @@ class UnitChannel:
     """(X, Y, Z) bool: where the channel shows something; what `data.crop: foreground` keeps."""
 
 
+@dataclass(frozen=True)
+class UnitScale:
+    """How one channel becomes [0, 1]: found over all of it, applied to any part, so that no second volume is held."""
+
+    rule: str
+    low: float
+    """What becomes 0."""
+    high: float
+    """What becomes 1."""
+    mean: float
+    """As in `UnitChannel`."""
+    sd: float
+    """As in `UnitChannel`."""
+
+    def unit(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Any part of the channel, with the same part of the mask for zscore_mask -> float32 in [0, 1]."""
+        if self.rule == "none":
+            return np.clip(voxels, 0, 1, dtype=np.float32)
+        unit = _scaled(voxels, self.low, self.high)
+        if self.rule != "clip":
+            unit[~self.foreground(voxels, mask)] = 0
+        return unit
+
+    def foreground(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Where such a part shows something, bool."""
+        if self.rule == "zscore_nonzero":
+            return voxels != 0
+        if self.rule == "zscore_mask":
+            assert mask is not None  # or the scale had not been found
+            return mask.astype(bool, copy=False)
+        return self.unit(voxels) > 0
+
+
 def to_unit(
     voxels: np.ndarray, rule: IntensitySection, *, mask: np.ndarray | None = None, file: Path | None = None
 ) -> UnitChannel:
-    """One channel (X, Y, Z), any numbers, in [0, 1] by the rule.
+    """One channel (X, Y, Z) in [0, 1]; see `unit_scale` for rules, arguments and errors."""
+    scale = unit_scale(voxels, rule, mask=mask, file=file)
+    return UnitChannel(scale.unit(voxels, mask), scale.mean, scale.sd, scale.foreground(voxels, mask))
+
+
+def unit_scale(
+    voxels: np.ndarray, rule: IntensitySection, *, mask: np.ndarray | None = None, file: Path | None = None
+) -> UnitScale:
+    """How one channel (X, Y, Z), any numbers, becomes [0, 1] by the rule.
 
     zscore_nonzero / zscore_mask: the 0.05 to 99.95 percentile range of the non-zero (masked) voxels becomes [0, 1],
     mean and sd are those of the same voxels, all other voxels become 0. clip: [low, high] becomes [0, 1], mean 0.5
@@ -59,8 +102,7 @@ def to_unit(
     if rule.rule == "clip":
         if rule.low is None or rule.high is None:
             raise DataError("rule clip without bounds", expected="data.intensity.low and data.intensity.high")
-        unit = _scaled(voxels, rule.low, rule.high)
-        return UnitChannel(unit, CLIP_MEAN, CLIP_SD, unit > 0)
+        return UnitScale(rule.rule, rule.low, rule.high, CLIP_MEAN, CLIP_SD)
     if rule.rule == "none":
         return _as_it_is(voxels, lowest, highest, file)
     if rule.rule == "zscore_mask":
@@ -69,22 +111,21 @@ def to_unit(
         foreground = voxels != 0
         if lowest != highest:
             _refuse_other_background(voxels, file)
-    return _over_foreground(voxels, foreground)
+    return _over_foreground(voxels[foreground], rule.rule)
 
 
-def _over_foreground(voxels: np.ndarray, foreground: np.ndarray) -> UnitChannel:
-    inside = voxels[foreground]
+def _over_foreground(inside: np.ndarray, rule: str) -> UnitScale:
+    """The scale of a channel by its foreground voxels (N,), an array that may be overwritten."""
     if not inside.size:  # a channel of zeros
-        return UnitChannel(np.zeros(voxels.shape, dtype=np.float32), 0.0, 1.0, foreground)
+        return UnitScale(rule, 0.0, 1.0, 0.0, 1.0)
     stride = max(1, inside.size // _PERCENTILE_VOXELS)
-    low, high = (float(bound) for bound in np.percentile(inside[::stride], RANGE_PERCENT))
-    unit = _scaled(voxels, low, high)
-    unit[~foreground] = 0
-    mean, sd = _moments(unit[foreground])
-    return UnitChannel(unit, mean, sd, foreground)
+    sample = inside[::stride].astype(np.float32, copy=False)
+    low, high = (float(bound) for bound in np.percentile(sample, RANGE_PERCENT))
+    mean, sd = _moments(_scaled(inside, low, high, overwrite=True))
+    return UnitScale(rule, low, high, mean, sd)
 
 
-def _as_it_is(voxels: np.ndarray, lowest: float, highest: float, file: Path | None) -> UnitChannel:
+def _as_it_is(voxels: np.ndarray, lowest: float, highest: float, file: Path | None) -> UnitScale:
     if lowest < -_UNIT_TOLERANCE or highest > 1 + _UNIT_TOLERANCE:
         raise DataError(
             "intensities outside [0, 1]",
@@ -93,22 +134,25 @@ def _as_it_is(voxels: np.ndarray, lowest: float, highest: float, file: Path | No
             expected="values in [0, 1] under data.intensity.rule none",
             remedy="Use rule clip with data.intensity.low and high, or zscore_nonzero",
         )
-    unit = np.clip(voxels, 0, 1, dtype=np.float32)
-    mean, sd = _moments(unit)
-    return UnitChannel(unit, mean, sd, unit > 0)
+    mean, sd = _moments(np.clip(voxels, 0, 1, dtype=np.float32).ravel(order="K"))
+    return UnitScale("none", 0.0, 1.0, mean, sd)
 
 
-def _scaled(voxels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """[low, high] -> [0, 1], clipped; a range of one value -> 1."""
+def _scaled(voxels: np.ndarray, low: float, high: float, *, overwrite: bool = False) -> np.ndarray:
+    """[low, high] -> [0, 1], clipped, float32; a range of one value -> 1."""
     if low == high:
         return (voxels >= high).astype(np.float32)
-    scaled = voxels.astype(np.float32) - np.float32(low)
+    scaled = voxels.astype(np.float32, copy=not overwrite)
+    scaled -= np.float32(low)
     scaled /= np.float32(high - low)
     return np.clip(scaled, 0, 1, out=scaled)
 
 
 def _moments(unit: np.ndarray) -> tuple[float, float]:
-    mean, sd = float(unit.mean(dtype=np.float64)), float(unit.std(dtype=np.float64))
+    """Mean and standard deviation of (N,) float32, in double precision without a copy in it."""
+    mean = float(unit.mean(dtype=np.float64))
+    parts = (unit[start : start + _MOMENT_VOXELS] for start in range(0, unit.size, _MOMENT_VOXELS))
+    sd = math.sqrt(math.fsum(float(np.square(part - np.float64(mean)).sum()) for part in parts) / unit.size)
     return mean, sd if sd > 1e-6 else 1.0
 
 

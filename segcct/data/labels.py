@@ -73,11 +73,11 @@ class Scheme:
             raise self.stray_error(stray)
         table: np.ndarray = np.zeros(max(self.values) + 1, dtype=np.uint8)
         table[list(self.values)] = np.arange(self.num_classes)
-        return np.take(table, label if label.dtype.kind == "u" else label.astype(np.uint16))
+        return _looked_up(table, label if label.dtype.kind == "u" else label.astype(np.uint16))
 
     def to_values(self, index: np.ndarray) -> np.ndarray:
         """Class indices -> the scheme's own values, in `dtype`."""
-        return np.take(np.asarray(self.values, dtype=self.dtype), index)
+        return _looked_up(np.asarray(self.values, dtype=self.dtype), index)
 
     def stray_values(self, label: np.ndarray) -> dict[float, int]:
         """Values outside the scheme and how many voxels hold each."""
@@ -106,6 +106,21 @@ class Scheme:
         """
         single = {name: label == value for name, value in self.classes.items()}
         return single | {name: np.isin(label, members) for name, members in self.regions.items()}
+
+
+_LOOKED_UP = 2**22
+"""Voxels looked up at once: numpy makes 8 bytes of each index."""
+
+
+def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """`table[index]`, in the memory order of the index."""
+    if not (index.flags.c_contiguous or index.flags.f_contiguous):
+        index = np.ascontiguousarray(index)
+    values = np.empty_like(index, dtype=table.dtype)
+    places, results = index.ravel(order="K"), values.ravel(order="K")  # views
+    for start in range(0, places.size, _LOOKED_UP):
+        results[start : start + _LOOKED_UP] = table[places[start : start + _LOOKED_UP]]
+    return values
 
 
 _BRATS_REGIONS = ("ET", "TC", "WT")

@@ -22,7 +22,7 @@ from segcct.data import layouts
 from segcct.data.cache import Cache, content_digest, key_of
 from segcct.data.case import Case, Examination
 from segcct.data.grid import SliceGrid
-from segcct.data.intensity import UnitChannel, to_unit
+from segcct.data.intensity import UnitScale, unit_scale
 from segcct.data.labels import Scheme
 from segcct.errors import DataError, GeometryError, LabelError
 from segcct.progress import Report
@@ -106,20 +106,20 @@ def prepare_examination(examination: Examination, preparation: Preparation, sche
     """
     case = examination.case
     files = [paths[0] for paths in case.channels.values()]
-    channels = [
-        to_unit(voxels, preparation.intensity, mask=examination.mask, file=files[min(index, len(files) - 1)])
+    scales = [
+        unit_scale(voxels, preparation.intensity, mask=examination.mask, file=files[min(index, len(files) - 1)])
         for index, voxels in enumerate(examination.image)  # an RGB picture has three channels in one file
     ]
-    grid = _plan(examination, preparation, channels)
-    arrays = {"image": _network_slices(channels, grid)}
+    grid = _plan(examination, preparation, scales)
+    arrays = {"image": _network_slices(examination, scales, grid)}
     if examination.label is not None:
         arrays |= _label_arrays(examination, grid, scheme)
     return PreparedCase(
         case_id=case.id,
         patient=case.patient,
         arrays=arrays,
-        mean=np.asarray([channel.mean for channel in channels], dtype=np.float32),
-        sd=np.asarray([channel.sd for channel in channels], dtype=np.float32),
+        mean=np.asarray([scale.mean for scale in scales], dtype=np.float32),
+        sd=np.asarray([scale.sd for scale in scales], dtype=np.float32),
         grid=grid,
         spacing_mm=examination.grid.spacing_mm,
     )
@@ -239,12 +239,12 @@ def _use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it
 
 
-def _plan(examination: Examination, preparation: Preparation, channels: Sequence[UnitChannel]) -> SliceGrid:
+def _plan(examination: Examination, preparation: Preparation, scales: Sequence[UnitScale]) -> SliceGrid:
     box_of = None
     if preparation.crop == "foreground":
-        box_of = channels[0].foreground.copy()
-        for channel in channels[1:]:
-            box_of |= channel.foreground
+        box_of = np.zeros(examination.image.shape[1:], dtype=bool)
+        for voxels, scale in zip(examination.image, scales, strict=True):
+            box_of |= scale.foreground(voxels, examination.mask)
     stored = examination.grid
     try:
         return SliceGrid.plan(
@@ -261,11 +261,15 @@ def _plan(examination: Examination, preparation: Preparation, channels: Sequence
         raise _naming(error, next(iter(examination.case.channels.values()))) from None
 
 
-def _network_slices(channels: Sequence[UnitChannel], grid: SliceGrid) -> np.ndarray:
-    """(D, C, h, w) float16, channel by channel, so that one channel in float32 is the most that is held."""
-    image = np.empty((grid.slice_shape[0], len(channels), *grid.size), dtype=np.float16)
-    for index, channel in enumerate(channels):
-        image[:, index] = grid.shrink(grid.to_slices(channel.unit)[:, None])[:, 0]
+def _network_slices(examination: Examination, scales: Sequence[UnitScale], grid: SliceGrid) -> np.ndarray:
+    """(D, C, h, w) float16, a few slices of a channel at a time, so that no channel is held in float32 once more."""
+    image = np.empty((grid.slice_shape[0], len(scales), *grid.size), dtype=np.float16)
+    mask = None if examination.mask is None else grid.to_slices(examination.mask)
+    for index, (voxels, scale) in enumerate(zip(examination.image, scales, strict=True)):
+        slices = grid.to_slices(voxels)
+        for part in grid.parts():
+            unit = scale.unit(slices[part], None if mask is None else mask[part])
+            image[part, index] = grid.shrink(unit[:, None])[:, 0]
     return image
 
 

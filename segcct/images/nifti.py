@@ -31,6 +31,8 @@ _UNIT_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Code of a unit of length -> mm; 0 (unknown) and codes that nobody defined count as mm."""
 _SCALES = (1e-30, 1e30)
 """Scale factors beyond these leave nothing of the voxels in 32-bit floats."""
+_SCALED_VOXELS = 2**20
+"""Voxels that are scaled at a time."""
 _MOST_BEHIND = 2**26
 """Bytes behind the voxels of a compressed file, to the end of which its checksum is looked for."""
 
@@ -68,6 +70,15 @@ def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
             )
         array = voxels.view(dtype).reshape(shape, order="F")
         return _scaled(array, header, path), header
+
+
+def _in_parts(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
+    """Stored voxels -> float32 intensities, computed in double precision a part at a time, in their own order."""
+    scaled = np.empty_like(stored, dtype=np.float32)
+    source, target = stored.ravel(order="K"), scaled.ravel(order="K")  # views of contiguous arrays
+    for start in range(0, source.size, _SCALED_VOXELS):
+        target[start : start + _SCALED_VOXELS] = source[start : start + _SCALED_VOXELS] * np.float64(slope) + inter
+    return scaled
 
 
 def volume_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
@@ -196,7 +207,7 @@ def _scaled(array: np.ndarray, header: nib.Nifti1Header, path: Path) -> np.ndarr
             remedy="Write the file again without a scale",
         )
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is refused as not finite
-        return (array * np.float64(slope) + inter).astype(np.float32)
+        return _in_parts(array, slope, inter)
 
 
 def _found(path: Path, error: Exception) -> str:

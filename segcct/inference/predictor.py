@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,8 @@ def segment(network: nn.Module, prepared: PreparedCase, how: Inference, size: in
         how: batch size, precision, device.
         size: side of the training slices, in pixels.
     """
-    planes = [prepared.grid.restore_labels(batch) for batch in probabilities(network, prepared, how, size)]
-    return prepared.grid.to_volume(np.concatenate(planes), fill=0)  # (D, H, W) -> (X, Y, Z)
+    batches = probabilities(network, prepared, how, size)
+    return prepared.grid.collect(prepared.grid.restore_labels(batch) for batch in batches)
 
 
 def largest_components(index: np.ndarray) -> np.ndarray:
@@ -54,12 +54,19 @@ def largest_components(index: np.ndarray) -> np.ndarray:
     from scipy import ndimage
 
     kept = np.zeros_like(index)
-    for value in np.unique(index[index > 0]):
-        parts, count = ndimage.label(index == value)
-        if count:
+    for value, box in enumerate(ndimage.find_objects(index), start=1):
+        if box is not None:
+            parts, _ = ndimage.label(index[box] == value)
             sizes = np.bincount(parts.ravel())[1:]
-            kept[parts == 1 + int(sizes.argmax())] = value
+            kept[box][parts == 1 + int(sizes.argmax())] = value
     return kept
+
+
+def _stacked(volumes: Sequence[Volume]) -> np.ndarray:
+    """(C, X, Y, Z): a view of the voxels of one volume, float32 of several."""
+    if len(volumes) == 1:
+        return volumes[0].array[None]
+    return np.stack([volume.array for volume in volumes], dtype=np.float32, casting="unsafe")
 
 
 class Predictor:
@@ -126,7 +133,7 @@ class Predictor:
         name = case_name(file)
         examination = Examination(
             case=Case(name, name, {channel: (volume.path or file,) for channel, volume in volumes.items()}),
-            image=np.stack([volume.array for volume in volumes.values()]).astype(np.float32),  # (C, X, Y, Z)
+            image=_stacked(list(volumes.values())),
             grid=first,
             mask=None if mask is None else mask.array > 0,
         )

@@ -27,11 +27,10 @@ def native(preparation: Preparation) -> Preparation:
 def segment_by_protocol(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> np.ndarray:
     """Class indices (X, Y, Z) uint8 of a case prepared by `native`, slices resized to `size` x `size`."""
     network.eval()
-    planes = [
+    return prepared.grid.collect(
         _segment_batch(network, prepared, prepared.image[start : start + how.batch_size], how, size)
         for start in range(0, len(prepared.image), how.batch_size)
-    ]
-    return prepared.grid.to_volume(np.concatenate(planes), fill=0)
+    )
 
 
 def _segment_batch(

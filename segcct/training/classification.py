@@ -31,6 +31,7 @@ from segcct.training.mixing import Mixing
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
 from segcct.training.session import check_run, check_same_dataset, gather, open_run
+from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 
 _NAMED = 8
@@ -155,6 +156,8 @@ def _checked_task(config: ClassificationConfig, resume: RunFolder | None) -> Cla
     check_run(config.run, config.train, resume)
     labels = find_labels(config.data)
     network = network_of(config, len(labels.classes), resumed=resume is not None)
+    data = config.data
+    check_batch_size(network, config.train.batch_size, channels=data.num_channels, side=data.image_size)
     pictures = load_pictures(config, labels)
     if resume is not None:
         check_same_dataset(resume, pictures.splits, pictures.collection.fingerprint)

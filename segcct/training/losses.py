@@ -1,14 +1,30 @@
-"""The segmentation loss: cross-entropy, soft Dice and focal terms, weighted by the config, from MONAI's losses."""
+"""The segmentation loss: cross-entropy, soft Dice (MONAI's) and focal terms, weighted by the config."""
 
 from __future__ import annotations
 
 import torch
-from monai.losses import DiceLoss, FocalLoss
+from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.config import LossSection
 from segcct.errors import ConfigError
+
+_LEAST_DOUBT = 1e-6
+"""Below it, 1 - p counts as this: its power has no finite derivative at 0 where gamma is below 1."""
+
+
+def focal_loss(logits: Tensor, target: Tensor, gamma: float, class_weights: Tensor | None = None) -> Tensor:
+    """Logits (B, K, H, W) and target (B, H, W) -> scalar: -(1 - p)^gamma log p of the true class, averaged over pixels.
+
+    With class weights the average is a weighted one, as in the cross-entropy, which it is at gamma 0 (Lin et al. 2017).
+    """
+    log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
+    loss = -(1 - log_p.exp()).clamp_min(_LEAST_DOUBT).pow(gamma) * log_p
+    if class_weights is None:
+        return loss.mean()
+    weight = class_weights[target]
+    return (weight * loss).sum() / weight.sum()
 
 
 class SegmentationLoss(nn.Module):
@@ -44,7 +60,6 @@ class SegmentationLoss(nn.Module):
             smooth_nr=1e-5,
             smooth_dr=1e-5,
         )
-        self.focal = FocalLoss(to_onehot_y=True, use_softmax=True, gamma=section.focal_gamma, weight=weights)
 
     def forward(self, output: Tensor | list[Tensor], target: Tensor) -> Tensor:
         """Logits (B, K, H, W), or a list of them from full to lower scales, and target (B, H, W) -> scalar."""
@@ -64,5 +79,5 @@ class SegmentationLoss(nn.Module):
         if section.dice:
             total = total + section.dice * self.dice(logits, target[:, None])
         if section.focal:
-            total = total + section.focal * self.focal(logits, target[:, None])
+            total = total + section.focal * focal_loss(logits, target, section.focal_gamma, self.class_weights)
         return total

@@ -27,6 +27,7 @@ from segcct.training.losses import SegmentationLoss
 from segcct.training.optim import build_optimizer
 from segcct.training.segmentation import cycle_loss, cycle_of, network_of
 from segcct.training.session import check_run
+from segcct.training.single_sample import explained
 
 MEASURED_STEPS = 2
 
@@ -130,7 +131,7 @@ def measured(sides: str, network: nn.Module, train: ScheduleSection, loss: Calla
     for step in range(1 + MEASURED_STEPS):
         if step == 1:
             began = time.perf_counter()
-        with autocast(device, train.precision):
+        with autocast(device, train.precision), explained():
             value = loss()
         optimizer.zero_grad()
         value.backward()

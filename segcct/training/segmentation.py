@@ -24,6 +24,7 @@ from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
 from segcct.training.session import check_run, check_same_dataset, gather, open_run
+from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -119,6 +120,8 @@ def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None =
     # A wrong name or option shows before hours of preparation.
     network = network_of(config, scheme, resumed=resume is not None)
     SegmentationLoss(config.train.loss, scheme.num_classes)
+    data = config.data
+    check_batch_size(network, config.train.batch_size, channels=len(data.channels), side=data.image_size)
     cycle = cycle_of(config, scheme)
     dataset = load_dataset(config.data, pictures=config.train.pictures, unlabelled=cycle is not None)
     refuse_seen(config.train.cycle_model, dataset.splits)

@@ -8,14 +8,26 @@ import torch
 from pydantic import BaseModel
 
 from segcct import settings
-from segcct.config import RunSection, ScheduleSection
+from segcct.config import RunSection, ScheduleSection, yaml_text
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
-from segcct.training.trainer import is_first_process
+from segcct.training.trainer import CONFIG, is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "train.device", "data.workers")
 """Keys that may change when a run is resumed."""
+PLACES = (
+    "run.name",
+    "run.root",
+    "data.root",
+    "data.cache",
+    "data.split.train_list",
+    "data.split.val_list",
+    "data.split.test_list",
+    "model.pretrained",
+)
+"""Keys whose change in config.yaml is no change of the training: what stood there may have been moved. The dataset is
+compared by content, and the weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=BaseModel)
 
@@ -57,7 +69,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
 
     Raises:
         ConfigError: another override.
-        RunError: the run has nothing to resume from.
+        RunError: the run has nothing to resume from, or its config.yaml was edited.
     """
     for key in overrides:
         if key not in RESUMABLE:
@@ -65,7 +77,34 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
                 f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
             )
     run.check_resumable()
+    _refuse_edited(kind, run)
     return settings.load(kind, run.config, overrides)
+
+
+def _refuse_edited(kind: type[BaseModel], run: RunFolder) -> None:
+    """Raises `RunError` where config.yaml says another training than last.ckpt is the state of."""
+    text = _config_of_state(run)
+    if not text:
+        return
+    began = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
+    now = settings.values(settings.load(kind, run.config))
+    changed = [key for key in now if now[key] != began[key] and key not in (*RESUMABLE, *PLACES)]
+    if changed:
+        raise RunError(
+            "the configuration was edited since the run was trained",
+            file=run.config,
+            found=", ".join(f"{key} {now[key]}" for key in changed),
+            expected=", ".join(f"{key} {began[key]}" for key in changed),
+            remedy=f"Put it back, or start a new run by --config; a resume may change {', '.join(RESUMABLE)} (--KEY)",
+        )
+
+
+def _config_of_state(run: RunFolder) -> str:
+    """The text of config.yaml that last.ckpt holds; empty for one of an earlier version, or one that is damaged."""
+    try:
+        return str(torch.load(run.last, map_location="cpu", weights_only=True, mmap=True).get(CONFIG, ""))
+    except Exception:  # a damaged file makes the reader fail in any way, and going on from it will say so
+        return ""
 
 
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:

@@ -14,7 +14,7 @@ import time
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -25,11 +25,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
+from segcct.data.slices import EpochSampler
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder
+from segcct.training import single_sample
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+
+CONFIG = "config"
+"""Key of last.ckpt under which the text of config.yaml stands."""
 
 
 class Task(ABC):
@@ -72,6 +77,12 @@ def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
     return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
+def added_batches(batch: int, batches: int, train: ScheduleSection) -> int:
+    """Batches whose gradients are added up for the step that this batch of an epoch takes part in."""
+    first = batch - batch % train.accumulate
+    return min(train.accumulate, batches - first)
+
+
 class Fitting(pl.LightningModule):
     """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
 
@@ -92,13 +103,25 @@ class Fitting(pl.LightningModule):
         return self.network if self.averaged is None else self.averaged.module
 
     def train_dataloader(self) -> DataLoader:
-        return self.task.loader(self.trainer.global_rank, self.trainer.world_size)
+        """Batches from the current epoch on.
+
+        Lightning makes the iterator, and so starts the loader's workers, before it sets the sampler's epoch: those of
+        a resumed run would begin with the batches of epoch 0.
+        """
+        loader = self.task.loader(self.trainer.global_rank, self.trainer.world_size)
+        epochs = cast(Any, self.trainer.fit_loop.epoch_progress.current)  # current_epoch lags behind a checkpoint
+        cast(EpochSampler, loader.sampler).set_epoch(epochs.processed)
+        return loader
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.network, self.train_section)
 
     def on_train_start(self) -> None:
         self.clock.start()
+        batches, added = int(self.trainer.num_training_batches), self.train_section.accumulate
+        if added > batches and self.trainer.is_global_zero:
+            say(f"train.accumulate is {added}, but an epoch has {batches} batches: each epoch ends with a step on "
+                f"those; show more per epoch, or lower it to {batches}")  # fmt: skip
         if self.stop_when_over() and self.clock.budget is not None and self.trainer.is_global_zero:
             say(f"the budget of {duration(self.clock.budget)} is used up; more of it by --train.budget")
 
@@ -125,7 +148,8 @@ class Fitting(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        loss = self.task.loss(self.network, batch)
+        with single_sample.explained():
+            loss = self.task.loss(self.network, batch)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
@@ -133,7 +157,9 @@ class Fitting(pl.LightningModule):
                 remedy=f"{self.task.look_at_cases} --train.lr or set --train.precision fp32",
             )
         self.losses.append(loss.detach())
-        return loss
+        train = self.train_section
+        # Lightning divides by `accumulate`, also where an epoch's last batches are fewer than that.
+        return loss * (train.accumulate / added_batches(batch_idx, int(self.trainer.num_training_batches), train))
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         if self.averaged is not None and self.global_step > self.averaged_steps:
@@ -164,6 +190,11 @@ class EpochEnd(Checkpoint):
         self.without_better = 0
         self.began = time.monotonic()
         self.progress: Progress | None = None
+        self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
+        """config.yaml as it stands where the training begins or goes on, whatever becomes of the file meanwhile."""
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        checkpoint[CONFIG] = self.config
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "without_better": self.without_better}
