@@ -7,14 +7,10 @@ imported only when a file needs them.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
 import os
-import secrets
-import shutil
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -25,6 +21,7 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
+from segcct.atomic_file import atomic_path as atomic_path
 from segcct.errors import GeometryError, VolumeError
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -181,26 +178,6 @@ def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None
             expected=f"{_describe(a)} {expected}",
             remedy="Resample one onto the other, or copy the right header when only the header is wrong",
         )
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A name beside `path`, with its suffixes, to write a file or folder to; it becomes `path` when all went well.
-
-    On an error nothing is left behind and an existing `path` stays as it was. Missing parent folders are made.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f".{stem}-{secrets.token_hex(4)}{dot}{suffixes}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def _describe(volume: Volume) -> str:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
     {"version", "errors", "progress"},
-    {"hardware"},
+    {"hardware", "atomic_file", "json_file", "table_file"},
     {"config", "settings", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},
