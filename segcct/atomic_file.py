@@ -58,7 +58,7 @@ def atomic_path(path: str | Path, *, needs_bytes: int | None = None) -> Iterator
         _remove(temporary)
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file, whole or not at all. Raises `StorageError` as `atomic_path`."""
     with atomic_path(path, needs_bytes=len(content)) as temporary:
         temporary.write_bytes(content)

@@ -8,10 +8,11 @@ import torch
 from pydantic import BaseModel
 
 from segcct import settings
-from segcct.config import RunSection, ScheduleSection
+from segcct.config import ModelSection, RunSection, ScheduleSection
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
+from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "train.device", "data.workers")
@@ -48,6 +49,8 @@ def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: 
     run = resume or RunFolder.create(path)
     if resume is None:
         splits.save(run.splits)
+    else:
+        run.summary.unlink(missing_ok=True)  # it tells of the weights before: the end writes it again
     run.write_text(run.config, settings.dump(config))
     return run
 
@@ -57,7 +60,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
 
     Raises:
         ConfigError: another override.
-        RunError: the run has nothing to resume from.
+        RunError: the run has nothing to resume from, or it is damaged or another training's.
     """
     for key in overrides:
         if key not in RESUMABLE:
@@ -65,7 +68,12 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
                 f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
             )
     run.check_resumable()
-    return settings.load(kind, run.config, overrides)
+    config = settings.load(kind, run.config, overrides)
+    model: ModelSection = config.model  # type: ignore[attr-defined] - every experiment has one
+    state = read_state(run.last)
+    check_architecture(run.last, state, model.name, model.options)
+    check_best(run, state)
+    return config
 
 
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
