@@ -165,6 +165,13 @@ def free_bytes(folder: Path) -> int | None:
     return None
 
 
+def is_full(folder: Path) -> bool:
+    """The disk of a folder has no room left that anything could be written into."""
+    free = free_bytes(folder)
+    return free is not None and free < _ROOM_BYTES
+
+
+_ROOM_BYTES = 16 * 1024
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = ("No space left on device", "os error 28", "os error 27", "Disk quota exceeded", "file write failed")
 """What writers say that are not Python's own (safetensors, torch, HDF5), whose errors are of other classes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from pydantic import BaseModel
@@ -69,7 +69,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
             )
     run.check_resumable()
     config = settings.load(kind, run.config, overrides)
-    model: ModelSection = config.model  # type: ignore[attr-defined] - every experiment has one
+    model: ModelSection = cast(Any, config).model  # every experiment has one
     state = read_state(run.last)
     check_architecture(run.last, state, model.name, model.options)
     check_best(run, state)
