@@ -63,10 +63,10 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.out = folder / "out"
-        _write_scans(folder / "scans")
-        _write_pictures(folder / "pictures")
-        self._train("seg", "train-seg", {"layout": "folder", "root": str(folder / "scans"), **_SCANS}, "cct_unet_t")
-        self._train("m2i", "train-m2i", {"layout": "folder", "root": str(folder / "scans"), **_SCANS}, "m2i_s")
+        write_scans(folder / "scans")
+        write_pictures(folder / "pictures")
+        self._train("seg", "train-seg", {"layout": "folder", "root": str(folder / "scans"), **SCANS}, "cct_unet_t")
+        self._train("m2i", "train-m2i", {"layout": "folder", "root": str(folder / "scans"), **SCANS}, "m2i_s")
         self._train("cls", "train-cls", {"root": str(folder / "pictures"), "image_size": 16}, "cct_2_3x2_32")
         self._must("predict", "--model", self.at("seg/best"), "--input", self.at("scans"), "--output", self.at("masks"))
         self._must("predict", "--model", self.at("cls/best"), "--input", self.at("pictures"), "--output",
@@ -74,7 +74,7 @@ class World:
         self._must(*self.commands["evaluate"][:-1], self.at("scores"))
         self._must(*self.commands["evaluate classes"][:-1], self.at("class_scores"))
         self._must(*self.commands["evaluate against"][:-1], self.at("pair"))
-        _write_quality(self.at("seg/best"))
+        write_quality(self.at("seg/best"))
 
     def at(self, name: str) -> Path:
         """A path below the world's folder."""
@@ -154,7 +154,7 @@ def run(arguments: list[Any]) -> tuple[int | str, str]:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", text.getvalue()
 
 
-_SCANS = {
+SCANS = {
     "channels": {"t1": "t1.nii.gz"},
     "label": "mask.nii.gz",
     "scheme": "custom",
@@ -163,20 +163,20 @@ _SCANS = {
 }
 
 
-def _write_scans(folder: Path) -> None:
+def write_scans(folder: Path, cases: int = 5) -> None:
     rng = np.random.default_rng(0)
-    for place in range(5):
+    for place in range(cases):
         case = folder / f"p{place}"
         case.mkdir(parents=True)
         label = np.zeros((32, 32, 2), np.uint8)
-        label[8:16, 8 : 20 + place] = 1
+        label[8:16, 8 : 20 + place % 8] = 1
         label[20:26, 6:18] = 2
         image = (rng.normal(100, 5, label.shape) + label * 40).astype(np.float32)
         for name, array in (("t1", image), ("mask", label)):
             nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 3.0, 1.0])), case / f"{name}.nii.gz")
 
 
-def _write_pictures(folder: Path) -> None:
+def write_pictures(folder: Path) -> None:
     rng = np.random.default_rng(1)
     for number, name in enumerate("ab"):
         (folder / name).mkdir(parents=True)
@@ -186,7 +186,7 @@ def _write_pictures(folder: Path) -> None:
             Image.fromarray(pixels).save(folder / name / f"{place}.png")
 
 
-def _write_quality(best: Path) -> None:
+def write_quality(best: Path) -> None:
     """An estimate of one signal, as calibration writes it."""
     card = json.loads((best / "model.json").read_text(encoding="utf-8"))
     classes = list(card["scheme"]["classes"])

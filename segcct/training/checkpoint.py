@@ -89,7 +89,7 @@ def read_state(file: Path) -> dict[str, Any]:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise _refused(file, "is not the state of a training", f"no {name} of the right kind in it")
     if not _is_sound(state):
-        raise _refused(file, "is not the state of a training", "weights, clock or scores of another kind")
+        raise _refused(file, "is not the state of a training", "weights, clock, scores or progress of another kind")
     return state
 
 
@@ -165,8 +165,22 @@ def _is_sound(state: Mapping[str, Any]) -> bool:
         and all(_is_number(value) for value in times)
         and (ended is None or _is_number(ended))
         and (best is None or (isinstance(best, Mapping) and _is_number(best.get("value"))))
-        and state["epoch"] >= 0
+        and _has_progress(state)
     )
+
+
+def _has_progress(state: Mapping[str, Any]) -> bool:
+    """The loop stands at the end of the epoch, and the optimizer has what it gathered until there.
+
+    Without them a training would begin anew in silence.
+    """
+    try:
+        behind = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        optimizer = state["optimizer_states"][0]
+        gathered = bool(optimizer["state"]) or state["global_step"] == 0
+        return bool(state["epoch"] >= 0 and behind == state["epoch"] + 1 and gathered and optimizer["param_groups"])
+    except (KeyError, TypeError, IndexError):
+        return False
 
 
 def _is_number(value: object) -> bool:

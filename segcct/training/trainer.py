@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from segcct.config import ScheduleSection
 from segcct.errors import SegcctError, TrainingError
 from segcct.progress import Progress, duration, say
-from segcct.runs import ModelCard, RunFolder
+from segcct.runs import ModelCard, RunFolder, load_card
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
@@ -317,7 +317,14 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             raise unusable(run.last, error) from error
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
-    return end.best
+    return _best_there(run, end.best) if is_first_process() else end.best
+
+
+def _best_there(run: RunFolder, best: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights in best/ were selected on, as their own card says. A training by time that was killed between
+    its best weights and its state may find others when it goes on."""
+    stored = load_card(run.best).selected_on
+    return {name: stored.get(name, value) for name, value in best.items()}
 
 
 def _state_of(run: RunFolder, module: Fitting, training: Mapping[str, Any], train: ScheduleSection) -> dict[str, Any]:
