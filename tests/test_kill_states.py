@@ -165,3 +165,35 @@ def test_a_flipped_byte_in_a_prepared_array_is_found_and_said(tmp_path, capsys):
     assert "its description was changed" in capsys.readouterr().err
     cache.put("key", {"image": np.arange(1000, dtype=np.float16)}, {"mean": [0.5]})
     assert cache.get("key") is not None
+
+
+def test_curves_that_cannot_be_written_end_no_training(run, monkeypatch, capsys):
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(self, data):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    fit(toy_task.ToyTask(), run, TRAIN, seed=0)
+    shown = capsys.readouterr().err
+    assert shown.count("curves for TensorBoard are not written any more") <= 1
+    assert "Traceback" not in shown
+    assert len(run.read_metrics()) == 2
+
+
+@pytest.mark.parametrize("full", ["last.ckpt", ".best-new", "metrics.csv"])
+def test_a_full_disk_ends_a_training_in_one_line_that_names_the_run(run, monkeypatch, full):
+    from segcct import atomic_file
+    from segcct.errors import StorageError
+
+    sync = atomic_file._sync
+
+    def refuse(written):
+        if written.name.startswith(f".{Path(full).stem.lstrip('.')}-part-"):
+            raise OSError(28, "No space left on device")
+        sync(written)
+
+    monkeypatch.setattr(atomic_file, "_sync", refuse)
+    with pytest.raises(StorageError, match=rf"^{run.path}: No space left on device \(found .* MB free"):
+        fit(toy_task.ToyTask(), run, TRAIN, seed=0)
+    assert not list(run.path.glob(".*-part-*"))

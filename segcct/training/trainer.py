@@ -21,7 +21,6 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -31,6 +30,7 @@ from segcct.progress import Progress, duration, say
 from segcct.runs import ModelCard, RunFolder, load_card
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
+from segcct.training.curves import Curves, quiet_writer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 
 
@@ -282,7 +282,7 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
     state = _state_of(run, module, training, train) if resume else None
     end = EpochEnd(task, run, train)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_writer():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
         trainer = pl.Trainer(
             **lightning_devices(train),
@@ -293,7 +293,7 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             gradient_clip_val=train.clip_norm or None,
             callbacks=[end],
             plugins=[StateFile(training, state)],
-            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            logger=Curves(run.path),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
