@@ -31,9 +31,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.hostile_state import SCANS, write_pictures, write_quality, write_scans  # noqa: E402
+from tests.hostile_world import SCANS, write_pictures, write_quality, write_scans  # noqa: E402
 
 Arguments = list[str]
+
+
+TORCH_CACHE = "torchinductor"
+"""PyTorch's own folder in $TMPDIR, which every process of the user shares."""
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,8 @@ def killed(step: Step, usual: Undisturbed, folder: Path, moment: float) -> tuple
     expected, found = usual.outcome, outcome(folder, step)
     problems += [f"{name} differs" for name in expected if found.get(name) != expected[name]]
     problems += [f"{name} is new" for name in found if name not in expected]
-    problems += [f"left in the temporary folder: {file.name}" for file in (folder / "tmp").iterdir()]
+    left = [file.name for file in (folder / "tmp").iterdir() if not file.name.startswith(TORCH_CACHE)]
+    problems += [f"left in the temporary folder: {name}" for name in left]
     return True, problems
 
 

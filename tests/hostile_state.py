@@ -1,34 +1,20 @@
-"""Files of state as a damaged disk, a half copy or somebody else leaves them, and the command that reads each.
+"""What a damaged disk, a half copy or somebody else makes of files of state: the list of mutations.
 
-`World` writes a tiny run, its models, predictions and evaluations once. `mutations` lists what is done to which file;
-`World.tried` does it, runs the command in this process, and puts the file back.
+`hostile_world.World` has the files, and the command that reads each.
 """
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import hashlib
 import io
 import json
-import shutil
-import time
-import traceback
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
-import numpy as np
-import torch
-import yaml
-from PIL import Image
-
-from segcct.cli import main
-
-Change = Callable[[bytes], bytes]
+from .hostile_checkpoint import STATES, Change, flipped
 
 
 @dataclass(frozen=True)
@@ -45,179 +31,6 @@ class Mutation:
     """The file that the message must name; by default that file."""
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What a command did with it."""
-
-    status: int | str
-    """Exit status, or the exception that came out of it."""
-    text: str
-    seconds: float
-    wrote: bool
-    """It left an output."""
-
-
-class World:
-    """A run, its models and all that follows from them, in a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.out = folder / "out"
-        write_scans(folder / "scans")
-        write_pictures(folder / "pictures")
-        self._train("seg", "train-seg", {"layout": "folder", "root": str(folder / "scans"), **SCANS}, "cct_unet_t")
-        self._train("m2i", "train-m2i", {"layout": "folder", "root": str(folder / "scans"), **SCANS}, "m2i_s")
-        self._train("cls", "train-cls", {"root": str(folder / "pictures"), "image_size": 16}, "cct_2_3x2_32")
-        self._must("predict", "--model", self.at("seg/best"), "--input", self.at("scans"), "--output", self.at("masks"))
-        self._must("predict", "--model", self.at("cls/best"), "--input", self.at("pictures"), "--output",
-                   self.at("classes"))  # fmt: skip
-        self._must(*self.commands["evaluate"][:-1], self.at("scores"))
-        self._must(*self.commands["evaluate classes"][:-1], self.at("class_scores"))
-        self._must(*self.commands["evaluate against"][:-1], self.at("pair"))
-        write_quality(self.at("seg/best"))
-
-    def at(self, name: str) -> Path:
-        """A path below the world's folder."""
-        return self.folder / name
-
-    @property
-    def commands(self) -> dict[str, list[Any]]:
-        """Name -> arguments, the output last."""
-        scans, out = self.at("scans"), self.out
-        masks = ["--prediction", self.at("masks"), "--reference", scans]
-        return {
-            "predict": ["predict", "--model", self.at("seg/best"), "--input", scans, "--output", out],
-            "predict test": ["predict", "--model", self.at("seg/best"), "--input", scans, "--split", "test",
-                             "--output", out],
-            "predict classes": ["predict", "--model", self.at("cls/best"), "--input", self.at("pictures"), "--output",
-                                out],
-            "predict again": ["predict", "--model", self.at("seg/best"), "--input", scans, "--no-quality",
-                              "--overwrite", "--output", self.at("masks")],
-            "compare": ["compare", "--i2m", self.at("seg/best"), "--m2i", self.at("m2i/best"), "--input", scans,
-                        "--output", out],
-            "calibrate": ["calibrate", "--i2m", self.at("seg/best"), "--input", scans],
-            "evaluate": ["evaluate", *masks, "--output", out],
-            "evaluate against": ["evaluate", *masks, "--against", self.at("masks"), "--output", out],
-            "evaluate classes": ["evaluate", "--prediction", self.at("classes"), "--reference", self.at("pictures"),
-                                 "--output", out],
-            "report": ["report", "--evaluation", self.at("scores"), "--output", out],
-            "report pair": ["report", "--evaluation", self.at("pair"), "--output", out],
-            "report classes": ["report", "--evaluation", self.at("class_scores"), "--output", out],
-            "resume": ["train-seg", "--resume", self.at("seg"), "--train.epochs", "2"],
-            "pretrained": ["train-seg", "--config", self.at("seg.yaml"), "--run.name", "out", "--model.pretrained",
-                           self.at("seg/best")],
-            "from state": ["train-seg", "--config", self.at("seg.yaml"), "--run.name", "out", "--model.pretrained",
-                           self.at("seg/last.ckpt")],
-        }  # fmt: skip
-
-    def tried(self, mutation: Mutation) -> Trial:
-        """Make the file hostile, run the command, put the file back."""
-        file = self.at(mutation.file)
-        sound = file.read_bytes()
-        file.write_bytes(mutation.change(sound))
-        began = time.monotonic()
-        try:
-            status, text = run(self.commands[mutation.command])
-            return Trial(status, text, time.monotonic() - began, self.out.exists())
-        finally:
-            file.write_bytes(sound)
-            shutil.rmtree(self.out, ignore_errors=True)
-
-    def _train(self, name: str, command: str, data: dict[str, Any], model: str) -> None:
-        config = {
-            "run": {"name": name, "root": str(self.folder)},
-            "data": {**data, "cache": str(self.at("cache"))},
-            "model": {"name": model},
-            "train": {"epochs": 1, "batch_size": 4, "precision": "fp32"},
-        }
-        if command != "train-cls":
-            config["train"]["slices_per_epoch"] = 4
-        self.at(f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-        self._must(command, "--config", self.at(f"{name}.yaml"))
-
-    def _must(self, *arguments: object) -> None:
-        status, text = run(list(arguments))
-        if status != 0:
-            raise RuntimeError(f"{arguments}: {status}\n{text}")
-
-
-def run(arguments: list[Any]) -> tuple[int | str, str]:
-    """Exit status of a command, or the exception that it ended in, and what it printed."""
-    text = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
-            return main([str(word) for word in arguments]), text.getvalue()
-    except SystemExit as ended:
-        return f"exit {ended.code}", text.getvalue()
-    except Exception as error:
-        traceback.print_exc(file=text)
-        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}", text.getvalue()
-
-
-SCANS = {
-    "channels": {"t1": "t1.nii.gz"},
-    "label": "mask.nii.gz",
-    "scheme": "custom",
-    "labels": {"one": 1, "two": 2},
-    "image_size": 32,
-}
-
-
-def write_scans(folder: Path, cases: int = 5) -> None:
-    rng = np.random.default_rng(0)
-    for place in range(cases):
-        case = folder / f"p{place}"
-        case.mkdir(parents=True)
-        label = np.zeros((32, 32, 2), np.uint8)
-        label[8:16, 8 : 20 + place % 8] = 1
-        label[20:26, 6:18] = 2
-        image = (rng.normal(100, 5, label.shape) + label * 40).astype(np.float32)
-        for name, array in (("t1", image), ("mask", label)):
-            nib.save(nib.Nifti1Image(array, np.diag([1.0, 1.0, 3.0, 1.0])), case / f"{name}.nii.gz")
-
-
-def write_pictures(folder: Path) -> None:
-    rng = np.random.default_rng(1)
-    for number, name in enumerate("ab"):
-        (folder / name).mkdir(parents=True)
-        for place in range(10):
-            pixels = rng.integers(0, 120, (16, 16, 3), np.uint8)
-            pixels[..., number] += 100
-            Image.fromarray(pixels).save(folder / name / f"{place}.png")
-
-
-def write_quality(best: Path) -> None:
-    """An estimate of one signal, as calibration writes it."""
-    card = json.loads((best / "model.json").read_text(encoding="utf-8"))
-    classes = list(card["scheme"]["classes"])
-    from segcct.inference.quality.signals import SIGNALS
-
-    content = {
-        "format": 1,
-        "classes": classes,
-        "features": [
-            {
-                "signal": SIGNALS[0],
-                "transform": "identity",
-                "centre": dict.fromkeys(classes, 0.5),
-                "scale": dict.fromkeys(classes, 0.1),
-            }
-        ],
-        "slopes": {name: [0.1] for name in classes},
-        "intercepts": dict.fromkeys(classes, 1.0),
-        "table": [[0.0, 1.0], [0.0, 1.0]],
-        "spread": [[0.0, 1.0], [0.1, 0.1]],
-        "widths": dict.fromkeys(classes, 1.5),
-        "level": 0.9,
-        "doubtful_below": 0.7,
-        "uses_m2i": False,
-        "generators": [],
-        "facts": {"not_predicted": {name: {"cases": 2, "held_it": 1} for name in classes}},
-        "weights_sha256": card["weights_sha256"],
-    }
-    (best / "quality.json").write_text(json.dumps(content), encoding="utf-8")
-
-
 def mutations() -> Iterator[Mutation]:
     """All of them; names are unlike."""
     for kind, table in (("json", _JSON_FILES), ("table", _TABLE_FILES)):
@@ -232,9 +45,11 @@ def mutations() -> Iterator[Mutation]:
         file = "seg/best/weights.safetensors"
         yield Mutation(f"{file}: {name}", file, change, "predict")
         yield Mutation(f"{file} as pretrained: {name}", file, change, "pretrained")
-    for name, change in _STATES.items():
+    for name, change in STATES.items():
         yield Mutation(f"seg/last.ckpt: {name}", "seg/last.ckpt", change, "resume")
     yield Mutation("seg/last.ckpt as pretrained", "seg/last.ckpt", lambda sound: sound, "from state")
+    for name, change in _YAML.items():
+        yield Mutation(f"seg/config.yaml: {name}", "seg/config.yaml", change, "resume")
     for file, command, changes in _CELLS:
         for name, change in changes.items():
             yield Mutation(f"{file}: {name}", file, _in_table(change), command)
@@ -465,22 +280,12 @@ _VALUES = (
 )  # fmt: skip
 
 
-def _flipped(place: float) -> Change:
-    """One bit of one byte is another, at a share of the file's length."""
-
-    def change(sound: bytes) -> bytes:
-        at = min(int(place * len(sound)), len(sound) - 1)
-        return sound[:at] + bytes([sound[at] ^ 0x10]) + sound[at + 1 :]
-
-    return change
-
-
 _WEIGHTS: dict[str, Change] = {
     "empty": lambda sound: b"",
     "half": lambda sound: sound[: len(sound) // 2],
-    "a byte in the head": _flipped(0.0005),
-    "a byte in the middle": _flipped(0.5),
-    "the last byte": _flipped(1.0),
+    "a byte in the head": flipped(0.0005),
+    "a byte in the middle": flipped(0.5),
+    "the last byte": flipped(1.0),
     "more at the end": lambda sound: sound + b"more",
     "a web page": lambda sound: b"<!DOCTYPE html><html></html>",
     "a Git LFS pointer": lambda sound: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n",
@@ -489,88 +294,18 @@ _WEIGHTS: dict[str, Change] = {
 }
 
 
-def _saved(state: Any) -> bytes:
-    content = io.BytesIO()
-    torch.save(state, content)
-    return content.getvalue()
-
-
-def _in_state(change: Callable[[dict[str, Any]], None]) -> Change:
-    def changed(sound: bytes) -> bytes:
-        state = torch.load(io.BytesIO(sound), weights_only=True)
-        change(state)
-        return _saved(state)
-
-    return changed
-
-
-class Payload:
-    """A pickle that would run code."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (Path("/tmp/segcct-payload-ran").touch, ())
-
-
-def _with_payload(sound: bytes) -> bytes:
-    return _saved({**torch.load(io.BytesIO(sound), weights_only=True), "extra": Payload()})
-
-
-def _packed(sound: bytes) -> bytes:
-    """The same archive with its members compressed: one could unpack to any size."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(sound)) as source, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as target:
-        for name in source.namelist():
-            target.writestr(name, source.read(name))
-    return content.getvalue()
-
-
-def _cut(state: dict[str, Any]) -> None:
-    name = next(iter(state["state_dict"]))
-    state["state_dict"][name] = state["state_dict"][name].flatten()[:1]
-
-
-def _renamed(state: dict[str, Any]) -> None:
-    name = next(iter(state["state_dict"]))
-    state["state_dict"][name + "_old"] = state["state_dict"].pop(name)
-
-
-_STATES: dict[str, Change] = {
+_YAML: dict[str, Change] = {
     "empty": lambda sound: b"",
-    "half": lambda sound: sound[: len(sound) // 2],
-    "a byte early": _flipped(0.1),
-    "a byte in the middle": _flipped(0.5),
-    "a byte late": _flipped(0.9),
-    "a web page": lambda sound: b"<html></html>",
-    "another archive": lambda sound: _zip({"readme.txt": b"hello"}),
-    "compressed members": _packed,
-    "a pickle that runs code": _with_payload,
-    "only a list": lambda sound: _saved([1, 2]),
-    "only weights": lambda sound: _saved(torch.load(io.BytesIO(sound), weights_only=True)["state_dict"]),
-    "no clock": _in_state(lambda state: state.pop("clock")),
-    "a clock without time": _in_state(lambda state: state["clock"].pop("elapsed")),
-    "elapsed as text": _in_state(lambda state: state["clock"].update(elapsed="long")),
-    "weights as text": _in_state(lambda state: state["state_dict"].update({next(iter(state["state_dict"])): "x"})),
-    "a weight cut": _in_state(_cut),
-    "a weight renamed": _in_state(_renamed),
-    "epoch as text": _in_state(lambda state: state.update(epoch="one")),
-    "epoch below zero": _in_state(lambda state: state.update(epoch=-3)),
-    "loops as list": _in_state(lambda state: state.update(loops=[])),
-    "loops of nothing": _in_state(lambda state: state.update(loops={"fit_loop": {"x": 1}})),
-    "no optimizer": _in_state(lambda state: state.update(optimizer_states=[])),
-    "an optimizer of another network": _in_state(lambda state: state["optimizer_states"][0].update(param_groups=[])),
-    "callbacks of nothing": _in_state(lambda state: state.update(callbacks={"EpochEnd": 3})),
-    "another network": _in_state(lambda state: state["training"]["architecture"].update(name="unet")),
-    "another dataset": _in_state(lambda state: state["training"].update(data_fingerprint="0")),
-    "another seed": _in_state(lambda state: state["training"].update(seed=99)),
+    "binary": lambda sound: bytes(range(128, 256)) * 8,
+    "utf-16": lambda sound: sound.decode().encode("utf-16"),
+    "an array": lambda sound: b"- 1\n- 2\n",
+    "deep": lambda sound: b"x: " + b"[" * 20_000 + b"]" * 20_000,
+    "an open bracket": lambda sound: sound + b"\nx: [1, 2",
+    "a date that is none": lambda sound: sound + b"\nx: 2026-99-99\n",
+    "an unknown section": lambda sound: sound + b"\nextra: {a: 1}\n",
+    "an object of Python": lambda sound: sound + b"\nx: !!python/object/apply:os.getcwd []\n",
+    "another network": lambda sound: sound.replace(b"name: cct_unet_t", b"name: unet"),
 }
-
-
-def _zip(members: dict[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w") as archive:
-        for name, member in members.items():
-            archive.writestr(name, member)
-    return content.getvalue()
 
 
 def _in_table(change: Callable[[list[list[str]]], None]) -> Change:

@@ -9,7 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from .hostile_state import Mutation, World, mutations, run, sealed
+from .hostile_state import Mutation, mutations, sealed
+from .hostile_world import World, run
 
 pytestmark = pytest.mark.slow
 ALL = list(mutations())

@@ -23,7 +23,7 @@ from segcct.inference.quality import calibrate
 from segcct.inference.quality import table as quality_table
 from segcct.report import comparison
 
-from .hostile_state import SCANS, write_scans
+from .hostile_world import SCANS, write_scans
 from .toy_pair import examination, painter, predictor
 
 BUG = r"a: unexpected KeyError: 'spacing'\. This is a bug of segcct: please report it with the traceback that --debug"

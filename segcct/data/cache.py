@@ -83,6 +83,8 @@ class Cache:
             return None
         try:
             entry = read_object(folder / _ENTRY, "is no entry of the cache")
+            if "digest" not in entry:
+                return None  # of an earlier version
             if entry["digest"] != key_of(entry["arrays"], entry["facts"]):
                 raise ValueError("its description was changed")
             for name, described in entry["arrays"].items():
