@@ -204,12 +204,12 @@ def outcome(folder: Path, step: Step) -> dict[str, str]:
             if not file.is_file() or "tensorboard" in name or file.name.startswith("."):
                 continue
             if file.name != "last.ckpt":  # holds the seconds that passed; the weights that come of it are compared
-                digests[name] = hashlib.sha256(_timeless(file)).hexdigest()[:16]
+                digests[name] = hashlib.sha256(_timeless(file, folder)).hexdigest()[:16]
     return digests
 
 
-def _timeless(file: Path) -> bytes:
-    content = file.read_bytes()
+def _timeless(file: Path, folder: Path) -> bytes:
+    content = file.read_bytes().replace(str(folder.resolve()).encode(), b"")
     if file.suffix == ".json":
         return json.dumps(_without(json.loads(content)), sort_keys=True).encode()
     if file.name == "metrics.csv":

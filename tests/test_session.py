@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
 from segcct import settings
 from segcct.cli import main
@@ -20,6 +20,19 @@ CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": 
 SPLITS = Splits(("a",), ("b",))
 
 
+STATE = {
+    "epoch": 1,
+    "global_step": 0,
+    "state_dict": {},
+    "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 2}}}},
+    "callbacks": {},
+    "optimizer_states": [{"state": {}, "param_groups": [{}]}],
+    "clock": {"elapsed": 1.0, "validation": 0.0, "ended": None},
+    "averaged_steps": 0,
+}
+"""The end of the second epoch, as far as it is looked at before any data is read."""
+
+
 def experiment(root: Path, **train: object) -> SegmentationConfig:
     content = {**CONTENT, "run": {"root": str(root), "name": "one"}, "train": train}
     return settings.build(SegmentationConfig, content, {}, source="test")
@@ -30,8 +43,7 @@ def run(tmp_path: Path) -> RunFolder:
     """A run of 100 epochs of which two are done."""
     config = experiment(tmp_path, epochs=100)
     run = open_run(config.run, config, SPLITS)
-    with zipfile.ZipFile(run.last, "w") as state:
-        state.writestr("state", "")
+    torch.save(STATE, run.last)
     for epoch in range(2):
         run.add_metrics({"epoch": epoch})
     return run
