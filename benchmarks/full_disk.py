@@ -27,6 +27,7 @@ from kills import STEPS, start, write_inputs
 KINDS = ("full", "read-only", "vanishing")
 DISK = "disk"
 _SECONDS = 300
+_FILLED_KB = 4
 
 
 def commands() -> dict[str, tuple[list[str], int]]:
@@ -37,7 +38,7 @@ def commands() -> dict[str, tuple[list[str], int]]:
     classes = ["--prediction", "classes", "--reference", "pictures"]
     return {
         "phantom": (["phantom", "acdc", f"{DISK}/phantom", "--cases", "2", "--reduce", "8"], 60),
-        "init": (["init", "scans", "--output", f"{DISK}/new.yaml"], 4),
+        "init": (["init", "scans", "--output", f"{DISK}/new.yaml"], 0),
         "train-seg": (["train-seg", "--config", "seg.yaml", *keys], 6000),
         "train-m2i": (["train-m2i", "--config", "m2i.yaml", *keys], 6000),
         "train-cls": (["train-cls", "--config", "cls.yaml", *keys], 3000),
@@ -77,10 +78,15 @@ def folder_of(kind: str, work: Path, kilobytes: int) -> Iterator[Path]:
 
 
 def _mount(disk: Path, kind: str, kilobytes: int) -> bool:
-    options = f"size={kilobytes}k" + (",ro" if kind == "read-only" else "")
     if os.geteuid() != 0:
         return False
-    return subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], check=False).returncode == 0
+    options = f"size={kilobytes + _FILLED_KB}k"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(disk)], check=False).returncode != 0:
+        return False
+    (disk / "filled").write_bytes(bytes(_FILLED_KB * 1024))  # tmpfs of size 0 would be without a limit
+    if kind == "read-only":
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    return True
 
 
 def _keep_removing(disk: Path, stop: threading.Event) -> None:
@@ -91,7 +97,7 @@ def _keep_removing(disk: Path, stop: threading.Event) -> None:
 def tried(name: str, kind: str, share: float, work: Path) -> list[str]:
     """What is wrong with how a command ends."""
     arguments, kilobytes = commands()[name]
-    room = max(4, int(kilobytes * share) // 4 * 4)
+    room = int(kilobytes * share) // 4 * 4
     log = work.with_name("log")
     with folder_of(kind, work, room) as disk:
         limits = kind == "full" and not os.path.ismount(disk)
