@@ -70,6 +70,7 @@ _JSON_FILES = (
 _TABLE_FILES = (
     ("scores/metrics.csv", "report"),
     ("scores/details.csv", "report"),
+    ("scores/cases.csv", "report"),
     ("classes/predictions.csv", "evaluate classes"),
     ("class_scores/pictures.csv", "report classes"),
     ("seg/metrics.csv", "resume"),
