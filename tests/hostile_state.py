@@ -249,6 +249,8 @@ _SUMMARY = {
     "definitions as list": _put("definitions", value=["dice"]),
     "seen as text": _put("unmatched", value="none"),
     "tolerance as text": _put("tolerance_mm", value="wide"),
+    "label map as list": _put("label_map", value=[1]),
+    "a label map without background": _drop("label_map", "background"),
     "patients as text": _put("patients", value="five"),
 }
 _CLASS_SUMMARY = {

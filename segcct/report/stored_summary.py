@@ -53,6 +53,15 @@ class _Sources(BaseModel):
     provenance: dict[str, Any] | None = None
 
 
+class _LabelMap(BaseModel):
+    """Agreement of whole label maps."""
+
+    model_config = _STRICT
+    pixel_accuracy: _Stats
+    background: _Stats
+    definitions: dict[str, str] | None = None
+
+
 class MaskSummary(_Sources):
     """summary.json of masks."""
 
@@ -67,6 +76,7 @@ class MaskSummary(_Sources):
     patients: int | None = None
     synthetic: list[str] | bool | None = None
     files: dict[str, _Files] | None = None
+    label_map: _LabelMap | None = None
 
 
 class _Bin(BaseModel):
