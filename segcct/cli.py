@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from segcct.commands import build_parser
 from segcct.commands.wording import in_terms_of
-from segcct.errors import SegcctError, is_out_of_memory, reason_of
+from segcct.errors import SegcctError, is_out_of_memory, reason_of, show_tracebacks
 
 INTERRUPTED = 130
 
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
         parser.error(f"{parsed.command} has no option {strangers[0]}{hint}; see segcct {parsed.command} --help")
     parsed.keys = rest
+    show_tracebacks(parsed.debug)
     try:
         parsed.run(parsed)
     except (SegcctError, OSError, RuntimeError, MemoryError) as error:

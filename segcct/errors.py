@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
+import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -108,6 +112,83 @@ class EvaluationError(SegcctError):
     """Predictions and references that cannot be matched."""
 
 
+class StorageError(SegcctError, OSError):
+    """A folder that cannot be written to: its disk is full, it is read-only, or it has vanished.
+
+    Also an `OSError`, with its number, for who handles these.
+    """
+
+    kind = "a folder cannot be written to"
+
+    @classmethod
+    def full(cls, folder: Path, *, needs_bytes: int | None = None) -> StorageError:
+        """The disk of a folder is full; says how much is free, and how much is needed where that is known."""
+        free = free_bytes(folder)
+        error = cls(
+            "No space left on device",
+            file=folder,
+            found=None if free is None else f"{free / 1e6:.1f} MB free",
+            expected=None if needs_bytes is None else f"room for {needs_bytes / 1e6:.1f} MB",
+            remedy="Free some space there (or raise the quota or size limit), or choose another folder, then start "
+            "the command again",
+        )
+        error.errno = errno.ENOSPC
+        return error
+
+    @classmethod
+    def unwritable(cls, folder: Path, cause: OSError) -> StorageError:
+        """A folder that this user may not write to."""
+        error = cls(
+            "the folder cannot be written to",
+            file=folder,
+            found=cause.strerror,
+            remedy="Choose another folder, or change who may write there",
+        )
+        error.errno = cause.errno
+        return error
+
+    @classmethod
+    def vanished(cls, folder: Path, cause: OSError) -> StorageError:
+        """A folder that was there when the writing began."""
+        error = cls(
+            "the folder has vanished while it was written to",
+            file=folder,
+            found=cause.strerror,
+            remedy="See that the disk is still there, then start the command again",
+        )
+        error.errno = cause.errno
+        return error
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Free space of the disk that holds a folder, or would hold it; None where the system does not tell."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def is_full(folder: Path) -> bool:
+    """The disk of a folder has no room left that anything could be written into."""
+    free = free_bytes(folder)
+    return free is not None and free < _ROOM_BYTES
+
+
+_ROOM_BYTES = 16 * 1024
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = ("No space left on device", "os error 28", "os error 27", "Disk quota exceeded", "file write failed")
+"""What writers say that are not Python's own (safetensors, torch, HDF5), whose errors are of other classes."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """There is no room for what is written: on the disk, in the quota, or below the limit of a file's size."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return not isinstance(error, SegcctError) and any(text in str(error) for text in _FULL_TEXTS)
+
+
 def reason_of(error: SegcctError | OSError) -> str:
     """An expected failure in one line; of the operating system's, the file, where it names one, and the reason."""
     if isinstance(error, SegcctError):
@@ -123,19 +204,32 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 _LITTLE_MEMORY = "too little memory"
-CASE_FAILURES = (SegcctError, OSError, MemoryError, RuntimeError)
-"""What may end the work on one case; `failure_of` says whether it must not cost the others."""
+CASE_FAILURES = (Exception,)
+"""What ends the work on one case and must not cost the others; an interrupt (Ctrl-C) ends all of it."""
+_debug = False
+
+
+def show_tracebacks(show: bool) -> None:
+    """Whether `failure_of` prints the traceback of what it did not expect (`--debug`)."""
+    global _debug
+    _debug = show
 
 
 def failure_of(error: Exception, case_id: str) -> str:
-    """Why one case of many failed, in one line. Raises the error itself where it is no expected failure."""
+    """Why one case of many failed, in one line. What is no expected failure is called a bug, and how to report it."""
     if isinstance(error, SegcctError):
         return str(error)
     if isinstance(error, OSError):
         return f"{case_id}: {reason_of(error)}"
     if is_out_of_memory(error):
         return f"{case_id}: {_LITTLE_MEMORY}. Lower --batch-size"
-    raise error
+    if _debug:
+        print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
+    text = " ".join(str(error).split())[:200]
+    return (
+        f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
+        "report it with the traceback that --debug shows"
+    )
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

@@ -16,23 +16,27 @@ import shlex
 import shutil
 import subprocess
 import sys
-import zipfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from segcct.atomic_file import LEFT_BEHIND_SECONDS, atomic_path, sweep
 from segcct.config import DataSection
 from segcct.data.labels import Scheme
-from segcct.errors import CheckpointError, RunError
+from segcct.errors import CheckpointError, LabelError, RunError
+from segcct.json_file import read_object
+from segcct.table_file import read_rows_of
 from segcct.version import VERSION
-from segcct.volume import atomic_path
 
 if TYPE_CHECKING:
     import torch
 
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+_SWAP_SECONDS = 0.5
 PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
 _PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
 """Keys of the data section that belong to one machine or one training, not to the model."""
@@ -42,10 +46,10 @@ class Architecture(BaseModel):
     """What `create_model` needs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    in_channels: int
-    num_classes: int
-    image_size: int
+    name: Annotated[str, Field(max_length=200)]
+    in_channels: Annotated[int, Field(ge=1, le=4096)]
+    num_classes: Annotated[int, Field(ge=1, le=100_000)]
+    image_size: Annotated[int, Field(ge=1, le=8192)]
     options: dict[str, bool | int | float | str | None] = {}
 
 
@@ -120,7 +124,7 @@ class RunFolder:
         run, other = RunFolder(path), "choose another name by --run.name"
         if run.last.is_file():
             remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
-        elif run.config.is_file() and not run.metrics.is_file():
+        elif run.config.is_file() or run.splits.is_file():
             remedy = f"No epoch of it has ended, so it cannot be resumed: unless it still trains, delete it, or {other}"
         else:
             remedy = other.capitalize()
@@ -139,10 +143,13 @@ class RunFolder:
         run = cls(path)
         if not run.config.is_file():
             raise RunError("is not a run folder", file=path, expected="config.yaml in it", remedy="Name runs/<name>")
+        for folder in (path, run.pictures):
+            sweep(folder)
+        recover_model(run.best)
         return run
 
     def check_resumable(self) -> None:
-        """Raises `RunError` where the run holds no state to go on from, or a damaged one."""
+        """Raises `RunError` where the run holds no state to go on from."""
         if not self.last.is_file():
             raise RunError(
                 "the run has nothing to resume from",
@@ -150,9 +157,6 @@ class RunFolder:
                 found=f"no {self.last.name}, which the end of every epoch writes",
                 remedy="Start again by --config, under another --run.name or after deleting the folder",
             )
-        # A .ckpt is a zip archive, whose table of contents comes last: a truncated one has none.
-        if not zipfile.is_zipfile(self.last):
-            raise RunError("the run cannot be resumed: its state is damaged", file=self.last)
 
     def write_text(self, file: Path, text: str) -> None:
         """One of the run's files, whole or not at all."""
@@ -161,19 +165,38 @@ class RunFolder:
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""
-        rows: list[Mapping[str, Any]] = [each for each in self.read_metrics() if int(each["epoch"]) < int(row["epoch"])]
-        columns = list(dict.fromkeys(name for each in (*rows, row) for name in each))  # not every epoch is validated
-        with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=columns, restval="")
-            writer.writeheader()
-            writer.writerows([*rows, row])
+        self._write_metrics([*self._metrics_before(int(row["epoch"])), row])
+
+    def keep_metrics(self, epochs: int) -> None:
+        """Leave the rows of the first so many epochs: a run that was killed may have one that is in no last.ckpt."""
+        rows = self._metrics_before(epochs)
+        if len(rows) < len(self.read_metrics()):
+            self._write_metrics(rows)
 
     def read_metrics(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv so far."""
+        """The rows of metrics.csv so far. Raises `RunError` where it is damaged."""
         if not self.metrics.is_file():
             return []
-        with self.metrics.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
+        rows = read_rows_of(self.metrics, ("epoch",), error=RunError)
+        for row in rows:
+            if not row["epoch"].isdecimal():
+                raise RunError("an epoch is no number", file=self.metrics, found=repr(row["epoch"][:40]))
+        return rows
+
+    def _metrics_before(self, epoch: int) -> list[Mapping[str, Any]]:
+        return [row for row in self.read_metrics() if int(row["epoch"]) < epoch]
+
+    def _write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        columns = list(dict.fromkeys(name for row in rows for name in row))  # not every epoch is validated
+        with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=columns or ["epoch"], restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def remove_pictures(self) -> None:
+        """Remove the pictures that were drawn with other weights."""
+        for picture in self.pictures.glob("*.png"):
+            picture.unlink()
 
     def save_best(self, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
         """Replace `best/` by these weights and their card; a crash leaves the old or the new, never a mixture."""
@@ -181,19 +204,20 @@ class RunFolder:
 
 
 def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
-    """Write a `best/` folder: weights.safetensors and model.json that names their digest."""
-    from safetensors.torch import save_file
+    """Write a `best/` folder: weights.safetensors and model.json that names their digest.
 
-    fresh = folder.with_name(f".{folder.name}-new")
+    A kill leaves the old folder, the new one, or a state that `recover_model` brings to one of them.
+    """
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    complete = card.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    fresh, old = _swap_names(folder)
     shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, fresh / "weights.safetensors"
-    )
-    digest = hashlib.sha256((fresh / "weights.safetensors").read_bytes()).hexdigest()
-    complete = card.model_copy(update={"weights_sha256": digest})
-    (fresh / "model.json").write_text(complete.model_dump_json(indent=2), encoding="utf-8")
-    old = folder.with_name(f".{folder.name}-old")
+    with atomic_path(fresh, needs_bytes=len(content)) as staging:
+        staging.mkdir()
+        (staging / WEIGHTS).write_bytes(content)
+        (staging / CARD).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)
@@ -201,40 +225,102 @@ def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCar
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover_model(folder: Path) -> None:
+    """Bring back a `best/` folder whose writer was killed while it swapped the new one for the old one.
+
+    The new one appears under its temporary name only when it is whole.
+    """
+    fresh, old = _swap_names(folder)
+    if folder.exists():
+        for left in (fresh, old):
+            if left.is_dir() and time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        return
+    if not (fresh.is_dir() or old.is_dir()):
+        return
+    time.sleep(_SWAP_SECONDS)  # a training that is alive is through with it by then
+    if not folder.exists():
+        (fresh if fresh.is_dir() else old).rename(folder)
+
+
+def _swap_names(folder: Path) -> tuple[Path, Path]:
+    """Where the new and the old folder are for the moment of a swap."""
+    return folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-old")
+
+
 def load_card(folder: Path) -> ModelCard:
-    """model.json of a `best/` folder. Raises `RunError` or `CheckpointError` naming the file."""
-    file = folder / "model.json"
+    """model.json of a `best/` folder.
+
+    Raises:
+        RunError: no such folder, or no model in it.
+        CheckpointError: the file is damaged, of another kind, or contradicts itself.
+    """
+    recover_model(folder)
+    file = folder / CARD
     if not file.is_file():
-        inside = folder / "best" / "model.json"
+        inside = folder / "best" / CARD
         remedy = f"Name {folder / 'best'}" if inside.is_file() else "Name the best/ folder of a run"
         raise RunError(
             "is not a model folder", file=folder, expected="model.json and weights.safetensors", remedy=remedy
         )
+    what = "is not a model card of this version"
+    content = read_object(file, what, error=CheckpointError)
     try:
-        return ModelCard.model_validate_json(file.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
-        first = " ".join(str(error).split())[:200]
-        raise CheckpointError("is not a model card of this version", file=file, found=first) from None
+        card = ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])[:80]
+        message = " ".join(str(first["msg"]).split())[:200]
+        raise CheckpointError(what, file=file, found=f"{place}: {message}" if place else message) from None
+    _check_consistent(card, file)
+    return card
+
+
+def _check_consistent(card: ModelCard, file: Path) -> None:
+    """Classes and channels of the network are those of scheme and data. Raises `CheckpointError`."""
+    built, classes = card.architecture, len(card.scheme.classes)
+    expected = {"num_classes": (built.num_classes, classes)}
+    if card.task in ("segmentation", "reconstruction"):
+        try:
+            data = card.data_section(Path())
+            card.scheme.scheme()
+        except (CheckpointError, LabelError) as error:
+            raise CheckpointError(error.what, file=file, found=error.found, expected=error.expected) from None
+        expected = {
+            "num_classes": (built.num_classes, classes + 1),
+            "in_channels": (built.in_channels, len(data.channels)),
+        }
+    elif card.task == "classification":
+        if sorted(card.scheme.classes.values()) != list(range(classes)):
+            raise CheckpointError("the classes are not numbered from 0 on", file=file)
+    else:
+        return
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise CheckpointError(
+                f"architecture and data contradict each other in {name}", file=file, found=found, expected=wanted
+            )
 
 
 def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
     """The tensors of a `best/` folder. Raises `CheckpointError` where they are missing, damaged or another card's."""
     from safetensors import SafetensorError
-    from safetensors.torch import load
+    from safetensors.torch import load_file
 
-    file = folder / "weights.safetensors"
+    file = folder / WEIGHTS
     if not file.is_file():
         raise CheckpointError("weights are missing", file=file)
-    content = file.read_bytes()
-    if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != card.weights_sha256:
         raise CheckpointError(
             "weights do not belong to the model.json beside them, or are damaged",
             file=file,
             remedy="Copy the best/ folder again, whole",
         )
     try:
-        return load(content)
-    except SafetensorError as error:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError("is not a safetensors file", file=file, found=error) from None
 
 

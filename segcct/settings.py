@@ -134,8 +134,10 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError("no such config file", file=file, remedy=remedy)
     try:
         content = yaml_text.parse(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError("is not YAML", file=file, found=" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ConfigError("is not YAML", file=file, found="it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML lets numbers and dates that cannot be through
+        raise ConfigError("is not YAML", file=file, found=" ".join(str(error).split())[:300]) from None
     if not isinstance(content, dict):
         raise ConfigError(
             "holds no configuration", file=file, found=type(content).__name__, expected="sections of keys"

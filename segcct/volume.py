@@ -7,10 +7,6 @@ imported only when a file needs them.
 
 from __future__ import annotations
 
-import contextlib
-import secrets
-import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -18,6 +14,7 @@ from typing import cast
 import nibabel as nib
 import numpy as np
 
+from segcct.atomic_file import atomic_path as atomic_path
 from segcct.errors import GeometryError, VolumeError
 from segcct.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 from segcct.images.affine import checked_affine
@@ -182,26 +179,6 @@ def no_such_file(path: Path) -> VolumeError:
     target = link_target(path)
     remedy = "Fetch the data (datalad get, git annex get), or correct the link" if target else None
     return VolumeError("no such file or folder", file=path, found=target, remedy=remedy)
-
-
-@contextlib.contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A name beside `path`, with its suffixes, to write a file or folder to; it becomes `path` when all went well.
-
-    On an error nothing is left behind and an existing `path` stays as it was. Missing parent folders are made.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    stem, dot, suffixes = path.name.partition(".")
-    temporary = path.with_name(f".{stem}-{secrets.token_hex(4)}{dot}{suffixes}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def _describe(volume: Volume) -> str:

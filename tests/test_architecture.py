@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
     {"version", "errors", "progress", "file_names"},
-    {"hardware"},
+    {"hardware", "atomic_file", "json_file", "table_file"},
     {"config", "settings", "images", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},

@@ -20,6 +20,7 @@ from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
 from segcct.evaluation import pool
 from segcct.evaluation.evaluate import evaluate
+from segcct.evaluation.scoring import Outcome
 from segcct.report.findings import findings
 from segcct.report.results import read_results
 from segcct.volume import PICTURE_AFFINE, Volume
@@ -249,11 +250,14 @@ def test_processes_change_nothing(folders: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_an_unforeseen_error_names_the_case(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(job: Any) -> None:
-        raise RuntimeError(f"no memory for {job.id}")
+    def fail(job: Any) -> Outcome:
+        if job.id == "a":
+            raise RuntimeError(f"no memory for {job.id}")
+        return Outcome(job.id)
 
     monkeypatch.setattr(pool, "score_case", fail)
-    with pytest.raises(EvaluationError, match=r"a\.nii\.gz: case a could not be scored.*RuntimeError: no memory for a"):
+    words = r"1 problem, .*a: unexpected RuntimeError: no memory for a\. This is a bug of segcct.*a\.nii\.gz"
+    with pytest.raises(EvaluationError, match=f"(?s){words}"):
         evaluate(*folders, "acdc")
 
 

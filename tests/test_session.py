@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,19 @@ CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": 
 SPLITS = Splits(("a",), ("b",))
 
 
+STATE = {
+    "epoch": 1,
+    "global_step": 0,
+    "state_dict": {},
+    "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 2}}}},
+    "callbacks": {},
+    "optimizer_states": [{"state": {}, "param_groups": [{}]}],
+    "clock": {"elapsed": 1.0, "validation": 0.0, "ended": None},
+    "averaged_steps": 0,
+}
+"""The end of the second epoch, as far as it is looked at before any data is read."""
+
+
 def experiment(root: Path, **train: object) -> SegmentationConfig:
     content = {**CONTENT, "run": {"root": str(root), "name": "one"}, "train": train}
     return settings.build(SegmentationConfig, content, {}, source="test")
@@ -32,8 +44,7 @@ def run(tmp_path: Path) -> RunFolder:
     """A run of 100 epochs of which two are done."""
     config = experiment(tmp_path, epochs=100)
     run = open_run(config.run, config, SPLITS)
-    with zipfile.ZipFile(run.last, "w") as state:
-        state.writestr("state", "")
+    torch.save(STATE, run.last)
     for epoch in range(2):
         run.add_metrics({"epoch": epoch})
     return run
@@ -68,7 +79,7 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
 @pytest.fixture
 def stopped(run: RunFolder) -> RunFolder:
     """The run, with the state that a training leaves."""
-    torch.save({"config": run.config.read_text(encoding="utf-8")}, run.last)
+    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
     return run
 
 
@@ -100,7 +111,7 @@ def test_what_may_change_may_be_edited(stopped):
 
 def test_a_run_of_an_earlier_version_can_still_be_resumed(run):
     edit(run, train={"lr": 0.01})
-    torch.save({"state_dict": {}}, run.last)
+    torch.save(STATE, run.last)
     assert resumed_config(SegmentationConfig, run, {}).train.lr == 0.01
 
 

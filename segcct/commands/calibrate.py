@@ -48,6 +48,7 @@ def add_calibrate(commands: argparse._SubParsersAction) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
+    from segcct.errors import DataError, items
     from segcct.inference.quality import calibrate as steps
     from segcct.inference.quality.model import FILE
     from segcct.progress import Progress
@@ -58,14 +59,19 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     steps.disjoint(folds)
     classes = steps.check_alike(arguments.i2m, card, folds)
     rows = []
+    failures: list[str] = []
     for number, fold in enumerate(folds, start=1):
-        rows += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
+        rows += steps.measure_fold(fold, failures, progress=Progress(f"measuring run {number} of {len(folds)}"))
+    if failures and not rows:
+        raise DataError(f"none of the cases can be measured:{items(failures)}")
     model = steps.calibrate(rows, classes, sources=[str(fold.folder) for fold in folds])
     digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
     model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
     _print(model)
+    if failures:
+        raise DataError(f"{len(failures)} cases failed; the estimate of the others is in {file}:{items(failures)}")
     command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
     print(f"wrote {file}; next: {command} writes quality.csv too")
 

@@ -99,13 +99,13 @@ def evaluate_table(arguments: argparse.Namespace) -> None:
 
 def is_of_classes(evaluation: Path) -> bool:
     """Whether the folder holds the evaluation of a classification; what is wrong with it is said by its reader."""
-    import json
+    from segcct.errors import DataError
+    from segcct.json_file import read_object
 
     try:
-        summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_object(evaluation / "summary.json").get("task") == "classification"
+    except DataError:
         return False
-    return isinstance(summary, dict) and summary.get("task") == "classification"
 
 
 def report_classes(arguments: argparse.Namespace) -> None:

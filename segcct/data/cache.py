@@ -14,6 +14,7 @@ import os
 import secrets
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -21,11 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from segcct.errors import DataError, VolumeError
+from segcct.errors import DataError, VolumeError, free_bytes, is_disk_full
 from segcct.images.claims import refuse_special
 from segcct.images.companion import companion
 from segcct.images.metaimage import data_file_of_metaimage
 from segcct.images.nrrd import data_file_of_nrrd
+from segcct.json_file import read_object
+from segcct.progress import say
 
 _ENTRY = "entry.json"
 _HEADER_NAMES_DATA = {
@@ -36,7 +39,12 @@ _HEADER_NAMES_DATA = {
 }
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _LEFT_BEHIND_SECONDS = 86400
+_BLOCK_BYTES = 2**20
 _UNUSED_SECONDS = 30 * 86400
+
+
+class CacheError(DataError):
+    """The cache cannot be written to."""
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -77,20 +85,26 @@ class Cache:
         self.folder = folder
 
     def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
-        """Arrays and facts of an entry; None when there is none or it is damaged (another shape, size or type)."""
+        """Arrays and facts of an entry; None when there is none or it is damaged, which is said: another shape, size,
+        type or checksum."""
         folder = self.folder / key
-        try:
-            entry = json.loads((folder / _ENTRY).read_text(encoding="utf-8"))
-            for name, (shape, dtype, size) in entry["arrays"].items():
-                file = folder / f"{name}.npy"
-                array = np.load(file, mmap_mode="r")
-                if [list(array.shape), str(array.dtype), file.stat().st_size] != [shape, dtype, size]:
-                    return None
-            with suppress(OSError):  # a shared folder that others own
-                os.utime(folder)  # `sweep` keeps what is in use
-            return StoredArrays(folder, entry["arrays"]), entry["facts"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError):
+        if not (folder / _ENTRY).is_file():
             return None
+        try:
+            entry = read_object(folder / _ENTRY, "is no entry of the cache")
+            if "digest" not in entry:
+                return None  # of an earlier version
+            if entry["digest"] != key_of(entry["arrays"], entry["facts"]):
+                raise ValueError("its description was changed")
+            for name, described in entry["arrays"].items():
+                if _described(folder / f"{name}.npy") != described:
+                    raise ValueError(f"{name}.npy was changed")
+        except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            say(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
+            return None
+        with suppress(OSError):  # a shared folder that others own
+            os.utime(folder)  # `sweep` keeps what is in use
+        return StoredArrays(folder, entry["arrays"]), entry["facts"]
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> StoredArrays:
         """Write an entry; a damaged one of the same key is replaced, a whole one by another process is kept.
@@ -103,14 +117,14 @@ class Cache:
         try:
             beside.mkdir(parents=True)
             described = {name: _write_array(beside / f"{name}.npy", array) for name, array in arrays.items()}
-            entry = {"arrays": described, "facts": dict(facts)}
+            entry = {"arrays": described, "facts": dict(facts), "digest": key_of(described, dict(facts))}
             _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
             self._install(beside, target, key)
         except OSError as error:
-            raise DataError(
+            raise CacheError(
                 "the cache of prepared cases cannot be written",
                 file=self.folder,
-                found=error.strerror or str(error),
+                found=found_of(error, self.folder),
                 remedy="Free some space, or set data.cache to a folder with room",
             ) from None
         finally:
@@ -194,12 +208,28 @@ def _named_in_header(path: Path, name_in: Callable[[Path], str | None]) -> list[
         return []
 
 
+def found_of(error: OSError, folder: Path) -> str:
+    """Why a folder cannot be written to, and how much space is free where it is full."""
+    free = free_bytes(folder) if is_disk_full(error) else None
+    return (error.strerror or str(error)) + ("" if free is None else f", {free / 1e6:.1f} MB free")
+
+
 def _write_array(file: Path, array: np.ndarray) -> list[Any]:
     with file.open("wb") as stream:
         np.save(stream, array, allow_pickle=False)
         stream.flush()
         os.fsync(stream.fileno())
-    return [list(array.shape), str(array.dtype), file.stat().st_size]
+    return _described(file)
+
+
+def _described(file: Path) -> list[Any]:
+    """Shape, type, size and checksum of a stored array. Raises `OSError` or `ValueError` where it is damaged."""
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    checksum = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return [list(array.shape), str(array.dtype), file.stat().st_size, checksum]
 
 
 def _write_synced(file: Path, content: bytes) -> None:

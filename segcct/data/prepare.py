@@ -19,12 +19,12 @@ import numpy as np
 
 from segcct.config import DataSection, IntensitySection
 from segcct.data import layouts
-from segcct.data.cache import Cache, content_digest, key_of
+from segcct.data.cache import Cache, CacheError, content_digest, key_of
 from segcct.data.case import Case, Examination
 from segcct.data.grid import SliceGrid
 from segcct.data.intensity import UnitScale, unit_scale
 from segcct.data.labels import Scheme
-from segcct.errors import DataError, GeometryError, LabelError
+from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
 from segcct.progress import Report
 from segcct.version import VERSION
 
@@ -135,6 +135,9 @@ def prepare_cases(
 
     Args:
         progress: called with (done, total) after each case.
+
+    Raises:
+        SegcctError: the failure of a case, once the others are prepared and stored; all of them where several fail.
     """
     cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
     prepared: dict[int, PreparedCase] = {}
@@ -147,9 +150,14 @@ def prepare_cases(
         else:
             prepared[place] = _restored(case, *found)
             _tell(progress, len(prepared), len(cases))
+    failures: list[tuple[Case, Exception]] = []
     for place, made in _made([(place, cases[place], key) for place, key in missing], data, scheme, cache):
-        prepared[place] = made
-        _tell(progress, len(prepared), len(cases))
+        if isinstance(made, Exception):
+            failures.append((cases[place], made))
+        else:
+            prepared[place] = made
+        _tell(progress, len(prepared) + len(failures), len(cases))
+    _raise(failures, len(cases))
     cache.sweep()  # not before: what has just been asked for is in use
     return [prepared[place] for place in range(len(cases))]
 
@@ -183,18 +191,29 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
 
 def _made(
     missing: Sequence[tuple[int, Case, str]], data: DataSection, scheme: Scheme, cache: Cache
-) -> Iterator[tuple[int, PreparedCase]]:
-    """Prepare and store (place, case, key), here or in several processes; yields as they get ready."""
+) -> Iterator[tuple[int, PreparedCase | Exception]]:
+    """Prepare and store (place, case, key), here or in several processes; yields as they get ready, or why not."""
     if data.workers < 2 or len(missing) < 2:
         for place, case, key in missing:
-            yield place, _make(case, data, scheme, cache, key)
+            try:
+                yield place, _make(case, data, scheme, cache, key)
+            except CASE_FAILURES as error:
+                _stop_where_all_fail(error)
+                yield place, error
         return
     processes = min(data.workers, len(missing))
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
         waiting = {pool.submit(_make, case, data, scheme, cache, key): place for place, case, key in missing}
         try:
             for ready in as_completed(waiting):
-                yield waiting[ready], ready.result()
+                failure = ready.exception()
+                if isinstance(failure, BrokenProcessPool):
+                    raise failure
+                if isinstance(failure, Exception):
+                    _stop_where_all_fail(failure)
+                    yield waiting[ready], failure
+                else:
+                    yield waiting[ready], ready.result()
         except BrokenProcessPool:
             raise DataError(
                 "a process that prepares cases was ended from outside",
@@ -203,6 +222,22 @@ def _made(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _stop_where_all_fail(error: Exception) -> None:
+    """Raises the error where it is no case's own: without room in the cache, the others would fail too."""
+    if isinstance(error, CacheError):
+        raise error
+
+
+def _raise(failures: Sequence[tuple[Case, Exception]], cases: int) -> None:
+    """Raises what was wrong with some cases."""
+    if not failures:
+        return
+    if len(failures) == 1 and isinstance(failures[0][1], SegcctError):
+        raise failures[0][1]
+    reasons = [failure_of(error, case.id) for case, error in failures]
+    raise DataError(f"{len(failures)} of {cases} cases cannot be prepared:{items(reasons, most=20)}")
 
 
 def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:

@@ -18,6 +18,7 @@ from segcct.config import DataSection, SplitSection
 from segcct.data.case import Case
 from segcct.data.split_lists import read_list, shown
 from segcct.errors import SplitError
+from segcct.json_file import read_object
 from segcct.progress import say
 from segcct.volume import atomic_path
 
@@ -88,27 +89,24 @@ class Splits:
     @classmethod
     def load(cls, path: Path) -> Splits:
         """Read what `save` wrote. Raises `SplitError` naming the file when it is missing, damaged or leaks."""
+        expected = "JSON with kind, seed, fold, folds, and train, val, test as patient -> case ids"
+        path = Path(path)
+        if not path.is_file():
+            raise SplitError("no such split file", file=path, remedy="Give the splits.json of a run folder")
+        stored = read_object(path, "not a split file", error=SplitError, expected=expected)
         try:
-            stored = json.loads(Path(path).read_text(encoding="utf-8"))
-            by_side = {side: dict(stored[side]) for side in SIDES}
+            by_side = {side: _cases_by_patient(stored[side]) for side in SIDES}
             patients = {case: patient for side in SIDES for patient, ids in by_side[side].items() for case in ids}
             sides = {side: tuple(sorted(case for ids in by_side[side].values() for case in ids)) for side in SIDES}
-            return cls(
-                **sides, kind=stored["kind"], seed=stored["seed"], fold=stored["fold"], folds=stored["folds"],
-                patients=patients,
-            )  # fmt: skip
-        except FileNotFoundError:
-            raise SplitError("no such split file", file=path, remedy="Give the splits.json of a run folder") from None
+            numbers = {name: _number(stored[name]) for name in ("seed", "fold", "folds")}
+            return cls(**sides, kind=str(stored["kind"]), **numbers, patients=patients)  # type: ignore[arg-type]
         except SplitError as error:
             raise SplitError(
                 error.what, file=path, found=error.found, expected=error.expected, remedy=error.remedy
             ) from error
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError) as error:
             raise SplitError(
-                "not a split file",
-                file=path,
-                found=f"{type(error).__name__}: {error}",
-                expected="JSON with kind, seed, fold, folds, and train, val, test as patient -> case ids",
+                "not a split file", file=path, found=f"{type(error).__name__}: {error}", expected=expected
             ) from error
 
     def _by_patient(self, side: str) -> dict[str, list[str]]:
@@ -116,6 +114,22 @@ class Splits:
         for case in getattr(self, side):
             grouped.setdefault(self.patients.get(case, case), []).append(case)
         return grouped
+
+
+def _cases_by_patient(stored: object) -> dict[str, list[str]]:
+    """Raises `TypeError` for anything else than patient -> list of case ids."""
+    if not isinstance(stored, dict):
+        raise TypeError("a side that is no mapping")
+    for patient, ids in stored.items():
+        if not isinstance(ids, list) or not all(isinstance(case, str) for case in ids):
+            raise TypeError(f"cases of {patient[:80]} that are no list of names")
+    return stored
+
+
+def _number(stored: object) -> int | None:
+    if stored is not None and (not isinstance(stored, int) or isinstance(stored, bool)):
+        raise TypeError(f"{str(stored)[:40]!r} is no number")
+    return stored
 
 
 def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:

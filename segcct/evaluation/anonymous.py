@@ -32,5 +32,5 @@ def apart(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def together(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
     """A summary with what files.json says again, so that a report finds the pictures."""
-    made = {**(summary.get("provenance") or {}), **(files.get("provenance") or {})}
-    return {**summary, "files": files.get("files") or {}, "provenance": made}
+    made = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
+    return {**summary, "files": files.get("files") or {}, "provenance": {**made[0], **made[1]}}

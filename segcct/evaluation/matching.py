@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -18,8 +17,9 @@ from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
 from segcct.file_names import absolute, split_name
-from segcct.inference.index import INDEX, hashed, read_sources
+from segcct.inference.index import INDEX, check_cases, hashed, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
+from segcct.json_file import read_object
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""
@@ -93,8 +93,9 @@ def read_predictions(folder: Path) -> PredictionFolder:
         if not masks:
             raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
         return PredictionFolder(folder, masks)
+    content = read_object(index, "is not an index of predictions", error=EvaluationError)
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        check_cases(content)
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
         sources = read_sources(folder) if content.get("anonymised") else content["cases"]
         channels = {name: dict(entry.get("channels") or {}) for name, entry in sources.items()}
@@ -102,6 +103,9 @@ def read_predictions(folder: Path) -> PredictionFolder:
         synthetic = frozenset(name for name, entry in content["cases"].items() if entry.get("synthetic"))
         data = DataSection.model_validate(content["data"]) if content.get("data") else None
         scheme = _scheme_of(content["scheme"]) if content.get("scheme") else None
+        selection = content.get("selection")
+        if selection is not None and not isinstance(selection, str):
+            raise TypeError("a selection that is no text")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError, LabelError) as error:
         reason = " ".join(str(error).split())[:200]
         raise EvaluationError("is not an index of predictions", file=index, found=reason) from error
@@ -111,7 +115,7 @@ def read_predictions(folder: Path) -> PredictionFolder:
         channels=channels,
         data=data,
         scheme=scheme,
-        selection=content.get("selection"),
+        selection=selection,
         seen=seen,
         synthetic=synthetic,
         synthetic_training=bool(content.get("synthetic_training")),

@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
-from segcct.errors import EvaluationError
+from segcct.errors import CASE_FAILURES, EvaluationError, failure_of
 from segcct.evaluation.scoring import Job, Outcome, score_case
 from segcct.progress import Report
 
@@ -26,10 +26,7 @@ def _in_turn(jobs: Sequence[Job], progress: Report | None) -> list[Outcome]:
     outcomes: list[Outcome] = []
     failed = False
     for job in jobs:
-        try:
-            outcome = score_case(replace(job, check_only=True) if failed else job)
-        except Exception as error:
-            raise _unexpected(job, error) from error
+        outcome = _scored(replace(job, check_only=True) if failed else job)
         failed = failed or bool(outcome.problems)
         outcomes.append(outcome)
         if progress:
@@ -60,18 +57,24 @@ def _in_parallel(jobs: Sequence[Job], workers: int, progress: Report | None) -> 
 
 def _result(future: Future[Outcome], job: Job, workers: int) -> Outcome:
     try:
-        return future.result()
+        return future.result()  # a failure of the case itself is an outcome
     except BrokenProcessPool as error:
         raise EvaluationError(
             f"a worker process died, while scoring case {job.id} or one beside it",
             file=job.prediction,
             remedy=f"It may have run out of memory: use fewer than {workers} workers",
         ) from error
-    except Exception as error:
-        raise _unexpected(job, error) from error
+    except CASE_FAILURES as error:
+        return _problem_of(job, error)
 
 
-def _unexpected(job: Job, error: Exception) -> EvaluationError:
-    return EvaluationError(
-        f"case {job.id} could not be scored", file=job.prediction, found=f"{type(error).__name__}: {error}"
-    )
+def _scored(job: Job) -> Outcome:
+    try:
+        return score_case(job)
+    except CASE_FAILURES as error:
+        return _problem_of(job, error)
+
+
+def _problem_of(job: Job, error: Exception) -> Outcome:
+    """What `score_case` did not expect is a problem of its case: the others are looked at all the same."""
+    return Outcome(job.id, problems=(f"{failure_of(error, job.id)} ({job.prediction})",))

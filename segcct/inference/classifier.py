@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segcct.data.classes.normalisation import Normalisation
 from segcct.data.classes.reading import section_of
-from segcct.errors import ModelError, RunError
+from segcct.errors import CheckpointError, ModelError, RunError
 from segcct.hardware.devices import pick_device
 from segcct.inference.device import Inference, autocast, finite
-from segcct.runs import ModelCard, load_card, load_weights
+from segcct.inference.trained import load_network
+from segcct.runs import CARD, ModelCard, load_card
 
 
 def class_probabilities(
@@ -72,15 +74,12 @@ class Classifier:
     @classmethod
     def load(cls, folder: str | Path, how: Inference | None = None) -> Classifier:
         """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
-        from segcct.models.zoo import create_model
-
         folder = Path(folder)
         card = load_card(folder)
         if card.task != "classification":
             raise RunError("is no classification model", file=folder, found=f"a model for {card.task}")
-        built = card.architecture
-        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
-        network.load_state_dict(load_weights(folder, card))
+        _check_reading(card, folder / CARD)
+        network = load_network(folder, card)
         return cls(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
@@ -101,3 +100,20 @@ class Classifier:
             for batch in _batches(self.network, images, self.normalisation, self.how)
         ]
         return np.concatenate(parts)
+
+
+def _check_reading(card: ModelCard, file: Path) -> None:
+    """model.json says how pictures are read, with as many channels as the network has. Raises `CheckpointError`."""
+    try:
+        data = section_of(card.data, Path())
+    except ValidationError as error:
+        reason = " ".join(str(error.errors()[0]["msg"]).split())
+        raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
+    channels, size = card.architecture.in_channels, card.architecture.image_size
+    if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
+        raise CheckpointError(
+            "architecture and data contradict each other",
+            file=file,
+            found=f"{channels} channels at {size} pixels",
+            expected=f"{data.num_channels} at {data.image_size} pixels, with the mean and deviation of each",
+        )

@@ -14,12 +14,12 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, items, reason_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, is_full, items, reason_of
 from segcct.file_names import case_name
 from segcct.inference.index import Index, hashed
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality.rows import keep_rows
+from segcct.inference.quality.rows import TABLE, keep_rows, read_rows
 from segcct.progress import Report
 from segcct.runs import ModelCard
 from segcct.volume import Volume, holds_dicom
@@ -118,6 +118,7 @@ def predict_folder(
         output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymised=anonymise
     )
     _refuse_inputs(request, output, names)
+    read_rows(output / TABLE)  # a damaged table of estimates is refused before masks are removed
     _clear(output, list(names.values()), WRITTEN_PICTURES if request.pictures else (VOLUME,), overwrite=overwrite)
     keep_rows(output, set(index.cases) - set(names.values()))  # no old estimate beside a new mask
     usual = PICTURE if request.pictures else VOLUME
@@ -135,6 +136,9 @@ def predict_folder(
             outcome = _mask_or_reason(predictor, request, case, index, names[case.id], keep_largest=keep_largest)
             masks += [outcome] if isinstance(outcome, Path) else []
             failures += [outcome] if isinstance(outcome, str) else []
+            if isinstance(outcome, str) and done + 1 < len(request.cases) and is_full(output):
+                failures.append(f"the disk of {output} is full: {len(request.cases) - done - 1} more were not begun")
+                break
         if progress:
             progress(len(request.cases), len(request.cases))
     finally:

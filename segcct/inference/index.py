@@ -6,7 +6,6 @@ Where ids are hashed it names no file, folder or other id; those stand in source
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 
 from segcct.config import DataSection
 from segcct.data.case import Case
-from segcct.errors import RunError
+from segcct.errors import DataError, RunError
 from segcct.file_names import absolute
+from segcct.json_file import read_object
 from segcct.runs import ModelCard, provenance, write_json
 
 INDEX = "predictions.json"
@@ -137,10 +137,24 @@ def without_ids(selected_on: Any) -> Any:
 def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
     """Name of a mask -> id and files of its case; nothing where sources.json was taken away, or is damaged."""
     try:
-        cases: dict[str, dict[str, Any]] = json.loads((folder / SOURCES).read_text(encoding="utf-8"))["cases"]
+        cases: dict[str, dict[str, Any]] = read_object(folder / SOURCES)["cases"]
         return {name: {**entry, "channels": dict(entry["channels"])} for name, entry in cases.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (DataError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def check_cases(content: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where what predictions.json says of its masks is of another kind."""
+    cases = content.get("cases")
+    if not isinstance(cases, dict):
+        raise ValueError("no mapping of cases")
+    for name, entry in cases.items():
+        mask = entry.get("mask") if isinstance(entry, dict) else None
+        # A mask lies in the folder itself: a path that leads out of it is of somebody else.
+        if not isinstance(mask, str) or not mask or Path(mask).name != mask:
+            raise ValueError(f"no mask of case {name[:80]}")
+        if not isinstance(entry.get("channels") or {}, dict) or not isinstance(entry.get("seen") or "", str):
+            raise ValueError(f"an entry of another kind for case {name[:80]}")
 
 
 def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:
@@ -148,16 +162,15 @@ def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(content["cases"], dict):
-            raise TypeError("'cases' is no mapping")
-    except (ValueError, KeyError, TypeError) as error:
+        content = read_object(file)
+        check_cases(content)
+    except (DataError, ValueError) as error:
         if overwrite:
             return {}
         raise RunError(
             "is not an index of predictions",
             file=file,
-            found=" ".join(str(error).split())[:200],
+            found=error.found if isinstance(error, DataError) else str(error),
             remedy="Choose another --output, or add --overwrite",
         ) from None
     return content

@@ -117,8 +117,9 @@ def predict_pictures(
             progress(len(table) + len(failures), len(request.ids))
     if table:
         output.mkdir(parents=True, exist_ok=True)
-        write_table(output / TABLE, table, classifier.classes)
+        # The table last: a folder that holds it says how its pictures were read, also after a kill.
         write_json(output / INDEX, _index(classifier, request, model, sorted(failures)))
+        write_table(output / TABLE, table, classifier.classes)
     if failures:
         listed = items(list(failures.values()), most=20)
         raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{listed}")

@@ -18,7 +18,8 @@ from segcct.file_names import case_name
 from segcct.hardware.devices import pick_device
 from segcct.inference.device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
-from segcct.runs import ModelCard, load_card, load_weights
+from segcct.inference.trained import load_network
+from segcct.runs import ModelCard, load_card
 from segcct.volume import Volume, check_same_grid
 
 
@@ -89,8 +90,6 @@ class Predictor:
     @classmethod
     def load(cls, folder: str | Path, how: Inference | None = None) -> Predictor:
         """The model of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
-        from segcct.models.zoo import create_model
-
         folder = Path(folder)
         card = load_card(folder)
         if card.task != "segmentation":
@@ -100,10 +99,7 @@ class Predictor:
                 found=f"a model of task {card.task}",
                 expected="the best/ folder of a segcct train-seg run",
             )
-        built = card.architecture
-        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
-        network.load_state_dict(load_weights(folder, card))
-        return cls(network, card, how)
+        return cls(load_network(folder, card), card, how)
 
     def predict(
         self,

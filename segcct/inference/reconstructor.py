@@ -17,12 +17,13 @@ from segcct.data.grid import SliceGrid
 from segcct.data.labels import Scheme
 from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
 from segcct.data.window import pad_to
-from segcct.errors import CheckpointError, DataError, LabelError, ModelError
+from segcct.errors import DataError, LabelError, ModelError
 from segcct.hardware.devices import pick_device
 from segcct.inference.device import Inference, autocast
+from segcct.inference.trained import load_network
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
-from segcct.runs import ModelCard, load_card, load_weights
+from segcct.runs import ModelCard, load_card
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,6 @@ class Reconstructor:
     @classmethod
     def load(cls, folder: str | Path, how: Inference | None = None) -> Reconstructor:
         """The generator of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
-        from segcct.models.zoo import create_model
-
         folder = Path(folder)
         card = load_card(folder)
         if card.task != "reconstruction":
@@ -106,16 +105,7 @@ class Reconstructor:
                 found=f"a model of task {card.task}",
                 expected="the best/ folder of a segcct train-m2i run",
             )
-        built = card.architecture
-        network = create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
-        try:
-            network.load_state_dict(load_weights(folder, card))
-        except RuntimeError as error:
-            found = " ".join(str(error).split())[:200]
-            raise CheckpointError(
-                f"weights do not fit the {built.name} of this version", file=folder, found=found, remedy="Train it anew"
-            ) from None
-        return cls(cast(Generator, network), card, how)
+        return cls(cast(Generator, load_network(folder, card)), card, how)
 
     def reconstruct(self, prepared: PreparedCase, mask: np.ndarray | None = None) -> Reconstruction:
         """The image that a mask explains, in the appearance of the case.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import pickle
 import re
 import warnings
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from segcct.errors import CheckpointError
+from segcct.json_file import read_object
 
 NESTED = ("state_dict", "model", "model_state_dict")
 """Keys under which trainings store the weights among other things; the first one present is read."""
@@ -58,6 +58,7 @@ def read_weights(path: Path) -> WeightsFile:
     file = _weights_of_folder(path) if path.is_dir() else path
     _check_content(file)
     content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
+    _refuse_training_state(content, file)
     key, mapping = _unwrapped(content, file)
     beside = () if key is None else tuple(str(other) for other in content if other != key)
     return WeightsFile(_without_prefixes(_checked(mapping, file)), key, beside)
@@ -81,10 +82,7 @@ def _weights_of_folder(folder: Path) -> Path:
 
 def _check_digest(file: Path, card: Path) -> None:
     """The card beside the weights names their SHA-256."""
-    try:
-        digest = json.loads(card.read_text(encoding="utf-8")).get("weights_sha256")
-    except (ValueError, AttributeError) as error:
-        raise CheckpointError("is not a model card", file=card, found=error) from error
+    digest = read_object(card, "is not a model card", error=CheckpointError).get("weights_sha256")
     if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
         raise CheckpointError(
             "weights do not belong to the model.json beside them, or are damaged",
@@ -177,6 +175,20 @@ def _read_torch(file: Path) -> Any:
             found=" ".join(str(error).split())[:200] or type(error).__name__,
             remedy=_DOWNLOAD_AGAIN,
         ) from error
+
+
+def _refuse_training_state(content: Any, file: Path) -> None:
+    """A run's last.ckpt holds two networks and the optimizer's state: the weights to start from are in best/."""
+    state = content.get("state_dict") if isinstance(content, Mapping) else None
+    if not isinstance(state, Mapping) or "clock" not in content or "optimizer_states" not in content:
+        return
+    if any(str(name).startswith("network.") for name in state):
+        best = file.parent / "best"
+        raise CheckpointError(
+            "is the state of a training, not a model",
+            file=file,
+            remedy=f"Name {best}" if best.is_dir() else "Name the best/ folder of its run",
+        )
 
 
 def _unwrapped(content: Any, file: Path) -> tuple[str | None, Mapping[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,8 @@ from typing import Any
 
 from segcct.errors import EvaluationError
 from segcct.report.results import read_json
+from segcct.report.stored_summary import ClassSummary, check_stored
+from segcct.table_file import read_rows_of
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _KEYS = ("overall", "classes", "confusion", "reliability", "pictures")
@@ -63,6 +64,10 @@ def read_class_results(folder: Path) -> ClassResults:
     for key in _KEYS:
         if key not in summary:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
+    check_stored(ClassSummary, summary, folder / "summary.json", _REMEDY)
+    classes = len(summary["classes"])
+    if [len(row) for row in summary["confusion"]] != [classes] * classes:
+        raise EvaluationError("the confusion matrix has other classes", file=folder / "summary.json", remedy=_REMEDY)
     verdicts = _read_verdicts(folder / "pictures.csv")
     named = {name for one in verdicts for name in (one.true, one.predicted)}
     strangers = sorted(named - set(summary["classes"]))
@@ -78,17 +83,16 @@ def read_class_results(folder: Path) -> ClassResults:
 
 
 def _read_verdicts(file: Path) -> tuple[Verdict, ...]:
-    if not file.is_file():
-        raise EvaluationError("no such file", file=file, remedy=_REMEDY)
-    with file.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise EvaluationError("columns are missing", file=file, found=", ".join(missing), remedy=_REMEDY)
+    rows = read_rows_of(file, _COLUMNS, error=EvaluationError, remedy=_REMEDY)
+    verdicts = []
+    for row in rows:
         try:
-            return tuple(
-                Verdict(row["picture"], row["class"], row["predicted"], float(row["confidence"]), float(row["p_class"]))
-                for row in reader
-            )
-        except (TypeError, ValueError) as error:
+            confidence, p_true = float(row["confidence"]), float(row["p_class"])
+        except ValueError as error:
             raise EvaluationError("a cell is not a number", file=file, found=str(error), remedy=_REMEDY) from None
+        if not (0 <= confidence <= 1 and 0 <= p_true <= 1):
+            raise EvaluationError(
+                "a cell is no probability", file=file, found=f"{confidence:g} and {p_true:g}", remedy=_REMEDY
+            )
+        verdicts.append(Verdict(row["picture"], row["class"], row["predicted"], confidence, p_true))
+    return tuple(verdicts)

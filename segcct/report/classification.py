@@ -48,8 +48,10 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
         EvaluationError: the evaluation folder is missing, incomplete or damaged; nothing is written then.
     """
     results = read_class_results(Path(evaluation))
+    file = Path(output) / "report.html"
+    file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
     page = render("classification.html", _context(results))
-    return write_page(Path(output) / "report.html", page)
+    return write_page(file, page)
 
 
 def _context(results: ClassResults) -> dict[str, Any]:

@@ -65,9 +65,8 @@ def write_comparison(
         RunError: a report is there already.
         DataError: some cases failed; the others are on the page all the same, which is written unless all failed.
     """
-    for name in ("report.html", "report.json"):
-        if (output / name).exists():
-            raise RunError("exists already", file=output / name, remedy="Choose another --output")
+    if (output / "report.html").exists():  # the last file to appear
+        raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
     labels = _references(cycles, request, references)
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
     patients = {case.id: hashed(case.patient) if anonymise else case.patient for case in request.cases}
@@ -80,11 +79,12 @@ def write_comparison(
         try:
             examination = _examination(cycles, request, case, labels)
             compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
+            row = build_row(f"case-{done + 1}", compared, count=slices)
         except CASE_FAILURES as error:
             reasons.append(failure_of(error, case.id))
             found.failures[name] = kind_of(error) if anonymise else reasons[-1]
             continue
-        found.add(name, compared, patients[case.id], build_row(f"case-{done + 1}", compared, count=slices))
+        found.add(name, compared, patients[case.id], row)
     if progress:
         progress(len(request.cases), len(request.cases))
     if not found.figures:

@@ -19,6 +19,7 @@ from segcct.errors import DataError, GeometryError
 from segcct.inference.index import INDEX
 from segcct.inference.masks import load_mask
 from segcct.report.results import Results, read_json
+from segcct.report.stored_summary import IndexSources, check_stored
 from segcct.volume import SUFFIXES, Volume
 
 BANDS = ("red", "green", "blue")
@@ -44,7 +45,11 @@ def read_predictions(results: Results) -> dict[str, Any]:
     """`predictions.json` of the folder that was evaluated; empty where the masks came from elsewhere."""
     named = (results.summary.get("provenance") or {}).get("predictions")
     path = Path(str(named)) / INDEX
-    return read_json(path) if named is not None and path.is_file() else {}
+    if named is None or not path.is_file():
+        return {}
+    content = read_json(path)
+    check_stored(IndexSources, content, path, "Write it again by `segcct predict`")
+    return content
 
 
 def images_of(results: Results, predictions: Mapping[str, Any], case: str) -> CaseImages:

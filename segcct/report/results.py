@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +9,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from segcct.data.labels import SCHEMES, Scheme
-from segcct.errors import EvaluationError
+from segcct.errors import EvaluationError, LabelError
 from segcct.evaluation.anonymous import FILES, together
+from segcct.json_file import read_object
+from segcct.report.stored_summary import MaskSummary, PairedSummary, check_stored
+from segcct.table_file import read_rows_of
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")
@@ -127,6 +130,7 @@ def read_results(folder: Path) -> Results:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
     if summary.get("anonymised") and (folder / FILES).is_file():
         summary = together(summary, read_json(folder / FILES))
+    check_stored(MaskSummary, summary, folder / "summary.json", _REMEDY)
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))
     if strangers:
@@ -137,37 +141,42 @@ def read_results(folder: Path) -> Results:
             expected=", ".join(summary["classes"]),
             remedy="Run `segcct evaluate` again: the two files are of different evaluations",
         )
-    paired = read_json(folder / "paired.json") if (folder / "paired.json").is_file() else {}
     others = {
-        path.name.split(".", 1)[1].removesuffix(".json"): read_json(path)
+        path.name.split(".", 1)[1].removesuffix(".json"): _checked(path, MaskSummary)
         for path in sorted(folder.glob("summary.*.json"))
         if path.name != "summary.json"
     }
-    return Results(folder, summary, tuple(scores), others, paired, _pixel_accuracy(folder / "cases.csv"))
+    results = Results(
+        folder, summary, tuple(scores), others, _paired(folder / "paired.json"), _pixel_accuracy(folder / "cases.csv")
+    )
+    try:
+        _ = results.scheme
+    except LabelError as error:
+        raise EvaluationError(error.what, file=folder / "summary.json", found=error.found, remedy=_REMEDY) from None
+    return results
+
+
+def _paired(path: Path) -> Mapping[str, Any]:
+    return _checked(path, PairedSummary) if path.is_file() else {}
+
+
+def _checked(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
+    content = read_json(path)
+    check_stored(kind, content, path, _REMEDY)
+    return content
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises `EvaluationError` when the file is missing or holds something else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise EvaluationError("no such file", file=path, remedy=_REMEDY) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise EvaluationError("not valid JSON", file=path, found=str(error), remedy=_REMEDY) from error
-    if not isinstance(content, dict):
-        raise EvaluationError("not a JSON object", file=path, found=type(content).__name__, remedy=_REMEDY)
-    return content
+    return read_object(path, "not valid JSON", error=EvaluationError, remedy=_REMEDY)
 
 
 def _with_details(scores: list[Score], path: Path) -> list[Score]:
     """The scores with the further measures of details.csv, where there is one."""
     if not path.is_file():
         return scores
-    with path.open(newline="", encoding="utf-8") as stream:
-        further = {
-            (row["case"], row["class"]): _numbers(path, number, row)
-            for number, row in enumerate(csv.DictReader(stream), start=2)
-        }
+    rows = read_rows_of(path, ("case", "class"), error=EvaluationError, remedy=_REMEDY)
+    further = {(row["case"], row["class"]): _numbers(path, number, row) for number, row in enumerate(rows, start=2)}
     columns = next(iter(further.values()), {})
     blank = dict.fromkeys(columns)
     return [
@@ -180,43 +189,34 @@ def _pixel_accuracy(path: Path) -> dict[str, float | None]:
     """What cases.csv says, where there is one."""
     if not path.is_file():
         return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        rows = list(enumerate(csv.DictReader(stream), start=2))
-    return {row["case"]: _numbers(path, line, row).get("pixel_accuracy") for line, row in rows}
+    rows = read_rows_of(path, ("case", "pixel_accuracy"), error=EvaluationError, remedy=_REMEDY)
+    return {row["case"]: _numbers(path, line, row)["pixel_accuracy"] for line, row in enumerate(rows, start=2)}
 
 
 def _read_scores(path: Path) -> list[Score]:
-    if not path.is_file():
-        raise EvaluationError("no such file", file=path, remedy=_REMEDY)
-    with path.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise EvaluationError("columns are missing", file=path, found=", ".join(missing), remedy=_REMEDY)
-        rows = [_score(path, number, row) for number, row in enumerate(reader, start=2)]
+    stored = read_rows_of(path, _COLUMNS, error=EvaluationError, remedy=_REMEDY)
+    rows = [_score(path, number, row) for number, row in enumerate(stored, start=2)]
     if not rows:
         raise EvaluationError("the table holds no case", file=path, remedy=_REMEDY)
     return rows
 
 
-def _score(path: Path, line: int, row: dict[str, str | None]) -> Score:
+def _score(path: Path, line: int, row: dict[str, str]) -> Score:
     values = _numbers(path, line, row)
-    status = row["status"] or ""
+    status = row["status"]
     if status not in STATUSES:
         raise EvaluationError(
             f"line {line}: unknown status", file=path, found=repr(status), expected=", ".join(STATUSES)
         )
-    return Score(row["case"] or "", row["class"] or "", status, values)
+    return Score(row["case"], row["class"], status, values)
 
 
-def _numbers(path: Path, line: int, row: dict[str, str | None]) -> dict[str, float | None]:
+def _numbers(path: Path, line: int, row: dict[str, str]) -> dict[str, float | None]:
     """Every cell that is not text; None where it is empty or not finite."""
     values: dict[str, float | None] = {}
     for name, cell in row.items():
         if name in _TEXT:
             continue
-        if name is None or cell is None:
-            raise EvaluationError(f"line {line} has another number of cells than the header", file=path)
         try:
             value = float(cell) if cell.strip() else None
         except ValueError:

@@ -10,13 +10,13 @@ from statistics import median
 from typing import Any
 
 from segcct import figures
-from segcct.errors import SegcctError, kind_of, reason_of
+from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
 from segcct.inference.index import without_ids
 from segcct.report import plots
 from segcct.report.findings import findings, worst_cases
 from segcct.report.html import MAIN, METRICS, Metric, flat, metric, plural, render, write_page
-from segcct.report.images import images_of, read_predictions
+from segcct.report.images import CaseImages, images_of, read_predictions
 from segcct.report.results import STATUSES, Results, read_results
 from segcct.report.viewer import Viewer, build_viewer
 
@@ -74,9 +74,11 @@ def write_report(evaluation: Path, output: Path) -> Path:
     """
     results = read_results(Path(evaluation))
     predictions = read_predictions(results)
+    file = Path(output) / "report.html"
+    file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
     shown = [_show(results, predictions, rank, case) for rank, case in ranked(results)]
     page = render("template.html", _context(results, shown, predictions))
-    return write_page(Path(output) / "report.html", page)
+    return write_page(file, page)
 
 
 def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,10 +161,16 @@ def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str
     blank = Shown(rank, case, results.mean_dice(case), scores, None)
     try:
         images = images_of(results, predictions, case)
-    except (SegcctError, OSError) as error:
-        return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else reason_of(error))
+        return replace(blank, viewer=_viewer(results, images, rank), synthetic=images.synthetic)
+    except CASE_FAILURES as error:
+        hidden = results.summary.get("anonymised")
+        reason = reason_of(error) if isinstance(error, OSError | SegcctError) else failure_of(error, case)
+        return replace(blank, problem=kind_of(error) if hidden else reason)
+
+
+def _viewer(results: Results, images: CaseImages, rank: str) -> Viewer:
     channels = dict(list(images.channels.items())[:_MOST_CHANNELS])
-    viewer = build_viewer(
+    return build_viewer(
         f"v{rank.lower()}",
         channels,
         images.reference,
@@ -172,7 +180,6 @@ def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str
         count=_SLICES[len(channels)],
         shown=images.window,
     )
-    return replace(blank, viewer=viewer, synthetic=images.synthetic)
 
 
 def _conventions(results: Results) -> list[Side]:

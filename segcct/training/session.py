@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from pydantic import BaseModel
 
 from segcct import settings
-from segcct.config import RunSection, ScheduleSection, yaml_text
+from segcct.config import ModelSection, RunSection, ScheduleSection, yaml_text
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.runs import RunFolder, load_card
+from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
 
 RESUMABLE = ("train.epochs", "train.budget", "train.device", "data.workers")
@@ -60,6 +61,8 @@ def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: 
     run = resume or RunFolder.create(path)
     if resume is None:
         splits.save(run.splits)
+    else:
+        run.summary.unlink(missing_ok=True)  # it tells of the weights before: the end writes it again
     run.write_text(run.config, settings.dump(config))
     return run
 
@@ -69,7 +72,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
 
     Raises:
         ConfigError: another override.
-        RunError: the run has nothing to resume from, or its config.yaml was edited.
+        RunError: the run has nothing to resume from, it is damaged or another training's, or config.yaml was edited.
     """
     for key in overrides:
         if key not in RESUMABLE:
@@ -77,13 +80,18 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
                 f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
             )
     run.check_resumable()
-    _refuse_edited(kind, run)
-    return settings.load(kind, run.config, overrides)
+    config = settings.load(kind, run.config, overrides)
+    model: ModelSection = cast(Any, config).model  # every experiment has one
+    state = read_state(run.last)
+    check_architecture(run.last, state, model.name, model.options)
+    _refuse_edited(kind, run, str(state.get(CONFIG, "")))
+    check_best(run, state)
+    return config
 
 
-def _refuse_edited(kind: type[BaseModel], run: RunFolder) -> None:
-    """Raises `RunError` where config.yaml says another training than last.ckpt is the state of."""
-    text = _config_of_state(run)
+def _refuse_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
+    """Raises `RunError` where config.yaml says another training than `text`, the config that last.ckpt holds; it is
+    empty in a state of an earlier version."""
     if not text:
         return
     began = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
@@ -97,14 +105,6 @@ def _refuse_edited(kind: type[BaseModel], run: RunFolder) -> None:
             expected=", ".join(f"{key} {began[key]}" for key in changed),
             remedy=f"Put it back, or start a new run by --config; a resume may change {', '.join(RESUMABLE)} (--KEY)",
         )
-
-
-def _config_of_state(run: RunFolder) -> str:
-    """The text of config.yaml that last.ckpt holds; empty for one of an earlier version, or one that is damaged."""
-    try:
-        return str(torch.load(run.last, map_location="cpu", weights_only=True, mmap=True).get(CONFIG, ""))
-    except Exception:  # a damaged file makes the reader fail in any way, and going on from it will say so
-        return ""
 
 
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:

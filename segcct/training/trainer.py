@@ -13,6 +13,7 @@ import signal
 import time
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,17 +21,18 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
-from pytorch_lightning.loggers import TensorBoardLogger
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
 from segcct.data.slices import EpochSampler
-from segcct.errors import TrainingError
+from segcct.errors import SegcctError, TrainingError
 from segcct.progress import Progress, duration, say
-from segcct.runs import ModelCard, RunFolder
+from segcct.runs import ModelCard, RunFolder, load_card
 from segcct.training import single_sample
 from segcct.training.arithmetic import lightning_devices
+from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
+from segcct.training.curves import Curves, quiet_writer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 
 CONFIG = "config"
@@ -190,6 +192,7 @@ class EpochEnd(Checkpoint):
         self.without_better = 0
         self.began = time.monotonic()
         self.progress: Progress | None = None
+        self.started = False
         self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
         """config.yaml as it stands where the training begins or goes on, whatever becomes of the file meanwhile."""
 
@@ -204,6 +207,7 @@ class EpochEnd(Checkpoint):
         self.without_better = state_dict["without_better"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.started = True
         if self._out_of_patience():  # the run was resumed after its early stop
             trainer.should_stop = True
             if trainer.is_global_zero:
@@ -227,11 +231,7 @@ class EpochEnd(Checkpoint):
             scores = self._validate(trainer, pl_module, epoch)
         if trainer.is_global_zero:
             self._write_row(trainer, pl_module, epoch, scores)
-        beside = self.run.last.with_name(".last.ckpt")
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            beside.replace(self.run.last)
-        trainer.strategy.barrier()
+        trainer.save_checkpoint(self.run.last)
 
     def _due(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> bool:
         last = trainer.should_stop or (module.clock.budget is None and epoch + 1 >= self.train.epochs)
@@ -248,6 +248,7 @@ class EpochEnd(Checkpoint):
         if better:
             self.best = {"metric": self.task.score, "value": score, "epoch": epoch}
             if trainer.is_global_zero:
+                self.run.remove_pictures()  # none of other weights may pass for these
                 self.run.save_best(module.judged.state_dict(), self.task.card(self.best))
                 self.task.draw(module.judged, device, self.run.pictures)
         if self._out_of_patience():
@@ -306,13 +307,13 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
         TrainingError: the loss is not finite, or the weights are not.
         KeyboardInterrupt: Ctrl-C.
     """
-    if resume and train.budget is None and len(run.read_metrics()) == train.epochs and is_first_process():
-        say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = Fitting(task, train, seed)
+    training = identity_of(task.card({}), seed)
+    state = _state_of(run, module, training, train) if resume else None
     end = EpochEnd(task, run, train)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), quiet_writer():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
         trainer = pl.Trainer(
             **lightning_devices(train),
@@ -322,7 +323,8 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip_norm or None,
             callbacks=[end],
-            logger=TensorBoardLogger(run.path, name="", version="tensorboard"),
+            plugins=[StateFile(training, state)],
+            logger=Curves(run.path),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -340,9 +342,32 @@ def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume
             else:
                 say(f"stopped before the first epoch ended: nothing can be resumed; delete {run.path} to start again")
             raise KeyboardInterrupt from None
+        except Exception as error:
+            if state is None or end.started or isinstance(error, SegcctError):
+                raise
+            raise unusable(run.last, error) from error
     if end.best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
-    return end.best
+    return _best_there(run, end.best) if is_first_process() else end.best
+
+
+def _best_there(run: RunFolder, best: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights in best/ were selected on, as their own card says. A training by time that was killed between
+    its best weights and its state may find others when it goes on."""
+    stored = load_card(run.best).selected_on
+    return {name: stored.get(name, value) for name, value in best.items()}
+
+
+def _state_of(run: RunFolder, module: Fitting, training: Mapping[str, Any], train: ScheduleSection) -> dict[str, Any]:
+    """What a resumed run goes on from. Raises `RunError` where it is damaged or another training's."""
+    state = read_state(run.last)
+    check_training(run.last, state, module, training)
+    done = int(state["epoch"]) + 1
+    if is_first_process():
+        run.keep_metrics(done)
+        if train.budget is None and done == train.epochs:
+            say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
+    return state
 
 
 def is_first_process() -> bool:

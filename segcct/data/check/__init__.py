@@ -24,7 +24,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import Found, scan_cases, scheme_of
 from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.data.unread import counted, find_unread
-from segcct.errors import SegcctError, SplitError
+from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
 from segcct.progress import Report
 
 __all__ = ["Problem", "check_dataset", "describe_unread", "format_problems"]
@@ -64,8 +64,11 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
 
 def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
     """One case: its headers and, given the scheme, its voxels."""
-    by_header = check_grids(case, data)
-    contents = CaseContents(case.id) if scheme is None else read_contents(case, data, scheme)
+    try:
+        by_header = check_grids(case, data)
+        contents = CaseContents(case.id) if scheme is None else read_contents(case, data, scheme)
+    except CASE_FAILURES as error:
+        return CaseContents(case.id, problems=[Problem(str(case.files()[0]), failure_of(error, case.id))])
     named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
     contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
     return contents

@@ -15,12 +15,12 @@ import numpy as np
 
 from segcct.config import PicturesSection
 from segcct.config.expressions import search_patient
-from segcct.data.cache import Cache, StoredArrays, key_of
+from segcct.data.cache import Cache, StoredArrays, found_of, key_of
 from segcct.data.classes import cifar, files, folder, idx
 from segcct.data.classes.layout import Labels, Layout, Pixels
 from segcct.data.classes.picture import fitted
 from segcct.data.prepare import DEFAULT_CACHE
-from segcct.errors import DataError, SegcctError, items
+from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
 from segcct.progress import Report
 
 DECODING_VERSION = 2
@@ -126,12 +126,13 @@ def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, pro
         return _Decoding(entry[0], np.asarray(entry[0]["content"]))
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
+        cache.sweep()
         return _decode(data, found, cache, key, progress)
     except OSError as error:
         raise DataError(
             "the cache of decoded pictures cannot be written",
             file=cache.folder,
-            found=error.strerror or str(error),
+            found=found_of(error, cache.folder),
             remedy="Free some space, or set data.cache to a folder with room",
         ) from None
 
@@ -144,6 +145,7 @@ def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progre
     # On disk from the first picture on, so that memory does not grow with the dataset.
     with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
         images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
+        _reserve(Path(beside) / "image.npy")
         for done, (name, outcome) in enumerate(decoded(LAYOUTS[data.layout].pixels(data, found), data), start=1):
             row = row_of[name]
             if isinstance(outcome, SegcctError):
@@ -157,6 +159,16 @@ def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progre
     return _Decoding(stored, content, failures)
 
 
+def _reserve(file: Path) -> None:
+    """Take the space of a file that is written through memory now: on a full disk that would end the process later.
+
+    Raises `OSError` where there is not enough.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+
+
 Outcome = tuple[np.ndarray, np.ndarray] | SegcctError
 """A picture as the network sees it with the digest of its pixels, or why it cannot be read."""
 
@@ -168,10 +180,12 @@ def decoded(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Ite
         name, decode = source
         try:
             pixels = decode()
+            square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
+            return name, (square, _digest_of(pixels))
         except SegcctError as error:
             return name, error
-        square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
-        return name, (square, _digest_of(pixels))
+        except CASE_FAILURES as error:
+            return name, DataError(failure_of(error, name))
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         while batch := list(islice(sources, _AT_ONCE)):

@@ -6,7 +6,6 @@ A row is `picture, predicted, p_CLASS, p_CLASS, ...`; predictions.json beside it
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segcct.errors import DataError
+from segcct.json_file import read_object
+from segcct.table_file import read_rows_of
 from segcct.volume import atomic_path
 
 TABLE = "predictions.csv"
@@ -61,41 +63,30 @@ def read_table(path: Path) -> ProbabilityTable:
         DataError: it is missing, or a line is no distribution over the classes; names file and line.
     """
     file = path / TABLE if path.is_dir() else path
-    if not file.is_file():
-        raise DataError("no such file", file=file, remedy=_REMEDY)
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.reader(stream))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError("is no table of text", file=file, found=str(error), remedy=_REMEDY) from None
-    head, rows = (lines[0], lines[1:]) if lines else ([], [])
-    columns = {name.removeprefix(PREFIX): place for place, name in enumerate(head) if name.startswith(PREFIX)}
-    if "picture" not in head or len(columns) < 2:
+    rows = read_rows_of(file, remedy=_REMEDY)
+    if not rows:
+        raise DataError("the table holds no picture", file=file, remedy=_REMEDY)
+    columns = [name for name in rows[0] if name.startswith(PREFIX)]
+    if "picture" not in rows[0] or len(columns) < 2:
         raise DataError(
             "columns are missing",
             file=file,
-            found=", ".join(head[:6]) or "an empty file",
+            found=", ".join(list(rows[0])[:6]),
             expected=f"picture, {PREFIX}CLASS, {PREFIX}CLASS, ...",
             remedy=_REMEDY,
         )
-    if not rows:
-        raise DataError("the table holds no picture", file=file, remedy=_REMEDY)
-    name_at = head.index("picture")
-    probabilities = np.array(
-        [_row(file, number, row, len(head), list(columns.values())) for number, row in enumerate(rows, start=2)]
-    )
-    ids = [row[name_at] for row in rows]
+    probabilities = np.array([_row(file, number, row, columns) for number, row in enumerate(rows, start=2)])
+    ids = [row["picture"] for row in rows]
+    classes = tuple(name.removeprefix(PREFIX) for name in columns)
     twice = [name for name, times in Counter(ids).items() if times > 1]
     if twice:
         raise DataError("a picture stands twice", file=file, found=twice[0])
-    return ProbabilityTable(file, tuple(ids), tuple(columns), probabilities, _index(file.parent / INDEX))
+    return ProbabilityTable(file, tuple(ids), classes, probabilities, _index(file.parent / INDEX))
 
 
-def _row(file: Path, line: int, row: Sequence[str], cells: int, places: Sequence[int]) -> list[float]:
-    if len(row) != cells:
-        raise DataError(f"line {line} has another number of cells than the header", file=file, found=len(row))
+def _row(file: Path, line: int, row: Mapping[str, str], columns: Sequence[str]) -> list[float]:
     try:
-        values = [float(row[place]) for place in places]
+        values = [float(row[name]) for name in columns]
     except ValueError as error:
         raise DataError(f"line {line}: not a number", file=file, found=str(error)) from None
     if not all(0 <= value <= 1 for value in values) or abs(sum(values) - 1) > _SUM_TOLERANCE:
@@ -111,10 +102,24 @@ def _row(file: Path, line: int, row: Sequence[str], cells: int, places: Sequence
 def _index(file: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError("is not valid JSON", file=file, found=str(error), remedy=_REMEDY) from None
-    if not isinstance(content, dict) or content.get("task") != "classification":
+    content = read_object(file, "is not valid JSON", remedy=_REMEDY)
+    if content.get("task") != "classification":
         raise DataError("belongs to no classification", file=file, remedy=_REMEDY)
+    try:
+        _StoredIndex.model_validate(content)
+    except ValidationError as error:
+        place = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
+        raise DataError(f"{place} is of another kind than a prediction writes", file=file, remedy=_REMEDY) from None
     return content
+
+
+class _StoredIndex(BaseModel):
+    """What an evaluation reads of predictions.json."""
+
+    model_config = ConfigDict(strict=True)
+    data: dict[str, Any] | None = None
+    selection: str | None = None
+    seen: dict[str, list[str]] | None = None
+    failed: list[str] | None = None
+    model: str | None = None
+    weights_sha256: str | None = None

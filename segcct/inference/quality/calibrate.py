@@ -14,7 +14,7 @@ from segcct.data.case import Case
 from segcct.data.layouts import find_cases, read_case
 from segcct.data.prepare import Preparation
 from segcct.data.splits import Splits
-from segcct.errors import DataError, ModelError, RunError, SegcctError
+from segcct.errors import CASE_FAILURES, DataError, ModelError, RunError, SegcctError, failure_of
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.fitting import Calibration, Measured, cross_fit, fit
@@ -88,15 +88,18 @@ def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -
         )
 
 
-def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[Measured]:
-    """Signals and Dice of every class of every case of a fold. Raises `SegcctError` for a case that cannot be read."""
+def measure_fold(fold: Fold, failures: list[str], *, progress: Report | None = None) -> list[Measured]:
+    """Signals and Dice of every class of every case of a fold; why a case has none is added to `failures`."""
     rows: list[Measured] = []
     for done, case in enumerate(fold.cases):
         if progress:
             progress(done, len(fold.cases))
-        if case.label is None:
-            raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-        rows += measure_case(fold.predictor, fold.cycles, case, fold.data)
+        try:
+            if case.label is None:
+                raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
+            rows += measure_case(fold.predictor, fold.cycles, case, fold.data)
+        except CASE_FAILURES as error:
+            failures.append(failure_of(error, case.id))
     if progress:
         progress(len(fold.cases), len(fold.cases))
     return rows

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from segcct.errors import ModelError
 from segcct.inference.quality.conformal import LEVEL
 from segcct.inference.quality.regression import Feature, read_table
+from segcct.inference.quality.signals import SIGNALS
+from segcct.json_file import read_object
 from segcct.runs import load_card
 
 FILE = "quality.json"
@@ -23,6 +25,7 @@ _HELD = 0.5
 """Share of the calibration's cases without a prediction of a class that held it, from which a class that is not
 predicted is taken as missed."""
 _FORMAT = 1
+_FIGURES = ("spearman", "mae", "auroc")
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ class QualityModel:
             )
             model._check()
             return model
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
             raise ModelError("is not a quality estimate", found=f"{type(error).__name__}: {error}") from None
 
     def _check(self) -> None:
@@ -164,6 +167,15 @@ class QualityModel:
             raise ValueError("another number of slopes than of features")
         if not 0 < self.doubtful_below <= 1:
             raise ValueError(f"doubtful below {self.doubtful_below}")
+        unknown = [name for name in self.signals if name not in SIGNALS]
+        if unknown:
+            raise ValueError(f"a signal that is not known: {unknown[0][:80]}")
+        if any(later < earlier for x, _ in (self.table, self.spread) for earlier, later in pairwise(x)):
+            raise ValueError("knots that are not in order")
+        for name in self.classes:
+            self.misses(name)
+        for row in self.facts.get("leave_one_out", ()):
+            _ = str(row["name"]), *(None if row[key] is None else float(row[key]) for key in _FIGURES)
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel | None:
@@ -175,19 +187,19 @@ class QualityModel:
         file = folder / FILE
         if not file.is_file():
             return None
+        what, remedy = "cannot be used as a quality estimate", "Write it again by segcct calibrate"
+        content = read_object(file, what, error=ModelError, remedy=remedy)
+        card = load_card(folder)
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
             model = cls.from_json(content)
-            if content.get("weights_sha256") != load_card(folder).weights_sha256:
+            if content.get("weights_sha256") != card.weights_sha256:
                 raise ModelError("was calibrated for other weights")
-            return model
-        except (ModelError, ValueError, TypeError) as error:
-            raise ModelError(
-                "cannot be used as a quality estimate",
-                file=file,
-                found=error,
-                remedy="Write it again by segcct calibrate",
-            ) from None
+            strangers = [name for name in model.classes if name not in card.scheme.classes]
+            if strangers:
+                raise ModelError(f"an estimate of class {strangers[0][:80]}, which the model does not predict")
+        except ModelError as error:
+            raise ModelError(what, file=file, found=str(error)[:300], remedy=remedy) from None
+        return model
 
 
 def to_angle(dice: np.ndarray) -> np.ndarray:

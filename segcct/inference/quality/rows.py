@@ -6,6 +6,7 @@ import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+from segcct.table_file import read_rows_of
 from segcct.volume import atomic_path
 
 TABLE = "quality.csv"
@@ -13,11 +14,10 @@ COLUMNS = ("case", "class", "estimated_dice", "low", "high", "level", "doubtful"
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a quality.csv; none where there is no such file."""
+    """The rows of a quality.csv; none where there is no such file. Raises `DataError` where it is damaged."""
     if not file.is_file():
         return []
-    with file.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    return read_rows_of(file, COLUMNS, remedy="Delete it, and write it again by segcct predict --overwrite")
 
 
 def keep_rows(folder: Path, cases: Collection[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.quality.model import Estimate, QualityModel
 from segcct.inference.quality.observe import Signals, observe, signals_of_case
 from segcct.inference.quality.rows import TABLE, read_rows, write_rows
+from segcct.json_file import read_object
 from segcct.progress import Report
 
 
@@ -35,7 +35,7 @@ def write_quality(
     rows: list[dict[str, str]] = []
     failures: list[str] = []
     names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    index = json.loads((output / INDEX).read_text(encoding="utf-8"))["cases"]
+    index = read_object(output / INDEX, "is not an index of predictions")["cases"]
     cases = [case for case in request.cases if (output / index[names[case.id]]["mask"]).is_file()]
     for done, case in enumerate(cases):
         if progress:
@@ -43,10 +43,9 @@ def write_quality(
         try:
             examination = examination_of(request, case, predictor.scheme, with_label=False)
             signals = signals_of_case(predictor, observe(predictor, examination, cycles))
+            rows += quality_rows(quality, names[case.id], signals)
         except CASE_FAILURES as error:
             failures.append(failure_of(error, case.id))
-            continue
-        rows += quality_rows(quality, names[case.id], signals)
     if progress:
         progress(len(cases), len(cases))
     doubtful: dict[str, bool] = {}

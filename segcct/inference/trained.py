@@ -1,0 +1,76 @@
+"""The network of a `best/` folder: built as model.json says, and filled with the weights beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from segcct.errors import CheckpointError, ModelError, is_out_of_memory
+from segcct.runs import CARD, WEIGHTS, Architecture, ModelCard, load_weights
+
+_LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
+"""Beyond these, what is built is compared with the weights before memory is taken for it."""
+
+
+def load_network(folder: Path, card: ModelCard) -> nn.Module:
+    """Build the network of a card and load its weights.
+
+    Args:
+        folder: the `best/` folder.
+        card: its model.json.
+
+    Raises:
+        CheckpointError: the weights are missing or damaged, the network cannot be built, or the two do not fit.
+    """
+    weights = load_weights(folder, card)
+    if _is_large(card.architecture):
+        with torch.device("meta"):
+            _require_fit(_built(card.architecture, folder / CARD), weights, card, folder)
+    network = _built(card.architecture, folder / CARD)
+    _require_fit(network, weights, card, folder)
+    network.load_state_dict(weights)
+    return network
+
+
+def _is_large(built: Architecture) -> bool:
+    return built.image_size > _LARGE_IMAGE_PX or built.in_channels > _MANY_CHANNELS or built.num_classes > _MANY_CLASSES
+
+
+def _built(built: Architecture, file: Path) -> nn.Module:
+    from segcct.models.zoo import create_model
+
+    try:
+        return create_model(built.name, built.in_channels, built.num_classes, built.image_size, built.options)
+    except ModelError as error:
+        raise CheckpointError(
+            error.what, file=file, found=error.found, expected=error.expected, remedy=error.remedy
+        ) from None
+    except Exception as error:  # each network refuses sizes and options in its own way
+        if is_out_of_memory(error):
+            raise
+        found = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CheckpointError(f"the network {built.name} cannot be built as told", file=file, found=found) from error
+
+
+def _require_fit(network: nn.Module, weights: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
+    """Names and shapes of the weights are the network's. Raises `CheckpointError`."""
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if found == expected:
+        return
+    missing, surplus = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    other = [name for name in expected if name in found and expected[name] != found[name]]
+    details = [
+        f"Missing key {missing[0]} and {len(missing) - 1} more" if missing else "",
+        f"{len(surplus)} too many, such as {surplus[0]}" if surplus else "",
+        f"{other[0]} of shape {found[other[0]]}, not {expected[other[0]]}" if other else "",
+    ]
+    raise CheckpointError(
+        f"weights do not fit the {card.architecture.name} of this version that model.json describes",
+        file=folder / WEIGHTS,
+        found="; ".join(detail for detail in details if detail),
+        remedy="Copy the best/ folder again, whole, or train it anew",
+    )

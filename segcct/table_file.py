@@ -1,0 +1,72 @@
+"""CSV tables that segcct reads back from a disk: text in UTF-8, one header, as many cells in every row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from segcct.errors import DataError, SegcctError
+
+MOST_BYTES = 512 * 2**20
+
+
+def read_rows_of(
+    file: Path,
+    columns: Sequence[str] = (),
+    *,
+    error: type[SegcctError] = DataError,
+    remedy: str | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> list[dict[str, str]]:
+    """The rows of a table, each as column -> cell; none where there is only a header.
+
+    Args:
+        file: the table.
+        columns: what the header must name, among others.
+        error: the class of the error.
+        remedy: what to do next, for the error.
+        most_bytes: a larger file is not read.
+
+    Raises:
+        SegcctError: of class `error`, naming the file, and the line where there is one.
+    """
+    lines = _lines(_text(file, error, remedy, most_bytes), file, error, remedy)
+    header = lines[0][1] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing or not header:
+        found = "an empty file" if not header else ", ".join(missing)
+        raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise error("a column is there twice", file=file, found=repr(twice[:40]), remedy=remedy)
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise error(f"line {number} has another number of cells than the header", file=file, remedy=remedy)
+    return [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
+
+
+def _text(file: Path, error: type[SegcctError], remedy: str | None, most_bytes: int) -> str:
+    if not file.is_file():
+        raise error("no such file" if not file.exists() else "is not a file", file=file, remedy=remedy)
+    with file.open("rb") as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise error("is too large for a table", file=file, expected=f"at most {most_bytes:,} bytes", remedy=remedy)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        found = f"byte {problem.start} is not UTF-8"
+        raise error("is not a table of text", file=file, found=found, remedy=remedy) from None
+
+
+def _lines(text: str, file: Path, error: type[SegcctError], remedy: str | None) -> list[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if "\0" in text:
+            raise csv.Error("a null character")
+        return [(reader.line_num, cells) for cells in reader if cells]
+    except csv.Error as problem:
+        raise error("is not a table of text", file=file, found=problem, remedy=remedy) from None
