@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from segcct.escape import in_a_line
+
 
 class SegcctError(Exception):
     """An expected failure, shown to the user as one line without a traceback (exit code 1).
@@ -37,7 +39,7 @@ class SegcctError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        head = self.what if self.file is None else f"{self.file}: {self.what}"
+        head = self.what if self.file is None else f"{in_a_line(self.file)}: {self.what}"
         details = []
         if self.found is not None:
             details.append(f"found {self.found}")
@@ -113,7 +115,7 @@ def reason_of(error: SegcctError | OSError) -> str:
     if isinstance(error, SegcctError):
         return str(error)
     reason = error.strerror or str(error) or type(error).__name__
-    return reason if error.filename is None else f"{error.filename}: {reason}"
+    return reason if error.filename is None else f"{in_a_line(str(error.filename))}: {reason}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

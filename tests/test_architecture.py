@@ -12,9 +12,9 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "progress", "file_names"},
+    {"version", "errors", "escape", "progress", "lock", "file_names"},
     {"hardware"},
-    {"config", "settings", "images", "volume", "itk", "dicom"},
+    {"config", "settings", "images", "volume", "itk", "dicom", "private", "csv_file"},
     {"data", "models", "metrics", "figures"},
     {"runs"},
     {"inference"},
