@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.errors import EvaluationError
+from segcct.escape import from_row
 from segcct.report.results import read_json
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
@@ -88,7 +89,7 @@ def _read_verdicts(file: Path) -> tuple[Verdict, ...]:
         try:
             return tuple(
                 Verdict(row["picture"], row["class"], row["predicted"], float(row["confidence"]), float(row["p_class"]))
-                for row in reader
+                for row in map(from_row, reader)
             )
         except (TypeError, ValueError) as error:
             raise EvaluationError("a cell is not a number", file=file, found=str(error), remedy=_REMEDY) from None

@@ -13,6 +13,7 @@ from typing import Any
 
 from segcct.data.labels import SCHEMES, Scheme
 from segcct.errors import EvaluationError
+from segcct.escape import from_row
 from segcct.evaluation.anonymous import FILES, together
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
@@ -166,7 +167,7 @@ def _with_details(scores: list[Score], path: Path) -> list[Score]:
     with path.open(newline="", encoding="utf-8") as stream:
         further = {
             (row["case"], row["class"]): _numbers(path, number, row)
-            for number, row in enumerate(csv.DictReader(stream), start=2)
+            for number, row in enumerate(map(from_row, csv.DictReader(stream)), start=2)
         }
     columns = next(iter(further.values()), {})
     blank = dict.fromkeys(columns)
@@ -193,7 +194,7 @@ def _read_scores(path: Path) -> list[Score]:
         missing = [name for name in _COLUMNS if name not in (reader.fieldnames or ())]
         if missing:
             raise EvaluationError("columns are missing", file=path, found=", ".join(missing), remedy=_REMEDY)
-        rows = [_score(path, number, row) for number, row in enumerate(reader, start=2)]
+        rows = [_score(path, number, from_row(row)) for number, row in enumerate(reader, start=2)]
     if not rows:
         raise EvaluationError("the table holds no case", file=path, remedy=_REMEDY)
     return rows

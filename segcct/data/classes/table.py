@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from segcct.csv_file import write_csv
 from segcct.errors import DataError
-from segcct.volume import atomic_path
+from segcct.escape import from_cell
 
 TABLE = "predictions.csv"
 INDEX = "predictions.json"
@@ -41,12 +42,11 @@ class ProbabilityTable:
 
 def write_table(file: Path, rows: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
     """Write (K,) probabilities by picture, sorted by picture, whole or not at all."""
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["picture", "predicted", *(PREFIX + name for name in classes)])
-        for name, probabilities in sorted(rows.items()):
-            predicted = classes[int(probabilities.argmax())]
-            writer.writerow([name, predicted, *(f"{value:.7g}" for value in probabilities)])
+    lines = [
+        [name, classes[int(probabilities.argmax())], *(f"{value:.7g}" for value in probabilities)]
+        for name, probabilities in sorted(rows.items())
+    ]
+    write_csv(file, ["picture", "predicted", *(PREFIX + name for name in classes)], lines, private=True)
 
 
 def is_table(path: Path) -> bool:
@@ -65,7 +65,7 @@ def read_table(path: Path) -> ProbabilityTable:
         raise DataError("no such file", file=file, remedy=_REMEDY)
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.reader(stream))
+            lines = [[from_cell(cell) for cell in line] for line in csv.reader(stream)]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError("is no table of text", file=file, found=str(error), remedy=_REMEDY) from None
     head, rows = (lines[0], lines[1:]) if lines else ([], [])
