@@ -18,8 +18,8 @@ from segcct.config import DataSection, SplitSection
 from segcct.data.case import Case
 from segcct.data.split_lists import read_list, shown
 from segcct.errors import SplitError
+from segcct.private import private_path
 from segcct.progress import say
-from segcct.volume import atomic_path
 
 SIDES = ("train", "val", "test")
 
@@ -82,7 +82,7 @@ class Splits:
         """Write the split as JSON, patient by patient."""
         sides = {side: self._by_patient(side) for side in SIDES}
         head = {"kind": self.kind, "seed": self.seed, "fold": self.fold, "folds": self.folds}
-        with atomic_path(path) as beside:
+        with private_path(path) as beside:
             beside.write_text(json.dumps(head | sides, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
