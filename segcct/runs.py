@@ -6,7 +6,6 @@ prediction, export and sharing need: weights.safetensors and model.json. Nothing
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.metadata
 import json
@@ -25,8 +24,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segcct.config import DataSection
+from segcct.csv_file import read_records, write_records
 from segcct.data.labels import Scheme
 from segcct.errors import CheckpointError, RunError
+from segcct.lock import holder, is_lock
+from segcct.private import private_path
 from segcct.version import VERSION
 from segcct.volume import atomic_path
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     import torch
 
 PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
+BUSY = "another process trains into this run"
 _PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
 """Keys of the data section that belong to one machine or one training, not to the model."""
 
@@ -78,7 +81,7 @@ class ModelCard(BaseModel):
     """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
     scheme: SchemeCard
     selected_on: dict[str, Any]
-    """Metric, value, epoch and cases that chose these weights."""
+    """Metric, value and epoch that chose these weights, and the number of cases; their ids are in the run folder."""
     data_fingerprint: str
     synthetic: bool = False
     """Trained on phantoms."""
@@ -111,13 +114,17 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.best = path / "best"
         self.pictures = path / "pictures"
+        self.lock = path / ".train.lock"
 
     @staticmethod
     def check_free(path: Path) -> None:
         """Raises `RunError` where a run of that name holds anything."""
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if not path.exists() or (path.is_dir() and all(is_lock(file) for file in path.iterdir())):
             return
         run, other = RunFolder(path), "choose another name by --run.name"
+        owner = holder(run.lock)
+        if owner is not None:
+            raise RunError(BUSY, file=path, found=owner, remedy=other.capitalize())
         if run.last.is_file():
             remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
         elif run.config.is_file() and not run.metrics.is_file():
@@ -163,17 +170,11 @@ class RunFolder:
         """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""
         rows: list[Mapping[str, Any]] = [each for each in self.read_metrics() if int(each["epoch"]) < int(row["epoch"])]
         columns = list(dict.fromkeys(name for each in (*rows, row) for name in each))  # not every epoch is validated
-        with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=columns, restval="")
-            writer.writeheader()
-            writer.writerows([*rows, row])
+        write_records(self.metrics, columns, [*rows, row])
 
     def read_metrics(self) -> list[dict[str, str]]:
         """The rows of metrics.csv so far."""
-        if not self.metrics.is_file():
-            return []
-        with self.metrics.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
+        return read_records(self.metrics)
 
     def save_best(self, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
         """Replace `best/` by these weights and their card; a crash leaves the old or the new, never a mixture."""
@@ -239,9 +240,15 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
 
 
 def provenance(fingerprint: str | None = None) -> dict[str, Any]:
-    """Who made this: command, time, commit of the working copy (if any), package versions, machine."""
+    """Who made this: the command, and what `versions` says."""
+    name = "segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name
+    return {"command": " ".join([name, *sys.argv[1:]]), **versions(fingerprint)}
+
+
+def versions(fingerprint: str | None = None) -> dict[str, Any]:
+    """When and by what this was made, without the command, whose paths may name patients: time, commit of the working
+    copy (if any), package versions, machine."""
     return {
-        "command": " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]]),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "segcct": VERSION,
         "commit": _commit(),
@@ -274,7 +281,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """JSON, whole or not at all; NaN is refused."""
-    with atomic_path(file) as beside:
+def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
+    """JSON, whole or not at all, `private` for its owner alone; NaN is refused."""
+    with private_path(file) if private else atomic_path(file) as beside:
         beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

@@ -51,7 +51,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from segcct.inference.quality import calibrate as steps
     from segcct.inference.quality.model import FILE
     from segcct.progress import Progress
-    from segcct.runs import load_card, provenance, write_json
+    from segcct.runs import load_card, versions, write_json
 
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
@@ -60,11 +60,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     rows = []
     for number, fold in enumerate(folds, start=1):
         rows += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
-    model = steps.calibrate(rows, classes, sources=[str(fold.folder) for fold in folds])
+    model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
     digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
     model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
     file = arguments.i2m / FILE
-    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
+    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
     command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
     print(f"wrote {file}; next: {command} writes quality.csv too")
