@@ -140,6 +140,12 @@ def failure_of(error: Exception, case_id: str) -> str:
     raise error
 
 
+def hidden_failure_of(error: Exception, case_id: str, alias: str) -> str:
+    """As `failure_of`, with the hashed name of the case and the kind of the failure: nothing that names a patient."""
+    failure_of(error, case_id)
+    return f"{alias}: {kind_of(error)}; sources.json tells its files"
+
+
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:
     """Several reasons, a line each, to stand below a first line; at most so many, and how many more there are."""
     shown = "".join(f"\n  - {reason}" for reason in reasons[:most])

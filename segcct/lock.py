@@ -62,9 +62,7 @@ def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended")
         finally:
             _release(file, descriptor)
     finally:
-        for folder in made:
-            with suppress(OSError):  # something was written to it
-                folder.rmdir()
+        _remove_empty(made)
 
 
 @contextmanager
@@ -74,20 +72,15 @@ def waiting(file: Path, *, most_s: float = 3600.0) -> Iterator[None]:
     Raises:
         RunError: it was not free for `most_s` seconds. OSError: the folder cannot be written to.
     """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    began, said = time.monotonic(), False
-    while (descriptor := _acquire(file)) is None:
-        waited = time.monotonic() - began
-        if waited > most_s:
-            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
-        if waited > _SAID_AFTER_S and not said:
-            said = True
-            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
-        time.sleep(_POLL_S)
+    made = _make_folders(file.parent)
     try:
-        yield
+        descriptor = _wait(file, most_s)
+        try:
+            yield
+        finally:
+            _release(file, descriptor)
     finally:
-        _release(file, descriptor)
+        _remove_empty(made)
 
 
 def holder(file: Path) -> str | None:
@@ -132,6 +125,20 @@ def _acquire(file: Path) -> int | None:
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
     os.ftruncate(descriptor, 0)
     os.write(descriptor, json.dumps(entry).encode())
+    return descriptor
+
+
+def _wait(file: Path, most_s: float) -> int:
+    """The open file, as soon as its lock is free."""
+    began, said = time.monotonic(), False
+    while (descriptor := _acquire(file)) is None:
+        waited = time.monotonic() - began
+        if waited > most_s:
+            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
+        if waited > _SAID_AFTER_S and not said:
+            said = True
+            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
+        time.sleep(_POLL_S)
     return descriptor
 
 
@@ -181,6 +188,12 @@ def _make_folders(folder: Path) -> list[Path]:
     missing = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something was written to it
+            folder.rmdir()
 
 
 def _say_unlocked(file: Path) -> None:

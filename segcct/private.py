@@ -11,6 +11,7 @@ from pathlib import Path
 
 from segcct.volume import atomic_path
 
+KEY_BYTES = 32
 _OTHERS_WRITE = 0o022
 
 
@@ -36,7 +37,7 @@ def make_private(folder: Path) -> None:
 
 def new_key() -> str:
     """A random key for `pseudonym`, as text."""
-    return secrets.token_hex(32)
+    return secrets.token_hex(KEY_BYTES)
 
 
 def pseudonym(name: str, key: str) -> str:

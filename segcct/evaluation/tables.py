@@ -12,6 +12,7 @@ from segcct.evaluation.scoring import DETAILS, Agreement, Row
 from segcct.evaluation.summary import (
     STATUSES,
     counts_over_classes,
+    edited_sentence,
     metrics_of,
     seen_sentence,
     synthetic_sentence,
@@ -84,7 +85,8 @@ def _scores(summary: Mapping[str, Any]) -> str:
     cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
     lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
     words = summary["definitions"]
-    warnings = [sentence for sentence in (seen_sentence(summary), synthetic_sentence(summary)) if sentence]
+    edited = for_markdown(edited_sentence(summary))
+    warnings = [sentence for sentence in (seen_sentence(summary), edited, synthetic_sentence(summary)) if sentence]
     patients = summary["patients"]
     lines += [
         "",

@@ -49,7 +49,7 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
     """
     results = read_class_results(Path(evaluation))
     page = render("classification.html", _context(results))
-    return write_page(Path(output) / "report.html", page)
+    return write_page(Path(output) / "report.html", page, private=True)
 
 
 def _context(results: ClassResults) -> dict[str, Any]:

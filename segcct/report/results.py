@@ -15,6 +15,7 @@ from segcct.data.labels import SCHEMES, Scheme
 from segcct.errors import EvaluationError
 from segcct.escape import from_row
 from segcct.evaluation.anonymous import FILES, together
+from segcct.inference.index import is_anonymized
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")
@@ -126,7 +127,7 @@ def read_results(folder: Path) -> Results:
     for key in ("classes", "overall", "convention"):
         if key not in summary:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
-    if summary.get("anonymised") and (folder / FILES).is_file():
+    if is_anonymized(summary) and (folder / FILES).is_file():
         summary = together(summary, read_json(folder / FILES))
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))

@@ -12,11 +12,13 @@ from typing import Any
 from segcct import figures
 from segcct.errors import SegcctError, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
-from segcct.inference.index import without_ids
+from segcct.inference.index import is_anonymized, without_ids
+from segcct.progress import say
 from segcct.report import plots
+from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, worst_cases
 from segcct.report.html import MAIN, METRICS, Metric, flat, metric, plural, render, write_page
-from segcct.report.images import images_of, read_predictions
+from segcct.report.images import images_of, is_other_model, read_predictions
 from segcct.report.results import STATUSES, Results, read_results
 from segcct.report.viewer import Viewer, build_viewer
 
@@ -74,9 +76,13 @@ def write_report(evaluation: Path, output: Path) -> Path:
     """
     results = read_results(Path(evaluation))
     predictions = read_predictions(results)
-    shown = [_show(results, predictions, rank, case) for rank, case in ranked(results)]
-    page = render("template.html", _context(results, shown, predictions))
-    return write_page(Path(output) / "report.html", page)
+    changed = changed_files(results)
+    warning = changed_sentence(changed, other_model=is_other_model(results))
+    if warning:
+        say(warning)
+    shown = [_show(results, predictions, rank, case, changed.get(case)) for rank, case in ranked(results)]
+    page = render("template.html", {**_context(results, shown, predictions), "changed": warning})
+    return write_page(Path(output) / "report.html", page, private=not is_anonymized(results.summary))
 
 
 def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,14 +159,16 @@ def ranked(results: Results) -> list[tuple[str, str]]:
     return [(rank, picks[rank]) for rank in ("Best", "Median", "Worst") if rank in picks]
 
 
-def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str) -> Shown:
+def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str, changed: str | None) -> Shown:
     of_case = results.of_case(case)
     scores = {name: of_case[name].values["dice"] for name in results.classes if name in of_case}
     blank = Shown(rank, case, results.mean_dice(case), scores, None)
+    if changed is not None:
+        return replace(blank, problem=f"the {changed} is another file by now than the one that was scored")
     try:
         images = images_of(results, predictions, case)
     except (SegcctError, OSError) as error:
-        return replace(blank, problem=kind_of(error) if results.summary.get("anonymised") else reason_of(error))
+        return replace(blank, problem=kind_of(error) if is_anonymized(results.summary) else reason_of(error))
     channels = dict(list(images.channels.items())[:_MOST_CHANNELS])
     viewer = build_viewer(
         f"v{rank.lower()}",
@@ -210,8 +218,9 @@ def _definitions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _provenance(results: Results, predictions: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Where the masks and the scores come from; nothing that names a file or folder where ids are hashed."""
+    predictions = results.summary.get("model") or predictions
     selected_on = without_ids(predictions.get("selected_on"))
-    hidden = NAMING if results.summary.get("anonymised") else ()
+    hidden = NAMING if is_anonymized(results.summary) else ()
     groups = [("Model", {"architecture": predictions.get("architecture"), "selected_on": selected_on})]
     for name, made in (("Prediction", predictions), ("Evaluation", results.summary)):
         details = made.get("provenance") or {}
