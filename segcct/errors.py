@@ -143,7 +143,7 @@ def failure_of(error: Exception, case_id: str) -> str:
 def hidden_failure_of(error: Exception, case_id: str, alias: str) -> str:
     """As `failure_of`, with the hashed name of the case and the kind of the failure: nothing that names a patient."""
     failure_of(error, case_id)
-    return f"{alias}: {kind_of(error)}; sources.json tells its files"
+    return f"{alias}: {kind_of(error)}; sources.json tells which case it is"
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

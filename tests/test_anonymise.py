@@ -153,7 +153,7 @@ def test_failures_are_told_by_hashed_names(of, scans, tmp_path, capsys):
     with pytest.raises(DataError) as failed:
         predict_folder(of, request, tmp_path / "p", anonymize=True)
     name = hashed("JohnDoe", tmp_path / "p")
-    assert f"{name}: a file is missing or cannot be read; sources.json tells its files" in str(failed.value)
+    assert f"{name}: a file is missing or cannot be read; sources.json tells which case it is" in str(failed.value)
     assert not [secret for secret in SECRETS if secret in str(failed.value)]
     (scans / "JaneRoe_seg.nii.gz").write_bytes(b"")
     with pytest.raises(EvaluationError) as failed:

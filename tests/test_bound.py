@@ -156,3 +156,10 @@ def test_paired_comparisons_name_the_other_model(scored, scans):
     summary = evaluate(scored / "p", scans, against=scored / "q")
     assert summary["paired"]["weights_sha256"] == "b"
     assert read_records(scored / "e" / "metrics.csv")
+
+
+def test_a_table_of_another_evaluation_is_refused(scored):
+    table = scored / "e" / "metrics.csv"
+    table.write_text(table.read_text().replace("0.", "0.1", 1))
+    with pytest.raises(EvaluationError, match=r"metrics.csv: is not the table that summary.json is of"):
+        page(scored)

@@ -204,6 +204,7 @@ def known_splits(file: Path, *, needed: bool) -> Splits | None:
     Raises `SplitError` where it is damaged and `needed` for more than that.
     """
     if not file.is_file():
+        say(f"{file}: not there, so cases that the model was trained on are not marked as such")
         return None
     try:
         return Splits.load(file)

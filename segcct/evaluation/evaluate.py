@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segcct.data.cache import content_digest
 from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import FILES, apart
@@ -252,6 +253,7 @@ def _write(
     if hidden is not None:
         write_json(output / FILES, hidden, private=True)
     write_details(output / "details.csv", rows, private=private)
+    summaries[0]["tables"] = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
     table = output / "table.md"
     with private_path(table) if private else atomic_path(table) as beside:
         beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8")

@@ -104,7 +104,7 @@ def score_case(job: Job) -> Outcome:
 
 def _problem(job: Job, error: SegcctError) -> str:
     """What is wrong with a case; where cases are hashed, without the names of its files."""
-    return f"{job.id}: {kind_of(error)}; sources.json tells its files" if job.hidden else f"{job.id}: {error}"
+    return f"{job.id}: {kind_of(error)}; sources.json tells which case it is" if job.hidden else f"{job.id}: {error}"
 
 
 def _reference_problems(job: Job) -> tuple[str, ...]:

@@ -109,14 +109,14 @@ def _write(
         found.add(name, figures, compared, build_row(f"case-{done + 1}", compared, count=slices))
     if progress:
         progress(len(request.cases), len(request.cases))
+    if key is not None:
+        sources = {name: {"id": case.id} for name, case in cases.items()}
+        write_json(output / SOURCES, {"note": NOTE, "key": key, "cases": sources}, private=True)
     if not found.figures:
         raise DataError(f"none of the {len(request.cases)} cases can be compared:{items(reasons)}")
     content = _content(cycles, found, quality, models, anonymize=anonymize)
     page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
-    if key is not None:
-        sources = {name: {"id": case.id} for name, case in cases.items()}
-        write_json(output / SOURCES, {"note": NOTE, "key": key, "cases": sources}, private=True)
     write_json(output / "report.json", content, private=not anonymize)
     written = write_page(output / "report.html", page, private=not anonymize)
     if reasons:

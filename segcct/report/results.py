@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from segcct.data.cache import content_digest
 from segcct.data.labels import SCHEMES, Scheme
 from segcct.errors import EvaluationError
 from segcct.escape import from_row
@@ -129,6 +130,7 @@ def read_results(folder: Path) -> Results:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
     if is_anonymized(summary) and (folder / FILES).is_file():
         summary = together(summary, read_json(folder / FILES))
+    _refuse_other_tables(folder, summary)
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))
     if strangers:
@@ -146,6 +148,17 @@ def read_results(folder: Path) -> Results:
         if path.name != "summary.json"
     }
     return Results(folder, summary, tuple(scores), others, paired, _pixel_accuracy(folder / "cases.csv"))
+
+
+def _refuse_other_tables(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Raises `EvaluationError` where a table is not the one that the summary was made with."""
+    for name, digest in (summary.get("tables") or {}).items():
+        if (folder / name).is_file() and content_digest([folder / name]) != digest:
+            raise EvaluationError(
+                "is not the table that summary.json is of: edited, damaged or of another evaluation",
+                file=folder / name,
+                remedy="Run `segcct evaluate` again",
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:
