@@ -107,7 +107,7 @@ def _acquire(file: Path) -> int | None:
         if _mine.get(name) == os.getpid():
             return None
         while True:
-            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = _open(file)
             try:
                 _lock(descriptor)
             except OSError as error:
@@ -126,6 +126,15 @@ def _acquire(file: Path) -> int | None:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, json.dumps(entry).encode())
     return descriptor
+
+
+def _open(file: Path) -> int:
+    """The lock file, made where it is missing; no link is followed, for its content is replaced."""
+    for _ in range(8):
+        with suppress(FileNotFoundError):  # another process removed the empty folder
+            return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        file.parent.mkdir(parents=True, exist_ok=True)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
 
 
 def _wait(file: Path, most_s: float) -> int:

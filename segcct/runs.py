@@ -241,8 +241,12 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
 
 def provenance(fingerprint: str | None = None) -> dict[str, Any]:
     """Who made this: the command, and what `versions` says."""
-    name = "segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name
-    return {"command": " ".join([name, *sys.argv[1:]]), **versions(fingerprint)}
+    return {"command": invocation(), **versions(fingerprint)}
+
+
+def invocation() -> str:
+    """The command line of this process."""
+    return " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
 def versions(fingerprint: str | None = None) -> dict[str, Any]:

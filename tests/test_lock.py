@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import subprocess
 import sys
 import threading
@@ -118,3 +119,24 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_of_the_system(tmp_path):
 def test_locks_are_known_by_their_names():
     assert is_lock(Path("a/.train.lock"))
     assert not is_lock(Path("a/poetry.lock"))
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_written_through(tmp_path):
+    (tmp_path / "precious").write_text("content")
+    (tmp_path / ".test.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(OSError, match=r"\.test\.lock"):
+        exclusive(tmp_path / ".test.lock", "busy").__enter__()
+    assert (tmp_path / "precious").read_text() == "content"
+
+
+def test_a_folder_that_goes_away_in_between_is_made_again(tmp_path, monkeypatch):
+    opened = os.open
+
+    def gone_once(file, *arguments):
+        monkeypatch.setattr(os, "open", opened)
+        Path(file).parent.rmdir()
+        return opened(file, *arguments)
+
+    monkeypatch.setattr(os, "open", gone_once)
+    with exclusive(tmp_path / "folder" / ".test.lock", "busy"):
+        assert (tmp_path / "folder" / ".test.lock").is_file()

@@ -25,6 +25,8 @@ from segcct.evaluation.evaluate import evaluate
 from segcct.inference import folder
 from segcct.inference.folder import Request, predict_folder, resolve
 from segcct.inference.predictor import Predictor
+from segcct.inference.quality import table
+from segcct.inference.quality.rows import read_rows
 from segcct.runs import RunFolder
 from segcct.training.session import owning_run
 
@@ -128,6 +130,21 @@ def test_two_evaluations_into_one_folder_are_one_and_a_refusal(model, scans, tmp
         leave.set()
         assert first.result()["cases"] == len(CASES)
     assert (tmp_path / "e" / "summary.json").is_file()
+
+
+def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path, monkeypatch):
+    everyone = threading.Barrier(len(CASES))
+    monkeypatch.setattr(table, "observe", lambda *_: everyone.wait(20))
+    monkeypatch.setattr(table, "signals_of_case", lambda *_: {})
+    monkeypatch.setattr(table, "quality_rows", lambda _, name, __: [{"case": name, "class": "low", "doubtful": "no"}])
+    whole = resolve(model.card, scans)
+    predict_folder(model, whole, tmp_path / "p")
+    requests = [Request((case,), whole.data) for case in whole.cases]
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        list(pool.map(lambda request: table.write_quality(model, request, tmp_path / "p", None), requests))
+    rows = read_rows(tmp_path / "p" / "quality.csv")
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
+    assert {row["case"]: row["mask"] for row in rows} == {name: entry["digest"] for name, entry in index.items()}
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from segcct.errors import RunError
 from segcct.file_names import absolute
 from segcct.lock import waiting
 from segcct.private import KEY_BYTES, new_key, pseudonym
-from segcct.runs import ModelCard, provenance, versions, write_json
+from segcct.runs import ModelCard, invocation, provenance, versions, write_json
 
 INDEX = "predictions.json"
 SOURCES = "sources.json"
@@ -155,7 +155,7 @@ class Index:
             "note": NOTE,
             "key": self.key,
             "root": absolute(self.data.root),
-            "command": provenance()["command"],
+            "command": invocation(),
             "cases": {name: sources[name] for name in cases if name in sources},
         }
         write_json(self.folder / SOURCES, content, private=True)

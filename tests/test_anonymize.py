@@ -14,6 +14,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from segcct.cli import build_parser
 from segcct.csv_file import read_records
 from segcct.errors import DataError, EvaluationError, RunError
 from segcct.evaluation.evaluate import evaluate
@@ -222,3 +223,14 @@ def test_reports_tell_the_number_of_cases_that_selected_the_model(of, scans, tmp
     assert "Validated" not in page
     assert "cases 1" in page
     assert str(scans) in page  # only --anonymize hides where things are
+
+
+@pytest.mark.parametrize("command", ["predict", "compare"])
+def test_the_old_spelling_is_understood_and_not_shown(command, capsys):
+    folders = {"predict": ["--model", "m"], "compare": ["--i2m", "m", "--m2i", "m"]}[command]
+    words = [command, *folders, "--input", "x", "--output", "o"]
+    assert build_parser().parse_args([*words, "--anonymise"]).anonymize
+    assert build_parser().parse_args([*words, "--anonymize"]).anonymize
+    with pytest.raises(SystemExit):
+        build_parser().parse_args([command, "--help"])
+    assert "--anonymise" not in capsys.readouterr().out
