@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, TextIO, TypeVar
 
 _KEPT = "\n\t"
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_ESCAPED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that a spreadsheet computes; in some languages the wide forms of = + - @ too."""
+_ESCAPED_FORMULA = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 Value = TypeVar("Value")
 
 

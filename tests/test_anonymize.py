@@ -234,3 +234,14 @@ def test_the_old_spelling_is_understood_and_not_shown(command, capsys):
     with pytest.raises(SystemExit):
         build_parser().parse_args([command, "--help"])
     assert "--anonymise" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("anonymize", [True, False])
+def test_anonymized_predictions_are_compared_with_others_under_other_names(of, scans, tmp_path, anonymize):
+    whole = resolve(of.card, scans)
+    predict_folder(of, whole, tmp_path / "p", anonymize=True)
+    predict_folder(of, whole, tmp_path / "q", anonymize=anonymize, keep_largest=True)
+    summary = evaluate(tmp_path / "p", scans, output=tmp_path / "e", against=tmp_path / "q")
+    assert summary["paired"]["cases"] == 2
+    assert summary["paired"]["overall"]["dice"]["difference"] == pytest.approx(0, abs=0.5)
+    assert_nobody_is_named(tmp_path / "e", but="files.json")

@@ -39,7 +39,9 @@ def test_a_name_in_a_message_is_one_line():
     assert str(DataError("is damaged", file="a\nb.nii")) == r"a\nb.nii: is damaged"
 
 
-@pytest.mark.parametrize("text", ["=HYPERLINK(A1)", "+1+cmd|'/c calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "'=1"])
+@pytest.mark.parametrize(
+    "text", ["=HYPERLINK(A1)", "+1+cmd|'/c calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1+1", "'=1"]
+)
 def test_what_a_spreadsheet_takes_for_a_formula_gets_an_apostrophe(text):
     assert for_cell(text) == "'" + text
     assert from_cell(for_cell(text)) == text

@@ -19,6 +19,7 @@ from segcct.evaluation.matching import (
     PredictionFolder,
     choose_scheme,
     match,
+    named_alike,
     read_predictions,
     read_references,
 )
@@ -116,7 +117,9 @@ def evaluate(
     rival = None if against is None else read_predictions(Path(against))
     known = read_references(Path(references), folder, layout, labels)
     tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
-    matchings = [match(each, known) for each in (folder, rival) if each is not None]
+    matchings = [match(folder, known)]
+    if rival is not None:
+        matchings.append(named_alike(match(rival, known), matchings[0]))
     with _owned(output):
         if output is not None:
             _remove_old(Path(output))

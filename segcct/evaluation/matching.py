@@ -205,6 +205,13 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     )
 
 
+def named_alike(matching: Matching, first: Matching) -> Matching:
+    """The same pairs under the names that `first` gives to their references: every anonymized folder has its own."""
+    names = {str(reference.name()): case for case, (_, reference) in first.pairs.items()}
+    pairs = {names.get(str(pair[1].name()), case): pair for case, pair in matching.pairs.items()}
+    return replace(matching, pairs=dict(sorted(pairs.items())))
+
+
 def _usual_suffix(predictions: PredictionFolder) -> str:
     """How the masks of a folder end, for the name of one that is missing."""
     name = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
