@@ -14,6 +14,7 @@ _KEPT = "\n\t"
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """How a cell begins that a spreadsheet computes; in some languages the wide forms of = + - @ too."""
 _ESCAPED_FORMULA = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+_ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 Value = TypeVar("Value")
 
 
@@ -32,14 +33,17 @@ def in_a_line(text: str) -> str:
 
 def for_cell(value: Value) -> Value | str:
     """A cell of a table that a spreadsheet may open: text that it would take for a formula gets an apostrophe before
-    it. Numbers, also as text, stay as they are; `from_cell` gives back what was written."""
-    if not isinstance(value, str) or not _FORMULA.match(value) or _is_number(value):
+    it. Numbers, also as text, stay as they are; bytes of a name that are no UTF-8 are written as `\\udcff`; `from_cell`
+    gives back what was written."""
+    if not isinstance(value, str):
         return value
-    return f"'{value}"
+    text = value.encode(errors="backslashreplace").decode()
+    return f"'{text}" if _FORMULA.match(text) and not _is_number(text) else text
 
 
 def from_cell(text: str) -> str:
     """The inverse of `for_cell` for text."""
+    text = _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), text)
     return text[1:] if _ESCAPED_FORMULA.match(text) else text
 
 

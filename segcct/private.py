@@ -42,4 +42,5 @@ def new_key() -> str:
 
 def pseudonym(name: str, key: str) -> str:
     """A name for a case or patient that only the key leads back from: a keyed BLAKE2b. Guessed ids cannot be tried."""
-    return "case_" + hashlib.blake2b(name.encode(), key=bytes.fromhex(key), digest_size=8).hexdigest()
+    content = name.encode(errors="surrogateescape")
+    return "case_" + hashlib.blake2b(content, key=bytes.fromhex(key), digest_size=8).hexdigest()

@@ -64,6 +64,12 @@ def test_no_cell_begins_as_a_formula(text):
         float(written)
 
 
+def test_a_name_that_is_no_utf8_is_written_as_text_and_read_as_it_was():
+    name = b"\xff=1".decode(errors="surrogateescape")
+    assert for_cell(name) == r"\udcff=1"
+    assert from_cell(for_cell(name)) == name
+
+
 def test_markdown_cells_hold_no_markup():
     assert for_markdown("a|b<script>`c`\nd") == r"a\|b&lt;script>\`c\`\nd"
 

@@ -23,7 +23,15 @@ from segcct.report.segmentation import write_report
 from .toy_pair import data_section, examination, painter, predictor
 
 CLEAR = "\x1b[2J"
-NAMES = ("<img src=x onerror=alert(1)>", "=HYPERLINK(A1)", f"{CLEAR}cleared", "two\nlines", "<script>'\"&", "@SUM")
+NAMES = (
+    "<img src=x onerror=alert(1)>",
+    "=HYPERLINK(A1)",
+    f"{CLEAR}cleared",
+    "two\nlines",
+    "<script>'\"&",
+    "@SUM",
+    os.fsdecode(b"\xff\xfe"),
+)
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="such names need a POSIX file system")
 
 

@@ -151,7 +151,11 @@ def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
 
 def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
     """Distinct patients in an order drawn by `seed`."""
-    return sorted(set(patients), key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).digest())
+
+    def drawn(patient: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{patient}".encode(errors="surrogateescape")).digest()
+
+    return sorted(set(patients), key=drawn)
 
 
 def _labelled(cases: Sequence[Case]) -> list[Case]:

@@ -126,7 +126,7 @@ def _write(
     write_classes(folder / "metrics.csv", summary)
     write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary["classes"]))
     with atomic_path(folder / "table.md") as beside:
-        beside.write_text(markdown(summary), encoding="utf-8")
+        beside.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
     write_json(folder / "summary.json", summary, private=True)
 

@@ -259,6 +259,6 @@ def _write(
     summaries[0]["tables"] = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
     table = output / "table.md"
     with private_path(table) if private else atomic_path(table) as beside:
-        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8")
+        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
     write_json(output / "summary.json", summaries[0], private=private)

@@ -233,7 +233,7 @@ def _with_hashed(
 
 def _hashed_without_key(case_id: str) -> str:
     """As ids were hashed before 0.2, for folders from then."""
-    return "case_" + hashlib.sha256(case_id.encode()).hexdigest()[:12]
+    return "case_" + hashlib.sha256(case_id.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:

@@ -142,5 +142,5 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 def write_page(path: Path, page: str, *, private: bool) -> Path:
     """Write a page as UTF-8, whole or not at all; `private` for its owner alone, as it names patients."""
     with private_path(path) if private else atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path
