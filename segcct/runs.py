@@ -183,15 +183,14 @@ class RunFolder:
 
 def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
     """Write a `best/` folder: weights.safetensors and model.json that names their digest."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     fresh = folder.with_name(f".{folder.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    save_file(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}, fresh / "weights.safetensors"
-    )
-    digest = hashlib.sha256((fresh / "weights.safetensors").read_bytes()).hexdigest()
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    (fresh / "weights.safetensors").write_bytes(content)  # its mode follows the umask, which save_file's does not
+    digest = hashlib.sha256(content).hexdigest()
     complete = card.model_copy(update={"weights_sha256": digest})
     (fresh / "model.json").write_text(complete.model_dump_json(indent=2), encoding="utf-8")
     old = folder.with_name(f".{folder.name}-old")
