@@ -6,10 +6,13 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TextIO, cast
 
 from segcct.commands import build_parser
 from segcct.commands.wording import in_terms_of
 from segcct.errors import SegcctError, is_out_of_memory, reason_of, show_tracebacks
+from segcct.escape import TerminalStream
 
 INTERRUPTED = 130
 
@@ -27,6 +30,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{parsed.command} has no option {strangers[0]}{hint}; see segcct {parsed.command} --help")
     parsed.keys = rest
     show_tracebacks(parsed.debug)
+    with redirect_stdout(_safe(sys.stdout)), redirect_stderr(_safe(sys.stderr)):
+        return _run(parsed)
+
+
+def _safe(stream: TextIO) -> TextIO:
+    """The stream without the control characters that names of files may hold."""
+    return cast(TextIO, TerminalStream(stream))
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    """The command, with expected failures in one line."""
     try:
         parsed.run(parsed)
     except (SegcctError, OSError, RuntimeError, MemoryError) as error:

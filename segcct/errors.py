@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
+from segcct.escape import in_a_line
+
 
 class SegcctError(Exception):
     """An expected failure, shown to the user as one line without a traceback (exit code 1).
@@ -41,7 +43,7 @@ class SegcctError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        head = self.what if self.file is None else f"{self.file}: {self.what}"
+        head = self.what if self.file is None else f"{in_a_line(self.file)}: {self.what}"
         details = []
         if self.found is not None:
             details.append(f"found {self.found}")
@@ -194,7 +196,7 @@ def reason_of(error: SegcctError | OSError) -> str:
     if isinstance(error, SegcctError):
         return str(error)
     reason = error.strerror or str(error) or type(error).__name__
-    return reason if error.filename is None else f"{error.filename}: {reason}"
+    return reason if error.filename is None else f"{in_a_line(str(error.filename))}: {reason}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -230,6 +232,12 @@ def failure_of(error: Exception, case_id: str) -> str:
         f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
         "report it with the traceback that --debug shows"
     )
+
+
+def hidden_failure_of(error: Exception, case_id: str, alias: str) -> str:
+    """As `failure_of`, with the hashed name of the case and the kind of the failure: nothing that names a patient."""
+    failure_of(error, case_id)
+    return f"{alias}: {kind_of(error)}; sources.json tells which case it is"
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

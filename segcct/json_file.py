@@ -20,6 +20,7 @@ MOST_BYTES = 128 * 2**20
 MOST_LEVELS = 100
 _MOST_DIGITS = 20
 _ODD_TEXT = re.compile(r"\\u(0000|[dD][89a-fA-F])")
+_ODD = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
 
 def read_object(
@@ -132,7 +133,8 @@ def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_odd_text(value: Any) -> None:
-    """Half a surrogate pair cannot be written anywhere, and a null character ends a file name."""
+    """Half a surrogate pair cannot be written anywhere, and a null character ends a file name. U+DC80 to U+DCFF stand
+    for bytes of a file name that are not UTF-8."""
     if isinstance(value, dict):
         for name, inner in value.items():
             _refuse_odd_text(name)
@@ -140,5 +142,5 @@ def _refuse_odd_text(value: Any) -> None:
     elif isinstance(value, list):
         for inner in value:
             _refuse_odd_text(inner)
-    elif isinstance(value, str) and ("\0" in value or any("\ud800" <= each <= "\udfff" for each in value)):
+    elif isinstance(value, str) and _ODD.search(value):
         raise ValueError("a text with characters that no text has")

@@ -6,6 +6,8 @@ import sys
 import time
 from collections.abc import Callable
 
+from segcct.escape import for_terminal, raw
+
 SECONDS_BETWEEN_LINES = 15.0
 Report = Callable[[int, int], None]
 """What long work calls with (done, total)."""
@@ -13,7 +15,7 @@ Report = Callable[[int, int], None]
 
 def say(text: str) -> None:
     """One line on stderr, over a bar that stands there."""
-    print(("\x1b[K" if sys.stderr.isatty() else "") + text, file=sys.stderr, flush=True)
+    print(("\x1b[K" if sys.stderr.isatty() else "") + for_terminal(text), file=raw(sys.stderr), flush=True)
 
 
 def duration(seconds: float) -> str:
@@ -46,4 +48,4 @@ class Progress:
         if not self.terminal:
             say(line)
             return
-        print(f"\r\x1b[K{line}", end="\n" if finished else "\r", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{for_terminal(line)}", end="\n" if finished else "\r", file=raw(sys.stderr), flush=True)

@@ -6,7 +6,6 @@ prediction, export and sharing need: weights.safetensors and model.json. Nothing
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import importlib.metadata
 import json
@@ -29,7 +28,9 @@ from segcct.config import DataSection
 from segcct.data.labels import Scheme
 from segcct.errors import CheckpointError, LabelError, RunError
 from segcct.json_file import read_object
-from segcct.table_file import read_rows_of
+from segcct.lock import holder, is_lock
+from segcct.private import private_path
+from segcct.table_file import read_rows_of, write_records
 from segcct.version import VERSION
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 _SWAP_SECONDS = 0.5
 PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
+BUSY = "another process trains into this run"
 _PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
 """Keys of the data section that belong to one machine or one training, not to the model."""
 
@@ -82,7 +84,7 @@ class ModelCard(BaseModel):
     """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
     scheme: SchemeCard
     selected_on: dict[str, Any]
-    """Metric, value, epoch and cases that chose these weights."""
+    """Metric, value and epoch that chose these weights, and the number of cases; their ids are in the run folder."""
     data_fingerprint: str
     synthetic: bool = False
     """Trained on phantoms."""
@@ -115,13 +117,17 @@ class RunFolder:
         self.summary = path / "summary.json"
         self.best = path / "best"
         self.pictures = path / "pictures"
+        self.lock = path / ".train.lock"
 
     @staticmethod
     def check_free(path: Path) -> None:
         """Raises `RunError` where a run of that name holds anything."""
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if not path.exists() or (path.is_dir() and all(is_lock(file) for file in path.iterdir())):
             return
         run, other = RunFolder(path), "choose another name by --run.name"
+        owner = holder(run.lock)
+        if owner is not None:
+            raise RunError(BUSY, file=path, found=owner, remedy=other.capitalize())
         if run.last.is_file():
             remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
         elif run.config.is_file() or run.splits.is_file():
@@ -188,10 +194,7 @@ class RunFolder:
 
     def _write_metrics(self, rows: Sequence[Mapping[str, Any]]) -> None:
         columns = list(dict.fromkeys(name for row in rows for name in row))  # not every epoch is validated
-        with atomic_path(self.metrics) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=columns or ["epoch"], restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_records(self.metrics, columns or ["epoch"], rows)
 
     def remove_pictures(self) -> None:
         """Remove the pictures that were drawn with other weights."""
@@ -216,7 +219,7 @@ def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCar
     shutil.rmtree(fresh, ignore_errors=True)
     with atomic_path(fresh, needs_bytes=len(content)) as staging:
         staging.mkdir()
-        (staging / WEIGHTS).write_bytes(content)
+        (staging / WEIGHTS).write_bytes(content)  # its mode follows the umask, which save_file's does not
         (staging / CARD).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -325,9 +328,19 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
 
 
 def provenance(fingerprint: str | None = None) -> dict[str, Any]:
-    """Who made this: command, time, commit of the working copy (if any), package versions, machine."""
+    """Who made this: the command, and what `versions` says."""
+    return {"command": invocation(), **versions(fingerprint)}
+
+
+def invocation() -> str:
+    """The command line of this process."""
+    return " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions(fingerprint: str | None = None) -> dict[str, Any]:
+    """When and by what this was made, without the command, whose paths may name patients: time, commit of the working
+    copy (if any), package versions, machine."""
     return {
-        "command": " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]]),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "segcct": VERSION,
         "commit": _commit(),
@@ -360,7 +373,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """JSON, whole or not at all; NaN is refused."""
-    with atomic_path(file) as beside:
+def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
+    """JSON, whole or not at all, `private` for its owner alone; NaN is refused."""
+    with private_path(file) if private else atomic_path(file) as beside:
         beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

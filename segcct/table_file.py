@@ -1,15 +1,44 @@
-"""CSV tables that segcct reads back from a disk: text in UTF-8, one header, as many cells in every row."""
+"""CSV tables: written whole or not at all and harmless for a spreadsheet; read back checked, cells as they were."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from segcct.atomic_file import atomic_path
 from segcct.errors import DataError, SegcctError
+from segcct.escape import for_cell, from_cell
+from segcct.private import private_path
 
 MOST_BYTES = 512 * 2**20
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False) -> None:
+    """Write a table; text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Args:
+        file: its folder is made when missing.
+        columns: the header.
+        rows: as long as the header; None is an empty cell.
+        private: the file names patients, and is for its owner alone.
+    """
+    with (
+        private_path(file) if private else atomic_path(file) as beside,
+        beside.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow([for_cell(name) for name in columns])
+        writer.writerows([for_cell(cell) for cell in row] for row in rows)
+
+
+def write_records(
+    file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, private: bool = False
+) -> None:
+    """As `write_csv` for rows by column name; columns that a row lacks are empty, others of it are left out."""
+    write_csv(file, columns, ([row.get(name, "") for name in columns] for row in rows), private=private)
 
 
 def read_rows_of(
@@ -67,6 +96,6 @@ def _lines(text: str, file: Path, error: type[SegcctError], remedy: str | None) 
     try:
         if "\0" in text:
             raise csv.Error("a null character")
-        return [(reader.line_num, cells) for cells in reader if cells]
+        return [(reader.line_num, [from_cell(cell) for cell in cells]) for cells in reader if cells]
     except csv.Error as problem:
         raise error("is not a table of text", file=file, found=problem, remedy=remedy) from None

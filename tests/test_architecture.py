@@ -12,8 +12,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "progress", "file_names"},
-    {"hardware", "atomic_file", "json_file", "table_file"},
+    {"version", "errors", "escape", "progress", "lock", "file_names"},
+    {"hardware", "atomic_file", "private", "json_file", "table_file"},
     {"config", "settings", "images", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},

@@ -254,7 +254,7 @@ def test_an_archive_in_the_folder_is_named(tmp_path):
     folder = write_folder(tmp_path / "pictures", 2)
     (tmp_path / "data").mkdir()
     write_tar(tmp_path / "data" / "train.tar.gz", folder)
-    with pytest.raises(DataError, match=r"--data\.root .*train\.tar\.gz"):
+    with pytest.raises(DataError, match=r"data\.root to the archive, .*train\.tar\.gz"):
         load(tmp_path / "data")
 
 

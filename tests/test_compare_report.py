@@ -335,7 +335,7 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert content["quality"]["leave_one_out"] == quality.facts["leave_one_out"]
     assert content["quality"]["sources"] == ["run"]
     hidden = tmp_path / "hidden"
-    write_comparison(cycles, request_of(scans, labelled=False), hidden, quality=quality, anonymise=True)
+    write_comparison(cycles, request_of(scans, labelled=False), hidden, quality=quality, anonymize=True)
     assert "sources" not in json.loads((hidden / "report.json").read_text(encoding="utf-8"))["quality"]
 
 
@@ -372,7 +372,7 @@ def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles,
 
     monkeypatch.setattr(comparison, "compare", fails_once)
     with pytest.raises(DataError, match="too little memory"):
-        write_comparison(cycles, request_of(scans), tmp_path, anonymise=True)
+        write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(content["failed"].values()) == ["too little memory"]
     assert len(content["cases"]) == 3
@@ -400,7 +400,7 @@ def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
     models = {"I2M": scans / "best", "M2I": scans / "best"}
     every = Request((*request.cases, missing), request.data)
     with pytest.raises(DataError, match="1 of 5 cases failed"):
-        write_comparison(cycles, every, tmp_path, anonymise=True, models=models)
+        write_comparison(cycles, every, tmp_path, anonymize=True, models=models)
     for name in ("report.html", "report.json"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         for secret in ("noisy", "gone", "validated_on", str(scans)):

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -70,9 +71,33 @@ def test_the_run_folder_is_whole(trained):
 
 def test_selection_never_sees_the_test_side(trained):
     splits = Splits.load(trained / "splits.json")
-    selected_on = set(load_card(trained / "best").selected_on["cases"])
-    assert selected_on == set(splits.val)
-    assert not selected_on & {*splits.train, *splits.test}
+    assert load_card(trained / "best").selected_on["cases"] == len(splits.val)
+    pictures = {path.stem for path in (trained / "pictures").iterdir()}
+    assert pictures
+    assert pictures <= set(splits.val)
+
+
+def test_the_model_names_no_patient_path_or_command(trained, phantom):
+    """best/ is what is shared; ids stay in the run folder, for its owner alone."""
+    text = (trained / "best" / "model.json").read_text(encoding="utf-8")
+    splits = Splits.load(trained / "splits.json")
+    secrets = {
+        *splits.train,
+        *splits.val,
+        *splits.test,
+        *splits.patients.values(),
+        str(phantom),
+        str(trained),
+        "command",
+    }
+    assert not [secret for secret in secrets if secret in text]
+    assert "--" not in text
+    assert stat.S_IMODE((trained / "splits.json").stat().st_mode) == 0o600
+    umask = os.umask(0)
+    os.umask(umask)
+    for file in (trained / "best").iterdir():  # weights are to be shared
+        assert stat.S_IMODE(file.stat().st_mode) == 0o666 & ~umask
+    assert stat.S_IMODE((trained / "best").stat().st_mode) == 0o777 & ~umask
 
 
 def test_masks_lie_on_the_grid_of_the_scan(predicted, phantom):

@@ -154,7 +154,7 @@ def test_ids_are_hashed_on_request(scan, tmp_path):
     file = tmp_path / "JohnDoe.nii.gz"
     scan.save(file)
     of = predictor()
-    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymise=True)
+    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymize=True)
     assert "JohnDoe" not in mask.name
     assert mask.name.startswith("case_")
 

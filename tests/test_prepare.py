@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import pickle
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -591,3 +592,20 @@ class TestRealScans:
 def case_slice(case, position: int) -> np.ndarray:
     """Slice of the full reference as it is shown, (H, W)."""
     return case.grid.to_slices(np.asarray(case.full_label))[position]
+
+
+def test_those_who_want_one_entry_at_the_same_time_get_it_from_whoever_came_first(dataset):
+    """Trainings that start together on one cache: every case is prepared once, and all get the same arrays."""
+    cases, data, reads = dataset
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: prepare.prepare_cases(cases, data, BRATS), range(4)))
+    assert sorted(reads) == ["a", "b"]
+    for result in results[1:]:
+        np.testing.assert_array_equal(result[0].image, results[0][0].image)
+    assert not list(data.cache.glob(".*"))
+
+
+def test_a_cache_is_its_owners_alone(dataset):
+    cases, data, _ = dataset
+    prepare.prepare_cases(cases, data, BRATS)
+    assert {stat.S_IMODE(folder.stat().st_mode) for folder in (data.cache, *data.cache.iterdir())} == {0o700}

@@ -170,7 +170,8 @@ def test_some_of_many_validation_cases_select_the_weights():
     many = [replace(case, case_id=f"case{number:02}") for number in range(30)]
     dataset = Dataset(scheme, Splits(("toy",), ()), [case], many, {}, "none", synthetic=True)
     task = ReconstructionTask(config(**{"train.validate_cases": 4}), dataset)
-    assert task.card({}).selected_on["cases"] == ["case00", "case10", "case19", "case29"]
+    assert [case.case_id for case in task.judged] == ["case00", "case10", "case19", "case29"]
+    assert task.card({}).selected_on["cases"] == 4
     figures = task.validate(task.network, "cpu", 0, 1)
     assert set(figures) == {"val_gain", "val_rmse_foreground", "val_rmse"}
     made = Reconstructor(task.network, task.card({}), HOW).reconstruct(case)
@@ -235,7 +236,7 @@ def test_the_run_folder_is_whole(generator):
     card = load_card(generator / "best")
     assert (card.task, card.architecture.name, card.synthetic) == ("reconstruction", "m2i_s", True)
     assert card.selected_on["metric"] == "val_gain"
-    assert set(card.selected_on["cases"]) == set(Splits.load(generator / "splits.json").val)
+    assert card.selected_on["cases"] == len(Splits.load(generator / "splits.json").val)
 
 
 @pytest.mark.slow

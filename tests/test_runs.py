@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import stat
 
 import pytest
 import torch
@@ -76,3 +78,14 @@ def test_provenance_names_versions_and_time():
     assert made["packages"]["torch"] == importlib.metadata.version("torch")
     assert made["data_fingerprint"] == "f00"
     assert made["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027])
+def test_weights_follow_the_umask(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_model(tmp_path / "best", WEIGHTS, CARD)
+    finally:
+        os.umask(before)
+    modes = {stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "best").iterdir()}
+    assert modes == {0o666 & ~umask}

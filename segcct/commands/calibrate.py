@@ -52,7 +52,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from segcct.inference.quality import calibrate as steps
     from segcct.inference.quality.model import FILE
     from segcct.progress import Progress
-    from segcct.runs import load_card, provenance, write_json
+    from segcct.runs import load_card, versions, write_json
 
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
@@ -64,11 +64,11 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         rows += steps.measure_fold(fold, failures, progress=Progress(f"measuring run {number} of {len(folds)}"))
     if failures and not rows:
         raise DataError(f"none of the cases can be measured:{items(failures)}")
-    model = steps.calibrate(rows, classes, sources=[str(fold.folder) for fold in folds])
+    model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
     digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
     model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
     file = arguments.i2m / FILE
-    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": provenance()})
+    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
     if failures:
         raise DataError(f"{len(failures)} cases failed; the estimate of the others is in {file}:{items(failures)}")

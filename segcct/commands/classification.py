@@ -58,7 +58,7 @@ def predict_classes(arguments: argparse.Namespace) -> None:
     from segcct.inference.pictures import find_pictures, predict_pictures
     from segcct.progress import Progress
 
-    _refuse(arguments, m2i=None, no_quality=False, keep_largest=False, anonymise=False, protocol="soft")
+    _refuse(arguments, m2i=None, no_quality=False, keep_largest=False, anonymize=False, protocol="soft")
     how = inference_of(arguments)
     classifier = Classifier.load(arguments.model, how)
     splits = arguments.model / ".." / "splits.json"

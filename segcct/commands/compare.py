@@ -28,7 +28,10 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the split of --i2m")
     parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
-    parser.add_argument("--anonymise", action="store_true", help="hash the case ids, and name no file")
+    parser.add_argument(
+        "--anonymize", action="store_true", help="hash the case ids by a random key, kept in sources.json"
+    )
+    parser.add_argument("--anonymise", dest="anonymize", action="store_true", help=argparse.SUPPRESS)
     add_network_options(parser)
 
 
@@ -56,7 +59,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         quality=quality,
         references=arguments.reference,
         slices=arguments.slices,
-        anonymise=arguments.anonymise,
+        anonymize=arguments.anonymize,
         models={"I2M": arguments.i2m, "M2I": arguments.m2i},
         progress=Progress("comparing"),
     )

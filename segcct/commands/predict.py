@@ -40,11 +40,12 @@ def add_predict(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     parser.add_argument(
-        "--anonymise",
+        "--anonymize",
         action="store_true",
-        help="hash the case ids in file names and reports; what names a file goes to sources.json, and when the masks "
-        "are evaluated to files.json: share neither",
+        help="hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
+        "sources.json, and when the masks are evaluated to files.json: share neither",
     )
+    parser.add_argument("--anonymise", dest="anonymize", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument(
         "--protocol",
         choices=["soft", "transunet"],
@@ -120,7 +121,7 @@ def _estimate(
         arguments.output,
         quality,
         cycles=cycles,
-        anonymise=arguments.anonymise,
+        anonymize=arguments.anonymize,
         progress=Progress("estimating quality"),
     )
     print(
@@ -155,7 +156,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             arguments.output,
             keep_largest=arguments.keep_largest,
             overwrite=arguments.overwrite,
-            anonymise=arguments.anonymise,
+            anonymize=arguments.anonymize,
             progress=Progress("predicting"),
         )
     except DataError as failed:  # some cases failed: the others have their masks, and get their estimates

@@ -16,7 +16,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from segcct.images.companion import companion
 from segcct.images.metaimage import data_file_of_metaimage
 from segcct.images.nrrd import data_file_of_nrrd
 from segcct.json_file import read_object
+from segcct.lock import waiting
+from segcct.private import make_private
 from segcct.progress import say
 
 _ENTRY = "entry.json"
@@ -115,28 +117,43 @@ class Cache:
         target = self.folder / key
         beside = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
         try:
-            beside.mkdir(parents=True)
+            make_private(self.folder)
+            make_private(beside)
             described = {name: _write_array(beside / f"{name}.npy", array) for name, array in arrays.items()}
             entry = {"arrays": described, "facts": dict(facts), "digest": key_of(described, dict(facts))}
             _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
             self._install(beside, target, key)
         except OSError as error:
-            raise CacheError(
-                "the cache of prepared cases cannot be written",
-                file=self.folder,
-                found=found_of(error, self.folder),
-                remedy="Free some space, or set data.cache to a folder with room",
-            ) from None
+            raise self._unwritable(error) from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return StoredArrays(target, arrays)
 
+    @contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        """While one process prepares an entry, others that want it wait, and find it there."""
+        with ExitStack() as claimed:
+            try:
+                make_private(self.folder)
+                claimed.enter_context(waiting(self.folder / f".{key}.lock"))
+            except OSError as error:
+                raise self._unwritable(error) from None
+            yield
+
     def sweep(self) -> None:
         """Remove what processes that were killed while writing left behind, after a day, and entries that nobody has
         asked for in 30 days: every changed setting leaves a whole copy of the dataset."""
-        for pattern in (".*.tmp", ".*.damaged"):
+        for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
             _remove_older(self.folder.glob(pattern), _LEFT_BEHIND_SECONDS)
         _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(
+            "the cache of prepared cases cannot be written",
+            file=self.folder,
+            found=error.strerror or str(error),
+            remedy="Free some space, or set data.cache to a folder with room",
+        )
 
     def _install(self, beside: Path, target: Path, key: str) -> None:
         for _ in range(8):
@@ -156,7 +173,10 @@ def _remove_older(folders: Iterable[Path], seconds: float) -> None:
     for folder in folders:
         with suppress(FileNotFoundError):  # another process sweeps too
             if time.time() - folder.stat().st_mtime > seconds:
-                shutil.rmtree(folder, ignore_errors=True)
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+                else:
+                    folder.unlink()
 
 
 def content_digest(paths: Iterable[Path]) -> str:

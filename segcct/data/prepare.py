@@ -241,6 +241,15 @@ def _raise(failures: Sequence[tuple[Case, Exception]], cases: int) -> None:
 
 
 def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:
+    with cache.claim(key):
+        found = cache.get(key)  # another process may have prepared it while we waited
+        return _restored(case, *(found or _stored(case, data, scheme, cache, key)))
+
+
+def _stored(
+    case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str
+) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    """Arrays and facts of a case, prepared and put into the cache."""
     made = prepare_examination(layouts.read_case(case, data, scheme), Preparation.of(data), scheme)
     facts = {
         "case": made.case_id,
@@ -249,7 +258,7 @@ def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str)
         "grid": made.grid.to_json(),
         "spacing_mm": made.spacing_mm,
     }
-    return _restored(case, cache.put(key, made.arrays, facts), facts)
+    return cache.put(key, made.arrays, facts), facts
 
 
 def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> PreparedCase:

@@ -19,8 +19,8 @@ from segcct.data.case import Case
 from segcct.data.split_lists import read_list, shown
 from segcct.errors import SplitError
 from segcct.json_file import read_object
+from segcct.private import private_path
 from segcct.progress import say
-from segcct.volume import atomic_path
 
 SIDES = ("train", "val", "test")
 
@@ -83,7 +83,7 @@ class Splits:
         """Write the split as JSON, patient by patient."""
         sides = {side: self._by_patient(side) for side in SIDES}
         head = {"kind": self.kind, "seed": self.seed, "fold": self.fold, "folds": self.folds}
-        with atomic_path(path) as beside:
+        with private_path(path) as beside:
             beside.write_text(json.dumps(head | sides, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
@@ -165,7 +165,11 @@ def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
 
 def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
     """Distinct patients in an order drawn by `seed`."""
-    return sorted(set(patients), key=lambda patient: hashlib.sha256(f"{seed}/{patient}".encode()).digest())
+
+    def drawn(patient: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{patient}".encode(errors="surrogateescape")).digest()
+
+    return sorted(set(patients), key=drawn)
 
 
 def _labelled(cases: Sequence[Case]) -> list[Case]:
@@ -218,6 +222,7 @@ def known_splits(file: Path, *, needed: bool) -> Splits | None:
     Raises `SplitError` where it is damaged and `needed` for more than that.
     """
     if not file.is_file():
+        say(f"{file}: not there, so cases that the model was trained on are not marked as such")
         return None
     try:
         return Splits.load(file)

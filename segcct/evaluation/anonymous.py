@@ -1,4 +1,4 @@
-"""What the evaluation of anonymised predictions keeps apart: files.json, which names files and folders."""
+"""What the evaluation of anonymized predictions keeps apart: files.json, which names files and folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FILES = "files.json"
-NOTE = "names files and folders, and by them patients: not to be shared with the anonymised scores"
+NOTE = "names files and folders, and by them patients: not to be shared with the anonymized scores"
 NAMING = ("command", "predictions", "references")
 """Rows of an evaluation's provenance that name files or folders."""
 
@@ -17,14 +17,16 @@ def apart(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     data = sources["data"]
     told = {
         **sources,
-        "anonymised": True,
+        "anonymized": True,
         "files": {},
+        "digests": {case: {"prediction": each["prediction"]} for case, each in sources["digests"].items()},
         "data": None if data is None else {**data, "root": "."},
         "provenance": {key: value for key, value in made.items() if key not in NAMING},
     }
     hidden = {
         "note": NOTE,
         "files": sources["files"],
+        "digests": sources["digests"],
         "provenance": {key: value for key, value in made.items() if key in NAMING},
     }
     return told, hidden
@@ -32,5 +34,6 @@ def apart(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def together(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
     """A summary with what files.json says again, so that a report finds the pictures."""
-    made = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
-    return {**summary, "files": files.get("files") or {}, "provenance": {**made[0], **made[1]}}
+    parts = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
+    digests = files.get("digests") or summary.get("digests") or {}
+    return {**summary, "files": files.get("files") or {}, "digests": digests, "provenance": {**parts[0], **parts[1]}}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segcct.escape import for_markdown
 from segcct.evaluation.summary import seen_sentence
-from segcct.volume import atomic_path
+from segcct.table_file import write_csv
 
 FIGURES = ("precision", "recall", "f1", "auroc")
 OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", "log_loss", "brier")
@@ -19,12 +19,11 @@ OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", 
 def write_classes(file: Path, summary: Mapping[str, Any]) -> None:
     """metrics.csv: a row per class, empty where a figure is not defined."""
     head = ["class", *(f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")), "specificity", "support"]
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(head)
-        for name, own in summary["classes"].items():
-            cells = [_cell(value) for key in FIGURES for value in (own[key]["mean"], *own[key]["ci95"])]
-            writer.writerow([name, *cells, _cell(own["specificity"]), own["support"]])
+    rows = []
+    for name, own in summary["classes"].items():
+        cells = [_cell(value) for key in FIGURES for value in (own[key]["mean"], *own[key]["ci95"])]
+        rows.append([name, *cells, _cell(own["specificity"]), own["support"]])
+    write_csv(file, head, rows)
 
 
 def write_pictures(
@@ -32,13 +31,12 @@ def write_pictures(
 ) -> None:
     """pictures.csv: a row per picture with its true class, the predicted one and the probabilities of both."""
     predicted = probabilities.argmax(axis=1)
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["picture", "class", "predicted", "correct", "confidence", "p_class"])
-        for place, name in enumerate(ids):
-            row, true, taken = probabilities[place], int(labels[place]), int(predicted[place])
-            right = "yes" if true == taken else "no"
-            writer.writerow([name, classes[true], classes[taken], right, _cell(row[taken]), _cell(row[true])])
+    rows = []
+    for place, name in enumerate(ids):
+        row, true, taken = probabilities[place], int(labels[place]), int(predicted[place])
+        right = "yes" if true == taken else "no"
+        rows.append([name, classes[true], classes[taken], right, _cell(row[taken]), _cell(row[true])])
+    write_csv(file, ["picture", "class", "predicted", "correct", "confidence", "p_class"], rows, private=True)
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
@@ -53,7 +51,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines += ["", f"| class | {' | '.join(FIGURES)} | pictures |", "|---" * (2 + len(FIGURES)) + "|"]
     for name, own in summary["classes"].items():
         cells = [f"{_text(own[key]['mean'])} [{_range(own[key]['ci95'])}]" for key in FIGURES]
-        lines.append(f"| {name} | {' | '.join(cells)} | {own['support']} |")
+        lines.append(f"| {for_markdown(name)} | {' | '.join(cells)} | {own['support']} |")
     return "\n".join(lines) + "\n"
 
 

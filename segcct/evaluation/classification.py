@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from segcct.data.classes.table import ProbabilityTable, read_table
 from segcct.errors import EvaluationError, items
 from segcct.evaluation.class_tables import markdown, write_classes, write_pictures
 from segcct.file_names import absolute
+from segcct.lock import exclusive
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
 from segcct.metrics.classification import (
@@ -98,17 +100,22 @@ def evaluate_classes(
     kept = [place for place, name in enumerate(table.ids) if name not in stray]
     if not kept:
         raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
-    if output is not None:
-        _remove_old(Path(output))
-    ids = [table.ids[place] for place in kept]
-    rows = collection.rows(ids)
-    number = {name: index for index, name in enumerate(table.classes)}
-    labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
-    probabilities = table.probabilities[kept]
-    summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
-    summary |= {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
-    if output is not None:
-        _write(Path(output), summary, ids, probabilities, labels)
+    with ExitStack() as owned:
+        if output is not None:
+            _refuse_file(Path(output))
+            what = "another evaluation is being written to this folder"
+            owned.enter_context(exclusive(Path(output) / ".evaluate.lock", what))
+            for name in OUTPUTS:  # no table of an earlier evaluation may be taken for one of this, should this one fail
+                (Path(output) / name).unlink(missing_ok=True)
+        ids = [table.ids[place] for place in kept]
+        rows = collection.rows(ids)
+        number = {name: index for index, name in enumerate(table.classes)}
+        labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
+        probabilities = table.probabilities[kept]
+        summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
+        summary |= {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
+        if output is not None:
+            _write(Path(output), summary, ids, probabilities, labels)
     return summary
 
 
@@ -119,9 +126,9 @@ def _write(
     write_classes(folder / "metrics.csv", summary)
     write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary["classes"]))
     with atomic_path(folder / "table.md") as beside:
-        beside.write_text(markdown(summary), encoding="utf-8")
+        beside.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(folder / "summary.json", summary)
+    write_json(folder / "summary.json", summary, private=True)
 
 
 def scores(
@@ -237,9 +244,6 @@ def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) ->
     }
 
 
-def _remove_old(output: Path) -> None:
-    """No table of an earlier evaluation may be taken for one of this, should this one fail."""
+def _refuse_file(output: Path) -> None:
     if output.exists() and not output.is_dir():
         raise EvaluationError("is not a folder", file=output)
-    for name in OUTPUTS:
-        (output / name).unlink(missing_ok=True)

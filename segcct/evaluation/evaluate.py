@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segcct.data.cache import content_digest
 from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import FILES, apart
@@ -15,16 +19,19 @@ from segcct.evaluation.matching import (
     PredictionFolder,
     choose_scheme,
     match,
+    named_alike,
     read_predictions,
     read_references,
 )
 from segcct.evaluation.pool import run_jobs
-from segcct.evaluation.scoring import Job, Outcome, Row
-from segcct.evaluation.summary import agreement_of, summary_of
+from segcct.evaluation.scoring import Agreement, Job, Outcome, Row
+from segcct.evaluation.summary import agreement_of, edited_sentence, summary_of
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
 from segcct.file_names import absolute
+from segcct.lock import exclusive
 from segcct.metrics import Convention, get_convention
-from segcct.progress import Report
+from segcct.private import private_path
+from segcct.progress import Report, say
 from segcct.runs import provenance, write_json
 from segcct.volume import atomic_path
 
@@ -42,6 +49,23 @@ OUTPUTS = (
     "table.md",
     "paired.json",
 )
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one folder of predictions."""
+
+    rows: list[Row]
+    agreements: list[Agreement]
+    digests: dict[str, dict[str, str]]
+    """Case id -> digests of its mask and of its reference."""
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Scored:
+        """Those of some cases."""
+        digests = {outcome.id: dict(outcome.digests) for outcome in outcomes}
+        agreements = [outcome.agreement for outcome in outcomes if outcome.agreement is not None]
+        return cls([row for outcome in outcomes for row in outcome.rows], agreements, digests)
 
 
 def evaluate(
@@ -66,7 +90,7 @@ def evaluate(
         scheme: name of a label scheme, or a scheme; default: that of predictions.json.
         output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, and for
             metrics.<convention>.csv and summary.<convention>.json where there are several; for files.json where the
-            predictions are anonymised. None writes nothing.
+            predictions are anonymized. None writes nothing.
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
@@ -92,24 +116,39 @@ def evaluate(
     labels = choose_scheme(scheme, folder)
     rival = None if against is None else read_predictions(Path(against))
     known = read_references(Path(references), folder, layout, labels)
-    if output is not None:
-        _remove_old(Path(output))
     tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
-    matchings = [match(each, known) for each in (folder, rival) if each is not None]
-    scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress)
-    rows, agreements = _rows(scored[0]), [each.agreement for each in scored[0] if each.agreement is not None]
-    shared = _sources(matchings[0], folder, Path(references))
-    shared, hidden = apart(shared) if folder.anonymised else (shared, None)
+    matchings = [match(folder, known)]
     if rival is not None:
-        paired = compare(rows, _rows(scored[1]), labels, chosen[0])
-        against = "the other predictions" if folder.anonymised else absolute(rival.path)
-        shared["paired"] = {"against": against, **paired}
-    label_map = {"label_map": agreement_of(agreements)}
-    summaries = [{**summary_of(rows, labels, convention, tolerance), **label_map, **shared} for convention in chosen]
-    if output is not None:
-        write_cases(Path(output) / "cases.csv", agreements)
-        _write(Path(output), rows, summaries, hidden)
+        matchings.append(named_alike(match(rival, known), matchings[0]))
+    with _owned(output):
+        if output is not None:
+            _remove_old(Path(output))
+        scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
+        rows = scored[0].rows
+        shared = _sources(matchings[0], folder, Path(references), scored[0].digests)
+        shared, hidden = apart(shared) if folder.anonymized else (shared, None)
+        if rival is not None:
+            paired = compare(rows, scored[1].rows, labels, chosen[0])
+            named = "the other predictions" if folder.anonymized else absolute(rival.path)
+            shared["paired"] = {"against": named, "weights_sha256": rival.weights_sha256, **paired}
+        shared["label_map"] = agreement_of(scored[0].agreements)
+        summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
+        if summaries[0]["edited"]:
+            say(edited_sentence(summaries[0]))
+        if output is not None:
+            write_cases(Path(output) / "cases.csv", scored[0].agreements, private=hidden is None)
+            _write(Path(output), rows, summaries, hidden)
     return summaries[0]
+
+
+def _owned(output: str | Path | None) -> AbstractContextManager[None]:
+    """Two evaluations into one folder would leave tables of both."""
+    if output is None:
+        return nullcontext()
+    if Path(output).exists() and not Path(output).is_dir():
+        raise EvaluationError("is not a folder", file=output)
+    what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
+    return exclusive(Path(output) / ".evaluate.lock", what, remedy=remedy)
 
 
 def _conventions(names: Sequence[str]) -> list[Convention]:
@@ -126,12 +165,13 @@ def _score(
     workers: int,
     allow_unmatched: bool,
     progress: Report | None,
-) -> list[list[Outcome]]:
-    """Outcomes of all cases in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+    hidden: bool,
+) -> list[Scored]:
+    """What all cases score, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names = tuple(convention.name for convention in conventions)
     jobs = [
-        Job(case, mask, reference, scheme, names, tolerance_mm, check_only=bool(problems))
+        Job(case, mask, reference, scheme, names, tolerance_mm, hidden=hidden, check_only=bool(problems))
         for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]
@@ -142,12 +182,8 @@ def _score(
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
-    ends = [0, *(len(matching.pairs) for matching in matchings)]
-    return [outcomes[sum(ends[: place + 1]) : sum(ends[: place + 2])] for place in range(len(matchings))]
-
-
-def _rows(outcomes: Sequence[Outcome]) -> list[Row]:
-    return [row for outcome in outcomes for row in outcome.rows]
+    left = iter(outcomes)
+    return [Scored.of(list(islice(left, len(matching.pairs)))) for matching in matchings]
 
 
 def _unmatched(matching: Matching) -> list[str]:
@@ -159,14 +195,24 @@ def _unmatched(matching: Matching) -> list[str]:
     return extra + missing
 
 
-def _sources(matching: Matching, folder: PredictionFolder, references: Path) -> dict[str, Any]:
-    """Where everything came from, so that a report finds the pictures again."""
+def _sources(
+    matching: Matching, folder: PredictionFolder, references: Path, digests: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Where everything came from, so that a report finds the pictures again, and notices other masks in their place."""
     sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
         "seen": {side: [case for case in matching.pairs if folder.seen.get(case) == side] for side in ("train", "val")},
         "synthetic": [case for case in matching.pairs if case in folder.synthetic],
         "synthetic_training": folder.synthetic_training,
+        "edited": [
+            case
+            for case in matching.pairs
+            if digests[case]["prediction"] != folder.digests.get(case, digests[case]["prediction"])
+        ],
+        "digests": dict(digests),
+        "weights_sha256": folder.weights_sha256,
+        "model": folder.model,
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
         "provenance": {
@@ -189,8 +235,6 @@ def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
 
 def _remove_old(output: Path) -> None:
     """No table of an earlier evaluation may be taken for one of this, should this one fail."""
-    if output.exists() and not output.is_dir():
-        raise EvaluationError("is not a folder", file=output)
     for pattern in OUTPUTS:
         for file in output.glob(pattern):
             file.unlink()
@@ -199,19 +243,22 @@ def _remove_old(output: Path) -> None:
 def _write(
     output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]], hidden: Mapping[str, Any] | None
 ) -> None:
+    private = hidden is None  # what names patients is its owner's alone
     for place, summary in enumerate(summaries):
         name = summary["convention"]
         if place == 0:
-            write_metrics(output / "metrics.csv", rows, name)
+            write_metrics(output / "metrics.csv", rows, name, private=private)
         if len(summaries) > 1 or name != "default":
-            write_metrics(output / f"metrics.{name}.csv", rows, name)
-            write_json(output / f"summary.{name}.json", summary)
+            write_metrics(output / f"metrics.{name}.csv", rows, name, private=private)
+            write_json(output / f"summary.{name}.json", summary, private=private)
     if "paired" in summaries[0]:
-        write_json(output / "paired.json", summaries[0]["paired"])
+        write_json(output / "paired.json", summaries[0]["paired"], private=private)
     if hidden is not None:
-        write_json(output / FILES, hidden)
-    write_details(output / "details.csv", rows)
-    with atomic_path(output / "table.md") as beside:
-        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8")
+        write_json(output / FILES, hidden, private=True)
+    write_details(output / "details.csv", rows, private=private)
+    summaries[0]["tables"] = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
+    table = output / "table.md"
+    with private_path(table) if private else atomic_path(table) as beside:
+        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(output / "summary.json", summaries[0])
+    write_json(output / "summary.json", summaries[0], private=private)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,16 @@ from segcct.data.labels import SCHEMES, Scheme, get_scheme
 from segcct.data.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
 from segcct.file_names import absolute, split_name
-from segcct.inference.index import INDEX, check_cases, hashed, read_sources
+from segcct.inference.index import INDEX, SOURCES, check_cases, is_anonymized, read_key, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 from segcct.json_file import read_object
+from segcct.private import pseudonym
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""
-_HASHED = re.compile(r"case_[0-9a-f]{12}$")
+_HASHED = re.compile(r"case_([0-9a-f]{12}|[0-9a-f]{16})$")
+
+_KEYED_LENGTH = len("case_") + 16
 
 LABEL_PATTERNS: dict[str, tuple[str, ...]] = {
     "brats": ("{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}_seg.nii", "{id}-seg.nii"),
@@ -51,8 +56,16 @@ class PredictionFolder:
     """Cases whose images say that they were generated."""
     synthetic_training: bool = False
     """The model was trained on such images."""
-    anonymised: bool = False
+    anonymized: bool = False
     """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
+    key: str | None = None
+    """Of the hash; None where sources.json is not there, or was written before ids were hashed with a key."""
+    weights_sha256: str | None = None
+    """Of the model."""
+    digests: dict[str, str] = field(default_factory=dict)
+    """Case id -> digest of the mask that was predicted; a mask with another one was edited or replaced."""
+    model: dict[str, Any] = field(default_factory=dict)
+    """What predictions.json says of the model and of how it predicted, for the record."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +78,13 @@ class ReferenceCase:
     case: Case | None = None
     data: DataSection | None = None
 
+    def files(self) -> tuple[Path, ...]:
+        """What the reference is read from."""
+        return (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
+
     def name(self) -> str | list[str]:
         """The reference's file; files, where a label is several."""
-        files = (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
-        names = [absolute(file) for file in files]
+        names = [absolute(file) for file in self.files()]
         return names[0] if len(names) == 1 else names
 
 
@@ -92,14 +108,15 @@ def read_predictions(folder: Path) -> PredictionFolder:
         masks = _flat(folder, endings=())
         if not masks:
             raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
-        return PredictionFolder(folder, masks)
+        return PredictionFolder(folder, masks, key=read_key(folder))
     content = read_object(index, "is not an index of predictions", error=EvaluationError)
     try:
         check_cases(content)
         listed = {name: folder / entry["mask"] for name, entry in content["cases"].items()}
-        sources = read_sources(folder) if content.get("anonymised") else content["cases"]
+        sources = read_sources(folder) if is_anonymized(content) else content["cases"]
         channels = {name: dict(entry.get("channels") or {}) for name, entry in sources.items()}
         seen = {name: str(entry["seen"]) for name, entry in content["cases"].items() if entry.get("seen")}
+        digests = {name: str(entry["digest"]) for name, entry in content["cases"].items() if entry.get("digest")}
         synthetic = frozenset(name for name, entry in content["cases"].items() if entry.get("synthetic"))
         data = DataSection.model_validate(content["data"]) if content.get("data") else None
         scheme = _scheme_of(content["scheme"]) if content.get("scheme") else None
@@ -119,7 +136,11 @@ def read_predictions(folder: Path) -> PredictionFolder:
         seen=seen,
         synthetic=synthetic,
         synthetic_training=bool(content.get("synthetic_training")),
-        anonymised=bool(content.get("anonymised")),
+        anonymized=is_anonymized(content),
+        key=read_key(folder),
+        weights_sha256=content.get("weights_sha256"),
+        digests=digests,
+        model={name: content.get(name) for name in ("architecture", "selected_on", "provenance")},
     )
 
 
@@ -143,7 +164,7 @@ def read_references(
     flat = {name: file for name, file in flat.items() if os.path.realpath(file) not in scans}
     if flat:
         cases = _labelled(predictions.data, folder) if predictions.data is not None else {}
-        if not set(_with_hashed(predictions.masks, cases, everyone=False)) & set(predictions.masks):
+        if not set(_with_hashed(predictions.masks, cases, predictions.key, everyone=False)) & set(predictions.masks):
             return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
         return cases
     data = _reading(folder, predictions, layout, scheme)
@@ -167,10 +188,18 @@ def _labelled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:
 def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
     """Pair by case id; masks that are listed but not there count as missing.
 
-    Where the predictions name a selection, references outside of it are not asked for.
+    Where the predictions name a selection, references outside of it are not asked for. Raises `EvaluationError` where
+    masks are named by a hash whose key is gone.
     """
     masks = {name: file for name, file in predictions.masks.items() if _is_there(file)}
-    references = _with_hashed(masks, references, everyone=predictions.anonymised)
+    strangers = [name for name in masks if _HASHED.match(name) and name not in references]
+    if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in strangers):
+        raise EvaluationError(
+            "the masks are named by hashed ids, and the key that finds their references is gone",
+            expected=f"{SOURCES} beside the masks",
+            remedy=f"Put {SOURCES} back, or name the reference masks as the predicted ones",
+        )
+    references = _with_hashed(masks, references, predictions.key, everyone=predictions.anonymized)
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
     lost = sorted(asked - set(masks))
     return Matching(
@@ -180,6 +209,13 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     )
 
 
+def named_alike(matching: Matching, first: Matching) -> Matching:
+    """The same pairs under the names that `first` gives to their references: every anonymized folder has its own."""
+    names = {str(reference.name()): case for case, (_, reference) in first.pairs.items()}
+    pairs = {names.get(str(pair[1].name()), case): pair for case, pair in matching.pairs.items()}
+    return replace(matching, pairs=dict(sorted(pairs.items())))
+
+
 def _usual_suffix(predictions: PredictionFolder) -> str:
     """How the masks of a folder end, for the name of one that is missing."""
     name = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
@@ -187,14 +223,21 @@ def _usual_suffix(predictions: PredictionFolder) -> str:
 
 
 def _with_hashed(
-    masks: Iterable[str], references: Mapping[str, ReferenceCase], *, everyone: bool
+    masks: Iterable[str], references: Mapping[str, ReferenceCase], key: str | None, *, everyone: bool
 ) -> Mapping[str, ReferenceCase]:
-    """References renamed as `segcct predict --anonymise` names their masks, where such masks are there; `everyone`:
-    those without a mask too."""
+    """References renamed as `segcct predict --anonymize` names their masks, where such masks are there; `everyone`:
+    those without a mask too.
+    """
     strangers = {name for name in masks if _HASHED.match(name) and name not in references}
+    hashed = _hashed_without_key if key is None else partial(pseudonym, key=key)
     names = {name: name if _HASHED.match(name) else hashed(name) for name in references}
     names = {name: new if everyone or new in strangers else name for name, new in names.items()}
     return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
+
+
+def _hashed_without_key(case_id: str) -> str:
+    """As ids were hashed before 0.2, for folders from then."""
+    return "case_" + hashlib.sha256(case_id.encode(errors="surrogateescape")).hexdigest()[:12]
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:

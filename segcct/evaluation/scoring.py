@@ -5,16 +5,17 @@ Runs in the parent or in worker processes; what comes back is small.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from segcct.data.cache import content_digest
 from segcct.data.labels import Scheme, whole_values
 from segcct.data.layouts import read_label
 from segcct.data.layouts.volumes import GRID_TOLERANCE
-from segcct.errors import GeometryError, SegcctError
+from segcct.errors import GeometryError, SegcctError, kind_of
 from segcct.evaluation.matching import ReferenceCase
 from segcct.inference.masks import load_mask
 from segcct.metrics import MaskPair, Scores, get_convention, label_pairs, pixel_accuracy
@@ -33,6 +34,8 @@ class Job:
     scheme: Scheme
     conventions: tuple[str, ...]
     tolerance_mm: float
+    hidden: bool = False
+    """Cases are named by hashed ids: problems may not name their files."""
     check_only: bool = False
     """Only look for problems: another case had one, so no table will be written."""
 
@@ -75,6 +78,8 @@ class Outcome:
     agreement: Agreement | None = None
     """None where the case was not scored."""
     problems: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """`prediction` and `reference` -> digest of the files that were scored."""
 
 
 def score_case(job: Job) -> Outcome:
@@ -82,7 +87,7 @@ def score_case(job: Job) -> Outcome:
     try:
         prediction = read_mask(job.prediction, job.scheme)
     except SegcctError as error:
-        return Outcome(job.id, problems=(f"{job.id}: {error}", *_reference_problems(job)))
+        return Outcome(job.id, problems=(_problem(job, error), *_reference_problems(job)))
     try:
         reference = read_reference(job.reference, job.scheme, prediction)
         if job.check_only:
@@ -90,9 +95,16 @@ def score_case(job: Job) -> Outcome:
         spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
         pairs = label_pairs(prediction.array, reference.array, structures_of(job.scheme), spacing_mm)
         rows = tuple(_row(job, name, pair) for name, pair in pairs)
-        return Outcome(job.id, rows, _agreement(job, prediction.array, reference.array))
+        files = {"prediction": [job.prediction], "reference": job.reference.files()}
+        digests = {name: content_digest(paths) for name, paths in files.items()}
+        return Outcome(job.id, rows, _agreement(job, prediction.array, reference.array), digests=digests)
     except SegcctError as error:
-        return Outcome(job.id, problems=(f"{job.id}: {error}",))
+        return Outcome(job.id, problems=(_problem(job, error),))
+
+
+def _problem(job: Job, error: SegcctError) -> str:
+    """What is wrong with a case; where cases are hashed, without the names of its files."""
+    return f"{job.id}: {kind_of(error)}; sources.json tells which case it is" if job.hidden else f"{job.id}: {error}"
 
 
 def _reference_problems(job: Job) -> tuple[str, ...]:
@@ -102,7 +114,7 @@ def _reference_problems(job: Job) -> tuple[str, ...]:
     try:
         read_mask(job.reference.file, job.scheme)
     except SegcctError as error:
-        return (f"{job.id}: {error}",)
+        return (_problem(job, error),)
     return ()
 
 

@@ -147,6 +147,18 @@ def seen_sentence(summary: Mapping[str, Any], noun: str = "cases") -> str:
     )
 
 
+def edited_sentence(summary: Mapping[str, Any]) -> str:
+    """What a reader must know where masks were edited or replaced after their prediction; empty where none was."""
+    edited = summary.get("edited") or ()
+    if not edited:
+        return ""
+    return (
+        f"Of the {summary['cases']} masks {len(edited)} {'is' if len(edited) == 1 else 'are'} not the one the model "
+        f"predicted: edited or replaced since ({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
+        "These scores are those of the masks, not of the model."
+    )
+
+
 def synthetic_sentence(summary: Mapping[str, Any]) -> str:
     """What a reader must know where cases or the model's training were generated; empty where neither was."""
     cases = len(summary.get("synthetic") or ())

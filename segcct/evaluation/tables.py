@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from segcct.escape import for_markdown
 from segcct.evaluation.scoring import DETAILS, Agreement, Row
 from segcct.evaluation.summary import (
     STATUSES,
     counts_over_classes,
+    edited_sentence,
     metrics_of,
     seen_sentence,
     synthetic_sentence,
     value,
 )
-from segcct.volume import atomic_path
+from segcct.table_file import write_csv
 
 _HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
 _DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3, "pixel_accuracy": 4, "background": 4}
 
 
-def write_metrics(file: Path, rows: Sequence[Row], convention: str) -> None:
-    """metrics.csv: a row per case and structure; `hd95_vox` is added where distances are in voxels."""
+def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: bool = True) -> None:
+    """metrics.csv: a row per case and structure; `hd95_vox` is added where distances are in voxels; `private` where the
+    cases are not hashed."""
     extra = [metric for metric in metrics_of(rows, convention) if metric == "hd95_vox"]
     columns = ["case", "class", "dice", "iou", "hd95_mm", "nsd", "volume_pred_ml", "volume_ref_ml", "status", *extra]
-    _write_csv(
+    write_csv(
         file,
         columns,
         (
@@ -41,23 +43,25 @@ def write_metrics(file: Path, rows: Sequence[Row], convention: str) -> None:
             ]
             for row in rows
         ),
+        private=private,
     )
 
 
-def write_details(file: Path, rows: Sequence[Row]) -> None:
+def write_details(file: Path, rows: Sequence[Row], *, private: bool = True) -> None:
     """details.csv: what metrics.csv has no room for."""
-    _write_csv(
+    write_csv(
         file,
         ["case", "class", *DETAILS],
         ([row.case, row.structure, *(_cell(row.details[name]) for name in DETAILS)] for row in rows),
+        private=private,
     )
 
 
-def write_cases(file: Path, agreements: Sequence[Agreement]) -> None:
+def write_cases(file: Path, agreements: Sequence[Agreement], *, private: bool = True) -> None:
     """cases.csv: a row per case, of its label maps as a whole."""
     columns = ["case", "pixel_accuracy", "background", "voxels"]
     rows = ([each.case, *(repr(getattr(each, column)) for column in columns[1:])] for each in agreements)
-    _write_csv(file, columns, rows)
+    write_csv(file, columns, rows, private=private)
 
 
 def markdown(summaries: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
@@ -76,12 +80,13 @@ def _scores(summary: Mapping[str, Any]) -> str:
     lines = [_line(["Structure", *heads, *STATUSES]), _line(["---", *["---:"] * (len(heads) + len(STATUSES))])]
     for name, entry in summary["classes"].items():
         cells = [mean_and_interval(entry[metric], metric) for metric in metrics]
-        lines.append(_line([name, *cells, *(str(entry["counts"][status]) for status in STATUSES)]))
+        lines.append(_line([for_markdown(name), *cells, *(str(entry["counts"][status]) for status in STATUSES)]))
     totals = counts_over_classes(summary)
     cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
     lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
     words = summary["definitions"]
-    warnings = [sentence for sentence in (seen_sentence(summary), synthetic_sentence(summary)) if sentence]
+    edited = for_markdown(edited_sentence(summary))
+    warnings = [sentence for sentence in (seen_sentence(summary), edited, synthetic_sentence(summary)) if sentence]
     patients = summary["patients"]
     lines += [
         "",
@@ -118,7 +123,7 @@ def _side_by_side(summaries: Sequence[Mapping[str, Any]]) -> str:
         ]
         for summary in summaries
     }
-    names = [*summaries[0]["classes"], "**mean of classes**"]
+    names = [*map(for_markdown, summaries[0]["classes"]), "**mean of classes**"]
     return "\n".join(
         [
             "The same masks under each convention: mean (number of scored cases).",
@@ -136,9 +141,9 @@ def _paired(comparison: Mapping[str, Any]) -> str:
     metrics = [metric for metric in ("dice", "hd95_mm", "hd95_vox") if metric in comparison["overall"]]
     metrics = [metric for metric in metrics if comparison["overall"][metric]["n"]]
     heads = [head for metric in metrics for head in (f"{_HEADS[metric]} difference", "p (Holm)", "won : lost")]
-    lines = [f"Against {comparison['against']}, case by case ({comparison['definition']}).", ""]
+    lines = [f"Against {for_markdown(comparison['against'])}, case by case ({comparison['definition']}).", ""]
     lines += [_line(["Structure", *heads]), _line(["---", *["---:"] * len(heads)])]
-    for name, entry in [*comparison["classes"].items(), ("**mean of classes**", comparison["overall"])]:
+    for name, entry in [*_named(comparison["classes"]), ("**mean of classes**", comparison["overall"])]:
         cells = []
         for metric in metrics:
             one = entry[metric]
@@ -150,6 +155,10 @@ def _paired(comparison: Mapping[str, Any]) -> str:
             ]
         lines.append(_line([name, *cells]))
     return "\n".join([*lines, ""])
+
+
+def _named(classes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [(for_markdown(name), entry) for name, entry in classes.items()]
 
 
 def _lines(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -195,10 +204,3 @@ def _line(cells: Iterable[str]) -> str:
 
 def _cell(number: float | None) -> str:
     return "" if number is None else repr(number)
-
-
-def _write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(columns)
-        writer.writerows(rows)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from segcct.escape import in_a_line
 from segcct.figures.colours import rgb
 from segcct.figures.drawing import BACKGROUND, INK, MUTED, font
 
@@ -38,9 +39,9 @@ def draw_sheet(
     note_line = foot + line_px * max(len(rows), len(last_rows))
     sheet = Image.new("RGB", (width, note_line + line_px + edge // 2), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
-    draw.text((edge, edge), title, font=font(round(text_px * 1.3), bold=True), fill=INK, anchor="lt")
+    draw.text((edge, edge), in_a_line(title), font=font(round(text_px * 1.3), bold=True), fill=INK, anchor="lt")
     for left, (caption, picture) in zip(lefts, pictures, strict=True):
-        draw.text((left, top - text_px * 0.6), caption, font=font(text_px), fill=MUTED, anchor="ls")
+        draw.text((left, top - text_px * 0.6), in_a_line(caption), font=font(text_px), fill=MUTED, anchor="ls")
         sheet.paste(picture, (left, top))
     for group in (rows, last_rows):
         for index, (left, row) in enumerate(group):

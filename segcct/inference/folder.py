@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,22 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import find_new_cases, read_case, single_case
 from segcct.data.splits import SIDES, Splits, known_splits
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, SplitError, failure_of, is_full, items, reason_of
+from segcct.errors import (
+    CASE_FAILURES,
+    DataError,
+    RunError,
+    SplitError,
+    failure_of,
+    hidden_failure_of,
+    is_full,
+    items,
+    reason_of,
+)
 from segcct.file_names import case_name
-from segcct.inference.index import Index, hashed
+from segcct.inference.index import Index, index_lock
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality.rows import TABLE, keep_rows, read_rows
+from segcct.inference.quality.rows import keep_rows
 from segcct.progress import Report
 from segcct.runs import ModelCard
 from segcct.volume import Volume, holds_dicom
@@ -91,7 +102,7 @@ def predict_folder(
     *,
     keep_largest: bool = False,
     overwrite: bool = False,
-    anonymise: bool = False,
+    anonymize: bool = False,
     progress: Report | None = None,
 ) -> list[Path]:
     """Write the mask of every case (see `masks.py`) and predictions.json; returns the masks.
@@ -105,7 +116,7 @@ def predict_folder(
         output: the folder.
         keep_largest: keep only the largest component of each class.
         overwrite: replace earlier masks, and another model's index.
-        anonymise: name masks by hashed ids; what names a file or an id then goes to sources.json.
+        anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
         progress: called with (done, total).
 
     Raises:
@@ -113,27 +124,24 @@ def predict_folder(
         DataError: some cases failed.
         OSError: the folder cannot be written to.
     """
-    names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    index = Index.open(
-        output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymised=anonymise
-    )
-    _refuse_inputs(request, output, names)
-    read_rows(output / TABLE)  # a damaged table of estimates is refused before masks are removed
-    _clear(output, list(names.values()), WRITTEN_PICTURES if request.pictures else (VOLUME,), overwrite=overwrite)
-    keep_rows(output, set(index.cases) - set(names.values()))  # no old estimate beside a new mask
-    usual = PICTURE if request.pictures else VOLUME
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
     how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
-    for case in request.cases:
-        name = names[case.id]
-        index.expect(name, case, mask=f"{name}{usual}", seen=request.seen.get(case.id), how=how)
-    index.write()  # an evaluation misses what an interrupted prediction, even a killed one, did not make
+    with index_lock(output):
+        index = Index.open(
+            output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize
+        )
+        cases = {index.name_of(case): case for case in request.cases}
+        if anonymize:  # the order in which the files appear tells nothing either
+            cases = dict(sorted(cases.items()))
+        _announce(index, request, cases, how)
     masks: list[Path] = []
     failures: list[str] = []
     try:
-        for done, case in enumerate(request.cases):
+        for done, (name, case) in enumerate(cases.items()):
             if progress:
-                progress(done, len(request.cases))
-            outcome = _mask_or_reason(predictor, request, case, index, names[case.id], keep_largest=keep_largest)
+                progress(done, len(cases))
+            outcome = _mask_or_reason(predictor, request, case, index, name, keep_largest=keep_largest)
             masks += [outcome] if isinstance(outcome, Path) else []
             failures += [outcome] if isinstance(outcome, str) else []
             if isinstance(outcome, str) and done + 1 < len(request.cases) and is_full(output):
@@ -151,6 +159,20 @@ def predict_folder(
     return masks
 
 
+def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any]) -> None:
+    """Remove or refuse what stands in the way, and note the cases (name -> case) before their masks are made: an
+    evaluation misses what an interrupted prediction, even a killed one, did not make."""
+    _refuse_inputs(request, index.folder, list(cases))
+    suffixes = WRITTEN_PICTURES if request.pictures else (VOLUME,)
+    _clear(index.folder, list(cases), suffixes, overwrite=index.overwrite)
+    # No old estimate beside a new mask.
+    keep_rows(index.folder, index.others - set(cases), private=not index.anonymized)
+    usual = PICTURE if request.pictures else VOLUME
+    for name, case in cases.items():
+        index.expect(name, case, mask=f"{name}{usual}", seen=request.seen.get(case.id), how=how)
+    index.write()
+
+
 def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> Examination:
     """A case of a request read into memory; a single file is read as it is and has no label."""
     if not request.single:
@@ -165,11 +187,11 @@ def _mask_or_reason(
     """The mask that was written, or why there is none: one case, or a full disk, must not cost the others."""
     try:
         mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
-        if index.anonymised:
+        if index.anonymized:
             mask = _undescribed(mask)
         file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
     except CASE_FAILURES as error:
-        return failure_of(error, case.id)
+        return hidden_failure_of(error, case.id, name) if index.anonymized else failure_of(error, case.id)
     index.made(name, file, synthetic=says_synthetic(mask))
     return file
 
@@ -186,7 +208,8 @@ def _undescribed(mask: Volume) -> Volume:
 def _write_again(index: Index, failures: list[str]) -> None:
     """Write what became of the cases. On a full disk the index from before the work stays, and failures are told."""
     try:
-        index.write()
+        with index_lock(index.folder):
+            index.write()
     except OSError as error:
         if not failures:
             raise
@@ -229,10 +252,10 @@ def _side(split: Path | None, side: str) -> Sequence[str]:
     return names
 
 
-def _refuse_inputs(request: Request, output: Path, names: Mapping[str, str]) -> None:
+def _refuse_inputs(request: Request, output: Path, names: Sequence[str]) -> None:
     """Raises `RunError` where a mask would take the place of a scan."""
     scans = {file.resolve() for case in request.cases for file in case.files()}
-    for name in names.values():
+    for name in names:
         for suffix in WRITTEN:
             if (file := (output / f"{name}{suffix}").resolve()) in scans:
                 raise RunError("a mask would replace a file of its own case", file=file,

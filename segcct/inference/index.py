@@ -1,43 +1,51 @@
 """predictions.json: which mask is whose, how it was made, and how its files were read.
 
-Where ids are hashed it names no file, folder or other id; those stand in sources.json beside it.
+Where ids are hashed it names no file, folder or other id; those stand in sources.json beside it, with the key of the
+hash. Several processes may predict into one folder: what each notes is merged into the file under a lock.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from segcct.config import DataSection
+from segcct.data.cache import content_digest
 from segcct.data.case import Case
 from segcct.errors import DataError, RunError
 from segcct.file_names import absolute
 from segcct.json_file import read_object
-from segcct.runs import ModelCard, provenance, write_json
+from segcct.lock import waiting
+from segcct.private import KEY_BYTES, new_key, pseudonym
+from segcct.runs import ModelCard, invocation, provenance, versions, write_json
 
 INDEX = "predictions.json"
 SOURCES = "sources.json"
-NOTE = "names patients, files and folders: not to be shared with the anonymised masks"
+LOCK = ".index.lock"
+NOTE = "names patients, files and folders: not to be shared with the anonymized masks"
 
 
 @dataclass
 class Index:
-    """What a folder of predictions says of its masks; cases of earlier calls with the same model stay."""
+    """What one call of a prediction says of its masks; `open` and `write` are called under `index_lock`."""
 
     folder: Path
     card: ModelCard
     data: DataSection
     selection: str | None
     """The side of the model's split that is predicted; `some` where calls differ."""
+    overwrite: bool
+    key: str | None = None
+    """Of the hash that names the masks; None where they bear their case ids."""
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of the mask -> its entry."""
-    anonymised: bool = False
-    """Names are hashed ids."""
+    """Name of the mask -> its entry, of this call."""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of the mask -> id and files of its case; empty where `cases` holds them."""
+    others: frozenset[str] = frozenset()
+    """Names of the cases of other calls with the same model, which stay."""
 
     @classmethod
     def open(
@@ -48,35 +56,48 @@ class Index:
         selection: str | None,
         *,
         overwrite: bool,
-        anonymised: bool = False,
+        anonymized: bool = False,
     ) -> Index:
         """The index of a folder, empty where there is none.
 
         Raises:
-            RunError: it is another model's, or damaged, and `overwrite` is off; these are forgotten where it is on. It
-                is anonymised and this is not, or the other way round.
+            RunError: it is another model's, or damaged, or its key is gone, and `overwrite` is off; these are forgotten
+                where it is on. It is anonymized and this is not, or the other way round.
         """
-        if folder.exists() and not folder.is_dir():
-            raise RunError("is not a folder", file=folder)
-        content = _read(folder / INDEX, overwrite=overwrite)
-        if content.get("cases") and bool(content.get("anonymised")) != anonymised:
+        index = cls(folder, card, data, selection, overwrite)
+        if anonymized:
+            index.key = read_key(folder) or new_key()
+        index.others = frozenset(index._stored().get("cases", {}))
+        return index
+
+    @property
+    def anonymized(self) -> bool:
+        """Names are hashed ids."""
+        return self.key is not None
+
+    def name_of(self, case: Case) -> str:
+        """What the mask of a case is called: its id, or a hash of it."""
+        return case.id if self.key is None else pseudonym(case.id, self.key)
+
+    def _stored(self) -> dict[str, Any]:
+        """What the file holds now, of the same model; see `open`."""
+        content = _read(self.folder / INDEX, overwrite=self.overwrite)
+        if content.get("cases") and is_anonymized(content) != self.anonymized:
             raise RunError(
-                f"holds predictions {'without' if anonymised else 'with'} --anonymise, and the two do not mix",
-                file=folder,
+                f"holds predictions {'without' if self.anonymized else 'with'} --anonymize, and the two do not mix",
+                file=self.folder,
                 remedy="Choose another --output",
             )
-        if content and content.get("weights_sha256") != card.weights_sha256:
-            if not overwrite:
-                raise RunError(
-                    "holds another model's predictions",
-                    file=folder,
-                    remedy="Choose another --output, or add --overwrite",
-                )
-            content = {}
-        selection = selection if content.get("selection", selection) == selection else "some"
-        cases = content.get("cases", {})
-        sources = {name: entry for name, entry in read_sources(folder).items() if name in cases}
-        return cls(folder, card, data, selection, cases, anonymised, sources)
+        what = None
+        if content and content.get("weights_sha256") != self.card.weights_sha256:
+            what = "holds another model's predictions"
+        elif content.get("cases") and self.anonymized and read_key(self.folder) is None:
+            what = f"holds anonymized predictions without the key of their names, which stands in {SOURCES}"
+        if what is None:
+            return content
+        if not self.overwrite:
+            raise RunError(what, file=self.folder, remedy="Choose another --output, or add --overwrite")
+        return {}
 
     def expect(self, name: str, case: Case, *, mask: str, seen: str | None, how: Mapping[str, Any]) -> None:
         """Note a case before its mask is made, so that an evaluation misses the mask where that fails.
@@ -90,41 +111,78 @@ class Index:
         """
         channels = {channel: [absolute(file) for file in files] for channel, files in case.channels.items()}
         self.cases[name] = {"mask": mask, "seen": seen, **how}
-        if self.anonymised:
+        if self.anonymized:
             self.sources[name] = {"id": case.id, "channels": channels}
         else:
             self.cases[name]["channels"] = channels
 
     def made(self, name: str, mask: Path, *, synthetic: bool) -> None:
-        """Note the file of a case's mask, and whether the case says that it is synthetic."""
-        self.cases[name] |= {"mask": mask.name, "synthetic": synthetic}
+        """Note the file of a case's mask with its digest, and whether the case says that it is synthetic."""
+        self.cases[name] |= {"mask": mask.name, "digest": content_digest([mask]), "synthetic": synthetic}
 
     def write(self) -> None:
-        """Write predictions.json, and before it sources.json where ids are hashed; each whole or not at all."""
-        card, root, made = self.card, absolute(self.data.root), provenance(self.card.data_fingerprint)
-        if self.anonymised:
-            sources = {"note": NOTE, "root": root, "command": made.pop("command"), "cases": self.sources}
-            write_json(self.folder / SOURCES, sources)
-        write_json(
-            self.folder / INDEX,
-            {
-                "anonymised": self.anonymised,
-                "cases": self.cases,
-                "data": {**self.data.model_dump(mode="json"), "root": "." if self.anonymised else root},
-                "scheme": card.scheme.model_dump(mode="json"),
-                "selection": self.selection,
-                "weights_sha256": card.weights_sha256,
-                "synthetic_training": card.synthetic,
-                "selected_on": without_ids(card.selected_on) if self.anonymised else card.selected_on,
-                "architecture": card.architecture.model_dump(mode="json"),
-                "provenance": made,
-            },
-        )
+        """Merge into predictions.json, and before it sources.json where ids are hashed; each whole or not at all.
+
+        Raises:
+            RunError: another model's predictions have taken the folder since this call began.
+        """
+        stored = self._stored()
+        self.overwrite = False  # what comes later is none of the old that were to go
+        cases = dict(sorted({**stored.get("cases", {}), **self.cases}.items()))
+        self._write_sources(cases)
+        card, root = self.card, absolute(self.data.root)
+        selection = self.selection if stored.get("selection", self.selection) == self.selection else "some"
+        made = (versions if self.anonymized else provenance)(card.data_fingerprint)
+        content = {
+            "anonymized": self.anonymized,
+            "cases": cases,
+            "data": {**self.data.model_dump(mode="json"), "root": "." if self.anonymized else root},
+            "scheme": card.scheme.model_dump(mode="json"),
+            "selection": selection,
+            "weights_sha256": card.weights_sha256,
+            "synthetic_training": card.synthetic,
+            "selected_on": without_ids(card.selected_on),
+            "architecture": card.architecture.model_dump(mode="json"),
+            "provenance": made,
+        }
+        write_json(self.folder / INDEX, content, private=not self.anonymized)
+
+    def _write_sources(self, cases: Mapping[str, Any]) -> None:
+        if self.key is None:
+            return
+        sources = {**read_sources(self.folder), **self.sources}
+        content = {
+            "note": NOTE,
+            "key": self.key,
+            "root": absolute(self.data.root),
+            "command": invocation(),
+            "cases": {name: sources[name] for name in cases if name in sources},
+        }
+        write_json(self.folder / SOURCES, content, private=True)
 
 
-def hashed(case_id: str) -> str:
-    """A case id that does not name the patient; the same for the same id."""
-    return "case_" + hashlib.sha256(case_id.encode()).hexdigest()[:12]
+def index_lock(folder: Path) -> AbstractContextManager[None]:
+    """Held while the index or quality.csv of a folder is read, changed and written; never while masks are made."""
+    return waiting(folder / LOCK)
+
+
+def is_anonymized(content: Mapping[str, Any]) -> bool:
+    """Whether a predictions.json or summary.json says that its cases are named by hashed ids."""
+    return bool(content.get("anonymized", content.get("anonymised")))  # how it was spelled before 0.2
+
+
+def names_in(folder: Path, cases: Iterable[Case], *, anonymized: bool) -> dict[str, str]:
+    """Case id -> name of its mask in a folder of predictions.
+
+    Raises:
+        RunError: names are hashed, and the key is gone.
+    """
+    if not anonymized:
+        return {case.id: case.id for case in cases}
+    key = read_key(folder)
+    if key is None:
+        raise RunError("the key of the anonymized names is gone", file=folder / SOURCES, remedy="Predict again")
+    return {case.id: pseudonym(case.id, key) for case in cases}
 
 
 def without_ids(selected_on: Any) -> Any:
@@ -155,6 +213,15 @@ def check_cases(content: Mapping[str, Any]) -> None:
             raise ValueError(f"no mask of case {name[:80]}")
         if not isinstance(entry.get("channels") or {}, dict) or not isinstance(entry.get("seen") or "", str):
             raise ValueError(f"an entry of another kind for case {name[:80]}")
+
+
+def read_key(folder: Path) -> str | None:
+    """The key of a folder's hashed names; None where there is none."""
+    try:
+        key = str(read_object(folder / SOURCES)["key"])
+        return key if len(bytes.fromhex(key)) == KEY_BYTES else None
+    except (DataError, ValueError, KeyError):
+        return None
 
 
 def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from segcct.data.splits import Splits, known_splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError, items
 from segcct.file_names import absolute
 from segcct.inference.classifier import Classifier
+from segcct.lock import exclusive
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
 
@@ -104,32 +105,33 @@ def predict_pictures(
         RunError: a table stands there already and `overwrite` is off.
         DataError: some pictures failed, or all of them, and then nothing is written.
     """
-    _clear(output, overwrite=overwrite)
-    table: dict[str, np.ndarray] = {}
-    failures: dict[str, str] = {}
-    outcomes = decoded(request.source.pixels(set(request.ids)), request.source.data)
-    while part := list(islice(outcomes, _AT_ONCE)):
-        failures |= {name: str(outcome) for name, outcome in part if isinstance(outcome, SegcctError)}
-        read = {name: outcome[0] for name, outcome in part if not isinstance(outcome, SegcctError)}
-        if read:
-            table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
-        if progress:
-            progress(len(table) + len(failures), len(request.ids))
-    if table:
-        output.mkdir(parents=True, exist_ok=True)
-        # The table last: a folder that holds it says how its pictures were read, also after a kill.
-        write_json(output / INDEX, _index(classifier, request, model, sorted(failures)))
-        write_table(output / TABLE, table, classifier.classes)
-    if failures:
-        listed = items(list(failures.values()), most=20)
-        raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{listed}")
-    return output / TABLE
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
+    with exclusive(output / ".predict.lock", "another prediction is being written to this folder"):
+        _clear(output, overwrite=overwrite)
+        table: dict[str, np.ndarray] = {}
+        failures: dict[str, str] = {}
+        outcomes = decoded(request.source.pixels(set(request.ids)), request.source.data)
+        while part := list(islice(outcomes, _AT_ONCE)):
+            failures |= {name: str(outcome) for name, outcome in part if isinstance(outcome, SegcctError)}
+            read = {name: outcome[0] for name, outcome in part if not isinstance(outcome, SegcctError)}
+            if read:
+                table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
+            if progress:
+                progress(len(table) + len(failures), len(request.ids))
+        if table:
+            output.mkdir(parents=True, exist_ok=True)
+            # The table last: a folder that holds it says how its pictures were read, also after a kill.
+            write_json(output / INDEX, _index(classifier, request, model, sorted(failures)), private=True)
+            write_table(output / TABLE, table, classifier.classes)
+        if failures:
+            listed = items(list(failures.values()), most=20)
+            raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{listed}")
+        return output / TABLE
 
 
 def _clear(output: Path, *, overwrite: bool) -> None:
     """Old tables are refused, or removed before the work, so that none is left to pass for a new one."""
-    if output.exists() and not output.is_dir():
-        raise RunError("is not a folder", file=output)
     old = [file for file in (output / TABLE, output / INDEX) if file.exists()]
     if old and not overwrite:
         raise RunError("exists already", file=old[0], remedy="Choose another --output, or add --overwrite")

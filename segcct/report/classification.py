@@ -51,7 +51,7 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
     file = Path(output) / "report.html"
     file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
     page = render("classification.html", _context(results))
-    return write_page(file, page)
+    return write_page(file, page, private=True)
 
 
 def _context(results: ClassResults) -> dict[str, Any]:

@@ -7,16 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segcct.data.cache import content_digest
 from segcct.data.case import Case, Examination
 from segcct.data.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, items, kind_of
+from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, hidden_failure_of, items, kind_of
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import Compared, compare
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of
-from segcct.inference.index import hashed, without_ids
+from segcct.inference.index import NOTE, SOURCES, without_ids
 from segcct.inference.quality.model import QualityModel
+from segcct.lock import exclusive
+from segcct.private import new_key, pseudonym
 from segcct.progress import Report
 from segcct.report.comparison_page import page_context
 from segcct.report.comparison_summary import (
@@ -26,7 +29,7 @@ from segcct.report.comparison_summary import (
 )
 from segcct.report.comparison_viewer import Row, build_row
 from segcct.report.html import listed, render, write_page
-from segcct.runs import SchemeCard, provenance, write_json
+from segcct.runs import SchemeCard, provenance, versions, write_json
 
 SLICES = 10
 """Slices per case on the page."""
@@ -43,7 +46,7 @@ def write_comparison(
     quality: QualityModel | None = None,
     references: Path | None = None,
     slices: int = SLICES,
-    anonymise: bool = False,
+    anonymize: bool = False,
     models: Mapping[str, Path] | None = None,
     progress: Report | None = None,
 ) -> Path:
@@ -57,7 +60,7 @@ def write_comparison(
         references: a dataset root or a flat folder of masks; None takes the labels beside the cases, where there
             are some.
         slices: shown per case, at most.
-        anonymise: show hashed case ids, and name no file.
+        anonymize: show hashed case ids, and name no file.
         models: name -> folder, for the provenance.
         progress: called with (done, total).
 
@@ -67,38 +70,68 @@ def write_comparison(
     """
     if (output / "report.html").exists():  # the last file to appear
         raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
+    with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
+        return _write(cycles, request, output, quality, references, slices, models or {}, progress, anonymize)
+
+
+def _write(
+    cycles: Cycles,
+    request: Request,
+    output: Path,
+    quality: QualityModel | None,
+    references: Path | None,
+    slices: int,
+    models: Mapping[str, Path],
+    progress: Report | None,
+    anonymize: bool,
+) -> Path:
+    """The comparison into a folder that nobody else writes to."""
     labels = _references(cycles, request, references)
-    names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
-    patients = {case.id: hashed(case.patient) if anonymise else case.patient for case in request.cases}
+    key = new_key() if anonymize else None
+    cases = {_name(case.id, key): case for case in request.cases}
+    if anonymize:
+        cases = dict(sorted(cases.items()))
     found = _Gathered({}, {}, {})
     reasons: list[str] = []
-    for done, case in enumerate(request.cases):
+    for done, (name, case) in enumerate(cases.items()):
         if progress:
-            progress(done, len(request.cases))
-        name = names[case.id]
+            progress(done, len(cases))
         try:
             examination = _examination(cycles, request, case, labels)
-            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(names)))
+            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
             row = build_row(f"case-{done + 1}", compared, count=slices)
+            bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
         except CASE_FAILURES as error:
-            reasons.append(failure_of(error, case.id))
-            found.failures[name] = kind_of(error) if anonymise else reasons[-1]
+            reasons.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
+            found.failures[name] = kind_of(error) if anonymize else reasons[-1]
             continue
-        found.add(name, compared, patients[case.id], row)
+        figures = {**compared.figures, "patient": _name(case.patient, key), **bound}
+        found.add(name, figures, compared, row)
     if progress:
         progress(len(request.cases), len(request.cases))
+    if key is not None:
+        sources = {name: {"id": case.id} for name, case in cases.items()}
+        write_json(output / SOURCES, {"note": NOTE, "key": key, "cases": sources}, private=True)
     if not found.figures:
         raise DataError(f"none of the {len(request.cases)} cases can be compared:{items(reasons)}")
-    content = _content(cycles, found, quality, models or {}, anonymise=anonymise)
+    content = _content(cycles, found, quality, models, anonymize=anonymize)
     page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "report.json", content)
-    written = write_page(output / "report.html", page)
+    write_json(output / "report.json", content, private=not anonymize)
+    written = write_page(output / "report.html", page, private=not anonymize)
     if reasons:
         raise DataError(
             f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{items(reasons)}"
         )
     return written
+
+
+def _scans(case: Case) -> list[Path]:
+    return [file for files in case.channels.values() for file in files]
+
+
+def _name(case_or_patient: str, key: str | None) -> str:
+    return case_or_patient if key is None else pseudonym(case_or_patient, key)
 
 
 @dataclass
@@ -110,8 +143,8 @@ class _Gathered:
     failures: dict[str, str]
     synthetic: bool = False
 
-    def add(self, name: str, compared: Compared, patient: str, row: Row) -> None:
-        self.figures[name] = {**compared.figures, "patient": patient}
+    def add(self, name: str, figures: Mapping[str, Any], compared: Compared, row: Row) -> None:
+        self.figures[name] = figures
         self.rows[name] = row
         self.synthetic |= says_synthetic(compared.grid)
 
@@ -150,21 +183,19 @@ def _examination(
     return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)
 
 
-def _calibration(quality: QualityModel, *, anonymise: bool) -> dict[str, Any]:
+def _calibration(quality: QualityModel, *, anonymize: bool) -> dict[str, Any]:
     """What quality.json says of how it came about."""
-    hidden = {"sources"} if anonymise else set()
+    hidden = {"sources"} if anonymize else set()
     return {"level": quality.level, **{name: told for name, told in quality.facts.items() if name not in hidden}}
 
 
 def _content(
-    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymise: bool
+    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymize: bool
 ) -> dict[str, Any]:
     """report.json."""
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
     cases, classes = found.figures, tuple(cycles.predictor.scheme.classes)
-    made = provenance()
-    if anonymise:
-        del made["command"]  # it names the scans
+    made = versions() if anonymize else provenance()  # the command names the scans
     return {
         "format": 1,
         "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
@@ -175,13 +206,14 @@ def _content(
         "synthetic_training": segmenter.synthetic or generator.synthetic,
         "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
         "order": ordered(cases),
-        "quality": None if quality is None else _calibration(quality, anonymise=anonymise),
+        "quality": None if quality is None else _calibration(quality, anonymize=anonymize),
         "cases": dict(cases),
         "failed": dict(found.failures),
         "models": {
             name: {
-                "folder": str(models[name]) if name in models and not anonymise else None,
+                "folder": str(models[name]) if name in models and not anonymize else None,
                 "architecture": card.architecture.model_dump(mode="json"),
+                "weights_sha256": card.weights_sha256,
                 "selected_on": without_ids(card.selected_on),
             }
             for name, card in (("I2M", segmenter), ("M2I", generator))

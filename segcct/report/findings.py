@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segcct.evaluation.summary import seen_sentence
+from segcct.evaluation.summary import edited_sentence, seen_sentence
 from segcct.report.html import listed, number, plural
 from segcct.report.results import Results, Score
 
@@ -23,9 +23,10 @@ class Worst:
 
 def findings(results: Results) -> list[str]:
     """Up to six sentences, the most useful first; each is read off the table and nothing is guessed."""
-    seen = seen_sentence(results.summary)
+    seen, edited = seen_sentence(results.summary), edited_sentence(results.summary)
     return [
         *([seen] if seen else []),
+        *([edited] if edited else []),
         *_strongest_and_weakest(results),
         *_missed(results),
         *_spurious(results),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segcct.private import private_path
 from segcct.version import VERSION
 from segcct.volume import atomic_path
 
@@ -138,8 +139,8 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(version=VERSION, **context)
 
 
-def write_page(path: Path, page: str) -> Path:
-    """Write a page as UTF-8, whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+def write_page(path: Path, page: str, *, private: bool) -> Path:
+    """Write a page as UTF-8, whole or not at all; `private` for its owner alone, as it names patients."""
+    with private_path(path) if private else atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

@@ -42,7 +42,18 @@ class CaseImages:
 
 
 def read_predictions(results: Results) -> dict[str, Any]:
-    """`predictions.json` of the folder that was evaluated; empty where the masks came from elsewhere."""
+    """`predictions.json` of the folder that was evaluated; empty where the masks came from elsewhere, or where the
+    folder holds another model's by now."""
+    index = _index_of(results)
+    return {} if _is_other(results, index) else index
+
+
+def is_other_model(results: Results) -> bool:
+    """Whether the folder of predictions holds another model's by now."""
+    return _is_other(results, _index_of(results))
+
+
+def _index_of(results: Results) -> dict[str, Any]:
     named = (results.summary.get("provenance") or {}).get("predictions")
     path = Path(str(named)) / INDEX
     if named is None or not path.is_file():
@@ -50,6 +61,11 @@ def read_predictions(results: Results) -> dict[str, Any]:
     content = read_json(path)
     check_stored(IndexSources, content, path, "Write it again by `segcct predict`")
     return content
+
+
+def _is_other(results: Results, index: Mapping[str, Any]) -> bool:
+    scored = results.summary.get("weights_sha256")
+    return bool(scored and index and index.get("weights_sha256") != scored)
 
 
 def images_of(results: Results, predictions: Mapping[str, Any], case: str) -> CaseImages:

@@ -8,6 +8,7 @@ import numpy as np
 
 from segcct import figures
 from segcct.errors import EvaluationError
+from segcct.report.changed import changed_files
 from segcct.report.images import CaseImages, images_of, read_predictions
 from segcct.report.results import Results, read_results
 from segcct.report.segmentation import ranked
@@ -35,6 +36,13 @@ def write_picture(
     if case not in results.cases:
         raise EvaluationError(
             f"no case '{case}' in the evaluation", file=evaluation, expected=", ".join(results.cases[:8])
+        )
+    changed = changed_files(results).get(case)
+    if changed is not None:
+        raise EvaluationError(
+            f"the {changed} of case '{case}' is another file by now than the one that was scored",
+            file=evaluation,
+            remedy="Run `segcct evaluate` again",
         )
     images = images_of(results, read_predictions(results), case)
     channel = next(iter(images.channels)) if channel is None else channel

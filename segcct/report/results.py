@@ -11,9 +11,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from segcct.data.cache import content_digest
 from segcct.data.labels import SCHEMES, Scheme
 from segcct.errors import EvaluationError, LabelError
 from segcct.evaluation.anonymous import FILES, together
+from segcct.inference.index import is_anonymized
 from segcct.json_file import read_object
 from segcct.report.stored_summary import MaskSummary, PairedSummary, check_stored
 from segcct.table_file import read_rows_of
@@ -128,9 +130,10 @@ def read_results(folder: Path) -> Results:
     for key in ("classes", "overall", "convention"):
         if key not in summary:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
-    if summary.get("anonymised") and (folder / FILES).is_file():
+    if is_anonymized(summary) and (folder / FILES).is_file():
         summary = together(summary, read_json(folder / FILES))
     check_stored(MaskSummary, summary, folder / "summary.json", _REMEDY)
+    _refuse_other_tables(folder, summary)
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))
     if strangers:
@@ -164,6 +167,17 @@ def _checked(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
     content = read_json(path)
     check_stored(kind, content, path, _REMEDY)
     return content
+
+
+def _refuse_other_tables(folder: Path, summary: Mapping[str, Any]) -> None:
+    """Raises `EvaluationError` where a table is not the one that the summary was made with."""
+    for name, digest in (summary.get("tables") or {}).items():
+        if (folder / name).is_file() and content_digest([folder / name]) != digest:
+            raise EvaluationError(
+                "is not the table that summary.json is of: edited, damaged or of another evaluation",
+                file=folder / name,
+                remedy="Run `segcct evaluate` again",
+            )
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -12,11 +12,13 @@ from typing import Any
 from segcct import figures
 from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
-from segcct.inference.index import without_ids
+from segcct.inference.index import is_anonymized, without_ids
+from segcct.progress import say
 from segcct.report import plots
+from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, worst_cases
 from segcct.report.html import MAIN, METRICS, Metric, flat, metric, plural, render, write_page
-from segcct.report.images import CaseImages, images_of, read_predictions
+from segcct.report.images import CaseImages, images_of, is_other_model, read_predictions
 from segcct.report.results import STATUSES, Results, read_results
 from segcct.report.viewer import Viewer, build_viewer
 
@@ -76,9 +78,13 @@ def write_report(evaluation: Path, output: Path) -> Path:
     predictions = read_predictions(results)
     file = Path(output) / "report.html"
     file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
-    shown = [_show(results, predictions, rank, case) for rank, case in ranked(results)]
-    page = render("template.html", _context(results, shown, predictions))
-    return write_page(file, page)
+    changed = changed_files(results)
+    warning = changed_sentence(changed, other_model=is_other_model(results))
+    if warning:
+        say(warning)
+    shown = [_show(results, predictions, rank, case, changed.get(case)) for rank, case in ranked(results)]
+    page = render("template.html", {**_context(results, shown, predictions), "changed": warning})
+    return write_page(file, page, private=not is_anonymized(results.summary))
 
 
 def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,15 +161,17 @@ def ranked(results: Results) -> list[tuple[str, str]]:
     return [(rank, picks[rank]) for rank in ("Best", "Median", "Worst") if rank in picks]
 
 
-def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str) -> Shown:
+def _show(results: Results, predictions: Mapping[str, Any], rank: str, case: str, changed: str | None) -> Shown:
     of_case = results.of_case(case)
     scores = {name: of_case[name].values["dice"] for name in results.classes if name in of_case}
     blank = Shown(rank, case, results.mean_dice(case), scores, None)
+    if changed is not None:
+        return replace(blank, problem=f"the {changed} is another file by now than the one that was scored")
     try:
         images = images_of(results, predictions, case)
         return replace(blank, viewer=_viewer(results, images, rank), synthetic=images.synthetic)
     except CASE_FAILURES as error:
-        hidden = results.summary.get("anonymised")
+        hidden = is_anonymized(results.summary)
         reason = reason_of(error) if isinstance(error, OSError | SegcctError) else failure_of(error, case)
         return replace(blank, problem=kind_of(error) if hidden else reason)
 
@@ -217,8 +225,9 @@ def _definitions(summary: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _provenance(results: Results, predictions: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Where the masks and the scores come from; nothing that names a file or folder where ids are hashed."""
+    predictions = results.summary.get("model") or predictions
     selected_on = without_ids(predictions.get("selected_on"))
-    hidden = NAMING if results.summary.get("anonymised") else ()
+    hidden = NAMING if is_anonymized(results.summary) else ()
     groups = [("Model", {"architecture": predictions.get("architecture"), "selected_on": selected_on})]
     for name, made in (("Prediction", predictions), ("Evaluation", results.summary)):
         details = made.get("provenance") or {}

@@ -25,12 +25,12 @@ from segcct.inference.classifier import class_probabilities
 from segcct.inference.device import Inference
 from segcct.metrics.classification import class_scores, confusion, log_losses, top_k
 from segcct.progress import say
-from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, write_json
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, versions, write_json
 from segcct.training.arithmetic import settle
 from segcct.training.mixing import Mixing
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, measured
-from segcct.training.session import check_run, check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run, owning_run
 from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import Task, fit, is_first_process, progress_bar
 
@@ -117,7 +117,7 @@ class ClassificationTask(Task):
             scheme=SchemeCard(name="classes", classes={name: n for n, name in enumerate(collection.classes)}),
             selected_on={**selected_on, "pictures": len(self.pictures.val)},
             data_fingerprint=collection.fingerprint,
-            provenance=provenance(),
+            provenance=versions(),
         )
 
 
@@ -136,6 +136,7 @@ def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]
     return scores
 
 
+@owning_run
 def train_classification(config: ClassificationConfig, *, resume: RunFolder | None = None) -> RunFolder:
     """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
 

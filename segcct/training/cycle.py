@@ -20,6 +20,7 @@ from segcct.data.splits import Splits
 from segcct.data.window import take_window
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
+from segcct.progress import say
 
 UNLABELLED = "unlabelled"
 """Key of the unlabelled part of a batch."""
@@ -97,8 +98,12 @@ class CycleLoss:
 
 
 def refuse_seen(model: Path | None, splits: Splits) -> None:
-    """Raises `ConfigError` where the generator was trained, with labels, on patients that validate or test here."""
-    if model is None or not (model.parent / "splits.json").is_file():
+    """Raises `ConfigError` where the generator was trained, with labels, on patients that validate or test here; says
+    so where that is not known, for `best/` alone does not name them."""
+    if model is None:
+        return
+    if not (model.parent / "splits.json").is_file():
+        say(f"{model}: no splits.json beside it, so it is not known whether it was trained on validation or test cases")
         return
     kept = {name: splits.patients.get(name, name) for name in (*splits.val, *splits.test)}
     seen = Splits.load(model.parent / "splits.json").trained_on(kept)

@@ -23,13 +23,13 @@ from segcct.inference.device import Inference
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator
-from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, versions, write_json
 from segcct.training.arithmetic import settle
 from segcct.training.dataset import Dataset, describe_sides, divide, load_dataset
 from segcct.training.network import build_network
 from segcct.training.plan import Plan, count_steps, measured
 from segcct.training.reconstruction_loss import ReconstructionLoss
-from segcct.training.session import check_run, check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run, owning_run
 from segcct.training.trainer import Task, fit, is_first_process
 
 
@@ -130,10 +130,10 @@ class ReconstructionTask(Task):
             ),
             data=reading(config.data),
             scheme=SchemeCard.of(scheme),
-            selected_on={**selected_on, "cases": [case.case_id for case in self.judged]},
+            selected_on={**selected_on, "cases": len(self.judged)},
             data_fingerprint=self.dataset.fingerprint,
             synthetic=self.dataset.synthetic,
-            provenance=provenance(),
+            provenance=versions(),
         )
 
 
@@ -179,6 +179,7 @@ def summarise(figures: dict[str, dict[str, float | None]]) -> dict[str, float]:
     return summary
 
 
+@owning_run
 def train_reconstruction(config: M2IConfig, *, resume: RunFolder | None = None) -> RunFolder:
     """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
 

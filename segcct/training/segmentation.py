@@ -17,13 +17,13 @@ from segcct.data.prepare import PreparedCase
 from segcct.data.slices import EpochSampler, SliceDataset
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import class_dice
-from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, write_json
+from segcct.runs import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, versions, write_json
 from segcct.training.arithmetic import settle
 from segcct.training.cycle import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
 from segcct.training.dataset import Dataset, load_dataset
 from segcct.training.losses import SegmentationLoss
 from segcct.training.network import build_network
-from segcct.training.session import check_run, check_same_dataset, gather, open_run
+from segcct.training.session import check_run, check_same_dataset, gather, open_run, owning_run
 from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import Task, fit, is_first_process
 
@@ -102,13 +102,14 @@ class SegmentationTask(Task):
             ),
             data=reading(config.data),
             scheme=SchemeCard.of(scheme),
-            selected_on={**selected_on, "cases": [case.case_id for case in self.dataset.val]},
+            selected_on={**selected_on, "cases": len(self.dataset.val)},
             data_fingerprint=self.dataset.fingerprint,
             synthetic=self.dataset.synthetic,
-            provenance=provenance(),
+            provenance=versions(),
         )
 
 
+@owning_run
 def train_segmentation(config: SegmentationConfig, *, resume: RunFolder | None = None) -> RunFolder:
     """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
 

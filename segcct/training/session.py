@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar, cast
 
 import torch
@@ -11,7 +13,8 @@ from segcct import settings
 from segcct.config import ModelSection, RunSection, ScheduleSection, yaml_text
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
-from segcct.runs import RunFolder, load_card
+from segcct.lock import exclusive
+from segcct.runs import BUSY, RunFolder, load_card
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
 
@@ -31,6 +34,27 @@ PLACES = (
 compared by content, and the weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=BaseModel)
+Training = TypeVar("Training", bound=Callable[..., RunFolder])
+
+
+def owning_run(train: Training) -> Training:
+    """A training, `train(config, resume=run or None)`, that holds the lock of its run folder while it runs.
+
+    The first process of a distributed training holds it for all. The training raises `RunError`, which names the
+    process, where another one holds it.
+    """
+
+    @wraps(train)
+    def owned(config: Any, *, resume: RunFolder | None = None) -> RunFolder:
+        if not is_first_process():
+            return train(config, resume=resume)
+        run = resume or RunFolder(config.run.root / config.run.name)
+        if resume is None:
+            RunFolder.check_free(run.path)
+        with exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it"):
+            return train(config, resume=resume)
+
+    return cast(Training, owned)
 
 
 def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:

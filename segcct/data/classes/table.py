@@ -5,7 +5,6 @@ A row is `picture, predicted, p_CLASS, p_CLASS, ...`; predictions.json beside it
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segcct.errors import DataError
 from segcct.json_file import read_object
-from segcct.table_file import read_rows_of
-from segcct.volume import atomic_path
+from segcct.table_file import read_rows_of, write_csv
 
 TABLE = "predictions.csv"
 INDEX = "predictions.json"
@@ -43,12 +41,11 @@ class ProbabilityTable:
 
 def write_table(file: Path, rows: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
     """Write (K,) probabilities by picture, sorted by picture, whole or not at all."""
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["picture", "predicted", *(PREFIX + name for name in classes)])
-        for name, probabilities in sorted(rows.items()):
-            predicted = classes[int(probabilities.argmax())]
-            writer.writerow([name, predicted, *(f"{value:.7g}" for value in probabilities)])
+    lines = [
+        [name, classes[int(probabilities.argmax())], *(f"{value:.7g}" for value in probabilities)]
+        for name, probabilities in sorted(rows.items())
+    ]
+    write_csv(file, ["picture", "predicted", *(PREFIX + name for name in classes)], lines, private=True)
 
 
 def is_table(path: Path) -> bool:

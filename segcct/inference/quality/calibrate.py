@@ -23,7 +23,7 @@ from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.quality.performance import Performance, performance
 from segcct.inference.quality.signals import GROUPS, M2I_GROUPS, SIGNALS
 from segcct.metrics import summarise
-from segcct.progress import Report
+from segcct.progress import Report, say
 from segcct.runs import ModelCard, load_card
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
@@ -72,7 +72,10 @@ def fold_of(
         _refuse_seen(generator, _splits(generator), cases, "the generator")
     for source in learnt_from:
         best = source if source.is_dir() else source.parent
-        if (best.parent / SPLITS).is_file() and load_card(best).synthetic == predictor.card.synthetic:
+        if not (best.parent / SPLITS).is_file():
+            if (best / "model.json").is_file():  # a model of ours, not published weights
+                say(f"{source}: no {SPLITS} beside it; whether it was trained on the calibration cases is not known")
+        elif load_card(best).synthetic == predictor.card.synthetic:
             _refuse_seen(source, _splits(best), cases, "a model that this run learnt from")
     return Fold(folder, predictor, cycles, tuple(cases), predictor.card.data_section(root))
 
@@ -117,7 +120,7 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
     Args:
         rows: of all folds; patients are kept together.
         classes: in the scheme's order.
-        sources: the runs whose validation sides these are, for the record.
+        sources: digests of the weights of the runs whose validation sides these are, for the record.
 
     Raises:
         DataError: fewer than three patients.

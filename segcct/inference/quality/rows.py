@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from segcct.table_file import read_rows_of
-from segcct.volume import atomic_path
+from segcct.table_file import read_rows_of, write_records
 
 TABLE = "quality.csv"
-COLUMNS = ("case", "class", "estimated_dice", "low", "high", "level", "doubtful", "doubtful_below", "note")
+COLUMNS = ("case", "class", "estimated_dice", "low", "high", "level", "doubtful", "doubtful_below", "note", "mask")
+"""`mask`: digest of the mask that was estimated, as in predictions.json; another digest there is another mask."""
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
@@ -20,16 +19,13 @@ def read_rows(file: Path) -> list[dict[str, str]]:
     return read_rows_of(file, COLUMNS, remedy="Delete it, and write it again by segcct predict --overwrite")
 
 
-def keep_rows(folder: Path, cases: Collection[str]) -> None:
+def keep_rows(folder: Path, cases: Collection[str], *, private: bool = True) -> None:
     """Leave only these cases in the folder's quality.csv: masks of the others are another model's, or made anew."""
     file = folder / TABLE
     if file.is_file():
-        write_rows(file, [row for row in read_rows(file) if row["case"] in cases])
+        write_rows(file, [row for row in read_rows(file) if row["case"] in cases], private=private)
 
 
-def write_rows(file: Path, rows: Sequence[Mapping[str, str]]) -> None:
-    """Write a quality.csv, whole or not at all."""
-    with atomic_path(file) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, fieldnames=COLUMNS, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
+def write_rows(file: Path, rows: Sequence[Mapping[str, str]], *, private: bool = True) -> None:
+    """Write a quality.csv, whole or not at all; `private` where its ids are not hashed."""
+    write_records(file, COLUMNS, rows, private=private)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from segcct.errors import CASE_FAILURES, DataError, failure_of, items
+from segcct.errors import CASE_FAILURES, DataError, failure_of, hidden_failure_of, items
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of
-from segcct.inference.index import INDEX, hashed
+from segcct.inference.index import INDEX, index_lock, names_in
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.model import Estimate, QualityModel
 from segcct.inference.quality.observe import Signals, observe, signals_of_case
@@ -24,7 +24,7 @@ def write_quality(
     quality: QualityModel,
     *,
     cycles: Cycles | None = None,
-    anonymise: bool = False,
+    anonymize: bool = False,
     progress: Report | None = None,
 ) -> dict[str, bool]:
     """Write or extend `quality.csv` in a folder of predictions; returns case -> it holds a doubtful or missed class.
@@ -34,25 +34,31 @@ def write_quality(
     """
     rows: list[dict[str, str]] = []
     failures: list[str] = []
-    names = {case.id: hashed(case.id) if anonymise else case.id for case in request.cases}
+    names = names_in(output, request.cases, anonymized=anonymize)
     index = read_object(output / INDEX, "is not an index of predictions")["cases"]
     cases = [case for case in request.cases if (output / index[names[case.id]]["mask"]).is_file()]
+    cases = sorted(cases, key=lambda case: names[case.id])
     for done, case in enumerate(cases):
         if progress:
             progress(done, len(cases))
         try:
             examination = examination_of(request, case, predictor.scheme, with_label=False)
             signals = signals_of_case(predictor, observe(predictor, examination, cycles))
-            rows += quality_rows(quality, names[case.id], signals)
+            estimates = quality_rows(quality, names[case.id], signals)
         except CASE_FAILURES as error:
-            failures.append(failure_of(error, case.id))
+            name = names[case.id]
+            failures.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
+            continue
+        digest = index[names[case.id]].get("digest", "")
+        rows += [{**row, "mask": digest} for row in estimates]
     if progress:
         progress(len(cases), len(cases))
     doubtful: dict[str, bool] = {}
     for row in rows:
         doubtful[row["case"]] = doubtful.get(row["case"], False) or row["doubtful"] == "yes"
-    kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
-    write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]))
+    with index_lock(output):
+        kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
+        write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]), private=not anonymize)
     if failures:
         raise DataError(f"{len(failures)} of {len(cases)} masks have no row in {TABLE}:" + items(failures))
     return doubtful

@@ -1,0 +1,211 @@
+"""One writer at a time: locks on files, which the operating system gives up when their process ends, however it ends.
+
+A lock is a record lock on a small file in the folder that is written to (`fcntl` on POSIX, `msvcrt` on Windows). Child
+processes do not inherit it, so a killed training whose loader processes still run holds nothing. The file says who
+holds it, and is removed with the lock; one that a killed process left behind is taken over.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from segcct.errors import RunError
+from segcct.progress import say
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+"""What file systems without locks answer."""
+_POLL_S = 0.05
+_SAID_AFTER_S = 5.0
+
+_mine: dict[str, int] = {}
+"""Locked file -> the process that holds it; record locks do not keep the threads of one process apart."""
+_guard = threading.Lock()
+_told: set[Path] = set()
+
+
+@contextmanager
+def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended") -> Iterator[None]:
+    """Hold the lock `file`, or refuse.
+
+    Args:
+        file: the lock; missing folders are made, and removed again where nothing was written to them.
+        what: what the other process does, for the error: "another process trains into this run".
+        remedy: of the error.
+
+    Raises:
+        RunError: another process, or this one, holds it; names process, machine and time.
+        OSError: the folder cannot be written to.
+    """
+    made = _make_folders(file.parent)
+    try:
+        descriptor = _acquire(file)
+        if descriptor is None:
+            raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
+        try:
+            yield
+        finally:
+            _release(file, descriptor)
+    finally:
+        _remove_empty(made)
+
+
+@contextmanager
+def waiting(file: Path, *, most_s: float = 3600.0) -> Iterator[None]:
+    """Hold the lock `file`, after those who hold it now; for work that is short, or that another may have done.
+
+    Raises:
+        RunError: it was not free for `most_s` seconds. OSError: the folder cannot be written to.
+    """
+    made = _make_folders(file.parent)
+    try:
+        descriptor = _wait(file, most_s)
+        try:
+            yield
+        finally:
+            _release(file, descriptor)
+    finally:
+        _remove_empty(made)
+
+
+def holder(file: Path) -> str | None:
+    """Who holds the lock, in words; None where nobody does."""
+    if not file.is_file():
+        return None
+    with suppress(OSError):  # a folder that is only read
+        descriptor = _acquire(file)
+        if descriptor is None:
+            return _owner(file)
+        _release(file, descriptor)
+    return None
+
+
+def is_lock(file: Path) -> bool:
+    """Whether a file is named as locks are: it is no content of the folder."""
+    return file.name.startswith(".") and file.name.endswith(".lock")
+
+
+def _acquire(file: Path) -> int | None:
+    """The open file whose lock is held now, -1 where the file system has no locks; None where another holds it."""
+    name = os.path.realpath(file)
+    with _guard:
+        if _mine.get(name) == os.getpid():
+            return None
+        while True:
+            descriptor = _open(file)
+            try:
+                _lock(descriptor)
+            except OSError as error:
+                os.close(descriptor)
+                if error.errno in _BUSY:
+                    return None
+                if error.errno in _NO_LOCKS:
+                    _say_unlocked(file)
+                    return -1
+                raise
+            if _is_still(file, descriptor):
+                break
+            os.close(descriptor)  # its holder removed it between our two steps
+        _mine[name] = os.getpid()
+    entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, json.dumps(entry).encode())
+    return descriptor
+
+
+def _open(file: Path) -> int:
+    """The lock file, made where it is missing; no link is followed, for its content is replaced."""
+    for _ in range(8):
+        with suppress(FileNotFoundError):  # another process removed the empty folder
+            return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        file.parent.mkdir(parents=True, exist_ok=True)
+    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+
+
+def _wait(file: Path, most_s: float) -> int:
+    """The open file, as soon as its lock is free."""
+    began, said = time.monotonic(), False
+    while (descriptor := _acquire(file)) is None:
+        waited = time.monotonic() - began
+        if waited > most_s:
+            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
+        if waited > _SAID_AFTER_S and not said:
+            said = True
+            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
+        time.sleep(_POLL_S)
+    return descriptor
+
+
+def _release(file: Path, descriptor: int) -> None:
+    if descriptor < 0:
+        return
+    with _guard:
+        _mine.pop(os.path.realpath(file), None)
+        if sys.platform == "win32":  # which removes no open file
+            os.close(descriptor)
+        with suppress(OSError):
+            file.unlink()
+        if sys.platform != "win32":
+            os.close(descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    if sys.platform == "win32":
+        os.lseek(descriptor, 1 << 30, os.SEEK_SET)  # beyond the text, which others may read
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    else:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_still(file: Path, descriptor: int) -> bool:
+    """The name still belongs to the open file."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _owner(file: Path) -> str:
+    """`process 4711 on ward3, since 2026-11-28 22:40:01`, as the lock says."""
+    if _mine.get(os.path.realpath(file)) == os.getpid():
+        return f"this process, {os.getpid()}"  # to open the file would give the lock up
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {int(entry['pid'])} on {entry['host']}, since {entry['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder with its parents; those that were made, the innermost first."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with suppress(OSError):  # something was written to it
+            folder.rmdir()
+
+
+def _say_unlocked(file: Path) -> None:
+    if file.parent not in _told:
+        _told.add(file.parent)
+        say(f"{file.parent}: this file system has no locks, so nothing stops a second process from writing here too")

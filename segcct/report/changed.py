@@ -1,0 +1,57 @@
+"""Whether the masks and references are still those that were scored: a page must not show others under these scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segcct.data.cache import content_digest
+from segcct.errors import SegcctError
+from segcct.report.html import listed
+from segcct.report.results import Results
+
+_FILES = {"prediction": "mask", "reference": "reference"}
+
+
+def changed_files(results: Results) -> dict[str, str]:
+    """Case id -> `mask` or `reference`, where that is another file by now than the evaluation scored.
+
+    Files that are gone are not among them; nor is anything where the evaluation noted no digests.
+    """
+    changed = {}
+    files = results.summary.get("files") or {}
+    for case, digests in (results.summary.get("digests") or {}).items():
+        for name, noun in _FILES.items():
+            if case not in changed and name in digests and _is_other((files.get(case) or {}).get(name), digests[name]):
+                changed[case] = noun
+    return changed
+
+
+def changed_sentence(changed: Mapping[str, str], *, other_model: bool) -> str:
+    """What a reader must know of it; empty where everything is as it was scored."""
+    parts = []
+    for noun in _FILES.values():
+        cases = [case for case, what in changed.items() if what == noun]
+        if cases:
+            what = (
+                f"the {noun} of 1 case is another"
+                if len(cases) == 1
+                else f"the {noun}s of {len(cases)} cases are others"
+            )
+            parts.append(f"{what} by now ({listed(cases)})")
+    if other_model:
+        parts.append("the folder of predictions holds those of another model by now")
+    if not parts:
+        return ""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}. The scores are of what was there before: run segcct evaluate again."
+
+
+def _is_other(named: str | Sequence[str] | None, digest: str) -> bool:
+    paths = [Path(named)] if isinstance(named, str) else [Path(path) for path in named or ()]
+    if not paths or not all(path.exists() for path in paths):
+        return False
+    try:
+        return content_digest(paths) != digest
+    except SegcctError:
+        return False  # the page says why the file cannot be read
