@@ -17,6 +17,7 @@ from pydicom.uid import (
     SecondaryCaptureImageStorage,
 )
 
+from segcct.data.headers import read_header
 from segcct.errors import VolumeError
 from segcct.volume import Volume
 from tests.dicom_files import dcm2niix, enhanced, image, save, series, values
@@ -207,7 +208,8 @@ def test_frames_without_positions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.dcm: PerFrameFunctionalGroupsSequence \(5200,9230\).*3 items for 4"):
         Volume.load(save(dataset, tmp_path / "a.dcm"))
     save(image(ramp(), NumberOfFrames=4), tmp_path / "b.dcm")
-    with pytest.raises(VolumeError, match=r"b\.dcm: PerFrameFunctionalGroupsSequence"):
+    words = r"b\.dcm: the frames have no positions, so they are no volume .*no PerFrameFunctionalGroupsSequence \(5200"
+    with pytest.raises(VolumeError, match=words):
         Volume.load(tmp_path / "b.dcm")
 
 
@@ -269,6 +271,14 @@ def test_the_spacing_at_the_detector_is_used_and_said(tmp_path: Path, capsys: py
     series(other, ImagerPixelSpacing=[0.5, 0.25])
     assert Volume.load(other).spacing_mm == pytest.approx((1.5, 1.5, 3))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("elements", [{"PixelSpacing": ["1e-12", "1e-12"]}, {"SliceThickness": "1e-15"}])
+def test_a_voxel_too_small_to_be_one_is_refused(tmp_path: Path, elements: dict[str, object]) -> None:
+    file = save(image(ramp()[0], **elements), tmp_path / "a.dcm")
+    for read in (Volume.load, read_header):
+        with pytest.raises(VolumeError, match=r"a\.dcm: the affine cannot be inverted"):
+            read(file)
 
 
 @pytest.mark.parametrize(

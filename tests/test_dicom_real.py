@@ -21,32 +21,26 @@ PYDICOM_FILES = sorted(
 )
 
 
-def oracle(file: Path, tmp_path: Path) -> tuple[Path, np.ndarray | None]:
-    """A real image at a place, its values by pydicom; None where pydicom cannot decode it here, or it is no image."""
+def oracle(file: Path) -> np.ndarray | None:
+    """Values by pydicom; None where pydicom cannot decode it here, or it is no image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             dataset = pydicom.dcmread(file, force=True)
             stored = dataset.pixel_array
         except Exception:
-            return file, None
-        if "ImagePositionPatient" not in dataset:  # most of these files are no slices: give them a place
-            dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 0], [1, 0, 0, 0, 1, 0]
-            try:
-                dataset.save_as(tmp_path / "placed.dcm")
-            except Exception:
-                return file, None
-            file = tmp_path / "placed.dcm"
+            return None
         slope, intercept = dataset.get("RescaleSlope", 1) or 1, dataset.get("RescaleIntercept", 0) or 0
-    return file, stored * float(slope) + float(intercept)
+    meant: np.ndarray = stored * float(slope) + float(intercept)
+    return meant
 
 
 @pytest.mark.skipif(not PYDICOM_FILES, reason="this pydicom comes without its test files")
 @pytest.mark.parametrize("file", PYDICOM_FILES, ids=lambda file: f"{file.parent.name}-{file.name}")
-def test_real_files_are_read_as_pydicom_reads_them_or_refused(tmp_path: Path, file: Path) -> None:
-    placed, wanted = oracle(file, tmp_path)
+def test_real_files_are_read_as_pydicom_reads_them_or_refused(file: Path) -> None:
+    wanted = oracle(file)
     try:
-        volume = Volume.load(placed)
+        volume = Volume.load(file)
     except VolumeError:
         return
     if wanted is None:
@@ -54,7 +48,7 @@ def test_real_files_are_read_as_pydicom_reads_them_or_refused(tmp_path: Path, fi
     assert np.array_equal(values(volume)[0], wanted.astype(volume.array.dtype))
 
 
-def test_most_real_gray_slices_are_read() -> None:
+def test_most_real_gray_images_are_read() -> None:
     read = 0
     for file in PYDICOM_FILES:
         try:
@@ -62,7 +56,7 @@ def test_most_real_gray_slices_are_read() -> None:
             read += 1
         except VolumeError:
             continue
-    assert not PYDICOM_FILES or read >= 40
+    assert not PYDICOM_FILES or read >= 61
 
 
 def test_the_real_series_is_read_as_pydicom_reads_it(shared_data: Path) -> None:

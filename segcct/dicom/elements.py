@@ -22,6 +22,11 @@ class Elements:
     """Tag -> value as stored, or the items of a sequence."""
     big_endian: bool = False
 
+    @property
+    def sop_class(self) -> str:
+        """UID of the kind of object; empty where the file names none."""
+        return self.text(Tag.SOPClassUID) or self.text(Tag.MediaStorageSOPClassUID)
+
     def text(self, tag: Tag) -> str:
         """The value without padding; empty where there is none."""
         value = self.values.get(tag, b"")

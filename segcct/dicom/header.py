@@ -51,11 +51,6 @@ class Header:
     """UID; empty where the file names none."""
     pixels: PixelElement | None
 
-    @property
-    def sop_class(self) -> str:
-        """UID of the kind of object; empty where the file names none."""
-        return self.elements.text(Tag.SOPClassUID) or self.elements.text(Tag.MediaStorageSOPClassUID)
-
 
 class _DamagedError(Exception):
     """Why a file cannot be followed further."""

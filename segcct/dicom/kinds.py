@@ -55,6 +55,13 @@ _NO_IMAGES = {
 }
 
 
+_CROSS_SECTIONS = {
+    f"{_STORAGE}{end}"
+    for end in ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "6.2", "13.1.1", "13.1.2", "13.1.3", "128", "128.1", "130")
+}
+"""CT, MR and PET, enhanced or not, and volumes of ultrasound and of X-rays: the standard asks a position of each."""
+
+
 def kind_of_no_image(sop_class: str) -> str | None:
     """What an object of this class is, where it is no image of a patient; None for images and unknown classes."""
     if sop_class in _RT_IMAGES:
@@ -70,6 +77,14 @@ def kind_of_no_image(sop_class: str) -> str | None:
 def is_no_image(sop_class: str) -> bool:
     """Whether objects of this class are known to be no images."""
     return kind_of_no_image(sop_class) is not None
+
+
+def is_cross_section(sop_class: str, modality: str) -> bool:
+    """Whether an image without a position is incomplete, and not by its nature flat as a projection is.
+
+    A class that the standard does not know, or none, leaves the modality to go by.
+    """
+    return sop_class in _CROSS_SECTIONS if is_standard(sop_class) else modality in ("CT", "MR", "PT")
 
 
 def is_standard(sop_class: str) -> bool:

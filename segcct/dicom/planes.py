@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from segcct.dicom.elements import Elements
 from segcct.dicom.instance import Instance
+from segcct.dicom.kinds import is_cross_section
 from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
 
@@ -24,6 +26,8 @@ class Plane:
     """(3,) center of the first pixel, LPS mm."""
     axes: np.ndarray
     """(3, 2) directions along a row and along a column, LPS, unit length."""
+    placed: bool
+    """Position and axes are the file's; else the image has none by its nature, and those of a picture stand there."""
     spacing: tuple[float, float] | None
     """mm along those two directions; None where the file does not say."""
     at_detector: bool
@@ -66,6 +70,10 @@ def planes_of(instance: Instance) -> list[Plane]:
             expected=f"{Tag.RescaleSlope} and {Tag.RescaleIntercept}",
         )
     per_frame = elements.items(Tag.PerFrameFunctionalGroupsSequence)
+    if instance.frames > 1 and not per_frame:
+        raise without_positions(
+            instance.file, f"no {Tag.PerFrameFunctionalGroupsSequence} for {instance.frames} frames"
+        )
     if instance.frames > 1 and len(per_frame) != instance.frames:
         raise VolumeError(
             f"{Tag.PerFrameFunctionalGroupsSequence} does not describe every frame",
@@ -75,6 +83,17 @@ def planes_of(instance: Instance) -> list[Plane]:
         )
     shared = elements.items(Tag.SharedFunctionalGroupsSequence)[:1]
     return [_plane(instance, frame, [*per_frame[frame : frame + 1], *shared]) for frame in range(instance.frames)]
+
+
+def without_positions(path: Path, found: str) -> VolumeError:
+    """The error of several frames that cannot be put in order."""
+    return VolumeError(
+        "the frames have no positions, so they are no volume",
+        file=path,
+        found=found,
+        expected="a single frame, or the position of each",
+        remedy="Give one image at a time: a file that holds a single frame",
+    )
 
 
 def _plane(instance: Instance, frame: int, groups: Sequence[Elements]) -> Plane:
@@ -88,30 +107,29 @@ def _plane(instance: Instance, frame: int, groups: Sequence[Elements]) -> Plane:
     slope, intercept = values.number(Tag.RescaleSlope), values.number(Tag.RescaleIntercept)
     if slope == 0:
         raise values.malformed(Tag.RescaleSlope, "0", "a number other than 0")
-    return Plane(
-        instance,
-        frame,
-        _position(place(Tag.PlanePositionSequence)),
-        _axes(place(Tag.PlaneOrientationSequence)),
-        spacing,
-        at_detector,
-        _thickness(measures) if instance.frames == 1 else None,
-        slope,
-        intercept,
+    position, axes, placed = _place(
+        place(Tag.PlanePositionSequence),
+        place(Tag.PlaneOrientationSequence),
+        required=is_cross_section(instance.elements.sop_class, instance.elements.text(Tag.Modality)),
     )
+    thickness = _thickness(measures) if instance.frames == 1 and placed else None
+    return Plane(instance, frame, position, axes, placed, spacing, at_detector, thickness, slope, intercept)
 
 
-def _position(elements: Elements) -> np.ndarray:
-    position = elements.numbers(Tag.ImagePositionPatient, 3)
-    if position is None:
-        raise elements.malformed(Tag.ImagePositionPatient, "", "3 numbers, in mm")
-    return np.array(position)
-
-
-def _axes(elements: Elements) -> np.ndarray:
-    numbers = elements.numbers(Tag.ImageOrientationPatient, 6)
+def _place(position: Elements, orientation: Elements, *, required: bool) -> tuple[np.ndarray, np.ndarray, bool]:
+    """(3,) position, (3, 2) axes, and whether the file gives them: one without the other is an error always."""
+    numbers = position.numbers(Tag.ImagePositionPatient, 3)
+    directions = orientation.numbers(Tag.ImageOrientationPatient, 6)
+    if numbers is None and directions is None and not required:
+        return np.zeros(3), np.eye(3)[:, :2], False
     if numbers is None:
-        raise elements.malformed(Tag.ImageOrientationPatient, "", "6 numbers, two directions")
+        raise position.malformed(Tag.ImagePositionPatient, "", "3 numbers, in mm")
+    if directions is None:
+        raise orientation.malformed(Tag.ImageOrientationPatient, "", "6 numbers, two directions")
+    return np.array(numbers), _axes(directions, orientation), True
+
+
+def _axes(numbers: Sequence[float], elements: Elements) -> np.ndarray:
     axes = np.array(numbers).reshape(2, 3).T  # (3, 2)
     lengths = np.linalg.norm(axes, axis=0)
     if np.abs(lengths - 1).max() > 0.1 or abs(float(axes[:, 0] @ axes[:, 1])) > 0.02:

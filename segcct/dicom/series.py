@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -12,9 +11,9 @@ from segcct.dicom.elements import printable
 from segcct.dicom.header import Header, damaged, read_header, starts_as_dicom
 from segcct.dicom.instance import Instance, instance_of
 from segcct.dicom.kinds import is_standard, kind_of_no_image
+from segcct.dicom.remarks import remark
 from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
-from segcct.progress import say
 from segcct.volume import DICOM_SUFFIXES
 
 _SHOWN = 5
@@ -41,14 +40,9 @@ def instances_in(path: Path) -> list[Instance]:
     instances = [instance_of(file, header) for file, header in images]
     _refuse_several(path, instances)
     if others:
-        say_once(f"{path}: left out, being no images: {_listed([f'{file.name} ({kind})' for file, kind in others])}")
+        names = _listed([f"{file.name} ({kind})" for file, kind in others])
+        remark(path, f"left out, being no images: {names}")
     return instances
-
-
-@functools.cache
-def say_once(text: str) -> None:
-    """A line on stderr, the first time only: a folder is read by several steps of one command."""
-    say(text)
 
 
 def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Path, str]], list[Path]]:
@@ -86,7 +80,7 @@ def _header_of(file: Path) -> Header:
     if not file.is_file():
         raise VolumeError("not a file that can be read", file=file, found="a broken link or no regular file")
     header = read_header(file)
-    known = header.sop_class or header.pixels is not None or Tag.Rows in header.elements.values
+    known = header.elements.sop_class or header.pixels is not None or Tag.Rows in header.elements.values
     if not known:
         raise damaged(file, "0 bytes" if file.stat().st_size == 0 else "neither an image nor another DICOM object")
     return header
@@ -94,11 +88,11 @@ def _header_of(file: Path) -> Header:
 
 def _no_image(header: Header) -> str | None:
     """What an object is that is no image of a patient; None for an image, whole or damaged."""
-    kind = kind_of_no_image(header.sop_class)
+    kind = kind_of_no_image(header.elements.sop_class)
     if kind is not None:
         return kind
     has_pixels = header.pixels is not None or Tag.Rows in header.elements.values
-    return None if has_pixels or is_standard(header.sop_class) else "a private object without pixels"
+    return None if has_pixels or is_standard(header.elements.sop_class) else "a private object without pixels"
 
 
 def _refuse_stumps(rest: Sequence[Path], images: Sequence[tuple[Path, Header]]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.dicom.planes import Plane
+from segcct.dicom.planes import Plane, without_positions
+from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -19,9 +20,13 @@ def ordered(planes: Sequence[Plane], path: Path) -> list[Plane]:
     """The slices of one volume along their normal.
 
     Raises:
-        VolumeError: they differ in size, spacing or orientation, or two lie at one position.
+        VolumeError: they have no positions, differ in size, spacing or orientation, or two lie at one position.
     """
     first = planes[0]
+    unplaced = [plane.name for plane in planes if not plane.placed]
+    if unplaced and len(planes) > 1:
+        found = f"no {Tag.ImagePositionPatient} for {len(unplaced)} of {len(planes)}, as {unplaced[0]}"
+        raise without_positions(path, found)
     for other in planes[1:]:
         _check_alike(first, other)
     along = np.array([plane.position for plane in planes]) @ first.normal  # (D,)
@@ -43,7 +48,8 @@ def ordered(planes: Sequence[Plane], path: Path) -> list[Plane]:
 def affine_of(planes: Sequence[Plane], path: Path) -> tuple[np.ndarray, bool]:
     """Affine (4, 4) of ordered slices, voxel index -> RAS mm, and whether all voxel sizes are known.
 
-    A size that is unknown is a unit step in the affine. Raises `VolumeError` where slices are unevenly spaced.
+    A size that is unknown is a unit step in the affine; an image without a position lies on the grid of pictures.
+    Raises `VolumeError` where slices are unevenly spaced.
     """
     first = planes[0]
     lps = np.eye(4)
@@ -51,7 +57,7 @@ def affine_of(planes: Sequence[Plane], path: Path) -> tuple[np.ndarray, bool]:
     lps[:3, 2] = _step(planes, path) if len(planes) > 1 else first.normal * (first.thickness or 1.0)
     lps[:3, 3] = first.position
     known = first.spacing is not None and (len(planes) > 1 or first.thickness is not None)
-    return _LPS_TO_RAS @ lps, known
+    return _LPS_TO_RAS @ lps + 0.0, known  # no -0
 
 
 def _check_alike(first: Plane, other: Plane) -> None:

@@ -21,16 +21,12 @@ _DECODED_TOGETHER = 1 << 23
 
 
 def read_voxels(planes: Sequence[Plane]) -> np.ndarray:
-    """(X, Y, Z) values of ordered slices: integers where every slope and intercept is whole, else float32.
+    """(X, Y, Z) values of ordered slices, checked: integers where every slope and intercept is whole, else float32.
 
     Raises:
-        VolumeError: pixels that cannot be read, naming their file, or slices with and without a rescale in one volume.
+        VolumeError: pixels that cannot be read, naming their file.
     """
-    _check_rescales(planes)
     instances = {plane.instance.file: plane.instance for plane in planes}
-    for instance in instances.values():
-        if instance.compressed:
-            refuse_huge(instance, instance.file.stat().st_size - instance.start)
     first = planes[0].instance
     values = np.empty((len(planes), first.rows, first.columns), _dtype(planes))
     where = {(plane.instance.file, plane.frame): index for index, plane in enumerate(planes)}
@@ -41,8 +37,15 @@ def read_voxels(planes: Sequence[Plane]) -> np.ndarray:
     return values.transpose(2, 1, 0)
 
 
-def _check_rescales(planes: Sequence[Plane]) -> None:
-    """A slice without slope or intercept among slices that have one is not 1 or 0: it is unknown."""
+def check_values(planes: Sequence[Plane]) -> None:
+    """What headers claim of values can be: a slice without slope or intercept among others is not 1 or 0.
+
+    Raises:
+        VolumeError: such a slice, or compressed pixels that are too many for the size of their file.
+    """
+    for instance in {plane.instance.file: plane.instance for plane in planes}.values():
+        if instance.compressed:
+            refuse_huge(instance, instance.file.stat().st_size - instance.start)
     for tag, neutral in ((Tag.RescaleSlope, 1.0), (Tag.RescaleIntercept, 0.0)):
         values = [plane.slope if tag == Tag.RescaleSlope else plane.intercept for plane in planes]
         other = next((value for value in values if value not in (None, neutral)), None)

@@ -1,0 +1,23 @@
+"""What a user should know of files that are read all the same: lines on stderr, few of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from segcct.progress import say
+
+_MOST = 3
+_said: defaultdict[str, set[Path]] = defaultdict(set)
+
+
+def remark(path: Path, text: str) -> None:
+    """Say it of a file or folder once, though several steps of a command read it, and of a few files at most.
+
+    What holds for one X-ray of a cohort holds for thousands.
+    """
+    paths = _said[text]
+    if path in paths or len(paths) > _MOST:
+        return
+    paths.add(path)
+    say(f"{path}: {text}" if len(paths) <= _MOST else f"{path} and maybe others: {text}")
