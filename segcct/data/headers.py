@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,17 +15,17 @@ from segcct.images.arrays import array_shape
 from segcct.images.claims import refuse_special
 from segcct.images.nifti import affine_of, read_nifti_header, volume_shape
 from segcct.images.raster import open_image
-from segcct.volume import PICTURE_AFFINE, Volume, no_such_file
+from segcct.volume import PICTURE_AFFINE, Volume, holds_dicom, no_such_file
 
 
 def read_header(path: Path, dataset: str = "image") -> Volume:
     """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
 
     Formats without geometry give `spacing_mm` None and shape (rows, columns, 1) or (rows, columns, depth), which is
-    enough to compare two of them. A folder, or a single DICOM file, is read whole.
+    enough to compare two of them.
 
     Args:
-        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ or a picture.
+        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, a picture, a DICOM file or a folder of DICOM slices.
         dataset: which array of an HDF5 or NPZ file.
 
     Raises:
@@ -45,7 +46,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
         return _without_geometry(array_shape(path, dataset), path)
     if name.endswith(IMAGE_SUFFIXES):
         return _without_geometry(_picture_shape(path), path)
-    return Volume.load(path)
+    return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
 
 
 def _nifti(path: Path) -> Volume:
@@ -58,6 +59,14 @@ def _itk(path: Path) -> Volume:
 
     shape, affine = itk.read_geometry(path)
     return _volume(shape, checked_affine(affine, path), path, None)
+
+
+def _dicom(path: Path) -> Volume:
+    from segcct.dicom import read_geometry
+
+    shape, affine, known = read_geometry(path)
+    volume = _volume(shape, checked_affine(affine, path), path, None)
+    return volume if known else replace(volume, spacing_mm=None)
 
 
 def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None) -> Volume:
