@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import warnings
 from pathlib import Path
 
@@ -85,3 +90,46 @@ def test_an_unknown_compression_is_named(tmp_path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = pydicom.uid.MPEG2MPML
     with pytest.raises(VolumeError, match=r"a\.dcm: pixels are compressed in a way.*1\.2\.840\.10008\.1\.2\.4\.100"):
         Volume.load(save(dataset, tmp_path / "a.dcm"))
+
+
+def killed_while_decoding(file: Path, temporary: Path, *, in_memory: bool) -> list[str]:
+    """What a process that is killed while GDCM decodes leaves in its folder of temporary files."""
+    program = f"""
+import os, signal
+import SimpleITK
+from segcct.volume import Volume
+SimpleITK.ReadImage = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+{"" if in_memory else "del os.memfd_create"}
+Volume.load({str(file)!r})
+"""
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", program], check=False, env=environment)
+    assert done.returncode == -signal.SIGKILL
+    return sorted(entry.name for entry in temporary.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="files in memory are Linux's")
+def test_a_kill_leaves_no_pixels_behind(tmp_path: Path) -> None:
+    file = save(image(np.ones((16, 20), np.uint16)), tmp_path / "a.dcm")
+    save(compressed(file), file)
+    (tmp_path / "tmp").mkdir()
+    assert killed_while_decoding(file, tmp_path / "tmp", in_memory=True) == []
+
+
+def test_where_nothing_is_in_memory_what_a_kill_left_is_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = np.arange(320, dtype=np.uint16).reshape(16, 20)
+    file = save(image(stored), tmp_path / "a.dcm")
+    save(compressed(file), file)
+    temporary = tmp_path / "tmp"
+    (temporary / "others").mkdir(parents=True)
+    old, other = killed_while_decoding(file, temporary, in_memory=False)[::-1]
+    assert (old.startswith("segcct-dicom-"), other) == (True, "others")
+    (recent := temporary / "segcct-dicom-recent").mkdir()
+    for stale in (temporary / old, temporary / other):
+        os.utime(stale, times=(0, 0))
+    monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    assert np.array_equal(values(Volume.load(file))[0], stored)
+    assert sorted(temporary.iterdir()) == sorted([temporary / "others", recent])

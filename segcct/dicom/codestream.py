@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import struct
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
@@ -13,6 +11,7 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 from segcct.dicom.elements import printable
 from segcct.dicom.header import damaged
 from segcct.dicom.instance import Instance
+from segcct.dicom.unsaved import unsaved_file
 from segcct.errors import VolumeError
 
 RLE = "1.2.840.10008.1.2.5"
@@ -30,9 +29,7 @@ def decode(streams: Sequence[bytes], instance: Instance) -> np.ndarray:
     """
     for stream in streams:
         check_stream(stream, instance)
-    with tempfile.TemporaryDirectory(prefix="segcct-dicom-") as folder:
-        file = Path(folder, "frames.dcm")
-        file.write_bytes(_plain_file(streams, instance))
+    with unsaved_file(_plain_file(streams, instance)) as file:
         try:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
         except RuntimeError as error:
