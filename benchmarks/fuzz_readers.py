@@ -47,7 +47,7 @@ def batch_apart(kind: str, start: int) -> list[str]:
 
 def main() -> int:
     """Run until the time is over; 1 when there was a fault."""
-    kinds = ("nifti", "nrrd", "metaimage", "hdf5", "npz", "image")
+    kinds = ("nifti", "nrrd", "metaimage", "hdf5", "npz", "image", "dicom")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, help="minutes for each kind (default %(default)s)")
     parser.add_argument("--kind", choices=kinds, help="one kind of files; default: all")

@@ -33,7 +33,7 @@ class Hostile:
 
     name: str
     kind: str
-    """nifti, nrrd, metaimage, hdf5, npz or image."""
+    """nifti, nrrd, metaimage, hdf5, npz, image or dicom."""
     write: Callable[[Path], Path]
     """Writes into an empty folder beside which `canary.raw` lies, and returns the file to read."""
     expected: np.ndarray | None = None
@@ -125,9 +125,10 @@ def saved(write: Callable[[BytesIO], object]) -> bytes:
 
 def all_hostile() -> list[Hostile]:
     """Every hostile file, names distinct."""
-    from . import hostile_arrays, hostile_images, hostile_itk, hostile_nifti
+    from . import hostile_arrays, hostile_dicom, hostile_images, hostile_itk, hostile_nifti
 
-    every = [*hostile_nifti.FILES, *hostile_itk.FILES, *hostile_arrays.FILES, *hostile_images.FILES]
+    kinds = (hostile_nifti, hostile_itk, hostile_arrays, hostile_images, hostile_dicom)
+    every = [file for kind in kinds for file in kind.FILES]
     names = [f"{one.kind}: {one.name}" for one in every]
     assert len(set(names)) == len(names), "two hostile files of one name"
     return every

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from . import hostile_arrays, hostile_images, hostile_itk, hostile_nifti
+from . import hostile_arrays, hostile_dicom, hostile_images, hostile_itk, hostile_nifti
 from .hostile_files import Hostile, content, fault_of
 
 SEEDS: dict[str, list[tuple[bytes, str]]] = {
@@ -21,6 +21,7 @@ SEEDS: dict[str, list[tuple[bytes, str]]] = {
     "metaimage": [(data, ".mha") for data in hostile_itk.META_READ.values()],
     "hdf5": [(hostile_arrays.SOUND_HDF5, ".h5"), (hostile_arrays.PACKED_HDF5, ".h5")],
     "npz": [(data, ".npz") for data, _ in hostile_arrays.NPZ_READ.values()],
+    "dicom": [(data, ".dcm") for data in hostile_dicom.sound()],
     "image": [
         *((data, end) for data, end, _ in hostile_images.READ.values()),
         (hostile_images.image(hostile_images.COLOR, "JPEG", progressive=True), ".jpg"),
@@ -81,6 +82,8 @@ def mutant(kind: str, number: int) -> Hostile:
         data = gzip.compress(mutated(gzip.decompress(data), rng), mtime=0)
     elif data.startswith(b"\x89PNG") and rng.random() < 0.5:
         data = _with_checksums(mutated(data, rng))
+    elif data[128:132] == b"DICM":
+        data = data[:128] + mutated(data[128:], rng)  # nothing reads what stands before
     else:
         data = mutated(data, rng)
     return content(f"mutant {number}", kind, data, suffix, either=True)

@@ -28,6 +28,7 @@ from segcct.dicom.kinds import kind_of_no_image
 from segcct.errors import SegcctError, VolumeError
 from segcct.volume import Volume, holds_dicom
 from tests.dicom_files import image, save, series
+from tests.hostile_dicom import CT, HOSTILE, ITEM, UNDEFINED, element, header
 
 # ---------------------------------------------------------------- damage
 
@@ -226,53 +227,6 @@ def test_a_folder_with_dicom_names_holds_dicom(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- hostile files
-
-PREAMBLE = b"\0" * 128 + b"DICM"
-ITEM = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF)
-PER_FRAME = (0x5200, 0x9230)
-
-
-def element(group: int, number: int, vr: bytes, value: bytes = b"", length: int | None = None) -> bytes:
-    size = len(value) if length is None else length
-    long = vr in (b"SQ", b"OB", b"OW", b"UN")
-    return struct.pack("<HH2s", group, number, vr) + struct.pack("<HI" if long else "<H", *([0] * long), size) + value
-
-
-def header(syntax: bytes = b"1.2.840.10008.1.2.1\0") -> bytes:
-    meta = element(2, 0x10, b"UI", syntax)
-    return PREAMBLE + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta
-
-
-CT = element(8, 0x16, b"UI", b"1.2.840.10008.5.1.4.1.1.2\0")
-UNDEFINED = 0xFFFFFFFF
-
-
-def nested(depth: int) -> bytes:
-    body = b""
-    for _ in range(depth):
-        body = element(*PER_FRAME, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, len(body)) + body)
-    return body
-
-
-HOSTILE = {
-    "nothing": b"",
-    "mark": PREAMBLE,
-    "meta": header(),
-    "zeros": header() + CT + b"\0" * (1 << 18),
-    "ones": header() + CT + b"\xff" * (1 << 16),
-    "tiny elements": header() + CT + element(9, 1, b"CS") * (1 << 15),
-    "empty items": header() + CT + element(*PER_FRAME, b"SQ", length=UNDEFINED) + ITEM[:4] + b"\0" * (1 << 20),
-    "many items": header() + CT + element(*PER_FRAME, b"SQ", (ITEM[:4] + b"\0\0\0\0") * (1 << 15)),
-    "private items": header() + CT + element(9, 2, b"SQ", length=UNDEFINED) + (ITEM[:4] + b"\0\0\0\0") * (1 << 15),
-    "deep": header() + CT + nested(200),
-    "deep undefined": header() + CT + (element(*PER_FRAME, b"SQ", length=UNDEFINED) + ITEM) * (1 << 16),
-    "endless": header() + CT + element(9, 3, b"UN", b"\0" * 64, length=UNDEFINED),
-    "beyond": header() + CT + element(9, 3, b"OB", b"\0" * 64, length=0xFFFFFFFE),
-    "long value": header() + CT + element(0x28, 0x30, b"UN", b"1" * (1 << 20)),
-    "meta beyond": PREAMBLE + element(2, 0x10, b"UI", b"1.2", length=65000),
-    "no deflate": header(DeflatedExplicitVRLittleEndian.encode()) + CT,
-    "loop": header() + CT + element(0xFFFE, 0xE0DD, b"\0\0") * 1000,
-}
 
 
 @pytest.mark.parametrize("inside", [b"\x09\x00\x01\x00\x04\0\0\0abcd", element(9, 1, b"CS", b"abcd")])

@@ -15,8 +15,10 @@ from segcct.data.case import Case
 from segcct.data.layouts import pictures
 from segcct.dicom import remarks
 from segcct.errors import VolumeError
+from segcct.inference.folder import predict_folder, resolve
 from segcct.volume import PICTURE_AFFINE, Volume, check_same_grid
 from tests.dicom_files import enhanced, image, save, values
+from tests.toy_pair import CLASSES, predictor
 
 PIXELS = np.arange(20, dtype=np.uint16).reshape(4, 5)
 FLAT = {
@@ -110,6 +112,19 @@ def test_a_model_sees_an_x_ray_as_it_sees_its_png(tmp_path: Path) -> None:
     assert np.array_equal(volume.array, image_[0])
     assert np.array_equal(volume.affine, grid.affine)
     assert volume.spacing_mm == grid.spacing_mm
+
+
+def test_an_x_ray_is_segmented(tmp_path: Path) -> None:
+    """A model of pictures is given a DICOM file; the mask lies on its grid."""
+    file = save(flat(np.full((32, 40), 90, np.uint16), PixelSpacing=[0.2, 0.1]), tmp_path / "chest.dcm")
+    model = predictor(layout="pictures", channels={"gray": "images/*.png"}, label="masks/*.png")
+    request = resolve(model.card, file)
+    (mask,) = predict_folder(model, request, tmp_path / "masks")
+    assert mask.name == "chest.nii.gz"
+    written = Volume.load(mask)
+    assert (written.array == CLASSES["high"]).all()
+    assert np.allclose(written.affine, Volume.load(file).affine)
+    check_same_grid(Volume.load(file), written)
 
 
 def test_one_projection_in_a_folder_is_read(tmp_path: Path) -> None:
