@@ -194,6 +194,13 @@ def test_several_projections_are_no_volume(tmp_path: Path) -> None:
         Volume.load(tmp_path)
 
 
+def test_x_rays_of_several_series_are_given_one_by_one(tmp_path: Path) -> None:
+    for number in range(2):
+        save(flat(series=f"1.2.{number}"), tmp_path / f"{number}.dcm")
+    with pytest.raises(VolumeError, match=r"holds 2 DICOM series \(found 1 file from 0\.dcm.*Give one file at a time"):
+        Volume.load(tmp_path)
+
+
 def test_a_capture_among_slices_is_named(tmp_path: Path) -> None:
     for number in range(2):
         save(image(PIXELS, position=(0, 0, number), number=number), tmp_path / f"{number}.dcm")

@@ -124,13 +124,14 @@ def _refuse_several(folder: Path, instances: Sequence[Instance]) -> None:
     counts = Counter(instance.series for instance in instances)
     if len(counts) == 1:
         return
+    single = max(counts.values()) == 1
     firsts = {instance.series: instance for instance in reversed(instances)}
     raise VolumeError(
         f"the folder holds {len(counts)} DICOM series",
         file=folder,
         found=_listed([_describe(firsts[uid], count) for uid, count in counts.items()], "; "),
         expected="one series",
-        remedy="Move each series into a folder of its own",
+        remedy="Give one file at a time" if single else "Move each series into a folder of its own",
     )
 
 
