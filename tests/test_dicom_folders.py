@@ -179,6 +179,26 @@ def test_other_objects_are_left_out_and_named(
         Volume.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("sop_class", "left_out"),
+    [
+        (b"1.3.12.2.1107.5.9.1", True),  # of a maker
+        (b"1.2.840.10008.5.1.5.1.1.2", False),  # a CT with a flipped digit
+        (b"1n2.840.10008.5.1.4.1.1.2", False),
+        (b"1.2.", False),
+    ],
+)
+def test_a_stump_with_a_damaged_class_is_no_private_object(tmp_path: Path, sop_class: bytes, left_out: bool) -> None:
+    series(tmp_path)
+    stump = header() + element(8, 0x16, b"UI", sop_class + b"\0" * (len(sop_class) % 2))
+    (tmp_path / "6.dcm").write_bytes(stump)
+    if left_out:
+        assert Volume.load(tmp_path).shape == (5, 4, 6)
+    else:
+        with pytest.raises(VolumeError, match=r"6\.dcm: cannot be read as DICOM"):
+            Volume.load(tmp_path)
+
+
 def test_an_object_that_is_no_image_need_not_be_whole(tmp_path: Path) -> None:
     series(tmp_path)
     file = save(image(np.ones((3, 3), np.uint16), sop_class=RTStructureSetStorage), tmp_path / "rs.dcm")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _RT_IMAGES = {f"{_STORAGE}481.{end}" for end in ("1", "23", "24")}
 _NO_IMAGES = {
@@ -90,3 +92,8 @@ def is_cross_section(sop_class: str, modality: str) -> bool:
 def is_standard(sop_class: str) -> bool:
     """Whether the class is one of the standard's storage classes."""
     return sop_class.startswith(_STORAGE)
+
+
+def is_private(sop_class: str) -> bool:
+    """Whether the class is a maker's own, and not a damaged one of the standard's."""
+    return re.fullmatch(r"\d+(\.\d+)+", sop_class) is not None and not sop_class.startswith("1.2.840.10008.")

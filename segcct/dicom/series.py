@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct.dicom.elements import printable
 from segcct.dicom.header import Header, damaged, read_header, starts_as_dicom
 from segcct.dicom.instance import Instance, instance_of
-from segcct.dicom.kinds import is_standard, kind_of_no_image
+from segcct.dicom.kinds import is_private, kind_of_no_image
 from segcct.dicom.remarks import remark
 from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
@@ -92,7 +92,7 @@ def _no_image(header: Header) -> str | None:
     if kind is not None:
         return kind
     has_pixels = header.pixels is not None or Tag.Rows in header.elements.values
-    return None if has_pixels or is_standard(header.elements.sop_class) else "a private object without pixels"
+    return "a private object without pixels" if is_private(header.elements.sop_class) and not has_pixels else None
 
 
 def _refuse_stumps(rest: Sequence[Path], images: Sequence[tuple[Path, Header]]) -> None:
