@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -43,6 +44,10 @@ def _run(parsed: argparse.Namespace) -> int:
     """The command, with expected failures in one line."""
     try:
         parsed.run(parsed)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except (SegcctError, OSError, RuntimeError, MemoryError) as error:
         line = _in_a_line(error, parsed)
         if parsed.debug or line is None:

@@ -181,3 +181,11 @@ def test_scripts_are_doors_to_commands(script):
     environment = {"PYTHONPATH": str(ROOT)}
     shown = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=environment, check=True).stdout
     assert shown.startswith("usage: segcct ")
+
+
+def test_a_reader_that_stops_early_is_no_failure(tmp_path):
+    """`segcct models | head -1` ends quietly."""
+    command = f"{sys.executable} -m segcct.cli models | head -1"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ended.stdout.startswith("name")
+    assert ended.stderr == ""

@@ -64,9 +64,7 @@ def test_the_trap_catches_a_connection(tmp_path):
 def test_no_command_opens_a_connection(phantom, tmp_path):
     config = str(ROOT / "configs" / "brats_cct_unet.yaml")
     best, root = str(tmp_path / "small" / "best"), str(phantom)
-    train = training_command(
-        phantom, tmp_path, train__epochs="1", train__slices_per_epoch="4", model__name="unet", train__batch_size="2"
-    )
+    train = training_command(phantom, tmp_path, train__epochs="1", train__slices_per_epoch="8")
     commands = [
         ["phantom", "acdc", "acdc", "--cases", "1", "--reduce", "4"],
         ["init", "acdc", "--output", "acdc.yaml"],
