@@ -168,10 +168,11 @@ def test_a_container_limits_the_cores(tmp_path, files, expected):
     assert cores.container_cores(tmp_path) == expected
 
 
-def test_threads_never_exceed_the_cores_of_a_process(monkeypatch):
+def test_threads_never_exceed_the_cores_of_a_process(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr(cores, "core_share", lambda: 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
     assert [cores.limit_threads(), cores.limit_threads(2), cores.limit_threads(9)] == [4, 2, 1]
     assert asked == [4, 2, 1]
+    assert "4 threads instead of 64: the cores that this process has" in capsys.readouterr().err

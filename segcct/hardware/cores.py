@@ -6,6 +6,8 @@ import math
 import os
 from pathlib import Path
 
+from segcct.progress import say
+
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -35,11 +37,12 @@ def limit_threads(processes: int = 1) -> int:
     """Let torch use no more threads than the cores of one of `processes` on this machine; returns their number.
 
     More threads than cores wait for each other: two processes of two threads on two cores are ten times slower than
-    with one thread each. Fewer, as set by OMP_NUM_THREADS, stay as they are.
+    with one thread each. Fewer, as set by OMP_NUM_THREADS, stay as they are. Says so on stderr where it lowers them.
     """
     import torch  # slow, and the readers of files ask for no more than the memory of a container
 
     threads = min(torch.get_num_threads(), max(1, core_share() // processes))
     if threads != torch.get_num_threads():
+        say(f"{threads} threads instead of {torch.get_num_threads()}: the cores that this process has")
         torch.set_num_threads(threads)
     return threads
