@@ -123,8 +123,9 @@ def _acquire(file: Path) -> int | None:
             os.close(descriptor)  # its holder removed it between our two steps
         _mine[name] = os.getpid()
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, json.dumps(entry).encode())
+    with suppress(OSError):  # on a full disk the lock holds all the same, and does not say whose it is
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(entry).encode())
     return descriptor
 
 

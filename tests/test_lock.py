@@ -140,3 +140,15 @@ def test_a_folder_that_goes_away_in_between_is_made_again(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "open", gone_once)
     with exclusive(tmp_path / "folder" / ".test.lock", "busy"):
         assert (tmp_path / "folder" / ".test.lock").is_file()
+
+
+def test_on_a_full_disk_a_lock_holds_and_is_given_up(tmp_path, monkeypatch):
+    def full(descriptor, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    file = tmp_path / ".test.lock"
+    for _ in range(2):  # the second would wait for the first
+        with waiting(file, most_s=0.1), pytest.raises(RunError, match="busy"):
+            exclusive(file, "busy").__enter__()
+    assert not list(tmp_path.iterdir())
