@@ -25,7 +25,7 @@ from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures.heat import HEAT, heat
 from segcct.inference.comparison import compare
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder import Request, resolve
+from segcct.inference.folder import Request, predict_folder, resolve
 from segcct.inference.quality import SIGNALS, Measured
 from segcct.inference.quality.calibrate import calibrate
 from segcct.metrics import class_dice
@@ -498,3 +498,19 @@ def test_the_page_works_in_a_browser(page, tmp_path, width):
     assert not out["overlap"]
     assert out["themed"]
     assert out["overflow"] <= 0
+
+
+def test_the_key_of_masks_in_the_same_folder_stays(scans, cycles, tmp_path):
+    predict_folder(cycles.predictor, request_of(scans), tmp_path, anonymize=True)
+    before = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
+    write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
+    after = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
+    assert after == before
+    assert set(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"]) == set(before["cases"])
+
+
+def test_names_whose_key_is_not_there_are_not_overwritten(scans, cycles, tmp_path):
+    (tmp_path / "sources.json").write_text('{"cases": {}}')
+    with pytest.raises(RunError, match="holds no key of hashed names"):
+        write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
+    assert (tmp_path / "sources.json").read_text() == '{"cases": {}}'

@@ -16,8 +16,9 @@ from segcct.evaluation.scoring import read_reference
 from segcct.inference.comparison import Compared, compare
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder import Request, examination_of
-from segcct.inference.index import NOTE, SOURCES, without_ids
+from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
 from segcct.inference.quality.model import QualityModel
+from segcct.json_file import read_object
 from segcct.lock import exclusive
 from segcct.private import new_key, pseudonym
 from segcct.progress import Report
@@ -87,7 +88,7 @@ def _write(
 ) -> Path:
     """The comparison into a folder that nobody else writes to."""
     labels = _references(cycles, request, references)
-    key = new_key() if anonymize else None
+    key = _key_of(output) if anonymize else None
     cases = {_name(case.id, key): case for case in request.cases}
     if anonymize:
         cases = dict(sorted(cases.items()))
@@ -110,8 +111,7 @@ def _write(
     if progress:
         progress(len(request.cases), len(request.cases))
     if key is not None:
-        sources = {name: {"id": case.id} for name, case in cases.items()}
-        write_json(output / SOURCES, {"note": NOTE, "key": key, "cases": sources}, private=True)
+        _write_sources(output, key, cases)
     if not found.figures:
         raise DataError(f"none of the {len(request.cases)} cases can be compared:{items(reasons)}")
     content = _content(cycles, found, quality, models, anonymize=anonymize)
@@ -124,6 +124,23 @@ def _write(
             f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{items(reasons)}"
         )
     return written
+
+
+def _key_of(output: Path) -> str:
+    """The key of the names: that of a folder which has one, for the masks in it are named by it."""
+    key = read_key(output)
+    if key is None and (output / SOURCES).exists():
+        raise RunError("holds no key of hashed names", file=output / SOURCES, remedy="Choose another --output")
+    return key or new_key()
+
+
+def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
+    """Add to sources.json which case (name -> case) is whose."""
+    file = output / SOURCES
+    with index_lock(output):
+        stored = read_object(file) if file.exists() else {}
+        ids: dict[str, Any] = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
+        write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
 
 
 def _scans(case: Case) -> list[Path]:
