@@ -112,3 +112,18 @@ def test_the_very_batches_and_the_very_weights(whole: Whole, workers: int, tmp_p
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     best = [(run.best / "weights.safetensors").read_bytes() for run in (whole.run, cut)]
     assert best[0] == best[1]
+
+
+def test_an_optimizer_that_gathers_nothing_is_resumed(tmp_path: Path) -> None:
+    """SGD without momentum stores no state."""
+    train_section = {"epochs": 1, "optimizer": "sgd", "momentum": 0, "batch_size": 4, "slices_per_epoch": 4}
+    content, dataset = volumes(0)
+
+    def task(epochs: int) -> Task:
+        whole = content | {"model": {"name": "cct_unet_t"}, "train": train_section | {"epochs": epochs}}
+        return SegmentationTask(settings.build(SegmentationConfig, whole, {}, source="test"), dataset)
+
+    run = RunFolder.create(tmp_path / "run")
+    train(task(1), run)
+    assert len(train(task(2), run, resume=True)) == 1
+    assert len(run.read_metrics()) == 2

@@ -177,9 +177,10 @@ def _has_progress(state: Mapping[str, Any]) -> bool:
     try:
         behind = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         optimizer = state["optimizer_states"][0]
-        gathered = bool(optimizer["state"]) or state["global_step"] == 0
+        plain = all(group.get("momentum") == 0 for group in optimizer["param_groups"])  # SGD that gathers nothing
+        gathered = bool(optimizer["state"]) or plain or state["global_step"] == 0
         return bool(state["epoch"] >= 0 and behind == state["epoch"] + 1 and gathered and optimizer["param_groups"])
-    except (KeyError, TypeError, IndexError):
+    except (KeyError, TypeError, IndexError, AttributeError):
         return False
 
 
