@@ -42,6 +42,17 @@ def test_free_memory_keeps_to_the_limit_of_a_container(tmp_path, limit, used, ex
     assert free_memory_gb(tmp_path / "meminfo", tmp_path) == pytest.approx(expected)
 
 
+def test_pages_of_files_that_a_container_only_keeps_count_as_free(tmp_path):
+    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
+    (tmp_path / "memory.max").write_text("3000000000\n")
+    (tmp_path / "memory.current").write_text("2900000000\n")
+    stat = "anon 900000000\nfile 2000000000\nshmem 100\ninactive_file 1500000000\nactive_file 500000000\n"
+    (tmp_path / "memory.stat").write_text(stat)
+    assert free_memory_gb(tmp_path / "meminfo", tmp_path) == pytest.approx(2.1)
+    (tmp_path / "memory.stat").write_text("damaged")
+    assert free_memory_gb(tmp_path / "meminfo", tmp_path) == pytest.approx(0.1)
+
+
 def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path):
     assert free_disk_gb(tmp_path / "a" / "b") == pytest.approx(free_disk_gb(tmp_path), rel=0.1)
 

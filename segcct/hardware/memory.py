@@ -39,7 +39,7 @@ def load_average() -> float | None:
 
 
 def _container_bytes(cgroup: Path) -> int | None:
-    """What a container's limit leaves; None without a limit."""
+    """What a container's limit leaves, pages of files that are only kept to be read again included; None: no limit."""
     for limit_name, used_name in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -50,5 +50,16 @@ def _container_bytes(cgroup: Path) -> int | None:
         except OSError:
             continue
         if limit.isdecimal() and used.isdecimal() and int(limit) < 1 << 60:  # version 1 writes 2**63 for no limit
-            return max(0, int(limit) - int(used))
+            return max(0, int(limit) - max(0, int(used) - _file_pages((cgroup / used_name).with_name("memory.stat"))))
     return None
+
+
+def _file_pages(stat: Path) -> int:
+    """Bytes that count as used and are given up as soon as a process needs them; of all groups below, where told."""
+    try:
+        pairs = (line.split() for line in stat.read_text(encoding="ascii").splitlines())
+        counts = {name: int(value) for name, value in pairs}
+    except (OSError, ValueError):
+        return 0
+    names = ("active_file", "inactive_file")
+    return sum(counts.get(f"total_{name}", counts.get(name, 0)) for name in names)

@@ -9,14 +9,15 @@ from pathlib import Path
 from segcct.errors import VolumeError
 from segcct.hardware.memory import free_memory_gb
 
-MOST_VOXELS = 2**30
-"""1024 x 1024 x 1024: the largest volume that is read."""
-MOST_BYTES = 2**32
+MOST_VOXELS = 2**32
+"""Of the largest volume that is read, where the memory is there: 2048 x 2048 x 1024."""
+MOST_BYTES = 2**33
 """Bytes of voxels in one file."""
 DEFLATE_RATIO = 1032
 """Bytes that one byte of a deflate stream (gzip, zip, PNG) can become, at most."""
-_MOST_BLOWN_UP = 2**31
-"""Bytes of voxels that may come out of a compressed file a hundredth their size; more take too long to be refused."""
+_MOST_BLOWN_UP = 3 * 2**30
+"""Bytes of voxels that may come out of a compressed file below a hundredth their size, such as a mask in float64: 1500
+slices of 512 x 512. That takes about six seconds."""
 _USUAL_RATIO = 100
 _WORTH_ASKING = 2**28
 """Claims below this many bytes are not compared with the free memory."""
@@ -59,7 +60,15 @@ def refuse_claim(
             expected=f"at most {MOST_VOXELS:,} voxels in {_size(MOST_BYTES)}",
             remedy="Cut or resample it; if the file is small, it is damaged",
         )
-    if claimed > held * ratio or (claimed > _MOST_BLOWN_UP and claimed > held * min(ratio, _USUAL_RATIO)):
+    if claimed > _MOST_BLOWN_UP and held * min(ratio, _USUAL_RATIO) < claimed <= held * ratio:
+        raise VolumeError(
+            "its compressed voxels become too many",
+            file=file,
+            found=f"{told} of {itemsize} bytes in {_size(held)}",
+            expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed so far",
+            remedy="Save it in a smaller type, such as uint8 for a mask",
+        )
+    if claimed > held * ratio:
         raise VolumeError(
             f"cannot be read as {kind}",
             file=file,
