@@ -12,7 +12,7 @@ from pathlib import Path
 from segcct.atomic_file import atomic_path
 
 KEY_BYTES = 32
-_OTHERS_WRITE = 0o022
+_GROUP_WRITES, _ALL_WRITE = 0o020, 0o002
 
 
 @contextmanager
@@ -26,13 +26,15 @@ def private_path(path: str | Path) -> Iterator[Path]:
 def make_private(folder: Path) -> None:
     """Make a folder, with its parents, that its owner alone may enter (mode 0700), where it is not there yet.
 
-    Inside a folder that was opened for others to write to it follows the umask: that is how a group shares one.
+    Inside a folder that was opened for a group to write to, its group may too (0770, less the umask): that is how one
+    is shared. A folder that all may write to, such as /tmp, shares nothing.
     """
     if folder.exists():
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shared = folder.parent.stat().st_mode & _OTHERS_WRITE
-    folder.mkdir(mode=0o777 if shared else 0o700, exist_ok=True)
+    mode = folder.parent.stat().st_mode
+    shared = mode & _GROUP_WRITES and not mode & _ALL_WRITE
+    folder.mkdir(mode=0o770 if shared else 0o700, exist_ok=True)
 
 
 def new_key() -> str:

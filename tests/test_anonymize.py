@@ -21,6 +21,7 @@ from segcct.inference.folder import Request, predict_folder, resolve
 from segcct.inference.index import read_key
 from segcct.inference.predictor import Predictor
 from segcct.private import pseudonym
+from segcct.report.picture import write_picture
 from segcct.report.segmentation import write_report
 from segcct.table_file import read_rows_of
 from segcct.volume import Volume
@@ -198,6 +199,7 @@ def test_what_names_patients_is_its_owners_alone(of, scans, tmp_path):
         predict_folder(of, resolve(of.card, scans), folder / "p", anonymize=hidden)
         evaluate(folder / "p", scans, output=folder / "e")
         write_report(folder / "e", folder / "r")
+        write_picture(folder / "e", folder / "r" / "panel.png")
         umask = 0o666 & ~os.umask(0)
         os.umask(0o666 & ~umask)
         named = {"sources.json", "files.json"}

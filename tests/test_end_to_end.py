@@ -66,7 +66,9 @@ def test_the_run_folder_is_whole(trained):
     assert card.selected_on["metric"] == "val_dice"
     assert list(card.data["channels"]) == ["flair", "t1ce", "t1", "t2"]
     assert "root" not in card.data
-    assert list((trained / "pictures").glob("*.png"))
+    drawn = list((trained / "pictures").glob("*.png"))
+    assert drawn
+    assert {stat.S_IMODE(picture.stat().st_mode) for picture in drawn} == {0o600}  # they name patients
 
 
 def test_selection_never_sees_the_test_side(trained):

@@ -43,7 +43,11 @@ def test_folders_of_voxels_are_their_owners_alone_unless_a_group_shares_them(tmp
     (tmp_path / "shared").mkdir()
     (tmp_path / "shared").chmod(0o2775)
     make_private(tmp_path / "shared" / "entry")
-    assert mode(tmp_path / "shared" / "entry") & 0o077
+    assert mode(tmp_path / "shared" / "entry") & 0o777 == 0o770
+    for everyone in (0o1777, 0o777):  # as /tmp: nobody shares it on purpose
+        (tmp_path / "shared").chmod(everyone)
+        make_private(tmp_path / "shared" / oct(everyone))
+        assert mode(tmp_path / "shared" / oct(everyone)) == 0o700
 
 
 def test_names_are_the_same_under_one_key_and_others_under_another():

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from segcct import figures
+from segcct.atomic_file import atomic_path
 from segcct.errors import EvaluationError
+from segcct.inference.index import is_anonymized
+from segcct.private import private_path
 from segcct.report.changed import changed_files
 from segcct.report.images import CaseImages, images_of, read_predictions
 from segcct.report.results import Results, read_results
 from segcct.report.segmentation import ranked
-from segcct.volume import atomic_path
 
 
 def write_picture(
@@ -51,7 +53,8 @@ def write_picture(
             f"no channel '{channel}' in case {case}", file=evaluation, expected=", ".join(images.channels)
         )
     png = _panel(results, images, case, channel, size_px)
-    with atomic_path(Path(output)) as temporary:
+    hidden = is_anonymized(results.summary)  # else the picture names a patient
+    with atomic_path(output) if hidden else private_path(output) as temporary:
         temporary.write_bytes(png)
     return Path(output)
 

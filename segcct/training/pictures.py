@@ -14,7 +14,7 @@ from segcct.data.labels import Scheme
 from segcct.data.layouts import read_case
 from segcct.data.synthetic import says_synthetic
 from segcct.figures import Plane, best_slice, plane_of, training_panel
-from segcct.volume import atomic_path
+from segcct.private import private_path
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Pictured:
             title=f"{self.case_id}, {note}{self.plane.name} slice {index + 1} of {len(image)}",
             scores=scores,
         )
-        with atomic_path(folder / f"{self.case_id}.png") as beside:
+        with private_path(folder / f"{self.case_id}.png") as beside:
             beside.write_bytes(panel)
 
 
