@@ -223,6 +223,24 @@ def test_class_names_that_the_dataset_brings(tmp_path: Path) -> None:
     assert (config.data.intensity.low, config.data.intensity.high) == (-160.0, 240.0)
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b'{"labels": ' + b'{"a": ' * 100_000, "dataset.json cannot be read (it is nested too deeply)"),
+        (b'{"labels": {"\xff": 1}}', "dataset.json cannot be read (byte 13 is not UTF-8)"),
+        (b'{"labels": {"one": 1, "two": 10000000000000}}', "dataset.json gives two a value beyond 65535"),
+        ('{"labels": {"\u00b2": "two", "1": "one"}}'.encode(), None),
+    ],
+)
+def test_a_damaged_or_odd_dataset_json_is_a_doubt(tmp_path: Path, content: bytes, told: str | None) -> None:
+    for case in ("p1", "p2", "p3"):
+        save(tmp_path / "imagesTr" / f"{case}_0000.nii.gz", ct(ord(case[1])))
+        save(tmp_path / "labelsTr" / f"{case}.nii.gz", label(1, 2))
+    (tmp_path / "dataset.json").write_bytes(content)
+    doubts = inspect_folder(tmp_path).doubts
+    assert told is None or any(doubt.startswith(told) for doubt in doubts)
+
+
 SIDED = ["left kidney", "kidney_left", "left_kidney", "Left-Kidney", "kidney_l", "R Lung", "kidneyRight", "ctx-lh"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +13,7 @@ from segcct.data.inspect.roles import ARRAYS, label_score
 from segcct.errors import DataError
 from segcct.file_names import stem_of
 from segcct.images.arrays import array_shapes
+from segcct.json_file import read_object
 
 _BRATS_OLD = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)_(?P<part>t1|t1ce|t2|flair|seg)(?P<end>\.nii(?:\.gz)?)$")
 _BRATS_NEW = re.compile(r"(?:.*/)?(?P<id>[^/]+)/(?P=id)-(?P<part>t1n|t1c|t2w|t2f|seg)(?P<end>\.nii(?:\.gz)?)$")
@@ -21,6 +21,7 @@ _ACDC = re.compile(r"(?:.*/)?(?P<patient>patient\d+)/(?P=patient)_frame\d+(?P<gt
 _BTCV = re.compile(r"(?:.*/)?(?P<part>img|label)(?P<number>\d{4})(?P<end>\.nii(?:\.gz)?)$")
 _NNUNET = re.compile(r"imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?(?P<end>\.nii\.gz|\.nii|\.nrrd|\.mha)$")
 _MOST_CHANNELS = 20
+_LARGEST_LABEL, _DIGITS = 65535, 10
 _ACDC_ARRAY = re.compile(r"patient\d+_frame\d+(_slice_?\d+)?$")
 _SYNAPSE_ARRAY = re.compile(r"case\d{4}(_slice\d+)?$")
 
@@ -151,13 +152,14 @@ def _order(expression: re.Pattern[str]) -> tuple[str, ...]:
 
 
 def _dataset_json(root: Path) -> tuple[Mapping[str, Mapping[str, object]], list[str]]:
-    try:
-        facts = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
-        return {key: value for key, value in facts.items() if isinstance(value, dict)}, []
-    except FileNotFoundError:
+    file = root / "dataset.json"
+    if not file.exists():
         return {}, ["there is no dataset.json, so channels and classes have no names"]
-    except (OSError, ValueError, AttributeError) as error:
-        return {}, [f"dataset.json cannot be read ({error})"]
+    try:
+        facts = read_object(file)
+    except DataError as error:
+        return {}, [f"dataset.json cannot be read ({error.found})"]
+    return {key: value for key, value in facts.items() if isinstance(value, dict)}, []
 
 
 def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
@@ -168,8 +170,11 @@ def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
     for key, value in labels.items():
         if isinstance(value, list):
             doubts.append(f"dataset.json defines {key} as a region {value}; add it to data.regions")
-        elif str(key).isdigit():
+        elif key.isdecimal() and len(key) < _DIGITS:
             classes[str(value)] = int(key)
-        elif isinstance(value, int) and str(key).lower() != "ignore":
-            classes[str(key)] = value
-    return {name: value for name, value in classes.items() if value > 0}
+        elif isinstance(value, int) and key.lower() != "ignore":
+            classes[key] = value
+    large = [name for name, value in classes.items() if value > _LARGEST_LABEL]
+    if large:
+        doubts.append(f"dataset.json gives {large[0][:40]} a value beyond {_LARGEST_LABEL}; it is left out")
+    return {name: value for name, value in classes.items() if 0 < value <= _LARGEST_LABEL}
