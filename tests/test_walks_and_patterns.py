@@ -136,6 +136,13 @@ def test_patterns_that_would_take_forever_are_refused_or_fast(tmp_path: Path) ->
     with pytest.raises(ConfigError, match="too long"):
         compiled("a" * 2000)
     assert compiled("*_{id}_*/*_*_{id}_*").match("1_c_2/1_2_c_3")
+    many = compiled("{id}_acq-*_run-*_desc-*_echo-*_T1w.nii.gz", anywhere=True)
+    match = many.match("anat/sub-1_ses-2_acq-a_run-1_run-2_desc-b_echo-1_T1w.nii.gz")
+    assert match is not None
+    assert match["id"] == "sub-1_ses-2"
+    began = time.monotonic()
+    assert compiled("{id}" + "_a*" * 60 + "b").match("_a" * 120) is None
+    assert time.monotonic() - began < 1
 
 
 # ---------------------------------------------------------------- data.patient
@@ -150,6 +157,7 @@ def test_patterns_that_would_take_forever_are_refused_or_fast(tmp_path: Path) ->
         r"(?P<who>\w+)-(?:a|b|c)\d?$",
         r"((?:\d{3}-)+)x",
         r"(.+?)_(?=x)",
+        r"(\d{1,2}-\d{1,2}-\d{2,4})_.*_v\d{1,3}$",
     ],
 )
 def test_usual_expressions_are_taken(tmp_path: Path, expression: str) -> None:
@@ -187,4 +195,6 @@ def test_a_name_too_long_for_its_expression_is_refused() -> None:
     with pytest.raises(DataError, match=r"too long for data\.patient"):
         search_patient(r"(.*a.*a.*a)b", "a" * 4000)
     assert search_patient(r"(.*a.*a.*a)b", "a" * 99) is None
+    with pytest.raises(DataError, match=r"too long for data\.patient"):
+        search_patient(r"((?:a|aa|b)(?:a|aa|b)(?:a|aa|b).*a.*a.*a)b", "a" * 99)
     assert time.monotonic() - began < 2

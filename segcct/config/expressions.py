@@ -7,6 +7,7 @@ may not stand inside a repetition, and what remains grows as a power of the name
 from __future__ import annotations
 
 import importlib
+import math
 import re
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,7 +18,9 @@ from segcct.errors import DataError
 _LONGEST = 300
 _MOST_OPEN = 3
 _MOST_CHOICES = 1024
-_MOST_STEPS = 10**8
+_MOST_STEPS = 10**7
+_SHORT = 16
+"""Repetitions up to which a part counts as so many alternatives, and not as one of any length."""
 _REPEATS = ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT")
 _SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN", "CATEGORY", "AT", "GROUPREF")
 
@@ -32,12 +35,14 @@ def check_patient_expression(expression: str) -> None:
         raise ValueError(f"data.patient must be a regular expression with one (group), found {expression[:_LONGEST]}")
     if len(expression) > _LONGEST:
         raise ValueError(f"data.patient has {len(expression)} characters; at most {_LONGEST} are allowed")
-    _open_repeats(expression)
+    _freedom(expression)
 
 
 def search_patient(expression: str, name: str) -> re.Match[str] | None:
     """`re.search` of a checked expression. Raises `DataError` for a name so long that it would take too long."""
-    if len(name) ** (_open_repeats(expression) + 1) > _MOST_STEPS:
+    repeats, choices = _freedom(expression)
+    # As many ways as there are to place the ends of the open parts, and the beginning of the match.
+    if math.comb(len(name) + repeats + 1, repeats + 1) * choices > _MOST_STEPS:
         raise DataError(
             "the name is too long for data.patient",
             found=f"{len(name)} characters, {name[:60]}...",
@@ -47,8 +52,8 @@ def search_patient(expression: str, name: str) -> re.Match[str] | None:
 
 
 @lru_cache(maxsize=32)
-def _open_repeats(expression: str) -> int:
-    """How many parts of an expression may have any length."""
+def _freedom(expression: str) -> tuple[int, int]:
+    """How many parts of an expression may have any length, and how many ways there are through the others."""
     tree = importlib.import_module("re._parser").parse(expression)
     repeats, choices = _measure(tree, expression)
     if repeats > _MOST_OPEN or choices > _MOST_CHOICES:
@@ -56,7 +61,7 @@ def _open_repeats(expression: str) -> int:
             f"data.patient may take too long: {expression} has more than {_MOST_OPEN} parts of any length, or too many "
             "alternatives"
         )
-    return repeats
+    return repeats, choices
 
 
 def _measure(tree: Iterable[Any], expression: str) -> tuple[int, int]:
@@ -74,8 +79,8 @@ def _measure(tree: Iterable[Any], expression: str) -> tuple[int, int]:
                     f"data.patient may take too long: in {expression} a repeated part holds another repetition or "
                     "alternatives"
                 )
-            repeats += low != high and high > 1
-            choices *= 2 if (low, high) == (0, 1) else 1
+            repeats += low != high and high > _SHORT
+            choices *= high - low + 1 if high <= _SHORT else 1
         elif name == "BRANCH":
             inner = argument[1]
             choices *= len(inner)

@@ -15,7 +15,7 @@ _ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
 _SPECIAL = re.compile(r"(\*+|\?|\{id\})")
 _LONGEST = 1000
 _MOST_WILD = 3
-"""Pieces of any length in one name; the time to match one grows by a power for each."""
+"""Pieces of any length up to the id; the time to match a name grows by a power for each."""
 _MOST_ENTRIES = 1_000_000
 """Files and folders that are looked through below one root."""
 _NO_DATA = ("/proc", "/sys", "/dev")
@@ -78,14 +78,14 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
     body, ending = _ending_of(pattern, case_id)
     for part in body.split("/"):
         if case_id is not None:
-            parts.append(_glob(part, case_id))
+            parts.append(_glob(part, re.escape(case_id)))
             continue
         expression, wild, captured = _capturing(part, captured=captured)
         if wild > _MOST_WILD:
             raise ConfigError(
                 "the file pattern has too many wildcards in one name",
                 found=pattern,
-                expected=f"at most {_MOST_WILD} of * and {ID}",
+                expected=f"at most {_MOST_WILD - 1} of * before {ID}",
                 remedy="Write more of the name out",
             )
         parts.append(expression)
@@ -103,29 +103,30 @@ def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
 def _capturing(part: str, *, captured: bool) -> tuple[str, int, bool]:
     """The expression of one name that captures the id, how many of its pieces have any length, and whether the id is
     captured by now."""
-    pieces, wild = [], 0
-    for piece in _SPECIAL.split(part):
-        if piece == ID:
-            pieces.append("(?P=id)" if captured else r"(?P<id>[^/]+?)")
-            wild += not captured
-            captured = True
-        elif piece.startswith("*"):
-            pieces.append("[^/]*")
-            wild += 1
-        else:
-            pieces.append("[^/]" if piece == "?" else re.escape(piece))
-    return "".join(pieces), wild, captured
+    before, here, behind = part.partition(ID)
+    if captured or not here:  # nothing but the id depends on what a wildcard takes
+        return _glob(part, "(?P=id)"), 0, captured
+    pieces = [_piece(piece, "") for piece in _SPECIAL.split(before)]
+    wild = 1 + sum(piece.startswith("*") for piece in _SPECIAL.split(before))
+    return "".join(pieces) + r"(?P<id>[^/]+?)" + _glob(behind, "(?P=id)"), wild, True
 
 
-def _glob(part: str, case_id: str) -> str:
-    """The expression of one name for a known id. A wildcard takes the first place where what follows it fits, and no
-    other is tried, so that any number of them takes time in proportion to the name."""
+def _piece(piece: str, known_id: str) -> str:
+    """The expression of one piece of a pattern, where `known_id` is that of `{id}`."""
+    if piece.startswith("*"):
+        return "[^/]*"
+    return known_id if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+
+
+def _glob(part: str, known_id: str) -> str:
+    """The expression of one name, where `known_id` is that of `{id}`. A wildcard takes the first place where what
+    follows it fits, and no other is tried, so that any number of them takes time in proportion to the name."""
     chunks = [""]
     for piece in _SPECIAL.split(part):
         if piece.startswith("*"):
             chunks.append("")
         else:
-            chunks[-1] += re.escape(case_id) if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+            chunks[-1] += _piece(piece, known_id)
     head, *rest = chunks
     between = "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1])
     return head + between + (f"[^/]*{rest[-1]}" if rest else "")
