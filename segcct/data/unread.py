@@ -51,13 +51,19 @@ def find_unread(data: DataSection, found: Found) -> Unread:
     alive = {"."} | {str(parent) for name in read for parent in PurePosixPath(name).parents}
     idle = [name for name in folders if name not in alive and str(PurePosixPath(name).parent) in alive]
     left = [name for name in files if name not in read]
-    inside = {name: [file for file in left if file.startswith(f"{name}/")] for name in idle}
-    covered = {file for group in inside.values() for file in group}
-    beside = [name for name in left if name not in covered]
+    inside: dict[str, int] = dict.fromkeys(idle, 0)
+    beside = []
+    for name in left:
+        folder = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in inside), None)
+        if folder is None:
+            beside.append(name)
+        else:
+            inside[folder] += 1
     images = [name for name in beside if split_name(name)[1].lower() in _IMAGES]
     partners = {_without_ending(name) for name in read}
-    others = [name for name in beside if name not in set(images) and _without_ending(name) not in partners]
-    return Unread(tuple((name, len(group)) for name, group in inside.items()), tuple(images), tuple(others))
+    seen = set(images)
+    others = [name for name in beside if name not in seen and _without_ending(name) not in partners]
+    return Unread(tuple(inside.items()), tuple(images), tuple(others))
 
 
 def _everything(root: Path) -> tuple[list[str], list[str]]:
