@@ -33,7 +33,7 @@ from segcct.inference.quality.fitting import Calibration
 from segcct.inference.quality.observe import measured, missed, observe, signals_of_case, volumes_of
 from segcct.inference.quality.performance import performance
 from segcct.inference.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
-from segcct.inference.quality.rows import keep_rows, read_rows, write_rows
+from segcct.inference.quality.rows import COLUMNS, keep_rows, read_rows, write_rows
 from segcct.inference.quality.shape import off_centre, shape_signals
 from segcct.inference.quality.signals import with_others
 from segcct.inference.quality.table import quality_rows
@@ -715,6 +715,13 @@ def test_rows_of_the_table(model, tmp_path):
     assert len(read_rows(tmp_path / "quality.csv")) == 3
     keep_rows(tmp_path, [])
     assert read_rows(tmp_path / "quality.csv") == []
+
+
+def test_a_table_from_before_masks_had_digests_is_read_and_extended(tmp_path):
+    (tmp_path / "quality.csv").write_text(f"{','.join(COLUMNS[:-1])}\nold,a,0.9,0.8,1.0,0.9,,0.7,\n")
+    keep_rows(tmp_path, ["old"])
+    (row,) = read_rows(tmp_path / "quality.csv")
+    assert (row["case"], row["estimated_dice"], row["mask"]) == ("old", "0.9", "")
 
 
 def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):

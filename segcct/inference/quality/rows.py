@@ -10,13 +10,15 @@ from segcct.table_file import read_rows_of, write_records
 TABLE = "quality.csv"
 COLUMNS = ("case", "class", "estimated_dice", "low", "high", "level", "doubtful", "doubtful_below", "note", "mask")
 """`mask`: digest of the mask that was estimated, as in predictions.json; another digest there is another mask."""
+_SINCE_0_2 = ("mask",)
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
     """The rows of a quality.csv; none where there is no such file. Raises `DataError` where it is damaged."""
     if not file.is_file():
         return []
-    return read_rows_of(file, COLUMNS, remedy="Delete it, and write it again by segcct predict --overwrite")
+    needed = [name for name in COLUMNS if name not in _SINCE_0_2]
+    return read_rows_of(file, needed, remedy="Delete it, and write it again by segcct predict --overwrite")
 
 
 def keep_rows(folder: Path, cases: Collection[str], *, private: bool = True) -> None:
