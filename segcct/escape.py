@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
 from typing import Any, TextIO, TypeVar
 
 _KEPT = "\n\t"
@@ -43,14 +42,9 @@ def for_cell(value: Value) -> Value | str:
 
 def from_cell(text: str) -> str:
     """The inverse of `for_cell` for text."""
-    text = _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), text)
-    return text[1:] if _ESCAPED_FORMULA.match(text) else text
-
-
-def from_row(row: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A row of `csv.DictReader` as it was before `for_cell`."""
-    return {from_cell(name) if isinstance(name, str) else name: from_cell(cell) if isinstance(cell, str) else cell
-            for name, cell in row.items()}  # fmt: skip
+    if "\\" in text:
+        text = _ESCAPED_BYTE.sub(lambda match: chr(int(match[1], 16)), text)
+    return text[1:] if text.startswith("'") and _ESCAPED_FORMULA.match(text) else text
 
 
 def for_markdown(text: str) -> str:

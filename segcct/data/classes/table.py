@@ -21,6 +21,8 @@ from segcct.table_file import read_rows_of, write_csv
 TABLE = "predictions.csv"
 INDEX = "predictions.json"
 PREFIX = "p_"
+_MOST_BYTES = 2**31
+"""The probabilities of 50,000 images of 1,000 classes take 0.6 GB."""
 """Before a class name in the head of a probability column."""
 _SUM_TOLERANCE = 1e-3
 _REMEDY = "Write it by `segcct predict`"
@@ -60,7 +62,7 @@ def read_table(path: Path) -> ProbabilityTable:
         DataError: it is missing, or a line is no distribution over the classes; names file and line.
     """
     file = path / TABLE if path.is_dir() else path
-    rows = read_rows_of(file, remedy=_REMEDY)
+    rows = read_rows_of(file, remedy=_REMEDY, most_bytes=_MOST_BYTES)
     if not rows:
         raise DataError("the table holds no picture", file=file, remedy=_REMEDY)
     columns = [name for name in rows[0] if name.startswith(PREFIX)]
