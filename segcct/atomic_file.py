@@ -23,6 +23,7 @@ LEFT_BEHIND_SECONDS = 86400
 _TEMPORARY = re.compile(r"^\..*\-part-[0-9a-f]{8}(\.|$)")
 _UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LONGEST_STEM = 100
+"""Bytes of a target's name in that of its temporary file."""
 _swept: set[Path] = set()
 
 
@@ -92,7 +93,8 @@ def sweep_once(folder: Path) -> None:
 def _divided(name: str) -> tuple[str, str]:
     """A file name as what it is called and its last two suffixes, by which readers and writers tell the format."""
     suffixes = "".join(Path(name).suffixes[-2:])
-    return name.removesuffix(suffixes)[:_LONGEST_STEM].lstrip("."), suffixes
+    stem = os.fsencode(name.removesuffix(suffixes))[:_LONGEST_STEM]  # a name has at most 255 bytes
+    return stem.decode(errors="ignore").lstrip("."), suffixes
 
 
 def _sync(written: Path) -> None:

@@ -112,7 +112,9 @@ def test_a_sound_table_is_read_as_it_is(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["mask.nii.gz", "1.2.840.113619.nii.gz", "plain", ".hidden", "x" * 240 + ".json"])
+@pytest.mark.parametrize(
+    "name", ["mask.nii.gz", "1.2.840.113619.nii.gz", "plain", ".hidden", "x" * 240 + ".json", "肝" * 80 + ".nii"]
+)
 def test_temporary_names_keep_the_suffix_and_are_known_again(name, tmp_path):
     with atomic_path(tmp_path / name) as temporary:
         temporary.write_bytes(b"whole")
