@@ -435,6 +435,16 @@ class TestCache:
         Cache(tmp_path).sweep()
         assert sorted(path.name for path in tmp_path.iterdir()) == [".a.1.tmp", "entry"]
 
+    def test_leftovers_of_another_user_are_left_to_them(self, tmp_path, monkeypatch):
+        def refused(self, missing_ok=False):
+            raise PermissionError(13, "Permission denied", str(self))
+
+        (tmp_path / ".a.lock").touch()
+        os.utime(tmp_path / ".a.lock", (time.time() - 2e5,) * 2)
+        monkeypatch.setattr(Path, "unlink", refused)
+        Cache(tmp_path).sweep()
+        assert (tmp_path / ".a.lock").exists()
+
     def test_entries_unused_for_a_month_are_swept(self, tmp_path):
         cache = Cache(tmp_path)
         for key in ("asked_for", "forgotten"):

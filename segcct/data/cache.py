@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from segcct.atomic_file import LEFT_BEHIND_SECONDS
 from segcct.errors import DataError, VolumeError, free_bytes, is_disk_full
 from segcct.images.claims import refuse_special
 from segcct.images.companion import companion
@@ -40,7 +41,6 @@ _HEADER_NAMES_DATA = {
     ".nrrd": data_file_of_nrrd,
 }
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
-_LEFT_BEHIND_SECONDS = 86400
 _BLOCK_BYTES = 2**20
 _UNUSED_SECONDS = 30 * 86400
 
@@ -144,7 +144,7 @@ class Cache:
         """Remove what processes that were killed while writing left behind, after a day, and entries that nobody has
         asked for in 30 days: every changed setting leaves a whole copy of the dataset."""
         for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
-            _remove_older(self.folder.glob(pattern), _LEFT_BEHIND_SECONDS)
+            _remove_older(self.folder.glob(pattern), LEFT_BEHIND_SECONDS)
         _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
 
     def _unwritable(self, error: OSError) -> DataError:
@@ -171,7 +171,7 @@ class Cache:
 
 def _remove_older(folders: Iterable[Path], seconds: float) -> None:
     for folder in folders:
-        with suppress(FileNotFoundError):  # another process sweeps too
+        with suppress(OSError):  # another process sweeps too, or it is another user's
             if time.time() - folder.stat().st_mtime > seconds:
                 if folder.is_dir():
                     shutil.rmtree(folder, ignore_errors=True)

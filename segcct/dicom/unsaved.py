@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_PREFIX, _STALE_SECONDS = "segcct-dicom-", 24 * 3600
+from segcct.atomic_file import LEFT_BEHIND_SECONDS
+
+_PREFIX = "segcct-dicom-"
 _DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -46,5 +48,5 @@ def _remove_stale() -> None:
     """Folders of processes that were killed more than a day ago."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
-            if time.time() - folder.lstat().st_mtime > _STALE_SECONDS:
+            if time.time() - folder.lstat().st_mtime > LEFT_BEHIND_SECONDS:
                 shutil.rmtree(folder)
