@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
+from segcct.images.affine import LPS_TO_RAS
 from segcct.images.metaimage import stored_metaimage
 from segcct.images.nrrd import stored_nrrd
 from segcct.images.stored import Stored
@@ -25,7 +26,6 @@ _FORMATS: dict[str, tuple[str, Callable[[Path], Stored]]] = {
     ".mhd": ("MetaImageIO", stored_metaimage),
 }
 """Suffix -> ITK's reader of that format, so that no other is tried, and ours of where the voxels are."""
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -88,7 +88,7 @@ def _affine(reader: sitk.ImageFileReader) -> np.ndarray:
     direction = np.array(reader.GetDirection()).reshape(dims, dims)[:used, :used]
     lps[:used, :used] = direction * np.array(reader.GetSpacing())[:used]
     lps[:used, 3] = np.array(reader.GetOrigin())[:used]
-    return _LPS_TO_RAS @ lps
+    return LPS_TO_RAS @ lps
 
 
 @contextlib.contextmanager

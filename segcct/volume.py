@@ -14,7 +14,7 @@ from typing import cast
 import nibabel as nib
 import numpy as np
 
-from segcct.atomic_file import atomic_path as atomic_path
+from segcct.atomic_file import atomic_path
 from segcct.errors import GeometryError, VolumeError
 from segcct.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 from segcct.images.affine import checked_affine

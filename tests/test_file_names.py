@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from segcct.atomic_file import atomic_path
 from segcct.config import DataSection
 from segcct.data.layouts import find_cases
 from segcct.data.layouts.patterns import compiled, with_id
@@ -16,7 +17,7 @@ from segcct.errors import DataError, EvaluationError, VolumeError
 from segcct.evaluation.evaluate import evaluate
 from segcct.file_names import absolute, case_name, folder_name, split_name, stem_of
 from segcct.inference.folder import predict_folder, resolve
-from segcct.volume import Volume, atomic_path
+from segcct.volume import Volume
 
 from .toy_pair import predictor
 

@@ -15,9 +15,10 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcct.atomic_file import atomic_path
 from segcct.errors import GeometryError, VolumeError
 from segcct.itk import read_geometry
-from segcct.volume import PICTURE_AFFINE, Volume, atomic_path, check_same_grid, holds_dicom
+from segcct.volume import PICTURE_AFFINE, Volume, check_same_grid, holds_dicom
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "sform_code", "qform_code"),

@@ -63,10 +63,10 @@ def _phantom(arguments: argparse.Namespace) -> None:
 
 
 def _init(arguments: argparse.Namespace) -> None:
+    from segcct.atomic_file import atomic_path
     from segcct.data.inspect import config_text, inspect_folder
     from segcct.errors import ConfigError
     from segcct.file_names import folder_name
-    from segcct.volume import atomic_path
 
     name = folder_name(arguments.folder)
     output = arguments.output or Path("configs") / f"{name}.yaml"

@@ -14,7 +14,7 @@ from segcct.dicom.kinds import is_private, kind_of_no_image
 from segcct.dicom.remarks import remark
 from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
-from segcct.volume import DICOM_SUFFIXES
+from segcct.file_names import DICOM_SUFFIXES
 
 _SHOWN = 5
 

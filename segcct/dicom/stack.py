@@ -10,8 +10,8 @@ import numpy as np
 from segcct.dicom.planes import Plane, without_positions
 from segcct.dicom.tags import Tag
 from segcct.errors import VolumeError
+from segcct.images.affine import LPS_TO_RAS
 
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNEVEN = 0.01
 """Largest difference between slice gaps, as a fraction of their mean."""
 
@@ -57,7 +57,7 @@ def affine_of(planes: Sequence[Plane], path: Path) -> tuple[np.ndarray, bool]:
     lps[:3, 2] = _step(planes, path) if len(planes) > 1 else first.normal * (first.thickness or 1.0)
     lps[:3, 3] = first.position
     known = first.spacing is not None and (len(planes) > 1 or first.thickness is not None)
-    return _LPS_TO_RAS @ lps + 0.0, known  # no -0
+    return LPS_TO_RAS @ lps + 0.0, known  # no -0
 
 
 def _check_alike(first: Plane, other: Plane) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from segcct.atomic_file import atomic_path
 from segcct.config import PicturesSection
 from segcct.data.classes.collection import LAYOUTS, References, load_references
 from segcct.data.classes.reading import section_of
@@ -32,7 +33,6 @@ from segcct.metrics.classification import (
 from segcct.metrics.statistics import summarise
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
-from segcct.volume import atomic_path
 
 FEW_CLASSES = 5
 """Up to so many classes, top 5 says nothing and is left out."""

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segcct.atomic_file import atomic_path
 from segcct.data.cache import content_digest
 from segcct.data.labels import Scheme
 from segcct.errors import EvaluationError, MetricError, items
@@ -33,7 +34,6 @@ from segcct.metrics import Convention, get_convention
 from segcct.private import private_path
 from segcct.progress import Report, say
 from segcct.runs import provenance, write_json
-from segcct.volume import atomic_path
 
 TOLERANCE_MM = 2.0
 BRATS_TOLERANCE_MM = 1.0
@@ -88,9 +88,8 @@ def evaluate(
         predictions: folder of masks named by case id, with or without the predictions.json of `segcct predict`.
         references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
         scheme: name of a label scheme, or a scheme; default: that of predictions.json.
-        output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, and for
-            metrics.<convention>.csv and summary.<convention>.json where there are several; for files.json where the
-            predictions are anonymized. None writes nothing.
+        output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, those of several conventions,
+            and files.json of anonymized predictions. None writes nothing.
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.

@@ -9,6 +9,8 @@ import numpy as np
 
 from segcct.errors import VolumeError
 
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Positions of DICOM and ITK to those of NIfTI."""
 _STEP_MM = (1e-9, 1e9)
 """Shortest and longest step of a voxel that is believed."""
 _LEAST_VOLUME = 1e-6

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from segcct.atomic_file import atomic_path
 from segcct.private import private_path
 from segcct.version import VERSION
-from segcct.volume import atomic_path
 
 NOT_DEFINED = "not defined"
 _MINUS = "\N{MINUS SIGN}"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segcct.atomic_file import atomic_path
 from segcct.data.phantom.field import Frame, SmoothField
 from segcct.data.phantom.files import save, streams
 from segcct.data.phantom.heart import Heart
 from segcct.data.phantom.texture import bias_field, inside, paint, rician
 from segcct.data.phantom.thorax import SIGNALS, THORAX_EXTENT_MM, Thorax
-from segcct.volume import atomic_path
 
 SLICE_MM = 10.0
 _SUBSLICES_MM = np.array([-3.0, 0.0, 3.0])

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from segcct.atomic_file import atomic_path
 from segcct.data.phantom.brain import BRAIN_EXTENT_MM, Brain, Tissues
 from segcct.data.phantom.field import Frame, SmoothField
 from segcct.data.phantom.files import save, streams
 from segcct.data.phantom.texture import bias_field, rician, soften
 from segcct.data.phantom.tumour import Lesion, Tumour
-from segcct.volume import atomic_path
 
 SHAPE = (240, 240, 155)
 _BRAIN_MIDDLE = np.array([119.5, 129.5, 74.5])

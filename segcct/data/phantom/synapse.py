@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segcct.atomic_file import atomic_path
 from segcct.data.labels import get_scheme
 from segcct.data.phantom.field import Frame, SmoothField
 from segcct.data.phantom.files import save, streams
@@ -15,7 +16,6 @@ from segcct.data.phantom.organs import Organ, draw_organs
 from segcct.data.phantom.shapes import Point
 from segcct.data.phantom.texture import correlated_noise, inside, paint
 from segcct.data.phantom.torso import FAT, TORSO_EXTENT_MM, Torso
-from segcct.volume import atomic_path
 
 SIZE, SLICE_MM = 512, 3.0
 _SLAB = 8
