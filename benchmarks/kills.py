@@ -144,6 +144,7 @@ def start(arguments: Arguments, folder: Path, log: Path) -> subprocess.Popen[byt
     """A command as its own process group, with a temporary folder of its own."""
     (folder / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp")}
+    environment["SEGCCT_PRECISION"] = "fp32"  # a measurement beside other work might choose differently each time
     command = [sys.executable, "-m", "segcct.cli", *arguments]
     with log.open("wb") as stream:
         return subprocess.Popen(
