@@ -33,8 +33,23 @@ def test_where_the_demo_writes_as_usual_its_configs_are_used_as_they_are(tmp_pat
 
 def test_a_run_that_is_there_is_refused(tmp_path):
     (tmp_path / "demo" / "best").mkdir(parents=True)
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match=r"exists already.*by --output, or remove"):
         prepare(Places(tmp_path / "demo", tmp_path / "data"))
+
+
+@pytest.mark.parametrize(("run", "data"), [("one", "one"), ("run", "run/data"), ("data/run", "data"), ("x/../a", "a")])
+def test_folders_of_which_one_lies_in_the_other_are_refused_before_anything_is_drawn(tmp_path, run, data):
+    with pytest.raises(DataError, match="kept apart"):
+        prepare(Places(tmp_path / run, tmp_path / data))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_a_file_is_refused_as_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"file: is not a folder\. Choose another folder by --output"):
+        prepare(Places(tmp_path / "file" / "demo", tmp_path / "data"))
+    with pytest.raises(DataError, match=r"found a file;.*Remove it"):
+        prepare(Places(tmp_path / "demo", tmp_path / "file"))
 
 
 def test_a_dataset_of_an_earlier_demo_is_used_again_and_a_part_of_one_is_not(tmp_path):
@@ -42,7 +57,7 @@ def test_a_dataset_of_an_earlier_demo_is_used_again_and_a_part_of_one_is_not(tmp
     for index in range(3):
         (places.dataset / f"SegcctPhantom_{index:03d}").mkdir(parents=True)
     assert prepare(places, cases=3)[0].words[0] == "train-seg"
-    with pytest.raises(DataError, match="Remove the folder"):
+    with pytest.raises(DataError, match=r"found 3 entries.*Remove it"):
         prepare(places, cases=4)
 
 

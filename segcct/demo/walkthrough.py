@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from segcct.errors import DataError
+from segcct.errors import DataError, RunError
 from segcct.runs import RunFolder
 
 CASES, VOXEL_MM = 20, 2
@@ -47,10 +47,11 @@ def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> 
         voxel_mm: their voxel size.
 
     Raises:
-        RunError: the run folder holds something.
-        DataError: the dataset's folder holds something else than these cases.
+        RunError: the run folder holds something, or cannot be made.
+        DataError: the dataset's folder holds something else than these cases, or one of the two folders lies in the
+            other.
     """
-    RunFolder.check_free(places.run)
+    _check_places(places)
     drawn = _is_drawn(places.dataset, cases)
     for task in TASKS:
         _copy_config(task, places.config(task))
@@ -86,19 +87,39 @@ def _where(root: Path, name: str, data: Path) -> tuple[object, ...]:
     return tuple(keys)
 
 
+def _check_places(places: Places) -> None:
+    """Raises `RunError` or `DataError` where a later step would fail, minutes after the first ones."""
+    try:
+        RunFolder.check_free(places.run)
+    except RunError as error:
+        error.remedy = "Choose another folder by --output, or remove this one"
+        raise
+    run, dataset = places.run.resolve(), places.dataset.resolve()
+    if run.is_relative_to(dataset) or dataset.is_relative_to(run):
+        raise DataError(
+            "the run folder and the dataset are kept apart",
+            file=places.run,
+            found=f"--data {places.dataset}",
+            remedy="Name two folders of which neither lies in the other",
+        )
+    parent = next(folder for folder in run.parents if folder.exists())
+    if not parent.is_dir():
+        raise RunError("is not a folder", file=parent, remedy="Choose another folder by --output")
+
+
 def _is_drawn(dataset: Path, cases: int) -> bool:
     """Whether an earlier demo drew these cases already. Raises `DataError` where something else is there."""
     if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
         return False
-    found = [entry.name for entry in dataset.iterdir()] if dataset.is_dir() else []
-    if len(found) == cases and all(name.startswith("SegcctPhantom_") for name in found):
+    names = [entry.name for entry in dataset.iterdir()] if dataset.is_dir() else []
+    if len(names) == cases and all(name.startswith("SegcctPhantom_") for name in names):
         return True
     raise DataError(
         "is not the demo's dataset, or not all of it",
         file=dataset,
-        found=f"{len(found)} entries",
+        found=f"{len(names)} entries" if dataset.is_dir() else "a file",
         expected=f"{cases} synthetic cases",
-        remedy="Remove the folder, and it is drawn again",
+        remedy="Remove it, and it is drawn again, or choose another folder by --data",
     )
 
 
