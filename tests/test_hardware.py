@@ -14,7 +14,7 @@ from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.device import Inference
 from segcct.runs import load_card
-from segcct.training.arithmetic import lightning_devices, settle
+from segcct.training.arithmetic import FIRST_CHOICE, lightning_devices, settle
 
 from .conftest import training_command
 
@@ -72,6 +72,12 @@ def test_the_environment_variable_decides_auto_and_only_auto(monkeypatch):
         choose_precision("auto", "cpu")
 
 
+def test_an_empty_environment_variable_counts_as_unset(measured, monkeypatch):
+    measured(FAST_BF16)
+    monkeypatch.setenv(precision.ENVIRONMENT, "")
+    assert choose_precision("auto", "cpu").timing == FAST_BF16
+
+
 def test_an_unknown_precision_is_named():
     with pytest.raises(ConfigError, match="fp16"):
         choose_precision("fp16", "cpu")
@@ -116,14 +122,25 @@ def test_the_configuration_stores_the_choice_and_why(measured):
     assert settle(settled) == settled  # a resumed run keeps what it began with
 
 
-def test_the_other_processes_of_a_training_take_the_choice_of_the_first(measured, monkeypatch):
+def test_the_other_processes_of_a_training_take_the_choice_of_the_first_and_say_nothing(measured, monkeypatch, capsys):
+    monkeypatch.setenv(FIRST_CHOICE, "unset")  # so that the test leaves none behind
     measured(FAST_BF16)
-    monkeypatch.setenv(precision.ENVIRONMENT, "unset")  # so that the test leaves none behind
-    monkeypatch.delenv(precision.ENVIRONMENT)
+    settle(config(devices=2), announce=True)
+    assert "precision bf16" in capsys.readouterr().err
+    measured(EMULATED_BF16)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert settle(config(devices=2), announce=True).train.precision == "bf16"
+    assert settle(config(devices=2, precision="bf16"), announce=True).train.precision == "bf16"
+    assert capsys.readouterr().err == ""
+
+
+def test_what_a_distributed_training_chose_decides_nothing_after_it(measured, monkeypatch):
+    monkeypatch.setenv(FIRST_CHOICE, "unset")
+    measured(FAST_BF16)
     settle(config(devices=2))
-    measured_elsewhere = choose_precision("auto", "cpu")
-    assert measured_elsewhere.precision == "bf16"
-    assert precision.ENVIRONMENT in measured_elsewhere.reason
+    measured(EMULATED_BF16)
+    assert choose_precision("auto", "cpu").precision == "fp32"
+    assert settle(config()).train.precision == "fp32"
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.experiment import print_plan, read_experiment
+from segcct.commands.experiment import print_plan, print_written, read_experiment
 from segcct.commands.network_options import inference_of
 from segcct.commands.parser import add_command, command_line
 from segcct.errors import ConfigError
@@ -48,8 +48,7 @@ def _train_cls(arguments: argparse.Namespace) -> None:
     run = train_classification(config, resume=run)
     side = "test" if Splits.load(run.splits).test else "val"
     pictures = ("--input", config.data.root, "--split", side)
-    command = command_line("predict", "--model", run.best, *pictures, "--output", run.path / "predictions")
-    print(f"wrote {run.best}; next: {command}")
+    print_written(run, "predict", "--model", run.best, *pictures, "--output", run.path / "predictions")
 
 
 def predict_classes(arguments: argparse.Namespace) -> None:

@@ -55,3 +55,11 @@ def print_plan(arguments: argparse.Namespace, config: Config, plan: Plan) -> Non
     print(settings.dump(config))
     print(plan)
     print(f"next: {command_line(arguments.command, *which, *arguments.keys)}")
+
+
+def print_written(run: RunFolder, *next_words: object) -> None:
+    """What a training wrote and the command that goes on with it; said by the first process of several."""
+    from segcct.training.processes import is_first_process
+
+    if is_first_process():
+        print(f"wrote {run.best}; next: {command_line(*next_words)}")

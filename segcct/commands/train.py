@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.experiment import print_plan, read_experiment
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.experiment import print_plan, print_written, read_experiment
+from segcct.commands.parser import add_command
 
 
 def add_train_seg(commands: argparse._SubParsersAction) -> None:
@@ -47,5 +47,4 @@ def _train_seg(arguments: argparse.Namespace) -> None:
     run = train_segmentation(config, resume=run)
     side = "test" if Splits.load(run.splits).test else "val"
     scans = ("--input", config.data.root, "--split", side)
-    command = command_line("predict", "--model", run.best, *scans, "--output", run.path / "predictions")
-    print(f"wrote {run.best}; next: {command}")
+    print_written(run, "predict", "--model", run.best, *scans, "--output", run.path / "predictions")

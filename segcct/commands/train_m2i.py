@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.experiment import print_plan, read_experiment
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.experiment import print_plan, print_written, read_experiment
+from segcct.commands.parser import add_command
 
 
 def add_train_m2i(commands: argparse._SubParsersAction) -> None:
@@ -38,5 +38,4 @@ def _train_m2i(arguments: argparse.Namespace) -> None:
         return
     run = train_reconstruction(config, resume=run)
     models = ("--i2m", "SEGMENTER/best", "--m2i", run.best)
-    command = command_line("compare", *models, "--input", config.data.root, "--output", run.path / "comparison")
-    print(f"wrote {run.best}; next: {command}")
+    print_written(run, "compare", *models, "--input", config.data.root, "--output", run.path / "comparison")

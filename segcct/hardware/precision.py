@@ -82,7 +82,7 @@ def autocast(device: str, precision: str) -> torch.autocast:
 
 def _automatic(kind: str) -> Choice:
     pinned = os.environ.get(ENVIRONMENT)
-    if pinned is not None:
+    if pinned:  # an empty one counts as unset
         if pinned not in ("fp32", "bf16"):
             raise ConfigError(f"environment variable {ENVIRONMENT}", found=pinned, expected="fp32 or bf16")
         return Choice("bf16" if pinned == "bf16" else "fp32", f"set by the environment variable {ENVIRONMENT}")

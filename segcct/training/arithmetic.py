@@ -10,9 +10,12 @@ import torch
 from segcct.config import ClassificationConfig, M2IConfig, ScheduleSection, SegmentationConfig
 from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import device_type, pick_device
-from segcct.hardware.precision import ENVIRONMENT, choose_precision
+from segcct.hardware.precision import Choice, choose_precision
 from segcct.progress import say
+from segcct.training.processes import is_first_process
 
+FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
+"""Environment variable that tells the other processes of a distributed training what the first one's `auto` became."""
 Config = TypeVar("Config", SegmentationConfig, M2IConfig, ClassificationConfig)
 
 
@@ -30,15 +33,25 @@ def settle(config: Config, *, announce: bool = False) -> Config:
     """
     train = config.train
     device = pick_device(train.device)
-    choice = choose_precision(train.precision, device)
     if train.precision != "auto":
+        if is_first_process():  # one warning, not one of each process
+            choose_precision(train.precision, device)
         return config
-    if announce:
-        say(str(choice))
-    if train.devices > 1:
-        os.environ[ENVIRONMENT] = choice.precision
+    choice = _choice_of_all(device)
+    if is_first_process():
+        if announce:
+            say(str(choice))
+        if train.devices > 1:
+            os.environ[FIRST_CHOICE] = choice.precision
     settled = train.model_copy(update={"precision": choice.precision, "precision_reason": choice.reason})
     return config.model_copy(update={"train": settled})
+
+
+def _choice_of_all(device: str) -> Choice:
+    """What `auto` is, for every process of a training: the first one's choice, where that is known."""
+    if not is_first_process() and os.environ.get(FIRST_CHOICE) in ("fp32", "bf16"):
+        return Choice("bf16" if os.environ[FIRST_CHOICE] == "bf16" else "fp32", "chosen by the first process")
+    return choose_precision("auto", device)
 
 
 def lightning_devices(train: ScheduleSection) -> dict[str, Any]:

@@ -7,7 +7,6 @@ batch start. A run that was killed and resumed from its last epoch end therefore
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import signal
 import time
@@ -34,6 +33,7 @@ from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import Curves, quiet_writer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.processes import is_first_process
 
 CONFIG = "config"
 """Key of last.ckpt under which the text of config.yaml stands."""
@@ -368,11 +368,6 @@ def _state_of(run: RunFolder, module: Fitting, training: Mapping[str, Any], trai
         if train.budget is None and done == train.epochs:
             say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
     return state
-
-
-def is_first_process() -> bool:
-    """This process writes the run folder; the others of a distributed training only read it."""
-    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
 def progress_bar(label: str) -> Progress | None:
