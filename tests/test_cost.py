@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segcct.cli import main
 from segcct.models import mac_counter
 from segcct.models.cost import cost, on_meta
 from segcct.models.mac_counter import count_by_torch, count_macs
@@ -95,3 +96,10 @@ def test_listing_the_models_imports_nothing_slow() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + len(MODELS)
+
+
+def test_an_unknown_name_among_others_is_told_before_anything_is_printed(capsys):
+    assert main(["models", "unet", "cct_unet_x"]) == 1
+    shown = capsys.readouterr()
+    assert "Did you mean" in shown.err
+    assert shown.out == ""

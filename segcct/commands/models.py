@@ -24,11 +24,11 @@ def _models(arguments: argparse.Namespace) -> None:
     from segcct.models.zoo import entry, model_names
 
     names = arguments.names or model_names()
+    rows = {name: entry(name) for name in names}  # an unknown name is told before anything is printed
     width = max(24, *(len(name) + 2 for name in names))
     print(f"{'name':<{width}}{'task':<12}{'parameters':>14}{'GMACs':>10}   input")
     given = (arguments.channels, arguments.classes, arguments.size)
-    for name in names:
-        row = entry(name)
+    for name, row in rows.items():
         if arguments.kind not in (None, row.kind):
             continue
         channels, classes, size = (own if mine is None else mine for mine, own in zip(given, row.made_for, strict=True))
