@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -102,23 +102,29 @@ def describe(facts: dict[str, Any]) -> str:
         ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items())),
         ("device", f"{facts['device']} (available: {', '.join(facts['devices'])})"),
         ("processor", f"{facts['processor']} ({' '.join(facts['instruction_sets']) or 'instruction sets not known'})"),
-        ("cores", f"{cores['usable']} usable of {cores['machine']}{limit}; {facts['threads']} threads"),
+        ("cores", f"{cores['usable']} usable of {cores['machine']}{limit}; threads: {facts['threads']}"),
         ("memory", f"{memory}; {facts['free_disk_gb']:.0f} GB of disk free"),
         ("precision", f"auto is {facts['precision']['auto']}: {facts['precision']['reason']}"),
     ]
     if step is not None:
-        seconds = ", ".join(f"{name} {value:.2f} s" for name, value in step["seconds"].items())
-        lines.append(("speed", f"{step['what']}: {seconds} (other machines: {TABLE})"))
+        lines.append(("speed", f"{step['what']}: {_seconds(step['seconds'])}"))
+        lines += [("", f"{machine}: {_seconds(seconds)}") for machine, seconds in step["elsewhere"].items()]
+        lines.append(("", f"more machines: {TABLE}"))
     lines += [("note", sentence) for sentence in facts["advice"]]
     return "\n".join(f"{name:<10}  {text}" for name, text in lines)
 
 
+def _seconds(times: Mapping[str, float]) -> str:
+    return ", ".join(f"{precision} {seconds:.2f} s" for precision, seconds in times.items())
+
+
 def _steps(device: str) -> dict[str, Any]:
-    from segcct.training.known_step import DESCRIPTION, known_step_s
+    from segcct.training.known_step import DESCRIPTION, MACHINES, known_step_s
 
     return {
         "what": DESCRIPTION,
         "seconds": {precision: known_step_s(device, precision) for precision in ("fp32", "bf16")},
+        "elsewhere": dict(MACHINES),
         "reference_ms": vars(measure_cpu()),
     }
 

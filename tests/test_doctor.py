@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,7 @@ from segcct import doctor
 from segcct.cli import main
 from segcct.hardware.memory import free_disk_gb, free_memory_gb
 from segcct.hardware.processor import instruction_sets, processor_name
+from segcct.training.known_step import MACHINES
 
 CPUINFO = """processor\t: 0
 model name\t: Some Processor 9000
@@ -103,6 +105,19 @@ def test_the_known_step_is_timed_in_both_precisions(monkeypatch, capsys):
     monkeypatch.setattr(known_step, "SIZE", 32)
     monkeypatch.setattr(known_step, "BATCH", 1)
     assert main(["doctor", "--json"]) == 0
-    step = json.loads(capsys.readouterr().out)["step"]
+    facts = json.loads(capsys.readouterr().out)
+    step = facts["step"]
     assert set(step["seconds"]) == {"fp32", "bf16"}
     assert all(0 < seconds < 60 for seconds in step["seconds"].values())
+    shown = doctor.describe(facts)
+    assert f"fp32 {step['seconds']['fp32']:.2f} s, bf16 {step['seconds']['bf16']:.2f} s" in shown
+    assert "no bf16 instructions: fp32 1.30 s, bf16 17.80 s" in shown
+
+
+def test_the_machines_that_doctor_compares_with_are_rows_of_the_documentation():
+    table = (Path(__file__).parents[1] / "docs" / "machines.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]
+    figures = [tuple(float(cell) for cell in row[4:6]) for row in rows[2:] if len(row) == 8 and all(row[4:6])]
+    assert figures
+    for machine, seconds in MACHINES:
+        assert (seconds["fp32"], seconds["bf16"]) in figures, machine
