@@ -94,6 +94,13 @@ def test_the_measurement_takes_milliseconds_and_leaves_random_numbers_alone():
     assert timing.bf16_ms > 0
 
 
+def test_the_clock_of_the_measurement_has_steps_far_below_a_millisecond():
+    began = precision._CLOCK()
+    while (now := precision._CLOCK()) == began:
+        pass
+    assert now - began < 1e-4
+
+
 def test_inference_holds_the_precision_that_auto_became(measured):
     measured(FAST_BF16)
     assert Inference().precision == "bf16"
