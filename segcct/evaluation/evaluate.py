@@ -107,10 +107,7 @@ def evaluate(
         MetricError, LabelError: unknown convention or scheme.
     """
     chosen = _conventions(conventions)
-    if workers < 1:
-        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
-    if tolerance_mm is not None and not tolerance_mm > 0:
-        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
+    _check_numbers(workers, tolerance_mm)
     folder = read_predictions(Path(predictions))
     labels = choose_scheme(scheme, folder)
     rival = None if against is None else read_predictions(Path(against))
@@ -138,6 +135,13 @@ def evaluate(
             write_cases(Path(output) / "cases.csv", scored[0].agreements, private=hidden is None)
             _write(Path(output), rows, summaries, hidden)
     return summaries[0]
+
+
+def _check_numbers(workers: int, tolerance_mm: float | None) -> None:
+    if workers < 1:
+        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    if tolerance_mm is not None and not tolerance_mm > 0:
+        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
 
 
 def _owned(output: str | Path | None) -> AbstractContextManager[None]:
