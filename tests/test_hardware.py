@@ -63,6 +63,12 @@ def test_a_gpu_computes_in_bf16_where_it_has_the_instructions(monkeypatch):
     assert choose_precision("auto", "mps").precision == "fp32"
 
 
+def test_an_explicit_bf16_on_a_gpu_that_emulates_it_is_obeyed_with_a_warning(measured, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation)
+    assert [choose_precision("bf16", "cuda").precision for _ in range(2)] == ["bf16"] * 2
+    assert capsys.readouterr().err.count("this GPU has no bf16 instructions") == 1
+
+
 def test_the_environment_variable_decides_auto_and_only_auto(monkeypatch):
     monkeypatch.setenv(precision.ENVIRONMENT, "bf16")
     assert choose_precision("auto", "cpu").precision == "bf16"
@@ -113,6 +119,12 @@ def test_a_device_that_is_not_there_is_refused():
     assert pick_device("auto") in available_devices()
     with pytest.raises(ModelError, match="no such device"):
         pick_device("cuda:99")
+    with pytest.raises(ModelError, match=r"no such device .found nix"):
+        Inference(device="nix")
+
+
+def test_inference_on_auto_runs_on_the_device_that_is_picked():
+    assert Inference(device="auto").device == pick_device()
 
 
 def config(**train: object) -> SegmentationConfig:

@@ -31,5 +31,8 @@ def pick_device(name: str = "auto") -> str:
 
 
 def device_type(name: str) -> str:
-    """`cuda:1` -> `cuda`."""
-    return torch.device(name).type
+    """`cuda:1` -> `cuda`. Raises `ModelError` for what names no device."""
+    try:
+        return torch.device(name).type
+    except RuntimeError:
+        raise ModelError("no such device", found=name, expected=", ".join(available_devices())) from None

@@ -63,7 +63,8 @@ class Choice:
 def choose_precision(wanted: str, device: str) -> Choice:
     """The arithmetic for `wanted` (auto, fp32 or bf16) on a device; `auto` is measured once per process.
 
-    An explicit bf16 is obeyed; where it is slower than fp32 on this processor, one line on stderr says by how much.
+    An explicit bf16 is obeyed; where it is slower than fp32 on this processor, one line on stderr says by how much,
+    and where this GPU has no instructions for it, that.
 
     Raises `ConfigError` for another word, here or in the environment variable SEGCCT_PRECISION.
     """
@@ -72,8 +73,8 @@ def choose_precision(wanted: str, device: str) -> Choice:
     kind = device_type(device)
     if wanted == "auto":
         return _automatic(kind)
-    if wanted == "bf16" and kind == "cpu":
-        _warn_if_slower()
+    if wanted == "bf16":
+        _warn_if_slower(kind)
     return Choice("bf16" if wanted == "bf16" else "fp32", "as asked for")
 
 
@@ -104,8 +105,12 @@ def _automatic(kind: str) -> Choice:
 
 
 @functools.cache
-def _warn_if_slower() -> None:
-    """Once per process."""
+def _warn_if_slower(kind: str) -> None:
+    """Once per process and kind of device."""
+    if kind == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        say("warning: this GPU has no bf16 instructions and emulates them; use precision auto or fp32")
+    if kind != "cpu":
+        return
     slowdown = measure_cpu().slowdown
     if slowdown > 1.1:
         say(f"warning: bf16 is {slowdown:.1f} times slower than fp32 on this processor; use precision auto or fp32")

@@ -22,6 +22,7 @@ class Inference:
     precision: str = "auto"
     """fp32 or bf16; `auto` becomes the faster one of the two on this device."""
     device: str = "cpu"
+    """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
     """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
     choice: Choice = field(init=False, compare=False)
@@ -30,6 +31,8 @@ class Inference:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
+        if self.device == "auto":
+            object.__setattr__(self, "device", pick_device())
         object.__setattr__(self, "choice", choose_precision(self.precision, self.device))
         object.__setattr__(self, "precision", self.choice.precision)
 
