@@ -25,10 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a command
     parser = build_parser()
     parsed, rest = parser.parse_known_args(arguments)
-    strangers = _no_keys(rest) if parsed.takes_keys else rest
-    if strangers:
+    unknown = _no_keys(rest) if parsed.takes_keys else rest
+    if unknown:
         hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
-        parser.error(f"{parsed.command} has no option {strangers[0]}{hint}; see segcct {parsed.command} --help")
+        parser.error(f"{parsed.command} has no option {unknown[0]}{hint}; see segcct {parsed.command} --help")
     parsed.keys = rest
     show_tracebacks(parsed.debug)
     with redirect_stdout(_safe(sys.stdout)), redirect_stderr(_safe(sys.stderr)):

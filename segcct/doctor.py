@@ -58,24 +58,24 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
 
 def advice(facts: dict[str, Any]) -> list[str]:
     """What these facts mean for the user, a sentence each."""
-    found = []
+    sentences = []
     usable, load = facts["cores"]["usable"], facts["load"]
     if load is not None and load > usable + 0.5:
-        found.append(
+        sentences.append(
             f"Other processes want {load:.1f} cores and {usable} can be used: trainings side by side are many times "
             "slower than one after the other, unless each is given fewer threads (OMP_NUM_THREADS=1)."
         )
     if facts["threads"] < usable:
-        found.append(f"OMP_NUM_THREADS or the like allows {facts['threads']} of {usable} cores.")
+        sentences.append(f"OMP_NUM_THREADS or the like allows {facts['threads']} of {usable} cores.")
     if "mps" in facts["devices"] and facts["device"] == "cpu":
-        found.append("An Apple GPU is there and not taken by itself: try --train.device mps, and --device mps.")
+        sentences.append("An Apple GPU is there and not taken by itself: try --train.device mps, and --device mps.")
     if facts["free_memory_gb"] is not None and facts["free_memory_gb"] < _LITTLE_MEMORY_GB:
-        found.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
+        sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
     if facts["free_disk_gb"] < _LITTLE_DISK_GB:
-        found.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
+        sentences.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
     for extra, packages in facts["missing"].items():
-        found.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
-    return found
+        sentences.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
+    return sentences
 
 
 def missing_packages() -> dict[str, list[str]]:

@@ -27,11 +27,13 @@ def _models(arguments: argparse.Namespace) -> None:
     rows = {name: entry(name) for name in names}  # an unknown name is told before anything is printed
     width = max(24, *(len(name) + 2 for name in names))
     print(f"{'name':<{width}}{'task':<12}{'parameters':>14}{'GMACs':>10}   input")
-    given = (arguments.channels, arguments.classes, arguments.size)
+    requested = (arguments.channels, arguments.classes, arguments.size)
     for name, row in rows.items():
         if arguments.kind not in (None, row.kind):
             continue
-        channels, classes, size = (own if mine is None else mine for mine, own in zip(given, row.made_for, strict=True))
+        channels, classes, size = (
+            usual if asked is None else asked for asked, usual in zip(requested, row.made_for, strict=True)
+        )
         figures = cost(name, channels, classes, size)
         print(
             f"{name:<{width}}{row.kind:<12}{figures.parameters:>14,}{figures.macs / 1e9:>10.2f}"
