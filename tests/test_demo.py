@@ -56,6 +56,7 @@ def test_a_dataset_of_an_earlier_demo_is_used_again_and_a_part_of_one_is_not(tmp
     places = Places(tmp_path / "demo", tmp_path / "data")
     for index in range(3):
         (places.dataset / f"SegcctPhantom_{index:03d}").mkdir(parents=True)
+    (places.dataset / ".DS_Store").touch()
     assert prepare(places, cases=3)[0].words[0] == "train-seg"
     with pytest.raises(DataError, match=r"found 3 entries.*Remove it"):
         prepare(places, cases=4)

@@ -111,7 +111,7 @@ def _is_drawn(dataset: Path, cases: int) -> bool:
     """Whether an earlier demo drew these cases already. Raises `DataError` where something else is there."""
     if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
         return False
-    names = [entry.name for entry in dataset.iterdir()] if dataset.is_dir() else []
+    names = [entry.name for entry in dataset.iterdir() if entry.name[0] != "."] if dataset.is_dir() else []
     if len(names) == cases and all(name.startswith("SegcctPhantom_") for name in names):
         return True
     raise DataError(
