@@ -217,7 +217,7 @@ def _content(
         "format": 1,
         "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
         "channels": list(cycles.predictor.data.channels),
-        "units": {"intensities": "normalised to 0..1", "psnr": "dB"},
+        "units": {"intensities": "normalized to 0..1", "psnr": "dB"},
         "definitions": DEFINITIONS,
         "synthetic": found.synthetic,
         "synthetic_training": segmenter.synthetic or generator.synthetic,

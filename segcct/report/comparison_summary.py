@@ -21,7 +21,7 @@ DEFINITIONS = {
     "M, I, M'": "M: the predicted mask. I: the image the generator makes of it. M': what the segmenter finds in I.",
     "Euclidean distance": "root of the summed squared differences of original and reconstruction over the voxels and "
     "channels of a region; it grows with their number, so compare it between images of one size only",
-    "RMSE": "root of the mean squared difference of original and reconstruction, intensities normalised to 0..1",
+    "RMSE": "root of the mean squared difference of original and reconstruction, intensities normalized to 0..1",
     "MAE": "mean absolute difference, the same units",
     "PSNR": "10 log10(1 / mean squared difference), in dB",
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
