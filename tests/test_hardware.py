@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 import torch
 import yaml
 
+from segcct import settings
 from segcct.cli import main
+from segcct.commands.experiment import read_experiment
 from segcct.config import SegmentationConfig
 from segcct.errors import ConfigError, ModelError
 from segcct.hardware import cores, precision
@@ -160,6 +164,16 @@ def test_what_a_distributed_training_chose_decides_nothing_after_it(measured, mo
     measured(EMULATED_BF16)
     assert choose_precision("auto", "cpu").precision == "fp32"
     assert settle(config()).train.precision == "fp32"
+
+
+def test_a_new_training_by_the_stored_config_of_another_does_not_keep_its_reason(measured, tmp_path):
+    measured(FAST_BF16)
+    stored = tmp_path / "config.yaml"
+    stored.write_text(settings.dump(settle(config())), encoding="utf-8")
+    assert "precision_reason: measured here" in stored.read_text(encoding="utf-8")
+    arguments = argparse.Namespace(keys=["--train.precision", "fp32"], config=stored, resume=None)
+    train = read_experiment(SegmentationConfig, arguments)[0].train
+    assert (train.precision, train.precision_reason) == ("fp32", None)
 
 
 @pytest.mark.slow

@@ -29,6 +29,9 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
     run = None
     if arguments.resume is None:
         config = settings.load(kind, arguments.config, overrides)
+        # That of another run, whose config.yaml this is, says nothing of this machine.
+        train = config.train.model_copy(update={"precision_reason": None})
+        config = config.model_copy(update={"train": train})
     else:
         from segcct.runs import RunFolder
         from segcct.training.session import resumed_config
