@@ -193,6 +193,10 @@ def test_training_dry_run_and_resume_keep_the_choice(measured, phantom, tmp_path
     assert main(["train-seg", "--resume", str(tmp_path / "small"), "--train.epochs", "2"]) == 0
     assert yaml.safe_load((tmp_path / "small" / "config.yaml").read_text())["train"] == {**stored, "epochs": 2}
     assert load_card(tmp_path / "small" / "best").architecture.name == "cct_unet_t"
+    longer = ["--train.epochs", "3", "--train.precision", "fp32"]
+    assert main(["train-seg", "--resume", str(tmp_path / "small"), *longer]) == 0
+    stored = yaml.safe_load((tmp_path / "small" / "config.yaml").read_text())["train"]
+    assert stored["precision_reason"] is None
 
 
 def test_lightning_trains_on_the_device_that_was_picked(monkeypatch):

@@ -24,16 +24,14 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
 
 
 def inference_of(arguments: argparse.Namespace, protocol: str = "soft") -> Inference:
-    """How the network runs. Says the precision on stderr where it was chosen here, and limits threads to the cores.
+    """How the network runs. Says the precision on stderr where it was chosen here.
 
     Raises `ModelError` for a device that is not there.
     """
-    from segcct.hardware.cores import limit_threads
     from segcct.hardware.devices import pick_device
     from segcct.inference.device import Inference
     from segcct.progress import say
 
-    limit_threads()
     how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol)
     if arguments.precision == "auto":
         say(str(how.choice))

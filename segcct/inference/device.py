@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 
 from segcct.errors import ModelError
+from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, choose_precision
 from segcct.hardware.precision import autocast as autocast_on
@@ -33,6 +34,8 @@ class Inference:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
         if self.device == "auto":
             object.__setattr__(self, "device", pick_device())
+        if self.device == "cpu":
+            limit_threads()
         object.__setattr__(self, "choice", choose_precision(self.precision, self.device))
         object.__setattr__(self, "precision", self.choice.precision)
 

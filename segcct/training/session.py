@@ -18,7 +18,7 @@ from segcct.runs import BUSY, RunFolder, load_card
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
 
-RESUMABLE = ("train.epochs", "train.budget", "train.device", "data.workers")
+RESUMABLE = ("train.epochs", "train.budget", "train.device", "train.precision", "data.workers")
 """Keys that may change when a run is resumed."""
 PLACES = (
     "run.name",
@@ -104,6 +104,8 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
                 f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
             )
     run.check_resumable()
+    if "train.precision" in overrides:
+        overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
     config = settings.load(kind, run.config, overrides)
     model: ModelSection = cast(Any, config).model  # every experiment has one
     state = read_state(run.last)
