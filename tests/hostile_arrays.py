@@ -103,6 +103,12 @@ def _loop(file: Any, _: Path) -> None:
     file["image"] = h5py.SoftLink("/image")
 
 
+def _many_names(file: Any, _: Path) -> None:
+    file["image"] = VOXELS
+    for number in range(25_000):
+        file[f"n{number}"] = file["image"]
+
+
 def _references(file: Any, _: Path) -> None:
     file["other"] = PLANE
     file["image"] = np.array([[file["other"].ref]], dtype=h5py.ref_dtype)
@@ -141,6 +147,7 @@ HDF5: tuple[Hostile, ...] = (
     _hdf5("two deflate filters", _twice_deflated),
     _hdf5("a small chunk that becomes 60 MB", _swollen(1, 64, 60_000_000)),
     _hdf5("large chunks that become larger", _swollen(3, 1000, 5_000)),
+    _hdf5("25,000 names of one array", _many_names),
     _hdf5("no values by design", _null),
     _hdf5("one number", lambda file, _: file.__setitem__("image", 3)),
     _hdf5("an empty array", lambda file, _: file.__setitem__("image", np.zeros((0, 5)))),
@@ -210,6 +217,17 @@ def _twice() -> bytes:
         archive.writestr("image.npy", _npy(VOXELS))
         archive.writestr("other.npy", _npy(VOXELS))
     return stream.getvalue().replace(b"other.npy", b"image.npy")
+
+
+def _of_many_members(count: int) -> bytes:
+    """An archive whose directory names its one array, and `count` times the same bytes under other names."""
+    at = SOUND_NPZ.index(b"PK\1\2")
+    end = SOUND_NPZ.index(b"PK\5\6")
+    entry = SOUND_NPZ[at : at + 28] + struct.pack("<H", 12) + SOUND_NPZ[at + 30 : at + 46]
+    directory = SOUND_NPZ[at:end] + b"".join(entry + b"n%07d.npy" % number for number in range(count))
+    told = min(count + 1, 0xFFFF)
+    tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, told, told, len(directory), at, 0)
+    return SOUND_NPZ[:at] + directory + tail
 
 
 class _Code:
@@ -292,6 +310,8 @@ FILES = [
     _pipe(".h5", "hdf5"),
     *(content(name, "npz", data, ".npz", expected=array) for name, (data, array) in NPZ_READ.items()),
     *(content(name, "npz", data, ".npz") for name, data in NPZ_REFUSED.items()),
+    content("300,000 members", "npz", lambda: _of_many_members(300_000), ".npz"),
+    content("10,000 members", "npz", lambda: _of_many_members(10_000), ".npz", either=True),
     content("two arrays of one name", "npz", _twice(), ".npz", expected=VOXELS),
     _pipe(".npz", "npz"),
 ]

@@ -6,6 +6,7 @@ datasets) and can describe arrays of any size that were never written. None of t
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterator
@@ -21,6 +22,8 @@ from segcct.images.claims import DEFLATE_RATIO, refuse_claim, refuse_special
 _DEFLATE = 1
 _WORTH_LOOKING = 2**31
 """Bytes that the chunks of an array could become, from which on each is tried before HDF5 does."""
+_MOST_ENTRIES = 20_000
+"""Names at the top of a file that are gone through."""
 _SCALE_OFFSET = 6
 _SCALE_OFFSET_RATIO = 2**20
 """A chunk of one value takes a few bytes under this filter."""
@@ -29,7 +32,7 @@ _SCALE_OFFSET_RATIO = 2**20
 def hdf5_names(file: Path) -> list[str]:
     """Names at the top of the file, sorted. Raises `VolumeError`."""
     with _opened(file) as stored:
-        return sorted(stored)
+        return sorted(_entries(stored, file))
 
 
 def hdf5_shapes(file: Path) -> dict[str, tuple[int, ...]]:
@@ -37,7 +40,7 @@ def hdf5_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     import h5py
 
     with _opened(file) as stored:
-        held = [name for name in stored if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
+        held = [name for name in _entries(stored, file) if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
         return {name: tuple(stored[name].shape) for name in held if getattr(stored[name], "shape", None)}
 
 
@@ -72,13 +75,22 @@ def _opened(file: Path) -> Iterator[Any]:
         raise VolumeError("cannot be read", file=file, found=reason, remedy="Copy or download it again") from error
 
 
+def _entries(stored: Any, file: Path) -> Any:
+    """The group itself, whose names can be gone through. Raises `VolumeError` where they are too many."""
+    if len(stored) > _MOST_ENTRIES:
+        raise VolumeError(
+            "holds too many arrays", file=file, found=f"{len(stored):,}", expected=f"at most {_MOST_ENTRIES:,}"
+        )
+    return stored
+
+
 def _dataset(stored: Any, name: str, file: Path) -> Any:
     """The dataset of that name at the top of the file, after what it claims was checked."""
     import h5py
 
     link = None if "/" in name or name in ("", ".") else stored.get(name, getlink=True)
     if link is None:
-        found = ", ".join(list(stored)[:8]) or "no array"
+        found = ", ".join(itertools.islice(stored, 8)) or "no array"
         raise VolumeError(f"cannot be read: no array '{name}'", file=file, found=found, expected=name)
     if not isinstance(link, h5py.HardLink):
         raise _elsewhere(name, file, "a link")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from segcct.images.claims import DEFLATE_RATIO, refuse_claim, refuse_special
 _ENDING = ".npy"
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_MOST_AT_ONCE = 2**20
+"""Bytes of an archive's directory, which is read at once: some 15,000 arrays."""
 
 
 def npz_names(file: Path) -> list[str]:
@@ -27,13 +30,14 @@ def npz_names(file: Path) -> list[str]:
 
 def npz_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays of numbers. Raises `VolumeError`."""
-    return {name: npz_shape(file, name) for name in npz_names(file)}
+    with _opened(file) as archive:
+        return {name: _shape(archive, name, file) for name in sorted(set(_names(archive)))}
 
 
 def npz_shape(file: Path, name: str) -> tuple[int, ...]:
     """Shape of one array. Raises `VolumeError` as `read_npz`."""
-    with _opened(file) as archive, _member(archive, name, file) as (_, shape, _fortran, _dtype):
-        return shape
+    with _opened(file) as archive:
+        return _shape(archive, name, file)
 
 
 def read_npz(file: Path, name: str) -> np.ndarray:
@@ -54,17 +58,31 @@ def read_npz(file: Path, name: str) -> np.ndarray:
         return values.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
+class _Archive(io.BufferedReader):
+    """The bytes of an archive, of which `zipfile` takes a part at once only where it reads the whole directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _MOST_AT_ONCE:
+            raise ValueError(f"too many arrays: their directory takes {size:,} bytes")
+        return super().read(size)
+
+
 @contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     refuse_special(file)
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _Archive(io.FileIO(file)) as stream, zipfile.ZipFile(stream) as archive:
             yield archive
     except (SegcctError, MemoryError):
         raise
     except Exception as error:  # a damaged file makes the library fail in any way
         reason = str(error).split("\n")[0] or type(error).__name__
         raise VolumeError("cannot be read", file=file, found=reason, remedy="Copy or download it again") from error
+
+
+def _shape(archive: zipfile.ZipFile, name: str, file: Path) -> tuple[int, ...]:
+    with _member(archive, name, file) as (_, shape, _fortran, _dtype):
+        return shape
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
