@@ -38,7 +38,7 @@ class SegcctError(Exception):
         super().__init__(what)
         self.what = what
         self.file = None if file is None else str(file)
-        self.found = None if found is None else _bounded(str(found))
+        self.found = None if found is None else in_a_line(_bounded(str(found)))
         self.expected = None if expected is None else str(expected)
         self.remedy = remedy
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.errors import DataError, SegcctError
+from segcct.small_file import read_small
 
 MOST_BYTES = 128 * 2**20
 """An index of a million images stays below."""
@@ -47,7 +48,7 @@ def read_object(
             too deeply, no object, or holds a key twice, a number that is not finite or of more than 20 digits.
     """
     try:
-        return parse_object(_read(file, most_bytes))
+        return parse_object(read_small(file, most_bytes))
     except FileNotFoundError:
         raise error("no such file", file=file, remedy=remedy) from None
     except (OSError, ValueError, RecursionError) as problem:
@@ -57,6 +58,8 @@ def read_object(
 
 def parse_object(content: bytes) -> dict[str, Any]:
     """The JSON object in some bytes. Raises `ValueError` or `RecursionError` as `read_object` tells."""
+    if not content:
+        raise ValueError("an empty file")
     text = content.decode("utf-8")
     parsed = json.loads(
         text, parse_float=_finite, parse_int=_whole, parse_constant=_no_number, object_pairs_hook=_distinct
@@ -81,18 +84,6 @@ def reason_of_parse(problem: Exception) -> str:
 
 
 _KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
-
-
-def _read(file: Path, most_bytes: int) -> bytes:
-    if file.exists() and not file.is_file():
-        raise ValueError("a folder or a device")
-    with file.open("rb") as stream:
-        content = stream.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise ValueError(f"more than {most_bytes:,} bytes")
-    if not content:
-        raise ValueError("an empty file")
-    return content
 
 
 def _refuse_depth(parsed: dict[str, Any]) -> None:

@@ -16,10 +16,16 @@ from segcct.config import yaml_text
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError, items
+from segcct.small_file import read_small
 
 Config = TypeVar("Config", bound=BaseModel)
 COMMAND_LINE = "command line"
+MOST_BYTES = 2**18
+"""Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
 _MOST_PROBLEMS = 20
+"""That are put into words."""
+_MOST_READ = 100
+"""Of pydantic's problems; some of them are one of ours."""
 _ALTERNATIVES = {"bool", "int", "float", "str"}
 """What pydantic adds to the place of a problem, for each type that a value might have."""
 
@@ -133,7 +139,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         remedy = f"Configs here: {near}" if near else "`segcct init DIR` writes one for a folder of scans"
         raise ConfigError("no such config file", file=file, remedy=remedy)
     try:
-        content = yaml_text.parse(file.read_text(encoding="utf-8"))
+        content = yaml_text.parse(read_small(file, MOST_BYTES).decode("utf-8"))
     except RecursionError:
         raise ConfigError("is not YAML", file=file, found="it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets numbers and dates that cannot be through
@@ -167,16 +173,20 @@ def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> d
 
 def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[str, Any], source: str) -> ConfigError:
     """One `ConfigError` for all problems pydantic found, each with key, value, what is allowed and the nearest key."""
-    errors = [_one(kind, details, overrides, source) for details in _by_key(kind, error)]
-    if len(errors) == 1:
+    raw = error.errors(include_url=False)
+    problems = _by_key(kind, raw[:_MOST_READ])
+    errors = [_one(kind, details, overrides, source) for details in problems[:_MOST_PROBLEMS]]
+    if len(problems) == 1:
         return errors[0]
-    return ConfigError(f"{len(errors)} problems in the configuration:{items(errors, most=_MOST_PROBLEMS)}")
+    count = len(problems) + len(raw[_MOST_READ:])
+    more = f"\n  - and {count - len(errors)} more" if count > len(errors) else ""
+    return ConfigError(f"{count} problems in the configuration:{items(errors)}{more}")
 
 
-def _by_key(kind: type[BaseModel], error: ValidationError) -> list[Any]:
+def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:
     """pydantic's problems; those of the types that one value might have (an option: number or text) in one."""
     problems: list[Any] = []
-    for details in error.errors(include_url=False):
+    for details in raw:
         if details["loc"] and details["loc"][-1] in _ALTERNATIVES:
             details["loc"] = details["loc"][:-1]
         dotted = _dotted(kind, details["loc"])
@@ -198,22 +208,22 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
         inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
         if inner is not None:  # a mistyped section: what was typed, not the mapping it became
             return ConfigError(
-                f"unknown key {inner}", file=file, found=_shown(overrides[inner]),
+                f"unknown key {_shown(inner)}", file=file, found=_shown(overrides[inner]),
                 remedy=f"Nearest valid key: {_nearest(inner, known)}",
             )  # fmt: skip
         return ConfigError(
-            f"unknown key {dotted}",
+            f"unknown key {_shown(dotted)}",
             file=file,
             found=_shown(details["input"]),
             remedy=f"Nearest valid key: {_nearest(dotted, known)}",
         )
     if details["type"] == "missing":
-        return ConfigError(f"key {dotted} is missing", file=file, expected=_description(kind, dotted))
+        return ConfigError(f"key {_shown(dotted)} is missing", file=file, expected=_description(kind, dotted))
     message = _shown(details["msg"].removeprefix("Value error, "), most=400)
     if details["type"] == "value_error" and dotted not in known:
         return ConfigError("impossible combination", file=file, found=message)
     return ConfigError(
-        f"key {dotted} has a value that cannot be used",
+        f"key {_shown(dotted)} has a value that cannot be used",
         file=file,
         found=_shown(details["input"]),
         expected=message[:1].lower() + message[1:],

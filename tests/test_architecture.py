@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
     {"version", "errors", "escape", "progress", "lock", "file_names"},
-    {"hardware", "atomic_file", "private", "json_file", "table_file"},
+    {"hardware", "atomic_file", "private", "small_file", "json_file", "table_file"},
     {"config", "settings", "images", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},
     {"runs"},

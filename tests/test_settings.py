@@ -147,6 +147,7 @@ def test_missing_section_says_what_it_needs(file):
         ("", "holds no configuration"),
         ("- 1\n- 2", "holds no configuration"),
         ("run: {name: a}\nrun: {name: b}", "key 'run' stands twice"),
+        ("# a comment\n" * 30_000, "is not YAML .found more than 262,144 bytes"),
     ],
 )
 def test_files_that_are_no_configuration(tmp_path, text, words):

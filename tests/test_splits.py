@@ -212,8 +212,10 @@ def test_a_missing_or_binary_list(tmp_path: Path) -> None:
     with pytest.raises(SplitError, match=r"none\.list: the list file does not exist.*data\.split\.train_list"):
         make_splits(acdc(6), section(kind="lists", train_list=tmp_path / "none.list"))
     (tmp_path / "bad.list").write_bytes(b"\x1f\x8b\xff\xfe")
-    with pytest.raises(SplitError, match="cannot be read as text"):
-        make_splits(acdc(6), section(kind="lists", train_list=tmp_path / "bad.list"))
+    (tmp_path / "endless.list").symlink_to("/dev/zero")
+    for name, found in (("bad.list", "codec can't decode"), ("endless.list", "a folder or a device")):
+        with pytest.raises(SplitError, match=f"cannot be read as text .found .*{found}"):
+            make_splits(acdc(6), section(kind="lists", train_list=tmp_path / name))
 
 
 def test_a_patient_in_two_lists_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,9 @@ from pydantic import Field, model_validator
 from segcct.config.base import Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
 from segcct.config.expressions import check_patient_expression
 
+MOST_CHANNELS = 256
+"""Of one case; each pattern is compared with every file of a case's folder."""
+
 
 class IntensitySection(Section):
     rule: Literal["zscore_nonzero", "zscore_mask", "clip", "none"] = "zscore_nonzero"
@@ -125,6 +128,8 @@ class DataSection(Section):
     def _consistent(self) -> DataSection:
         if not self.channels:
             raise ValueError("data.channels names no channel")
+        if len(self.channels) > MOST_CHANNELS:
+            raise ValueError(f"data.channels names {len(self.channels)} channels; at most {MOST_CHANNELS} are read")
         if self.patient is not None:
             check_patient_expression(self.patient)
         if (self.scheme == "custom") != (self.labels is not None):

@@ -11,7 +11,10 @@ from pathlib import Path, PurePosixPath
 from segcct.data.case import Case
 from segcct.errors import SplitError
 from segcct.file_names import stem_of
+from segcct.small_file import read_small
 
+_MOST_BYTES = 2**24
+"""Of a list; a hundred thousand cases by their whole paths stay below."""
 _SLICE = re.compile(r"[-_]slice[-_]?\d+$", re.I)
 
 
@@ -71,14 +74,14 @@ def shown(names: Sequence[str], most: int = 5) -> str:
 
 def _entries(path: Path, key: str) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_small(Path(path), _MOST_BYTES).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise SplitError(
             "the list file does not exist",
             file=path,
             remedy=f"Set {key} to a text file with a case id per line (relative to the working directory)",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SplitError(
             "the list file cannot be read as text", file=path, found=str(error), expected="a case id per line"
         ) from error
