@@ -360,6 +360,12 @@ def official_names(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {"model": renamed}
 
 
+def test_a_stage_of_thousands_of_digits_is_no_stage(tmp_path: Path) -> None:
+    save_file({f"layers.{'9' * 5000}.blocks.0.norm1.weight": torch.ones(3)}, tmp_path / "swin.safetensors")
+    with pytest.raises(CheckpointError):
+        load_pretrained(swin_unet(), tmp_path / "swin.safetensors")
+
+
 @pytest.mark.parametrize("naming", ["timm", "official"])
 def test_swin_imagenet_weights_fill_encoder_and_mirrored_decoder(tmp_path: Path, naming: str) -> None:
     trained = timm_swin()

@@ -167,7 +167,7 @@ def _plan_swin_unet(source: list[str], target: list[str]) -> Plan:
 
 def _plan_swin(source: list[str], target: list[str]) -> Plan:
     """Swin classifier weights into the encoder and, mirrored, the decoder: layers.k -> layers_up.(K - 1 - k)."""
-    last = max((int(match[1]) for name in source if (match := re.match(r"layers\.(\d+)\.", name))), default=0)
+    last = max((int(match[1]) for name in source if (match := re.match(r"layers\.(\d{1,4})\.", name))), default=0)
     # Swin-Unet and the official files merge patches at the end of stages 0, 1, 2; timm at the head of 1, 2, 3.
     merges_at_head = any(name.startswith(f"layers.{last}.downsample.") for name in source)
     source_of = {}
