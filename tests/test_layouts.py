@@ -341,11 +341,23 @@ def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
         read_all(data)
     one.write_bytes(one.read_bytes()[:100])
     with pytest.raises(VolumeError, match=r"case1_slice_1\.h5: cannot be read"):
-        find_cases(data)
+        read_all(data)
     one.unlink()
     h5(tmp_path / "copy" / "case1_slice_2.h5", image=np.ones((4, 3)))
     with pytest.raises(DataError, match="case1 is there more than once"):
         find_cases(data)
+
+
+def test_a_damaged_file_of_slices_costs_its_case_alone(tmp_path: Path) -> None:
+    h5(tmp_path / "case1.h5", image=np.ones((2, 4, 3)), label=np.zeros((2, 4, 3)))
+    (tmp_path / "case2.h5").write_bytes(b"no HDF5")
+    data = slices(tmp_path)
+    sound, damaged = find_cases(data)
+    assert read_case(sound, data, scheme_of(data)).image.shape == (1, 3, 4, 2)
+    with pytest.raises(VolumeError, match=r"case2\.h5: cannot be read"):
+        read_case(damaged, data, scheme_of(data))
+    told = [problem for problem in check_dataset(data) if problem.file == str(tmp_path / "case2.h5")]
+    assert {(problem.severity, problem.what) for problem in told} == {("error", "cannot be read")}
 
 
 def test_another_array_of_a_file_or_another_label_map_is_prepared_anew(tmp_path: Path) -> None:

@@ -137,7 +137,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
             )
     files = tuple(data.root / names[0] for names in groups)
     first = files[0]
-    keys = array_names(first)
+    keys = _names_in(first, data)
     missing = [key for key in data.channels.values() if key not in keys]
     if missing:
         raise VolumeError(
@@ -156,6 +156,15 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
         mask=files if data.intensity.mask is not None else None,
         side=side_of(groups[0][0]),
     )
+
+
+def _names_in(file: Path, data: DataSection) -> Sequence[str]:
+    """Names of the arrays in a file; of one that cannot be read, those it should have: then its case fails when it is
+    read, as that of a damaged volume does, and not the whole folder."""
+    try:
+        return array_names(file)
+    except VolumeError:
+        return [*data.channels.values(), *([] if data.label is None else [data.label])]
 
 
 def _stack(files: Sequence[Path], key: str) -> np.ndarray:
