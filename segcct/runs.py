@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 _SWAP_SECONDS = 0.5
+_MOST_DIGITS = 9
+"""Of an epoch's number; Python refuses to read thousands."""
 PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
 BUSY = "another process trains into this run"
 _PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
@@ -185,7 +187,7 @@ class RunFolder:
             return []
         rows = read_rows_of(self.metrics, ("epoch",), error=RunError)
         for row in rows:
-            if not row["epoch"].isdecimal():
+            if not row["epoch"].isdecimal() or len(row["epoch"]) > _MOST_DIGITS:
                 raise RunError("an epoch is no number", file=self.metrics, found=repr(row["epoch"][:40]))
         return rows
 

@@ -12,9 +12,11 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from .hostile_anonymous import EMPTY_FILES, FILES, FILES_EITHER, SOURCES, SOURCES_EITHER
 from .hostile_checkpoint import STATES, Change, flipped
+from .hostile_configs import CARD_PATTERNS, CONFIGS, THEMSELVES
+from .json_changes import JSON_CHANGES, drop, in_json, put, retyped
 
 
 @dataclass(frozen=True)
@@ -28,19 +30,25 @@ class Mutation:
     command: str
     """A key of `World.commands`."""
     named: str | None = None
-    """The file that the message must name; by default that file."""
+    """Another file or folder that the message may name instead of that file; empty: it need not name any."""
+    either: bool = False
+    """May be accepted too, where it takes nothing away that the command needs."""
 
 
 def mutations() -> Iterator[Mutation]:
     """All of them; names are unlike."""
     for kind, table in (("json", _JSON_FILES), ("table", _TABLE_FILES)):
-        changes = _JSON_CHANGES if kind == "json" else _TABLE_CHANGES
+        changes = JSON_CHANGES if kind == "json" else _TABLE_CHANGES
         for file, command in table:
             for name, change in changes.items():
-                yield Mutation(f"{file}: {name}", file, change, command)
+                either = file == "anon_scores/files.json" and name in EMPTY_FILES
+                yield Mutation(f"{file}: {name}", file, change, command, either=either)
     for file, command, changes in _VALUES:
         for name, change in changes.items():
-            yield Mutation(f"{file}: {name}", file, _in_json(change), command)
+            yield Mutation(f"{file}: {name}", file, in_json(change), command)
+    for file, command, changes in _EITHER:
+        for name, change in changes.items():
+            yield Mutation(f"{file}: {name}", file, in_json(change), command, either=True)
     for name, change in _WEIGHTS.items():
         file = "seg/best/weights.safetensors"
         yield Mutation(f"{file}: {name}", file, change, "predict")
@@ -50,9 +58,20 @@ def mutations() -> Iterator[Mutation]:
     yield Mutation("seg/last.ckpt as pretrained", "seg/last.ckpt", lambda sound: sound, "from state")
     for name, change in _YAML.items():
         yield Mutation(f"seg/config.yaml: {name}", "seg/config.yaml", change, "resume")
+    cards = {name: in_json(change) for name, change in CARD_PATTERNS.items()}
+    for file, command, strange in (("seg/best/model.json", "predict", cards), ("seg.yaml", "check config", CONFIGS)):
+        for name, change in strange.items():
+            yield Mutation(f"{file}: {name}", file, change, command, named="" if name in THEMSELVES else "scans")
     for file, command, changes in _CELLS:
         for name, change in changes.items():
             yield Mutation(f"{file}: {name}", file, _in_table(change), command)
+
+
+def retypings(each: int) -> Iterator[Mutation]:
+    """So many changes of values at random of each JSON file; what is not read may be accepted."""
+    for file, command in _JSON_FILES:
+        for seed in range(each):
+            yield Mutation(f"{file}: values {seed}", file, retyped(seed), command, either=True)
 
 
 _JSON_FILES = (
@@ -62,6 +81,10 @@ _JSON_FILES = (
     ("seg/best/quality.json", "predict"),
     ("seg/splits.json", "predict test"),
     ("masks/predictions.json", "evaluate"),
+    ("anon/predictions.json", "evaluate anonymized"),
+    ("anon/sources.json", "evaluate anonymized"),
+    ("anon_scores/summary.json", "report anonymized"),
+    ("anon_scores/files.json", "report anonymized"),
     ("scores/summary.json", "report"),
     ("pair/paired.json", "report pair"),
     ("classes/predictions.json", "evaluate classes"),
@@ -75,25 +98,6 @@ _TABLE_FILES = (
     ("class_scores/pictures.csv", "report classes"),
     ("seg/metrics.csv", "resume"),
 )
-_JSON_CHANGES: dict[str, Change] = {
-    "empty": lambda sound: b"",
-    "half": lambda sound: sound[: len(sound) // 2],
-    "an array": lambda sound: b"[" + sound + b"]",
-    "null": lambda sound: b"null",
-    "a text": lambda sound: b'"model"',
-    "an empty object": lambda sound: b"{}",
-    "another object": lambda sound: b'{"name": "package", "version": "1.0.0", "scripts": {"test": "x"}}',
-    "deep": lambda sound: b'{"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}",
-    "deep objects": lambda sound: b'{"x":' * 500 + b"1" + b"}" * 500,
-    "latin-1": lambda sound: b'{"x\xe4": 1, ' + sound[1:],
-    "utf-16": lambda sound: sound.decode().encode("utf-16"),
-    "not a number": lambda sound: b'{"x": NaN, ' + sound[1:],
-    "beyond all numbers": lambda sound: b'{"x": 1e999, ' + sound[1:],
-    "many digits": lambda sound: b'{"x": ' + b"7" * 6000 + b", " + sound[1:],
-    "a key twice": lambda sound: b'{"x": 1, "x": 2, ' + sound[1:],
-    "half a surrogate": lambda sound: b'{"x": "\\udc00", ' + sound[1:],
-    "binary": lambda sound: bytes(range(128, 256)) * 8,
-}
 _TABLE_CHANGES: dict[str, Change] = {
     "empty": lambda sound: b"",
     "cut within a row": lambda sound: sound.rstrip()[: sound.rstrip().rindex(b",")],
@@ -108,162 +112,144 @@ _TABLE_CHANGES: dict[str, Change] = {
 }  # fmt: skip
 
 
-def _in_json(change: Callable[[dict[str, Any]], None]) -> Change:
-    def changed(sound: bytes) -> bytes:
-        content = json.loads(sound)
-        change(content)
-        return json.dumps(content).encode()
-
-    return changed
-
-
-def _put(*path: str, value: Any) -> Callable[[dict[str, Any]], None]:
-    """Set what lies at a path of keys; `*` is the first key."""
-
-    def change(content: dict[str, Any]) -> None:
-        *inner, last = path
-        for key in inner:
-            content = content[next(iter(content)) if key == "*" else key]
-        content[next(iter(content)) if last == "*" else last] = value
-
-    return change
-
-
-def _drop(*path: str) -> Callable[[dict[str, Any]], None]:
-    def change(content: dict[str, Any]) -> None:
-        for key in path[:-1]:
-            content = content[next(iter(content)) if key == "*" else key]
-        del content[path[-1]]
-
-    return change
-
-
 _CARD = {
-    "another format": _put("format", value=2),
-    "an unknown key": _put("pickle", value="x"),
-    "no task": _drop("task"),
-    "task of another kind": _put("task", value=["segmentation"]),
-    "a task that is none": _put("task", value="poetry"),
-    "no architecture": _drop("architecture"),
-    "architecture as text": _put("architecture", value="unet"),
-    "an unknown network": _put("architecture", "name", value="resnet_9000"),
-    "an unknown timm network": _put("architecture", "name", value="timm:nothing"),
-    "another network": _put("architecture", "name", value="unet"),
-    "a network of another task": _put("architecture", "name", value="cct_2_3x2_32"),
-    "no channels": _put("architecture", "in_channels", value=0),
-    "another number of channels": _put("architecture", "in_channels", value=3),
-    "a million channels": _put("architecture", "in_channels", value=10**6),
-    "channels as text": _put("architecture", "in_channels", value="many"),
-    "negative classes": _put("architecture", "num_classes", value=-4),
-    "another number of classes": _put("architecture", "num_classes", value=5),
-    "a billion classes": _put("architecture", "num_classes", value=10**9),
-    "a billion pixels": _put("architecture", "image_size", value=10**9),
-    "half a pixel": _put("architecture", "image_size", value=31.5),
-    "another image size": _put("architecture", "image_size", value=4096),
-    "an unknown option": _put("architecture", "options", value={"skip": 2}),
-    "an option of another kind": _put("architecture", "options", value={"deep_supervision": "perhaps"}),
-    "an option that is a list": _put("architecture", "options", value={"deep_supervision": [1]}),
-    "other weights": _put("weights_sha256", value="0" * 64),
-    "no digest": _put("weights_sha256", value=""),
-    "scheme as list": _put("scheme", value=[1, 2]),
-    "a class less": _drop("scheme", "classes", "two"),
-    "class values alike": _put("scheme", "classes", value={"one": 1, "two": 1}),
-    "class value beyond all": _put("scheme", "classes", "two", value=10**12),
-    "class value negative": _put("scheme", "classes", "two", value=-1),
-    "regions of strangers": _put("scheme", "regions", value={"all": [1, 2, 9]}),
-    "no data": _put("data", value={}),
-    "data as text": _put("data", value="folder"),
-    "unknown layout": _put("data", "layout", value="attic"),
-    "channels of another number": _put("data", "channels", value={"t1": "t1.nii.gz", "t2": "t2.nii.gz"}),
-    "channels as list": _put("data", "channels", value=["t1"]),
-    "unknown intensity rule": _put("data", "intensity", value={"rule": "guess"}),
-    "clip upside down": _put("data", "intensity", value={"rule": "clip", "low": 5, "high": 1}),
-    "image size beyond": _put("data", "image_size", value=-1),
-    "an unknown data key": _put("data", "secret", value=1),
+    "another format": put("format", value=2),
+    "an unknown key": put("pickle", value="x"),
+    "no task": drop("task"),
+    "task of another kind": put("task", value=["segmentation"]),
+    "a task that is none": put("task", value="poetry"),
+    "no architecture": drop("architecture"),
+    "architecture as text": put("architecture", value="unet"),
+    "an unknown network": put("architecture", "name", value="resnet_9000"),
+    "an unknown timm network": put("architecture", "name", value="timm:nothing"),
+    "another network": put("architecture", "name", value="unet"),
+    "a network of another task": put("architecture", "name", value="cct_2_3x2_32"),
+    "no channels": put("architecture", "in_channels", value=0),
+    "another number of channels": put("architecture", "in_channels", value=3),
+    "a million channels": put("architecture", "in_channels", value=10**6),
+    "channels as text": put("architecture", "in_channels", value="many"),
+    "negative classes": put("architecture", "num_classes", value=-4),
+    "another number of classes": put("architecture", "num_classes", value=5),
+    "a billion classes": put("architecture", "num_classes", value=10**9),
+    "a billion pixels": put("architecture", "image_size", value=10**9),
+    "half a pixel": put("architecture", "image_size", value=31.5),
+    "another image size": put("architecture", "image_size", value=4096),
+    "an unknown option": put("architecture", "options", value={"skip": 2}),
+    "an option of another kind": put("architecture", "options", value={"deep_supervision": "perhaps"}),
+    "an option that is a list": put("architecture", "options", value={"deep_supervision": [1]}),
+    "other weights": put("weights_sha256", value="0" * 64),
+    "no digest": put("weights_sha256", value=""),
+    "scheme as list": put("scheme", value=[1, 2]),
+    "a class less": drop("scheme", "classes", "two"),
+    "class values alike": put("scheme", "classes", value={"one": 1, "two": 1}),
+    "class value beyond all": put("scheme", "classes", "two", value=10**12),
+    "class value negative": put("scheme", "classes", "two", value=-1),
+    "regions of strangers": put("scheme", "regions", value={"all": [1, 2, 9]}),
+    "no data": put("data", value={}),
+    "data as text": put("data", value="folder"),
+    "unknown layout": put("data", "layout", value="attic"),
+    "channels of another number": put("data", "channels", value={"t1": "t1.nii.gz", "t2": "t2.nii.gz"}),
+    "channels as list": put("data", "channels", value=["t1"]),
+    "unknown intensity rule": put("data", "intensity", value={"rule": "guess"}),
+    "clip upside down": put("data", "intensity", value={"rule": "clip", "low": 5, "high": 1}),
+    "image size beyond": put("data", "image_size", value=-1),
+    "an unknown data key": put("data", "secret", value=1),
 }
 _CLASS_CARD = {
-    "class numbers with a hole": _put("scheme", "classes", value={"a": 0, "b": 2}),
-    "a class more": _put("scheme", "classes", value={"a": 0, "b": 1, "c": 2}),
-    "no mean": _drop("data", "mean"),
-    "mean of another length": _put("data", "mean", value=[0.5]),
-    "deviation of zero": _put("data", "sd", value=[0.0, 0.1, 0.1]),
-    "gray and three channels": _put("data", "channels", value="grey"),
-    "a network of another task": _put("architecture", "name", value="unet"),
-    "a segmenter": _put("task", value="segmentation"),
+    "class numbers with a hole": put("scheme", "classes", value={"a": 0, "b": 2}),
+    "a class more": put("scheme", "classes", value={"a": 0, "b": 1, "c": 2}),
+    "no mean": drop("data", "mean"),
+    "mean of another length": put("data", "mean", value=[0.5]),
+    "deviation of zero": put("data", "sd", value=[0.0, 0.1, 0.1]),
+    "gray and three channels": put("data", "channels", value="grey"),
+    "a network of another task": put("architecture", "name", value="unet"),
+    "a segmenter": put("task", value="segmentation"),
 }
 _QUALITY = {
-    "another format": _put("format", value=7),
-    "no slopes": _drop("slopes"),
-    "slopes as text": _put("slopes", "one", value="steep"),
-    "a slope too many": _put("slopes", "one", value=[0.1, 0.2]),
-    "a class more": _put("classes", value=["one", "two", "three"]),
-    "other weights": _put("weights_sha256", value="0" * 64),
-    "an unknown signal": _put("features", value=[{"signal": "mood", "transform": "identity", "centre": {"one": 0,
+    "another format": put("format", value=7),
+    "no slopes": drop("slopes"),
+    "slopes as text": put("slopes", "one", value="steep"),
+    "a slope too many": put("slopes", "one", value=[0.1, 0.2]),
+    "a class more": put("classes", value=["one", "two", "three"]),
+    "other weights": put("weights_sha256", value="0" * 64),
+    "an unknown signal": put("features", value=[{"signal": "mood", "transform": "identity", "centre": {"one": 0,
                               "two": 0}, "scale": {"one": 1, "two": 1}}]),
-    "a feature of another kind": _put("features", value=[7]),
-    "knots of unequal length": _put("table", value=[[0.0, 1.0], [0.0]]),
-    "knots not in order": _put("table", value=[[1.0, 0.0], [0.0, 1.0]]),
-    "flag above one": _put("doubtful_below", value=7),
-    "facts as list": _put("facts", value=[1]),
-    "counts as text": _put("facts", "not_predicted", "one", value="often"),
+    "a feature of another kind": put("features", value=[7]),
+    "knots of unequal length": put("table", value=[[0.0, 1.0], [0.0]]),
+    "knots not in order": put("table", value=[[1.0, 0.0], [0.0, 1.0]]),
+    "flag above one": put("doubtful_below", value=7),
+    "facts as list": put("facts", value=[1]),
+    "counts as text": put("facts", "not_predicted", "one", value="often"),
 }  # fmt: skip
 _SPLITS = {
-    "no test side": _drop("test"),
-    "side as list": _put("test", value=["p0"]),
-    "ids as text": _put("train", "*", value="p0"),
-    "ids as numbers": _put("train", "*", value=[1, 2]),
-    "seed as text": _put("seed", value="7"),
+    "no test side": drop("test"),
+    "side as list": put("test", value=["p0"]),
+    "ids as text": put("train", "*", value="p0"),
+    "ids as numbers": put("train", "*", value=[1, 2]),
+    "seed as text": put("seed", value="7"),
     "a patient on two sides": lambda content: content["test"].update(content["train"]),
 }
 _INDEX = {
-    "cases as list": _put("cases", value=[]),
-    "no cases": _drop("cases"),
-    "an entry as text": _put("cases", "*", value="mask.nii.gz"),
-    "no mask": _put("cases", "*", value={}),
-    "a mask elsewhere": _put("cases", "*", "mask", value="../../../etc/passwd"),
-    "a mask by its whole path": _put("cases", "*", "mask", value="/etc/passwd"),
-    "a mask as number": _put("cases", "*", "mask", value=3),
-    "channels as list": _put("cases", "*", "channels", value=["t1"]),
-    "seen as number": _put("cases", "*", "seen", value=3),
-    "scheme as text": _put("scheme", value="acdc"),
-    "classes as list": _put("scheme", "classes", value=[1, 2]),
-    "data as list": _put("data", value=[1]),
-    "data of an unknown layout": _put("data", "layout", value="attic"),
-    "selection as number": _put("selection", value=4),
+    "cases as list": put("cases", value=[]),
+    "no cases": drop("cases"),
+    "an entry as text": put("cases", "*", value="mask.nii.gz"),
+    "no mask": put("cases", "*", value={}),
+    "a mask elsewhere": put("cases", "*", "mask", value="../../../etc/passwd"),
+    "a mask by its whole path": put("cases", "*", "mask", value="/etc/passwd"),
+    "a mask as number": put("cases", "*", "mask", value=3),
+    "channels as list": put("cases", "*", "channels", value=["t1"]),
+    "a channel as number": put("cases", "*", "channels", "t1", value=3),
+    "a channel as text": put("cases", "*", "channels", "t1", value="t1.nii.gz"),
+    "a file as number": put("cases", "*", "channels", "t1", value=[3]),
+    "a digest as number": put("cases", "*", "digest", value=3),
+    "synthetic as text": put("cases", "*", "synthetic", value="no"),
+    "seen as number": put("cases", "*", "seen", value=3),
+    "scheme as text": put("scheme", value="acdc"),
+    "classes as list": put("scheme", "classes", value=[1, 2]),
+    "data as list": put("data", value=[1]),
+    "data of an unknown layout": put("data", "layout", value="attic"),
+    "selection as number": put("selection", value=4),
 }
 _SUMMARY = {
-    "no classes": _drop("classes"),
-    "classes as list": _put("classes", value=[1]),
-    "a class as number": _put("classes", "one", value=1),
-    "mean as text": _put("classes", "one", "dice", "mean", value="high"),
-    "interval of three": _put("overall", "dice", "ci95", value=[0, 1, 2]),
-    "overall as list": _put("overall", value=[]),
-    "convention as number": _put("convention", value=3),
-    "labels as list": _put("labels", value=[1, 2]),
-    "label values alike": _put("labels", value={"one": 1, "two": 1}),
-    "label beyond all": _put("labels", "one", value=10**9),
-    "files as list": _put("files", value=[1]),
-    "a case's files as text": _put("files", "*", value="x"),
-    "channels as list": _put("files", "*", "channels", value=["x"]),
-    "provenance as text": _put("provenance", value="mine"),
-    "definitions as list": _put("definitions", value=["dice"]),
-    "seen as text": _put("unmatched", value="none"),
-    "tolerance as text": _put("tolerance_mm", value="wide"),
-    "label map as list": _put("label_map", value=[1]),
-    "a label map without background": _drop("label_map", "background"),
-    "patients as text": _put("patients", value="five"),
+    "no classes": drop("classes"),
+    "classes as list": put("classes", value=[1]),
+    "a class as number": put("classes", "one", value=1),
+    "mean as text": put("classes", "one", "dice", "mean", value="high"),
+    "interval of three": put("overall", "dice", "ci95", value=[0, 1, 2]),
+    "overall as list": put("overall", value=[]),
+    "convention as number": put("convention", value=3),
+    "labels as list": put("labels", value=[1, 2]),
+    "label values alike": put("labels", value={"one": 1, "two": 1}),
+    "label beyond all": put("labels", "one", value=10**9),
+    "files as list": put("files", value=[1]),
+    "a case's files as text": put("files", "*", value="x"),
+    "channels as list": put("files", "*", "channels", value=["x"]),
+    "provenance as text": put("provenance", value="mine"),
+    "definitions as list": put("definitions", value=["dice"]),
+    "seen as text": put("unmatched", value="none"),
+    "tolerance as text": put("tolerance_mm", value="wide"),
+    "label map as list": put("label_map", value=[1]),
+    "digests as list": put("digests", value=[1]),
+    "digests of a case as text": put("digests", "*", value="x"),
+    "a digest as number": put("digests", "*", "prediction", value=3),
+    "tables as list": put("tables", value=[1]),
+    "model as list": put("model", value=[1]),
+    "a model's provenance as text": put("model", value={"provenance": "mine"}),
+    "a table's digest as number": put("tables", "*", value=3),
+    "a label map without background": drop("label_map", "background"),
+    "patients as text": put("patients", value="five"),
 }
 _CLASS_SUMMARY = {
-    "confusion of another size": _put("confusion", value=[[1, 2]]),
-    "confusion as text": _put("confusion", value="little"),
-    "negative counts": _put("confusion", value=[[-1, 0], [0, 1]]),
-    "pictures as text": _put("pictures", value="all"),
-    "another number of pictures": _put("pictures", value=3),
-    "no accuracy": _drop("overall", "accuracy"),
-    "a class without f1": _drop("classes", "a", "f1"),
-    "bins as numbers": _put("reliability", value=[1, 2]),
-    "a bin without confidence": _put("reliability", value=[{"low": 0.0, "high": 1.0, "count": 3}]),
-    "data as list": _put("data", value=[1]),
+    "confusion of another size": put("confusion", value=[[1, 2]]),
+    "confusion as text": put("confusion", value="little"),
+    "negative counts": put("confusion", value=[[-1, 0], [0, 1]]),
+    "pictures as text": put("pictures", value="all"),
+    "another number of pictures": put("pictures", value=3),
+    "no accuracy": drop("overall", "accuracy"),
+    "a class without f1": drop("classes", "a", "f1"),
+    "bins as numbers": put("reliability", value=[1, 2]),
+    "a bin without confidence": put("reliability", value=[{"low": 0.0, "high": 1.0, "count": 3}]),
+    "data as list": put("data", value=[1]),
 }
 _VALUES = (
     ("seg/best/model.json", "predict", _CARD),
@@ -271,14 +257,26 @@ _VALUES = (
     ("seg/best/quality.json", "predict", _QUALITY),
     ("seg/splits.json", "predict test", _SPLITS),
     ("masks/predictions.json", "evaluate", _INDEX),
+    ("anon/sources.json", "evaluate anonymized", SOURCES),
+    ("anon_scores/files.json", "report anonymized", FILES),
     ("scores/summary.json", "report", _SUMMARY),
     ("class_scores/summary.json", "report classes", _CLASS_SUMMARY),
     ("classes/predictions.json", "evaluate classes", {
-        "another task": _put("task", value="segmentation"),
-        "data as list": _put("data", value=[1]),
-        "data of an unknown layout": _put("data", "layout", value="attic"),
-        "seen as text": _put("seen", value="none"),
-        "failed as number": _put("failed", value=1),
+        "another task": put("task", value="segmentation"),
+        "data as list": put("data", value=[1]),
+        "data of an unknown layout": put("data", "layout", value="attic"),
+        "seen as text": put("seen", value="none"),
+        "failed as number": put("failed", value=1),
+    }),
+)  # fmt: skip
+
+_EITHER = (
+    ("anon/sources.json", "evaluate anonymized", SOURCES_EITHER),
+    ("anon_scores/files.json", "report anonymized", FILES_EITHER),
+    ("masks/predictions.json", "evaluate", {
+        "a file on a device": put("cases", "*", "channels", "t1", value=["/dev/zero"]),
+        "a file of long name": put("cases", "*", "channels", "t1", value=["x" * 10_000]),
+        "a file of no name": put("cases", "*", "channels", "t1", value=[""]),
     }),
 )  # fmt: skip
 
@@ -357,6 +355,8 @@ _CELLS = (
     ("seg/metrics.csv", "resume", {
         "epoch as text": _cell("epoch", "first"),
         "epoch below zero": _cell("epoch", "-1"),
+        "epoch of 5,000 digits": _cell("epoch", "9" * 5000),
+        "epoch of other digits": _cell("epoch", "²"),
         "no epoch": lambda rows: rows[0].__setitem__(0, "step"),
     }),
 )  # fmt: skip

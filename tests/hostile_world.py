@@ -36,6 +36,14 @@ class Trial:
     wrote: bool
     """It left an output."""
 
+    @property
+    def refusal(self) -> str:
+        """The line that ends it, `segcct COMMAND: ...`, which a list of reasons may follow; empty where none does."""
+        lines = self.text.strip().splitlines()
+        while lines and lines[-1].startswith("  - "):
+            lines.pop()
+        return lines[-1] if lines and lines[-1].startswith("segcct ") else ""
+
 
 class World:
     """A run, its models and all that follows from them, in a folder."""
@@ -54,6 +62,9 @@ class World:
         self._must(*self.commands["evaluate"][:-1], self.at("scores"))
         self._must(*self.commands["evaluate classes"][:-1], self.at("class_scores"))
         self._must(*self.commands["evaluate against"][:-1], self.at("pair"))
+        self._must("predict", "--model", self.at("seg/best"), "--input", self.at("scans"), "--anonymize", "--output",
+                   self.at("anon"))  # fmt: skip
+        self._must(*self.commands["evaluate anonymized"][:-1], self.at("anon_scores"))
         write_quality(self.at("seg/best"))
 
     def at(self, name: str) -> Path:
@@ -77,12 +88,15 @@ class World:
                         "--output", out],
             "calibrate": ["calibrate", "--i2m", self.at("seg/best"), "--input", scans],
             "evaluate": ["evaluate", *masks, "--output", out],
+            "evaluate anonymized": ["evaluate", "--prediction", self.at("anon"), "--reference", scans, "--output", out],
             "evaluate against": ["evaluate", *masks, "--against", self.at("masks"), "--output", out],
             "evaluate classes": ["evaluate", "--prediction", self.at("classes"), "--reference", self.at("pictures"),
                                  "--output", out],
             "report": ["report", "--evaluation", self.at("scores"), "--output", out],
             "report pair": ["report", "--evaluation", self.at("pair"), "--output", out],
             "report classes": ["report", "--evaluation", self.at("class_scores"), "--output", out],
+            "report anonymized": ["report", "--evaluation", self.at("anon_scores"), "--output", out],
+            "check config": ["check", "--config", self.at("seg.yaml")],
             "resume": ["train-seg", "--resume", self.at("seg"), "--train.epochs", "2"],
             "pretrained": ["train-seg", "--config", self.at("seg.yaml"), "--run.name", "out", "--model.pretrained",
                            self.at("seg/best")],

@@ -28,14 +28,17 @@ def test_names_are_unlike_and_many():
 @pytest.mark.parametrize("mutation", ALL, ids=lambda mutation: mutation.name)
 def test_hostile_state_is_refused_in_one_line(world: World, mutation: Mutation):
     trial = world.tried(mutation)
-    assert trial.status == 1, trial.text
     assert "Traceback" not in trial.text
-    refusal = trial.text.strip().splitlines()[-1]
+    assert trial.seconds < 10
+    if mutation.either and trial.status == 0:
+        return
+    assert trial.status == 1, trial.text
+    refusal = trial.refusal
     assert refusal.startswith(f"segcct {world.commands[mutation.command][0]}: ")
-    assert Path(mutation.named or mutation.file).name in refusal or Path(mutation.file).parent.name in refusal
+    names = (mutation.named, Path(mutation.file).name, Path(mutation.file).parent.name)
+    assert mutation.named == "" or any(name and name in trial.text for name in names)
     assert "bug" not in refusal
     assert len(refusal) < 1500
-    assert trial.seconds < 10
     assert not trial.wrote
     assert not Path("/tmp/segcct-payload-ran").exists()
 

@@ -200,6 +200,13 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
             remedy=f"Put {SOURCES} back, or name the reference masks as the predicted ones",
         )
     references = _with_hashed(masks, references, predictions.key, everyone=predictions.anonymized)
+    if strangers and not set(strangers) & set(references):
+        raise EvaluationError(
+            "the masks are named by hashed ids, and none of them is that of a reference",
+            file=predictions.path,
+            found=f"{len(strangers)} masks such as {strangers[0]}, and {len(references)} references",
+            remedy=f"Put the {SOURCES} of these masks back, or name the folder of their references",
+        )
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)
     lost = sorted(asked - set(masks))
     return Matching(

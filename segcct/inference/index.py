@@ -196,9 +196,16 @@ def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
     """Name of a mask -> id and files of its case; nothing where sources.json was taken away, or is damaged."""
     try:
         cases: dict[str, dict[str, Any]] = read_object(folder / SOURCES)["cases"]
-        return {name: {**entry, "channels": dict(entry["channels"])} for name, entry in cases.items()}
+        return dict(cases) if all(are_channels(entry["channels"]) for entry in cases.values()) else {}
     except (DataError, ValueError, KeyError, TypeError, AttributeError):
         return {}
+
+
+def are_channels(channels: Any) -> bool:
+    """Whether something read from a file names the files of every channel."""
+    if not isinstance(channels, dict) or not all(isinstance(files, list) for files in channels.values()):
+        return False
+    return all(isinstance(file, str) for files in channels.values() for file in files)
 
 
 def check_cases(content: Mapping[str, Any]) -> None:
@@ -211,7 +218,9 @@ def check_cases(content: Mapping[str, Any]) -> None:
         # A mask lies in the folder itself: a path that leads out of it is of somebody else.
         if not isinstance(mask, str) or not mask or Path(mask).name != mask:
             raise ValueError(f"no mask of case {name[:80]}")
-        if not isinstance(entry.get("channels") or {}, dict) or not isinstance(entry.get("seen") or "", str):
+        synthetic = isinstance(entry.get("synthetic") or False, bool)
+        texts = all(isinstance(entry.get(name) or "", str) for name in ("seen", "digest"))
+        if not (are_channels(entry.get("channels") or {}) and texts and synthetic):
             raise ValueError(f"an entry of another kind for case {name[:80]}")
 
 

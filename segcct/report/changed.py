@@ -49,9 +49,7 @@ def changed_sentence(changed: Mapping[str, str], *, other_model: bool) -> str:
 
 def _is_other(named: str | Sequence[str] | None, digest: str) -> bool:
     paths = [Path(named)] if isinstance(named, str) else [Path(path) for path in named or ()]
-    if not paths or not all(path.exists() for path in paths):
-        return False
     try:
-        return content_digest(paths) != digest
-    except SegcctError:
+        return bool(paths) and all(path.exists() for path in paths) and content_digest(paths) != digest
+    except (SegcctError, OSError):
         return False  # the page says why the file cannot be read

@@ -130,9 +130,10 @@ def read_results(folder: Path) -> Results:
     for key in ("classes", "overall", "convention"):
         if key not in summary:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
+    check_stored(MaskSummary, summary, folder / "summary.json", _REMEDY)
     if is_anonymized(summary) and (folder / FILES).is_file():
         summary = together(summary, read_json(folder / FILES))
-    check_stored(MaskSummary, summary, folder / "summary.json", _REMEDY)
+        check_stored(MaskSummary, summary, folder / FILES, _REMEDY)
     _refuse_other_tables(folder, summary)
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
     strangers = sorted({score.name for score in scores} - set(summary["classes"]))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from segcct.errors import EvaluationError
 
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+FileName = Annotated[str, Field(max_length=4096)]
 _STRICT = ConfigDict(strict=True, extra="allow")
 
 
@@ -37,9 +38,9 @@ class _Files(BaseModel):
     """Image files of one case."""
 
     model_config = _STRICT
-    prediction: str | None = None
-    reference: str | list[str] | None = None
-    channels: dict[str, str | list[str]] | None = None
+    prediction: FileName | None = None
+    reference: FileName | list[FileName] | None = None
+    channels: dict[str, FileName | list[FileName]] | None = None
 
 
 class _Sources(BaseModel):
@@ -62,8 +63,15 @@ class _LabelMap(BaseModel):
     definitions: dict[str, str] | None = None
 
 
+class _Model(BaseModel):
+    """What predictions.json said of the model and of how it predicted."""
+
+    model_config = _STRICT
+    provenance: dict[str, Any] | None = None
+
+
 class MaskSummary(_Sources):
-    """summary.json of masks."""
+    """summary.json of masks; where they are anonymized, with what files.json says."""
 
     convention: str
     classes: dict[str, _Entry]
@@ -76,7 +84,12 @@ class MaskSummary(_Sources):
     patients: int | None = None
     synthetic: list[str] | bool | None = None
     files: dict[str, _Files] | None = None
+    digests: dict[str, dict[str, str]] | None = None
+    tables: dict[str, str] | None = None
     label_map: _LabelMap | None = None
+    model: _Model | None = None
+    weights_sha256: str | None = None
+    anonymized: bool | None = None
 
 
 class _Bin(BaseModel):
