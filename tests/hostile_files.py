@@ -76,8 +76,28 @@ def read(path: Path, kind: str) -> list[np.ndarray]:
     return [volume.array]
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a hostile input."""
+
+    kind: str
+    """refused or read, which are right; traceback, slow, foreign or wrong, which are not."""
+    what: str = ""
+    """The message, or what is wrong."""
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong; None when all is well."""
+        return None if self.kind in ("refused", "read") else self.what
+
+
 def fault_of(hostile: Hostile, folder: Path) -> str | None:
     """What is wrong with how a hostile file is met; None when all is well."""
+    return verdict_of(hostile, folder).fault
+
+
+def verdict_of(hostile: Hostile, folder: Path) -> Verdict:
+    """How a hostile file is met, which is written into a folder by itself."""
     inside = folder / "inside"
     inside.mkdir(parents=True)
     (folder / "canary.raw").write_bytes(CANARY)
@@ -90,15 +110,18 @@ def fault_of(hostile: Hostile, folder: Path) -> str | None:
         except SegcctError as error:
             said = str(error)
         except Exception as error:
-            return f"{type(error).__name__}: {error}"
+            return Verdict("traceback", f"{type(error).__name__}: {error}")
     seconds = time.process_time() - began
     if seconds > SECONDS:
-        return f"took {seconds:.1f} s"
+        return Verdict("slow", f"took {seconds:.1f} s")
     if len(said) > 2000 or said.count("\n") > 2:
-        return f"a message of {len(said)} characters"
-    if _leaks(arrays, said):
-        return "the file outside was read"
-    return None if hostile.either else _wrong(hostile, arrays, said)
+        return Verdict("wrong", f"a message of {len(said)} characters")
+    if holds_canary(
+        [*(np.ascontiguousarray(array.T).tobytes() for array in arrays), said.encode("latin-1", "replace")]
+    ):
+        return Verdict("foreign", "the file outside was read")
+    wrong = None if hostile.either else _wrong(hostile, arrays, said)
+    return Verdict("wrong", wrong) if wrong else Verdict("refused" if said else "read", said)
 
 
 def _wrong(hostile: Hostile, arrays: list[np.ndarray], said: str) -> str | None:
@@ -109,11 +132,10 @@ def _wrong(hostile: Hostile, arrays: list[np.ndarray], said: str) -> str | None:
     return None if np.array_equal(arrays[0], hostile.expected) else f"read as {arrays[0].ravel()[:8]}"
 
 
-def _leaks(arrays: Iterable[np.ndarray], said: str) -> bool:
-    """Whether eight bytes of the canary in a row are among values or words."""
+def holds_canary(contents: Iterable[bytes]) -> bool:
+    """Whether eight bytes of the canary in a row are among some contents."""
     windows = {CANARY[start : start + 8] for start in range(8)}
-    found = b"".join(np.ascontiguousarray(array.T).tobytes() for array in arrays) + said.encode("latin-1", "replace")
-    return any(window in found for window in windows)
+    return any(window in content for content in contents for window in windows)
 
 
 def saved(write: Callable[[BytesIO], object]) -> bytes:

@@ -19,6 +19,7 @@ from segcct.errors import RunError
 from segcct.inference.cycle import Cycles
 from segcct.runs import RunFolder, write_json
 
+from . import hostile_images, hostile_nifti
 from .drawn_pictures import write_folder
 from .test_quality import simulated
 from .toy_pair import data_section, painter, predictor
@@ -175,3 +176,48 @@ def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monke
     found = classification.difference(runs, "cct_2_3x2_32", 80, ["scratch", "CIFAR-10"])
     shown = [float(row[5].split()[0]) for row in rows]
     assert found.startswith(f"CIFAR-10 against scratch {shown[1] - shown[0]:+.1f} points [")
+
+
+def test_hostile_inputs_are_counted_by_kind(benchmark_of, monkeypatch, capsys):
+    hostile = benchmark_of("hostile")
+    monkeypatch.setattr("sys.argv", ["hostile.py", "--kind", "npz", "--kind", "nrrd", "--every", "9"])
+    assert hostile.main() == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    counts = {row[0]: [int(cell) for cell in row[1:]] for row in rows if row and row[0] in ("npz", "nrrd", "all")}
+    assert counts["all"] == [a + b for a, b in zip(counts["npz"], counts["nrrd"], strict=True)]
+    assert counts["all"][0] == sum(counts["all"][1:]) >= 15
+    assert min(counts["all"][1:3]) > 0
+    assert counts["all"][3:] == [0, 0, 0, 0]
+
+
+def test_what_a_hostile_input_must_not_do(benchmark_of):
+    hostile = benchmark_of("hostile")
+    mutation = next(one for one in hostile.mutations() if not one.either)
+    for trial, kind in (
+        (hostile.Trial(1, "segcct predict: model.json: damaged", 0.1, False), "refused"),
+        (
+            hostile.Trial(1, "segcct predict: case: unexpected KeyError. This is a bug of segcct", 0.1, False),
+            "traceback",
+        ),
+        (hostile.Trial("KeyError: 1", "", 0.1, False), "traceback"),
+        (hostile.Trial(1, "segcct predict: damaged", 11.0, False), "slow"),
+        (hostile.Trial(1, "segcct predict: found root:x:0:0", 0.1, False), "foreign"),
+        (hostile.Trial(0, "wrote masks", 0.1, True), "wrong"),
+    ):
+        assert hostile.verdict_of_trial(mutation, trial).kind == kind
+
+
+def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path, monkeypatch, capsys):
+    real = benchmark_of("real_files")
+    for name, data in (("a.nii", hostile_nifti.SOUND), ("b.nii.gz", hostile_nifti.PACKED), ("c.nii", b"nothing")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "d.png").write_bytes(hostile_images.image(hostile_images.GRAY, "PNG"))
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["real_files.py", "--root", str(tmp_path)])
+    assert real.main() == 0
+    text = capsys.readouterr().out
+    assert "| nifti | 3 | 2 | 1 | 0 | 0 | 0 |" in text
+    assert "| image | 1 | 1 | 0 | 0 | 0 | 0 |" in text
+    monkeypatch.setattr(real, "loaded", lambda kind, path: real.Read(np.zeros((6, 5, 4))))
+    assert real.main() == 1
+    assert "a.nii: other values" in capsys.readouterr().out

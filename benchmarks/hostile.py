@@ -1,0 +1,162 @@
+"""Every hostile input there is, each against the reader or command that meets it: one line, or the right values.
+
+    python benchmarks/hostile.py [--kind nifti] [--every 1] [--folders 12] [--values 30]
+
+Files of every format go to their readers (tests/hostile_files.py), files of state and configs to the command that reads
+them (tests/hostile_state.py); each JSON file among them is also changed `--values` times at random. Of every format,
+`--folders` files, evenly drawn, lie in a folder next to a sound file while check, init, predict and evaluate run on it
+(tests/hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and nothing in it may run. Faults are
+printed with the name that finds the input again. Exit code 1 when there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.hostile_commands import COMMANDS, tried
+from tests.hostile_files import SECONDS, Hostile, Verdict, all_hostile, verdict_of
+from tests.hostile_state import Mutation, mutations, retypings
+from tests.hostile_world import Trial, World
+
+COLUMNS = {
+    "refused": "refused in one line",
+    "read": "read correctly",
+    "traceback": "tracebacks",
+    "slow": "over 10 s",
+    "foreign": "foreign bytes",
+    "wrong": "otherwise wrong",
+}
+_STUCK_SECONDS = 300
+"""After so long without an end, the process tells where it is and ends."""
+_MOST_TEXT = 10_000
+_PAYLOAD = Path("/tmp/segcct-payload-ran")
+_OF_PASSWORDS = "root:x:"
+_OTHERS = {
+    "seg.yaml": "configs",
+    "config.yaml": "configs",
+    "weights.safetensors": "weights",
+    "last.ckpt": "checkpoints",
+}
+
+
+@dataclass(frozen=True)
+class Input:
+    """One hostile input, not made yet."""
+
+    kind: str
+    """The row of the table."""
+    name: str
+    meet: Callable[[], Verdict]
+
+
+def inputs(work: Path, folders: int, values: int) -> Iterator[Input]:
+    """All of them; `folders` files of each format are in a folder too, and `values` of each JSON file are changed at
+    random."""
+    every = all_hostile()
+    for number, hostile in enumerate(every):
+        yield Input(hostile.kind, hostile.name, partial(verdict_of, hostile, work / f"file{number}"))
+    world = cache(lambda: World(work / "world"))  # takes a while, and only some rows need it
+    for mutation in (*mutations(), *retypings(values)):
+        yield Input(kind_of(mutation), mutation.name, partial(of_state, mutation, world))
+    for command, kinds in COMMANDS.items():
+        for kind in kinds:
+            for hostile in drawn([one for one in every if one.kind == kind], folders):
+                meet = partial(of_command, command, hostile, work / "folder", world)
+                yield Input(f"segcct {command}", f"{kind}: {hostile.name}", meet)
+
+
+def of_state(mutation: Mutation, world: Callable[[], World]) -> Verdict:
+    """What the command that reads it makes of a file of state."""
+    return verdict_of_trial(mutation, world().tried(mutation))
+
+
+def of_command(command: str, hostile: Hostile, folder: Path, world: Callable[[], World]) -> Verdict:
+    """What a command makes of a folder that holds the file."""
+    models = {"segmentation": world().at("seg/best"), "classification": world().at("cls/best")}
+    return tried(command, hostile, folder, models)
+
+
+def drawn(files: list[Hostile], most: int) -> list[Hostile]:
+    """So many of them, evenly."""
+    return [files[number * len(files) // most] for number in range(most)] if len(files) > most else files
+
+
+def kind_of(mutation: Mutation) -> str:
+    """The row of the table: the name of a JSON file, or what kind of file it is."""
+    name = Path(mutation.file).name
+    return _OTHERS.get(name) or ("tables" if name.endswith(".csv") else name)
+
+
+def verdict_of_trial(mutation: Mutation, trial: Trial) -> Verdict:
+    """What a command made of a file of state."""
+    lines = trial.text.strip().splitlines() or [""]
+    if isinstance(trial.status, str) or "Traceback" in trial.text or "is a bug" in trial.text:
+        return Verdict("traceback", f"{trial.status}: {trial.text[-400:]}")
+    if trial.seconds > SECONDS:
+        return Verdict("slow", f"took {trial.seconds:.1f} s")
+    if _PAYLOAD.exists() or _OF_PASSWORDS in trial.text:
+        return Verdict("foreign", "code ran, or a foreign file was read")
+    if trial.status == 0 and mutation.either:
+        return Verdict("read", lines[-1])
+    if trial.status != 1 or not trial.refusal or trial.wrote or len(trial.text) > _MOST_TEXT:
+        return Verdict("wrong", f"status {trial.status}: {trial.text[-300:]}")
+    return Verdict("refused", trial.refusal)
+
+
+def table(found: list[tuple[str, Verdict]]) -> str:
+    """Rows by kind, and one of all."""
+    counts = {kind: Counter(verdict.kind for one, verdict in found if one == kind) for kind, _ in found}
+    counts["all"] = Counter(verdict.kind for _, verdict in found)
+    lines = ["| input | inputs | " + " | ".join(COLUMNS.values()) + " |", "|---" * (2 + len(COLUMNS)) + "|"]
+    for kind, row in counts.items():
+        lines.append(f"| {kind} | {row.total()} | " + " | ".join(str(row[name]) for name in COLUMNS) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the table; 1 when anything is not as it should be."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kind", action="append", default=[], help="only these rows, such as nifti or model.json")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="every Nth input (default %(default)s)")
+    parser.add_argument("--folders", type=int, default=12, metavar="N", help="files per format (default %(default)s)")
+    parser.add_argument(
+        "--values", type=int, default=30, metavar="N", help="changes per JSON file (default %(default)s)"
+    )
+    arguments = parser.parse_args()
+    found: list[tuple[str, Verdict]] = []
+    slowest = (0.0, "")
+    with tempfile.TemporaryDirectory(prefix="segcct-hostile-") as work:
+        wanted = [
+            one
+            for one in inputs(Path(work), arguments.folders, arguments.values)
+            if one.kind in (arguments.kind or (one.kind,))
+        ]
+        for one in wanted[:: arguments.every]:
+            faulthandler.dump_traceback_later(_STUCK_SECONDS, exit=True, file=sys.__stderr__)
+            began = time.process_time()
+            verdict = one.meet()
+            slowest = max(slowest, (time.process_time() - began, f"{one.kind}: {one.name}"))
+            found.append((one.kind, verdict))
+            if verdict.fault:
+                print(f"{one.kind}: {one.name}: {verdict.kind}: {verdict.fault}", flush=True)
+        faulthandler.cancel_dump_traceback_later()
+    print(table(found))
+    print(f"\nslowest, with what it takes to make it: {slowest[0]:.1f} s, {slowest[1]}")
+    return int(any(verdict.fault for _, verdict in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,178 @@
+"""Image files as other programs read them: nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_UNIT_MM = {"meter": 1000.0, "micron": 0.001}
+
+
+@dataclass(frozen=True)
+class Read:
+    """What a reader makes of a file."""
+
+    array: np.ndarray
+    """(X, Y, Z) voxels, (Z, Y, X) or (Z, Y, X, 3) pixels of a picture, or an array as stored."""
+    affine: np.ndarray | None = None
+    """4x4, voxel index -> RAS mm; None where the reader says nothing of it."""
+    ordered: bool = True
+    """Whether the slices are in the order of their places; else as they stand in the file."""
+
+
+def nifti(path: Path) -> Read:
+    """By nibabel."""
+    import nibabel as nib
+
+    image: Any = nib.load(path)
+    array = np.asanyarray(image.dataobj)
+    if array.dtype.names or array.dtype.kind == "c":
+        raise ValueError("no numbers")
+    unit = _UNIT_MM.get(image.header.get_xyzt_units()[0], 1.0)
+    return Read(_in_three(array), np.diag([unit, unit, unit, 1.0]) @ image.affine)
+
+
+def itk(path: Path) -> Read:
+    """NRRD and MetaImage by SimpleITK."""
+    import SimpleITK as sitk  # noqa: N813
+
+    return _of_itk(sitk.ReadImage(str(path)))
+
+
+def dicom(path: Path) -> Read:
+    """By pydicom, in stored order; where pydicom cannot decompress, by SimpleITK."""
+    import pydicom
+
+    dataset = pydicom.dcmread(path, force=True)
+    try:
+        frames = dataset.pixel_array
+    except (RuntimeError, NotImplementedError):
+        array = itk(path).array
+        return Read(array, _affine(dataset) if array.shape[2] == 1 else None, ordered=False)
+    if dataset.get("SamplesPerPixel", 1) != 1:
+        raise ValueError("colors")
+    frames = frames if frames.ndim == 3 else frames[None]  # (Z, Y, X)
+    values = np.stack([_rescaled(frame, dataset, number) for number, frame in enumerate(frames)])
+    return Read(values.transpose(2, 1, 0), _affine(dataset) if len(frames) == 1 else None, ordered=False)
+
+
+def dicom_folder(path: Path) -> Read:
+    """The one series of a folder, by SimpleITK."""
+    import SimpleITK as sitk  # noqa: N813
+
+    series = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
+    if len(series) != 1:
+        raise ValueError(f"{len(series)} series")
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series[0]))
+    return _of_itk(reader.Execute())
+
+
+def hdf5(path: Path, name: str) -> Read:
+    """One array, by h5py."""
+    import h5py
+
+    with h5py.File(path) as file:
+        return Read(np.asarray(file[name]))
+
+
+def npz(path: Path, name: str) -> Read:
+    """One array, by numpy."""
+    with np.load(path, allow_pickle=False) as file:
+        return Read(file[name])
+
+
+def opencv(path: Path) -> Read:
+    """A picture, transparency dropped, as (Z, Y, X) where its colors are equal."""
+    import cv2
+
+    done, pages = cv2.imreadmulti(str(path), flags=cv2.IMREAD_UNCHANGED)
+    if not done or not pages:
+        raise ValueError("OpenCV cannot read it")
+    stack = np.stack(pages)
+    return Read(_plain(stack[..., 2::-1] if stack.ndim == 4 and stack.shape[-1] > 2 else stack))
+
+
+def pillow(path: Path) -> Read:
+    """As `opencv`."""
+    from PIL import Image, ImageSequence
+
+    with Image.open(path) as image:
+        deep = image.mode.startswith(("I", "F")) or image.mode in ("L", "1")
+        pages = [np.asarray(page if deep else page.convert("RGB")) for page in ImageSequence.Iterator(image)]
+    return Read(_plain(np.stack(pages)))
+
+
+READERS: dict[str, tuple[Callable[..., Read], ...]] = {
+    "nifti": (nifti,),
+    "nrrd": (itk,),
+    "metaimage": (itk,),
+    "dicom": (dicom,),
+    "dicom folder": (dicom_folder,),
+    "hdf5": (hdf5,),
+    "npz": (npz,),
+    "image": (opencv, pillow),
+}
+"""Kind of file -> readers; segcct must agree with one."""
+
+
+def _in_three(array: np.ndarray) -> np.ndarray:
+    """With axes of length 1 behind the third taken off, and filled up to three."""
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return array.reshape(array.shape + (1,) * (3 - array.ndim)) if array.ndim < 3 else array
+
+
+def _of_itk(image: Any) -> Read:
+    import SimpleITK as sitk  # noqa: N813
+
+    if image.GetNumberOfComponentsPerPixel() != 1:
+        raise ValueError("colors or vectors")
+    array = _in_three(sitk.GetArrayFromImage(image).T)
+    dims = image.GetDimension()
+    used = min(dims, 3)
+    lps = np.eye(4)
+    direction = np.array(image.GetDirection()).reshape(dims, dims)[:used, :used]
+    lps[:used, :used] = direction * np.array(image.GetSpacing())[:used]
+    lps[:used, 3] = np.array(image.GetOrigin())[:used]
+    return Read(array, _LPS_TO_RAS @ lps)
+
+
+def _rescaled(frame: np.ndarray, dataset: Any, number: int) -> np.ndarray:
+    """(Y, X) values by the slope and intercept of the frame, or the table of the file."""
+    from pydicom.pixels import apply_modality_lut
+
+    groups = []
+    if "PerFrameFunctionalGroupsSequence" in dataset:
+        groups.append(dataset.PerFrameFunctionalGroupsSequence[number])
+    if "SharedFunctionalGroupsSequence" in dataset:
+        groups.append(dataset.SharedFunctionalGroupsSequence[0])
+    for group in groups:
+        if "PixelValueTransformationSequence" in group:
+            return np.asarray(apply_modality_lut(frame, group.PixelValueTransformationSequence[0]))
+    return np.asarray(apply_modality_lut(frame, dataset))
+
+
+def _affine(dataset: Any) -> np.ndarray | None:
+    """Of one slice, whose third column is not known."""
+    try:
+        rows, columns = (float(step) for step in dataset.PixelSpacing)
+        direction = np.array([float(value) for value in dataset.ImageOrientationPatient])
+        origin = [float(value) for value in dataset.ImagePositionPatient]
+    except (AttributeError, TypeError, ValueError):
+        return None
+    lps = np.full((4, 4), np.nan)
+    lps[:3, 0], lps[:3, 1], lps[:3, 3] = direction[:3] * columns, direction[3:] * rows, origin
+    return np.diag(_LPS_TO_RAS)[:, None] * lps
+
+
+def _plain(pages: np.ndarray) -> np.ndarray:
+    """Pages as (Z, Y, X) where they are gray."""
+    if pages.ndim == 4 and (pages == pages[..., :1]).all():
+        return pages[..., 0]
+    return pages
