@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_LOSSY = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
+"""JPEG baseline and extended, near-lossless JPEG-LS, JPEG 2000 that need not be reversible."""
 _UNIT_MM = {"meter": 1000.0, "micron": 0.001}
 
 
@@ -23,6 +25,8 @@ class Read:
     """4x4, voxel index -> RAS mm; None where the reader says nothing of it."""
     ordered: bool = True
     """Whether the slices are in the order of their places; else as they stand in the file."""
+    tolerance: float = 0.0
+    """What decoders of a lossy compression differ by."""
 
 
 def nifti(path: Path) -> Read:
@@ -49,16 +53,18 @@ def dicom(path: Path) -> Read:
     import pydicom
 
     dataset = pydicom.dcmread(path, force=True)
+    syntax = dataset.file_meta.get("TransferSyntaxUID") if hasattr(dataset, "file_meta") else None
+    tolerance = 2.0 if syntax in _LOSSY else 0.0
     try:
         frames = dataset.pixel_array
     except (RuntimeError, NotImplementedError):
         array = itk(path).array
-        return Read(array, _affine(dataset) if array.shape[2] == 1 else None, ordered=False)
+        return Read(array, _affine(dataset) if array.shape[2] == 1 else None, False, tolerance)
     if dataset.get("SamplesPerPixel", 1) != 1:
         raise ValueError("colors")
     frames = frames if frames.ndim == 3 else frames[None]  # (Z, Y, X)
     values = np.stack([_rescaled(frame, dataset, number) for number, frame in enumerate(frames)])
-    return Read(values.transpose(2, 1, 0), _affine(dataset) if len(frames) == 1 else None, ordered=False)
+    return Read(values.transpose(2, 1, 0), _affine(dataset) if len(frames) == 1 else None, False, tolerance)
 
 
 def dicom_folder(path: Path) -> Read:
@@ -95,7 +101,8 @@ def opencv(path: Path) -> Read:
     if not done or not pages:
         raise ValueError("OpenCV cannot read it")
     stack = np.stack(pages)
-    return Read(_plain(stack[..., 2::-1] if stack.ndim == 4 and stack.shape[-1] > 2 else stack))
+    colors = stack.ndim == 4 and stack.shape[-1] > 2
+    return Read(_plain(stack[..., 2::-1] if colors else stack), tolerance=_of_jpeg(path))
 
 
 def pillow(path: Path) -> Read:
@@ -105,7 +112,7 @@ def pillow(path: Path) -> Read:
     with Image.open(path) as image:
         deep = image.mode.startswith(("I", "F")) or image.mode in ("L", "1")
         pages = [np.asarray(page if deep else page.convert("RGB")) for page in ImageSequence.Iterator(image)]
-    return Read(_plain(np.stack(pages)))
+    return Read(_plain(np.stack(pages)), tolerance=_of_jpeg(path))
 
 
 READERS: dict[str, tuple[Callable[..., Read], ...]] = {
@@ -119,6 +126,10 @@ READERS: dict[str, tuple[Callable[..., Read], ...]] = {
     "image": (opencv, pillow),
 }
 """Kind of file -> readers; segcct must agree with one."""
+
+
+def _of_jpeg(path: Path) -> float:
+    return 4.0 if path.suffix.lower() in (".jpg", ".jpeg") else 0.0
 
 
 def _in_three(array: np.ndarray) -> np.ndarray:

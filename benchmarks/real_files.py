@@ -4,7 +4,7 @@
 
 Walks the folders and takes every file that is of a format segcct reads by its name or, for DICOM, by its content, and
 every folder with several DICOM files. The readers are nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow
-(benchmarks/independent_readers.py). Values must be equal (of JPEG, nearly), grids within 0.001 mm. The reasons of
+(benchmarks/independent_readers.py). Values must be equal (of lossy compression, nearly), grids within 0.001 mm. The reasons of
 refusals are listed with their counts; those of files that the independent reader refuses too are told apart. Wrong
 files and tracebacks are printed by name; exit code 1 when there is one.
 """
@@ -51,9 +51,6 @@ COLUMNS = ("equal", "refused", "wrong", "traceback", "alone")
 """alone: read by segcct only, with nothing to compare with."""
 _MOST_BYTES = 2**28
 _SLOW_SECONDS = 10.0
-_JPEG = (".jpg", ".jpeg")
-_JPEG_LEVELS = 4
-"""Gray levels that decoders of JPEG differ by."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +118,7 @@ def outcome(kind: str, path: Path, name: str | None) -> Outcome:
         return Outcome(kind, path, "wrong", f"took {seconds:.1f} s")
     if not theirs:
         return Outcome(kind, path, "alone", why)
-    tolerance = _JPEG_LEVELS if path.suffix.lower() in _JPEG else 0
-    problems = [difference(ours, each, tolerance) for each in theirs]
+    problems = [difference(ours, each) for each in theirs]
     best = next((problem for problem in problems if problem is None), problems[0])
     return Outcome(kind, path, "equal") if best is None else Outcome(kind, path, "wrong", best)
 
@@ -154,12 +150,12 @@ def others(kind: str, path: Path, name: str | None) -> tuple[list[Read], str]:
     return found, why
 
 
-def difference(ours: Read, theirs: Read, levels: float = 0) -> str | None:
+def difference(ours: Read, theirs: Read) -> str | None:
     """What differs; None for equal values on an equal grid."""
     if ours.array.shape != theirs.array.shape:
         return f"shape {ours.array.shape}, not {theirs.array.shape}"
     one, other = (each.array.astype(np.float64) for each in (ours, theirs))
-    atol = levels or 1e-6 * float(np.abs(other).max(initial=0.0))
+    atol = theirs.tolerance or 1e-6 * float(np.abs(other).max(initial=0.0))
     if theirs.ordered:
         same = np.allclose(one, other, rtol=1e-6, atol=atol)
     else:

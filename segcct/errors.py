@@ -43,7 +43,7 @@ class SegcctError(Exception):
         self.remedy = remedy
 
     def __str__(self) -> str:
-        head = self.what if self.file is None else f"{in_a_line(self.file)}: {self.what}"
+        head = self.what if self.file is None else f"{_named(self.file)}: {self.what}"
         details = []
         if self.found is not None:
             details.append(f"found {self.found}")
@@ -51,6 +51,14 @@ class SegcctError(Exception):
             details.append(f"expected {self.expected}")
         line = head + (f" ({'; '.join(details)})" if details else "")
         return line if self.remedy is None else f"{line}. {self.remedy}"
+
+
+_LONGEST_NAME = 4096
+
+
+def _named(file: str) -> str:
+    """A file name in a message; of one longer than a system allows, its beginning."""
+    return in_a_line(file if len(file) <= _LONGEST_NAME else f"{file[:100]}... of {len(file):,} characters")
 
 
 def _bounded(text: str, most: int = 2000) -> str:
@@ -196,7 +204,7 @@ def reason_of(error: SegcctError | OSError) -> str:
     if isinstance(error, SegcctError):
         return str(error)
     reason = error.strerror or str(error) or type(error).__name__
-    return reason if error.filename is None else f"{in_a_line(str(error.filename))}: {reason}"
+    return reason if error.filename is None else f"{_named(str(error.filename))}: {reason}"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
