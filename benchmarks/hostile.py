@@ -41,7 +41,7 @@ COLUMNS = {
 }
 _STUCK_SECONDS = 300
 """After so long without an end, the process tells where it is and ends."""
-_MOST_TEXT = 10_000
+_MOST_TEXT = 20_000
 _PAYLOAD = Path("/tmp/segcct-payload-ran")
 _OF_PASSWORDS = "root:x:"
 _OTHERS = {

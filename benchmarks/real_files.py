@@ -4,9 +4,9 @@
 
 Walks the folders and takes every file that is of a format segcct reads by its name or, for DICOM, by its content, and
 every folder with several DICOM files. The readers are nibabel, SimpleITK, pydicom, h5py, numpy, OpenCV and Pillow
-(benchmarks/independent_readers.py). Values must be equal (of lossy compression, nearly), grids within 0.001 mm. The reasons of
-refusals are listed with their counts; those of files that the independent reader refuses too are told apart. Wrong
-files and tracebacks are printed by name; exit code 1 when there is one.
+(benchmarks/independent_readers.py). Values must be equal (of lossy compression, nearly), grids within 0.001 mm. The
+reasons of refusals are listed with their counts; those of files that the independent reader refuses too are told
+apart. Wrong files and tracebacks are printed by name; exit code 1 when there is one.
 """
 
 from __future__ import annotations

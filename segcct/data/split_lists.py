@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from segcct.data.case import Case
 from segcct.errors import SplitError
 from segcct.file_names import stem_of
+from segcct.json_file import reason_of_parse
 from segcct.small_file import read_small
 
 _MOST_BYTES = 2**24
@@ -83,7 +84,10 @@ def _entries(path: Path, key: str) -> list[str]:
         ) from None
     except (OSError, ValueError) as error:
         raise SplitError(
-            "the list file cannot be read as text", file=path, found=str(error), expected="a case id per line"
+            "the list file cannot be read as text",
+            file=path,
+            found=reason_of_parse(error),
+            expected="a case id per line",
         ) from error
     entries = [line.split("#", 1)[0].strip() for line in lines]
     entries = [entry for entry in entries if entry]
