@@ -21,8 +21,8 @@ from segcct.volume import PICTURE_AFFINE, Volume, holds_dicom, no_such_file
 def read_header(path: Path, dataset: str = "image") -> Volume:
     """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
 
-    Formats without geometry give `spacing_mm` None and shape (rows, columns, 1) or (rows, columns, depth), which is
-    enough to compare two of them.
+    Formats without geometry give `spacing_mm` None. The shape of an array is (rows, columns, 1) or (rows, columns,
+    depth), which is enough to compare two of them; that of a picture is (columns, rows, 1), as of a 2-D DICOM image.
 
     Args:
         path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, a picture, a DICOM file or a folder of DICOM slices.
@@ -45,7 +45,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
     if name.endswith(HDF5_SUFFIXES + NPZ_SUFFIXES):
         return _without_geometry(array_shape(path, dataset), path)
     if name.endswith(IMAGE_SUFFIXES):
-        return _without_geometry(_picture_shape(path), path)
+        return _picture(path)
     return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
 
 
@@ -74,9 +74,10 @@ def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
 
 
-def _picture_shape(path: Path) -> tuple[int, ...]:
+def _picture(path: Path) -> Volume:
     with open_image(path, path) as picture:
-        return picture.size[1], picture.size[0]
+        columns, rows = picture.size
+    return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), PICTURE_AFFINE, None, None, path)
 
 
 def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:

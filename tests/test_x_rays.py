@@ -1,0 +1,101 @@
+"""Datasets of X-rays: single DICOM images without a position, with masks as pictures or NIfTI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segcct.config import DataSection
+from segcct.data.check import check_dataset
+from segcct.data.labels import get_scheme
+from segcct.data.layouts import find_cases, read_case
+from segcct.errors import GeometryError
+from segcct.evaluation.matching import ReferenceCase
+from segcct.evaluation.scoring import read_reference
+from segcct.volume import Volume
+from tests.dicom_files import save
+from tests.test_dicom_projections import flat
+
+ROWS, COLUMNS = 12, 20
+
+
+def mask_of(number: int) -> np.ndarray:
+    """(rows, columns): a block that lies nowhere near its own mirror image or transpose."""
+    mask = np.zeros((ROWS, COLUMNS), dtype=np.uint8)
+    mask[1:4, 2 + number : 9 + number] = 1
+    return mask
+
+
+def x_rays(root: Path, *, masks: str = ".png", folders: bool = True, cases: int = 4) -> Path:
+    """images/0.dcm and masks/0.png; bright where the mask is. Without folders 0.dcm alone."""
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(cases):
+        mask = mask_of(number)
+        pixels = 300 * mask.astype(np.uint16)
+        if not folders:
+            save(flat(pixels, "DX", series=f"1.2.{number}"), root / f"{number}.dcm")
+            continue
+        for folder in ("images", "masks"):
+            (root / folder).mkdir(exist_ok=True)
+        image = save(flat(pixels, "DX", series=f"1.2.{number}"), root / "images" / f"{number}.dcm")
+        target = root / "masks" / f"{number}{masks}"
+        if masks == ".png":
+            Image.fromarray(mask).save(target)
+        else:
+            Volume.load(image).with_array(mask.T[..., None]).save(target)
+    return root
+
+
+def paired(root: Path, masks: str = ".png", image: str = ".dcm") -> DataSection:
+    return DataSection(
+        layout="paired", root=root, channels={"xray": f"images/*{image}"}, label=f"masks/*{masks}", scheme="binary"
+    )
+
+
+@pytest.mark.parametrize("masks", [".png", ".nii.gz"])
+def test_a_mask_lies_on_its_x_ray(tmp_path: Path, masks: str) -> None:
+    data = paired(x_rays(tmp_path, masks=masks), masks)
+    assert [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"] == []
+    for case in find_cases(data):
+        examination = read_case(case, data, get_scheme("binary"))
+        assert examination.image.shape == (1, COLUMNS, ROWS, 1)
+        assert np.array_equal(examination.label == 1, examination.image[0] > 200)
+
+
+def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
+    data = paired(x_rays(tmp_path))
+    Image.fromarray(np.ascontiguousarray(mask_of(0).T)).save(tmp_path / "masks" / "0.png")
+    problems = [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"]
+    assert any("shapes differ" in problem.what for problem in problems)
+    with pytest.raises(GeometryError, match=r"0\.png: shapes differ \(found \(12, 20, 1\); expected \(20, 12, 1\)"):
+        read_case(find_cases(data)[0], data, get_scheme("binary"))
+
+
+@pytest.mark.parametrize(
+    ("affine", "depth"), [(np.eye(4), 1), (np.diag([-1.0, -1.0, 1.0, 1.0]), 2), (np.diag([-1.0, 1.0, 1.0, 1.0]), 1)]
+)
+def test_a_picture_is_no_mask_of_an_image_that_may_lie_otherwise(
+    tmp_path: Path, affine: np.ndarray, depth: int
+) -> None:
+    """A NIfTI file of equal sides could be meant either way up, and no size would tell."""
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    Volume(np.zeros((8, 8, depth), np.float32), affine, (1, 1, 1)).save(tmp_path / "images" / "0.nii.gz")
+    Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "masks" / "0.png")
+    data = paired(tmp_path, image=".nii.gz")
+    with pytest.raises(GeometryError, match=r"0\.png: a picture cannot be the mask of this image"):
+        read_case(find_cases(data)[0], data, get_scheme("binary"))
+
+
+def test_a_predicted_mask_is_scored_against_its_picture(tmp_path: Path) -> None:
+    data = paired(x_rays(tmp_path / "data", cases=1))
+    (case,) = find_cases(data)
+    image = Volume.load(case.channels["xray"][0])
+    image.with_array(mask_of(0).T[..., None]).save(tmp_path / "0.nii.gz")
+    reference = ReferenceCase("0", "0", case=case, data=data)
+    volume = read_reference(reference, get_scheme("binary"), Volume.load(tmp_path / "0.nii.gz"))
+    assert np.array_equal(volume.array, mask_of(0).T[..., None])
+    assert volume.spacing_mm is None
