@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,14 @@ from PIL import Image
 
 from segcct.config import DataSection
 from segcct.data.check import check_dataset
+from segcct.data.inspect import inspect_folder
 from segcct.data.labels import get_scheme
 from segcct.data.layouts import find_cases, read_case
-from segcct.errors import GeometryError
+from segcct.errors import DataError, GeometryError
 from segcct.evaluation.matching import ReferenceCase
 from segcct.evaluation.scoring import read_reference
 from segcct.volume import Volume
-from tests.dicom_files import save
+from tests.dicom_files import image, save
 from tests.test_dicom_projections import flat
 
 ROWS, COLUMNS = 12, 20
@@ -99,3 +101,45 @@ def test_a_predicted_mask_is_scored_against_its_picture(tmp_path: Path) -> None:
     volume = read_reference(reference, get_scheme("binary"), Volume.load(tmp_path / "0.nii.gz"))
     assert np.array_equal(volume.array, mask_of(0).T[..., None])
     assert volume.spacing_mm is None
+
+
+@pytest.mark.parametrize("masks", [".png", ".nii.gz"])
+def test_init_pairs_x_rays_and_masks(tmp_path: Path, masks: str) -> None:
+    findings = inspect_folder(x_rays(tmp_path, masks=masks, cases=8))
+    assert findings.data.layout == "paired"
+    assert dict(findings.data.channels) == {"image": "images/{id}.dcm"}
+    assert findings.data.label == f"masks/{{id}}{masks}"
+    assert findings.data.scheme == "binary"
+    assert [doubt for doubt in findings.doubts if "/masks/" in doubt] == []
+    assert [case.id for case in find_cases(findings.data)] == list("01234567")
+
+
+def test_init_pairs_x_rays_in_folders_of_their_own(tmp_path: Path) -> None:
+    x_rays(tmp_path)
+    for number in range(4):
+        (tmp_path / f"p{number}").mkdir()
+        (tmp_path / "images" / f"{number}.dcm").rename(tmp_path / f"p{number}" / "chest.dcm")
+        (tmp_path / "masks" / f"{number}.png").rename(tmp_path / f"p{number}" / "mask.png")
+    for folder in ("images", "masks"):
+        shutil.rmtree(tmp_path / folder)
+    findings = inspect_folder(tmp_path)
+    assert (findings.data.layout, findings.data.label) == ("folder", "mask.png")
+    assert list(findings.data.channels.values()) == ["chest.dcm"]
+
+
+def test_init_says_what_it_found_of_x_rays_alone(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"could not be told apart by their names \(found 4 \.dcm; expected"):
+        inspect_folder(x_rays(tmp_path, folders=False))
+    x_rays(tmp_path / "below" / "images", folders=False)
+    with pytest.raises(DataError, match=r"found 4 \.dcm; expected"):
+        inspect_folder(tmp_path / "below")
+
+
+def test_init_names_folders_of_slices_in_words(tmp_path: Path) -> None:
+    """A folder has no ending to be counted by."""
+    for number in range(3):
+        (tmp_path / "scan").mkdir(exist_ok=True)
+        save(image(mask_of(0), position=(0, 0, number), number=number), tmp_path / "scan" / f"{number}.dcm")
+        Image.fromarray(mask_of(0)).save(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match=r"found 3 \.png, 1 folder of DICOM slices;"):
+        inspect_folder(tmp_path)

@@ -26,8 +26,8 @@ def instances_in(path: Path) -> list[Instance]:
         VolumeError: a damaged file, by its name; no image, or several series.
     """
     if not path.is_dir():
-        header = _header_of(path)
-        kind = _no_image(header)
+        header = header_of(path)
+        kind = no_image(header)
         if kind is not None:
             raise VolumeError(
                 "is a DICOM object that is no image", file=path, found=kind, expected="CT, MR or the like"
@@ -53,11 +53,11 @@ def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Pat
     for file in sorted(folder.iterdir()):
         if file.name.startswith(".") or file.is_dir():
             continue
-        if not _claims_dicom(file):
+        if not claims_dicom(file):
             rest.append(file)
             continue
-        header = _header_of(file)
-        kind = _no_image(header)
+        header = header_of(file)
+        kind = no_image(header)
         if kind is None:
             images.append((file, header))
         else:
@@ -65,7 +65,7 @@ def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Pat
     return images, others, rest
 
 
-def _claims_dicom(file: Path) -> bool:
+def claims_dicom(file: Path) -> bool:
     """By its name or its first bytes. Devices and pipes are never opened."""
     if file.name.lower().endswith(DICOM_SUFFIXES):
         return True
@@ -75,7 +75,7 @@ def _claims_dicom(file: Path) -> bool:
         return starts_as_dicom(stream.read(132))
 
 
-def _header_of(file: Path) -> Header:
+def header_of(file: Path) -> Header:
     """The header of a file that must be DICOM."""
     if not file.is_file():
         raise VolumeError("not a file that can be read", file=file, found="a broken link or no regular file")
@@ -86,7 +86,7 @@ def _header_of(file: Path) -> Header:
     return header
 
 
-def _no_image(header: Header) -> str | None:
+def no_image(header: Header) -> str | None:
     """What an object is that is no image of a patient; None for an image, whole or damaged."""
     kind = kind_of_no_image(header.elements.sop_class)
     if kind is not None:

@@ -145,7 +145,7 @@ def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Na
 def _trouble(errors: Sequence[SegcctError], facts: Facts) -> list[str]:
     """What could not be found or read, the first few of it."""
     said = [str(error) for error in (*errors, *facts.trouble)]
-    more = [f"{len(said) - 3} more files or cases have problems; segcct check lists them"] if len(said) > 3 else []
+    more = [f"{counted(len(said) - 3, 'more problem')}; segcct check lists them all"] if len(said) > 3 else []
     return said[:3] + more
 
 

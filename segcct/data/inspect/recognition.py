@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -48,16 +48,20 @@ def _lowered(name: str) -> str:
 
 
 def _recognised(root: Path, names: Sequence[str]) -> Naming:
-    names, series = _with_series(names)
+    x_rays = _x_rays(root, names)
+    names, series = _with_series(names, x_rays)
     for known in KNOWN:
         naming = known(root, names)
         if naming is not None:
             return naming
-    volumes = [name for name in names if name.lower().endswith(VOLUMES) or name in series]
+    volumes = [name for name in names if name.lower().endswith(VOLUMES) or name in series or name in x_rays]
     pictures = [name for name in names if name.lower().endswith(PICTURES)]
+    volumes += pictures if x_rays else []  # their masks
     if len(volumes) >= len(pictures):
         folders = in_case_folders(volumes, folder_name(root)) if volumes else None
         one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
+        if x_rays and one_folder and folders and not folders.label:
+            folders = None  # many patients' images, not the channels of one
         naming = (
             in_parallel_folders(volumes, "paired")
             or (in_one_heap(volumes, "paired") if one_folder else None)
@@ -77,7 +81,7 @@ def _recognised(root: Path, names: Sequence[str]) -> Naming:
             remedy="Add the scans; if these are scans, give them a name without words such as seg, label or mask",
         )
     if naming is None or not naming.channels:
-        raise _unknown(root, names)
+        raise _unknown(root, names, x_rays)
     return replace(
         naming,
         channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
@@ -91,12 +95,23 @@ def _literal(pattern: str) -> str:
     return re.sub(r"\{(?!id\})|(?<!\{id)\}", "?", pattern)
 
 
-def _with_series(names: Sequence[str]) -> tuple[list[str], set[str]]:
+def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
+    """The DICOM files that are 2-D images, each by itself, and not slices of a series."""
+    from segcct.dicom.projections import projections_in
+
+    dicom = {name for name in names if name.lower().endswith(DICOM)}
+    folders = {root / PurePosixPath(name).parent for name in dicom}
+    files = [file for folder in sorted(folders) if folder.is_dir() for file in projections_in(folder)]
+    return dicom.intersection(file.relative_to(root).as_posix() for file in files)
+
+
+def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[str], set[str]]:
     """Names without files of no interest, where a folder of DICOM slices counts as one file; those folders."""
     wanted = VOLUMES + PICTURES + ARRAYS
     kept = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
-    series = {str(PurePosixPath(name).parent) for name in names if name.lower().endswith(DICOM)} - {"."}
-    return sorted({*kept, *series}), series
+    slices = [name for name in names if name.lower().endswith(DICOM) and name not in x_rays]
+    series = {str(PurePosixPath(name).parent) for name in slices} - {"."}
+    return sorted({*kept, *series, *x_rays}), series
 
 
 def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
@@ -110,8 +125,9 @@ def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str
     return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
 
 
-def _unknown(root: Path, names: Sequence[str]) -> DataError:
-    loose = [name for name in files_below(root) if name.lower().endswith(DICOM) and "/" not in name]
+def _unknown(root: Path, names: Sequence[str], x_rays: Collection[str]) -> DataError:
+    dicom = [name for name in files_below(root) if name.lower().endswith(DICOM)]
+    loose = [name for name in dicom if "/" not in name and name not in x_rays]
     if loose:
         return DataError(
             "DICOM slices lie directly in the dataset folder",
@@ -120,7 +136,7 @@ def _unknown(root: Path, names: Sequence[str]) -> DataError:
             expected="a folder per case with the slices in a folder inside it, and the mask beside that",
             remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
         )
-    kinds = Counter(split_name(name)[1].lower() for name in names)
+    kinds = Counter(split_name(name)[1].lower() or "folder of DICOM slices" for name in names)
     if not kinds:
         every = [PurePosixPath(name).name for name in files_below(root)]
         return DataError(

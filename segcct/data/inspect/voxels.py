@@ -17,6 +17,7 @@ from segcct.data.headers import read_header
 from segcct.data.labels import whole_values
 from segcct.data.layouts import get_layout
 from segcct.errors import LabelError, SegcctError
+from segcct.file_names import IMAGE_SUFFIXES
 from segcct.volume import Volume
 
 HEADERS = 200
@@ -175,7 +176,8 @@ def _sides(grid: Volume, orientation: Literal["canonical", "native"], foreground
 def _stored_label(case: Case, data: DataSection) -> np.ndarray:
     assert case.label is not None
     layout = get_layout(data.layout)
-    if data.layout in WITHOUT_GEOMETRY:
+    of_x_ray = case.label[0].name.lower().endswith(IMAGE_SUFFIXES)
+    if of_x_ray or data.layout in WITHOUT_GEOMETRY:
         return layout.read_mask(case.label, data.label or "", layout.read_image(case, data)[1])
     return Volume.load(case.label[0]).array
 
