@@ -17,9 +17,11 @@ from segcct.data.layouts import find_cases, read_case
 from segcct.errors import DataError, GeometryError
 from segcct.evaluation.matching import ReferenceCase
 from segcct.evaluation.scoring import read_reference
-from segcct.volume import Volume
+from segcct.inference.folder import predict_folder, resolve
+from segcct.volume import Volume, check_same_grid
 from tests.dicom_files import image, save
 from tests.test_dicom_projections import flat
+from tests.toy_pair import predictor
 
 ROWS, COLUMNS = 12, 20
 
@@ -143,3 +145,48 @@ def test_init_names_folders_of_slices_in_words(tmp_path: Path) -> None:
         Image.fromarray(mask_of(0)).save(tmp_path / f"{number}.png")
     with pytest.raises(DataError, match=r"found 3 \.png, 1 folder of DICOM slices;"):
         inspect_folder(tmp_path)
+
+
+PATTERNS = {
+    "paired": ({"xray": "images/{id}.dcm"}, "masks/{id}.png"),
+    "pictures": ({"gray": "images/{id}.png"}, "masks/{id}.png"),
+}
+
+
+@pytest.mark.parametrize("layout", PATTERNS)
+def test_a_folder_of_x_rays_is_predicted_one_by_one(tmp_path: Path, layout: str) -> None:
+    channels, label = PATTERNS[layout]
+    model = predictor(layout=layout, channels=channels, label=label)
+    source = x_rays(tmp_path / "new", folders=False)
+    (source / "notes.txt").write_text("of last week")
+    masks = predict_folder(model, resolve(model.card, source), tmp_path / "masks")
+    assert [mask.name for mask in masks] == [f"{number}.nii.gz" for number in range(4)]
+    for number, mask in enumerate(masks):
+        check_same_grid(Volume.load(source / f"{number}.dcm"), Volume.load(mask))
+
+
+def test_a_damaged_x_ray_costs_its_own_mask_alone(tmp_path: Path) -> None:
+    channels, label = PATTERNS["paired"]
+    model = predictor(layout="paired", channels=channels, label=label)
+    source = x_rays(tmp_path / "new", folders=False)
+    (source / "1.dcm").write_bytes((source / "1.dcm").read_bytes()[:300])
+    with pytest.raises(DataError, match=r"1 of 4 cases failed and have no mask:\n.*1\.dcm"):
+        predict_folder(model, resolve(model.card, source), tmp_path / "masks")
+    assert sorted(mask.name for mask in (tmp_path / "masks").glob("*.nii.gz")) == ["0.nii.gz", "2.nii.gz", "3.nii.gz"]
+
+
+def test_x_rays_of_one_name_are_refused(tmp_path: Path) -> None:
+    channels, label = PATTERNS["pictures"]
+    card = predictor(layout="pictures", channels=channels, label=label).card
+    source = x_rays(tmp_path, folders=False)
+    shutil.copy(source / "0.dcm", source / "0.ima")
+    with pytest.raises(DataError, match=r"would share the name of one mask \(found 0\.dcm, 0\.ima\)"):
+        resolve(card, source)
+
+
+def test_slices_of_a_series_stay_one_case(tmp_path: Path) -> None:
+    channels, label = PATTERNS["paired"]
+    card = predictor(layout="paired", channels=channels, label=label).card
+    for number in range(3):
+        save(image(mask_of(0), position=(0, 0, number), number=number), tmp_path / f"{number}.dcm")
+    assert [case.id for case in resolve(card, tmp_path).cases] == [tmp_path.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from segcct.errors import (
     items,
     reason_of,
 )
-from segcct.file_names import case_name
+from segcct.file_names import DICOM_SUFFIXES, case_name
 from segcct.inference.index import Index, index_lock
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
@@ -38,12 +39,12 @@ from segcct.volume import Volume, holds_dicom
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be predicted: cases, or one volume of a one-channel model, and how the files are read."""
+    """What is to be predicted: cases, or volumes of a one-channel model, and how the files are read."""
 
     cases: tuple[Case, ...]
     data: DataSection
     single: bool = False
-    """The case is one volume file (or DICOM folder) read as it is, outside any layout."""
+    """Each case is one volume file (or DICOM folder) read as it is, outside any layout."""
     selection: str | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
     """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
@@ -56,7 +57,7 @@ class Request:
 
 def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
     """What `source` is: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files that are named
-    as the dataset's are; read as the model's layout says.
+    as the dataset's are; read as the model's layout says. Several X-rays in a folder are a case each.
 
     Args:
         card: the model's card.
@@ -71,7 +72,9 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
     if not source.exists():
         raise DataError("no such file or folder", file=source)
     data = card.data_section(source)
-    if source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
+    if len(x_rays := _x_rays(data, source)) > 1:
+        request = _one_by_one(data, x_rays)
+    elif source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
         request = _single(card, source)
     else:
         request = Request(tuple(find_new_cases(data)), data)
@@ -237,6 +240,36 @@ def _single(card: ModelCard, source: Path) -> Request:
         )
     name = case_name(source)
     return Request((Case(name, name, {next(iter(data.channels)): (source,)}),), data, single=True)
+
+
+def _x_rays(data: DataSection, source: Path) -> list[Path]:
+    """The X-rays directly in a folder, where a model of one channel reads them; none where they are a volume."""
+    from segcct.dicom.projections import projections_in
+
+    if len(data.channels) != 1 or not source.is_dir() or not holds_dicom(source):
+        return []
+    return projections_in(source)
+
+
+def _one_by_one(data: DataSection, files: Sequence[Path]) -> Request:
+    """Every file as a case: named as the dataset's are, where that holds DICOM files, else by its own name.
+
+    Raises `DataError` where two would be called alike, or none is named as the dataset's are.
+    """
+    ((channel, pattern),) = data.channels.items()
+    if pattern.lower().endswith(DICOM_SUFFIXES):
+        return Request(tuple(find_new_cases(data)), data)
+    names = Counter(case_name(file) for file in files)
+    alike = [file.name for file in files if names[case_name(file)] > 1]
+    if alike:
+        raise DataError(
+            "two images would share the name of one mask",
+            file=files[0].parent,
+            found=", ".join(alike[:4]),
+            remedy="Give them names that differ before their endings",
+        )
+    cases = (Case(name, name, {channel: (file,)}) for name, file in zip(names, files, strict=True))
+    return Request(tuple(cases), data, single=True)
 
 
 def _side(split: Path | None, side: str) -> Sequence[str]:
