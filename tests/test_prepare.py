@@ -343,7 +343,7 @@ class TestCache:
         assert len({key, *others}) == 6
 
     @pytest.mark.parametrize("damage", ["truncated", "missing", "another shape", "not json", "half json"])
-    def test_damaged_entry_is_rebuilt(self, dataset, damage):
+    def test_damaged_entry_is_rebuilt(self, dataset, damage, capsys):
         cases, data, reads = dataset
         whole = prepare.prepare_cases(cases[:1], data, BRATS)[0]
         image = np.array(whole.image)
@@ -359,6 +359,7 @@ class TestCache:
             (folder / "entry.json").write_text("[]" if damage == "not json" else text[:40])
         again = prepare.prepare_cases(cases[:1], data, BRATS)[0]
         assert reads == ["a", "a"]
+        assert capsys.readouterr().err.count("is damaged and is made again") == 1
         assert np.array_equal(again.image, image)
         prepare.prepare_cases(cases[:1], data, BRATS)
         assert reads == ["a", "a"]

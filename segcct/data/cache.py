@@ -85,10 +85,12 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._told: set[str] = set()
+        """What has been said: an entry is asked for again before it is made again."""
 
     def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
-        """Arrays and facts of an entry; None when there is none or it is damaged, which is said: another shape, size,
-        type or checksum."""
+        """Arrays and facts of an entry; None when there is none or it is damaged, which is said once: another shape,
+        size, type or checksum."""
         folder = self.folder / key
         if not (folder / _ENTRY).is_file():
             return None
@@ -102,7 +104,7 @@ class Cache:
                 if _described(folder / f"{name}.npy") != described:
                     raise ValueError(f"{name}.npy was changed")
         except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            say(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
+            self._tell(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
             return None
         with suppress(OSError):  # a shared folder that others own
             os.utime(folder)  # `sweep` keeps what is in use
@@ -146,6 +148,11 @@ class Cache:
         for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
             _remove_older(self.folder.glob(pattern), LEFT_BEHIND_SECONDS)
         _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            say(text)
 
     def _unwritable(self, error: OSError) -> DataError:
         return DataError(
