@@ -263,8 +263,9 @@ def load_card(folder: Path) -> ModelCard:
     recover_model(folder)
     file = folder / CARD
     if not file.is_file():
-        inside = folder / "best" / CARD
-        remedy = f"Name {folder / 'best'}" if inside.is_file() else "Name the best/ folder of a run"
+        near = (folder / "best", folder.parent, folder.parent / "best")  # of a run, or of a file in a run or in best/
+        models = [place for place in near if (place / CARD).is_file()]
+        remedy = f"Name {models[0]}" if models else "Name the best/ folder of a run"
         raise RunError(
             "is not a model folder", file=folder, expected="model.json and weights.safetensors", remedy=remedy
         )

@@ -73,6 +73,13 @@ def test_naming_the_run_instead_of_best_says_so(best):
         load_card(best.parent)
 
 
+@pytest.mark.parametrize("named", ["last.ckpt", "best/model.json", "best/weights.safetensors", "gone"])
+def test_naming_a_file_of_the_run_says_so(best, named):
+    (best.parent / "last.ckpt").write_bytes(b"state")
+    with pytest.raises(RunError, match=f"is not a model folder.* Name {best}$"):
+        load_card(best.parent / named)
+
+
 def test_provenance_names_versions_and_time():
     made = provenance("f00")
     assert made["packages"]["torch"] == importlib.metadata.version("torch")
