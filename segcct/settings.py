@@ -16,6 +16,7 @@ from segcct.config import yaml_text
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError, items
+from segcct.plurals import counted
 from segcct.small_file import read_small
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -180,7 +181,7 @@ def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[st
         return errors[0]
     count = len(problems) + len(raw[_MOST_READ:])
     more = f"\n  - and {count - len(errors)} more" if count > len(errors) else ""
-    return ConfigError(f"{count} problems in the configuration:{items(errors)}{more}")
+    return ConfigError(f"{counted(count, 'problem')} in the configuration:{items(errors)}{more}")
 
 
 def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "escape", "progress", "lock", "file_names"},
+    {"version", "errors", "escape", "progress", "lock", "file_names", "plurals"},
     {"hardware", "atomic_file", "private", "small_file", "json_file", "table_file"},
     {"config", "settings", "images", "volume", "itk", "dicom"},
     {"data", "models", "metrics", "figures"},

@@ -97,7 +97,7 @@ def test_sides_are_no_classes_where_a_picture_stands_outside_them(tmp_path, odd,
     if shell and odd == "loose.png":  # nothing says that the folder around it is none of a class
         (root / odd).rename(root / "train" / odd)
         odd = f"train/{odd}"
-    with pytest.raises(DataError, match=rf"{odd}: 1 pictures .* of .*train, val .*/train/CLASS/picture\.png") as caught:
+    with pytest.raises(DataError, match=rf"{odd}: 1 picture .* of .*train, val .*/train/CLASS/picture\.png") as caught:
         load(tmp_path / "data")
     assert "segcct predict" in str(caught.value)
 
@@ -190,7 +190,7 @@ def png_of(width: int, height: int) -> bytes:
 def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
     root = write_folder(tmp_path / "data", 2)
     (root / "plain" / "01.png").write_bytes(png_of(side, side))
-    with pytest.raises(DataError, match=rf"1 pictures cannot be used.*\n.*plain/01\.png: {words}"):
+    with pytest.raises(DataError, match=rf"1 picture cannot be used.*\n.*plain/01\.png: {words}"):
         load(root)
 
 
@@ -228,7 +228,7 @@ DAMAGE = {
     "empty": (lambda root: [shutil.rmtree(each) for each in root.iterdir()], {}, ["no picture", "CLASS/picture.png"]),
     "loose": (lambda root: shutil.copy(root / "plain" / "00.png", root / "loose.png"), {}, ["loose.png", "outside"]),
     "one class": (lambda root: [shutil.rmtree(root / kind) for kind in CLASSES[:2]], {}, ["only one class", "stripes"]),
-    "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 pictures", "plain/01.png"]),
+    "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 picture", "plain/01.png"]),
     "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
     "empty file": (lambda root: (root / "plain" / "01.png").write_bytes(b""), {}, ["01.png"]),
     "other layout": (lambda root: None, {"layout": "idx"}, ["idx files are missing"]),
@@ -468,7 +468,7 @@ def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, s
     lists = {"train": [each for each in own if "03" not in each], "val": [each for each in own if "03" in each]}
     lists[side] = [*lists[side], name]
     files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
-    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 pictures .* for {side}, .* for test \(found {name}\)"):
+    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 picture .* for {side}, .* for test \(found {name}\)"):
         divide(found, section(tmp_path, split={"kind": "lists", **files}))
 
 

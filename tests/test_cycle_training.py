@@ -213,5 +213,5 @@ def test_who_may_be_unlabelled(tmp_path):
     for taken in ("p0_a", "p1_b"):
         with pytest.raises(SplitError, match=f"stand on a side.*{taken}"):
             unlabelled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
-    with pytest.raises(SplitError, match="name no case"):
+    with pytest.raises(SplitError, match="without a case"):
         unlabelled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)

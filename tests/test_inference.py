@@ -181,7 +181,7 @@ def test_another_models_predictions_are_not_mixed_in(scan, tmp_path):
 def test_a_failed_case_stays_in_the_index_for_the_evaluation_to_miss(scan, tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"")
     of = predictor()
-    with pytest.raises(DataError, match="1 of 1 cases failed"):
+    with pytest.raises(DataError, match="1 of 1 case failed"):
         predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
     index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     assert list(index["cases"]) == ["a"]
@@ -224,7 +224,7 @@ def test_a_failure_of_the_machine_costs_one_case(scan, tmp_path, monkeypatch, na
     monkeypatch.setattr(folder, "save_mask", failing)
     of = predictor()
     request = Request(tuple(cases), of.data, single=True)
-    with pytest.raises(DataError, match=f"1 of 2 cases failed and have no mask:\n  - {words}"):
+    with pytest.raises(DataError, match=f"1 of 2 cases failed and got no mask:\n  - {words}"):
         predict_folder(of, request, tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "predictions.json"]
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]) == ["a", "b"]

@@ -268,7 +268,7 @@ def test_no_label_at_all_is_said(tmp_path: Path) -> None:
         save(tmp_path / "data" / case / "t1.nii.gz", mr(ord(case)))
     findings = inspect_folder(tmp_path / "data")
     assert findings.data.label is None
-    assert "no label files were recognised: set data.label and data.scheme before training" in findings.doubts
+    assert "no label files were recognized: set data.label and data.scheme before training" in findings.doubts
     assert "none" in findings.describe()
 
 

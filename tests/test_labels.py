@@ -96,7 +96,7 @@ def test_stray_values_are_counted_and_refused() -> None:
     scheme = get_scheme("brats2021")
     label = np.array([0, 1, 3, 3, 7], dtype=np.uint8)
     assert scheme.stray_values(label) == {3: 2, 7: 1}
-    with pytest.raises(LabelError, match=r"outside scheme brats2021.*3 \(2 voxels\), 7 \(1 voxels\).*4 ET"):
+    with pytest.raises(LabelError, match=r"outside scheme brats2021.*3 \(2 voxels\), 7 \(1 voxel\).*4 ET"):
         scheme.to_index(label)
     with pytest.raises(LabelError, match="outside scheme"):
         scheme.to_index(np.array([-1, 0]))
@@ -110,7 +110,7 @@ def test_stray_values_are_counted_and_refused() -> None:
         ("brats2023", {4: 9}, "brats2015 or brats2021 or brats2024_gli"),
         ("synapse", {13: 9}, "follow btcv"),
         ("acdc", {85: 5, 170: 5}, "Map them by data.label_map, such as {85: 0, 170: 0}"),
-        ("acdc", {0.5: 5}, "nearest neighbour"),
+        ("acdc", {0.5: 5}, "nearest neighbor"),
     ],
 )
 def test_suggestions(name: str, stray: dict[float, int], words: str) -> None:

@@ -120,7 +120,7 @@ def test_a_missing_channel_names_folder_files_and_pattern(tmp_path: Path) -> Non
     with pytest.raises(DataError, match=r"channel t1ce is missing.*_flair\.nii\.gz.*expected BraTS2021_0000") as caught:
         find_cases(data)
     assert caught.value.file == str(tmp_path / "BraTS2021_00005")
-    assert "1 more cases have problems" in str(caught.value)
+    assert "1 more problem: `segcct check` lists them all" in str(caught.value)
     assert [case.id for case in find_cases(data, strict=False)] == ["BraTS2021_00006"]
     found = scan_cases(data)
     assert [error.file for error in found.errors] == [str(tmp_path / f"BraTS2021_0000{n}") for n in (5, 7)]
@@ -546,7 +546,7 @@ def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "1_x.png", COLOUR)
     data = pictures(tmp_path, {"grey": "images/*_x.png"})
     target = picture(tmp_path / "masks" / "1_m.png", COLOUR)
-    with pytest.raises(VolumeError, match=r"1_m\.png: a mask in colours"):
+    with pytest.raises(VolumeError, match=r"1_m\.png: a mask in colors"):
         read_all(data)
     picture(target, MASK[:, :5])
     with pytest.raises(GeometryError, match=r"1_m\.png: mask and image differ in size.*5 x 4.*6 x 4"):

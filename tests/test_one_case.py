@@ -62,7 +62,7 @@ def data(tmp_path: Path) -> DataSection:
 
 def test_predict(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_predict_one", failing_at("a", folder._predict_one))
-    with pytest.raises(DataError, match=f"1 of 2 cases failed and have no mask:\n  - {BUG}"):
+    with pytest.raises(DataError, match=f"1 of 2 cases failed and got no mask:\n  - {BUG}"):
         predict_folder(predictor(), request_of_two, tmp_path / "out")
     assert (tmp_path / "out" / "b.nii.gz").is_file()
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == ["a", "b"]
@@ -83,7 +83,7 @@ def test_quality(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(quality_table, "signals_of_case", lambda *_: {})
     usual = quality_table.examination_of
     monkeypatch.setattr(quality_table, "examination_of", failing_at("a", usual))
-    with pytest.raises(DataError, match=rf"1 of 2 masks have no row in quality\.csv:\n  - {BUG}"):
+    with pytest.raises(DataError, match=rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}"):
         quality_table.write_quality(predictor(), request_of_two, tmp_path / "out", SimpleNamespace(slopes={}))
 
 

@@ -612,7 +612,7 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
             assert row["doubtful"] == "yes"
             assert row["note"] == "not predicted: taken as missed"
     doubtful = any(row["doubtful"] == "yes" for row in table)
-    shown = f"{int(doubtful)} of 1 cases hold a mask that is doubtful (estimated Dice below 0.7) or miss a structure"
+    shown = f"{int(doubtful)} of 1 case with a mask that is doubtful (estimated Dice below 0.7) or misses a structure"
     assert shown in capsys.readouterr().out
     assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
     assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
@@ -643,7 +643,7 @@ def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys
     command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
-    assert "1 of 1 masks have no row in quality.csv" in told
+    assert "1 of 1 mask got no row in quality.csv" in told
     assert "too little memory. Lower --batch-size" in told
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
 

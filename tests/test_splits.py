@@ -166,7 +166,7 @@ def test_a_folder_on_the_way_names_its_case(tmp_path: Path) -> None:
 
 def test_an_unknown_file_in_a_patients_folder_is_not_the_patient(tmp_path: Path) -> None:
     train = listed(tmp_path / "train.list", ["patient001/patient001_frame99.nii.gz"])
-    with pytest.raises(SplitError, match="name no case"):
+    with pytest.raises(SplitError, match="without a case"):
         make_splits(acdc(6), section(kind="lists", train_list=train))
 
 
@@ -194,7 +194,7 @@ def _slice_case(case_id: str) -> Case:
     [
         (["patient001_frame01_slice_0", "patient001_frame01_slice_1"], r"list of slices.*2 lines.*list of cases"),
         (["patient001_frame01", "case0005_slice012.npz"], r"list of slices, not of cases"),
-        (["patient001_frame09"], r"1 of 1 lines name no case.*found patient001_frame09.*such as patient001_frame0"),
+        (["patient001_frame09"], r"1 of 1 line without a case.*found patient001_frame09.*such as patient001_frame0"),
         (["patient001_frame01", "patient001_frame01.h5"], "listed more than once"),
         (["patient001", "patient001_frame02"], "listed more than once .found patient001_frame02"),
         (["# nothing"], "the list is empty"),

@@ -94,7 +94,7 @@ def test_patients_with_more_cases_weigh_more() -> None:
     values, patients = np.array([0.9] * 9 + [0.5]), ["a"] * 9 + ["b"]
     summary = metrics.summarise(values.tolist(), patients)
     assert summary["mean"] == pytest.approx(0.86)
-    with pytest.raises(MetricError, match="10 values, 1 patients"):
+    with pytest.raises(MetricError, match="10 values, 1 patient"):
         metrics.summarise(values.tolist(), ["a"])
 
 

@@ -170,7 +170,7 @@ def test_a_damaged_x_ray_costs_its_own_mask_alone(tmp_path: Path) -> None:
     model = predictor(layout="paired", channels=channels, label=label)
     source = x_rays(tmp_path / "new", folders=False)
     (source / "1.dcm").write_bytes((source / "1.dcm").read_bytes()[:300])
-    with pytest.raises(DataError, match=r"1 of 4 cases failed and have no mask:\n.*1\.dcm"):
+    with pytest.raises(DataError, match=r"1 of 4 cases failed and got no mask:\n.*1\.dcm"):
         predict_folder(model, resolve(model.card, source), tmp_path / "masks")
     assert sorted(mask.name for mask in (tmp_path / "masks").glob("*.nii.gz")) == ["0.nii.gz", "2.nii.gz", "3.nii.gz"]
 

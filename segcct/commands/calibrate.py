@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from segcct.commands.network_options import add_network_options, inference_of
 from segcct.commands.parser import add_command, command_line, share
+from segcct.plurals import counted
 
 if TYPE_CHECKING:
     from segcct.config import SegmentationConfig
@@ -71,7 +72,9 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
     if failures:
-        raise DataError(f"{len(failures)} cases failed; the estimate of the others is in {file}:{items(failures)}")
+        raise DataError(
+            f"{counted(len(failures), 'case')} failed; the estimate of the others is in {file}:{items(failures)}"
+        )
     command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
     print(f"wrote {file}; next: {command} writes quality.csv too")
 

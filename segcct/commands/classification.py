@@ -9,6 +9,7 @@ from segcct.commands.experiment import print_plan, print_written, read_experimen
 from segcct.commands.network_options import inference_of
 from segcct.commands.parser import add_command, command_line
 from segcct.errors import ConfigError
+from segcct.plurals import counted
 
 
 def add_train_cls(commands: argparse._SubParsersAction) -> None:
@@ -73,7 +74,7 @@ def predict_classes(arguments: argparse.Namespace) -> None:
     beside = arguments.output.parent / "evaluation"
     folders = ("--prediction", arguments.output, "--reference", arguments.input)
     command = command_line("evaluate", *folders, "--output", beside)
-    print(f"wrote {len(request.ids)} rows to {table}; next: {command}")
+    print(f"wrote {counted(len(request.ids), 'row')} to {table}; next: {command}")
 
 
 def evaluate_table(arguments: argparse.Namespace) -> None:

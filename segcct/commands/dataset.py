@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from segcct.commands.parser import add_command, command_line
+from segcct.plurals import counted
 
 _DRAWN = ("--data.split.kind", "fractions", "--data.split.train_list", "null", "--data.split.test_list", "null")
 """Keys for a config whose published lists name real patients."""
@@ -59,7 +60,7 @@ def _phantom(arguments: argparse.Namespace) -> None:
     config = f"configs/{arguments.layout}_cct_unet.yaml"
     keys = ("--data.root", arguments.folder, *(_DRAWN if arguments.layout == "synapse" else ()))
     command = command_line("train-seg", "--config", config, *keys)
-    print(f"wrote {len(ids)} synthetic cases to {arguments.folder}; next: {command}")
+    print(f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}; next: {command}")
 
 
 def _init(arguments: argparse.Namespace) -> None:

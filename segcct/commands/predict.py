@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from segcct.commands.network_options import add_network_options, inference_of
 from segcct.commands.parser import add_command, command_line
+from segcct.plurals import counted
 
 if TYPE_CHECKING:
     from segcct.inference.cycle import Cycles
@@ -125,8 +126,8 @@ def _estimate(
         progress=Progress("estimating quality"),
     )
     print(
-        f"wrote {arguments.output / TABLE}: {sum(doubtful.values())} of {len(doubtful)} cases hold a mask that is "
-        f"doubtful (estimated Dice below {quality.doubtful_below:g}) or miss a structure"
+        f"wrote {arguments.output / TABLE}: {sum(doubtful.values())} of {counted(len(doubtful), 'case')} with a mask "
+        f"that is doubtful (estimated Dice below {quality.doubtful_below:g}) or misses a structure"
     )
 
 
@@ -166,7 +167,7 @@ def _predict(arguments: argparse.Namespace) -> None:
             raise DataError(f"{failed}\n{also}") from None
         raise
     _estimate(predictor, request, estimate, arguments)
-    wrote = f"wrote {len(masks)} masks to {arguments.output}"
+    wrote = f"wrote {counted(len(masks), 'mask')} to {arguments.output}"
     if not any(case.label for case in request.cases):
         print(wrote)
         return

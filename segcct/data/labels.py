@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import LabelError
+from segcct.plurals import counted
 
 _WHOLE = 1e-3
 """How far a stored label value may lie from a whole number: masks are saved as scaled integers, and resampled."""
@@ -89,7 +90,7 @@ class Scheme:
 
     def stray_error(self, stray: Mapping[float, int], file: object = None, *, remedy: str | None = None) -> LabelError:
         """The error that names the first stray values, what the scheme allows, and a map to try or `remedy`."""
-        named = [f"{value:g} ({count} voxels)" for value, count in sorted(stray.items())[:_SHOWN]]
+        named = [f"{value:g} ({counted(count, 'voxel')})" for value, count in sorted(stray.items())[:_SHOWN]]
         more = [f"{len(stray) - _SHOWN} more values"] if len(stray) > _SHOWN else []
         return LabelError(
             f"label values outside scheme {self.name}",
@@ -219,7 +220,7 @@ def whole_values(stored: np.ndarray, file: Path | None = None) -> np.ndarray:
             file=file,
             found=f"values such as {', '.join(dict.fromkeys(values))}",
             expected="one whole number per class",
-            remedy="Is it a probability map? Store the class of each voxel, and resample labels by nearest neighbour",
+            remedy="Is it a probability map? Store the class of each voxel, and resample labels by nearest neighbor",
         )
     largest = float(np.abs(rounded).max(initial=0))
     whole: np.ndarray = rounded.astype(np.int32) if largest < 2**31 else rounded
@@ -244,7 +245,7 @@ def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:
     """The next step for stray values: the map where only one is possible, a related scheme that has them, or a map
     to fill in."""
     if not all(float(value).is_integer() for value in stray):
-        return "Resample labels by nearest neighbour, so that they stay whole numbers"
+        return "Resample labels by nearest neighbor, so that they stay whole numbers"
     if len(stray) == 1 and len(scheme.classes) == 1:
         return f"Set data.label_map: {{{next(iter(stray)):g}: {scheme.values[1]}}}"
     template = ", ".join(f"{value:g}: 0" for value in stray)

@@ -25,6 +25,7 @@ from segcct.data.grid import SliceGrid
 from segcct.data.intensity import UnitScale, unit_scale
 from segcct.data.labels import Scheme
 from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
+from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.version import VERSION
 
@@ -237,7 +238,7 @@ def _raise(failures: Sequence[tuple[Case, Exception]], cases: int) -> None:
     if len(failures) == 1 and isinstance(failures[0][1], SegcctError):
         raise failures[0][1]
     reasons = [failure_of(error, case.id) for case, error in failures]
-    raise DataError(f"{len(failures)} of {cases} cases cannot be prepared:{items(reasons, most=20)}")
+    raise DataError(f"{len(failures)} of {counted(cases, 'case')} cannot be prepared:{items(reasons, most=20)}")
 
 
 def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:

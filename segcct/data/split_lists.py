@@ -12,6 +12,7 @@ from segcct.data.case import Case
 from segcct.errors import SplitError
 from segcct.file_names import stem_of
 from segcct.json_file import reason_of_parse
+from segcct.plurals import counted
 from segcct.small_file import read_small
 
 _MOST_BYTES = 2**24
@@ -42,14 +43,14 @@ def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
         raise SplitError(
             "this is a list of slices, not of cases",
             file=path,
-            found=f"{len(slices)} lines such as {slices[0]}",
+            found=f"{counted(len(slices), 'line')} such as {slices[0]}",
             expected=f"a case or patient per line, such as {cases[0].id}",
             remedy=f"Give {key} a list of cases; the slices of a case always stay together",
         )
     if unknown:
         near = difflib.get_close_matches(_stem(unknown[0]), names.known(), n=1)
         raise SplitError(
-            f"{len(unknown)} of {len(entries)} lines name no case of the dataset that has a label",
+            f"{len(unknown)} of {counted(len(entries), 'line')} without a case of the dataset that has a label",
             file=path,
             found=shown(unknown),
             expected=f"cases such as {near[0] if near else cases[0].id}",

@@ -19,6 +19,7 @@ from segcct.data.case import Case
 from segcct.data.split_lists import read_list, shown
 from segcct.errors import SplitError
 from segcct.json_file import read_object
+from segcct.plurals import counted
 from segcct.private import private_path
 from segcct.progress import say
 
@@ -180,7 +181,7 @@ def _labelled(cases: Sequence[Case]) -> list[Case]:
     if not labelled:
         raise SplitError(
             "no case has a label, so there is nothing to train on",
-            found=f"{len(cases)} cases",
+            found=counted(len(cases), "case"),
             remedy="Check data.label and the names of the label files",
         )
     return labelled
@@ -242,7 +243,7 @@ def _fold(patients: Sequence[str], fold: int, folds: int, key: str) -> set[str]:
     if len(patients) < folds:
         raise SplitError(
             f"too few patients for {folds} folds",
-            found=f"{len(patients)} patients",
+            found=counted(len(patients), "patient"),
             expected=f"at least {folds}",
             remedy=f"Lower {key}, or take fewer patients for testing",
         )
@@ -284,8 +285,8 @@ def _refuse_empty(splits: Splits, section: SplitSection) -> None:
             raise SplitError(
                 f"the {side} side of the split is empty",
                 file=files[side] if section.kind == "lists" else None,
-                found=f"{patients} patients with labels, "
-                + ", ".join(f"{len(getattr(splits, other))} cases in {other}" for other in SIDES),
+                found=f"{counted(patients, 'patient')} with labels, "
+                + ", ".join(f"{counted(len(getattr(splits, other)), 'case')} in {other}" for other in SIDES),
                 expected="at least one patient for training and one for validation"
                 + (", and one for testing" if wanted["test"] else ""),
                 remedy="Add patients, change data.split.val and data.split.test, or name the cases by lists",

@@ -12,6 +12,7 @@ from segcct.data.layouts import get_layout
 from segcct.data.layouts.layout import Found
 from segcct.data.layouts.patterns import compiled, folders_below, listed
 from segcct.file_names import ARRAY_SUFFIXES, DICOM_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, split_name
+from segcct.plurals import counted
 
 _IMAGES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES + ARRAY_SUFFIXES + IMAGE_SUFFIXES
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
@@ -112,8 +113,3 @@ def _by_kind(names: Sequence[str]) -> str:
         kinds.setdefault(re.sub(r"\d+", "0", PurePosixPath(name).name), []).append(name)
     often = sorted(kinds.values(), key=lambda group: -len(group))
     return listed([group[0] if len(group) == 1 else f"{len(group)} like {group[0]}" for group in often], 6)
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from segcct.escape import for_markdown
 from segcct.evaluation.summary import seen_sentence
+from segcct.plurals import counted
 from segcct.table_file import write_csv
 
 FIGURES = ("precision", "recall", "f1", "auroc")
@@ -42,7 +43,7 @@ def write_pictures(
 def markdown(summary: Mapping[str, Any]) -> str:
     """The figures as Markdown, with their intervals."""
     overall = summary["overall"]
-    lines = [f"{summary['pictures']:,} pictures, {len(summary['classes'])} classes", ""]
+    lines = [f"{counted(summary['pictures'], 'picture', comma=True)}, {counted(len(summary['classes']), 'class')}", ""]
     seen = seen_sentence(summary, "pictures")
     lines += [f"**{seen}**", ""] if seen else []
     lines += ["| figure | value | 95% interval |", "|---|---|---|"]

@@ -31,6 +31,7 @@ from segcct.metrics.classification import (
     top_k,
 )
 from segcct.metrics.statistics import summarise
+from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
 
@@ -193,7 +194,7 @@ def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> Pi
     stored = dict(table.index.get("data") or {})
     if layout is not None:
         if layout not in LAYOUTS:
-            raise EvaluationError("no such layout of labelled pictures", found=layout, expected=", ".join(LAYOUTS))
+            raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(LAYOUTS))
         stored["layout"] = layout
     try:
         return section_of(stored, reference)
@@ -213,8 +214,8 @@ def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -
         problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
         problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]
         raise EvaluationError(
-            f"{len(extra)} predictions without a reference and {len(lacking)} references without a prediction:"
-            + items(problems),
+            f"{counted(len(extra), 'prediction')} without a reference and "
+            f"{counted(len(lacking), 'reference')} without a prediction:" + items(problems),
             file=table.file,
             remedy="Mend them, or leave them out by --allow-unmatched",
         )

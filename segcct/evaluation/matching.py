@@ -22,6 +22,7 @@ from segcct.file_names import absolute, split_name
 from segcct.inference.index import INDEX, SOURCES, check_cases, is_anonymized, read_key, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
 from segcct.json_file import read_object
+from segcct.plurals import counted
 from segcct.private import pseudonym
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
@@ -204,7 +205,8 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
         raise EvaluationError(
             "the masks are named by hashed ids, and none of them is that of a reference",
             file=predictions.path,
-            found=f"{len(strangers)} masks such as {strangers[0]}, and {len(references)} references",
+            found=f"{counted(len(strangers), 'mask')} such as {strangers[0]}, and "
+            f"{counted(len(references), 'reference')}",
             remedy=f"Put the {SOURCES} of these masks back, or name the folder of their references",
         )
     asked = set(predictions.masks) if predictions.selection else set(predictions.masks) | set(references)

@@ -17,6 +17,7 @@ from segcct.evaluation.summary import (
     synthetic_sentence,
     value,
 )
+from segcct.plurals import counted
 from segcct.table_file import write_csv
 
 _HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
@@ -91,7 +92,7 @@ def _scores(summary: Mapping[str, Any]) -> str:
     lines += [
         "",
         *(line for sentence in warnings for line in (f"**{sentence}**", "")),
-        f"Mean [95% interval] over {summary['cases']} cases of {patients} patient{'s' if patients != 1 else ''}, "
+        f"Mean [95% interval] over {counted(summary['cases'], 'case')} of {counted(patients, 'patient')}, "
         f"scheme {summary['scheme']}, convention {summary['convention']}. {words['ci95']}.",
         f"HD95: {words[_distance(summary)]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",

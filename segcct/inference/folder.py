@@ -32,6 +32,7 @@ from segcct.inference.index import Index, index_lock
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality.rows import keep_rows
+from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.runs import ModelCard
 from segcct.volume import Volume, holds_dicom
@@ -156,7 +157,7 @@ def predict_folder(
         _write_again(index, failures)
     if failures:
         raise DataError(
-            f"{len(request.cases) - len(masks)} of {len(request.cases)} cases failed and have no mask:"
+            f"{len(request.cases) - len(masks)} of {counted(len(request.cases), 'case')} failed and got no mask:"
             + items(failures)
         )
     return masks

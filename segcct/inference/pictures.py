@@ -19,6 +19,7 @@ from segcct.errors import DataError, RunError, SegcctError, SplitError, items
 from segcct.file_names import absolute
 from segcct.inference.classifier import Classifier
 from segcct.lock import exclusive
+from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.runs import provenance, write_json
 
@@ -70,7 +71,9 @@ def find_pictures(
     missing = [name for name in wanted if name not in known]
     if missing:
         raise SplitError(
-            f"{len(missing)} pictures of side {side} are not there", file=root, found=f"no {', '.join(missing[:5])}"
+            f"{counted(len(missing), 'picture')} of side {side} cannot be found",
+            file=root,
+            found=f"no {', '.join(missing[:5])}",
         )
     return PictureRequest(source, wanted, side, _seen(wanted, splits))
 
@@ -126,7 +129,7 @@ def predict_pictures(
             write_table(output / TABLE, table, classifier.classes)
         if failures:
             listed = items(list(failures.values()), most=20)
-            raise DataError(f"{len(failures)} of {len(request.ids)} pictures failed and have no row:{listed}")
+            raise DataError(f"{len(failures)} of {counted(len(request.ids), 'picture')} failed and got no row:{listed}")
         return output / TABLE
 
 

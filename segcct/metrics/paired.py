@@ -10,6 +10,7 @@ import numpy as np
 
 from segcct.errors import MetricError
 from segcct.metrics.statistics import RESAMPLES, interval
+from segcct.plurals import counted
 
 
 class Paired(TypedDict):
@@ -41,7 +42,8 @@ def paired(
     names = list(range(len(first))) if patients is None else list(patients)
     if not len(first) == len(second) == len(names):
         raise MetricError(
-            "paired scores need the same cases", found=f"{len(first)}, {len(second)} scores, {len(names)} patients"
+            "paired scores need the same cases",
+            found=f"{len(first)}, {counted(len(second), 'score')}, {counted(len(names), 'patient')}",
         )
     rows = [
         (float(a) - float(b), name)

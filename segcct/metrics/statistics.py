@@ -26,6 +26,7 @@ import numpy as np
 from scipy import special
 
 from segcct.errors import MetricError
+from segcct.plurals import counted
 
 RESAMPLES = 10_000
 _FEW = 8
@@ -66,7 +67,9 @@ def summarise(
     """
     names = list(range(len(values))) if patients is None else list(patients)
     if len(names) != len(values):
-        raise MetricError("every value needs its patient", found=f"{len(values)} values, {len(names)} patients")
+        raise MetricError(
+            "every value needs its patient", found=f"{counted(len(values), 'value')}, {counted(len(names), 'patient')}"
+        )
     kept = [
         (float(value), name)
         for value, name in zip(values, names, strict=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segcct.data.cache import content_digest
 from segcct.errors import SegcctError
+from segcct.plurals import counted
 from segcct.report.html import listed
 from segcct.report.results import Results
 
@@ -36,7 +37,7 @@ def changed_sentence(changed: Mapping[str, str], *, other_model: bool) -> str:
             what = (
                 f"the {noun} of 1 case is another"
                 if len(cases) == 1
-                else f"the {noun}s of {len(cases)} cases are others"
+                else f"the {noun}s of {counted(len(cases), 'case')} are others"
             )
             parts.append(f"{what} by now ({listed(cases)})")
     if other_model:

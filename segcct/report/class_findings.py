@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segcct.evaluation.summary import seen_sentence
+from segcct.plurals import counted
 from segcct.report.class_results import ClassResults
-from segcct.report.html import listed, number, plural
+from segcct.report.html import listed, number
 
 _CALIBRATED = 0.02
 """Gap between mean confidence and accuracy below which nothing is said of over- or underconfidence."""
@@ -74,7 +75,7 @@ def _most_confused(results: ClassResults) -> list[str]:
     held = round(one.count / one.share)
     return [
         f"The most frequent mistake: {one.true} taken for {one.predicted}, in {one.count} of "
-        f"{plural(held, 'picture')} ({100 * one.share:.0f}%)."
+        f"{counted(held, 'picture')} ({100 * one.share:.0f}%)."
     ]
 
 
@@ -93,7 +94,7 @@ def _confidence(results: ClassResults) -> list[str]:
 def _left_out(results: ClassResults) -> list[str]:
     unmatched = results.summary.get("unmatched") or {}
     parts = [
-        f"{plural(len(unmatched[side]), noun)} {lacking}"
+        f"{counted(len(unmatched[side]), noun)} {lacking}"
         for side, noun, lacking in (
             ("references", "picture", "without a prediction"),
             ("predictions", "prediction", "without a reference"),

@@ -15,6 +15,7 @@ from segcct.data.classes.reading import section_of
 from segcct.data.classes.unlabelled import find_source
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
+from segcct.plurals import counted
 from segcct.report.class_results import ClassResults, Verdict
 from segcct.report.viewer import data_uri
 from segcct.runs import load_card
@@ -108,7 +109,9 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
     gone = [name for name in ids if name not in read]
     if gone:
         raise DataError(
-            f"{len(gone)} of {len(ids)} pictures are not in the dataset", file=section.root, found=f"no {gone[0]}"
+            f"{len(gone)} of {counted(len(ids), 'picture')} not found in the dataset",
+            file=section.root,
+            found=f"no {gone[0]}",
         )
     return np.array([read[name] for name in ids])
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.errors import EvaluationError
+from segcct.plurals import counted
 from segcct.report.results import read_json
 from segcct.report.stored_summary import ClassSummary, check_stored
 from segcct.table_file import read_rows_of
@@ -75,7 +76,7 @@ def read_class_results(folder: Path) -> ClassResults:
         raise EvaluationError(
             "table and summary are of different evaluations",
             file=folder / "pictures.csv",
-            found=f"{len(verdicts)} pictures" + (f", class {strangers[0]}" if strangers else ""),
+            found=f"{counted(len(verdicts), 'picture')}" + (f", class {strangers[0]}" if strangers else ""),
             expected=f"{summary['pictures']} pictures of {', '.join(list(summary['classes'])[:8])}",
             remedy="Run `segcct evaluate` again",
         )

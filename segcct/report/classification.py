@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segcct.plurals import counted
 from segcct.report.class_findings import class_findings, confusions
 from segcct.report.class_pictures import MOST_CLASSES, gallery
 from segcct.report.class_results import ClassResults, read_class_results
-from segcct.report.html import Metric, flat, plural, render, write_page
+from segcct.report.html import Metric, flat, render, write_page
 
 _TILES = (
     Metric("balanced_accuracy", "Balanced accuracy", share=True),
@@ -58,7 +59,7 @@ def _context(results: ClassResults) -> dict[str, Any]:
     summary = results.summary
     overall = summary["overall"]
     return {
-        "title": f"Classification report, {plural(summary['pictures'], 'picture')}",
+        "title": f"Classification report, {counted(summary['pictures'], 'picture')}",
         "counted": _counted(summary),
         "accuracy": overall["accuracy"],
         "tiles": [(metric, overall[metric.key]) for metric in _TILES if metric.key in overall],
@@ -79,7 +80,7 @@ def _context(results: ClassResults) -> dict[str, Any]:
 def _counted(summary: Mapping[str, Any]) -> str:
     """`5,000 pictures of 10 classes`, with the number of independent ones where some belong together."""
     pictures, groups = summary["pictures"], summary.get("groups") or summary["pictures"]
-    text = f"{pictures:,} pictures of {len(summary['classes'])} classes"
+    text = f"{counted(pictures, 'picture', comma=True)} of {counted(len(summary['classes']), 'class')}"
     return text + (f", {groups:,} of them independent" if groups != pictures else "")
 
 

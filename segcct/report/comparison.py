@@ -20,6 +20,7 @@ from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sou
 from segcct.inference.quality.model import QualityModel
 from segcct.json_file import read_object
 from segcct.lock import exclusive
+from segcct.plurals import counted
 from segcct.private import new_key, pseudonym
 from segcct.progress import Report
 from segcct.report.comparison_page import page_context
@@ -113,7 +114,7 @@ def _write(
     if key is not None:
         _write_sources(output, key, cases)
     if not found.figures:
-        raise DataError(f"none of the {len(request.cases)} cases can be compared:{items(reasons)}")
+        raise DataError(f"none of {counted(len(request.cases), 'case')} can be compared:{items(reasons)}")
     content = _content(cycles, found, quality, models, anonymize=anonymize)
     page = render("comparison.html", page_context(content, found.rows, quality))
     output.mkdir(parents=True, exist_ok=True)
@@ -121,7 +122,8 @@ def _write(
     written = write_page(output / "report.html", page, private=not anonymize)
     if reasons:
         raise DataError(
-            f"{len(reasons)} of {len(request.cases)} cases failed; the others are in {written}:{items(reasons)}"
+            f"{len(reasons)} of {counted(len(request.cases), 'case')} failed; the others are in {written}:"
+            + items(reasons)
         )
     return written
 

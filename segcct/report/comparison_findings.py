@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from segcct.plurals import counted
 from segcct.report.comparison_summary import Cases, empty
-from segcct.report.html import listed, number, plural
+from segcct.report.html import listed, number
 
 _WEAK, _STRONG = 0.3, 0.6
 """Rank correlations below and above which a guide is called weak or good."""
@@ -32,7 +33,7 @@ def _doubtful(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
     if not summary["doubtful"]:
         return [f"No mask has {below}, and no structure seems missed."]
     verb = "has" if len(summary["doubtful"]) == 1 else "have"
-    count = plural(len(summary["doubtful"]), "case")
+    count = counted(len(summary["doubtful"]), "case")
     return [f"{count} of {len(cases)} {verb} {below} or a structure missed: {listed(summary['doubtful'])}."]
 
 

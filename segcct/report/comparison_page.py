@@ -10,11 +10,12 @@ from segcct import figures
 from segcct.figures.heat import HEAT
 from segcct.inference.quality.model import QualityModel
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
+from segcct.plurals import counted
 from segcct.report.comparison_findings import findings
 from segcct.report.comparison_plots import plots_of
 from segcct.report.comparison_summary import DEFINITIONS, doubts, empty, region_value, trust
 from segcct.report.comparison_viewer import FULL_ERROR, Row
-from segcct.report.html import flat, interval, listed, number, plural
+from segcct.report.html import flat, interval, listed, number
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def page_context(content: Mapping[str, Any], rows: Mapping[str, Row], quality: Q
     columns = _columns(with_reference, calibrated)
     ranked = {name: {"case": name, "key": rows[name].key, **_ranked(cases[name], below)} for name in content["order"]}
     return {
-        "title": f"Image, mask, image: {plural(len(cases), 'case')}",
+        "title": f"Image, mask, image: {counted(len(cases), 'case')}",
         "synthetic": content["synthetic"],
         "synthetic_training": content["synthetic_training"],
         "colours": dict(zip(classes, figures.class_colours(len(classes)), strict=True)),
@@ -95,11 +96,11 @@ def page_context(content: Mapping[str, Any], rows: Mapping[str, Row], quality: Q
 
 def _headline(summary: Mapping[str, Any], scheme: str) -> dict[str, Any]:
     """Mean Dice where there are references; else how many masks are doubtful; else M -> I -> M'."""
-    counted = plural(summary["cases"], "case")
+    cases = counted(summary["cases"], "case")
     if summary["with_reference"]:
         dice = summary["dice"]
         scored = "" if dice["n"] == summary["cases"] else f", {dice['n']} of them scored"
-        lines = [f"95% interval {interval(dice['ci95'])}", f"{counted}{scored}, scheme {scheme}"]
+        lines = [f"95% interval {interval(dice['ci95'])}", f"{cases}{scored}, scheme {scheme}"]
         return {"name": "Mean Dice", "value": dice["mean"], "digits": 3, "lines": lines}
     if summary["doubtful"] is not None:
         lines = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from segcct.evaluation.summary import edited_sentence, seen_sentence
-from segcct.report.html import listed, number, plural
+from segcct.plurals import counted
+from segcct.report.html import listed, number
 from segcct.report.results import Results, Score
 
 _POOR = 0.7
@@ -62,7 +63,7 @@ def _missed(results: Results) -> list[str]:
         held = [s for s in results.scores if s.name == name and s.status in ("ok", "missed")]
         lost = sum(score.status == "missed" for score in held)
         if lost:
-            parts.append(f"{name} in {lost} of the {plural(len(held), 'case')} that hold it")
+            parts.append(f"{name} in {lost} of the {counted(len(held), 'case')} that hold it")
     return [f"Missed entirely: {listed(parts)}."]
 
 
@@ -71,7 +72,7 @@ def _spurious(results: Results) -> list[str]:
         name: sum(score.name == name and score.status == "spurious" for score in results.scores)
         for name in results.classes
     }
-    parts = [f"{name} in {plural(count, 'case')}" for name, count in counts.items() if count]
+    parts = [f"{name} in {counted(count, 'case')}" for name, count in counts.items() if count]
     return [f"Predicted where the reference has none: {listed(parts)}."] if parts else []
 
 
@@ -83,14 +84,14 @@ def _poor_cases(results: Results) -> list[str]:
     if not poor:
         return [f"Every case has a mean Dice of at least {_POOR:g}; the lowest is {number(scored[0][0])}."]
     verb = "has" if len(poor) == 1 else "have"
-    return [f"{plural(len(poor), 'case')} of {len(scored)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."]
+    return [f"{counted(len(poor), 'case')} of {len(scored)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."]
 
 
 def _left_out(results: Results) -> list[str]:
     """Cases that stand on one side only were not scored; a mean must not hide that."""
     unmatched = results.summary.get("unmatched") or {}
     parts = [
-        f"{plural(len(unmatched[side]), noun)} {lacking} ({listed([str(case) for case in unmatched[side]], 3)})"
+        f"{counted(len(unmatched[side]), noun)} {lacking} ({listed([str(case) for case in unmatched[side]], 3)})"
         for side, noun, lacking in (
             ("references", "reference", "without a prediction"),
             ("predictions", "prediction", "without a reference"),

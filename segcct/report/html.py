@@ -97,11 +97,6 @@ def share(value: object) -> float | None:
     return round(float(value), 4)
 
 
-def plural(count: int, noun: str) -> str:
-    """`1 case`, `2 cases`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
 def listed(names: list[str], most: int = 4) -> str:
     """`a, b and c`; beyond `most`, how many more."""
     if len(names) > most:

@@ -18,6 +18,7 @@ from segcct.data.synthetic import says_synthetic
 from segcct.errors import DataError, GeometryError
 from segcct.inference.index import INDEX
 from segcct.inference.masks import load_mask
+from segcct.plurals import counted
 from segcct.report.results import Results, read_json
 from segcct.report.stored_summary import IndexSources, check_stored
 from segcct.volume import SUFFIXES, Volume
@@ -221,5 +222,5 @@ def _paths(value: object) -> tuple[Path, ...]:
 
 def _one(paths: tuple[Path, ...], what: str) -> Path:
     if len(paths) != 1:
-        raise DataError(f"the {what} is not one volume file", found=f"{len(paths)} files")
+        raise DataError(f"the {what} is not one volume file", found=counted(len(paths), "file"))
     return paths[0]

@@ -13,11 +13,12 @@ from segcct import figures
 from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
 from segcct.inference.index import is_anonymized, without_ids
+from segcct.plurals import counted
 from segcct.progress import say
 from segcct.report import plots
 from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, worst_cases
-from segcct.report.html import MAIN, METRICS, Metric, flat, metric, plural, render, write_page
+from segcct.report.html import MAIN, METRICS, Metric, flat, metric, render, write_page
 from segcct.report.images import CaseImages, images_of, is_other_model, read_predictions
 from segcct.report.results import STATUSES, Results, read_results
 from segcct.report.viewer import Viewer, build_viewer
@@ -91,7 +92,7 @@ def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any
     summary = results.summary
     described = partial(metric, tolerance_mm=summary.get("tolerance_mm"))
     return {
-        "title": f"Segmentation report, {plural(len(results.cases), 'case')}",
+        "title": f"Segmentation report, {counted(len(results.cases), 'case')}",
         "scheme": str(summary.get("scheme", "not stated")),
         "convention": str(summary["convention"]),
         "counted": _counted(results),
@@ -125,7 +126,7 @@ def _context(results: Results, shown: list[Shown], predictions: Mapping[str, Any
 def _counted(results: Results) -> str:
     """`20 cases of 10 patients`; patients only where they are fewer than the cases."""
     cases, patients = len(results.cases), int(results.summary.get("patients") or len(results.cases))
-    return plural(cases, "case") + (f" of {plural(patients, 'patient')}" if patients != cases else "")
+    return counted(cases, "case") + (f" of {counted(patients, 'patient')}" if patients != cases else "")
 
 
 def _main_metrics(summary: Mapping[str, Any]) -> list[str]:

@@ -20,6 +20,7 @@ from segcct.data.splits import SIDES, Splits, make_splits
 from segcct.data.synthetic import says_synthetic
 from segcct.data.unlabelled import unlabelled_cases
 from segcct.errors import DataError
+from segcct.plurals import counted
 from segcct.progress import say
 from segcct.training.pictures import Pictured, pictured
 from segcct.training.trainer import is_first_process, progress_bar
@@ -118,6 +119,6 @@ def describe_sides(division: Division) -> str:
     """`train 12 cases of 10 patients, val ..., test ...`."""
     sides = {side: division.splits.select(division.cases, side) for side in SIDES}
     return ", ".join(
-        f"{side} {len(cases)} cases of {len({case.patient for case in cases})} patients"
+        f"{side} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
         for side, cases in sides.items()
     )

@@ -14,6 +14,7 @@ from segcct.config import ModelSection, RunSection, ScheduleSection, yaml_text
 from segcct.data.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.lock import exclusive
+from segcct.plurals import counted
 from segcct.runs import BUSY, RunFolder, load_card
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
@@ -66,7 +67,7 @@ def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | N
     done = len(resume.read_metrics())
     if train.budget is None and done > train.epochs:
         raise RunError(
-            f"the run has {done} epochs behind it",
+            f"the run has {counted(done, 'epoch')} behind it",
             file=resume.path,
             found=f"--train.epochs {train.epochs}",
             expected=f"at least {done}",

@@ -23,8 +23,9 @@ from segcct.data.check.problem import Problem, format_problems
 from segcct.data.labels import Scheme
 from segcct.data.layouts import Found, scan_cases, scheme_of
 from segcct.data.splits import SIDES, Splits, make_splits
-from segcct.data.unread import counted, find_unread
+from segcct.data.unread import find_unread
 from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
+from segcct.plurals import counted
 from segcct.progress import Report
 
 __all__ = ["Problem", "check_dataset", "describe_unread", "format_problems"]

@@ -21,6 +21,7 @@ from segcct.data.classes.layout import Labels, Layout, Pixels
 from segcct.data.classes.picture import fitted
 from segcct.data.prepare import DEFAULT_CACHE
 from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
+from segcct.plurals import counted
 from segcct.progress import Report
 
 DECODING_VERSION = 2
@@ -49,7 +50,9 @@ class References:
         place = {name: row for row, name in enumerate(self.ids)}
         gone = [name for name in ids if name not in place]
         if gone:
-            raise DataError(f"{len(gone)} of {len(ids)} pictures are not in the dataset", found=f"no {gone[0]}")
+            raise DataError(
+                f"{len(gone)} of {counted(len(ids), 'picture')} not found in the dataset", found=f"no {gone[0]}"
+            )
         return np.array([place[name] for name in ids], dtype=np.int64)
 
 
@@ -90,7 +93,9 @@ def load_collection(
     decoding = _decoded_or_kept(data, found, fingerprint, progress)
     if decoding.stored is None:
         failures = decoding.failures
-        raise DataError(f"{len(failures)} pictures cannot be used:{items(failures, most=_SHOWN)}", file=data.root)
+        raise DataError(
+            f"{counted(len(failures), 'picture')} cannot be used:{items(failures, most=_SHOWN)}", file=data.root
+        )
     groups = _groups(found.ids, decoding.content, data.patient)
     return Collection(found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, fingerprint)
 

@@ -18,6 +18,7 @@ from segcct.data.classes.files import ARCHIVES, contents, names
 from segcct.data.classes.layout import Labels, Layout, Pixels
 from segcct.data.classes.picture import SUFFIXES, decode
 from segcct.errors import DataError
+from segcct.plurals import counted
 
 SIDES = {
     "train": "train",
@@ -48,7 +49,7 @@ def find(data: PicturesSection) -> Labels:
     loose = [name for name, path in zip(ids, inner, strict=True) if len(path) < 2]
     if loose:
         raise DataError(
-            f"{len(loose)} pictures stand outside the class folders",
+            f"{counted(len(loose), 'picture')} outside the class folders",
             file=data.root / loose[0],
             expected=f"{data.root}/CLASS/picture.png",
             remedy="Move them into a class folder, or away",
@@ -89,7 +90,7 @@ def _sided(data: PicturesSection, ids: Sequence[str], paths: Sequence[tuple[str,
     # One such name may be a class: trains beside cars and ships.
     if len(met) > 1 and odd:
         raise DataError(
-            f"{len(odd)} pictures stand outside the class folders of {', '.join(sorted(met))}",
+            f"{counted(len(odd), 'picture')} outside the class folders of {', '.join(sorted(met))}",
             file=data.root / odd[0],
             expected=f"{data.root}/train/CLASS/picture.png, and the same for each other side",
             remedy="Move them into the folder of their class, or away: pictures without one are for segcct predict",

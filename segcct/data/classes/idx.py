@@ -17,6 +17,7 @@ from segcct.config import PicturesSection
 from segcct.data.classes.files import contents, names, unzipped
 from segcct.data.classes.layout import Labels, Layout, Pixels
 from segcct.errors import DataError
+from segcct.plurals import counted
 
 _NAME = re.compile(r"^(?:.*[-_])?(train|t10k|test)[-_](images|labels)[-.]idx[13][-_]ubyte(\.gz)?$", re.I)
 
@@ -54,7 +55,7 @@ def pixels(data: PicturesSection, labels: Labels) -> Iterator[tuple[str, Pixels]
             raise DataError(
                 "pictures and labels differ in number",
                 file=data.root / name,
-                found=f"{len(pictures)} pictures",
+                found=counted(len(pictures), "picture"),
                 expected=f"{expected}, as {pairs[side_of[name]]['labels']} has",
             )
         for number, picture in enumerate(pictures):
@@ -86,7 +87,7 @@ def _pairs(data: PicturesSection) -> dict[str, dict[str, str]]:
         raise DataError(
             "idx files are missing",
             file=data.root,
-            found=f"no {', '.join(lacking or ['train images'])} among {len(every)} files",
+            found=f"no {', '.join(lacking or ['train images'])} among {counted(len(every), 'file')}",
             expected="train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz, and the same of t10k",
         )
     return dict(sorted(found.items()))

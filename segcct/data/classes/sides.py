@@ -18,6 +18,7 @@ from segcct.data.classes.collection import Collection
 from segcct.data.split_lists import read_list, shown
 from segcct.data.splits import SIDES, Splits, patients_in_order
 from segcct.errors import SplitError
+from segcct.plurals import counted
 
 
 def divide(collection: Collection, data: PicturesSection) -> Splits:
@@ -158,7 +159,7 @@ def _refuse_own_test_side(
         tested = [name for name in sides[side] if given[group_of[name]] == "test"]
         if tested:
             raise SplitError(
-                f"{len(tested)} pictures are listed for {side}, but the dataset itself keeps them, or a copy, for test",
+                f"{counted(len(tested), 'picture')} listed for {side}, but the dataset keeps them, or a copy, for test",
                 file=lists[side],
                 found=shown(tested),
                 remedy="Take them off the list",
@@ -173,7 +174,7 @@ def _refuse_unusable(splits: Splits, collection: Collection, section: PictureSpl
         if not held or (lacking and side == "train"):
             raise SplitError(
                 f"the {side} side of the split is empty" if not held else "classes have no training picture",
-                found=f"{len(set(collection.groups))} pictures that are no copies of others"
+                found=f"{counted(len(set(collection.groups)), 'picture')} without copies of others"
                 if not held
                 else shown(lacking),
                 expected="at least one picture of every class in train, and some in val",

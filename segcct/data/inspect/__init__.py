@@ -35,8 +35,9 @@ from segcct.data.labels import whole_values
 from segcct.data.layouts import Found, find_cases, scan_cases
 from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.patterns import files_below
-from segcct.data.unread import counted, find_unread
+from segcct.data.unread import find_unread
 from segcct.errors import DataError, SegcctError
+from segcct.plurals import counted
 from segcct.volume import Volume
 
 __all__ = ["Findings", "config_text", "inspect_folder", "recognise"]
@@ -153,7 +154,9 @@ def _sampling_doubts(cases: Sequence[Case], facts: Facts) -> list[str]:
     labelled = sum(case.label is not None for case in cases)
     if facts.labels_read >= labelled:
         return []
-    return [f"label values were read in {facts.labels_read} of {labelled} cases; segcct check reads them all"]
+    return [
+        f"label values were read in {facts.labels_read} of {counted(labelled, 'case')}; segcct check reads them all"
+    ]
 
 
 def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from segcct.data.inspect.naming import Naming
 from segcct.data.inspect.voxels import ChannelFacts, Facts
 from segcct.data.labels import SCHEMES
+from segcct.plurals import counted
 from segcct.volume import Volume
 
 ABDOMEN_WINDOW = (-125.0, 275.0)
@@ -41,14 +42,14 @@ class Choice:
 def choose_labels(naming: Naming, facts: Facts) -> Choice:
     """The scheme that the names promise and the values keep; else the values under plain names."""
     if naming.label is None:
-        doubt = "no label files were recognised: set data.label and data.scheme before training"
+        doubt = "no label files were recognized: set data.label and data.scheme before training"
         return Choice({"scheme": "binary"}, "no labels found", (doubt,))
     values = sorted({round(value) for value in facts.values if value != 0 and abs(value - round(value)) < 1e-3})
     doubts = []
     odd = [value for value in facts.values if abs(value - round(value)) >= 1e-3 or value < 0]
     if odd:
         doubts.append(
-            f"labels hold {len(odd)} values that are no class, such as {odd[0]:g}: is {naming.label} a label?"
+            f"labels hold {counted(len(odd), 'value')} of no class, such as {odd[0]:g}: is {naming.label} a label?"
         )
     values = [value for value in values if value > 0]
     if naming.scheme is not None and set(values) <= set(range(14)) and naming.layout == "synapse":
@@ -178,7 +179,7 @@ def _ct(naming: Naming, channels: Sequence[ChannelFacts], low: float, high: floa
         bottom, top = min(one[0] for one in labelled), max(one[3] for one in labelled)
         if top - bottom < _NARROWEST:
             bottom, top = bottom - _NARROWEST / 2, top + _NARROWEST / 2
-        why = f"{found}; 0.5 to 99.5 percentile of the labelled voxels"
+        why = f"{found}; 0.5 to 99.5 percentile of the labeled voxels"
         return Choice({"intensity": _clip(_round(bottom), _round(top))}, why)
     return Choice({"intensity": _clip(bottom, top)}, f"{found}; soft tissue window")
 

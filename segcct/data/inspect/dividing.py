@@ -10,8 +10,8 @@ from segcct.data.case import Case
 from segcct.data.inspect.choices import Choice
 from segcct.data.split_lists import read_list
 from segcct.data.splits import make_splits
-from segcct.data.unread import counted
 from segcct.errors import SplitError
+from segcct.plurals import counted
 
 _FEW = 6
 """Patients below which none are kept for testing."""

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 
 from segcct.data.inspect.naming import Naming
 from segcct.data.inspect.roles import channel_names, label_score, sort_roles
-from segcct.data.unread import counted
 from segcct.file_names import stem_of
+from segcct.plurals import counted
 
 _MOST = 0.8
 """Share of the cases a pattern must hold for."""

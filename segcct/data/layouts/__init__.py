@@ -22,6 +22,7 @@ from segcct.data.layouts.case_ids import clashes, with_ids
 from segcct.data.layouts.layout import Found, Layout
 from segcct.data.layouts.patterns import files_below, listed
 from segcct.errors import DataError
+from segcct.plurals import counted
 from segcct.volume import Volume
 
 __all__ = [
@@ -94,7 +95,7 @@ def _cases(found: Found, *, strict: bool) -> list[Case]:
     """The cases; when strict, the first error is raised."""
     if strict and found.errors:
         first, others = found.errors[0], len(found.errors) - 1
-        more = f"{others} more cases have problems: `segcct check` lists them all" if others else ""
+        more = f"{counted(others, 'more problem')}: `segcct check` lists them all" if others else ""
         remedy = ". ".join(part for part in (first.remedy, more) if part)
         raise type(first)(
             first.what, file=first.file, found=first.found, expected=first.expected, remedy=remedy or None

@@ -23,6 +23,7 @@ from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.quality.performance import Performance, performance
 from segcct.inference.quality.signals import GROUPS, M2I_GROUPS, SIGNALS
 from segcct.metrics import summarise
+from segcct.plurals import counted
 from segcct.progress import Report, say
 from segcct.runs import ModelCard, load_card
 
@@ -195,8 +196,8 @@ def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
     small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
     runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
     text = (
-        f"Fitted on {facts['masks']} masks of {facts['patients']} patients, predicted by the {runs} on its own "
-        f"validation side, never on cases it was trained on; that side did select the weights.{small}"
+        f"Fitted on {counted(facts['masks'], 'mask')} of {counted(facts['patients'], 'patient')}, predicted by the "
+        f"{runs} on its own validation side, never on cases it was trained on; that side did select the weights.{small}"
     )
     found = facts["performance"]
     if found is not None and found["mae"] is not None:

@@ -14,6 +14,7 @@ from segcct.inference.quality.model import Estimate, QualityModel
 from segcct.inference.quality.observe import Signals, observe, signals_of_case
 from segcct.inference.quality.rows import TABLE, read_rows, write_rows
 from segcct.json_file import read_object
+from segcct.plurals import counted
 from segcct.progress import Report
 
 
@@ -60,7 +61,7 @@ def write_quality(
         kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
         write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]), private=not anonymize)
     if failures:
-        raise DataError(f"{len(failures)} of {len(cases)} masks have no row in {TABLE}:" + items(failures))
+        raise DataError(f"{len(failures)} of {counted(len(cases), 'mask')} got no row in {TABLE}:" + items(failures))
     return doubtful
 
 
