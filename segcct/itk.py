@@ -66,7 +66,7 @@ def _volume_size(reader: sitk.ImageFileReader, stored: Stored, path: Path) -> tu
     """(X, Y, Z) as ITK understands the header, which must be all that is stored."""
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
-        raise VolumeError("voxels are colours or vectors", file=path, expected="one number per voxel")
+        raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
     if any(extra > 1 for extra in size[3:]):
         raise VolumeError(
             "holds more than one volume",

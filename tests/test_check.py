@@ -254,7 +254,7 @@ def test_labels_outside_the_mask_are_noticed(root: Path) -> None:
     voxels[0, 0, :] = 1
     save(root / "case2" / "seg.nii.gz", voxels)
     problems = check_dataset(masked(root))
-    assert [(p.what, p.severity) for p in problems] == [("labelled voxels lie outside the intensity mask", "notice")]
+    assert [(p.what, p.severity) for p in problems] == [("labeled voxels lie outside the intensity mask", "notice")]
     assert problems[0].found == f"{6 / 33:.1%} of them"
 
 

@@ -68,7 +68,7 @@ def test_a_mask_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
 def test_other_pictures_are_no_masks(tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (5, 6, 3), np.uint8)).save(tmp_path / "a.png")
-    with pytest.raises(VolumeError, match=r"a\.png: a mask in colours"):
+    with pytest.raises(VolumeError, match=r"a\.png: a mask in colors"):
         load_mask(tmp_path / "a.png")
     with pytest.raises(VolumeError, match=r"b\.png: cannot be read"):
         load_mask(tmp_path / "b.png")

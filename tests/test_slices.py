@@ -132,7 +132,7 @@ def test_cases_without_any_structure_still_train():
 def test_unlabelled_cases_are_refused():
     with pytest.raises(DataError, match="no label for x"):
         dataset([prepared("x", np.zeros((2, 32, 32), np.uint8), labelled=False)])
-    with pytest.raises(DataError, match="no labelled cases"):
+    with pytest.raises(DataError, match="no labeled cases"):
         dataset([])
 
 

@@ -173,7 +173,7 @@ def test_missing_unknown_colour_and_singular_are_refused(tmp_path: Path) -> None
     with pytest.raises(VolumeError, match=r"not a format segcct reads.*\.nii\.gz"):
         Volume.load(tmp_path / "scan.doc")
     colour = np.zeros((3, 3, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
-    with pytest.raises(VolumeError, match="colours"):
+    with pytest.raises(VolumeError, match="colors"):
         Volume.load(write(tmp_path / "rgb.nii", colour))
     image = nib.Nifti1Image(ramp(), np.eye(4))
     image.header["srow_z"] = 0
@@ -346,7 +346,7 @@ def test_a_sheared_nrrd_keeps_its_shear(tmp_path: Path) -> None:
 
 def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> None:
     sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkVectorUInt8, 3), str(tmp_path / "rgb.mha"))
-    with pytest.raises(VolumeError, match=r"rgb\.mha: voxels are colours"):
+    with pytest.raises(VolumeError, match=r"rgb\.mha: voxels are colors"):
         Volume.load(tmp_path / "rgb.mha")
     sitk.WriteImage(sitk.Image([3, 3, 3, 2], sitk.sitkUInt8), str(tmp_path / "time.nrrd"))
     with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):

@@ -36,7 +36,7 @@ class LossSection(Section):
 
 class TrainSection(ScheduleSection):
     cycle_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the loss image -> mask -> image on the unlabelled cases of data.split.unlabelled_list; it rises from 0
+    """Weight of the loss image -> mask -> image on the unlabeled cases of data.split.unlabelled_list; it rises from 0
     over the first 30% of the training."""
     cycle_model: Path | None = None
     """best/ of an M2I run on the same data section: the frozen generator of that loss."""

@@ -159,14 +159,14 @@ def _moments(unit: np.ndarray) -> tuple[float, float]:
 def _checked_mask(mask: np.ndarray | None, shape: tuple[int, ...], file: Path | None) -> np.ndarray:
     if mask is None:
         raise DataError(
-            "no mask to normalise over",
+            "no mask to normalize over",
             file=file,
             expected="a mask volume beside it, under data.intensity.rule zscore_mask",
             remedy="Set data.intensity.mask to the pattern of the mask files",
         )
     if mask.shape != shape or not mask.any():
         raise DataError(
-            "the mask to normalise over is empty or of another shape",
+            "the mask to normalize over is empty or of another shape",
             file=file,
             found=f"{int(mask.sum())} voxels, shape {mask.shape}",
             expected=f"at least one voxel, shape {shape}",

@@ -40,7 +40,7 @@ class SliceDataset(Dataset):
         unlabelled = [case.case_id for case in cases if case.present is None]
         if not cases or unlabelled:
             raise DataError(
-                "no labelled cases to train on",
+                "no labeled cases to train on",
                 found="no case" if not cases else f"no label for {', '.join(unlabelled[:5])}",
                 expected="a label for every training case",
             )

@@ -28,7 +28,7 @@ def unlabelled_cases(cases: Sequence[Case], data: DataSection, splits: Splits) -
     taken = [case.id for case in chosen if case.id in splits.train or case.patient in judged]
     if taken:
         raise SplitError(
-            f"{len(taken)} unlabelled cases stand on a side of the split already",
+            f"{len(taken)} unlabeled cases stand on a side of the split already",
             file=path,
             found=f"{shown(taken)}; {taken[0]} is in {splits.side_of(taken[0]) or 'validation or test by its patient'}",
             expected="cases that do not train with their label, of patients who do not validate or test",

@@ -172,7 +172,7 @@ def read_references(
     find_cases(data, strict=False)  # raises what the layout has to say about a root without cases
     cases = _labelled(data, folder)
     if not cases:
-        raise EvaluationError(f"holds no labelled case of layout {data.layout}", file=folder)
+        raise EvaluationError(f"holds no labeled case of layout {data.layout}", file=folder)
     return cases
 
 

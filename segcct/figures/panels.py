@@ -137,7 +137,7 @@ def difference(reference: np.ndarray, prediction: np.ndarray) -> dict[str, np.nd
 
 def _windowed(image: np.ndarray, shown: Window | None) -> tuple[np.ndarray, str]:
     if image.ndim == 3:
-        return image, "colour picture, not windowed"
+        return image, "color picture, not windowed"
     shown = window(image) if shown is None else shown
     return shown.apply(image), shown.text
 

@@ -46,7 +46,7 @@ def stored_metaimage(path: Path) -> Stored:
         raise _unusable(path, f"NDims {dims}, DimSize {fields.get('DimSize', 'missing')}")
     channels = _number(fields, "ElementNumberOfChannels", path, default=1)
     if channels != 1:
-        raise VolumeError("voxels are colours or vectors", file=path, expected="one number per voxel")
+        raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
     if fields.get("ElementType") not in _TYPES:
         raise _unusable(path, f"ElementType {fields.get('ElementType', 'missing')}")
     if not _flag(fields, "BinaryData", path, default=True):

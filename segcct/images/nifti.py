@@ -143,7 +143,7 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
     header.check_fix(logger=quiet, error_level=40)
     shape, dtype = tuple(int(size) for size in header.get_data_shape()), header.get_data_dtype()
     if dtype.fields is not None or dtype.kind not in "biuf":
-        raise VolumeError("voxels are colours or complex numbers", file=path, expected="one number per voxel")
+        raise VolumeError("voxels are colors or complex numbers", file=path, expected="one number per voxel")
     if min(shape, default=0) < 0:
         raise VolumeError("its header gives no usable size", file=path, found=f"shape {shape}")
     volume_shape(shape, path)

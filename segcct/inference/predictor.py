@@ -124,7 +124,7 @@ class Predictor:
         for other in [*volumes.values(), *([] if mask is None else [mask])]:
             check_same_grid(first, other)
         if self.data.intensity.rule == "zscore_mask" and mask is None:
-            raise DataError("this model needs a mask for intensity normalisation", expected=self.data.intensity.mask)
+            raise DataError("this model needs a mask for intensity normalization", expected=self.data.intensity.mask)
         file = first.path or Path("scan")
         name = case_name(file)
         examination = Examination(

@@ -172,7 +172,7 @@ class _Reader:
             if outside > _OUTSIDE_MASK:
                 yield Problem(
                     str(files[0]),
-                    "labelled voxels lie outside the intensity mask",
+                    "labeled voxels lie outside the intensity mask",
                     found=f"{outside:.1%} of them",
                     remedy="Check that label and mask belong together",
                     severity="notice",

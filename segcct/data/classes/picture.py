@@ -41,7 +41,7 @@ def _check_depth(picture: Image.Image, file: str) -> None:
             "a picture of more than 8 bits",
             file=file,
             found=f"mode {picture.mode}",
-            expected="grey or colour values from 0 to 255",
+            expected="gray or color values from 0 to 255",
             remedy="Convert it with the range of intensities a reader would look at",
         )
 

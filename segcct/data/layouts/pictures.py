@@ -106,9 +106,9 @@ def mask_values(file: Path) -> np.ndarray:
     if pages.ndim == 4:
         if (pages != pages[..., :1]).any():
             raise VolumeError(
-                "a mask in colours",
+                "a mask in colors",
                 file=file,
-                expected="grey values or palette indices",
+                expected="gray values or palette indices",
                 remedy="Convert it to one value per class",
             )
         pages = pages[..., 0]
@@ -136,7 +136,7 @@ def _pages(file: Path, *, palette: bool = False) -> np.ndarray:
     kinds = Counter(page.shape for page in pages)
     if len(kinds) > 1:
         found = "; ".join(f"{count} of {shape}" for shape, count in kinds.most_common(4))
-        raise VolumeError("pages differ in size or colour", file=file, found=found, expected="pages of one volume")
+        raise VolumeError("pages differ in size or color", file=file, found=found, expected="pages of one volume")
     return np.stack(pages)
 
 
@@ -144,10 +144,10 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
     """(Y, X) or (Y, X, 3) of one page."""
     if frame.mode not in _DEEP_GREY and not has_eight_bits(frame):
         raise VolumeError(
-            "a picture in colours of more than 8 bits",
+            "a picture in colors of more than 8 bits",
             file=file,
-            expected="8 bits per colour, or one grey value of up to 32 bits",
-            remedy="Store each colour as a grey picture of its own",
+            expected="8 bits per color, or one gray value of up to 32 bits",
+            remedy="Store each color as a gray picture of its own",
         )
     if frame.mode == "1":
         return np.asarray(frame).astype(np.uint8)  # 0 and 1
