@@ -68,7 +68,7 @@ def read(path: Path, kind: str) -> list[np.ndarray]:
         return [array]
     if kind == "image":
         arrays = [mask_values(path)]
-        assert read_header(path).shape[:2] == arrays[0].shape[1::-1]
+        assert read_header(path).shape[:2] == arrays[0].shape[:2]
         return [*arrays, decode(path.read_bytes(), str(path))]
     volume = Volume.load(path)
     assert read_header(path).shape == volume.shape

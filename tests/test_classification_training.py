@@ -490,7 +490,12 @@ def test_flags_of_masks_are_refused(trained, folder, tmp_path, capsys, flags):
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("nowhere", "no such file"), ("empty", "no picture"), ("text.txt", "is no picture"), ("pictures", "not there")],
+    [
+        ("nowhere", "no such file"),
+        ("empty", "no picture"),
+        ("text.txt", "is no picture"),
+        ("pictures", "be found"),
+    ],
 )
 def test_prediction_of_something_else(trained, tmp_path, capsys, source, words):
     (tmp_path / "empty").mkdir()

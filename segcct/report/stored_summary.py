@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from segcct.errors import EvaluationError
 
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 4096:
+        raise ValueError("not the name of a file")
+    return value
+
+
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
-FileName = Annotated[str, Field(max_length=4096)]
+FileName = Annotated[Any, AfterValidator(_file_name)]
+"""A text of at most 4,096 characters; pydantic's own refuses bytes of a name that are not UTF-8."""
 _STRICT = ConfigDict(strict=True, extra="allow")
 
 
