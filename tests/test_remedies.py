@@ -12,7 +12,7 @@ import pytest
 from segcct.cli import build_parser, main
 from segcct.commands.wording import in_terms_of
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
-from segcct.errors import DataError, items
+from segcct.errors import DataError, failure_of, items
 from segcct.settings import keys
 
 PACKAGE = Path(__file__).parents[1] / "segcct"
@@ -142,3 +142,17 @@ def test_a_folder_that_is_no_dataset_is_told_in_the_words_of_the_command(
     text = capsys.readouterr().err
     assert "Set --reference to the folder of the data" in text
     assert "data.root" not in text
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "expected"),
+    [
+        ("predict", {"batch_size": 16}, "a: too little memory. Lower --batch-size"),
+        ("train-seg", {}, "a: too little memory. Lower --train.batch_size"),
+        ("check", {}, "a: too little memory"),
+        ("evaluate", {}, "a: too little memory"),
+    ],
+)
+def test_too_little_memory_advises_what_the_command_has(command, options, expected):
+    parsed = argparse.Namespace(command=command, takes_keys=command in ("train-seg", "check"), **options)
+    assert in_terms_of(failure_of(MemoryError(), "a"), parsed) == expected
