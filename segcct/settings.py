@@ -141,8 +141,6 @@ def read_yaml(file: Path) -> dict[str, Any]:
         raise ConfigError("no such config file", file=file, remedy=remedy)
     try:
         content = yaml_text.parse(read_small(file, MOST_BYTES).decode("utf-8"))
-    except RecursionError:
-        raise ConfigError("is not YAML", file=file, found="it is nested too deeply") from None
     except (yaml.YAMLError, ValueError) as error:  # PyYAML lets numbers and dates that cannot be through
         raise ConfigError("is not YAML", file=file, found=" ".join(str(error).split())[:300]) from None
     if not isinstance(content, dict):
