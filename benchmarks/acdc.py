@@ -15,15 +15,14 @@ from pathlib import Path
 
 from torch import nn
 
-from segcct import settings
-from segcct.config import SegmentationConfig
-from segcct.evaluation.evaluate import evaluate
-from segcct.inference.folder import predict_folder, resolve
+from segcct.config import SegmentationConfig, settings
+from segcct.evaluation.evaluate_folders import evaluate
+from segcct.inference.folder_prediction import predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, create_model
-from segcct.runs import RunFolder, load_card
-from segcct.training.segmentation import train_segmentation
+from segcct.run_folder import RunFolder, load_card
+from segcct.tasks.segmentation.segmentation_training import train_segmentation
 
 CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"
 PEER = "smp_unet_resnet34"

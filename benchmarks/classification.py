@@ -31,20 +31,19 @@ import torch
 from trained import minutes as minutes_of
 from trained import trained
 
-from segcct import settings
-from segcct.config import ClassificationConfig
-from segcct.data.classes.table import INDEX, TABLE
-from segcct.data.splits import Splits
-from segcct.evaluation.classification import evaluate_classes
+from segcct.config import ClassificationConfig, settings
+from segcct.datasets.splits import Splits
 from segcct.hardware.devices import pick_device
-from segcct.inference.classifier import Classifier
-from segcct.inference.device import Inference
-from segcct.inference.pictures import find_pictures, predict_pictures
+from segcct.inference.arithmetic_device import Inference
 from segcct.metrics import paired
 from segcct.models.compact import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid
 from segcct.models.zoo import entry
-from segcct.runs import RunFolder
+from segcct.run_folder import RunFolder
+from segcct.tasks.classification.class_evaluation import evaluate_classes
+from segcct.tasks.classification.classifier import Classifier
+from segcct.tasks.classification.image_prediction import find_pictures, predict_pictures
+from segcct.tasks.classification.probability_table import INDEX, TABLE
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 CIFAR = CONFIGS / "cifar10_cct_2_3x2_30min.yaml"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from segcct.data.case import Examination
+from segcct.datasets.case import Examination
 
 
 def noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:

@@ -21,15 +21,14 @@ import numpy as np
 from shifted import write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
-from segcct import settings
-from segcct.config import DataSection, M2IConfig, SegmentationConfig
-from segcct.data.layouts import find_cases, scheme_of
-from segcct.data.prepare import PreparedCase, prepare_cases
-from segcct.data.splits import Splits, make_splits, patients_in_order
-from segcct.inference.device import Inference
+from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.datasets.splits import Splits, make_splits, patients_in_order
+from segcct.inference.arithmetic_device import Inference
 from segcct.inference.predictor import Predictor, segment
 from segcct.metrics import class_dice, paired
-from segcct.runs import RunFolder, load_card
+from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.run_folder import RunFolder, load_card
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 AS_THEY_ARE, SHIFTED = "as they are", "shifted"

@@ -3,7 +3,8 @@
     python benchmarks/fuzz_readers.py --minutes 10 [--kind nrrd] [--start 0]
 
 Each batch runs in a process of its own, so that a crash of a library costs one batch and is told with its numbers.
-A fault is printed with its kind and number, which are all that is needed to make the file again (tests/mutations.py).
+A fault is printed with its kind and number, which are all that is needed to make the file again
+(tests/support/mutations.py).
 Exit code 1 when there was one.
 """
 
@@ -23,7 +24,7 @@ PATIENCE_SECONDS = 300
 def batch(kind: str, start: int, count: int = BATCH) -> list[str]:
     """Faults of so many mutants, in this process."""
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from tests.mutations import fault_of_mutant
+    from tests.support.mutations import fault_of_mutant
 
     faults = []
     for number in range(start, start + count):

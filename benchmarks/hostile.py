@@ -2,11 +2,11 @@
 
     python benchmarks/hostile.py [--kind nifti] [--every 1] [--folders 12] [--values 30]
 
-Files of every format go to their readers (tests/hostile_files.py), files of state and configs to the command that reads
-them (tests/hostile_state.py); each JSON file among them is also changed `--values` times at random. Of every format,
-`--folders` files, evenly drawn, lie in a folder next to a sound file while check, init, predict and evaluate run on it
-(tests/hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and nothing in it may run. Faults are
-printed with the name that finds the input again. Exit code 1 when there is one.
+Files of every format go to their readers (tests/support/hostile_files.py), files of state and configs to the command
+that reads them (tests/support/hostile_state.py); each JSON file among them is also changed `--values` times at random.
+Of every format, `--folders` files, evenly drawn, lie in a folder next to a sound file while check, init, predict and
+evaluate run on it (tests/support/hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and
+nothing in it may run. Faults are printed with the name that finds the input again. Exit code 1 when there is one.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.hostile_commands import COMMANDS, tried
-from tests.hostile_files import SECONDS, Hostile, Verdict, all_hostile, verdict_of
-from tests.hostile_state import Mutation, mutations, retypings
-from tests.hostile_world import Trial, World
+from tests.support.hostile_commands import COMMANDS, tried
+from tests.support.hostile_files import SECONDS, Hostile, Verdict, all_hostile, verdict_of
+from tests.support.hostile_state import Mutation, mutations, retypings
+from tests.support.hostile_world import Trial, World
 
 COLUMNS = {
     "refused": "refused in one line",

@@ -31,7 +31,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.hostile_world import SCANS, write_pictures, write_quality, write_scans  # noqa: E402
+from tests.support.hostile_world import SCANS, write_pictures, write_quality, write_scans  # noqa: E402
 
 Arguments = list[str]
 

@@ -21,19 +21,18 @@ from typing import Any
 import numpy as np
 from trained import ONLY_AT_THE_END, trained
 
-from segcct import settings
-from segcct.config import DataSection, M2IConfig, SegmentationConfig
-from segcct.data.layouts import find_cases, scheme_of
-from segcct.data.prepare import PreparedCase, prepare_cases
-from segcct.data.splits import Splits
+from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.datasets.splits import Splits
 from segcct.errors import SplitError
+from segcct.inference.arithmetic_device import Inference
 from segcct.inference.cycle import Cycles
-from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
-from segcct.runs import RunFolder, provenance
+from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.run_folder import RunFolder, provenance
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BRATS2015 = {

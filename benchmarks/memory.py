@@ -23,7 +23,7 @@ import torch
 
 from segcct.config import DataSection
 from segcct.models.zoo import create_model
-from segcct.runs import Architecture, ModelCard, SchemeCard, reading, save_model
+from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading, save_model
 
 MODEL, SIDE = "cct_unet_t", 32
 

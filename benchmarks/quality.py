@@ -28,19 +28,18 @@ from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
 import segcct
-from segcct import settings
-from segcct.config import M2IConfig, SegmentationConfig
-from segcct.data.layouts import find_cases, read_case
-from segcct.data.splits import Splits
+from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.datasets.layouts import find_cases, read_case
+from segcct.datasets.splits import Splits
 from segcct.hardware.devices import pick_device
+from segcct.inference.arithmetic_device import Inference
 from segcct.inference.cycle import Cycles
-from segcct.inference.device import Inference
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality import SIGNALS, Measured
-from segcct.inference.quality.observe import measured, observe, signals_of_case
 from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
-from segcct.runs import RunFolder, write_json
+from segcct.quality import SIGNALS, Measured
+from segcct.quality.observe import measured, observe, signals_of_case
+from segcct.run_folder import RunFolder, write_json
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGE = Path(segcct.__file__).parent

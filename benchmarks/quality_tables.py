@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from segcct.errors import DataError
-from segcct.inference.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
-from segcct.inference.quality.calibrate import (
+from segcct.metrics import paired
+from segcct.progress import Progress
+from segcct.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
+from segcct.quality.calibration_run import (
     ALL_SIGNALS,
     CHEAP,
     WITHOUT_M2I,
@@ -19,11 +21,9 @@ from segcct.inference.quality.calibrate import (
     pays,
     worth_of_m2i,
 )
-from segcct.inference.quality.fitting import Calibration
-from segcct.inference.quality.performance import Performance, performance
-from segcct.metrics import paired
-from segcct.progress import Progress
-from segcct.runs import provenance
+from segcct.quality.fitting import Calibration
+from segcct.quality.performance import Performance, performance
+from segcct.run_folder import provenance
 
 FINAL, EARLIER, CORRUPTED = "final", "earlier", "corrupted"
 CLASSES = ("RV", "MYO", "LV")

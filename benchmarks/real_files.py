@@ -25,9 +25,9 @@ import numpy as np
 from independent_readers import READERS, Read
 
 from segcct.config import DataSection
-from segcct.data.layouts import pictures
+from segcct.datasets.layouts import images_2d as pictures
 from segcct.errors import SegcctError
-from segcct.file_names import (
+from segcct.files.file_names import (
     DICOM_SUFFIXES,
     HDF5_SUFFIXES,
     IMAGE_SUFFIXES,
@@ -36,7 +36,7 @@ from segcct.file_names import (
     split_name,
 )
 from segcct.images.arrays import array_names, read_array
-from segcct.volume import Volume, holds_dicom
+from segcct.images.volume import Volume, holds_dicom
 
 KINDS = {
     **dict.fromkeys(NIFTI_SUFFIXES, "nifti"),

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from segcct.data.case import Case
+from segcct.datasets.case import Case
 
 GAMMA, BIAS, NOISE = 1.8, 0.5, 0.04
 """Curve of contrast; largest logarithm of the bias field; standard deviation of the noise, in [0, 1] units."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from functools import reduce
 from typing import TypeAlias
 
-from segcct import settings
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
 from segcct.errors import RunError
-from segcct.runs import RunFolder
-from segcct.training.classification import train_classification
-from segcct.training.reconstruction import train_reconstruction
-from segcct.training.segmentation import train_segmentation
+from segcct.run_folder import RunFolder
+from segcct.tasks.classification.classification_training import train_classification
+from segcct.tasks.reconstruction.reconstruction_training import train_reconstruction
+from segcct.tasks.segmentation.segmentation_training import train_segmentation
 
 ONLY_AT_THE_END = 1_000_000
 """`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""

@@ -3,7 +3,7 @@
     python docs/generate_reference.py            # write them
     python docs/generate_reference.py --check    # exit 1 if they are not current, and say which
 
-tests/test_docs.py holds that the committed pages are current.
+tests/project/test_docs.py holds that the committed pages are current.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ _DOORS = {
     "model_names": "segcct.models.zoo",
     "load_pretrained": "segcct.models.weights",
     "Predictor": "segcct.inference.predictor",
-    "Volume": "segcct.volume",
-    "evaluate": "segcct.evaluation.evaluate",
+    "Volume": "segcct.images.volume",
+    "evaluate": "segcct.evaluation.evaluate_folders",
 }
 """Public name -> module that holds it; imported at first use, so that `import segcct` costs nothing."""
 

@@ -51,7 +51,7 @@ def _no_network() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Six small synthetic BraTS cases."""
-    from segcct.data.phantom import write_phantom
+    from segcct.phantom import write_phantom
 
     folder = tmp_path_factory.mktemp("phantom") / "brats"
     write_phantom("brats", folder, 6, seed=1, reduce=4)

@@ -12,8 +12,8 @@ from segcct.plurals import counted
 
 if TYPE_CHECKING:
     from segcct.config import SegmentationConfig
-    from segcct.inference.quality.calibrate import Fold
-    from segcct.inference.quality.model import QualityModel
+    from segcct.quality.calibration_run import Fold
+    from segcct.quality.quality_model import QualityModel
 
 
 def add_calibrate(commands: argparse._SubParsersAction) -> None:
@@ -50,10 +50,10 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from segcct.errors import DataError, items
-    from segcct.inference.quality import calibrate as steps
-    from segcct.inference.quality.model import FILE
     from segcct.progress import Progress
-    from segcct.runs import load_card, versions, write_json
+    from segcct.quality import calibration_run as steps
+    from segcct.quality.quality_model import FILE
+    from segcct.run_folder import load_card, versions, write_json
 
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
@@ -84,9 +84,9 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
     from segcct.errors import ConfigError
     from segcct.inference.cycle import Cycles
     from segcct.inference.predictor import Predictor
-    from segcct.inference.quality.calibrate import fold_of
     from segcct.inference.reconstructor import Reconstructor
-    from segcct.runs import RunFolder
+    from segcct.quality.calibration_run import fold_of
+    from segcct.run_folder import RunFolder
 
     runs, generators = arguments.folds or [arguments.i2m], arguments.m2i
     if len(generators) not in (0, 1, len(runs)):
@@ -114,9 +114,8 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
 
 def _config(best: Path) -> SegmentationConfig:
     """The configuration of the run."""
-    from segcct import settings
-    from segcct.config import SegmentationConfig
-    from segcct.runs import RunFolder
+    from segcct.config import SegmentationConfig, settings
+    from segcct.run_folder import RunFolder
 
     return settings.load(SegmentationConfig, RunFolder.open(best.parent).config, {})
 

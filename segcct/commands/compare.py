@@ -36,13 +36,13 @@ def add_compare(commands: argparse._SubParsersAction) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> None:
+    from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
-    from segcct.inference.folder import resolve
+    from segcct.inference.folder_prediction import resolve
     from segcct.inference.predictor import Predictor
-    from segcct.inference.quality.model import QualityModel
     from segcct.inference.reconstructor import Reconstructor
     from segcct.progress import Progress
-    from segcct.report.comparison import write_comparison
+    from segcct.quality.quality_model import QualityModel
 
     how = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, how), Reconstructor.load(arguments.m2i, how))

@@ -17,7 +17,7 @@ def add_doctor(commands: argparse._SubParsersAction) -> None:
 
 
 def _doctor(arguments: argparse.Namespace) -> None:
-    from segcct.doctor import describe, examine
+    from segcct.environment import describe, examine
     from segcct.progress import say
 
     if not arguments.no_speed:

@@ -49,13 +49,13 @@ def add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from segcct.commands.classification import evaluate_table
-    from segcct.data.classes.table import is_table
+    from segcct.commands.class_commands import evaluate_table
+    from segcct.tasks.classification.probability_table import is_table
 
     if is_table(arguments.prediction):
         evaluate_table(arguments)
         return
-    from segcct.evaluation.evaluate import evaluate
+    from segcct.evaluation.evaluate_folders import evaluate
     from segcct.progress import Progress
 
     evaluate(
@@ -78,13 +78,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from segcct.commands.classification import is_of_classes, report_classes
+    from segcct.commands.class_commands import is_of_classes, report_classes
 
     if is_of_classes(arguments.evaluation):
         report_classes(arguments)
         return
-    from segcct.report.picture import write_picture
-    from segcct.report.segmentation import write_report
+    from segcct.report.segmentation_page import write_report
+    from segcct.report.slice_image import write_picture
 
     if arguments.picture is not None:
         write_picture(arguments.evaluation, arguments.picture, case=arguments.case, channel=arguments.channel)

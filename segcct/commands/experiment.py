@@ -10,8 +10,8 @@ from segcct.errors import ConfigError
 
 if TYPE_CHECKING:
     from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
-    from segcct.runs import RunFolder
-    from segcct.training.plan import Plan
+    from segcct.run_folder import RunFolder
+    from segcct.tasks.segmentation.plan import Plan
 
 Config = TypeVar("Config", "SegmentationConfig", "M2IConfig", "ClassificationConfig")
 
@@ -23,7 +23,7 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
         ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.
         RunError: the run cannot be resumed.
     """
-    from segcct import settings
+    from segcct.config import settings
 
     overrides = settings.leaf_overrides(kind, settings.parse_overrides(arguments.keys))
     run = None
@@ -33,7 +33,7 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
         train = config.train.model_copy(update={"precision_reason": None})
         config = config.model_copy(update={"train": train})
     else:
-        from segcct.runs import RunFolder
+        from segcct.run_folder import RunFolder
         from segcct.training.session import resumed_config
 
         run = RunFolder.open(arguments.resume)
@@ -52,7 +52,7 @@ def read_experiment(kind: type[Config], arguments: argparse.Namespace) -> tuple[
 
 def print_plan(arguments: argparse.Namespace, config: Config, plan: Plan) -> None:
     """What --dry-run prints: every key resolved, the plan, and the command that does it."""
-    from segcct import settings
+    from segcct.config import settings
 
     which = ("--config", arguments.config) if arguments.resume is None else ("--resume", arguments.resume)
     print(settings.dump(config))

@@ -12,9 +12,9 @@ from segcct.plurals import counted
 
 if TYPE_CHECKING:
     from segcct.inference.cycle import Cycles
-    from segcct.inference.folder import Request
+    from segcct.inference.folder_prediction import Request
     from segcct.inference.predictor import Predictor
-    from segcct.inference.quality.model import QualityModel
+    from segcct.quality.quality_model import QualityModel
 
 
 def add_predict(commands: argparse._SubParsersAction) -> None:
@@ -62,10 +62,10 @@ def _quality(predictor: Predictor, arguments: argparse.Namespace) -> tuple[Quali
     Called before anything is predicted, so that a generator that does not fit costs no time.
     """
     from segcct.inference.cycle import Cycles
-    from segcct.inference.quality.model import QualityModel
-    from segcct.inference.quality.rows import TABLE
+    from segcct.inference.quality_rows import TABLE
     from segcct.inference.reconstructor import Reconstructor
     from segcct.progress import say
+    from segcct.quality.quality_model import QualityModel
 
     generator = None if arguments.m2i is None else Reconstructor.load(arguments.m2i, predictor.how)
     quality = None if arguments.no_quality else QualityModel.load(arguments.model)
@@ -109,9 +109,9 @@ def _estimate(
 ) -> None:
     """quality.csv beside the masks that were written, where there is an estimate. Raises `DataError` for a mask that
     gets none."""
-    from segcct.inference.quality.rows import TABLE
-    from segcct.inference.quality.table import write_quality
+    from segcct.inference.quality_rows import TABLE
     from segcct.progress import Progress
+    from segcct.quality.quality_table import write_quality
 
     if estimate is None:
         return
@@ -132,15 +132,15 @@ def _estimate(
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from segcct.runs import load_card
+    from segcct.run_folder import load_card
 
     if load_card(arguments.model).task == "classification":
-        from segcct.commands.classification import predict_classes
+        from segcct.commands.class_commands import predict_classes
 
         predict_classes(arguments)
         return
     from segcct.errors import DataError
-    from segcct.inference.folder import predict_folder, resolve
+    from segcct.inference.folder_prediction import predict_folder, resolve
     from segcct.inference.predictor import Predictor
     from segcct.progress import Progress
 

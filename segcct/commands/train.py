@@ -27,7 +27,7 @@ def add_train_seg(commands: argparse._SubParsersAction) -> None:
 
 def _segmentation_keys() -> str:
     from segcct.config import SegmentationConfig
-    from segcct.settings import describe
+    from segcct.config.settings import describe
 
     return "configuration keys, each as --key VALUE:\n" + describe(SegmentationConfig)
 
@@ -37,12 +37,12 @@ def _train_seg(arguments: argparse.Namespace) -> None:
 
     config, run = read_experiment(SegmentationConfig, arguments)
     if arguments.dry_run:
-        from segcct.training.plan import plan
+        from segcct.tasks.segmentation.plan import plan
 
         print_plan(arguments, config, plan(config, resume=run))
         return
-    from segcct.data.splits import Splits
-    from segcct.training.segmentation import train_segmentation
+    from segcct.datasets.splits import Splits
+    from segcct.tasks.segmentation.segmentation_training import train_segmentation
 
     run = train_segmentation(config, resume=run)
     side = "test" if Splits.load(run.splits).test else "val"

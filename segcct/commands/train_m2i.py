@@ -22,7 +22,7 @@ def add_train_m2i(commands: argparse._SubParsersAction) -> None:
 
 def _m2i_keys() -> str:
     from segcct.config import M2IConfig
-    from segcct.settings import describe
+    from segcct.config.settings import describe
 
     return "configuration keys, each as --key VALUE:\n" + describe(M2IConfig)
 
@@ -31,7 +31,7 @@ def _train_m2i(arguments: argparse.Namespace) -> None:
     from segcct.config import M2IConfig
 
     config, run = read_experiment(M2IConfig, arguments)
-    from segcct.training.reconstruction import plan_reconstruction, train_reconstruction
+    from segcct.tasks.reconstruction.reconstruction_training import plan_reconstruction, train_reconstruction
 
     if arguments.dry_run:
         print_plan(arguments, config, plan_reconstruction(config, resume=run))

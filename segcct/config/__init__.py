@@ -4,15 +4,15 @@
 """
 
 from segcct.config.base import ModelSection, RunSection, ScheduleSection, parse_duration
-from segcct.config.classification import (
+from segcct.config.classification_config import (
     ClassificationConfig,
     PictureAugmentSection,
     PictureSplitSection,
     PicturesSection,
 )
-from segcct.config.data import AugmentSection, DataSection, IntensitySection, SplitSection
-from segcct.config.reconstruction import M2IConfig, ReconstructionLossSection
-from segcct.config.segmentation import LossSection, SegmentationConfig, TrainSection
+from segcct.config.data_section import AugmentSection, DataSection, IntensitySection, SplitSection
+from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
+from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection
 
 __all__ = [
     "AugmentSection",

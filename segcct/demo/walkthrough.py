@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from segcct.errors import DataError, RunError
-from segcct.runs import RunFolder
+from segcct.run_folder import RunFolder
 
 CASES, VOXEL_MM = 20, 2
 TASKS = ("segmentation", "reconstruction")

@@ -14,16 +14,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from segcct.config import DataSection
-from segcct.data.case import Case
-from segcct.data.labels import SCHEMES, Scheme, get_scheme
-from segcct.data.layouts import find_cases
+from segcct.datasets.case import Case
+from segcct.datasets.label_schemes import SCHEMES, Scheme, get_scheme
+from segcct.datasets.layouts import find_cases
 from segcct.errors import DataError, EvaluationError, LabelError
-from segcct.file_names import absolute, split_name
+from segcct.files.file_names import absolute, split_name
+from segcct.files.json_file import read_object
+from segcct.files.private_file import pseudonym
 from segcct.inference.index import INDEX, SOURCES, check_cases, is_anonymized, read_key, read_sources
 from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
-from segcct.json_file import read_object
 from segcct.plurals import counted
-from segcct.private import pseudonym
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may carry behind the case id."""

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.data.cache import content_digest
-from segcct.data.labels import Scheme, whole_values
-from segcct.data.layouts import read_label
-from segcct.data.layouts.volumes import GRID_TOLERANCE
+from segcct.datasets.label_schemes import Scheme, whole_values
+from segcct.datasets.layouts import read_label
+from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError, kind_of
 from segcct.evaluation.matching import ReferenceCase
+from segcct.images.volume import SUFFIXES, Volume, check_same_grid
 from segcct.inference.masks import load_mask
 from segcct.metrics import MaskPair, Scores, get_convention, label_pairs, pixel_accuracy
-from segcct.volume import SUFFIXES, Volume, check_same_grid
+from segcct.preparation.cache import content_digest
 
 _OTHER_VALUES = "Name the scheme that the masks follow by --scheme, or write them again with the values of this one"
 

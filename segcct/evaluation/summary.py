@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from segcct.data.labels import Scheme
+from segcct.datasets.label_schemes import Scheme
 from segcct.evaluation.scoring import Agreement, Row, structures_of
 from segcct.metrics import Convention, Stats, summarise
 

@@ -17,8 +17,8 @@ from segcct.evaluation.summary import (
     synthetic_sentence,
     value,
 )
+from segcct.files.table_file import write_csv
 from segcct.plurals import counted
-from segcct.table_file import write_csv
 
 _HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
 _DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3, "pixel_accuracy": 4, "background": 4}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from segcct.figures.choose import best_slice, content_box, focus_box, spread_slices
-from segcct.figures.colours import EXTRA, MISSED, SWAPPED, class_colours
+from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colours
 from segcct.figures.drawing import scale_bar
+from segcct.figures.intensity_window import Window, fixed_window, window
 from segcct.figures.outline import outlines, svg_path
 from segcct.figures.panels import case_panel, difference, masks_of, overlay, training_panel
 from segcct.figures.plane import Letters, Plane, plane_of
-from segcct.figures.window import Window, fixed_window, window
 
 __all__ = [
     "EXTRA",

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from segcct.figures.colours import rgb
+from segcct.figures.colors import rgb
 from segcct.figures.outline import outlines
 from segcct.figures.plane import Letters
 

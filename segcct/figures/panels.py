@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from segcct.figures.colours import EXTRA, MISSED, SWAPPED, class_colours
+from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colours
 from segcct.figures.drawing import draw_letters, draw_masks, draw_scale, draw_slice, picture_size
+from segcct.figures.intensity_window import Window, window
 from segcct.figures.plane import Letters
 from segcct.figures.sheet import draw_sheet, encode
-from segcct.figures.window import Window, window
 
 _DIFFERENCES = {"missed": MISSED, "extra": EXTRA, "other class": SWAPPED}
 

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from segcct.escape import in_a_line
-from segcct.figures.colours import rgb
+from segcct.figures.colors import rgb
 from segcct.figures.drawing import BACKGROUND, INK, MUTED, font
 
 _GREYS = 80

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.file_names import NPZ_SUFFIXES
+from segcct.files.file_names import NPZ_SUFFIXES
 from segcct.images.hdf5 import hdf5_names, hdf5_shape, hdf5_shapes, read_hdf5
 from segcct.images.npz import npz_names, npz_shape, npz_shapes, read_npz
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segcct.data.case import Examination
-from segcct.data.grid import SliceGrid
-from segcct.data.prepare import PreparedCase, prepare_examination
+from segcct.datasets.case import Examination
 from segcct.errors import DataError, ModelError
 from segcct.inference.predictor import Predictor, probabilities
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics import class_counts, class_dice, pixel_accuracy
+from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.slice_grid import SliceGrid
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from segcct.config import DataSection
-from segcct.data.cache import content_digest
-from segcct.data.case import Case
+from segcct.datasets.case import Case
 from segcct.errors import DataError, RunError
-from segcct.file_names import absolute
-from segcct.json_file import read_object
-from segcct.lock import waiting
-from segcct.private import KEY_BYTES, new_key, pseudonym
-from segcct.runs import ModelCard, invocation, provenance, versions, write_json
+from segcct.files.file_names import absolute
+from segcct.files.json_file import read_object
+from segcct.files.lock import waiting
+from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.preparation.cache import content_digest
+from segcct.run_folder import ModelCard, invocation, provenance, versions, write_json
 
 INDEX = "predictions.json"
 SOURCES = "sources.json"

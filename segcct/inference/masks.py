@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from segcct.atomic_file import atomic_path
-from segcct.data.labels import Scheme
-from segcct.data.layouts.pictures import mask_values
-from segcct.figures.colours import class_colours, rgb
-from segcct.volume import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_AFFINE, Volume
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts.images_2d import mask_values
+from segcct.figures.colors import class_colours, rgb
+from segcct.files.atomic_file import atomic_path
+from segcct.images.volume import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_AFFINE, Volume
 
 VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")

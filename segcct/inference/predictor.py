@@ -9,18 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from segcct.data.case import Case, Examination
-from segcct.data.labels import Scheme
-from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
-from segcct.data.window import pad_to
+from segcct.datasets.case import Case, Examination
+from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, ModelError
-from segcct.file_names import case_name
+from segcct.files.file_names import case_name
 from segcct.hardware.devices import pick_device
-from segcct.inference.device import Inference, autocast, finite
+from segcct.images.volume import Volume, check_same_grid
+from segcct.inference.arithmetic_device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
 from segcct.inference.trained import load_network
-from segcct.runs import ModelCard, load_card
-from segcct.volume import Volume, check_same_grid
+from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
+from segcct.preparation.training_window import pad_to
+from segcct.run_folder import ModelCard, load_card
 
 
 def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> Iterator[np.ndarray]:

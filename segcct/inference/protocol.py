@@ -13,8 +13,8 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from segcct.data.prepare import Preparation, PreparedCase
-from segcct.inference.device import Inference, autocast
+from segcct.inference.arithmetic_device import Inference, autocast
+from segcct.preparation.prepared_case import Preparation, PreparedCase
 
 CUBIC, NEAREST = 3, 0
 

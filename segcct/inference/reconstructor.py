@@ -11,19 +11,19 @@ from typing import cast
 import numpy as np
 import torch
 
-from segcct.data.case import Examination
-from segcct.data.conditions import one_hot, signed_distances, slice_positions
-from segcct.data.grid import SliceGrid
-from segcct.data.labels import Scheme
-from segcct.data.prepare import Preparation, PreparedCase, prepare_examination
-from segcct.data.window import pad_to
+from segcct.datasets.case import Examination
+from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, LabelError, ModelError
 from segcct.hardware.devices import pick_device
-from segcct.inference.device import Inference, autocast
+from segcct.inference.arithmetic_device import Inference, autocast
 from segcct.inference.trained import load_network
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
-from segcct.runs import ModelCard, load_card
+from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
+from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
+from segcct.preparation.slice_grid import SliceGrid
+from segcct.preparation.training_window import pad_to
+from segcct.run_folder import ModelCard, load_card
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from segcct.metrics.overlap import (
     volume_difference,
 )
 from segcct.metrics.pair import MaskPair, label_pairs
-from segcct.metrics.paired import Paired, holm, paired, signed_rank_p
+from segcct.metrics.paired_statistics import Paired, holm, paired, signed_rank_p
 from segcct.metrics.statistics import Stats, summarise
 from segcct.metrics.surface import average_surface_distance, hausdorff, surface_dice
 

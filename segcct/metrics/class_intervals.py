@@ -46,7 +46,7 @@ def class_intervals(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> ClassIntervals:
-    """Bootstrap intervals of the figures of `segcct.metrics.classification` and `calibration`.
+    """Bootstrap intervals of the figures of `segcct.metrics.class_scores` and `calibration`.
 
     Args:
         probabilities: (N, K).

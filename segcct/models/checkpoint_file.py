@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from segcct.errors import CheckpointError
-from segcct.json_file import read_object
+from segcct.files.json_file import read_object
 
 NESTED = ("state_dict", "model", "model_state_dict")
 """Keys under which trainings store the weights among other things; the first one present is read."""

@@ -152,7 +152,7 @@ class Generator(nn.Module):
 
         Args:
             mask: (B, K, H, W) soft or one-hot, background first, any H and W.
-            distance: (B, K - 1, H, W) as `segcct.data.conditions.signed_distances` gives them.
+            distance: (B, K - 1, H, W) as `segcct.preparation.conditioning.signed_distances` gives them.
             position: (B, 1) place of the slice in its volume, in [0, 1].
             style: (B, S) from `style_of`.
 

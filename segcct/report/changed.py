@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from segcct.data.cache import content_digest
 from segcct.errors import SegcctError
 from segcct.plurals import counted
+from segcct.preparation.cache import content_digest
 from segcct.report.html import listed
 from segcct.report.results import Results
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from segcct.atomic_file import atomic_path
-from segcct.private import private_path
+from segcct.files.atomic_file import atomic_path
+from segcct.files.private_file import private_path
 from segcct.version import VERSION
 
 NOT_DEFINED = "not defined"

@@ -11,14 +11,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from segcct.data.cache import content_digest
-from segcct.data.labels import SCHEMES, Scheme
+from segcct.datasets.label_schemes import SCHEMES, Scheme
 from segcct.errors import EvaluationError, LabelError
 from segcct.evaluation.anonymous import FILES, together
+from segcct.files.json_file import read_object
+from segcct.files.table_file import read_rows_of
 from segcct.inference.index import is_anonymized
-from segcct.json_file import read_object
+from segcct.preparation.cache import content_digest
 from segcct.report.stored_summary import MaskSummary, PairedSummary, check_stored
-from segcct.table_file import read_rows_of
 
 _REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")

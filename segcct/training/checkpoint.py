@@ -16,9 +16,9 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
-from segcct.atomic_file import write_bytes
 from segcct.errors import RunError, SegcctError, is_out_of_memory
-from segcct.runs import ModelCard, RunFolder, load_card, load_weights
+from segcct.files.atomic_file import write_bytes
+from segcct.run_folder import ModelCard, RunFolder, load_card, load_weights
 
 TRAINING = "training"
 """Key of what tells one training's state from another's."""

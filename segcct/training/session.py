@@ -9,13 +9,12 @@ from typing import Any, TypeVar, cast
 import torch
 from pydantic import BaseModel
 
-from segcct import settings
-from segcct.config import ModelSection, RunSection, ScheduleSection, yaml_text
-from segcct.data.splits import SIDES, Splits
+from segcct.config import ModelSection, RunSection, ScheduleSection, settings, yaml_text
+from segcct.datasets.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
-from segcct.lock import exclusive
+from segcct.files.lock import exclusive
 from segcct.plurals import counted
-from segcct.runs import BUSY, RunFolder, load_card
+from segcct.run_folder import BUSY, RunFolder, load_card
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
 

@@ -1,0 +1,149 @@
+"""`segcct check`: every problem of a dataset, each with file, found, expected and remedy.
+
+Two depths. The quick part, which every training runs first, looks at names, headers and the split. The deep part reads
+every voxel. Neither stops at a file that cannot be read.
+
+Errors make the check fail. Notices do not: they may be meant, and are worth knowing (slices without foreground, cases
+without a label, a class that no label holds, one patient's image stored twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from segcct.check.duplicates import find_copies
+from segcct.check.grids import check_grids
+from segcct.check.label_contents import CaseContents, absent_classes, read_contents, uneven_classes
+from segcct.check.problem import Problem, format_problems
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts import Found, scan_cases, scheme_of
+from segcct.datasets.splits import SIDES, Splits, make_splits
+from segcct.datasets.unread_files import find_unread
+from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
+from segcct.plurals import counted
+from segcct.progress import Report
+
+__all__ = ["Problem", "check_dataset", "describe_unread", "format_problems"]
+
+
+def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> list[Problem]:
+    """Every problem of the dataset that `data` describes; an empty list when there is none.
+
+    Args:
+        data: the data section of a config; `data.workers` cases are read at a time.
+        deep: read every voxel; else only names, headers and the split.
+        progress: called with (done, total) after each case.
+    """
+    try:
+        scheme = scheme_of(data)
+        found = scan_cases(data)
+    except SegcctError as error:
+        return [Problem.of(error, file=data.root)]
+    problems = [Problem.of(error, file=data.root) for error in found.errors]
+    problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
+    problems += _without_label(found.cases, data) + _idle_folders(data, found)
+    splits, split_problems = _check_split(found.cases, data)
+    problems += split_problems
+
+    contents: list[CaseContents] = []
+    examine = partial(_examine, data=data, scheme=scheme if deep else None)
+    for done, one in enumerate(_in_threads(examine, found.cases, data.workers), start=1):
+        problems += one.problems
+        contents.append(one)
+        if progress is not None:
+            progress(done, len(found.cases))
+    if deep:
+        problems += find_copies((image for one in contents for image in one.images), splits)
+        problems += absent_classes(contents, data, scheme) + uneven_classes(contents, data, scheme, splits)
+    return problems
+
+
+def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
+    """One case: its headers and, given the scheme, its voxels."""
+    try:
+        by_header = check_grids(case, data)
+        contents = CaseContents(case.id) if scheme is None else read_contents(case, data, scheme)
+    except CASE_FAILURES as error:
+        return CaseContents(case.id, problems=[Problem(str(case.files()[0]), failure_of(error, case.id))])
+    named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
+    contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
+    return contents
+
+
+def _in_threads(examine: Callable[[Case], CaseContents], cases: Sequence[Case], workers: int) -> Iterator[CaseContents]:
+    """Results in the order of the cases. Unpacking and digests leave Python's lock, so threads are enough."""
+    if workers < 2:
+        yield from map(examine, cases)
+        return
+    pool = ThreadPoolExecutor(workers)
+    try:
+        yield from pool.map(examine, cases)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def describe_unread(data: DataSection) -> list[str]:
+    """Files below the root that are not read, counted and named, a line each; of folders `check_dataset` tells, as it
+    does where no case can be found."""
+    try:
+        return find_unread(data, scan_cases(data)).describe(folders=False)
+    except SegcctError:
+        return []
+
+
+def _idle_folders(data: DataSection, found: Found) -> list[Problem]:
+    """A notice for each folder in which nothing is read."""
+    return [
+        Problem(
+            str(data.root / name),
+            "the folder holds no case",
+            found=counted(files, "file"),
+            remedy="Correct data.channels, data.label or data.layout, or take no notice if it is not meant to be read",
+            severity="notice",
+        )
+        for name, files in find_unread(data, found).folders
+    ]
+
+
+def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
+    if data.label is None:
+        return [
+            Problem(
+                str(data.root), "data.label names no label files", expected="a file pattern", remedy="Set data.label"
+            )
+        ]
+    return [
+        Problem(
+            str(case.files()[0]),
+            "a case without a label takes no part in training",
+            expected=f"a label file {data.label}",
+            remedy="Add it, or take no notice when it is meant for prediction",
+            severity="notice",
+        )
+        for case in cases
+        if not case.label
+    ]
+
+
+def _check_split(cases: Sequence[Case], data: DataSection) -> tuple[Splits | None, list[Problem]]:
+    try:
+        splits = make_splits(cases, data)
+    except SplitError as error:
+        return None, [Problem.of(error, file=data.root)]
+    spare = [case for case in cases if case.label and splits.side_of(case.id) is None]
+    if not spare:
+        return splits, []
+    counts = ", ".join(f"{len(getattr(splits, side))} in {side}" for side in SIDES)
+    notice = Problem(
+        str(data.root),
+        "cases with a label are on no list",
+        found=f"{len(spare)} such as {spare[0].id}; {counts}",
+        remedy="Add them to a list of data.split if they were forgotten",
+        severity="notice",
+    )
+    return splits, [notice]

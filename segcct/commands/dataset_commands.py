@@ -1,0 +1,103 @@
+"""segcct phantom, init, check: what is done to a dataset before training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import add_command, command_line
+from segcct.plurals import counted
+
+_DRAWN = ("--data.split.kind", "fractions", "--data.split.train_list", "null", "--data.split.test_list", "null")
+"""Keys for a config whose published lists name real patients."""
+
+
+def add_phantom(commands: argparse._SubParsersAction) -> None:
+    """Synthetic datasets."""
+    parser = add_command(commands, "phantom", _phantom, "write a small synthetic dataset in a real layout")
+    parser.add_argument("layout", choices=["brats", "acdc", "synapse"], metavar="LAYOUT", help="brats, acdc or synapse")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="an empty or new folder")
+    parser.add_argument("--cases", type=int, default=8, metavar="N", help="how many cases (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the dataset (default %(default)s)")
+    parser.add_argument(
+        "--reduce", type=int, default=1, metavar="R", help="same field of view on an R times coarser grid"
+    )
+
+
+def add_init(commands: argparse._SubParsersAction) -> None:
+    """A config for a folder of one's own."""
+    parser = add_command(commands, "init", _init, "look at a folder of scans and masks and write a config for it")
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="default: configs/<name of DIR>.yaml")
+
+
+def add_check(commands: argparse._SubParsersAction) -> None:
+    """Verification before training."""
+    parser = add_command(commands, "check", _check, "verify a dataset and print every problem", takes_keys=True)
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, as YAML")
+    parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
+    parser.add_argument(
+        "--lines",
+        type=int,
+        default=10,
+        metavar="N",
+        help="lines per kind of problem; 0 prints all (default %(default)s)",
+    )
+
+
+def _phantom(arguments: argparse.Namespace) -> None:
+    from segcct.phantom import write_phantom
+    from segcct.progress import Progress
+
+    ids = write_phantom(
+        arguments.layout,
+        arguments.folder,
+        arguments.cases,
+        seed=arguments.seed,
+        reduce=arguments.reduce,
+        progress=Progress("drawing cases"),
+    )
+    config = f"configs/{arguments.layout}_cct_unet.yaml"
+    keys = ("--data.root", arguments.folder, *(_DRAWN if arguments.layout == "synapse" else ()))
+    command = command_line("train-seg", "--config", config, *keys)
+    print(f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}; next: {command}")
+
+
+def _init(arguments: argparse.Namespace) -> None:
+    from segcct.errors import ConfigError
+    from segcct.files.atomic_file import atomic_path
+    from segcct.files.file_names import folder_name
+    from segcct.init import config_text, inspect_folder
+
+    name = folder_name(arguments.folder)
+    output = arguments.output or Path("configs") / f"{name}.yaml"
+    if output.exists():
+        raise ConfigError(
+            "exists already and is not overwritten", file=output, remedy="Choose another by --output FILE"
+        )
+    findings = inspect_folder(arguments.folder)
+    print(findings.describe())
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(output) as beside:
+        beside.write_text(config_text(findings, name, output), encoding="utf-8")
+    print(f"wrote {output}; next: read it, then {command_line('check', '--config', output)}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from segcct.check import check_dataset, describe_unread, format_problems
+    from segcct.config import SegmentationConfig, settings
+    from segcct.errors import DataError
+    from segcct.progress import Progress
+
+    config = settings.load(SegmentationConfig, arguments.config, settings.parse_overrides(arguments.keys))
+    problems = check_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
+    if problems:
+        print(format_problems(problems, lines=arguments.lines or len(problems)))
+    for line in describe_unread(config.data):
+        print(f"not read: {line}")
+    errors = sum(problem.severity == "error" for problem in problems)
+    if errors:
+        what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
+        raise DataError(what, file=config.data.root, remedy="Fix them and check again")
+    command = command_line("train-seg", "--config", arguments.config, *arguments.keys)
+    print(f"{config.data.root} is sound; next: {command}")

@@ -1,0 +1,241 @@
+"""The comparison report: image, predicted mask, image made of the mask; what differs, and which masks to doubt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from segcct.comparison.cases import Compared, compare
+from segcct.comparison.comparison_page import page_context
+from segcct.comparison.comparison_summary import (
+    DEFINITIONS,
+    ordered,
+    summary_of,
+)
+from segcct.comparison.comparison_viewer import Row, build_row
+from segcct.datasets.case import Case, Examination
+from segcct.datasets.synthetic import says_synthetic
+from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, hidden_failure_of, items, kind_of
+from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
+from segcct.evaluation.scoring import read_reference
+from segcct.files.json_file import read_object
+from segcct.files.lock import exclusive
+from segcct.files.private_file import new_key, pseudonym
+from segcct.inference.cycle import Cycles
+from segcct.inference.folder_prediction import Request, examination_of
+from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
+from segcct.plurals import counted
+from segcct.preparation.cache import content_digest
+from segcct.progress import Report
+from segcct.quality.quality_model import QualityModel
+from segcct.report.html import listed, render, write_page
+from segcct.run_folder import SchemeCard, provenance, versions, write_json
+
+SLICES = 10
+"""Slices per case on the page."""
+_PICTURES = 500
+"""Slices times channels on a page, so that it stays below about 10 MB."""
+_MOST_CHANNELS = 4
+
+
+def write_comparison(
+    cycles: Cycles,
+    request: Request,
+    output: Path,
+    *,
+    quality: QualityModel | None = None,
+    references: Path | None = None,
+    slices: int = SLICES,
+    anonymize: bool = False,
+    models: Mapping[str, Path] | None = None,
+    progress: Report | None = None,
+) -> Path:
+    """Write `report.html` and `report.json` into the folder `output`.
+
+    Args:
+        cycles: segmenter and generator.
+        request: the cases, and how they are read.
+        output: made when missing.
+        quality: the segmenter's quality.json.
+        references: a dataset root or a flat folder of masks; None takes the labels beside the cases, where there
+            are some.
+        slices: shown per case, at most.
+        anonymize: show hashed case ids, and name no file.
+        models: name -> folder, for the provenance.
+        progress: called with (done, total).
+
+    Raises:
+        RunError: a report is there already.
+        DataError: some cases failed; the others are on the page all the same, which is written unless all failed.
+    """
+    if (output / "report.html").exists():  # the last file to appear
+        raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
+    with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
+        return _write(cycles, request, output, quality, references, slices, models or {}, progress, anonymize)
+
+
+def _write(
+    cycles: Cycles,
+    request: Request,
+    output: Path,
+    quality: QualityModel | None,
+    references: Path | None,
+    slices: int,
+    models: Mapping[str, Path],
+    progress: Report | None,
+    anonymize: bool,
+) -> Path:
+    """The comparison into a folder that nobody else writes to."""
+    labels = _references(cycles, request, references)
+    key = _key_of(output) if anonymize else None
+    cases = {_name(case.id, key): case for case in request.cases}
+    if anonymize:
+        cases = dict(sorted(cases.items()))
+    found = _Gathered({}, {}, {})
+    reasons: list[str] = []
+    for done, (name, case) in enumerate(cases.items()):
+        if progress:
+            progress(done, len(cases))
+        try:
+            examination = _examination(cycles, request, case, labels)
+            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
+            row = build_row(f"case-{done + 1}", compared, count=slices)
+            bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
+        except CASE_FAILURES as error:
+            reasons.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
+            found.failures[name] = kind_of(error) if anonymize else reasons[-1]
+            continue
+        figures = {**compared.figures, "patient": _name(case.patient, key), **bound}
+        found.add(name, figures, compared, row)
+    if progress:
+        progress(len(request.cases), len(request.cases))
+    if key is not None:
+        _write_sources(output, key, cases)
+    if not found.figures:
+        raise DataError(f"none of {counted(len(request.cases), 'case')} can be compared:{items(reasons)}")
+    content = _content(cycles, found, quality, models, anonymize=anonymize)
+    page = render("comparison.html", page_context(content, found.rows, quality))
+    output.mkdir(parents=True, exist_ok=True)
+    write_json(output / "report.json", content, private=not anonymize)
+    written = write_page(output / "report.html", page, private=not anonymize)
+    if reasons:
+        raise DataError(
+            f"{len(reasons)} of {counted(len(request.cases), 'case')} failed; the others are in {written}:"
+            + items(reasons)
+        )
+    return written
+
+
+def _key_of(output: Path) -> str:
+    """The key of the names: that of a folder which has one, for the masks in it are named by it."""
+    key = read_key(output)
+    if key is None and (output / SOURCES).exists():
+        raise RunError("holds no key of hashed names", file=output / SOURCES, remedy="Choose another --output")
+    return key or new_key()
+
+
+def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
+    """Add to sources.json which case (name -> case) is whose."""
+    file = output / SOURCES
+    with index_lock(output):
+        stored = read_object(file) if file.exists() else {}
+        ids: dict[str, Any] = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
+        write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
+
+
+def _scans(case: Case) -> list[Path]:
+    return [file for files in case.channels.values() for file in files]
+
+
+def _name(case_or_patient: str, key: str | None) -> str:
+    return case_or_patient if key is None else pseudonym(case_or_patient, key)
+
+
+@dataclass
+class _Gathered:
+    """What is kept of the cases: figures and pictures, no volume."""
+
+    figures: dict[str, Mapping[str, Any]]
+    rows: dict[str, Row]
+    failures: dict[str, str]
+    synthetic: bool = False
+
+    def add(self, name: str, figures: Mapping[str, Any], compared: Compared, row: Row) -> None:
+        self.figures[name] = figures
+        self.rows[name] = row
+        self.synthetic |= says_synthetic(compared.grid)
+
+
+def _channels(slices: int, cases: int) -> int:
+    """Channels embedded as pictures; the figures are over all of them."""
+    return max(1, min(_MOST_CHANNELS, _PICTURES // max(1, slices * cases)))
+
+
+def _references(cycles: Cycles, request: Request, folder: Path | None) -> dict[str, ReferenceCase] | None:
+    """References named by the user, by case id; None where the layout's own labels are to be taken."""
+    if folder is None:
+        return None
+    wanted = {case.id: Path() for case in request.cases}
+    predictions = PredictionFolder(folder, wanted, data=request.data, scheme=cycles.predictor.scheme)
+    found = read_references(folder, predictions, None, cycles.predictor.scheme)
+    if not set(found) & set(wanted):
+        raise DataError(
+            "holds no reference of these cases",
+            file=folder,
+            found=listed(sorted(found)),
+            expected=listed(sorted(wanted)),
+        )
+    return found
+
+
+def _examination(
+    cycles: Cycles, request: Request, case: Case, labels: Mapping[str, ReferenceCase] | None
+) -> Examination:
+    """The case as its layout reads it, with the label of the layout or the one the user named."""
+    scheme = cycles.predictor.scheme
+    own = labels is None and case.label is not None
+    examination = examination_of(request, case, scheme, with_label=own)
+    if labels is None or case.id not in labels:
+        return examination
+    return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)
+
+
+def _calibration(quality: QualityModel, *, anonymize: bool) -> dict[str, Any]:
+    """What quality.json says of how it came about."""
+    hidden = {"sources"} if anonymize else set()
+    return {"level": quality.level, **{name: told for name, told in quality.facts.items() if name not in hidden}}
+
+
+def _content(
+    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymize: bool
+) -> dict[str, Any]:
+    """report.json."""
+    segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
+    cases, classes = found.figures, tuple(cycles.predictor.scheme.classes)
+    made = versions() if anonymize else provenance()  # the command names the scans
+    return {
+        "format": 1,
+        "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
+        "channels": list(cycles.predictor.data.channels),
+        "units": {"intensities": "normalized to 0..1", "psnr": "dB"},
+        "definitions": DEFINITIONS,
+        "synthetic": found.synthetic,
+        "synthetic_training": segmenter.synthetic or generator.synthetic,
+        "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
+        "order": ordered(cases),
+        "quality": None if quality is None else _calibration(quality, anonymize=anonymize),
+        "cases": dict(cases),
+        "failed": dict(found.failures),
+        "models": {
+            name: {
+                "folder": str(models[name]) if name in models and not anonymize else None,
+                "architecture": card.architecture.model_dump(mode="json"),
+                "weights_sha256": card.weights_sha256,
+                "selected_on": without_ids(card.selected_on),
+            }
+            for name, card in (("I2M", segmenter), ("M2I", generator))
+        },
+        "provenance": made,
+    }

@@ -1,0 +1,78 @@
+"""The mask-to-image experiment."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from segcct.config.base import Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.data_section import AugmentSection, DataSection
+
+
+class ReconstructionLossSection(Section):
+    l1: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the mean absolute difference, in standard deviations of the channel."""
+    foreground: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the same within the structures alone, which are a small part of most slices."""
+    foreground_squared: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean squared difference within the structures: what val_gain measures is a root of it, while the
+    absolute difference draws towards medians."""
+    ssim: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of 1 - SSIM."""
+    gradient: Annotated[float, Field(ge=0)] = 0.5
+    """Weight of the mean absolute difference of the image gradients."""
+
+    @model_validator(mode="after")
+    def _some(self) -> ReconstructionLossSection:
+        if self.l1 + self.foreground + self.foreground_squared + self.ssim + self.gradient <= 0:
+            raise ValueError("one of train.loss.l1, foreground, foreground_squared, ssim, gradient must be above 0")
+        return self
+
+
+class ReconstructionTrainSection(ScheduleSection):
+    slices_per_epoch: PositiveInt | None = None
+    """Training slices drawn per epoch; default: as many as the training cases hold."""
+    validate_cases: PositiveInt = 16
+    """Validation cases that select the weights, evenly spaced over the validation split. Every slice of each is
+    generated, which for hundreds of volumes would take longer than the training."""
+    loss: ReconstructionLossSection = ReconstructionLossSection()
+    """The loss."""
+
+
+class GeometricAugmentSection(AugmentSection):
+    """Mask and image move together. Noise and blur are off because no mask explains them, changes of intensity because
+    only a style code can tell the generator of them; it is taken from the changed image, so they may be turned on."""
+
+    intensity: Fraction = 0.0
+    """Probability of a change of brightness and contrast, and of gamma, per slice; needs a style code."""
+    noise: Fraction = 0.0
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.0
+    """Probability of Gaussian blur."""
+
+
+class GeneratorSection(ModelSection):
+    name: str = "m2i_s"
+    """A generator listed by `segcct models --kind generator`."""
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    """Options of that generator, such as `style: none`, `moments` or `learned`, and `distance: false`."""
+
+
+class M2IConfig(Section):
+    """One mask-to-image experiment."""
+
+    run: RunSection = RunSection()
+    data: DataSection
+    augment: GeometricAugmentSection = GeometricAugmentSection()
+    model: GeneratorSection = GeneratorSection()
+    train: ReconstructionTrainSection = ReconstructionTrainSection()
+
+    @model_validator(mode="after")
+    def _someone_tells_of_intensities(self) -> Self:
+        if self.augment.intensity and self.model.options.get("style") == "none":
+            raise ValueError(
+                "augment.intensity changes what only a style code can tell the generator of; "
+                "set it to 0, or model.options.style to moments or learned"
+            )
+        return self

@@ -1,0 +1,88 @@
+"""Shape and place of an image file without reading its voxels, for every format the layouts read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from segcct.errors import VolumeError
+from segcct.files.file_names import HDF5_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, NPZ_SUFFIXES
+from segcct.images.affine import checked_affine
+from segcct.images.arrays import array_shape
+from segcct.images.claims import refuse_special
+from segcct.images.nifti import affine_of, read_nifti_header, volume_shape
+from segcct.images.raster import open_image
+from segcct.images.volume import PICTURE_AFFINE, Volume, holds_dicom, no_such_file
+
+
+def read_header(path: Path, dataset: str = "image") -> Volume:
+    """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
+
+    Formats without geometry give `spacing_mm` None. The shape of an array is (rows, columns, 1) or (rows, columns,
+    depth), which is enough to compare two of them; that of a picture is (columns, rows, 1), as of a 2-D DICOM image.
+
+    Args:
+        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, a picture, a DICOM file or a folder of DICOM slices.
+        dataset: which array of an HDF5 or NPZ file.
+
+    Raises:
+        VolumeError: the file is missing, empty, or its header cannot be read.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if path.is_file() and path.stat().st_size == 0:
+        raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
+    if not path.exists():
+        raise no_such_file(path)
+    refuse_special(path)
+    if name.endswith(NIFTI_SUFFIXES):
+        return _nifti(path)
+    if name.endswith(ITK_SUFFIXES):
+        return _itk(path)
+    if name.endswith(HDF5_SUFFIXES + NPZ_SUFFIXES):
+        return _without_geometry(array_shape(path, dataset), path)
+    if name.endswith(IMAGE_SUFFIXES):
+        return _picture(path)
+    return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
+
+
+def _nifti(path: Path) -> Volume:
+    header = read_nifti_header(path)
+    return _volume(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)
+
+
+def _itk(path: Path) -> Volume:
+    from segcct.images import itk
+
+    shape, affine = itk.read_geometry(path)
+    return _volume(shape, checked_affine(affine, path), path, None)
+
+
+def _dicom(path: Path) -> Volume:
+    from segcct.images.dicom import read_geometry
+
+    shape, affine, known = read_geometry(path)
+    volume = _volume(shape, checked_affine(affine, path), path, None)
+    return volume if known else replace(volume, spacing_mm=None)
+
+
+def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None) -> Volume:
+    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
+    return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
+
+
+def _picture(path: Path) -> Volume:
+    with open_image(path, path) as picture:
+        columns, rows = picture.size
+    return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), PICTURE_AFFINE, None, None, path)
+
+
+def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
+    """(rows, columns) -> (rows, columns, 1); (depth, rows, columns) -> (rows, columns, depth)."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {shape}")
+    sides = (*shape, 1) if len(shape) == 2 else (shape[1], shape[2], shape[0])
+    return Volume(np.broadcast_to(np.uint8(0), sides), PICTURE_AFFINE, None, None, path)

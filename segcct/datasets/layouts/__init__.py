@@ -1,0 +1,208 @@
+"""Layouts: the ways in which datasets name and group their files, one small reader each.
+
+A layout is a name in `LAYOUTS`, a function that finds cases and two that read voxels (`layout.Layout`). What they
+share is done here: the errors for an empty root, patients, label values.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.config.expressions import search_patient
+from segcct.datasets.case import Case, Examination
+from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
+from segcct.datasets.layouts import (
+    acdc,
+    brats,
+    case_folders,
+    images_2d,
+    nnunet,
+    paired_folders,
+    stored_slices,
+    synapse,
+)
+from segcct.datasets.layouts.case_ids import clashes, with_ids
+from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.patterns import files_below, listed
+from segcct.errors import DataError
+from segcct.images.volume import Volume
+from segcct.plurals import counted
+
+__all__ = [
+    "LAYOUTS",
+    "Found",
+    "Layout",
+    "find_cases",
+    "find_new_cases",
+    "get_layout",
+    "read_case",
+    "read_label",
+    "scan_cases",
+    "scheme_of",
+    "single_case",
+]
+
+_MODULES = (brats, acdc, synapse, stored_slices, case_folders, paired_folders, images_2d, nnunet)
+LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
+
+
+def get_layout(name: str) -> Layout:
+    """The layout of that name. Raises `DataError` listing the valid names."""
+    if name not in LAYOUTS:
+        raise DataError(f"unknown layout '{name}'", expected=", ".join(LAYOUTS))
+    return LAYOUTS[name]
+
+
+def scheme_of(data: DataSection) -> Scheme:
+    """The label scheme the config names, or the custom one it defines. Raises `LabelError`."""
+    return get_scheme(data.scheme) if data.labels is None else custom_scheme(data.labels, data.regions)
+
+
+def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
+    """The cases below `data.root`, sorted by id; without labels where there are none.
+
+    Args:
+        data: root, layout, patterns.
+        strict: raise for the first case that lacks a channel; else leave such cases out.
+
+    Raises:
+        DataError: the root is missing or holds no case (with the expected folder picture), an id is there twice,
+            or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
+    """
+    return _cases(scan_cases(data), strict=strict)
+
+
+def find_new_cases(data: DataSection) -> list[Case]:
+    """The cases to predict below `data.root`: as `find_cases`, or, in a folder that is not laid out as the dataset was,
+    its files that are named as the dataset's are.
+
+    Raises:
+        DataError: as `find_cases`.
+    """
+    find_loose = get_layout(data.layout).find_loose
+    found = _found(data)
+    if find_loose is not None and not found.cases and not found.errors:
+        found = find_loose(data)
+    return _cases(_sorted(found, data), strict=True)
+
+
+def single_case(data: DataSection, file: Path) -> Case | None:
+    """The case of one file that holds every channel in the manner of the layout; None where a file is a volume or a
+    channel alone. Raises `DataError` for a file that lacks a channel."""
+    single = get_layout(data.layout).single
+    return None if single is None else single(data, file)
+
+
+def _cases(found: Found, *, strict: bool) -> list[Case]:
+    """The cases; when strict, the first error is raised."""
+    if strict and found.errors:
+        first, others = found.errors[0], len(found.errors) - 1
+        more = f"{counted(others, 'more problem')}: `segcct check` lists them all" if others else ""
+        remedy = ". ".join(part for part in (first.remedy, more) if part)
+        raise type(first)(
+            first.what, file=first.file, found=first.found, expected=first.expected, remedy=remedy or None
+        ) from first
+    return found.cases
+
+
+def scan_cases(data: DataSection) -> Found:
+    """The whole cases below `data.root`, sorted by id, an error for each that is not, and notices.
+
+    Raises:
+        DataError: the root is missing or holds nothing of the layout.
+    """
+    return _sorted(_found(data), data)
+
+
+def _found(data: DataSection) -> Found:
+    layout = get_layout(data.layout)
+    if not data.root.is_dir():
+        raise _nothing_there(data, layout, "the dataset folder is a file" if data.root.exists() else None)
+    return layout.find(data)
+
+
+def _sorted(found: Found, data: DataSection) -> Found:
+    """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
+    if not found.cases and not found.errors:
+        raise _nothing_there(data, get_layout(data.layout), f"no case of layout {data.layout} in the dataset folder")
+    cases = with_ids(found.cases, data)
+    times = Counter(case.id for case in cases)
+    errors = [*found.errors, *clashes(cases, data)]
+    cases = [_with_patient(case, data) for case in cases if times[case.id] == 1]
+    return Found(sorted(cases, key=lambda case: case.id), errors, found.cases, found.notices)
+
+
+def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> Examination:
+    """A case in memory: channels in the config's order, label in the scheme's values.
+
+    Raises:
+        VolumeError: a file cannot be read.
+        GeometryError: a channel, label or mask lies on another grid than the first channel.
+        LabelError: label values that are not whole numbers or not in the scheme. Each names the file.
+    """
+    layout = get_layout(data.layout)
+    image, grid = layout.read_image(case, data)
+    label = mask = None
+    if with_label and case.label:
+        label = _scheme_values(layout.read_mask(case.label, data.label or "", grid), case, data, scheme)
+    if case.mask:
+        mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5
+    return Examination(case, image, grid, label, mask)
+
+
+def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> np.ndarray:
+    """(X, Y, Z) label of a case in the scheme's values, on a known grid; the channels are not read.
+
+    Raises:
+        VolumeError, GeometryError, LabelError: as `read_case`.
+        DataError: the case has no label.
+    """
+    if not case.label:
+        raise DataError("the case has no label", file=next(iter(case.channels.values()))[0])
+    return _scheme_values(get_layout(data.layout).read_mask(case.label, data.label or "", grid), case, data, scheme)
+
+
+def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Scheme) -> np.ndarray:
+    """(X, Y, Z) values of the scheme, in its dtype."""
+    assert case.label is not None
+    file = case.label[0]
+    values = remap(whole_values(stored, file), get_layout(data.layout).label_map(data))
+    stray = scheme.stray_values(values)
+    if stray:
+        raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
+    return values.astype(scheme.dtype, copy=False)
+
+
+def _with_patient(case: Case, data: DataSection) -> Case:
+    if data.patient is None:
+        return case
+    match = search_patient(data.patient, case.id)
+    if match is None or not match[1]:
+        raise DataError(
+            "data.patient finds no patient in a case id",
+            file=case.files()[0],
+            found=case.id,
+            expected=f"a match of {data.patient}",
+            remedy="Correct the expression: every case needs a patient, so that no patient stands on two sides",
+        )
+    return replace(case, patient=match[1])
+
+
+def _nothing_there(data: DataSection, layout: Layout, what: str | None) -> DataError:
+    what = what or "the dataset folder does not exist"
+    found = listed(files_below(data.root), 5) or "an empty folder" if data.root.is_dir() else None
+    command = f"segcct phantom {layout.name} {shlex.quote(str(data.root))}"
+    phantom = f", or write a synthetic dataset with: {command}" if layout.phantom else ""
+    return DataError(
+        what,
+        file=data.root,
+        found=found,
+        expected="\n" + layout.picture(data) + "\n",
+        remedy=f"Set data.root to the folder of the data{phantom}",
+    )

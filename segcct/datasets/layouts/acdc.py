@@ -1,0 +1,72 @@
+"""Layout `acdc`: the official cardiac folders.
+
+    ROOT/[training|testing/]patient001/patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz, Info.cfg
+
+A case is one frame, `patient001_frame01`: the two that Info.cfg names (ED, ES), or every frame file where Info.cfg is
+missing. The whole sequence, `patient001_4d.nii.gz`, is not read. Folders `training` and `testing` give the side.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.datasets.layouts import case_folders as folder
+from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.patterns import compiled, filled, folders_below, side_of, tree, with_id
+from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.errors import DataError
+from segcct.files.file_names import folder_name
+
+_PATIENT = re.compile(r"patient\d+$")
+_INFO = "Info.cfg"
+
+
+def find(data: DataSection) -> Found:
+    """The end-diastolic and end-systolic frame of every patient folder below `data.root`."""
+    found = Found()
+    for place in _patient_folders(data.root):
+        patient = folder_name(place)
+        side = side_of(place.relative_to(data.root))
+        try:
+            frames = _frames(place, patient, data)
+        except DataError as error:
+            found.errors.append(error)
+            continue
+        for case_id in frames:
+            found.add(partial(folder.make_case, place, case_id, patient, data, side))
+    return found
+
+
+def picture(data: DataSection) -> str:
+    """One patient folder with its frames."""
+    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
+    names = [filled(pattern, f"patient001_frame{frame}") for frame in ("01", "12") for pattern in patterns]
+    return tree(data.root, {"patient001": [_INFO, *names], "...": []})
+
+
+def _patient_folders(root: Path) -> Iterator[Path]:
+    for place, below, _ in folders_below(root):
+        if _PATIENT.match(folder_name(place)):
+            below.clear()
+            yield place
+
+
+def _frames(place: Path, patient: str, data: DataSection) -> list[str]:
+    """Case ids of a patient folder. Raises `DataError` when Info.cfg holds no frame numbers."""
+    info = place / _INFO
+    if info.is_file():
+        numbers = re.findall(r"^\s*E[DS]\s*:\s*(\d+)\s*$", info.read_text(errors="replace"), re.MULTILINE)
+        if not numbers:
+            raise DataError("names no frames", file=info, expected="lines such as `ED: 1` and `ES: 12`")
+        return sorted({f"{patient}_frame{int(number):02d}" for number in numbers})
+    patterns = [compiled(with_id(pattern)) for pattern in (*data.channels.values(), data.label) if pattern]
+    matches = [pattern.match(entry.name) for entry in place.iterdir() for pattern in patterns]
+    ids = {match["id"] for match in matches if match}
+    return sorted(case_id for case_id in ids if re.fullmatch(rf"{patient}_frame\d+", case_id))
+
+
+LAYOUT = Layout("acdc", find, read_image, read_mask, picture, phantom=True, aside=(_INFO, "patient*_4d.nii*"))

@@ -1,0 +1,92 @@
+"""Layout `folder`: one folder per case, a file pattern per named channel.
+
+    ROOT/CASE/<channels.NAME>      (patterns may name subfolders: anat/{id}_T1w.nii.gz)
+
+A case folder is a folder, at any depth, in which the pattern of a channel or of the label matches; its name is the case
+id. The root itself may be one. A pattern may match a folder of DICOM slices. Each case is a patient of its own, except
+that BIDS folders `sub-X_ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.patterns import filled, folders_below, matching, only, side_of, tree
+from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.files.file_names import folder_name
+
+_BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
+
+
+def find(data: DataSection) -> Found:
+    """Every case folder below `data.root`."""
+    return find_folders(data, _patient)
+
+
+def find_folders(data: DataSection, patient_of: Callable[[str], str]) -> Found:
+    """Every case folder below `data.root`, with the patient that `patient_of` reads from its name."""
+    found = Found()
+    lone = []
+    for folder, is_case in _case_folders(data):
+        name = folder_name(folder)
+        make = partial(make_case, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
+        if is_case:
+            found.add(make)
+        else:
+            lone.append((folder, make))
+    filled_ones = {parent for case in found.cases for file in case.files() for parent in file.parents}
+    for folder, make in lone:
+        if folder not in filled_ones:  # a folder of case folders is none itself
+            found.add(make)
+    return found
+
+
+def make_case(folder: Path, case_id: str, patient: str, data: DataSection, side: str | None) -> Case:
+    """The case whose files match the config's patterns in `folder`; without a label file, without a label.
+
+    Raises:
+        DataError: a channel or intensity mask is missing, or a pattern matches several files.
+    """
+
+    def one(what: str, pattern: str) -> tuple[Path, ...]:
+        return (only(matching(folder, pattern, case_id), what, filled(pattern, case_id), folder),)
+
+    channels = {name: one(f"channel {name}", pattern) for name, pattern in data.channels.items()}
+    label = None
+    if data.label is not None and matching(folder, data.label, case_id):
+        label = one("label", data.label)
+    mask = None if data.intensity.mask is None else one("intensity mask", data.intensity.mask)
+    return Case(case_id, patient, channels, label, mask, side)
+
+
+def picture(data: DataSection, case_id: str = "CASE_001") -> str:
+    """One case folder with the files the config's patterns ask for."""
+    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
+    if data.intensity.mask:
+        patterns.append(data.intensity.mask)
+    return tree(data.root, {case_id: [filled(pattern, case_id) for pattern in patterns], "...": []})
+
+
+def _case_folders(data: DataSection) -> Iterator[tuple[Path, bool]]:
+    """Folders with a file of a channel; and, marked False, those with nothing but a label."""
+    for folder, below, _ in folders_below(data.root):
+        name = folder_name(folder)
+        if any(matching(folder, pattern, name) for pattern in data.channels.values()):
+            below.clear()
+            yield folder, True
+        elif data.label is not None and matching(folder, data.label, name):
+            yield folder, False
+
+
+def _patient(case_id: str) -> str:
+    match = _BIDS.match(case_id)
+    return match[1] if match else case_id
+
+
+LAYOUT = Layout("folder", find, read_image, read_mask, picture)

@@ -1,0 +1,70 @@
+"""Case ids beyond the layouts' own rules: `data.case_id: path`, and what to do where two cases have one id."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts.patterns import listed
+from segcct.errors import DataError
+
+
+def with_ids(cases: Sequence[Case], data: DataSection) -> list[Case]:
+    """The cases under the ids that `data.case_id` asks for. A case that was a patient of its own stays one."""
+    return [_renamed(case, _by_path(case, data)) for case in cases] if data.case_id == "path" else list(cases)
+
+
+def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
+    """An error for each id that several cases have, which says how to give them ids of their own."""
+    by_id: dict[str, list[Case]] = {}
+    for case in cases:
+        by_id.setdefault(case.id, []).append(case)
+    repeated = {case_id: group for case_id, group in by_id.items() if len(group) > 1}
+    remedy = _remedy(cases, data) if repeated else ""
+    return [
+        DataError(
+            "several cases have one id",
+            file=data.root,
+            found=f"{case_id} in {listed([_below_root(case, data) for case in group])}",
+            expected="one case per id",
+            remedy=remedy,
+        )
+        for case_id, group in sorted(repeated.items())
+    ]
+
+
+def _remedy(cases: Sequence[Case], data: DataSection) -> str:
+    others = "rename them, or make the pattern of the first channel more particular"
+    times = Counter(case.id for case in cases)
+    example = next(_by_path(case, data) for case in cases if times[case.id] > 1)
+    if data.case_id == "path" or len({_by_path(case, data) for case in cases}) < len(cases):
+        return others[0].upper() + others[1:]
+    return (
+        f"Set data.case_id: path, which makes the first {example} (a patient of its own, unless data.patient says "
+        f"otherwise); or {others}"
+    )
+
+
+def _by_path(case: Case, data: DataSection) -> str:
+    """The folders between the root and the case in front of its id: siteA/001/img.nii.gz is `siteA_001`.
+
+    Folders that the first channel's pattern names do not count, nor does one that the id repeats.
+    """
+    pattern = "" if data.layout == "slices" else next(iter(data.channels.values()))
+    folders = _below_root(case, data).split("/")[: -1 - pattern.count("/")]
+    if folders and case.id.startswith(folders[-1]):
+        folders.pop()
+    return "_".join([*folders, case.id])
+
+
+def _renamed(case: Case, case_id: str) -> Case:
+    return replace(case, id=case_id, patient=case_id if case.patient == case.id else case.patient)
+
+
+def _below_root(case: Case, data: DataSection) -> str:
+    """The path of a case's first file below the root, with forward slashes."""
+    first = next(iter(case.channels.values()))[0]
+    return (first.relative_to(data.root) if first.is_relative_to(data.root) else first).as_posix()

@@ -1,0 +1,193 @@
+"""Finding cases that share folders: files are paired by the case id that stands in their names.
+
+Patterns match at any depth below the root. `{id}`, or else the last `*`, of the first channel's pattern gives the
+case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts.layout import Found
+from segcct.datasets.layouts.patterns import ID, compiled, files_below, filled, listed, only, side_of, with_id
+from segcct.errors import DataError
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """The config's patterns as this layout completes them, each with `{id}`."""
+
+    channels: Mapping[str, str]
+    label: str | None
+    mask: str | None
+
+    @classmethod
+    def of(cls, data: DataSection, image: str = "", mask: str = "") -> Patterns:
+        """Patterns without a folder are looked for in folders named `image` (channels) or `mask` (the others)."""
+
+        def complete(pattern: str, place: str) -> str:
+            return with_id(pattern if "/" in pattern or not place else f"{place}/{pattern}")
+
+        return cls(
+            {name: complete(pattern, image) for name, pattern in data.channels.items()},
+            None if data.label is None else complete(data.label, mask),
+            None if data.intensity.mask is None else complete(data.intensity.mask, mask),
+        )
+
+    def all(self) -> tuple[str, ...]:
+        """Every pattern once."""
+        return tuple(dict.fromkeys(filter(None, (*self.channels.values(), self.label, self.mask))))
+
+
+def find_flat(
+    data: DataSection, patterns: Patterns, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()
+) -> Found:
+    """Every case below `data.root` that has a file of the first channel.
+
+    Args:
+        data: the config's data section.
+        patterns: its patterns, completed.
+        case_id_of: what is captured from a name -> case id, which is also the patient.
+        suffixes: file name endings that count; all when empty.
+    """
+    return _paired(data, patterns, _with_suffix(files_below(data.root), suffixes), case_id_of)
+
+
+def find_loose(data: DataSection, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()) -> Found:
+    """Cases among the files directly in `data.root`, named as the last parts of the patterns say: new scans, which lie
+    in no dataset's folders. Nothing where the channels could not be told apart without those."""
+    loose = _without_folders(data)
+    if loose is None:
+        return Found()
+    names = sorted(entry.name for entry in data.root.iterdir() if entry.is_file() and not entry.name.startswith("."))
+    return _paired(loose, Patterns.of(loose), _with_suffix(names, suffixes), case_id_of)
+
+
+def id_in(file: Path, pattern: str) -> str | None:
+    """The case id that a file name holds by the last part of a pattern; None where it is named otherwise."""
+    match = compiled(with_id(pattern).rpartition("/")[2]).match(file.name)
+    return match.groupdict().get("id") if match else None
+
+
+def _with_suffix(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
+    return [name for name in names if not suffixes or name.lower().endswith(tuple(suffixes))]
+
+
+def _without_folders(data: DataSection) -> DataSection | None:
+    """The section with patterns of file names alone; None where two of its images would then share one name, or a
+    name would hold no case id. A label of such a name is left out: nothing tells it from the image."""
+    mask = data.intensity.mask
+    bare = {pattern: pattern.rpartition("/")[2] for pattern in filter(None, (*data.channels.values(), mask))}
+    if len(set(bare.values())) < len(bare) or not all(map(_names_cases, bare.values())):
+        return None
+    label = None if data.label is None else data.label.rpartition("/")[2]
+    if label is not None and (label in bare.values() or not _names_cases(label)):
+        label = None
+    return data.model_copy(
+        update={
+            "channels": {name: bare[pattern] for name, pattern in data.channels.items()},
+            "label": label,
+            "intensity": data.intensity.model_copy(update={"mask": bare[mask] if mask else None}),
+        }
+    )
+
+
+def _names_cases(pattern: str) -> bool:
+    return ID in pattern or "*" in pattern
+
+
+def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id_of: Callable[[str], str]) -> Found:
+    """The files of every case among relative paths below `data.root`."""
+    index = {pattern: _by_id(pattern, names) for pattern in patterns.all()}
+    channel, pattern = next(iter(patterns.channels.items()))
+    found = Found()
+    for key, files in index[pattern].items():
+        matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
+        for first in files:
+            found.add(partial(_make_case, data.root, key, case_id_of(key), first, patterns, matches))
+    found.errors += _without_first(data, patterns, index, case_id_of)
+    # `{id}.png` beside `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
+    taken = {file for case in found.cases for file in (*(case.label or ()), *(case.mask or ()))}
+    found.cases = [case for case in found.cases if case.channels[channel][0] not in taken]
+    alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
+    if alone:
+        found.notices.append(
+            DataError(
+                f"{len(alone)} label files have no image",
+                file=data.root / alone[0],
+                found=listed(alone),
+                expected=f"a file {pattern} for each",
+                remedy="Add the images, or correct data.channels or data.label so that both give the same {id}",
+            )
+        )
+    return found
+
+
+def _without_first(
+    data: DataSection,
+    patterns: Patterns,
+    index: Mapping[str, Mapping[str, list[str]]],
+    case_id_of: Callable[[str], str],
+) -> list[DataError]:
+    """An error for each case that has another channel, but not the first."""
+    (channel, pattern), *others = patterns.channels.items()
+    wanted = [pattern, *filter(None, (patterns.label, patterns.mask))]
+    taken = {name for one in wanted for names in index[one].values() for name in names}
+    lone: dict[str, str] = {}
+    for _, other in others:
+        for key, names in index[other].items():
+            if key not in index[pattern] and names[0] not in taken:
+                lone.setdefault(key, names[0])
+    return [
+        _missing(f"channel {channel}", data.root / name, case_id_of(key), filled(pattern, key))
+        for key, name in lone.items()
+    ]
+
+
+def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
+    """The error for a case of which `file` is there, and another file is not."""
+    return DataError(
+        f"{what} is missing",
+        file=file,
+        found=f"no such file of case {case_id}",
+        expected=pattern,
+        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+    )
+
+
+def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
+    """Case id -> files whose name has it where the pattern says."""
+    regex = compiled(pattern, anywhere=True)
+    found: dict[str, list[str]] = {}
+    for name in names:
+        match = regex.match(name)
+        if match:
+            found.setdefault(match["id"], []).append(name)
+    return found
+
+
+def _make_case(
+    root: Path, key: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Sequence[str]]
+) -> Case:
+    def one(what: str, pattern: str) -> tuple[Path, ...]:
+        near = max((_shared(name, first) for name in matches[pattern]), default=0)
+        nearest = [root / name for name in matches[pattern] if _shared(name, first) == near]
+        if not nearest:
+            raise _missing(what, root / first, case_id, filled(pattern, key))
+        return (only(nearest, what, filled(pattern, key), root / first),)
+
+    channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
+    label = one("label", patterns.label) if patterns.label and matches[patterns.label] else None
+    mask = one("intensity mask", patterns.mask) if patterns.mask else None
+    return Case(case_id, case_id, channels, label, mask, side_of(first))
+
+
+def _shared(a: str, b: str) -> int:
+    """Folders two relative paths have in common."""
+    return len(Path(os.path.commonpath([f"/{a}", f"/{b}"])).parts)

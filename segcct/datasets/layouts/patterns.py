@@ -1,0 +1,250 @@
+"""File patterns of a config: `*` matches anything within a name, `?` one character, `{id}` the case id."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from segcct.errors import ConfigError, DataError
+from segcct.files.file_names import split_name
+
+ID = "{id}"
+_ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
+_SPECIAL = re.compile(r"(\*+|\?|\{id\})")
+_LONGEST = 1000
+_MOST_WILD = 3
+"""Pieces of any length up to the id; the time to match a name grows by a power for each."""
+_MOST_ENTRIES = 1_000_000
+"""Files and folders that are looked through below one root."""
+_NO_DATA = ("/proc", "/sys", "/dev")
+_SIDES = {
+    "train": "train",
+    "training": "train",
+    "imagestr": "train",
+    "train_npz": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+    "imagests": "test",
+    "test_vol_h5": "test",
+}
+
+
+def with_id(pattern: str) -> str:
+    """The pattern with `{id}` in it: where it has none, the last `*` before the ending stands for the case id.
+
+    Raises:
+        ConfigError: the pattern has neither, so its files could not be told apart.
+    """
+    if ID in pattern:
+        return pattern
+    body, ending = (pattern[:-2], ".*") if pattern.endswith(".*") and "*" in pattern[:-2] else (pattern, "")
+    head, star, tail = body.rpartition("*")
+    if not star:
+        raise ConfigError(
+            "a file pattern of this layout must say where the case id stands",
+            found=pattern,
+            expected="{id} or * in it, such as images/{id}.png",
+        )
+    return f"{head}{ID}{tail}{ending}"
+
+
+def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False) -> re.Pattern[str]:
+    """A regular expression for relative paths with forward slashes.
+
+    A format's ending may be written in capitals or not. A pattern that captures the case id and ends in `.*` takes the
+    format's ending for it, as in `{id}.*`: of `1.2.840.nii.gz` the case is `1.2.840`.
+
+    Args:
+        pattern: the pattern.
+        case_id: what `{id}` stands for; None captures it as group `id`.
+        anywhere: the pattern may match below any folder.
+
+    Raises:
+        ConfigError: the pattern is absolute or holds a placeholder other than `{id}`.
+    """
+    if pattern.startswith("/") or re.search(r"\{(?!id\})", pattern):
+        raise ConfigError(
+            "not a file pattern", found=pattern, expected="a relative path in which only *, ? and {id} are special"
+        )
+    if len(pattern) > _LONGEST:
+        raise ConfigError("the file pattern is too long", found=f"{pattern[:40]}... of {len(pattern)} characters")
+    parts = []
+    captured = False
+    body, ending = _ending_of(pattern, case_id)
+    for part in body.split("/"):
+        if case_id is not None:
+            parts.append(_glob(part, re.escape(case_id)))
+            continue
+        expression, wild, captured = _capturing(part, captured=captured)
+        if wild > _MOST_WILD:
+            raise ConfigError(
+                "the file pattern has too many wildcards in one name",
+                found=pattern,
+                expected=f"at most {_MOST_WILD - 1} of * before {ID}",
+                remedy="Write more of the name out",
+            )
+        parts.append(expression)
+    return re.compile((r"(?:.*/)?" if anywhere else "") + "/".join(parts) + ending + r"\Z")
+
+
+def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
+    """A pattern without its ending, and the expression of that."""
+    if case_id is None and ID in pattern and pattern.endswith(".*"):
+        return pattern[:-2], _ANY_ENDING
+    body, ending = split_name(pattern)
+    return body, f"(?i:{re.escape(ending)})"
+
+
+def _capturing(part: str, *, captured: bool) -> tuple[str, int, bool]:
+    """The expression of one name that captures the id, how many of its pieces have any length, and whether the id is
+    captured by now."""
+    before, here, behind = part.partition(ID)
+    if captured or not here:  # nothing but the id depends on what a wildcard takes
+        return _glob(part, "(?P=id)"), 0, captured
+    pieces = [_piece(piece, "") for piece in _SPECIAL.split(before)]
+    wild = 1 + sum(piece.startswith("*") for piece in _SPECIAL.split(before))
+    return "".join(pieces) + r"(?P<id>[^/]+?)" + _glob(behind, "(?P=id)"), wild, True
+
+
+def _piece(piece: str, known_id: str) -> str:
+    """The expression of one piece of a pattern, where `known_id` is that of `{id}`."""
+    if piece.startswith("*"):
+        return "[^/]*"
+    return known_id if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+
+
+def _glob(part: str, known_id: str) -> str:
+    """The expression of one name, where `known_id` is that of `{id}`. A wildcard takes the first place where what
+    follows it fits, and no other is tried, so that any number of them takes time in proportion to the name."""
+    chunks = [""]
+    for piece in _SPECIAL.split(part):
+        if piece.startswith("*"):
+            chunks.append("")
+        else:
+            chunks[-1] += _piece(piece, known_id)
+    head, *rest = chunks
+    between = "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1])
+    return head + between + (f"[^/]*{rest[-1]}" if rest else "")
+
+
+def filled(pattern: str, case_id: str) -> str:
+    """A file name as the pattern asks for it, for messages: `{id}` replaced."""
+    return pattern.replace(ID, case_id)
+
+
+def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
+    """Files and folders at the pattern's depth below `folder` that match, sorted; hidden names never do."""
+    candidates = [folder]
+    parts = pattern.split("/")
+    for part in parts:
+        one = compiled(part, case_id)
+        candidates = [
+            entry
+            for parent in candidates
+            if parent.is_dir()
+            for entry in sorted(parent.iterdir())
+            if not entry.name.startswith(".") and one.match(entry.name)
+        ]
+    return candidates
+
+
+def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Every folder from `root` down with the names of its folders and files, sorted.
+
+    Hidden names are left out. Linked folders are followed once; not to a folder that holds the root, and no further
+    link out of the root from there. What the caller takes off the list of folders is not entered.
+
+    Raises:
+        DataError: so many files that this is no dataset.
+    """
+    top = os.path.realpath(root)
+    seen = set()
+    entries = 0
+    for place, folders, files in os.walk(root, followlinks=True):
+        here = os.path.realpath(place)
+        if here in seen:
+            folders.clear()
+            continue
+        seen.add(here)
+        entries += len(folders) + len(files)
+        if entries > _MOST_ENTRIES:
+            raise DataError(
+                f"there are more than {_MOST_ENTRIES:,} files and folders below this one",
+                file=root,
+                remedy="Name the folder of the dataset itself",
+            )
+        shown = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = [name for name in shown if not _leads_away(Path(place) / name, here, top)]
+        yield Path(place), folders, sorted(name for name in files if not name.startswith("."))
+
+
+def _leads_away(path: Path, here: str, top: str) -> bool:
+    """A link to a folder around the root or of the system, or a second one out of the root."""
+    if not path.is_symlink():
+        return False
+    target = os.path.realpath(path)
+    if _within(target, top):
+        return False
+    return _within(top, target) or not _within(here, top) or any(_within(target, place) for place in _NO_DATA)
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def files_below(root: Path) -> list[str]:
+    """Relative paths of all files, sorted, with forward slashes; hidden files and folders are left out."""
+    names: list[str] = []
+    for folder, _, files in folders_below(root):
+        place = folder.relative_to(root).as_posix()
+        names += files if place == "." else [f"{place}/{name}" for name in files]
+    return sorted(names)
+
+
+def side_of(relative: str | Path) -> str | None:
+    """`train`, `val` or `test` where a folder on the way is named so (Training, imagesTs, ...)."""
+    folders = Path(relative).parts[:-1]
+    return next((_SIDES[part.lower()] for part in folders if part.lower() in _SIDES), None)
+
+
+def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:
+    """The one match. Raises `DataError` naming the others when there are several, or what is there when none."""
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise DataError(
+            f"{what} is not one file",
+            file=where,
+            found=", ".join(match.name for match in matches[:6]),
+            expected=f"one match of {pattern}",
+            remedy="Make the pattern more particular, with {id}",
+        )
+    names = sorted(entry.name for entry in where.iterdir() if not entry.name.startswith(".")) if where.is_dir() else []
+    raise DataError(
+        f"{what} is missing",
+        file=where,
+        found=listed(names) or "an empty folder",
+        expected=pattern,
+        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+    )
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """The first few names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def tree(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
+    """A small picture of folders and the files in them."""
+    lines = [f"{root}/"]
+    for folder, names in folders.items():
+        indent = "    " if folder else ""
+        if folder:
+            lines.append(f"    {folder}/")
+        lines += [f"    {indent}{name}" for name in names]
+    return "\n".join(lines)

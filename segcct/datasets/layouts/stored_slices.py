@@ -1,0 +1,194 @@
+"""Layout `slices`: `.h5` and `.npz` files of one slice or one volume each, as the ACDC and Synapse traditions share.
+
+    patient001_frame01_slice_1.h5, case0005_slice000.npz     slices (y, x), restacked in the order of their numbers
+    patient001_frame01.h5, case0001.npy.h5                   volumes (z, y, x)
+
+In this layout a channel's pattern and the label's are names of arrays inside the files: `channels: {cine: image}`,
+`label: label`. The case id is the file name without `_slice...` and suffixes; `patientXXX` before `_frameYY` is the
+patient. Where a case has a volume and slices, the volume is read. The files hold no voxel size and no orientation:
+spacing is None, and voxels are exposed as (X, Y, Z) on a grid that shows them as stored, top left first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.patterns import files_below, listed, side_of, tree
+from segcct.errors import DataError, GeometryError, VolumeError
+from segcct.files.file_names import ARRAY_SUFFIXES, split_name
+from segcct.images.arrays import array_names, read_array
+from segcct.images.volume import PICTURE_AFFINE, Volume
+
+_SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
+_LONG_GAP = 4
+_FRAME = re.compile(r"(?P<patient>.+?)_frame\d+$")
+
+
+def slice_of(stem: str) -> tuple[str, int] | None:
+    """`case0005_slice012` -> (`case0005`, 12); None for the name of a volume."""
+    match = _SLICE.match(stem)
+    return (match["case"], int(match["number"])) if match else None
+
+
+def find(data: DataSection) -> Found:
+    """Every case below `data.root`; its channels and label are the same files."""
+    volumes: dict[str, list[str]] = {}
+    slices: dict[str, dict[int, list[str]]] = {}
+    for name in files_below(data.root):
+        stem = _stem(Path(name).name)
+        if stem is None:
+            continue
+        one = slice_of(stem)
+        if one is None:
+            volumes.setdefault(stem, []).append(name)
+        else:
+            slices.setdefault(one[0], {}).setdefault(one[1], []).append(name)
+    found = Found()
+    for case_id in sorted(volumes.keys() | slices.keys()):
+        numbered = slices.get(case_id, {})
+        groups = [volumes[case_id]] if case_id in volumes else [numbered[number] for number in sorted(numbered)]
+        found.add(partial(_make_case, data, case_id, groups))
+        gaps = _gaps(numbered) if case_id not in volumes else []
+        if gaps:
+            found.notices.append(
+                DataError(
+                    f"case {case_id} has gaps between its slices; they are stacked as if there were none",
+                    file=data.root / groups[0][0],
+                    found=f"no slice {listed(gaps)}",
+                    remedy="Add the missing slices; without them 3-D distances and volumes are wrong",
+                )
+            )
+    return found
+
+
+def single(data: DataSection, file: Path) -> Case | None:
+    """The slice or volume of one file; a slice is a case by itself."""
+    stem = _stem(file.name)
+    return None if stem is None else _make_case(data.model_copy(update={"root": file.parent}), stem, [[file.name]])
+
+
+def picture(data: DataSection) -> str:
+    """The two kinds of files and the arrays in them."""
+    arrays = ", ".join([*data.channels.values(), *([data.label] if data.label else [])])
+    names = [f"patient001_frame01_slice_1.h5   (arrays {arrays}: rows, columns)", "..."]
+    return tree(data.root, {"": [*names, f"patient002_frame01.h5   (arrays {arrays}: slices, rows, columns)", "..."]})
+
+
+def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
+    """(C, X, Y, Z) float32 and a grid without spacing. Raises `VolumeError` or `GeometryError` naming the file."""
+    stacks = [_stack(case.channels[name], key) for name, key in data.channels.items()]
+    for name, stack in zip(data.channels, stacks, strict=True):
+        if stack.shape != stacks[0].shape:
+            raise GeometryError(
+                f"array {data.channels[name]} has another shape than {next(iter(data.channels.values()))}",
+                file=case.channels[name][0],
+                found=stack.shape,
+                expected=stacks[0].shape,
+            )
+    image = np.stack(stacks).astype(np.float32, copy=False)  # (C, X, Y, Z)
+    if not np.isfinite(image).all():
+        raise VolumeError("voxels are NaN or infinite", file=_not_finite(case, data))
+    return image, Volume(image[0], PICTURE_AFFINE, None, None, next(iter(case.channels.values()))[0])
+
+
+def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:
+    """(X, Y, Z) values of the array named `pattern`. Raises `VolumeError` or `GeometryError` naming the file."""
+    stack = _stack(files, pattern)
+    if stack.shape != grid.shape:
+        raise GeometryError(
+            f"array {pattern} has another shape than the image", file=files[0], found=stack.shape, expected=grid.shape
+        )
+    return stack
+
+
+def _stem(name: str) -> str | None:
+    """A file's name without its ending; None for another kind of file."""
+    stem, ending = split_name(name)
+    return stem if ending.lower() in ARRAY_SUFFIXES else None
+
+
+def _gaps(numbered: Mapping[int, object]) -> list[str]:
+    """Numbers missing between the first and the last: `3`, `5`, or `7 to 90` where many are."""
+    gaps: list[str] = []
+    for low, high in itertools.pairwise(sorted(numbered)):
+        many = high - low > _LONG_GAP
+        gaps += [f"{low + 1} to {high - 1}"] if many else [str(number) for number in range(low + 1, high)]
+    return gaps
+
+
+def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case:
+    for names in groups:
+        if len(names) > 1:
+            raise DataError(
+                f"case {case_id} is there more than once",
+                file=data.root / names[0],
+                found=", ".join(names),
+                expected="one file per volume or slice",
+                remedy="Rename one, take it out, or point data.root at the folder that is meant",
+            )
+    files = tuple(data.root / names[0] for names in groups)
+    first = files[0]
+    keys = _names_in(first, data)
+    missing = [key for key in data.channels.values() if key not in keys]
+    if missing:
+        raise VolumeError(
+            f"holds no array named {missing[0]}",
+            file=first,
+            found=listed(keys) or "no array",
+            expected="data.channels to name arrays of the file, such as `channels: {mri: image}`",
+        )
+    label = files if data.label is not None and data.label in keys else None
+    frame = _FRAME.match(case_id)
+    return Case(
+        id=case_id,
+        patient=frame["patient"] if frame else case_id,
+        channels=dict.fromkeys(data.channels, files),
+        label=label,
+        mask=files if data.intensity.mask is not None else None,
+        side=side_of(groups[0][0]),
+    )
+
+
+def _names_in(file: Path, data: DataSection) -> Sequence[str]:
+    """Names of the arrays in a file; of one that cannot be read, those it should have: then its case fails when it is
+    read, as that of a damaged volume does, and not the whole folder."""
+    try:
+        return array_names(file)
+    except VolumeError:
+        return [*data.channels.values(), *([] if data.label is None else [data.label])]
+
+
+def _stack(files: Sequence[Path], key: str) -> np.ndarray:
+    """(X, Y, Z) from one volume (z, y, x) or from slices (y, x) in order."""
+    arrays = [read_array(file, key) for file in files]
+    if len(arrays) == 1 and arrays[0].ndim == 3:
+        return arrays[0].transpose(2, 1, 0)
+    for file, array in zip(files, arrays, strict=True):
+        if array.ndim != 2 or array.shape != arrays[0].shape:
+            raise GeometryError(
+                f"array {key} does not fit the other slices" if len(arrays) > 1 else f"array {key} is no image",
+                file=file,
+                found=f"shape {array.shape}",
+                expected=f"{arrays[0].shape} as {files[0].name}" if arrays[0].ndim == 2 else "(rows, columns)",
+            )
+    return np.stack(arrays).transpose(2, 1, 0)
+
+
+def _not_finite(case: Case, data: DataSection) -> Path:
+    for name, key in data.channels.items():
+        for file in case.channels[name]:
+            if not np.isfinite(read_array(file, key)).all():
+                return file
+    raise AssertionError("called for a case whose voxels are all finite")
+
+
+LAYOUT = Layout("slices", find, read_image, read_mask, picture, single=single)

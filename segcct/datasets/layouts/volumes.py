@@ -1,0 +1,75 @@
+"""Reading of cases whose channels are volumes: NIfTI, NRRD, MHA, folders of DICOM slices, or single DICOM images.
+
+The mask of a 2-D image, such as an X-ray, may be a picture too: PNG, TIFF, GIF, BMP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts.images_2d import mask_values
+from segcct.errors import GeometryError
+from segcct.files.file_names import IMAGE_SUFFIXES
+from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
+
+GRID_TOLERANCE = 0.05
+"""How far corner voxels of two images of one case may lie apart, as a share of the smallest voxel side. Files that
+went through several programs differ by rounding; a twentieth of a voxel moves no label."""
+
+
+def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
+    """(C, X, Y, Z) float32 in the order of `data.channels`, and the first channel's grid.
+
+    Raises:
+        VolumeError: a file cannot be read.
+        GeometryError: a channel lies on another grid than the first.
+    """
+    names = list(data.channels)
+    first = Volume.load(case.channels[names[0]][0])
+    image = np.empty((len(names), *first.shape), dtype=np.float32)  # (C, X, Y, Z)
+    image[0] = first.array
+    for index, name in enumerate(names[1:], start=1):
+        image[index] = _on_grid(case.channels[name][0], first).array
+    return image, replace(first, array=image[0])
+
+
+def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
+    """(X, Y, Z) values as stored. Raises `GeometryError` when the file lies on another grid."""
+    if files[0].name.lower().endswith(IMAGE_SUFFIXES):
+        return _picture_mask(files[0], grid)
+    return _on_grid(files[0], grid).array
+
+
+def _picture_mask(file: Path, grid: Volume) -> np.ndarray:
+    """(X, Y, 1) values of a picture, its columns along X and its rows along Y, as a 2-D DICOM image is read.
+
+    Raises `GeometryError` where the image has several slices, or other directions, so that nothing says which way up
+    the picture lies on it.
+    """
+    directions = nib.aff2axcodes(grid.affine)[:2]
+    sides = " x ".join(str(side) for side in grid.shape)
+    if grid.shape[2] != 1 or directions != nib.aff2axcodes(PICTURE_AFFINE)[:2]:
+        raise GeometryError(
+            "a picture cannot be the mask of this image",
+            file=file,
+            found=f"{grid.path} of {sides} voxels, along {directions[0]} and {directions[1]}",
+            expected="a 2-D image whose rows lie as the picture's do, such as an X-ray in DICOM",
+            remedy="Store the mask as NIfTI, with the image's geometry",
+        )
+    mask = Volume(mask_values(file), PICTURE_AFFINE, None, None, file)
+    check_same_grid(grid, mask)
+    return mask.array
+
+
+def _on_grid(path: Path, grid: Volume) -> Volume:
+    volume = Volume.load(path)
+    smallest_mm = min(grid.spacing_mm) if grid.spacing_mm else 1.0
+    check_same_grid(grid, volume, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+    return volume

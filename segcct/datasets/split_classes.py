@@ -1,0 +1,27 @@
+"""Classes that some part of the split lacks: what no training case shows is not learned, whatever validation says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from segcct.datasets.split_lists import shown
+from segcct.datasets.splits import SIDES, Splits
+
+
+def one_sided_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> str | None:
+    """Which classes are in no training case, and which in training cases alone, in words; None where there are none.
+
+    Args:
+        classes: case id -> names of the classes that its label holds; cases that are not here say nothing.
+        splits: the split.
+    """
+    sides = {side: frozenset().union(*(classes.get(case, ()) for case in getattr(splits, side))) for side in SIDES}
+    known = {side for side in SIDES if any(case in classes for case in getattr(splits, side))}
+    if len(known) < 2 or "train" not in known:
+        return None
+    elsewhere = sides["val"] | sides["test"]
+    told = {
+        "in no training case": sorted(elsewhere - sides["train"]),
+        "in training cases only": sorted(sides["train"] - elsewhere),
+    }
+    return "; ".join(f"{where}: {shown(names)}" for where, names in told.items() if names) or None

@@ -1,0 +1,142 @@
+"""Lists of cases as text files: one case, patient, path or file name per line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from segcct.datasets.case import Case
+from segcct.errors import SplitError
+from segcct.files.file_names import stem_of
+from segcct.files.json_file import reason_of_parse
+from segcct.files.small_file import read_small
+from segcct.plurals import counted
+
+_MOST_BYTES = 2**24
+"""Of a list; a hundred thousand cases by their whole paths stay below."""
+_SLICE = re.compile(r"[-_]slice[-_]?\d+$", re.I)
+
+
+def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
+    """Ids of the cases a list names, in its order; a patient's name stands for all of the patient's cases.
+
+    Blank lines and what follows `#` are passed over. A line may be a case id, a path that ends in one, or a file name
+    of the case.
+
+    Args:
+        path: the list; relative paths are relative to the working directory.
+        key: the config key the list was given under, for the messages.
+        cases: the cases of the dataset.
+
+    Raises:
+        SplitError: the file is missing or not text, names no case, a case twice, an unknown case, or slices.
+    """
+    entries = _entries(path, key)
+    names = _Names(cases)
+    found = [(entry, names.ids_of(entry)) for entry in entries]
+    unknown = [entry for entry, ids in found if not ids]
+    slices = [entry for entry in unknown if names.is_slice(entry)]
+    if slices:
+        raise SplitError(
+            "this is a list of slices, not of cases",
+            file=path,
+            found=f"{counted(len(slices), 'line')} such as {slices[0]}",
+            expected=f"a case or patient per line, such as {cases[0].id}",
+            remedy=f"Give {key} a list of cases; the slices of a case always stay together",
+        )
+    if unknown:
+        near = difflib.get_close_matches(_stem(unknown[0]), names.known(), n=1)
+        raise SplitError(
+            f"{len(unknown)} of {counted(len(entries), 'line')} without a case of the dataset that has a label",
+            file=path,
+            found=shown(unknown),
+            expected=f"cases such as {near[0] if near else cases[0].id}",
+            remedy=f"Correct the lines, or point data.root at the dataset that {key} belongs to",
+        )
+    listed = [case_id for _, ids in found for case_id in ids]
+    twice = sorted(case_id for case_id, times in Counter(listed).items() if times > 1)
+    if twice:
+        raise SplitError(
+            "a case is listed more than once",
+            file=path,
+            found=shown(twice),
+            remedy="Leave one line per case",
+        )
+    return listed
+
+
+def shown(names: Sequence[str], most: int = 5) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _entries(path: Path, key: str) -> list[str]:
+    try:
+        lines = read_small(Path(path), _MOST_BYTES).decode("utf-8-sig").splitlines()
+    except FileNotFoundError:
+        raise SplitError(
+            "the list file does not exist",
+            file=path,
+            remedy=f"Set {key} to a text file with a case id per line (relative to the working directory)",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise SplitError(
+            "the list file cannot be read as text",
+            file=path,
+            found=reason_of_parse(error),
+            expected="a case id per line",
+        ) from error
+    entries = [line.split("#", 1)[0].strip() for line in lines]
+    entries = [entry for entry in entries if entry]
+    if not entries:
+        raise SplitError(
+            "the list is empty", file=path, expected="a case id per line", remedy=f"Fill it or take away {key}"
+        )
+    return entries
+
+
+def _stem(entry: str) -> str:
+    return stem_of(entry.replace("\\", "/"))
+
+
+class _Names:
+    """What a line of a list may call a case: its id, its patient, one of its files, a folder on the way to them."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self._ids: dict[str, tuple[str, ...]] = {}
+        self._slices: set[str] = set()
+        of_patient: dict[str, list[str]] = {}
+        for case in cases:
+            of_patient.setdefault(case.patient, []).append(case.id)
+            for files in (*case.channels.values(), case.label or ()):
+                stems = {_stem(file.name) for file in files}
+                if len(files) > 1:
+                    self._slices |= stems
+                else:
+                    self._ids |= {stem: (*self._ids.get(stem, ()), case.id) for stem in stems}
+        # A file name that several cases share (`t1.nii.gz` in every folder) names none of them.
+        self._ids = {stem: ids[:1] for stem, ids in self._ids.items() if len(set(ids)) == 1}
+        self._ids |= {patient: tuple(ids) for patient, ids in of_patient.items()}
+        self._ids |= {case.id: (case.id,) for case in cases}
+
+    def ids_of(self, entry: str) -> tuple[str, ...]:
+        """Cases a line names; none when it is unknown."""
+        path = PurePosixPath(entry.replace("\\", "/"))
+        if self.is_slice(entry):
+            return self._ids.get(entry, ())
+        # A folder may name its only case, never all cases of a patient: the file name said more than that.
+        folders = [part for part in reversed(path.parts[:-1]) if self._ids.get(part) == (part,)]
+        return next((self._ids[name] for name in (entry, path.name, _stem(entry), *folders) if name in self._ids), ())
+
+    def is_slice(self, entry: str) -> bool:
+        """Whether a line names one slice of a case that is made of slices."""
+        stem = _stem(entry)
+        return stem in self._slices or _SLICE.search(stem) is not None
+
+    def known(self) -> list[str]:
+        """Every name that stands for a case."""
+        return list(self._ids)

@@ -1,0 +1,293 @@
+"""Who trains, who selects the model, who is tested: drawn by patient, kept as JSON.
+
+A draw orders the patients by a hash of (seed, patient), so it depends neither on the order in which cases are found nor
+on a library's random generator, and a patient added later leaves the order of the others as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segcct.config import DataSection, SplitSection
+from segcct.datasets.case import Case
+from segcct.datasets.split_lists import read_list, shown
+from segcct.errors import SplitError
+from segcct.files.json_file import read_object
+from segcct.files.private_file import private_path
+from segcct.plurals import counted
+from segcct.progress import say
+
+SIDES = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Case ids per side, sorted. Raises `SplitError` when a case or a patient stands on two sides."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    kind: str = "given"
+    """How the split came about: fractions, kfold, lists, or given by hand."""
+    seed: int | None = None
+    fold: int | None = None
+    folds: int | None = None
+    patients: Mapping[str, str] = field(default_factory=dict)
+    """Case id -> patient; a case that is not named is its own patient."""
+
+    def __post_init__(self) -> None:
+        side_of: dict[str, tuple[str, str]] = {}
+        for side in SIDES:
+            for case in getattr(self, side):
+                patient = self.patients.get(case, case)
+                other_side, other_case = side_of.setdefault(patient, (side, case))
+                if other_side != side:
+                    raise SplitError(
+                        f"patient {patient} is on two sides of the split, {other_side} and {side}",
+                        found=f"case {other_case} in {other_side}, case {case} in {side}",
+                        expected="all cases of a patient on one side",
+                        remedy="Move the patient's cases to one of the two",
+                    )
+            if len(set(getattr(self, side))) < len(getattr(self, side)):
+                raise SplitError(f"a case stands twice in {side}", found=_repeated(getattr(self, side)))
+
+    def side_of(self, case_id: str) -> str | None:
+        """`train`, `val`, `test`, or None for a case on no side."""
+        return next((side for side in SIDES if case_id in getattr(self, side)), None)
+
+    def trained_on(self, patients: Mapping[str, str]) -> list[str]:
+        """Those of some cases (id -> patient) that are on the training side here, or whose patient is; in order."""
+        trained = {*self.train, *(self.patients.get(name, name) for name in self.train)}
+        return [name for name, patient in patients.items() if {name, patient} & trained]
+
+    def select(self, cases: Sequence[Case], side: str) -> list[Case]:
+        """The cases of one side, in the split's order. Raises `SplitError` when the dataset no longer holds one."""
+        if side not in SIDES:
+            raise SplitError(f"unknown side '{side}'", expected=", ".join(SIDES))
+        by_id = {case.id: case for case in cases}
+        gone = [case_id for case_id in getattr(self, side) if case_id not in by_id]
+        if gone:
+            raise SplitError(
+                f"{len(gone)} of the {len(getattr(self, side))} {side} cases are not in the dataset",
+                found=f"{len(by_id)} other cases" if len(gone) == len(getattr(self, side)) else f"no {shown(gone)}",
+                remedy="Point data.root at the dataset that the split was made for",
+            )
+        return [by_id[case_id] for case_id in getattr(self, side)]
+
+    def save(self, path: Path) -> None:
+        """Write the split as JSON, patient by patient."""
+        sides = {side: self._by_patient(side) for side in SIDES}
+        head = {"kind": self.kind, "seed": self.seed, "fold": self.fold, "folds": self.folds}
+        with private_path(path) as beside:
+            beside.write_text(json.dumps(head | sides, indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: Path) -> Splits:
+        """Read what `save` wrote. Raises `SplitError` naming the file when it is missing, damaged or leaks."""
+        expected = "JSON with kind, seed, fold, folds, and train, val, test as patient -> case ids"
+        path = Path(path)
+        if not path.is_file():
+            raise SplitError("no such split file", file=path, remedy="Give the splits.json of a run folder")
+        stored = read_object(path, "not a split file", error=SplitError, expected=expected)
+        try:
+            by_side = {side: _cases_by_patient(stored[side]) for side in SIDES}
+            patients = {case: patient for side in SIDES for patient, ids in by_side[side].items() for case in ids}
+            sides = {side: tuple(sorted(case for ids in by_side[side].values() for case in ids)) for side in SIDES}
+            numbers = {name: _number(stored[name]) for name in ("seed", "fold", "folds")}
+            return cls(**sides, kind=str(stored["kind"]), **numbers, patients=patients)  # type: ignore[arg-type]
+        except SplitError as error:
+            raise SplitError(
+                error.what, file=path, found=error.found, expected=error.expected, remedy=error.remedy
+            ) from error
+        except (KeyError, TypeError) as error:
+            raise SplitError(
+                "not a split file", file=path, found=f"{type(error).__name__}: {error}", expected=expected
+            ) from error
+
+    def _by_patient(self, side: str) -> dict[str, list[str]]:
+        grouped: dict[str, list[str]] = {}
+        for case in getattr(self, side):
+            grouped.setdefault(self.patients.get(case, case), []).append(case)
+        return grouped
+
+
+def _cases_by_patient(stored: object) -> dict[str, list[str]]:
+    """Raises `TypeError` for anything else than patient -> list of case ids."""
+    if not isinstance(stored, dict):
+        raise TypeError("a side that is no mapping")
+    for patient, ids in stored.items():
+        if not isinstance(ids, list) or not all(isinstance(case, str) for case in ids):
+            raise TypeError(f"cases of {patient[:80]} that are no list of names")
+    return stored
+
+
+def _number(stored: object) -> int | None:
+    if stored is not None and (not isinstance(stored, int) or isinstance(stored, bool)):
+        raise TypeError(f"{str(stored)[:40]!r} is no number")
+    return stored
+
+
+def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
+    """The split that `data.split` and `data.fold` ask for, by patient and irrespective of the order of `cases`.
+
+    Cases without a label take no part. Where the dataset itself keeps patients for testing (`Case.side`), they are the
+    test side of a draw and no others are drawn; its validation patients validate under `fractions`, and are pooled
+    with the training patients under `kfold`. Lists say it all, but may not contradict the dataset.
+
+    Raises:
+        SplitError: too few patients, an empty side, a list that cannot be read or names an unknown case, or a patient
+            on two sides.
+    """
+    labelled = _labelled(cases)
+    section = data.split
+    if section.kind == "lists":
+        sides = _from_lists(labelled, section, data.fold)
+    else:
+        sides = _drawn(labelled, section, data.fold)
+    splits = Splits(
+        train=tuple(sorted(sides["train"])),
+        val=tuple(sorted(sides["val"])),
+        test=tuple(sorted(sides["test"])),
+        kind=section.kind,
+        seed=section.seed if section.kind != "lists" or section.folded else None,
+        fold=data.fold if section.folded else None,
+        folds=section.folds if section.folded else None,
+        patients={case.id: case.patient for case in labelled},
+    )
+    _refuse_empty(splits, section)
+    return splits
+
+
+def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
+    """Distinct patients in an order drawn by `seed`."""
+
+    def drawn(patient: str) -> bytes:
+        return hashlib.sha256(f"{seed}/{patient}".encode(errors="surrogateescape")).digest()
+
+    return sorted(set(patients), key=drawn)
+
+
+def _labelled(cases: Sequence[Case]) -> list[Case]:
+    repeated = _repeated([case.id for case in cases])
+    if repeated:
+        raise SplitError("several cases share one id", found=repeated, expected="one id per case")
+    labelled = sorted((case for case in cases if case.label), key=lambda case: case.id)
+    if not labelled:
+        raise SplitError(
+            "no case has a label, so there is nothing to train on",
+            found=counted(len(cases), "case"),
+            remedy="Check data.label and the names of the label files",
+        )
+    return labelled
+
+
+def _repeated(ids: Iterable[str]) -> str:
+    return shown(sorted(case_id for case_id, times in Counter(ids).items() if times > 1))
+
+
+def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, list[str]]:
+    kept = ("test", "val") if section.kind == "fractions" else ("test",)
+    given = {side: {case.patient for case in cases if case.side == side} for side in kept}
+    fixed = set().union(*given.values())
+    everyone = len({case.patient for case in cases})
+    pool = patients_in_order({case.patient for case in cases} - fixed, section.seed)
+
+    tested = set(given["test"])
+    if not tested:
+        tested = set(pool[: _share(section.test, everyone)])
+        pool = [patient for patient in pool if patient not in tested]
+    if section.kind == "kfold":
+        validating = _fold(pool, fold, section.folds, "data.split.folds")
+    else:
+        validating = given["val"] or set(pool[: _share(section.val, everyone)])
+    side_of = {patient: "val" if patient in validating else "train" for patient in pool}
+    side_of |= dict.fromkeys(given.get("val", ()), "val")
+    side_of |= dict.fromkeys(tested, "test")
+    sides: dict[str, list[str]] = {side: [] for side in SIDES}
+    for case in cases:
+        # Where the dataset's own word fixes a patient it is kept per case, so that a patient on two sides is refused.
+        own = case.side if case.patient in fixed else None
+        sides[own or side_of[case.patient]].append(case.id)
+    return sides
+
+
+def known_splits(file: Path, *, needed: bool) -> Splits | None:
+    """The split of a run, which tells the cases that its model has seen; None where it is not there.
+
+    Raises `SplitError` where it is damaged and `needed` for more than that.
+    """
+    if not file.is_file():
+        say(f"{file}: not there, so cases that the model was trained on are not marked as such")
+        return None
+    try:
+        return Splits.load(file)
+    except SplitError as error:
+        if needed:
+            raise
+        say(f"{error}. Which of these the model was trained on is not noted")
+        return None
+
+
+def _share(share: float, patients: int) -> int:
+    """Rounded half up, and at least one patient of a share that is not zero."""
+    return max(1, math.floor(share * patients + 0.5)) if share > 0 else 0
+
+
+def _fold(patients: Sequence[str], fold: int, folds: int, key: str) -> set[str]:
+    if len(patients) < folds:
+        raise SplitError(
+            f"too few patients for {folds} folds",
+            found=counted(len(patients), "patient"),
+            expected=f"at least {folds}",
+            remedy=f"Lower {key}, or take fewer patients for testing",
+        )
+    return set(patients[fold::folds])
+
+
+def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str, list[str]]:
+    files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
+    sides = {side: [] if path is None else read_list(path, f"data.split.{side}_list", cases)
+             for side, path in files.items()}  # fmt: skip
+    by_id = {case.id: case for case in cases}
+    for side, ids in sides.items():
+        for case in (by_id[case_id] for case_id in ids):
+            if case.side == "test" and side != "test":  # to hold a training case back harms nothing
+                raise SplitError(
+                    f"case {case.id} is listed for {side}, but the dataset itself keeps it for test",
+                    file=files[side],
+                    remedy="Take it off the list",
+                )
+    if section.test_list is None:
+        listed = set(sides["train"]) | set(sides["val"])
+        sides["test"] = [case.id for case in cases if case.side == "test" and case.id not in listed]
+    if section.val_list is None:
+        patients = patients_in_order((by_id[case_id].patient for case_id in sides["train"]), section.seed)
+        validating = _fold(patients, fold, section.folds, "data.split.folds") if patients else set()
+        sides["val"] = [case_id for case_id in sides["train"] if by_id[case_id].patient in validating]
+        sides["train"] = [case_id for case_id in sides["train"] if by_id[case_id].patient not in validating]
+    return sides
+
+
+def _refuse_empty(splits: Splits, section: SplitSection) -> None:
+    wanted = {"train": True, "val": True, "test": section.test_list is not None or section.kind != "lists"}
+    if section.kind != "lists" and section.test == 0:
+        wanted["test"] = False
+    for side, needed in wanted.items():
+        if needed and not getattr(splits, side):
+            patients = len(set(splits.patients.values()))
+            files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
+            raise SplitError(
+                f"the {side} side of the split is empty",
+                file=files[side] if section.kind == "lists" else None,
+                found=f"{counted(patients, 'patient')} with labels, "
+                + ", ".join(f"{counted(len(getattr(splits, other)), 'case')} in {other}" for other in SIDES),
+                expected="at least one patient for training and one for validation"
+                + (", and one for testing" if wanted["test"] else ""),
+                remedy="Add patients, change data.split.val and data.split.test, or name the cases by lists",
+            )

@@ -1,0 +1,136 @@
+"""What `segcct doctor` reports: versions, the machine, the speed of one known step, what is missing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segcct.hardware.cores import container_cores, core_share, limit_threads
+from segcct.hardware.devices import available_devices, pick_device
+from segcct.hardware.memory import free_disk_gb, free_memory_gb, load_average
+from segcct.hardware.precision import choose_precision, measure_cpu
+from segcct.hardware.processor import instruction_sets, processor_name
+from segcct.version import VERSION
+
+PACKAGES = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "timm", "albumentations", "pytorch-lightning")
+TABLE = "docs/machines.md"
+"""Where the seconds of other machines stand."""
+_LITTLE_MEMORY_GB, _LITTLE_DISK_GB = 4.0, 5.0
+
+
+def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
+    """Facts of this machine as plain values.
+
+    Args:
+        folder: where datasets and runs will lie; its free space is told.
+        measure: time the known step too, which takes some seconds, and half a minute where bf16 is emulated.
+    """
+    device = pick_device()
+    threads = limit_threads()
+    facts: dict[str, Any] = {
+        "segcct": VERSION,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()}",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": available_devices(),
+        "device": device,
+        "processor": processor_name(),
+        "instruction_sets": instruction_sets(),
+        "cores": {"machine": os.cpu_count(), "usable": core_share(), "container": container_cores()},
+        "threads": threads,
+        "load": load_average(),
+        "free_memory_gb": free_memory_gb(),
+        "free_disk_gb": free_disk_gb(folder),
+        "missing": missing_packages(),
+    }
+    choice = choose_precision("auto", device)
+    facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
+    if measure:
+        facts["step"] = _steps(device)
+    facts["advice"] = advice(facts)
+    return facts
+
+
+def advice(facts: dict[str, Any]) -> list[str]:
+    """What these facts mean for the user, a sentence each."""
+    sentences = []
+    usable, load = facts["cores"]["usable"], facts["load"]
+    if load is not None and load > usable + 0.5:
+        sentences.append(
+            f"Other processes want {load:.1f} cores and {usable} can be used: trainings side by side are many times "
+            "slower than one after the other, unless each is given fewer threads (OMP_NUM_THREADS=1)."
+        )
+    if facts["threads"] < usable:
+        sentences.append(f"OMP_NUM_THREADS or the like allows {facts['threads']} of {usable} cores.")
+    if "mps" in facts["devices"] and facts["device"] == "cpu":
+        sentences.append("An Apple GPU is there and not taken by itself: try --train.device mps, and --device mps.")
+    if facts["free_memory_gb"] is not None and facts["free_memory_gb"] < _LITTLE_MEMORY_GB:
+        sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
+    if facts["free_disk_gb"] < _LITTLE_DISK_GB:
+        sentences.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
+    for extra, packages in facts["missing"].items():
+        sentences.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
+    return sentences
+
+
+def missing_packages() -> dict[str, list[str]]:
+    """Extra -> its packages that are not installed; extras of which nothing is missing are left out."""
+    missing: dict[str, list[str]] = {}
+    try:
+        requirements = importlib.metadata.requires("segcct") or []
+    except importlib.metadata.PackageNotFoundError:
+        return missing
+    for requirement in requirements:
+        match = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
+        if match and match[1] != "segcct" and _version(match[1]) is None:
+            missing.setdefault(match[2], []).append(match[1])
+    return missing
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """The facts for a reader, a line each."""
+    cores, step = facts["cores"], facts.get("step")
+    limit = "" if cores["container"] is None else f", a container's limit of {cores['container']:g}"
+    memory = "not known" if facts["free_memory_gb"] is None else f"{facts['free_memory_gb']:.1f} GB free"
+    lines = [
+        ("segcct", f"{facts['segcct']}, Python {facts['python']}, {facts['system']}"),
+        ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items())),
+        ("device", f"{facts['device']} (available: {', '.join(facts['devices'])})"),
+        ("processor", f"{facts['processor']} ({' '.join(facts['instruction_sets']) or 'instruction sets not known'})"),
+        ("cores", f"{cores['usable']} usable of {cores['machine']}{limit}; threads: {facts['threads']}"),
+        ("memory", f"{memory}; {facts['free_disk_gb']:.0f} GB of disk free"),
+        ("precision", f"auto is {facts['precision']['auto']}: {facts['precision']['reason']}"),
+    ]
+    if step is not None:
+        lines.append(("speed", f"{step['what']}: {_seconds(step['seconds'])}"))
+        lines += [("", f"{machine}: {_seconds(seconds)}") for machine, seconds in step["elsewhere"].items()]
+        lines.append(("", f"more machines: {TABLE}"))
+    lines += [("note", sentence) for sentence in facts["advice"]]
+    return "\n".join(f"{name:<10}  {text}" for name, text in lines)
+
+
+def _seconds(times: Mapping[str, float]) -> str:
+    return ", ".join(f"{precision} {seconds:.2f} s" for precision, seconds in times.items())
+
+
+def _steps(device: str) -> dict[str, Any]:
+    from segcct.tasks.segmentation.known_step import DESCRIPTION, MACHINES, known_step_s
+
+    return {
+        "what": DESCRIPTION,
+        "seconds": {precision: known_step_s(device, precision) for precision in ("fp32", "bf16")},
+        "elsewhere": dict(MACHINES),
+        "reference_ms": vars(measure_cpu()),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,267 @@
+"""Folders of masks in, tables out: the door behind `segcct evaluate` and `segcct.evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from segcct.datasets.label_schemes import Scheme
+from segcct.errors import EvaluationError, MetricError, items
+from segcct.evaluation.anonymous import FILES, apart
+from segcct.evaluation.matching import (
+    Matching,
+    PredictionFolder,
+    choose_scheme,
+    match,
+    named_alike,
+    read_predictions,
+    read_references,
+)
+from segcct.evaluation.paired_comparison import compare
+from segcct.evaluation.pool import run_jobs
+from segcct.evaluation.scoring import Agreement, Job, Outcome, Row
+from segcct.evaluation.summary import agreement_of, edited_sentence, summary_of
+from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
+from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import absolute
+from segcct.files.lock import exclusive
+from segcct.files.private_file import private_path
+from segcct.metrics import Convention, get_convention
+from segcct.preparation.cache import content_digest
+from segcct.progress import Report, say
+from segcct.run_folder import provenance, write_json
+
+TOLERANCE_MM = 2.0
+BRATS_TOLERANCE_MM = 1.0
+"""Tolerances of the surface Dice: BraTS scans have 1 mm voxels."""
+OUTPUTS = (
+    "metrics.csv",
+    "metrics.*.csv",
+    "details.csv",
+    "cases.csv",
+    "summary.json",
+    "summary.*.json",
+    FILES,
+    "table.md",
+    "paired.json",
+)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The scores of one folder of predictions."""
+
+    rows: list[Row]
+    agreements: list[Agreement]
+    digests: dict[str, dict[str, str]]
+    """Case id -> digests of its mask and of its reference."""
+
+    @classmethod
+    def of(cls, outcomes: Sequence[Outcome]) -> Scored:
+        """Those of some cases."""
+        digests = {outcome.id: dict(outcome.digests) for outcome in outcomes}
+        agreements = [outcome.agreement for outcome in outcomes if outcome.agreement is not None]
+        return cls([row for outcome in outcomes for row in outcome.rows], agreements, digests)
+
+
+def evaluate(
+    predictions: str | Path,
+    references: str | Path,
+    scheme: str | Scheme | None = None,
+    *,
+    output: str | Path | None = None,
+    conventions: Sequence[str] = ("default",),
+    layout: str | None = None,
+    workers: int = 1,
+    allow_unmatched: bool = False,
+    against: str | Path | None = None,
+    tolerance_mm: float | None = None,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Score a folder of masks against references, case by case and structure by structure.
+
+    Args:
+        predictions: folder of masks named by case id, with or without the predictions.json of `segcct predict`.
+        references: flat folder of masks named by case id (an ending such as _seg or _gt is allowed), or a dataset root.
+        scheme: name of a label scheme, or a scheme; default: that of predictions.json.
+        output: folder for metrics.csv, details.csv, cases.csv, summary.json and table.md, those of several conventions,
+            and files.json of anonymized predictions. None writes nothing.
+        conventions: names; the first is that of metrics.csv, summary.json and the result.
+        layout: of a dataset root; default: as predictions.json says.
+        workers: processes, each with one case at a time in memory.
+        allow_unmatched: leave out cases that stand on one side only.
+        against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
+        tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
+        progress: called with (done, total) cases.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
+            mismatch and stray label value.
+        MetricError, LabelError: unknown convention or scheme.
+    """
+    chosen = _conventions(conventions)
+    _check_numbers(workers, tolerance_mm)
+    folder = read_predictions(Path(predictions))
+    labels = choose_scheme(scheme, folder)
+    rival = None if against is None else read_predictions(Path(against))
+    known = read_references(Path(references), folder, layout, labels)
+    tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
+    matchings = [match(folder, known)]
+    if rival is not None:
+        matchings.append(named_alike(match(rival, known), matchings[0]))
+    with _owned(output):
+        if output is not None:
+            _remove_old(Path(output))
+        scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
+        rows = scored[0].rows
+        shared = _sources(matchings[0], folder, Path(references), scored[0].digests)
+        shared, hidden = apart(shared) if folder.anonymized else (shared, None)
+        if rival is not None:
+            paired = compare(rows, scored[1].rows, labels, chosen[0])
+            named = "the other predictions" if folder.anonymized else absolute(rival.path)
+            shared["paired"] = {"against": named, "weights_sha256": rival.weights_sha256, **paired}
+        shared["label_map"] = agreement_of(scored[0].agreements)
+        summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
+        if summaries[0]["edited"]:
+            say(edited_sentence(summaries[0]))
+        if output is not None:
+            write_cases(Path(output) / "cases.csv", scored[0].agreements, private=hidden is None)
+            _write(Path(output), rows, summaries, hidden)
+    return summaries[0]
+
+
+def _check_numbers(workers: int, tolerance_mm: float | None) -> None:
+    if workers < 1:
+        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    if tolerance_mm is not None and not tolerance_mm > 0:
+        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
+
+
+def _owned(output: str | Path | None) -> AbstractContextManager[None]:
+    """Two evaluations into one folder would leave tables of both."""
+    if output is None:
+        return nullcontext()
+    if Path(output).exists() and not Path(output).is_dir():
+        raise EvaluationError("is not a folder", file=output)
+    what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
+    return exclusive(Path(output) / ".evaluate.lock", what, remedy=remedy)
+
+
+def _conventions(names: Sequence[str]) -> list[Convention]:
+    if isinstance(names, str) or not names:
+        raise MetricError("conventions are a list of names", found=repr(names), expected='such as ("default",)')
+    return [get_convention(name) for name in dict.fromkeys(names)]
+
+
+def _score(
+    matchings: Sequence[Matching],
+    scheme: Scheme,
+    conventions: Sequence[Convention],
+    tolerance_mm: float,
+    workers: int,
+    allow_unmatched: bool,
+    progress: Report | None,
+    hidden: bool,
+) -> list[Scored]:
+    """What all cases score, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+    problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
+    names = tuple(convention.name for convention in conventions)
+    jobs = [
+        Job(case, mask, reference, scheme, names, tolerance_mm, hidden=hidden, check_only=bool(problems))
+        for matching in matchings
+        for case, (mask, reference) in matching.pairs.items()
+    ]
+    outcomes = run_jobs(jobs, workers, progress)
+    problems += [problem for outcome in outcomes for problem in outcome.problems]
+    if problems:
+        listed = items(list(dict.fromkeys(problems)))
+        raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
+    if not all(matching.pairs for matching in matchings):
+        raise EvaluationError("no case has both a prediction and a reference")
+    left = iter(outcomes)
+    return [Scored.of(list(islice(left, len(matching.pairs)))) for matching in matchings]
+
+
+def _unmatched(matching: Matching) -> list[str]:
+    extra = [f"{case}: has a prediction ({mask}) but no reference" for case, mask in matching.without_reference.items()]
+    missing = [
+        f"{case}: has a reference but no prediction ({expected} is missing)"
+        for case, expected in matching.without_prediction.items()
+    ]
+    return extra + missing
+
+
+def _sources(
+    matching: Matching, folder: PredictionFolder, references: Path, digests: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    """Where everything came from, so that a report finds the pictures again, and notices other masks in their place."""
+    sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
+    return {
+        "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
+        "seen": {side: [case for case in matching.pairs if folder.seen.get(case) == side] for side in ("train", "val")},
+        "synthetic": [case for case in matching.pairs if case in folder.synthetic],
+        "synthetic_training": folder.synthetic_training,
+        "edited": [
+            case
+            for case in matching.pairs
+            if digests[case]["prediction"] != folder.digests.get(case, digests[case]["prediction"])
+        ],
+        "digests": dict(digests),
+        "weights_sha256": folder.weights_sha256,
+        "model": folder.model,
+        "data": sections[0].model_dump(mode="json") if sections else None,
+        "files": _files(matching, folder),
+        "provenance": {
+            **provenance(),
+            "predictions": absolute(folder.path),
+            "references": absolute(references),
+        },
+    }
+
+
+def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
+    files: dict[str, Any] = {}
+    for case, (mask, reference) in matching.pairs.items():
+        channels = folder.channels.get(case)
+        if not channels and reference.case is not None:
+            channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
+        files[case] = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
+    return files
+
+
+def _remove_old(output: Path) -> None:
+    """No table of an earlier evaluation may be taken for one of this, should this one fail."""
+    for pattern in OUTPUTS:
+        for file in output.glob(pattern):
+            file.unlink()
+
+
+def _write(
+    output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]], hidden: Mapping[str, Any] | None
+) -> None:
+    private = hidden is None  # what names patients is its owner's alone
+    for place, summary in enumerate(summaries):
+        name = summary["convention"]
+        if place == 0:
+            write_metrics(output / "metrics.csv", rows, name, private=private)
+        if len(summaries) > 1 or name != "default":
+            write_metrics(output / f"metrics.{name}.csv", rows, name, private=private)
+            write_json(output / f"summary.{name}.json", summary, private=private)
+    if "paired" in summaries[0]:
+        write_json(output / "paired.json", summaries[0]["paired"], private=private)
+    if hidden is not None:
+        write_json(output / FILES, hidden, private=True)
+    write_details(output / "details.csv", rows, private=private)
+    summaries[0]["tables"] = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
+    table = output / "table.md"
+    with private_path(table) if private else atomic_path(table) as beside:
+        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8", errors="backslashreplace")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(output / "summary.json", summaries[0], private=private)

@@ -1,0 +1,48 @@
+"""Files that name patients, and folders of their voxels: for their owner alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from segcct.files.atomic_file import atomic_path
+
+KEY_BYTES = 32
+_GROUP_WRITES, _ALL_WRITE = 0o020, 0o002
+
+
+@contextmanager
+def private_path(path: str | Path) -> Iterator[Path]:
+    """As `atomic_path` for a file, which its owner alone may read and write (mode 0600)."""
+    with atomic_path(path) as temporary:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        yield temporary
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder, with its parents, that its owner alone may enter (mode 0700), where it is not there yet.
+
+    Inside a folder that was opened for a group to write to, its group may too (0770, less the umask): that is how one
+    is shared. A folder that all may write to, such as /tmp, shares nothing.
+    """
+    if folder.exists():
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    mode = folder.parent.stat().st_mode
+    shared = mode & _GROUP_WRITES and not mode & _ALL_WRITE
+    folder.mkdir(mode=0o770 if shared else 0o700, exist_ok=True)
+
+
+def new_key() -> str:
+    """A random key for `pseudonym`, as text."""
+    return secrets.token_hex(KEY_BYTES)
+
+
+def pseudonym(name: str, key: str) -> str:
+    """A name for a case or patient that only the key leads back from: a keyed BLAKE2b. Guessed ids cannot be tried."""
+    content = name.encode(errors="surrogateescape")
+    return "case_" + hashlib.blake2b(content, key=bytes.fromhex(key), digest_size=8).hexdigest()

@@ -1,0 +1,101 @@
+"""CSV tables: written whole or not at all and harmless for a spreadsheet; read back checked, cells as they were."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from segcct.errors import DataError, SegcctError
+from segcct.escape import for_cell, from_cell
+from segcct.files.atomic_file import atomic_path
+from segcct.files.private_file import private_path
+
+MOST_BYTES = 512 * 2**20
+
+
+def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, private: bool = False) -> None:
+    """Write a table; text that a spreadsheet would take for a formula gets an apostrophe before it.
+
+    Args:
+        file: its folder is made when missing.
+        columns: the header.
+        rows: as long as the header; None is an empty cell.
+        private: the file names patients, and is for its owner alone.
+    """
+    with (
+        private_path(file) if private else atomic_path(file) as beside,
+        beside.open("w", newline="", encoding="utf-8") as stream,
+    ):
+        writer = csv.writer(stream)
+        writer.writerow([for_cell(name) for name in columns])
+        writer.writerows([for_cell(cell) for cell in row] for row in rows)
+
+
+def write_records(
+    file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]], *, private: bool = False
+) -> None:
+    """As `write_csv` for rows by column name; columns that a row lacks are empty, others of it are left out."""
+    write_csv(file, columns, ([row.get(name, "") for name in columns] for row in rows), private=private)
+
+
+def read_rows_of(
+    file: Path,
+    columns: Sequence[str] = (),
+    *,
+    error: type[SegcctError] = DataError,
+    remedy: str | None = None,
+    most_bytes: int = MOST_BYTES,
+) -> list[dict[str, str]]:
+    """The rows of a table, each as column -> cell; none where there is only a header.
+
+    Args:
+        file: the table.
+        columns: what the header must name, among others.
+        error: the class of the error.
+        remedy: what to do next, for the error.
+        most_bytes: a larger file is not read.
+
+    Raises:
+        SegcctError: of class `error`, naming the file, and the line where there is one.
+    """
+    lines = _lines(_text(file, error, remedy, most_bytes), file, error, remedy)
+    header = lines[0][1] if lines else []
+    missing = [name for name in columns if name not in header]
+    if missing or not header:
+        found = "an empty file" if not header else ", ".join(missing)
+        raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
+    if len(set(header)) < len(header):
+        twice = next(name for name in header if header.count(name) > 1)
+        raise error("a column is there twice", file=file, found=repr(twice[:40]), remedy=remedy)
+    for number, cells in lines[1:]:
+        if len(cells) != len(header):
+            raise error(f"line {number} has another number of cells than the header", file=file, remedy=remedy)
+    return [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
+
+
+def _text(file: Path, error: type[SegcctError], remedy: str | None, most_bytes: int) -> str:
+    if not file.is_file():
+        raise error("no such file" if not file.exists() else "is not a file", file=file, remedy=remedy)
+    with file.open("rb") as stream:
+        content = stream.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise error("is too large for a table", file=file, expected=f"at most {most_bytes:,} bytes", remedy=remedy)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        found = f"byte {problem.start} is not UTF-8"
+        raise error("is not a table of text", file=file, found=found, remedy=remedy) from None
+
+
+def _lines(text: str, file: Path, error: type[SegcctError], remedy: str | None) -> list[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if "\0" in text:
+            raise csv.Error("a null character")
+        return [(reader.line_num, [from_cell(cell) for cell in cells]) for cells in reader if cells]
+    except csv.Error as problem:
+        raise error("is not a table of text", file=file, found=problem, remedy=remedy) from None

@@ -1,0 +1,235 @@
+"""The header of a DICOM file: a walk over its elements that keeps the few that matter and is bounded in every way.
+
+Written for files from anywhere: no length is believed beyond the end of the file, nesting and the number of elements
+are bounded, unknown elements are stepped over unread, and nothing outside the file is ever opened.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from segcct.errors import VolumeError
+from segcct.images.dicom.elements import Elements
+from segcct.images.dicom.kinds import is_no_image
+from segcct.images.dicom.tags import PIXELS, SEQUENCES, WANTED, Tag
+
+DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+_LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
+_SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"}
+_VRS = _LONG | _SHORT | {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
+_MOST_ELEMENTS, _MOST_LEVELS, _LONGEST_VALUE, _LARGEST_INFLATED = 1_000_000, 32, 1 << 16, 1 << 28
+
+
+@dataclass(frozen=True)
+class PixelElement:
+    """Where the pixels of a file lie."""
+
+    tag: Tag
+    vr: str
+    start: int
+    """Offset of the first byte of the value."""
+    length: int
+    """Bytes as the header claims; `UNDEFINED` for compressed fragments."""
+    size: int
+    """Bytes of the file (or of what was inflated)."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What one file says of itself."""
+
+    elements: Elements
+    transfer_syntax: str
+    """UID; empty where the file names none."""
+    pixels: PixelElement | None
+
+
+class _DamagedError(Exception):
+    """Why a file cannot be followed further."""
+
+
+def starts_as_dicom(head: bytes) -> bool:
+    """Whether the first 132 bytes are those of a DICOM file, with the preamble or, in old files, without."""
+    if head[128:132] == b"DICM":
+        return True
+    group, element = struct.unpack_from("<HH", head) if len(head) >= 8 else (0, 0)
+    if group not in (0x0002, 0x0008) or element > 0x0060:
+        return False
+    return head[4:6] in _VRS or int.from_bytes(head[4:8], "little") <= 64
+
+
+def read_header(file: Path) -> Header:
+    """The header of one file, up to its pixels. Raises `VolumeError`, naming the file, where it cannot be followed."""
+    try:
+        with file.open("rb") as stream:
+            return _Walk(stream, file).header()
+    except _DamagedError as error:
+        raise damaged(file, str(error)) from error
+
+
+def open_body(file: Path, transfer_syntax: str) -> BinaryIO:
+    """The stream that offsets of the header refer to: the file, or what is inflated from it."""
+    stream = file.open("rb")
+    try:
+        return _inflated(stream, file) if transfer_syntax == DEFLATED else stream
+    except _DamagedError as error:
+        raise damaged(file, str(error)) from error
+
+
+def damaged(file: Path, found: str) -> VolumeError:
+    """The error of a file that is DICOM and cannot be read as such."""
+    return VolumeError(
+        "cannot be read as DICOM",
+        file=file,
+        found=found,
+        expected="a whole DICOM file",
+        remedy="Copy or download it again, or move it out of the folder",
+    )
+
+
+def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
+    """The file with everything behind its meta header inflated, as the deflated transfer syntax has it."""
+    try:
+        with stream:
+            meta_end = _Walk(stream, file).meta()[1]
+            stream.seek(0)
+            head = stream.read(meta_end)
+            inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+            body = inflater.decompress(stream.read(), _LARGEST_INFLATED)
+    except zlib.error as error:
+        raise _DamagedError("deflated data that cannot be inflated") from error
+    if not inflater.eof:
+        raise _DamagedError(f"deflated data that is cut short or inflates to more than {_LARGEST_INFLATED >> 20} MiB")
+    return io.BytesIO(head + body)
+
+
+class _Walk:
+    """One pass over the elements of one stream."""
+
+    def __init__(self, stream: BinaryIO, file: Path) -> None:
+        self.stream, self.file = stream, file
+        self.size = stream.seek(0, os.SEEK_END)
+        self.block, self.block_start = b"", 0
+        self.elements_left = _MOST_ELEMENTS
+        self.big_endian = False
+        self.pixels: PixelElement | None = None
+
+    def header(self) -> Header:
+        """Meta header and dataset."""
+        meta, start = self.meta()
+        syntax = Elements(self.file, meta).text(Tag.TransferSyntaxUID)
+        if syntax == DEFLATED:
+            inflated = _inflated(self.stream, self.file)
+            self.stream, self.size, self.block = inflated, inflated.seek(0, os.SEEK_END), b""
+        values = meta
+        if not is_no_image(Elements(self.file, meta).text(Tag.MediaStorageSOPClassUID)):
+            group = int.from_bytes(self._peek(start, 2), "little")
+            self.big_endian = syntax == BIG_ENDIAN or (not syntax and group >= 0x0400)
+            explicit = self._peek(start + 4, 2) in _VRS
+            values = meta | self._dataset(start, self.size, explicit=explicit, level=0)[0]
+        return Header(Elements(self.file, values, self.big_endian), syntax, self.pixels)
+
+    def meta(self) -> tuple[dict[int, bytes | list[Elements]], int]:
+        """Elements of group 2, which are explicit little endian always, and where the dataset begins."""
+        at = 132 if self._peek(128, 4) == b"DICM" else 0
+        values: dict[int, bytes | list[Elements]] = {}
+        while self._peek(at, 2) == b"\x02\x00":
+            tag, _, start, length = self._element(at, explicit=True)
+            if tag in WANTED:
+                values[tag] = self._bytes(start, length)
+            at = start + length
+            if at > self.size:
+                raise _DamagedError("a meta header that ends too early")
+        return values, at
+
+    def _dataset(
+        self, at: int, end: int, *, explicit: bool, level: int
+    ) -> tuple[dict[int, bytes | list[Elements]], int]:
+        """The wanted elements from `at`, to `end` or to the delimiter of the item, and where the walk ended."""
+        values: dict[int, bytes | list[Elements]] = {}
+        while at < end:
+            tag, vr, start, length = self._element(at, explicit=explicit)
+            if tag == _ITEM_END:
+                return values, start
+            if level == 0 and tag in PIXELS:
+                self.pixels = PixelElement(Tag(tag), vr.decode("latin-1"), start, length, self.size)
+                break
+            at = start + length
+            if length == UNDEFINED:
+                known = tag in SEQUENCES and level < 4
+                items, at = self._items(start, end, vr, explicit=explicit, level=level, keep=known, raw=tag in PIXELS)
+                values |= {tag: items} if known else {}
+            elif at > end:
+                raise _DamagedError(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) that reaches beyond the end")
+            elif tag in SEQUENCES:
+                values[tag] = self._items(start, at, vr, explicit=explicit, level=level, keep=True, raw=False)[0]
+            elif tag in WANTED:
+                values[tag] = self._bytes(start, length)
+            if level == 0 and tag == Tag.SOPClassUID and is_no_image(Elements(self.file, values).text(Tag.SOPClassUID)):
+                break
+        return values, at
+
+    def _items(
+        self, at: int, end: int, vr: bytes, *, explicit: bool, level: int, keep: bool, raw: bool
+    ) -> tuple[list[Elements], int]:
+        """Items of a sequence (datasets), or fragments of pixels (raw), and where the walk ended."""
+        if level >= _MOST_LEVELS:
+            raise _DamagedError(f"sequences nested more than {_MOST_LEVELS} deep")
+        items: list[Elements] = []
+        while at < end:
+            tag, _, start, length = self._element(at, explicit=False)
+            if tag == _SEQUENCE_END:
+                return items, start
+            if tag != _ITEM:
+                raise _DamagedError(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) where an item should stand")
+            at = start + length if length != UNDEFINED else at
+            if length != UNDEFINED and at > end:
+                raise _DamagedError("an item that reaches beyond the end")
+            if length == UNDEFINED or (keep and not raw):
+                inner = end if length == UNDEFINED else at
+                # What was of unknown kind to its writer (UN) is implicit inside, or should be.
+                inside = explicit and (vr != b"UN" or self._peek(start + 4, 2) in _VRS)
+                values, stop = self._dataset(start, inner, explicit=inside, level=level + 1)
+                at = stop if length == UNDEFINED else at
+                items += [Elements(self.file, values, self.big_endian)] if keep else []
+        return items, at
+
+    def _element(self, at: int, *, explicit: bool) -> tuple[int, bytes, int, int]:
+        """Tag, VR (empty where implicit), start of the value and its length."""
+        self.elements_left -= 1
+        if self.elements_left < 0:
+            raise _DamagedError(f"more than {_MOST_ELEMENTS} header elements")
+        head = self._bytes(at, 8)
+        order = ">" if self.big_endian else "<"
+        group, element = struct.unpack_from(f"{order}HH", head)
+        tag, vr = group << 16 | element, head[4:6]
+        if not explicit or group == 0xFFFE or not (vr.isalpha() and vr.isupper()):
+            return tag, b"", at + 8, struct.unpack_from(f"{order}I", head, 4)[0]
+        if vr in _LONG:
+            return tag, vr, at + 12, struct.unpack(f"{order}I", self._bytes(at + 8, 4))[0]
+        return tag, vr, at + 8, struct.unpack_from(f"{order}H", head, 6)[0]
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        """`count` bytes from `start`, by way of a block."""
+        if start + count > self.size:
+            raise _DamagedError("a header that ends too early" if self.size else "0 bytes")
+        if count > _LONGEST_VALUE:
+            raise _DamagedError(f"a header value of {count} bytes")
+        first = start - self.block_start
+        if first < 0 or first + count > len(self.block):
+            self.stream.seek(start)
+            self.block, self.block_start, first = self.stream.read(max(count, 1 << 14)), start, 0
+            if len(self.block) < count:
+                raise _DamagedError("a header that ends too early")
+        return self.block[first : first + count]
+
+    def _peek(self, start: int, count: int) -> bytes:
+        return self._bytes(start, count) if start + count <= self.size else b""

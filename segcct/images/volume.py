@@ -1,0 +1,245 @@
+"""Images on disk: array, affine, spacing and header in one value.
+
+Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimetres, whatever convention
+the file was written in. NIfTI is read and written here; NRRD and MHA are read by `itk.py`, DICOM by `dicom/`, which are
+imported only when a file needs them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import nibabel as nib
+import numpy as np
+
+from segcct.errors import GeometryError, VolumeError
+from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
+from segcct.images.affine import checked_affine
+from segcct.images.claims import refuse_special
+from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
+
+SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
+"""What `Volume.load` reads, besides a folder of DICOM slices."""
+
+PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a picture."""
+_NO_SPACING = "segcct: voxel size unknown"
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A 3-D image and where it lies in the patient."""
+
+    array: np.ndarray
+    """(X, Y, Z) voxels in the file's own order: its integers, or float32 where the file holds floats or scales."""
+    affine: np.ndarray
+    """4x4 float64, voxel index -> RAS position in mm."""
+    spacing_mm: tuple[float, float, float] | None
+    """Length of one step along each voxel axis; None where the format, or a DICOM file, holds none."""
+    header: nib.Nifti1Header | None = None
+    """The NIfTI header it was read with; None for other sources."""
+    path: Path | None = None
+    """The file or DICOM folder it was read from."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along X, Y, Z."""
+        x, y, z = self.array.shape
+        return (x, y, z)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Volume:
+        """Read NIfTI, NRRD, MHA, MHD, one DICOM file, or a folder that holds one DICOM series.
+
+        Raises:
+            VolumeError: the file is missing, empty, damaged, not an image, holds several volumes or voxels that are
+                not finite; the folder holds no DICOM series or several.
+        """
+        path = Path(path)
+        name = path.name.lower()
+        if not path.exists():
+            raise no_such_file(path)
+        refuse_special(path)
+        if path.is_file() and path.stat().st_size == 0:
+            raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
+        if path.is_file() and name.endswith(NIFTI_SUFFIXES):
+            return _read_nifti(path)
+        if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES) and not holds_dicom(path):
+            raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
+        if path.is_file() and name.endswith(ITK_SUFFIXES):
+            from segcct.images import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
+
+            array, affine = itk.read_image(path)
+            return _checked(array, checked_affine(affine, path), None, path)
+        from segcct.images.dicom import read_dicom
+
+        array, affine, has_spacing = read_dicom(path)
+        volume = _checked(array, checked_affine(affine, path), None, path)
+        return volume if has_spacing else replace(volume, spacing_mm=None)
+
+    def save(self, path: str | Path) -> None:
+        """Write `.nii` or `.nii.gz`, whole or not at all.
+
+        Read from NIfTI, the header is kept: affine, sform and qform with their codes, units, description, 2-D shape;
+        intensity scale, display range, intent and extensions, which speak of the source's voxels, are not.
+        Otherwise a header in mm is made. Booleans are written as uint8, other integers as the smallest type that
+        holds them, floats as float32.
+
+        Raises:
+            VolumeError: the name does not end in .nii or .nii.gz, or the voxels cannot be stored.
+        """
+        path = Path(path)
+        if not path.name.lower().endswith(NIFTI_SUFFIXES):
+            raise VolumeError("volumes are written as NIfTI", file=path, expected=f"a name ending in {NIFTI_SUFFIXES}")
+        array = _storable(self.array, path)
+        header = self._header_for(array)
+        image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        image = image_class(array.reshape(header.get_data_shape()), None, header)
+        with atomic_path(path) as temporary:
+            nib.save(image, temporary)
+
+    def with_array(self, array: np.ndarray) -> Volume:
+        """Other voxels on the same grid. Raises `GeometryError` when the shapes differ."""
+        if array.shape != self.array.shape:
+            raise GeometryError(
+                "array does not fit the grid", file=self.path, found=array.shape, expected=self.array.shape
+            )
+        return replace(self, array=array)
+
+    def _header_for(self, array: np.ndarray) -> nib.Nifti1Header:
+        if self.header is None:
+            return _new_header(array, self.affine, has_spacing=self.spacing_mm is not None)
+        header = cast(nib.Nifti1Header, self.header.copy())
+        header.extensions.clear()
+        flat = int(self.header["dim"][0]) == 2 and array.shape[2] == 1
+        header.set_data_shape(array.shape[:2] if flat else array.shape)
+        header["pixdim"] = self.header["pixdim"]  # the line above resets what lies beyond the shape
+        header.set_data_dtype(array.dtype)
+        header.set_intent("none")
+        for field in ("cal_min", "cal_max", "glmin", "glmax"):
+            if field in header:
+                header[field] = 0
+        for field in ("db_name", "aux_file"):
+            if field in header:
+                header[field] = b""
+        stored = affine_mm(self.header)
+        if not np.allclose(stored, self.affine, rtol=0, atol=1e-6 * max(1.0, float(np.abs(stored).max()))):
+            unit = np.diag([1 / unit_mm(header)] * 3 + [1.0])
+            header.set_sform(unit @ self.affine, code=int(header["sform_code"]) or 1)
+            header.set_qform(unit @ self.affine, code=int(header["qform_code"]), strip_shears=True)
+        return header
+
+
+def holds_dicom(path: str | Path) -> bool:
+    """Whether a folder directly holds a DICOM file, or the file is one: by its suffix, or by content, having none."""
+    from segcct.images.dicom.header import starts_as_dicom
+
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
+    for file in files:
+        if file.name.lower().endswith(DICOM_SUFFIXES):
+            return True
+        with file.open("rb") as stream:
+            if starts_as_dicom(stream.read(132)):
+                return True
+    return False
+
+
+def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None:
+    """Two volumes share one voxel grid: equal shapes, and corner voxels at most `tolerance_mm` apart.
+
+    Where one of them holds no spacing, only the shapes are compared.
+
+    Raises:
+        GeometryError: they do not; both files are named.
+    """
+    expected = f"as {a.path or 'the first volume'}"
+    if a.shape != b.shape:
+        raise GeometryError("shapes differ", file=b.path, found=b.shape, expected=f"{a.shape} {expected}")
+    if a.spacing_mm is None or b.spacing_mm is None:
+        return
+    corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(a.shape) - 1)
+    apart = nib.affines.apply_affine(a.affine, corners) - nib.affines.apply_affine(b.affine, corners)
+    worst_mm = float(np.linalg.norm(apart, axis=1).max())
+    if worst_mm > tolerance_mm:
+        raise GeometryError(
+            f"voxel grids lie up to {worst_mm:.4g} mm apart (tolerance {tolerance_mm:g} mm)",
+            file=b.path,
+            found=_describe(b),
+            expected=f"{_describe(a)} {expected}",
+            remedy="Resample one onto the other, or copy the right header when only the header is wrong",
+        )
+
+
+def no_such_file(path: Path) -> VolumeError:
+    """The error for a file that is not there; of a link, as of data that was not fetched, it names the target."""
+    target = link_target(path)
+    remedy = "Fetch the data (datalad get, git annex get), or correct the link" if target else None
+    return VolumeError("no such file or folder", file=path, found=target, remedy=remedy)
+
+
+def _describe(volume: Volume) -> str:
+    spacing = "?" if volume.spacing_mm is None else " x ".join(f"{step:.4g}" for step in volume.spacing_mm)
+    origin = ", ".join(f"{value:.4g}" for value in volume.affine[:3, 3])
+    return f"{''.join(nib.aff2axcodes(volume.affine))} {spacing} mm at ({origin})"
+
+
+def _read_nifti(path: Path) -> Volume:
+    array, header = read_nifti(path)
+    return _checked(array, affine_of(header, path), header, path)
+
+
+def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path) -> Volume:
+    """The volume when its voxels can be worked with. Floats become float32."""
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
+            array = np.asarray(array, dtype=np.float32)
+        strays = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if strays:
+            raise VolumeError(
+                f"{strays} of {array.size} voxels are NaN or infinite",
+                file=path,
+                remedy="Replace them (by 0 outside the body) and save the file again",
+            )
+    elif not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if header is not None and header["descrip"].item().decode("latin-1").startswith(_NO_SPACING):
+        return Volume(array, affine, None, header, path)
+    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
+    return Volume(array, affine, (x, y, z), header, path)
+
+
+def _new_header(array: np.ndarray, affine: np.ndarray, *, has_spacing: bool) -> nib.Nifti1Header:
+    """A header in mm; without a spacing, one that says so and is read back as such."""
+    header = nib.Nifti1Header()
+    header.set_data_shape(array.shape)
+    header.set_data_dtype(array.dtype)
+    header.set_qform(affine, code=0, strip_shears=True)
+    rotation = affine[:3, :3] / nib.affines.voxel_sizes(affine)
+    if has_spacing:
+        header.set_xyzt_units("mm")
+        header["qform_code"] = int(np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4))
+    else:
+        header["descrip"] = _NO_SPACING.encode()
+    header.set_sform(affine, code=1 if has_spacing else 2)
+    return header
+
+
+def _storable(array: np.ndarray, path: Path) -> np.ndarray:
+    if array.dtype.kind == "f":
+        return array.astype(np.float32, copy=False)
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8)
+    kept = (np.uint8, np.uint16, np.int16, np.int32)
+    if array.dtype in kept or array.dtype.kind not in "iu":
+        if array.dtype.kind in "iu":
+            return array
+        raise VolumeError("voxels cannot be written as NIfTI", file=path, found=array.dtype, expected="numbers")
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
+    for dtype in kept:
+        if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
+            return array.astype(dtype)
+    raise VolumeError("voxel values are too large", file=path, found=f"{low}..{high}", expected="32-bit integers")

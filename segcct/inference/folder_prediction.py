@@ -1,0 +1,308 @@
+"""Whole inputs: a file, a case folder or a dataset root -> masks and predictions.json in an output folder."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case, Examination
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts import find_new_cases, read_case, single_case
+from segcct.datasets.splits import SIDES, Splits, known_splits
+from segcct.datasets.synthetic import says_synthetic
+from segcct.errors import (
+    CASE_FAILURES,
+    DataError,
+    RunError,
+    SplitError,
+    failure_of,
+    hidden_failure_of,
+    is_full,
+    items,
+    reason_of,
+)
+from segcct.files.file_names import DICOM_SUFFIXES, case_name
+from segcct.images.volume import Volume, holds_dicom
+from segcct.inference.index import Index, index_lock
+from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
+from segcct.inference.predictor import Predictor
+from segcct.inference.quality_rows import keep_rows
+from segcct.plurals import counted
+from segcct.progress import Report
+from segcct.run_folder import ModelCard
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be predicted: cases, or volumes of a one-channel model, and how the files are read."""
+
+    cases: tuple[Case, ...]
+    data: DataSection
+    single: bool = False
+    """Each case is one volume file (or DICOM folder) read as it is, outside any layout."""
+    selection: str | None = None
+    seen: Mapping[str, str] = field(default_factory=dict)
+    """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
+
+    @property
+    def pictures(self) -> bool:
+        """The cases are pictures, and so will their masks be."""
+        return self.data.layout == "pictures" and not self.single
+
+
+def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
+    """What `source` is: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files that are named
+    as the dataset's are; read as the model's layout says. Several X-rays in a folder are a case each.
+
+    Args:
+        card: the model's card.
+        source: the input.
+        split: splits.json of the model's run: which cases the model has seen, where the file is there.
+        side: train, val or test: only these cases of that split.
+
+    Raises:
+        DataError: nothing there that the model can read.
+        SplitError: the side is empty, or its cases are not below `source`.
+    """
+    if not source.exists():
+        raise DataError("no such file or folder", file=source)
+    data = card.data_section(source)
+    if len(x_rays := _x_rays(data, source)) > 1:
+        request = _one_by_one(data, x_rays)
+    elif source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
+        request = _single(card, source)
+    else:
+        request = Request(tuple(find_new_cases(data)), data)
+    splits = None if split is None else known_splits(split, needed=side is not None)
+    if splits is not None:
+        request = replace(request, seen=_seen(request.cases, splits))
+    if side is None:
+        return request
+    wanted = _side(split, side)
+    cases = {case.id: case for case in request.cases}
+    missing = [name for name in wanted if name not in cases]
+    if missing:
+        raise SplitError(f"cases of side {side} are not there", file=source, found=f"no {', '.join(missing[:5])}")
+    return replace(request, cases=tuple(cases[name] for name in wanted), selection=side)
+
+
+def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
+    """Case id -> side, for cases that were there in training or whose patients were."""
+    of_patient = {splits.patients.get(name, name): side for side in SIDES for name in getattr(splits, side)}
+    sides = {case.id: splits.side_of(case.id) or of_patient.get(case.patient) for case in cases}
+    return {name: side for name, side in sides.items() if side in ("train", "val")}
+
+
+def predict_folder(
+    predictor: Predictor,
+    request: Request,
+    output: Path,
+    *,
+    keep_largest: bool = False,
+    overwrite: bool = False,
+    anonymize: bool = False,
+    progress: Report | None = None,
+) -> list[Path]:
+    """Write the mask of every case (see `masks.py`) and predictions.json; returns the masks.
+
+    A case that fails leaves no mask; the others are written, then one `DataError` names every failure. Cases that the
+    same model predicted into this folder before stay in predictions.json.
+
+    Args:
+        predictor: the model.
+        request: the cases.
+        output: the folder.
+        keep_largest: keep only the largest component of each class.
+        overwrite: replace earlier masks, and another model's index.
+        anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
+        progress: called with (done, total).
+
+    Raises:
+        RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
+        DataError: some cases failed.
+        OSError: the folder cannot be written to.
+    """
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
+    how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
+    with index_lock(output):
+        index = Index.open(
+            output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize
+        )
+        cases = {index.name_of(case): case for case in request.cases}
+        if anonymize:  # the order in which the files appear tells nothing either
+            cases = dict(sorted(cases.items()))
+        _announce(index, request, cases, how)
+    masks: list[Path] = []
+    failures: list[str] = []
+    try:
+        for done, (name, case) in enumerate(cases.items()):
+            if progress:
+                progress(done, len(cases))
+            outcome = _mask_or_reason(predictor, request, case, index, name, keep_largest=keep_largest)
+            masks += [outcome] if isinstance(outcome, Path) else []
+            failures += [outcome] if isinstance(outcome, str) else []
+            if isinstance(outcome, str) and done + 1 < len(request.cases) and is_full(output):
+                failures.append(f"the disk of {output} is full: {len(request.cases) - done - 1} more were not begun")
+                break
+        if progress:
+            progress(len(request.cases), len(request.cases))
+    finally:
+        _write_again(index, failures)
+    if failures:
+        raise DataError(
+            f"{len(request.cases) - len(masks)} of {counted(len(request.cases), 'case')} failed and got no mask:"
+            + items(failures)
+        )
+    return masks
+
+
+def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any]) -> None:
+    """Remove or refuse what stands in the way, and note the cases (name -> case) before their masks are made: an
+    evaluation misses what an interrupted prediction, even a killed one, did not make."""
+    _refuse_inputs(request, index.folder, list(cases))
+    suffixes = WRITTEN_PICTURES if request.pictures else (VOLUME,)
+    _clear(index.folder, list(cases), suffixes, overwrite=index.overwrite)
+    # No old estimate beside a new mask.
+    keep_rows(index.folder, index.others - set(cases), private=not index.anonymized)
+    usual = PICTURE if request.pictures else VOLUME
+    for name, case in cases.items():
+        index.expect(name, case, mask=f"{name}{usual}", seen=request.seen.get(case.id), how=how)
+    index.write()
+
+
+def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> Examination:
+    """A case of a request read into memory; a single file is read as it is and has no label."""
+    if not request.single:
+        return read_case(case, request.data, scheme, with_label=with_label)
+    volume = Volume.load(next(iter(case.channels.values()))[0])
+    return Examination(case, volume.array[None].astype(np.float32), volume)
+
+
+def _mask_or_reason(
+    predictor: Predictor, request: Request, case: Case, index: Index, name: str, *, keep_largest: bool
+) -> Path | str:
+    """The mask that was written, or why there is none: one case, or a full disk, must not cost the others."""
+    try:
+        mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
+        if index.anonymized:
+            mask = _undescribed(mask)
+        file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
+    except CASE_FAILURES as error:
+        return hidden_failure_of(error, case.id, name) if index.anonymized else failure_of(error, case.id)
+    index.made(name, file, synthetic=says_synthetic(mask))
+    return file
+
+
+def _undescribed(mask: Volume) -> Volume:
+    """Without the free text of the scan's header, in which some converters write names; marks of our own stay."""
+    if mask.header is None or mask.spacing_mm is None or says_synthetic(mask):
+        return mask
+    header = mask.header.copy()
+    header["descrip"] = b""
+    return replace(mask, header=header)
+
+
+def _write_again(index: Index, failures: list[str]) -> None:
+    """Write what became of the cases. On a full disk the index from before the work stays, and failures are told."""
+    try:
+        with index_lock(index.folder):
+            index.write()
+    except OSError as error:
+        if not failures:
+            raise
+        failures.append(reason_of(error))
+
+
+def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_largest: bool) -> Volume:
+    if request.single:
+        file = next(iter(case.channels.values()))[0]
+        return predictor.predict(Volume.load(file), keep_largest=keep_largest)
+    examination = read_case(case, request.data, predictor.scheme, with_label=False)
+    return predictor.predict_examination(examination, keep_largest=keep_largest)
+
+
+def _single(card: ModelCard, source: Path) -> Request:
+    data = card.data_section(source.parent)
+    case = single_case(data, source) if source.is_file() else None
+    if case is not None:
+        return Request((case,), data)
+    if len(data.channels) != 1:
+        raise DataError(
+            "one file is not enough for this model",
+            file=source,
+            expected=f"a case folder or dataset root with channels {', '.join(data.channels)} ({data.layout} layout)",
+        )
+    name = case_name(source)
+    return Request((Case(name, name, {next(iter(data.channels)): (source,)}),), data, single=True)
+
+
+def _x_rays(data: DataSection, source: Path) -> list[Path]:
+    """The X-rays directly in a folder, where a model of one channel reads them; none where they are a volume."""
+    from segcct.images.dicom.projections import projections_in
+
+    if len(data.channels) != 1 or not source.is_dir() or not holds_dicom(source):
+        return []
+    return projections_in(source)
+
+
+def _one_by_one(data: DataSection, files: Sequence[Path]) -> Request:
+    """Every file as a case: named as the dataset's are, where that holds DICOM files, else by its own name.
+
+    Raises `DataError` where two would be called alike, or none is named as the dataset's are.
+    """
+    ((channel, pattern),) = data.channels.items()
+    if pattern.lower().endswith(DICOM_SUFFIXES):
+        return Request(tuple(find_new_cases(data)), data)
+    names = Counter(case_name(file) for file in files)
+    alike = [file.name for file in files if names[case_name(file)] > 1]
+    if alike:
+        raise DataError(
+            "two images would share the name of one mask",
+            file=files[0].parent,
+            found=", ".join(alike[:4]),
+            remedy="Give them names that differ before their endings",
+        )
+    cases = (Case(name, name, {channel: (file,)}) for name, file in zip(names, files, strict=True))
+    return Request(tuple(cases), data, single=True)
+
+
+def _side(split: Path | None, side: str) -> Sequence[str]:
+    if split is None or not split.is_file():
+        raise RunError(
+            f"side {side} is not known without the run's splits.json",
+            file=split,
+            remedy="Keep best/ in its run folder, or leave --split out",
+        )
+    names: Sequence[str] = getattr(Splits.load(split), side)
+    if not names:
+        raise SplitError(f"side {side} is empty", file=split)
+    return names
+
+
+def _refuse_inputs(request: Request, output: Path, names: Sequence[str]) -> None:
+    """Raises `RunError` where a mask would take the place of a scan."""
+    scans = {file.resolve() for case in request.cases for file in case.files()}
+    for name in names:
+        for suffix in WRITTEN:
+            if (file := (output / f"{name}{suffix}").resolve()) in scans:
+                raise RunError("a mask would replace a file of its own case", file=file,
+                               remedy="Choose another --output")  # fmt: skip
+
+
+def _clear(output: Path, names: Sequence[str], suffixes: Sequence[str], *, overwrite: bool) -> None:
+    """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
+    old = [file for name in names for suffix in suffixes if (file := output / f"{name}{suffix}").exists()]
+    if old and not overwrite:
+        raise RunError(
+            f"{len(old)} of the masks exist already", file=output, found=old[0].name,
+            remedy="Choose another --output, or add --overwrite",
+        )  # fmt: skip
+    for file in old:
+        file.unlink()

@@ -1,0 +1,194 @@
+"""`segcct init DIR`: what kind of dataset is this, and what config would train on it?
+
+Names first, then headers, then a sample of the voxels. Meanings are never guessed from values: a scheme is named only
+where the file names are a known dataset's own and the values agree, or where there is one value beside 0. What was not
+clear is said, on the terminal and in the config.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.label_schemes import whole_values
+from segcct.datasets.layouts import Found, find_cases, scan_cases
+from segcct.datasets.layouts.case_ids import clashes, with_ids
+from segcct.datasets.layouts.patterns import files_below
+from segcct.datasets.unread_files import find_unread
+from segcct.errors import DataError, SegcctError
+from segcct.images.volume import Volume
+from segcct.init.choices import (
+    Choice,
+    choose_intensity,
+    choose_labels,
+    choose_orientation,
+    choose_size,
+)
+from segcct.init.config_text import config_text
+from segcct.init.file_roles import channel_names
+from segcct.init.inspected_dataset import Findings
+from segcct.init.naming import Naming
+from segcct.init.recognition import recognise
+from segcct.init.split_proposal import choose_split, split_doubts
+from segcct.init.voxels import Facts, read_headers, read_sample
+from segcct.plurals import counted
+
+__all__ = ["Findings", "config_text", "inspect_folder", "recognise"]
+
+_LABEL_VALUES = 20
+"""Most values of a file that is taken for a label by its voxels."""
+
+
+def inspect_folder(folder: str | Path) -> Findings:
+    """Look at a folder of scans and masks.
+
+    Raises:
+        DataError: no such folder, or nothing in it that segcct reads as scans.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
+    naming = recognise(root, files_below(root))
+    draft = _draft(root, naming)
+    naming, draft, found = _with_paths(naming, draft, scan_cases(draft))
+    if not found.cases:
+        raise found.errors[0]
+    cases = found.cases
+    if naming.label is None:
+        naming, draft = _label_by_voxels(naming, draft, cases[0])
+        cases = scan_cases(draft).cases
+
+    facts = read_headers(cases, draft)
+    orientation = choose_orientation(naming, facts)
+    native = orientation.settings["orientation"] == "native"
+    read_sample(cases, draft, facts, "native" if native else "canonical")
+    intensity = choose_intensity(naming, facts)
+    choices = {
+        "layout": Choice({"layout": naming.layout}, naming.why),
+        "scheme": choose_labels(naming, facts),
+        "orientation": orientation,
+        "image_size": choose_size(naming, facts, "native" if native else "canonical", intensity),
+        "intensity": intensity,
+        "split": choose_split(cases, root),
+    }
+    settings = draft.model_dump(exclude_defaults=True)
+    for choice in choices.values():
+        settings |= choice.settings
+    data = DataSection.model_validate(settings)
+    doubts = [*naming.doubts, *_trouble(found.errors + found.notices, facts)]
+    doubts += [doubt for choice in choices.values() for doubt in choice.doubts]
+    if naming.layout == "pictures":
+        doubts.append("every picture counts as a patient: if some are of one patient or volume, say so by data.patient")
+    doubts += _sampling_doubts(cases, facts) + list(split_doubts(find_cases(data, strict=False), data))
+    unread = find_unread(data, scan_cases(data)).describe()
+    return Findings(
+        data=data,
+        facts=(*_seen(naming, cases, facts), *(f"not read: {line}" for line in unread)),
+        reasons={key: choice.why for key, choice in choices.items() if choice.settings},
+        doubts=tuple(dict.fromkeys(doubts)),
+    )
+
+
+def _with_paths(naming: Naming, draft: DataSection, found: Found) -> tuple[Naming, DataSection, Found]:
+    """Ids with the folders above in front, where cases would have one id without them and none with them."""
+    by_path = draft.model_copy(update={"case_id": "path"})
+    if not (clashing := clashes(found.all_cases, draft)) or clashes(with_ids(found.all_cases, by_path), by_path):
+        return naming, draft, found
+    doubt = (
+        f"case ids hold the folders above (data.case_id: path), for {counted(len(clashing), 'id')} would stand for "
+        f"several cases, such as {clashing[0].found}; if they are of one patient, say so by data.patient"
+    )
+    naming = replace(naming, case_id="path", doubts=(*naming.doubts, doubt))
+    return naming, by_path, scan_cases(by_path)
+
+
+def _draft(root: Path, naming: Naming) -> DataSection:
+    return DataSection.model_validate(
+        {
+            **({"case_id": naming.case_id} if naming.case_id != "name" else {}),
+            **({"patient": naming.patient} if naming.patient is not None else {}),
+            "layout": naming.layout,
+            "root": root,
+            "channels": dict(naming.channels),
+            "label": naming.label,
+            "scheme": "binary",
+            "intensity": {"rule": "none"},
+        }
+    )
+
+
+def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Naming, DataSection]:
+    """Where no name says label: a channel of few whole values, mostly 0, is one."""
+    if naming.layout not in ("folder", "paired") or len(naming.channels) < 2:
+        return naming, draft
+    for name, pattern in naming.channels.items():
+        try:
+            voxels = whole_values(Volume.load(case.channels[name][0]).array)
+        except SegcctError:  # no volume, or values that are no classes
+            continue
+        values = np.unique(voxels[::2, ::2, ::2])
+        if len(values) > _LABEL_VALUES or np.mean(voxels == 0) < 0.5:
+            continue
+        rest = [other for other in naming.channels.values() if other != pattern]
+        doubt = f"{pattern} is taken for the label because it holds {len(values)} whole values; no name says so"
+        naming = replace(naming, channels=channel_names(rest), label=pattern, doubts=(*naming.doubts, doubt))
+        return naming, _draft(draft.root, naming)
+    return naming, draft
+
+
+def _trouble(errors: Sequence[SegcctError], facts: Facts) -> list[str]:
+    """What could not be found or read, the first few of it."""
+    said = [str(error) for error in (*errors, *facts.trouble)]
+    more = [f"{counted(len(said) - 3, 'more problem')}; segcct check lists them all"] if len(said) > 3 else []
+    return said[:3] + more
+
+
+def _sampling_doubts(cases: Sequence[Case], facts: Facts) -> list[str]:
+    labelled = sum(case.label is not None for case in cases)
+    if facts.labels_read >= labelled:
+        return []
+    return [
+        f"label values were read in {facts.labels_read} of {counted(labelled, 'case')}; segcct check reads them all"
+    ]
+
+
+def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:
+    """Counts, shapes, spacing, ranges and label values."""
+    patients = len({case.patient for case in cases})
+    labelled = sum(case.label is not None for case in cases)
+    lines = [f"{counted(len(cases), 'case')} of {counted(patients, 'patient')}, {labelled} with a label: {naming.why}"]
+    lines.append("channels: " + ", ".join(f"{name} ({pattern})" for name, pattern in naming.channels.items()))
+    lines.append(f"label: {naming.label or 'none'}" + (f"; mask: {naming.mask}" if naming.mask else ""))
+    if facts.grids:
+        lines.append(f"shape: {_range([grid.shape for grid in facts.grids], '{:.0f}')}")
+        spacings = [grid.spacing_mm for grid in facts.grids if grid.spacing_mm is not None]
+        lines.append(f"spacing: {_range(spacings, '{:.3g}')} mm" if spacings else "spacing: the files hold none")
+        codes = Counter("".join(nib.aff2axcodes(g.affine)) for g in facts.grids if g.spacing_mm is not None)
+        lines += ["axes: " + ", ".join(f"{code} in {count}" for code, count in codes.most_common())] if codes else []
+    for name, many in facts.channels.items():
+        low, high = min(one.low for one in many), max(one.high for one in many)
+        constants = sorted({f"{one.background:g}" for one in many if one.background is not None})
+        around = f", background {', '.join(constants[:4])}" if constants else ", no constant background"
+        lines.append(f"{name}: {low:g} to {high:g}{around} (read in {len(many)})")
+    if facts.values:
+        total = sum(facts.values.values())
+        shares = ", ".join(f"{value:g} ({count / total:.2%})" for value, count in sorted(facts.values.items())[:20])
+        more = f" and {len(facts.values) - 20} more" if len(facts.values) > 20 else ""
+        lines.append(f"label values: {shares}{more} (read in {facts.labels_read})")
+    return lines
+
+
+def _range(rows: Sequence[Sequence[float]], form: str) -> str:
+    """`240 x 240 x 155`, or with a range per axis where the rows differ."""
+    columns = []
+    for column in zip(*rows, strict=True):
+        low, high = form.format(min(column)), form.format(max(column))
+        columns.append(low if low == high else f"{low}-{high}")
+    return " x ".join(columns)

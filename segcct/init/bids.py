@@ -1,0 +1,41 @@
+"""Datasets whose files are named by BIDS: sub-01[_ses-1]_T1w.nii.gz, the masks beside them or in derivatives/."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from segcct.init.file_roles import channel_names, sort_roles
+from segcct.init.naming import Naming
+
+_FILE = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<rest>_[^/]+\.nii(?:\.gz)?)$")
+PATIENT = r"^(sub-[0-9A-Za-z]+)"
+_MOST = 0.5
+"""Share of the sessions that must hold a file for it to be a channel or the label."""
+
+
+def bids(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
+    """Sessions as cases, subjects as patients; None where no file is a mask by its name, or where each subject's files
+    lie in its own folder at the top, which is a case folder like any other."""
+    matches = [match for name in names if (match := _FILE.match(name))]
+    if all(match[0].split("/")[0] == match["id"] for match in matches):
+        return None
+    ids = {match["id"] for match in matches}
+    pairs = Counter((match["id"], match["rest"]) for match in matches)
+    rests = Counter(rest for (_, rest), times in pairs.items() if times == 1)
+    kept = sorted(f"{{id}}{rest}" for rest, times in rests.items() if times > _MOST * len(ids))
+    channels, labels, masks = sort_roles(kept)
+    if len(ids) < 2 or not channels or not labels:
+        return None
+    several = (f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else ()
+    return Naming(
+        layout="paired",
+        channels=channel_names(channels),
+        label=labels[0],
+        mask=masks[0] if masks else None,
+        why="file names of BIDS",
+        patient=PATIENT if any("_ses-" in one for one in ids) else None,
+        doubts=several,
+    )

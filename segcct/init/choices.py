@@ -1,0 +1,259 @@
+"""From what was found to settings, each with its reason, and with the doubts that remain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import nibabel as nib
+import numpy as np
+
+from segcct.datasets.label_schemes import SCHEMES
+from segcct.images.volume import Volume
+from segcct.init.naming import Naming
+from segcct.init.voxels import ChannelFacts, Facts
+from segcct.plurals import counted
+
+ABDOMEN_WINDOW = (-125.0, 275.0)
+"""The window of the Synapse protocol, in HU."""
+SOFT_TISSUE_WINDOW = (-160.0, 240.0)
+_CT_LOW, _CT_HIGH = -500.0, 200.0
+"""An image that reaches below the one and above the other is taken to be in Hounsfield units."""
+_NARROWEST = 100.0
+"""Width of a CT window, in HU, below which noise is all that is seen."""
+_COARSE = 1.8
+"""Slice distance over pixel side from which a scan counts as a stack of thick slices."""
+_OBLIQUE_DEG = 15.0
+_SIZES = (64, 96, 128, 160, 192, 224, 256)
+_MANY_CLASSES = 60
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Settings of the config's data section that belong together."""
+
+    settings: Mapping[str, object]
+    why: str
+    doubts: tuple[str, ...] = field(default=())
+
+
+def choose_labels(naming: Naming, facts: Facts) -> Choice:
+    """The scheme that the names promise and the values keep; else the values under plain names."""
+    if naming.label is None:
+        doubt = "no label files were recognized: set data.label and data.scheme before training"
+        return Choice({"scheme": "binary"}, "no labels found", (doubt,))
+    values = sorted({round(value) for value in facts.values if value != 0 and abs(value - round(value)) < 1e-3})
+    doubts = []
+    odd = [value for value in facts.values if abs(value - round(value)) >= 1e-3 or value < 0]
+    if odd:
+        doubts.append(
+            f"labels hold {counted(len(odd), 'value')} of no class, such as {odd[0]:g}: is {naming.label} a label?"
+        )
+    values = [value for value in values if value > 0]
+    if naming.scheme is not None and set(values) <= set(range(14)) and naming.layout == "synapse":
+        return _btcv(values, doubts)
+    if naming.scheme is not None and set(values) <= set(SCHEMES[naming.scheme].values):
+        return Choice({"scheme": naming.scheme}, f"{naming.why}; values {_listed([0, *values])}", tuple(doubts))
+    if naming.classes:
+        return _written_down(naming, values, doubts)
+    if len(values) == 1 and naming.scheme is None:
+        settings: dict[str, object] = {"scheme": "binary"}
+        if values[0] != 1:
+            settings["label_map"] = {values[0]: 1}
+        return Choice(settings, f"one value beside 0: {values[0]}", tuple(doubts))
+    return _unnamed(naming, values, doubts)
+
+
+def _btcv(values: Sequence[int], doubts: list[str]) -> Choice:
+    if values and max(values) <= 8:
+        doubts.append(
+            "no label value is above 8, so these may be the eight organs in an order of their own: then set "
+            "data.label_map: {} (or the right map); without it BTCV's own numbers are assumed"
+        )
+    why = "BTCV's organs, mapped to the eight of TransUNet; scheme btcv keeps all thirteen"
+    return Choice({"scheme": "synapse"}, why, tuple(doubts))
+
+
+def _written_down(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
+    stray = [value for value in values if value not in naming.classes.values()]
+    if stray:
+        doubts.append(f"labels hold {_listed(stray)}, which dataset.json does not name")
+    labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
+    return Choice({"scheme": "custom", "labels": labels}, "class names of dataset.json", tuple(doubts))
+
+
+def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
+    if not 1 <= len(values) <= 255:
+        doubts.append(f"{len(values) or 'no'} label values beside 0 were found: is {naming.label} a label?")
+        return Choice({"scheme": "binary"}, "label values could not be told", tuple(doubts))
+    if len(values) > _MANY_CLASSES:
+        doubts.append(f"{len(values)} label values are many: keep the classes you need, map the others to 0")
+    if naming.scheme == "brats2023" and 4 in values:
+        doubts.append("value 4 among BraTS 2023+ names: in 2024 it is the resection cavity (scheme: brats2024_gli)")
+    elif naming.scheme is not None:
+        expected = _listed(SCHEMES[naming.scheme].values)
+        doubts.append(f"{naming.why}, but the labels hold {_listed([0, *values])} and not {expected}")
+    fitting = [scheme.name for scheme in SCHEMES.values() if set(scheme.classes.values()) == set(values)]
+    hint = f"; the values would fit {' or '.join(fitting)}, if that is where the data is from" if fitting else ""
+    labels = {f"class_{value}": value for value in values}
+    return Choice({"scheme": "custom", "labels": labels}, f"rename the classes to what they mean{hint}", tuple(doubts))
+
+
+def choose_orientation(naming: Naming, facts: Facts) -> Choice:
+    """Axial slices, unless the scans are stacks of thick slices in another plane."""
+    if naming.layout == "acdc":
+        return Choice({"orientation": "native"}, "short-axis slices as they were acquired")
+    grids = [grid for grid in facts.grids if grid.spacing_mm is not None]
+    if not grids:
+        return Choice({"orientation": "native"}, "the files hold no geometry")
+    kinds = [_stack(grid) for grid in grids]
+    thick = [kind for kind in kinds if kind is not None]
+    if len(thick) <= len(kinds) / 2:
+        return Choice({"orientation": "canonical"}, "axial slices; voxels are about as deep as wide")
+    axis, tilt_deg, letter = max(thick, key=thick.count)
+    mixed = ("scans differ in the axis or tilt of their slices",) if len({k[::2] for k in thick}) > 1 else ()
+    if letter in "SI" and tilt_deg < _OBLIQUE_DEG:
+        return Choice({"orientation": "canonical"}, "stacks of axial slices", mixed)
+    plane = {"S": "axial", "I": "axial", "A": "coronal", "P": "coronal"}.get(letter, "sagittal")
+    why = f"stacks of thick {plane} slices, tilted by {tilt_deg:.0f} degrees"
+    if axis != 2:
+        doubt = f"the slices lie along stored axis {axis + 1}, not 3: neither orientation shows them as acquired"
+        return Choice({"orientation": "canonical"}, why, (*mixed, doubt))
+    return Choice({"orientation": "native"}, why, mixed)
+
+
+def _stack(grid: Volume) -> tuple[int, float, str] | None:
+    """(stored axis, tilt in degrees, direction letter) of thick slices; None where voxels are about cubes or flat."""
+    assert grid.spacing_mm is not None
+    spacing = np.asarray(grid.spacing_mm)
+    axis = int(np.argmax(spacing))
+    if grid.shape[2] == 1:
+        return None
+    if spacing[axis] < _COARSE * float(np.median(spacing)):
+        return None
+    tilt_deg = math.degrees(float(nib.affines.obliquity(grid.affine)[axis]))
+    return axis, tilt_deg, nib.aff2axcodes(grid.affine)[axis]
+
+
+def choose_intensity(naming: Naming, facts: Facts) -> Choice:
+    """The rule that the ranges and backgrounds ask for."""
+    channels = [one for many in facts.channels.values() for one in many]
+    if not channels:
+        return Choice({"intensity": {"rule": "zscore_nonzero"}}, "no image could be read", ("no image was read",))
+    low, high = min(one.low for one in channels), max(one.high for one in channels)
+    if low >= 0 and high <= 1:
+        return Choice({"intensity": {"rule": "none"}}, f"values lie in [0, 1] already ({low:g} to {high:g})")
+    if naming.layout == "pictures":
+        top = 255.0 if high <= 255 else max(one.central[1] for one in channels)
+        return Choice({"intensity": _clip(0.0, top)}, f"pictures with values to {high:g}")
+    computed = [one.low <= _CT_LOW and one.high >= _CT_HIGH for one in channels]
+    if all(computed):
+        return _ct(naming, channels, low, high)
+    doubts = (
+        ("some channels look like CT (Hounsfield units), others do not: one rule serves all",) if any(computed) else ()
+    )
+    other = [one for one in channels if one.background not in (None, 0.0)]
+    if not other:
+        zero = median(one.background_share for one in channels)
+        why = f"background 0 ({zero:.0%} of the voxels)" if zero > 0 else "no constant background"
+        return Choice({"intensity": {"rule": "zscore_nonzero"}}, why, doubts)
+    found = f"the background is a constant other than 0, such as {other[0].background:g}"
+    if naming.mask is not None:
+        return Choice({"intensity": {"rule": "zscore_mask", "mask": naming.mask}}, f"{found}; a mask is there", doubts)
+    bottom, top = min(one.central[0] for one in channels), max(one.central[1] for one in channels)
+    doubt = f"{found}, and no mask of the body was found: with one, rule zscore_mask would be better than clip"
+    why = "0.5 to 99.5 percentile of what was read"
+    return Choice({"intensity": _clip(_round(bottom), _round(top))}, why, (*doubts, doubt))
+
+
+def _ct(naming: Naming, channels: Sequence[ChannelFacts], low: float, high: float) -> Choice:
+    """The usual window if it shows nine tenths of what is labelled, else the range of what is labelled."""
+    found = f"CT: {low:g} to {high:g} HU"
+    if naming.layout == "synapse":
+        return Choice({"intensity": _clip(*ABDOMEN_WINDOW)}, f"{found}; window of the Synapse protocol")
+    labelled = [one.labelled for one in channels if one.labelled is not None]
+    bottom, top = SOFT_TISSUE_WINDOW
+    if any(one[1] < bottom or one[2] > top for one in labelled):
+        bottom, top = min(one[0] for one in labelled), max(one[3] for one in labelled)
+        if top - bottom < _NARROWEST:
+            bottom, top = bottom - _NARROWEST / 2, top + _NARROWEST / 2
+        why = f"{found}; 0.5 to 99.5 percentile of the labeled voxels"
+        return Choice({"intensity": _clip(_round(bottom), _round(top))}, why)
+    return Choice({"intensity": _clip(bottom, top)}, f"{found}; soft tissue window")
+
+
+def _clip(low: float, high: float) -> dict[str, object]:
+    """The rule; a range of nothing is widened, so that the config can be loaded and corrected."""
+    return {"rule": "clip", "low": low, "high": high if high > low else low + 1}
+
+
+def choose_size(naming: Naming, facts: Facts, orientation: str, intensity: Choice) -> Choice:
+    """Crop, pixel size and the side of the training slice."""
+    if not facts.sides or not facts.grids:
+        return Choice({"crop": "none", "fit": "pad", "image_size": 224}, "no image could be read")
+    rule = intensity.settings["intensity"]
+    kept = median(math.prod(one.cropped) / math.prod(one.full) for one in facts.sides)
+    crop = isinstance(rule, dict) and str(rule["rule"]).startswith("zscore") and kept <= 0.75
+    target_mm = _common_pixel(facts, orientation)
+    if crop:
+        longest = max(_pixels(max(one.cropped), one.pixel_mm, target_mm) for one in facts.sides)
+    else:
+        longest = max(
+            _pixels(max(_plane(grid, orientation)), _pixel_mm(grid, orientation), target_mm) for grid in facts.grids
+        )
+    why = f"slices reach {longest} pixels" + (f", cropped to {kept:.0%} of their area" if crop else "")
+    settings: dict[str, object] = {"crop": "foreground" if crop else "none"}
+    if longest <= _SIZES[-1]:
+        size = next(size for size in _SIZES if size >= longest)
+        settings |= {"spacing_mm": target_mm} if target_mm else {}
+        return Choice(settings | {"fit": "pad", "image_size": size}, why)
+    if naming.layout == "pictures":
+        why += "; windows of 224 at full detail (fit: resize shows them whole)"
+        return Choice(settings | {"fit": "pad", "image_size": 224}, why)
+    return Choice(settings | {"fit": "resize", "image_size": 224}, f"{why}; resized to 224")
+
+
+def _common_pixel(facts: Facts, orientation: str) -> float | None:
+    """The median pixel side in mm, where scans differ so much that their own scales would not do."""
+    pixels = [side for grid in facts.grids if (side := _pixel_mm(grid, orientation)) is not None]
+    if not pixels or len(pixels) < len(facts.grids) or max(pixels) < 1.2 * min(pixels):
+        return None
+    return round(median(pixels), 2)
+
+
+def _pixel_mm(grid: Volume, orientation: str) -> float | None:
+    """Mean side of a pixel in the slice plane; None where the file holds no spacing."""
+    if grid.spacing_mm is None:
+        return None
+    through = _through(grid, orientation)
+    first, second = (step for axis, step in enumerate(grid.spacing_mm) if axis != through)
+    return (first * second) ** 0.5
+
+
+def _plane(grid: Volume, orientation: str) -> list[int]:
+    """Voxels along the two sides of a slice."""
+    return [side for axis, side in enumerate(grid.shape) if axis != _through(grid, orientation)]
+
+
+def _through(grid: Volume, orientation: str) -> int:
+    """The stored axis across the slices."""
+    codes = nib.aff2axcodes(grid.affine)
+    if orientation == "native" or grid.spacing_mm is None:
+        return 2
+    return next(axis for axis, code in enumerate(codes) if code in ("S", "I"))
+
+
+def _pixels(side: int, pixel_mm: float | None, target_mm: float | None) -> int:
+    """A side of a slice after resampling to the common pixel size, if there is one."""
+    return side if target_mm is None or pixel_mm is None else math.ceil(side * pixel_mm / target_mm)
+
+
+def _round(value: float) -> float:
+    """Three significant figures are enough for a window."""
+    return float(f"{value:.3g}")
+
+
+def _listed(values: Sequence[int], most: int = 16) -> str:
+    return ", ".join(str(value) for value in values[:most]) + (", ..." if len(values) > most else "")

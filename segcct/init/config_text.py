@@ -1,0 +1,107 @@
+"""Findings as a commented YAML config."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import textwrap
+from pathlib import Path
+
+import yaml
+
+from segcct.config import SegmentationConfig
+from segcct.datasets.layouts import scheme_of
+from segcct.init.inspected_dataset import Findings
+
+_PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*\Z")
+_NUMBERED = "label_map"
+"""The setting whose keys are label values."""
+_WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*(?![a-z])")
+"""A word of a class name, whether parted by spaces, signs or capitals; `L1` is a vertebra and one word."""
+_SIDES = {"left", "right", "l", "r", "lh", "rh"}
+
+
+def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
+    """A config for the dataset, opened by the commands; every setting says why it is so.
+
+    `file` is where it will stand; default: configs/<name>.yaml.
+
+    It is loaded once before it is returned, so that what `segcct init` writes can be used.
+    """
+    lines = [*_opening(findings, file or Path("configs") / f"{name}.yaml"), "run:", f"  name: {_scalar(name)}", "data:"]
+    data = findings.data.model_dump(mode="json", exclude_unset=True)
+    for key, value in data.items():
+        lines += _entry(key, value, "  ", findings.reasons.get(key, ""))
+    lines += _training(findings)
+    text = "\n".join(lines) + "\n"
+    SegmentationConfig.model_validate(yaml.safe_load(text))
+    return text
+
+
+def names_a_side(structure: str) -> bool:
+    """Whether a flip would make this class another one: `kidney_left`, `Left-Kidney`, `kidneyRight`, `ctx-lh`."""
+    return any(word.lower() in _SIDES for word in _WORD.findall(structure))
+
+
+def _opening(findings: Findings, file: Path) -> list[str]:
+    config = _plain(shlex.quote(str(file)))
+    written = _plain(f"Written by `segcct init {shlex.quote(str(findings.data.root))}`: read it and correct it.")
+    lines = [
+        *textwrap.wrap(_plain(findings.facts[0]) + ".", 116, initial_indent="# ", subsequent_indent="# "),
+        f"# {written}",
+        f"#   segcct check --config {config}",
+        f"#   python scripts/train_seg.py --config {config}",
+        "# Expected time and memory: the second command with --dry-run tells. Expected score: not known for this data.",
+    ]
+    if findings.doubts:
+        lines.append("# In doubt:")
+        for doubt in findings.doubts:
+            lines += textwrap.wrap(_plain(doubt), 112, initial_indent="#   - ", subsequent_indent="#     ")
+    return lines
+
+
+def _plain(text: str) -> str:
+    """Text for a comment, without characters that would end its line or that YAML refuses."""
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))
+
+
+def _entry(key: object, value: object, indent: str, why: str = "") -> list[str]:
+    """One setting with its reason, above it when the line would get long."""
+    if isinstance(value, dict) and value:
+        head = [f"{indent}{_scalar(key)}:"]
+        inside = {int(inner) if key == _NUMBERED else inner: one for inner, one in value.items()}
+        body = [line for inner, one in inside.items() for line in _entry(inner, one, indent + "  ")]
+    else:
+        head, body = [f"{indent}{_scalar(key)}: {_scalar(value)}"], []
+    why = _plain(why)
+    if not why:
+        return head + body
+    if len(head[0]) + len(why) < 116:
+        return [f"{head[0]}  # {why}", *body]
+    return [*textwrap.wrap(why, 112, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# "), *head, *body]
+
+
+def _scalar(value: object) -> str:
+    """A value in one line of YAML; text in quotes wherever it would be read as a number, a date, a boolean or null."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    if _PLAIN.match(value) and value.lower() not in ("y", "n") and yaml.safe_load(value) == value:
+        return value
+    if value.isprintable():
+        return json.dumps(value, ensure_ascii=False)
+    return yaml.safe_dump(value, default_style='"', width=10**9).strip()
+
+
+def _training(findings: Findings) -> list[str]:
+    sided = any(names_a_side(name) for name in scheme_of(findings.data).classes)
+    augment = ["augment:", "  flip: 0.0  # left and right are classes of their own"] if sided else []
+    return [
+        *augment,
+        "model:",
+        "  name: cct_unet_s  # segcct models lists the others",
+        "train:",
+        "  epochs: 100  # or a length of time: budget: 30min",
+        "  batch_size: 16",
+        "  lr: 2.0e-3",
+    ]

@@ -1,0 +1,76 @@
+"""What the words in a file name say: label, mask of the body, or channel, and what the channel is called."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from segcct.files.file_names import (
+    ARRAY_SUFFIXES,
+    DICOM_SUFFIXES,
+    IMAGE_SUFFIXES,
+    ITK_SUFFIXES,
+    NIFTI_SUFFIXES,
+    stem_of,
+)
+
+VOLUMES = NIFTI_SUFFIXES + ITK_SUFFIXES
+PICTURES = IMAGE_SUFFIXES
+ARRAYS = ARRAY_SUFFIXES
+DICOM = DICOM_SUFFIXES
+
+_LABEL_WORD = re.compile(
+    r"segment|label|truth|multiclass|annot|lesion|consensus|manual|gold|contour|delineat"
+    r"|(?<![a-z])(d?seg|segm|gt|roi|lbl|tumou?r|vessels?)(?![a-z])"
+)
+_BODY_WORD = re.compile(r"brain|skull|head|body|fov|valid|(?<![a-z])bet(?![a-z])")
+_MASK_WORD = re.compile(r"mask")
+
+
+def label_score(pattern: str) -> int:
+    """3: a label by its words; 1: a mask of something; 0: no label; -1: a mask of the brain or body."""
+    words = pattern.lower()
+    if _MASK_WORD.search(words) and _BODY_WORD.search(words):
+        return -1
+    if _LABEL_WORD.search(words):
+        return 3
+    return 1 if _MASK_WORD.search(words) else 0
+
+
+def sort_roles(patterns: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """(channels, labels best first, masks of the body) among the patterns of one case."""
+    scores = {pattern: label_score(pattern) for pattern in patterns}
+    best = max(scores.values(), default=0)
+    labels = [pattern for pattern, score in scores.items() if score == best and score > 0]
+    masks = [pattern for pattern, score in scores.items() if score == -1 or 0 < score < best]
+    channels = [pattern for pattern, score in scores.items() if score == 0]
+    return channels, labels, masks
+
+
+def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
+    """Channel name -> pattern: the words in which the patterns differ, in lower case."""
+    words = [_words(pattern) for pattern in patterns]
+    if len(patterns) == 1:
+        return {_modality(words[0]) or "image": patterns[0]}
+    start = 0
+    while all(len(w) > start + 1 for w in words) and len({w[start] for w in words}) == 1:
+        start += 1
+    end = 0
+    while all(len(w) > start + end + 1 for w in words) and len({w[-1 - end] for w in words}) == 1:
+        end += 1
+    names = ["_".join(w[start : len(w) - end]) for w in words]
+    if len(set(names)) < len(names) or "" in names:
+        names = [f"channel_{index}" for index in range(len(patterns))]
+    return dict(zip(names, patterns, strict=True))
+
+
+def _words(pattern: str) -> list[str]:
+    """The words of a pattern's last part, without placeholders."""
+    return [word for word in re.split(r"[^0-9a-z]+", stem_of(pattern.replace("{id}", " ").lower())) if word] or [
+        "image"
+    ]
+
+
+def _modality(words: Sequence[str]) -> str | None:
+    known = re.compile(r"flair|t1\w*|t2\w*|adc|dwi|pd\w*|swi|ct|cta|pet|mr|mri|us|cine|xray|fundus")
+    return next((word for word in words if known.fullmatch(word)), None)

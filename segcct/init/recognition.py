@@ -1,0 +1,156 @@
+"""The layout and patterns that the names of a dataset's files show."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from segcct.datasets.layouts.patterns import compiled, files_below, listed
+from segcct.errors import DataError
+from segcct.files.file_names import NIFTI_SUFFIXES, folder_name, split_name
+from segcct.images.raster import open_image
+from segcct.init.file_roles import ARRAYS, DICOM, PICTURES, VOLUMES
+from segcct.init.grouping import in_case_folders, in_one_heap, in_parallel_folders
+from segcct.init.known_datasets import KNOWN
+from segcct.init.naming import Naming
+
+
+def recognise(root: Path, names: Sequence[str]) -> Naming:
+    """The layout and patterns that the file names show. Raises `DataError` when they show none.
+
+    Where `.nii` and `.nii.gz` are mixed, a pattern that meets both ends in `.nii*`.
+    """
+    names = [_lowered(name) for name in names]
+    packed = [f"{name}.gz" if name.lower().endswith(".nii") else name for name in names]
+    endings = {split_name(name)[1].lower() for name in names}
+    if not endings.issuperset(NIFTI_SUFFIXES) or len(set(packed)) < len(packed):
+        return _recognised(root, names)
+    naming = _recognised(root, packed)
+
+    def unpacked(pattern: str | None) -> str | None:
+        if pattern is None or not pattern.lower().endswith(".nii.gz"):
+            return pattern
+        loose = f"{pattern[:-3]}*"
+        met = {split_name(name)[1] for name in names if compiled(loose, anywhere=True).match(name)}
+        return pattern[:-7] + met.pop() if len(met) == 1 else loose
+
+    channels = {name: str(unpacked(pattern)) for name, pattern in naming.channels.items()}
+    return replace(naming, channels=channels, label=unpacked(naming.label), mask=unpacked(naming.mask))
+
+
+def _lowered(name: str) -> str:
+    """A volume's name with its ending in small letters, as patterns take either."""
+    stem, ending = split_name(name)
+    return stem + ending.lower() if ending.lower() in VOLUMES else name
+
+
+def _recognised(root: Path, names: Sequence[str]) -> Naming:
+    x_rays = _x_rays(root, names)
+    names, series = _with_series(names, x_rays)
+    for known in KNOWN:
+        naming = known(root, names)
+        if naming is not None:
+            return naming
+    volumes = [name for name in names if name.lower().endswith(VOLUMES) or name in series or name in x_rays]
+    pictures = [name for name in names if name.lower().endswith(PICTURES)]
+    volumes += pictures if x_rays else []  # their masks
+    if len(volumes) >= len(pictures):
+        folders = in_case_folders(volumes, folder_name(root)) if volumes else None
+        one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
+        if x_rays and one_folder and folders and not folders.label:
+            folders = None  # many patients' images, not the channels of one
+        naming = (
+            in_parallel_folders(volumes, "paired")
+            or (in_one_heap(volumes, "paired") if one_folder else None)
+            or (folders if folders and not folders.doubts else None)
+            or in_one_heap(volumes, "paired")
+            or folders
+        )
+    else:
+        naming = in_parallel_folders(pictures, "pictures") or in_one_heap(pictures, "pictures")
+        naming = naming and replace(naming, channels=_bands(root, pictures, naming))
+    if naming is not None and naming.label and not naming.channels:
+        raise DataError(
+            "only masks were found, no scans",
+            file=root,
+            found=naming.label,
+            expected="an image for each mask",
+            remedy="Add the scans; if these are scans, give them a name without words such as seg, label or mask",
+        )
+    if naming is None or not naming.channels:
+        raise _unknown(root, names, x_rays)
+    return replace(
+        naming,
+        channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
+        label=naming.label and _literal(naming.label),
+        mask=naming.mask and _literal(naming.mask),
+    )
+
+
+def _literal(pattern: str) -> str:
+    """Braces of a file's own name become `?`: in patterns they are special."""
+    return re.sub(r"\{(?!id\})|(?<!\{id)\}", "?", pattern)
+
+
+def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
+    """The DICOM files that are 2-D images, each by itself, and not slices of a series."""
+    from segcct.images.dicom.projections import projections_in
+
+    dicom = {name for name in names if name.lower().endswith(DICOM)}
+    folders = {root / PurePosixPath(name).parent for name in dicom}
+    files = [file for folder in sorted(folders) if folder.is_dir() for file in projections_in(folder)]
+    return dicom.intersection(file.relative_to(root).as_posix() for file in files)
+
+
+def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[str], set[str]]:
+    """Names without files of no interest, where a folder of DICOM slices counts as one file; those folders."""
+    wanted = VOLUMES + PICTURES + ARRAYS
+    kept = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
+    slices = [name for name in names if name.lower().endswith(DICOM) and name not in x_rays]
+    series = {str(PurePosixPath(name).parent) for name in slices} - {"."}
+    return sorted({*kept, *series, *x_rays}), series
+
+
+def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
+    """One picture pattern becomes the bands red, green and blue when the pictures are in colour."""
+    if len(naming.channels) > 1:
+        return dict(naming.channels)
+    (pattern,) = naming.channels.values()
+    first = next(name for name in pictures if compiled(pattern, anywhere=True).match(name))
+    with open_image(root / first, root / first) as picture:
+        grey = picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;")
+    return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
+
+
+def _unknown(root: Path, names: Sequence[str], x_rays: Collection[str]) -> DataError:
+    dicom = [name for name in files_below(root) if name.lower().endswith(DICOM)]
+    loose = [name for name in dicom if "/" not in name and name not in x_rays]
+    if loose:
+        return DataError(
+            "DICOM slices lie directly in the dataset folder",
+            file=root,
+            found=f"{len(loose)} such as {loose[0]}",
+            expected="a folder per case with the slices in a folder inside it, and the mask beside that",
+            remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
+        )
+    kinds = Counter(split_name(name)[1].lower() or "folder of DICOM slices" for name in names)
+    if not kinds:
+        every = [PurePosixPath(name).name for name in files_below(root)]
+        return DataError(
+            "holds no image files",
+            file=root,
+            found=listed(every, 4) or "an empty folder",
+            expected=", ".join((*VOLUMES, *DICOM, *ARRAYS, *PICTURES)),
+            remedy="Unpack archives, and give files that are images the ending of their format",
+        )
+    return DataError(
+        "scans and masks could not be told apart by their names",
+        file=root,
+        found=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
+        expected="scans and masks in folders of their own (images/, masks/), side by side (A.png, A_mask.png), "
+        "a folder per case, or the files of BraTS, ACDC, BTCV or nnU-Net",
+        remedy="Arrange them so, or write the config by hand (configs/ has examples)",
+    )

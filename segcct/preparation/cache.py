@@ -1,0 +1,266 @@
+"""Prepared arrays on disk, found again by what went into them.
+
+An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
+digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries appear
+whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time. A folder's time
+of change is when it was last asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.errors import DataError, VolumeError, free_bytes, is_disk_full
+from segcct.files.atomic_file import LEFT_BEHIND_SECONDS
+from segcct.files.json_file import read_object
+from segcct.files.lock import waiting
+from segcct.files.private_file import make_private
+from segcct.images.claims import refuse_special
+from segcct.images.companion import companion
+from segcct.images.metaimage import data_file_of_metaimage
+from segcct.images.nrrd import data_file_of_nrrd
+from segcct.progress import say
+
+_ENTRY = "entry.json"
+_HEADER_NAMES_DATA = {
+    ".mhd": data_file_of_metaimage,
+    ".mha": data_file_of_metaimage,
+    ".nhdr": data_file_of_nrrd,
+    ".nrrd": data_file_of_nrrd,
+}
+_PAIRS = {".hdr": ".img", ".img": ".hdr"}
+_BLOCK_BYTES = 2**20
+_UNUSED_SECONDS = 30 * 86400
+
+
+class CacheError(DataError):
+    """The cache cannot be written to."""
+
+
+class StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays of one entry by name. Each access opens a read-only memory map of its own.
+
+    Nothing stays open between accesses, so a thousand cases do not hold a thousand file handles, and the object
+    travels to loader processes as a path.
+    """
+
+    def __init__(self, folder: Path, names: Iterable[str]) -> None:
+        self.folder = folder
+        self.names = tuple(names)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self.names:
+            raise KeyError(name)
+        try:
+            return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+        except (OSError, ValueError) as error:
+            raise DataError(
+                "a prepared case has gone from the cache or is damaged",
+                file=self.folder,
+                found=str(error),
+                remedy="Delete that folder and start again; it is rebuilt from the images",
+            ) from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class Cache:
+    """A folder of entries, shared by any number of processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._told: set[str] = set()
+        """What has been said: an entry is asked for again before it is made again."""
+
+    def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
+        """Arrays and facts of an entry; None when there is none or it is damaged, which is said once: another shape,
+        size, type or checksum."""
+        folder = self.folder / key
+        if not (folder / _ENTRY).is_file():
+            return None
+        try:
+            entry = read_object(folder / _ENTRY, "is no entry of the cache")
+            if "digest" not in entry:
+                return None  # of an earlier version
+            if entry["digest"] != key_of(entry["arrays"], entry["facts"]):
+                raise ValueError("its description was changed")
+            for name, described in entry["arrays"].items():
+                if _described(folder / f"{name}.npy") != described:
+                    raise ValueError(f"{name}.npy was changed")
+        except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            self._tell(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
+            return None
+        with suppress(OSError):  # a shared folder that others own
+            os.utime(folder)  # `sweep` keeps what is in use
+        return StoredArrays(folder, entry["arrays"]), entry["facts"]
+
+    def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> StoredArrays:
+        """Write an entry; a damaged one of the same key is replaced, a whole one by another process is kept.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        target = self.folder / key
+        beside = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
+        try:
+            make_private(self.folder)
+            make_private(beside)
+            described = {name: _write_array(beside / f"{name}.npy", array) for name, array in arrays.items()}
+            entry = {"arrays": described, "facts": dict(facts), "digest": key_of(described, dict(facts))}
+            _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
+            self._install(beside, target, key)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+        return StoredArrays(target, arrays)
+
+    @contextmanager
+    def claim(self, key: str) -> Iterator[None]:
+        """While one process prepares an entry, others that want it wait, and find it there."""
+        with ExitStack() as claimed:
+            try:
+                make_private(self.folder)
+                claimed.enter_context(waiting(self.folder / f".{key}.lock"))
+            except OSError as error:
+                raise self._unwritable(error) from None
+            yield
+
+    def sweep(self) -> None:
+        """Remove what processes that were killed while writing left behind, after a day, and entries that nobody has
+        asked for in 30 days: every changed setting leaves a whole copy of the dataset."""
+        for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
+            _remove_older(self.folder.glob(pattern), LEFT_BEHIND_SECONDS)
+        _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            say(text)
+
+    def _unwritable(self, error: OSError) -> DataError:
+        return DataError(
+            "the cache of prepared cases cannot be written",
+            file=self.folder,
+            found=error.strerror or str(error),
+            remedy="Free some space, or set data.cache to a folder with room",
+        )
+
+    def _install(self, beside: Path, target: Path, key: str) -> None:
+        for _ in range(8):
+            with suppress(OSError):  # a folder in the way
+                beside.rename(target)
+                return
+            if self.get(key) is not None:
+                return
+            damaged = self.folder / f".{key}.{secrets.token_hex(4)}.damaged"
+            with suppress(FileNotFoundError):  # another process moved it first
+                target.rename(damaged)
+            shutil.rmtree(damaged, ignore_errors=True)
+        beside.rename(target)
+
+
+def _remove_older(folders: Iterable[Path], seconds: float) -> None:
+    for folder in folders:
+        with suppress(OSError):  # another process sweeps too, or it is another user's
+            if time.time() - folder.stat().st_mtime > seconds:
+                if folder.is_dir():
+                    shutil.rmtree(folder, ignore_errors=True)
+                else:
+                    folder.unlink()
+
+
+def content_digest(paths: Iterable[Path]) -> str:
+    """blake2b over names and contents of files, in the order given; folders by their sorted files.
+
+    A header that names its voxels' file (MHD, NHDR, HDR/IMG) counts with it. Names are the last part only: a dataset
+    that moves keeps its digest.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=20)
+    for path in paths:
+        for file in _with_companions(path):
+            try:
+                refuse_special(file)
+                with file.open("rb") as stream:
+                    content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20))
+            except OSError as error:
+                raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
+            digest.update(json.dumps([file.name, content.hexdigest()]).encode())
+    return digest.hexdigest()
+
+
+def key_of(*parts: object) -> str:
+    """A short digest of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
+
+
+def _with_companions(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    suffix = path.suffix.lower()
+    if suffix in _PAIRS:
+        return [path, *_named_in_header(path, lambda one: one.with_suffix(_PAIRS[suffix]).name)]
+    if suffix in _HEADER_NAMES_DATA:
+        return [path, *_named_in_header(path, _HEADER_NAMES_DATA[suffix])]
+    return [path]
+
+
+def _named_in_header(path: Path, name_in: Callable[[Path], str | None]) -> list[Path]:
+    """The file of voxels that a text header names; none when they follow the header itself, or where the reading of
+    the image will refuse it."""
+    try:
+        name = name_in(path)
+        return [] if name is None else [companion(path, name)]
+    except (OSError, VolumeError):
+        return []
+
+
+def found_of(error: OSError, folder: Path) -> str:
+    """Why a folder cannot be written to, and how much space is free where it is full."""
+    free = free_bytes(folder) if is_disk_full(error) else None
+    return (error.strerror or str(error)) + ("" if free is None else f", {free / 1e6:.1f} MB free")
+
+
+def _write_array(file: Path, array: np.ndarray) -> list[Any]:
+    with file.open("wb") as stream:
+        np.save(stream, array, allow_pickle=False)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return _described(file)
+
+
+def _described(file: Path) -> list[Any]:
+    """Shape, type, size and checksum of a stored array. Raises `OSError` or `ValueError` where it is damaged."""
+    array = np.load(file, mmap_mode="r", allow_pickle=False)
+    checksum = 0
+    with file.open("rb") as stream:
+        while block := stream.read(_BLOCK_BYTES):
+            checksum = zlib.crc32(block, checksum)
+    return [list(array.shape), str(array.dtype), file.stat().st_size, checksum]
+
+
+def _write_synced(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())

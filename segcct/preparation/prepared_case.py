@@ -1,0 +1,335 @@
+"""From an examination to what a network sees. Training and prediction take this one path.
+
+Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16; beside
+them the mean and standard deviation of each channel, which are applied after augmentation.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from segcct.config import DataSection, IntensitySection
+from segcct.datasets import layouts
+from segcct.datasets.case import Case, Examination
+from segcct.datasets.label_schemes import Scheme
+from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
+from segcct.plurals import counted
+from segcct.preparation.cache import Cache, CacheError, content_digest, key_of
+from segcct.preparation.intensity import UnitScale, unit_scale
+from segcct.preparation.slice_grid import SliceGrid
+from segcct.progress import Report
+from segcct.version import VERSION
+
+PREPARATION_VERSION = 2
+"""Part of every cache key: raised when the code below, the grid, the rules or a reader give other numbers."""
+DEFAULT_CACHE = Path(".cache") / "segcct"
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """The settings that turn an examination into network slices; a model carries them to prediction."""
+
+    orientation: Literal["canonical", "native"]
+    crop: Literal["foreground", "none"]
+    spacing_mm: float | None
+    fit: Literal["resize", "pad"]
+    image_size: int
+    intensity: IntensitySection
+
+    @classmethod
+    def of(cls, data: DataSection) -> Preparation:
+        """Those of a configuration."""
+        return cls(data.orientation, data.crop, data.spacing_mm, data.fit, data.image_size, data.intensity)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "intensity": self.intensity.model_dump(mode="json")}
+
+
+@dataclass(frozen=True)
+class PreparedCase:
+    """One case as the network sees it, in memory or in the cache; pickles as a path when it is in the cache."""
+
+    case_id: str
+    patient: str
+    arrays: Mapping[str, np.ndarray]
+    """image, and for a case with a label: label, full_label, present."""
+    mean: np.ndarray
+    """(C,) float32, in [0, 1] units."""
+    sd: np.ndarray
+    """(C,) float32, above 0."""
+    grid: SliceGrid
+    spacing_mm: tuple[float, float, float] | None
+    """Voxel size of the stored volume along X, Y, Z; None where the files hold none."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """(D, C, h, w) float16 in [0, 1]; a read-only memory map when it comes from the cache."""
+        return self.arrays["image"]
+
+    @property
+    def label(self) -> np.ndarray | None:
+        """(D, h, w) uint8 class indices at the network's scale."""
+        return self.arrays.get("label")
+
+    @property
+    def full_label(self) -> np.ndarray | None:
+        """(X, Y, Z) uint8 class indices on the input's own grid: what predictions are scored against."""
+        return self.arrays.get("full_label")
+
+    @property
+    def present(self) -> np.ndarray | None:
+        """(D, K) bool: which classes (column 0 is background) a slice of `label` holds."""
+        return self.arrays.get("present")
+
+    def standardise(self, image: np.ndarray) -> np.ndarray:
+        """(..., C, h, w) in [0, 1] -> float32 with mean 0 and sd 1 over the case's foreground."""
+        mean, sd = self.mean[:, None, None], self.sd[:, None, None]
+        return (image.astype(np.float32) - mean) / sd
+
+
+def prepare_examination(examination: Examination, preparation: Preparation, scheme: Scheme) -> PreparedCase:
+    """The network's view of one examination, held in memory; with labels when the examination has them.
+
+    Raises:
+        DataError: intensities or mask do not fit the rule.
+        GeometryError: the case cannot be brought to the wanted spacing.
+        LabelError: a label value outside the scheme. Each names the file.
+    """
+    case = examination.case
+    files = [paths[0] for paths in case.channels.values()]
+    scales = [
+        unit_scale(voxels, preparation.intensity, mask=examination.mask, file=files[min(index, len(files) - 1)])
+        for index, voxels in enumerate(examination.image)  # an RGB picture has three channels in one file
+    ]
+    grid = _plan(examination, preparation, scales)
+    arrays = {"image": _network_slices(examination, scales, grid)}
+    if examination.label is not None:
+        arrays |= _label_arrays(examination, grid, scheme)
+    return PreparedCase(
+        case_id=case.id,
+        patient=case.patient,
+        arrays=arrays,
+        mean=np.asarray([scale.mean for scale in scales], dtype=np.float32),
+        sd=np.asarray([scale.sd for scale in scales], dtype=np.float32),
+        grid=grid,
+        spacing_mm=examination.grid.spacing_mm,
+    )
+
+
+def prepare_cases(
+    cases: Sequence[Case], data: DataSection, scheme: Scheme, *, progress: Report | None = None
+) -> list[PreparedCase]:
+    """Cases through the cache, in order; what is not there yet is read, prepared and stored.
+
+    Every file is read for its digest each time: equal size and date do not make equal content. Cases that are missing
+    are prepared by `data.workers` processes where there are two or more.
+
+    Args:
+        progress: called with (done, total) after each case.
+
+    Raises:
+        SegcctError: the failure of a case, once the others are prepared and stored; all of them where several fail.
+    """
+    cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    prepared: dict[int, PreparedCase] = {}
+    missing: list[tuple[int, str]] = []
+    for place, case in enumerate(cases):
+        key = cache_key(case, data, scheme)
+        found = cache.get(key)
+        if found is None:
+            missing.append((place, key))
+        else:
+            prepared[place] = _restored(case, *found)
+            _tell(progress, len(prepared), len(cases))
+    failures: list[tuple[Case, Exception]] = []
+    for place, made in _made([(place, cases[place], key) for place, key in missing], data, scheme, cache):
+        if isinstance(made, Exception):
+            failures.append((cases[place], made))
+        else:
+            prepared[place] = made
+        _tell(progress, len(prepared) + len(failures), len(cases))
+    _raise(failures, len(cases))
+    cache.sweep()  # not before: what has just been asked for is in use
+    return [prepared[place] for place in range(len(cases))]
+
+
+def fingerprint(cases: Sequence[Case]) -> str:
+    """A digest of all files of all cases by content, whatever the cases' order or place on disk."""
+    return key_of(sorted([case.id, content_digest(case.files())] for case in cases))
+
+
+def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
+    """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
+    groups = [*case.channels.values(), case.label or (), case.mask or ()]
+    digests = {paths: content_digest(paths) for paths in set(groups)}  # one file may hold channels and label
+    reading = {
+        "layout": data.layout,
+        "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
+        "label": data.label,
+        # An empty map replaces the layout's own (synapse), so it differs from none.
+        "label_map": None if data.label_map is None else sorted(data.label_map.items()),
+    }
+    return key_of(
+        PREPARATION_VERSION,
+        VERSION,
+        [case.id, case.patient],
+        [digests[paths] for paths in groups],
+        reading,
+        [scheme.name, list(scheme.classes.items())],
+        Preparation.of(data).to_json(),
+    )
+
+
+def _made(
+    missing: Sequence[tuple[int, Case, str]], data: DataSection, scheme: Scheme, cache: Cache
+) -> Iterator[tuple[int, PreparedCase | Exception]]:
+    """Prepare and store (place, case, key), here or in several processes; yields as they get ready, or why not."""
+    if data.workers < 2 or len(missing) < 2:
+        for place, case, key in missing:
+            try:
+                yield place, _make(case, data, scheme, cache, key)
+            except CASE_FAILURES as error:
+                _stop_where_all_fail(error)
+                yield place, error
+        return
+    processes = min(data.workers, len(missing))
+    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
+        waiting = {pool.submit(_make, case, data, scheme, cache, key): place for place, case, key in missing}
+        try:
+            for ready in as_completed(waiting):
+                failure = ready.exception()
+                if isinstance(failure, BrokenProcessPool):
+                    raise failure
+                if isinstance(failure, Exception):
+                    _stop_where_all_fail(failure)
+                    yield waiting[ready], failure
+                else:
+                    yield waiting[ready], ready.result()
+        except BrokenProcessPool:
+            raise DataError(
+                "a process that prepares cases was ended from outside",
+                found="most often: out of memory",
+                remedy=f"Use fewer processes than --data.workers {data.workers}",
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _stop_where_all_fail(error: Exception) -> None:
+    """Raises the error where it is no case's own: without room in the cache, the others would fail too."""
+    if isinstance(error, CacheError):
+        raise error
+
+
+def _raise(failures: Sequence[tuple[Case, Exception]], cases: int) -> None:
+    """Raises what was wrong with some cases."""
+    if not failures:
+        return
+    if len(failures) == 1 and isinstance(failures[0][1], SegcctError):
+        raise failures[0][1]
+    reasons = [failure_of(error, case.id) for case, error in failures]
+    raise DataError(f"{len(failures)} of {counted(cases, 'case')} cannot be prepared:{items(reasons, most=20)}")
+
+
+def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:
+    with cache.claim(key):
+        found = cache.get(key)  # another process may have prepared it while we waited
+        return _restored(case, *(found or _stored(case, data, scheme, cache, key)))
+
+
+def _stored(
+    case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str
+) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
+    """Arrays and facts of a case, prepared and put into the cache."""
+    made = prepare_examination(layouts.read_case(case, data, scheme), Preparation.of(data), scheme)
+    facts = {
+        "case": made.case_id,
+        "mean": made.mean.tolist(),
+        "sd": made.sd.tolist(),
+        "grid": made.grid.to_json(),
+        "spacing_mm": made.spacing_mm,
+    }
+    return cache.put(key, made.arrays, facts), facts
+
+
+def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> PreparedCase:
+    spacing = facts["spacing_mm"]
+    return PreparedCase(
+        case_id=case.id,
+        patient=case.patient,
+        arrays=arrays,
+        mean=np.asarray(facts["mean"], dtype=np.float32),
+        sd=np.asarray(facts["sd"], dtype=np.float32),
+        grid=SliceGrid.from_json(facts["grid"]),
+        spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+    )
+
+
+def _tell(progress: Report | None, done: int, total: int) -> None:
+    if progress is not None:
+        progress(done, total)
+
+
+def _use_one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it
+
+
+def _plan(examination: Examination, preparation: Preparation, scales: Sequence[UnitScale]) -> SliceGrid:
+    box_of = None
+    if preparation.crop == "foreground":
+        box_of = np.zeros(examination.image.shape[1:], dtype=bool)
+        for voxels, scale in zip(examination.image, scales, strict=True):
+            box_of |= scale.foreground(voxels, examination.mask)
+    stored = examination.grid
+    try:
+        return SliceGrid.plan(
+            examination.image.shape[1:],
+            stored.affine,
+            stored.spacing_mm,
+            orientation=preparation.orientation,
+            box_of=box_of,
+            target_spacing_mm=preparation.spacing_mm,
+            fit=preparation.fit,
+            image_size=preparation.image_size,
+        )
+    except GeometryError as error:
+        raise _naming(error, next(iter(examination.case.channels.values()))) from None
+
+
+def _network_slices(examination: Examination, scales: Sequence[UnitScale], grid: SliceGrid) -> np.ndarray:
+    """(D, C, h, w) float16, a few slices of a channel at a time, so that no channel is held in float32 once more."""
+    image = np.empty((grid.slice_shape[0], len(scales), *grid.size), dtype=np.float16)
+    mask = None if examination.mask is None else grid.to_slices(examination.mask)
+    for index, (voxels, scale) in enumerate(zip(examination.image, scales, strict=True)):
+        slices = grid.to_slices(voxels)
+        for part in grid.parts():
+            unit = scale.unit(slices[part], None if mask is None else mask[part])
+            image[part, index] = grid.shrink(unit[:, None])[:, 0]
+    return image
+
+
+def _label_arrays(examination: Examination, grid: SliceGrid, scheme: Scheme) -> dict[str, np.ndarray]:
+    assert examination.label is not None
+    try:
+        full = scheme.to_index(examination.label)
+    except LabelError as error:
+        raise _naming(error, examination.case.label or ()) from None
+    label = grid.shrink_labels(grid.to_slices(full))
+    present = np.stack([(label == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
+    return {"label": label, "full_label": full, "present": present}
+
+
+def _naming(error: DataError, files: Sequence[Path]) -> DataError:
+    """The same error with the file it is about."""
+    file = error.file or (files[0] if files else None)
+    return type(error)(error.what, file=file, found=error.found, expected=error.expected, remedy=error.remedy)

@@ -1,0 +1,126 @@
+"""The training set as slices: which slice a position of an epoch shows is a function of (seed, epoch, index) alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from segcct.config import AugmentSection
+from segcct.errors import DataError
+from segcct.preparation.augmentation import Augmenter
+from segcct.preparation.prepared_case import PreparedCase
+from segcct.preparation.training_window import take_window
+
+
+class SliceDataset(Dataset):
+    """Augmented, standardised training slices.
+
+    A share of the positions, `foreground_share`, shows a structure: a class is drawn evenly among those the cases
+    hold, then a case evenly among those that hold it, then one of its slices that does, so that neither rare classes
+    nor cases with few slices are crowded out. The other positions go through all slices of all cases in an order
+    shuffled per epoch, each slice at most once in `len` positions when `len` is at most their number.
+
+    Nothing is remembered between samples, so any number of loader processes gives the same batches.
+    """
+
+    def __init__(
+        self,
+        cases: Sequence[PreparedCase],
+        *,
+        augment: AugmentSection,
+        image_size: int,
+        seed: int,
+        slices_per_epoch: int | None = None,
+        foreground_share: float,
+    ) -> None:
+        unlabelled = [case.case_id for case in cases if case.present is None]
+        if not cases or unlabelled:
+            raise DataError(
+                "no labeled cases to train on",
+                found="no case" if not cases else f"no label for {', '.join(unlabelled[:5])}",
+                expected="a label for every training case",
+            )
+        self.cases = tuple(cases)
+        self.augmenter = Augmenter(augment, image_size)
+        self.image_size = image_size
+        self.seed = seed
+        self.foreground_share = foreground_share
+        present = [np.asarray(case.present) for case in cases]
+        self.starts = np.cumsum([0, *(len(rows) for rows in present)])  # first slice of each case, counted through
+        self.holders = _holders(present)
+        self.length = int(self.starts[-1]) if slices_per_epoch is None else slices_per_epoch
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
+        """Sample `index` of `epoch`: image (C, S, S) float32 standardised, label (S, S) int64, case id, slice."""
+        epoch, index = place
+        rng = np.random.default_rng([self.seed, epoch, index])
+        number, position, wanted = self.draw(epoch, index, rng)
+        case = self.cases[number]
+        label = case.label
+        assert label is not None  # checked when the dataset was made
+        image, mask = take_window(case.image[position], label[position], self.image_size, rng, wanted=wanted)
+        image, mask = self.augmenter.apply(image, mask, rng)
+        return {
+            "image": torch.from_numpy(case.standardise(image)),
+            "label": torch.from_numpy(mask.astype(np.int64)),
+            "case": case.case_id,
+            "slice": position,
+        }
+
+    def draw(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int, int | None]:
+        """Case number, slice and, for a foreground draw, the class it was drawn for."""
+        if self.holders and rng.random() < self.foreground_share:
+            wanted = sorted(self.holders)[rng.integers(len(self.holders))]
+            number, slices = self.holders[wanted][rng.integers(len(self.holders[wanted]))]
+            return number, int(slices[rng.integers(len(slices))]), wanted
+        order = self._shuffled(epoch)
+        through = int(order[index % len(order)])
+        number = int(np.searchsorted(self.starts, through, side="right")) - 1
+        return number, through - int(self.starts[number]), None
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        """All slices in the epoch's order. Kept for the epoch at hand; it is a function of (seed, epoch)."""
+        if self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(int(self.starts[-1]))
+        return self._order[1]
+
+
+class EpochSampler(Sampler):
+    """Positions (epoch, index) of one epoch for one of `world` processes: rank, rank + world, rank + 2 world, ...
+
+    Every process gets ceil(length / world) positions; where world does not divide length, the first positions are
+    shown again at the end (at most world - 1 of them). The order is plain, because `SliceDataset` shuffles by epoch.
+    """
+
+    def __init__(self, length: int, *, rank: int = 0, world: int = 1) -> None:
+        self.length = length
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Call before each epoch; the trainer does."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return ((self.epoch, (step * self.world + self.rank) % self.length) for step in range(len(self)))
+
+
+def _holders(present: Sequence[np.ndarray]) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """Class index -> (case number, its slices that hold the class), for every class but background."""
+    holders: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for number, rows in enumerate(present):
+        for index in np.flatnonzero(rows[:, 1:].any(axis=0)) + 1:
+            holders.setdefault(int(index), []).append((number, np.flatnonzero(rows[:, index])))
+    return holders

@@ -1,0 +1,302 @@
+"""Calibration: predictions of cases that no model behind them was trained on, measured, fitted, and told honestly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts import find_cases, read_case
+from segcct.datasets.splits import Splits
+from segcct.errors import CASE_FAILURES, DataError, ModelError, RunError, SegcctError, failure_of
+from segcct.inference.cycle import Cycles
+from segcct.inference.predictor import Predictor
+from segcct.metrics import summarise
+from segcct.plurals import counted
+from segcct.preparation.prepared_case import Preparation
+from segcct.progress import Report, say
+from segcct.quality.features import GROUPS, M2I_GROUPS, SIGNALS
+from segcct.quality.fitting import Calibration, Measured, cross_fit, fit
+from segcct.quality.observe import measured, observe, signals_of_case
+from segcct.quality.performance import Performance, performance
+from segcct.quality.quality_model import QualityModel
+from segcct.run_folder import ModelCard, load_card
+
+CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
+"""Signals that need no generator."""
+ALL_SIGNALS, WITHOUT_M2I = "all signals", "without M2I"
+SPLITS = "splits.json"
+_MANY = 50
+"""Patients from which a calibration is not called small."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One trained segmenter, its generator (if any), and the cases that neither was trained on."""
+
+    folder: Path
+    predictor: Predictor
+    cycles: Cycles | None
+    cases: tuple[Case, ...]
+    data: DataSection
+
+
+def fold_of(
+    folder: Path,
+    predictor: Predictor,
+    cycles: Cycles | None,
+    root: Path,
+    *,
+    generator: Path | None = None,
+    learnt_from: Sequence[Path] = (),
+) -> Fold:
+    """The validation side of a run, checked against what the models behind it were trained on.
+
+    Args:
+        folder: the segmenter's best/ folder, inside its run.
+        root: the dataset.
+        generator: the generator's best/ folder.
+        learnt_from: weights (`model.pretrained`, `train.cycle_model`) that the run began or learnt with; looked at
+            where they lie in a run folder. A phantom's patients are nobody's.
+
+    Raises:
+        RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
+        DataError: one of those was trained on these patients.
+    """
+    cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
+    if generator is not None:
+        _refuse_seen(generator, _splits(generator), cases, "the generator")
+    for source in learnt_from:
+        best = source if source.is_dir() else source.parent
+        if not (best.parent / SPLITS).is_file():
+            if (best / "model.json").is_file():  # a model of ours, not published weights
+                say(f"{source}: no {SPLITS} beside it; whether it was trained on the calibration cases is not known")
+        elif load_card(best).synthetic == predictor.card.synthetic:
+            _refuse_seen(source, _splits(best), cases, "a model that this run learnt from")
+    return Fold(folder, predictor, cycles, tuple(cases), predictor.card.data_section(root))
+
+
+def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -> None:
+    seen = sides.trained_on({case.id: case.patient for case in cases})
+    if seen:
+        raise DataError(
+            f"{what} was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",
+            file=model,
+            found=", ".join(seen[:4]),
+            remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
+        )
+
+
+def measure_fold(fold: Fold, failures: list[str], *, progress: Report | None = None) -> list[Measured]:
+    """Signals and Dice of every class of every case of a fold; why a case has none is added to `failures`."""
+    rows: list[Measured] = []
+    for done, case in enumerate(fold.cases):
+        if progress:
+            progress(done, len(fold.cases))
+        try:
+            if case.label is None:
+                raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
+            rows += measure_case(fold.predictor, fold.cycles, case, fold.data)
+        except CASE_FAILURES as error:
+            failures.append(failure_of(error, case.id))
+    if progress:
+        progress(len(fold.cases), len(fold.cases))
+    return rows
+
+
+def measure_case(predictor: Predictor, cycles: Cycles | None, case: Case, data: DataSection) -> list[Measured]:
+    """Signals and Dice of every class of one labelled case; with M2I signals where `cycles` is given."""
+    seen = observe(predictor, read_case(case, data, predictor.scheme), cycles)
+    return measured(seen, signals_of_case(predictor, seen))
+
+
+def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
+    """Fit the estimate; M2I signals stay only where they pay out of fold.
+
+    Args:
+        rows: of all folds; patients are kept together.
+        classes: in the scheme's order.
+        sources: digests of the weights of the runs whose validation sides these are, for the record.
+
+    Raises:
+        DataError: fewer than three patients.
+    """
+    everything = Calibration(rows, classes)
+    worth = worth_of_m2i(everything)
+    used = pays(worth)
+    signals = SIGNALS if used else CHEAP
+    model = fit(rows, classes, signals=signals)
+    honest = _crossed(rows, classes, signals)
+    facts: dict[str, Any] = {
+        "sources": list(sources),
+        "patients": len(everything.patients),
+        "cases": len({row.case for row in rows}),
+        "masks": len(everything.rows),
+        "not_predicted": {name: _missed(rows, name) for name in classes},
+        "m2i": {"measured": worth is not None, "used": used, "error_saved": worth},
+        "performance": None if honest is None else honest.to_json(),
+        "leave_one_out": leave_one_out(everything, m2i_used=used),
+    }
+    return model.with_facts(**facts, summary=summary_text(facts, model))
+
+
+def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
+    """Mean out-of-fold error that the generator's signals take away, with its 95% interval over patients.
+
+    None where they were not measured. They are used only where the interval lies above zero: with few patients a
+    signal of pure noise takes some error away by chance.
+    """
+    cheap = tuple(name for name in calibration.signals if name in CHEAP)
+    if len(cheap) == len(calibration.signals):
+        return None
+    errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.signals)]
+    saved = errors[0] - errors[1]
+    stats = summarise(saved.tolist(), [row.patient for row in calibration.rows])
+    return {
+        "mae_without": float(errors[0].mean()),
+        "mae_with": float(errors[1].mean()),
+        "mean": stats["mean"],
+        "ci95": stats["ci95"],
+    }
+
+
+def pays(worth: dict[str, Any] | None) -> bool:
+    """What `worth_of_m2i` found is above zero with its whole interval."""
+    return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
+
+
+def leave_one_out(calibration: Calibration, *, m2i_used: bool) -> list[dict[str, Any]]:
+    """All signals, then without each group, without all of M2I, then each group alone: Spearman, mean error and AUROC
+    out of fold, by patient; `in_use` marks the row whose signals the estimate reads."""
+    groups = {name: own for name, own in GROUPS.items() if set(own) & set(calibration.signals)}
+    every = calibration.signals
+    table = [(ALL_SIGNALS, every)]
+    table += [(f"without {name}", tuple(one for one in every if one not in own)) for name, own in groups.items()]
+    m2i = [name for name in groups if name in M2I_GROUPS]
+    if m2i:
+        table.append((WITHOUT_M2I, tuple(one for one in every if one in CHEAP)))
+    in_use = ALL_SIGNALS if m2i_used or not m2i else WITHOUT_M2I
+    table += [(f"{name} alone", tuple(one for one in every if one in own)) for name, own in groups.items()]
+    rows = []
+    for name, signals in table:
+        if signals:
+            found = _of(calibration, signals)
+            figures = {"spearman": found.spearman, "mae": found.mae, "auroc": found.auroc}
+            rows.append({"name": name, **figures, "in_use": name == in_use})
+    return rows
+
+
+def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
+    """What a reader must know of the calibration, in three or four sentences."""
+    small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
+    runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
+    text = (
+        f"Fitted on {counted(facts['masks'], 'mask')} of {counted(facts['patients'], 'patient')}, predicted by the "
+        f"{runs} on its own validation side, never on cases it was trained on; that side did select the weights.{small}"
+    )
+    found = facts["performance"]
+    if found is not None and found["mae"] is not None:
+        rank = "not defined" if found["spearman"] is None else f"{found['spearman']:.2f}"
+        text += f" Out of fold, by patient: mean error {found['mae']:.3f}, Spearman {rank}."
+        if found["coverage"] is not None:
+            text += f" {100 * found['coverage']:.0f}% of the Dice lay in their {100 * model.level:.0f}% interval."
+        elif all(width is not None for width in model.widths.values()):
+            text += " Too few patients to measure how many lie in their interval."
+    if any(width is None for width in model.widths.values()):
+        text += " Too few patients for an interval: it is given as 0 to 1."
+    worth = facts["m2i"]["error_saved"]
+    if worth is not None:
+        took = "pay and are used" if facts["m2i"]["used"] else "are not shown to pay and are left out"
+        ends = "not defined" if worth["ci95"][0] is None else f"{worth['ci95'][0]:+.4f} to {worth['ci95'][1]:+.4f}"
+        text += f" The signals of the generator {took}: they save {worth['mean']:+.4f} of the mean error (95% {ends})."
+    return text
+
+
+def _of(calibration: Calibration, signals: Sequence[str]) -> Performance:
+    kept = tuple(name for name in signals if name in calibration.signals)
+    estimates, _ = calibration.out_of_fold(kept)
+    return performance(calibration.rows, estimates)
+
+
+def _crossed(rows: Sequence[Measured], classes: Sequence[str], signals: Sequence[str]) -> Performance | None:
+    """Of whole fits, intervals included; None where too few patients are left in a fold's complement."""
+    try:
+        found = cross_fit(rows, classes, signals=signals)
+    except DataError:
+        return None
+    intervals = [estimate for _, estimate in found]
+    return performance([row for row, _ in found], [one.dice for one in intervals], intervals)
+
+
+def _missed(rows: Sequence[Measured], name: str) -> dict[str, int]:
+    """Cases in which a class was not predicted, and in how many of them it was there."""
+    empty = [row for row in rows if row.name == name and row.signals is None]
+    return {"cases": len(empty), "held_it": sum(row.dice is not None for row in empty)}
+
+
+def _splits(best: Path) -> Splits:
+    file = best.parent / SPLITS
+    if not file.is_file():
+        raise RunError(
+            "calibration needs the run's splits.json, to know which cases the model was not trained on",
+            file=file,
+            remedy="Keep best/ in its run folder",
+        )
+    return Splits.load(file)
+
+
+def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
+    """The classes of the segmenter that gets the estimate.
+
+    Args:
+        folder: its best/ folder.
+        card: its model.json.
+        folds: the runs whose predictions are measured in its place.
+
+    Raises `ModelError` where one of them is another experiment, of which its estimate would say nothing.
+    """
+    expected = _experiment(card)
+    for fold in folds:
+        found = _experiment(fold.predictor.card)
+        other = [name for name, value in expected.items() if found[name] != value]
+        if other:
+            raise ModelError(
+                f"is another experiment than {folder}: other {', '.join(other)}",
+                file=fold.folder,
+                found=found[other[0]],
+                expected=expected[other[0]],
+                remedy="Name k-fold runs of one configuration",
+            )
+    return tuple(card.scheme.classes)
+
+
+def _experiment(card: ModelCard) -> dict[str, Any]:
+    """What folds of one experiment share."""
+    data = card.data_section(Path())
+    return {
+        "model": card.architecture.name,
+        "model options": dict(card.architecture.options),
+        "classes": dict(card.scheme.classes),
+        "channels": list(data.channels),
+        "preparation": Preparation.of(data).to_json(),
+    }
+
+
+def disjoint(folds: Sequence[Fold]) -> None:
+    """Raises `SegcctError` where a case stands on the validation sides of two folds."""
+    seen: dict[str, Path] = {}
+    for fold in folds:
+        for case in fold.cases:
+            if case.id in seen:
+                raise SegcctError(
+                    f"case {case.id} is on the validation side of two runs",
+                    file=fold.folder,
+                    found=f"also in {seen[case.id]}",
+                    expected="k-fold runs (data.split.kind kfold, data.fold 0 to k - 1)",
+                )
+            seen[case.id] = fold.folder

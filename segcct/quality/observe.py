@@ -1,0 +1,158 @@
+"""Looking at one case with a segmenter, and with a generator where there is one: the mask and its signals."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from segcct.datasets.case import Examination
+from segcct.inference.cycle import CycleCase, Cycles, carried
+from segcct.inference.predictor import Predictor, probabilities
+from segcct.inference.reconstructor import Reconstruction
+from segcct.metrics import dice
+from segcct.preparation.conditioning import one_hot
+from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.slice_grid import SliceGrid
+from segcct.quality.features import Evidence, signals_of, with_others
+from segcct.quality.fitting import Measured
+from segcct.quality.quality_model import QualityModel
+from segcct.quality.views import flipped, rotated
+
+Signals = dict[str, dict[str, float | None] | None]
+"""Class -> its signals; None where it was not predicted."""
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A case as the segmenter sees it."""
+
+    probabilities: np.ndarray
+    """(D, K, h, w) float16."""
+    index: np.ndarray
+    """(D, h, w) uint8: its most probable classes at the network's scale."""
+    full: np.ndarray
+    """(X, Y, Z) uint8 class indices on the scan's own grid, as `segcct predict` writes them."""
+
+
+def segment_softly(predictor: Predictor, prepared: PreparedCase) -> Segmented:
+    """Probabilities and masks of a prepared case; the whole volume's probabilities are held at once, as float16."""
+    soft, small, full = [], [], []
+    for batch in probabilities(predictor.network, prepared, predictor.how, predictor.preparation.image_size):
+        soft.append(batch.astype(np.float16))
+        small.append(batch.argmax(axis=1).astype(np.uint8))
+        full.append(prepared.grid.restore_labels(batch))
+    volume = prepared.grid.to_volume(np.concatenate(full), fill=0)
+    return Segmented(np.concatenate(soft), np.concatenate(small), volume)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One case through the segmenter, and through the generator where there is one."""
+
+    prepared: PreparedCase
+    """As the segmenter sees it."""
+    segmented: Segmented
+    case: CycleCase | None = None
+    made: Reconstruction | None = None
+    """The image that the generator makes of the predicted mask."""
+    again: np.ndarray | None = None
+    """(D, h, w) class indices that the segmenter finds in it, on the generator's slices."""
+
+
+def observe(predictor: Predictor, examination: Examination, cycles: Cycles | None = None) -> Observed:
+    """Segment an examination; with `cycles`, make an image of the mask and segment that too."""
+    if cycles is None:
+        prepared = prepare_examination(examination, predictor.preparation, predictor.scheme)
+        return Observed(prepared, segment_softly(predictor, prepared))
+    case = cycles.case(examination)
+    segmented = segment_softly(predictor, case.for_segmenter)
+    index = segmented.index if cycles.prepare_alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
+    made = cycles.image_cycle(case, index)
+    return Observed(case.for_segmenter, segmented, case, made, cycles.recover(case, made))
+
+
+def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = True) -> Signals:
+    """The signals of every class of a case. Costs three more passes of the network (two flips, a quarter turn).
+
+    Args:
+        with_m2i: False leaves the generator's signals undefined.
+    """
+    size = predictor.preparation.image_size
+    classes = predictor.scheme.num_classes
+    prepared, segmented, made, again = seen.prepared, seen.segmented, seen.made, seen.again
+    evidence = Evidence(
+        probabilities=segmented.probabilities,
+        flips=flipped(predictor.network, prepared, predictor.how, size),
+        rotations=rotated(predictor.network, prepared, predictor.how, size),
+        residual=_residual(prepared, made) if with_m2i and made is not None else None,
+        again=_moved(again, made.grid, prepared.grid, classes) if with_m2i and made and again is not None else None,
+        volumes=volumes_of(segmented.full, prepared.spacing_mm, classes),
+    )
+    return with_others({
+        name: signals_of(evidence, segmented.index, number)
+        for number, name in enumerate(predictor.scheme.classes, start=1)
+    })  # fmt: skip
+
+
+def estimate_all(quality: QualityModel, signals: Signals) -> dict[str, dict[str, float | None] | None]:
+    """Class -> estimated Dice with its interval; None for a class that was not predicted or not calibrated."""
+    found: dict[str, dict[str, float | None] | None] = {}
+    for name, own in signals.items():
+        estimate = quality.estimate(name, own) if name in quality.slopes else None
+        found[name] = None
+        if estimate is not None:
+            found[name] = {"dice": estimate.dice, "low": estimate.low, "high": estimate.high}
+    return found
+
+
+def missed(quality: QualityModel, signals: Signals) -> list[str]:
+    """Classes that were not predicted and are taken as missed: to be counted as a Dice of 0."""
+    return [name for name, own in signals.items() if own is None and quality.misses(name)]
+
+
+def _residual(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
+    """(D, h, w) on the segmenter's slices: root mean square over the channels of image minus reconstruction, in the
+    image's own standard deviations."""
+    difference = (made.original - made.image) / prepared.sd[:, None, None]
+    residual: np.ndarray = np.sqrt(np.square(difference).mean(axis=1))
+    if made.grid == prepared.grid:
+        return residual
+    return carried(residual[:, None], made.grid, prepared.grid)[:, 0]
+
+
+def _moved(index: np.ndarray, source: SliceGrid, target: SliceGrid, classes: int) -> np.ndarray:
+    """Class indices carried to another grid of the same volume by their largest share."""
+    if source == target:
+        return index
+    shares = carried(one_hot(index, classes), source, target)
+    return shares.argmax(axis=1).astype(np.uint8)
+
+
+def volumes_of(
+    full: np.ndarray, spacing_mm: tuple[float, float, float] | None, classes: int
+) -> dict[int, tuple[int, float | None]]:
+    """Class index -> voxels, and ml (None without spacing)."""
+    voxel_ml = None if spacing_mm is None else float(np.prod(spacing_mm)) / 1000
+    counts = np.bincount(full.ravel(), minlength=classes)
+    return {
+        number: (int(counts[number]), None if voxel_ml is None else float(counts[number] * voxel_ml))
+        for number in range(1, classes)
+    }
+
+
+def measured(seen: Observed, signals: Signals) -> list[Measured]:
+    """One row per class for calibration: signals, and the Dice on the scan's own grid.
+
+    The examination must have had its label.
+    """
+    prepared = seen.prepared
+    reference = np.asarray(prepared.full_label)
+    rows = []
+    for number, (name, own) in enumerate(signals.items(), start=1):
+        ours, theirs = seen.segmented.full == number, reference == number
+        scored = ours.any() or theirs.any()
+        rows.append(
+            Measured(prepared.case_id, prepared.patient, name, own, float(dice(ours, theirs)) if scored else None)
+        )
+    return rows

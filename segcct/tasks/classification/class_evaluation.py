@@ -1,0 +1,250 @@
+"""A table of class probabilities against the true classes: the door behind `segcct evaluate` for classification."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from segcct.config import PicturesSection
+from segcct.errors import EvaluationError, items
+from segcct.files.atomic_file import atomic_path
+from segcct.files.file_names import absolute
+from segcct.files.lock import exclusive
+from segcct.metrics.calibration import expected_error, reliability
+from segcct.metrics.class_intervals import RESAMPLES, class_intervals
+from segcct.metrics.class_scores import (
+    brier_scores,
+    class_aurocs,
+    class_scores,
+    confusion,
+    log_losses,
+    mean_of,
+    top_k,
+)
+from segcct.metrics.statistics import summarise
+from segcct.plurals import counted
+from segcct.progress import Report
+from segcct.run_folder import provenance, write_json
+from segcct.tasks.classification.class_tables import markdown, write_classes, write_pictures
+from segcct.tasks.classification.image_reading import section_of
+from segcct.tasks.classification.labeled_images import LAYOUTS, References, load_references
+from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
+
+FEW_CLASSES = 5
+"""Up to so many classes, top 5 says nothing and is left out."""
+OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
+DEFINITIONS = {
+    "accuracy": "share of the pictures whose class has the highest probability (top 1)",
+    "top5": "share of the pictures whose class is among the five of highest probability",
+    "precision": "share of right ones among the pictures taken for a class",
+    "recall": "share of the pictures of a class that are found (sensitivity)",
+    "specificity": "share of the pictures of other classes that are not taken for it",
+    "f1": "2 tp / (2 tp + fp + fn)",
+    "macro_f1": "mean F1 of the classes that the reference holds",
+    "balanced_accuracy": "mean recall of the classes",
+    "auroc": "probability that a picture of the class has a higher probability for it than one of another class; "
+    "overall the mean over the classes",
+    "ece": "expected calibration error: mean gap between confidence and share of right ones, in 15 bins of confidence",
+    "log_loss": "mean of minus the logarithm of the true class's probability",
+    "brier": "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
+    "ci95": "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
+    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws, those of ece moved by what the draws "
+    "exceed the figure by on average, for drawing again widens every gap",
+}
+
+
+def evaluate_classes(
+    predictions: str | Path,
+    reference: str | Path,
+    *,
+    output: str | Path | None = None,
+    layout: str | None = None,
+    allow_unmatched: bool = False,
+    progress: Report | None = None,
+) -> dict[str, Any]:
+    """Score predictions.csv, or the folder that holds it, against a labelled dataset.
+
+    Args:
+        predictions: the table; predictions.json beside it says how the dataset is read.
+        reference: root of the dataset; pictures are matched by their path below it.
+        output: folder for metrics.csv (a row per class), pictures.csv (a row per picture), table.md and summary.json;
+            None writes nothing.
+        layout: of the dataset; default: as predictions.json says, else a folder per class.
+        allow_unmatched: leave out pictures that stand on one side only.
+        progress: called with (done, total) pictures to decode.
+
+    Returns:
+        What summary.json holds.
+
+    Raises:
+        EvaluationError: pictures or classes do not fit the dataset.
+        DataError: table or dataset cannot be read.
+    """
+    table = read_table(Path(predictions))
+    data = _reading(table, Path(reference), layout)
+    # A picture that cannot be read has no prediction, but its class is known.
+    collection = load_references(data, progress=progress)
+    if set(collection.classes) != set(table.classes):
+        raise EvaluationError(
+            "the classes of predictions and reference differ",
+            file=table.file,
+            found=", ".join(table.classes[:12]),
+            expected=", ".join(collection.classes[:12]),
+        )
+    unmatched = _unmatched(table, collection, allow_unmatched)
+    stray = set(unmatched["predictions"])
+    kept = [place for place, name in enumerate(table.ids) if name not in stray]
+    if not kept:
+        raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
+    with ExitStack() as owned:
+        if output is not None:
+            _refuse_file(Path(output))
+            what = "another evaluation is being written to this folder"
+            owned.enter_context(exclusive(Path(output) / ".evaluate.lock", what))
+            for name in OUTPUTS:  # no table of an earlier evaluation may be taken for one of this, should this one fail
+                (Path(output) / name).unlink(missing_ok=True)
+        ids = [table.ids[place] for place in kept]
+        rows = collection.rows(ids)
+        number = {name: index for index, name in enumerate(table.classes)}
+        labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
+        probabilities = table.probabilities[kept]
+        summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
+        summary |= {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
+        if output is not None:
+            _write(Path(output), summary, ids, probabilities, labels)
+    return summary
+
+
+def _write(
+    folder: Path, summary: dict[str, Any], ids: list[str], probabilities: np.ndarray, labels: np.ndarray
+) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    write_classes(folder / "metrics.csv", summary)
+    write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary["classes"]))
+    with atomic_path(folder / "table.md") as beside:
+        beside.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(folder / "summary.json", summary, private=True)
+
+
+def scores(
+    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]
+) -> dict[str, Any]:
+    """Everything in summary.json that follows from probabilities (N, K) and class numbers (N,)."""
+    matrix = confusion(labels, probabilities.argmax(axis=1), len(classes))
+    each = class_scores(matrix)
+    aurocs = class_aurocs(probabilities, labels)
+    ranges = class_intervals(probabilities, labels, groups)
+    bins = reliability(probabilities.max(axis=1), top_k(probabilities, labels, 1))
+    held = [one for one in each if one.support]
+    overall: dict[str, Any] = {
+        **_means(probabilities, labels, groups),
+        "macro_f1": _figure(mean_of([one.f1 for one in held]), ranges.macro_f1),
+        "balanced_accuracy": _figure(mean_of([one.recall for one in held]), ranges.balanced_accuracy),
+        "auroc": _figure(mean_of(aurocs), ranges.macro_auroc),
+        "ece": _figure(expected_error(bins), ranges.ece),
+    }
+    return {
+        "task": "classification",
+        "pictures": len(labels),
+        "groups": len(set(groups)),
+        "overall": overall,
+        "classes": {
+            name: {
+                "precision": _figure(one.precision, ranges.precision[place]),
+                "recall": _figure(one.recall, ranges.recall[place]),
+                "specificity": one.specificity,
+                "f1": _figure(one.f1, ranges.f1[place]),
+                "auroc": _figure(aurocs[place], ranges.auroc[place]),
+                "support": one.support,
+            }
+            for place, (name, one) in enumerate(zip(classes, each, strict=True))
+        },
+        "confusion": matrix.tolist(),
+        "reliability": [asdict(one) for one in bins],
+        "mean_confidence": float(probabilities.max(axis=1).mean()),
+        "definitions": {name: text for name, text in DEFINITIONS.items() if name != "top5" or "top5" in overall},
+    }
+
+
+def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, Any]:
+    """Statistics of what is a plain mean over the pictures."""
+    values: dict[str, tuple[np.ndarray, float]] = {"accuracy": (top_k(probabilities, labels, 1), 1.0)}
+    if probabilities.shape[1] > FEW_CLASSES:
+        values["top5"] = (top_k(probabilities, labels, 5), 1.0)
+    values["log_loss"] = (log_losses(probabilities, labels), np.inf)
+    values["brier"] = (brier_scores(probabilities, labels), 2.0)
+    return {
+        name: summarise(each.astype(float).tolist(), groups, bounds=(0.0, highest))
+        for name, (each, highest) in values.items()
+    }
+
+
+def _figure(value: float | None, interval: list[float | None]) -> dict[str, Any]:
+    return {"mean": value, "ci95": interval if value is not None else [None, None]}
+
+
+def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
+    """How the dataset is read: as the predicted pictures were, with its own root."""
+    stored = dict(table.index.get("data") or {})
+    if layout is not None:
+        if layout not in LAYOUTS:
+            raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(LAYOUTS))
+        stored["layout"] = layout
+    try:
+        return section_of(stored, reference)
+    except ValidationError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise EvaluationError("predictions.json does not say how to read pictures", file=table.file, found=problem) \
+            from None  # fmt: skip
+
+
+def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -> dict[str, list[str]]:
+    """Ids on one side only. A table of one side of a split lacks only what failed in its prediction."""
+    known, predicted = set(collection.ids), set(table.ids)
+    extra = [name for name in table.ids if name not in known]
+    wanted = table.index.get("failed") or [] if table.index.get("selection") else collection.ids
+    lacking = [name for name in wanted if name not in predicted]
+    if (extra or lacking) and not allowed:
+        problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
+        problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]
+        raise EvaluationError(
+            f"{counted(len(extra), 'prediction')} without a reference and "
+            f"{counted(len(lacking), 'reference')} without a prediction:" + items(problems),
+            file=table.file,
+            remedy="Mend them, or leave them out by --allow-unmatched",
+        )
+    return {"predictions": extra, "references": lacking}
+
+
+def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
+    """Those of the scored pictures that the model was trained or selected on, as the prediction noted."""
+    noted = table.index.get("seen") or {}
+    return {side: [name for name in noted.get(side) or () if name in scored] for side in ("train", "val")}
+
+
+def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:
+    """Where everything came from, so that a report finds the pictures and the model again."""
+    return {
+        "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
+        "selection": table.index.get("selection"),
+        "model": table.index.get("model"),
+        "weights_sha256": table.index.get("weights_sha256"),
+        "architecture": table.index.get("architecture"),
+        "selected_on": table.index.get("selected_on"),
+        "provenance": {
+            **provenance(),
+            "predictions": absolute(table.file),
+            "references": absolute(reference),
+        },
+    }
+
+
+def _refuse_file(output: Path) -> None:
+    if output.exists() and not output.is_dir():
+        raise EvaluationError("is not a folder", file=output)

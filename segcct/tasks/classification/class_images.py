@@ -1,0 +1,131 @@
+"""The pictures of a classification report: usual and mistaken ones, with the tokens that the classifier weighed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median_low
+
+import numpy as np
+from pydantic import ValidationError
+
+from segcct.errors import DataError, RunError, SegcctError
+from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
+from segcct.plurals import counted
+from segcct.report.viewer import data_uri
+from segcct.run_folder import load_card
+from segcct.tasks.classification.class_results import ClassResults, Verdict
+from segcct.tasks.classification.image_reading import section_of
+from segcct.tasks.classification.labeled_images import decoded
+from segcct.tasks.classification.new_images import find_source
+
+SIDE_PX = 192
+MOST_CLASSES = 10
+MOST_MISTAKES = 12
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One picture of the page."""
+
+    verdict: Verdict
+    picture: str
+    """Data URI."""
+    tokens: str | None = None
+    """The same under the weights of its tokens; None where there are none."""
+    half: float | None = None
+    """Smallest share of the tokens that holds half of the weight."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Both rows of pictures, or why there is none."""
+
+    usual: tuple[Tile, ...] = ()
+    mistakes: tuple[Tile, ...] = ()
+    problem: str = ""
+    """Why there are no pictures at all."""
+    without_tokens: str = ""
+    """Why there are no token weights."""
+
+
+def usual_ones(results: ClassResults) -> list[Verdict]:
+    """Of every class the rightly told picture of median confidence, up to so many classes."""
+    chosen = []
+    for name in results.classes[:MOST_CLASSES]:
+        right = sorted(
+            (one for one in results.verdicts if one.correct and one.true == name),
+            key=lambda one: (one.confidence, one.picture),
+        )
+        if right:
+            chosen.append(right[median_low(range(len(right)))])
+    return chosen
+
+
+def surest_mistakes(results: ClassResults) -> list[Verdict]:
+    """The wrong pictures of highest confidence."""
+    wrong = [one for one in results.verdicts if not one.correct]
+    return sorted(wrong, key=lambda one: (-one.confidence, one.picture))[:MOST_MISTAKES]
+
+
+def gallery(results: ClassResults) -> Gallery:
+    """Pictures read from the dataset that the evaluation names, weighed by the model that predicted."""
+    usual, mistakes = usual_ones(results), surest_mistakes(results)
+    try:
+        images = _images(results, [one.picture for one in (*usual, *mistakes)])
+    except SegcctError as error:
+        return Gallery(problem=str(error))
+    tiles = [
+        Tile(verdict, data_uri(enlarged(image, SIDE_PX)))
+        for verdict, image in zip((*usual, *mistakes), images, strict=True)
+    ]
+    problem = ""
+    try:
+        shares = _token_shares(results, images)
+        tiles = [
+            replace(tile, tokens=data_uri(token_overlay(image, share, SIDE_PX)), half=tokens_for_half(share))
+            for tile, image, share in zip(tiles, images, shares, strict=True)
+        ]
+    except SegcctError as error:
+        problem = str(error)
+    return Gallery(tuple(tiles[: len(usual)]), tuple(tiles[len(usual) :]), without_tokens=problem)
+
+
+def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
+    """(n, S, S, C) uint8."""
+    stored = results.summary.get("data") or {}
+    if not stored.get("root"):
+        raise DataError("the evaluation does not say where its pictures are")
+    try:
+        section = section_of(stored, Path(str(stored["root"])))
+    except ValidationError:
+        raise DataError("the evaluation does not say how its pictures are read") from None
+    read: dict[str, np.ndarray] = {}
+    for name, outcome in decoded(find_source(section).pixels(set(ids)), section):
+        if isinstance(outcome, SegcctError):
+            raise outcome
+        read[name] = outcome[0]
+    gone = [name for name in ids if name not in read]
+    if gone:
+        raise DataError(
+            f"{len(gone)} of {counted(len(ids), 'picture')} not found in the dataset",
+            file=section.root,
+            found=f"no {gone[0]}",
+        )
+    return np.array([read[name] for name in ids])
+
+
+def _token_shares(results: ClassResults, images: np.ndarray) -> np.ndarray:
+    """(n, h, w). Raises `SegcctError` where the model is gone, another one by now, or does not pool by weights."""
+    named = results.summary.get("model")
+    if named is None:
+        raise RunError("the evaluation names no model")
+    if not len(images):
+        return np.empty((0, 1, 1))
+    folder = Path(str(named))
+    if load_card(folder).weights_sha256 != results.summary.get("weights_sha256"):
+        raise RunError("the model's folder holds other weights than predicted", file=folder)
+    from segcct.tasks.classification.classifier import Classifier
+
+    return Classifier.load(folder).token_shares(images)

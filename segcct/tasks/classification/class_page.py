@@ -1,0 +1,113 @@
+"""The report of a classification: one page that says how often the class is right, how sure, and where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from segcct.plurals import counted
+from segcct.report.html import Metric, flat, render, write_page
+from segcct.tasks.classification.class_findings import class_findings, confusions
+from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
+from segcct.tasks.classification.class_results import ClassResults, read_class_results
+
+_TILES = (
+    Metric("balanced_accuracy", "Balanced accuracy", share=True),
+    Metric("macro_f1", "Macro F1", share=True),
+    Metric("auroc", "AUROC", share=True),
+    Metric("top5", "Top 5", share=True),
+    Metric("ece", "Calibration error", share=True),
+    Metric("log_loss", "Log loss"),
+    Metric("brier", "Brier score"),
+)
+_COLUMNS = (
+    Metric("f1", "F1", share=True),
+    Metric("recall", "Recall (sensitivity)", share=True),
+    Metric("precision", "Precision", share=True),
+    Metric("auroc", "AUROC", share=True),
+)
+_LABELS = {metric.key: metric.label for metric in (*_TILES, *_COLUMNS)} | {"ci95": "95% interval"}
+MOST_CELLS = 25
+"""Classes up to which the confusion matrix is drawn; beyond, only the most frequent mistakes are listed."""
+
+
+def write_class_report(evaluation: Path, output: Path) -> Path:
+    """Write `report.html` of a classification's evaluation folder into the folder `output`.
+
+    The page is one file without any reference to another. Pictures are read from the dataset, and the weights of their
+    tokens computed by the model, that the evaluation names; where one is gone the page says so.
+
+    Args:
+        evaluation: a folder written by `segcct evaluate`.
+        output: made when missing.
+
+    Returns:
+        the path of the page.
+
+    Raises:
+        EvaluationError: the evaluation folder is missing, incomplete or damaged; nothing is written then.
+    """
+    results = read_class_results(Path(evaluation))
+    file = Path(output) / "report.html"
+    file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
+    page = render("classification.html", _context(results))
+    return write_page(file, page, private=True)
+
+
+def _context(results: ClassResults) -> dict[str, Any]:
+    summary = results.summary
+    overall = summary["overall"]
+    return {
+        "title": f"Classification report, {counted(summary['pictures'], 'picture')}",
+        "counted": _counted(summary),
+        "accuracy": overall["accuracy"],
+        "tiles": [(metric, overall[metric.key]) for metric in _TILES if metric.key in overall],
+        "columns": _COLUMNS,
+        "classes": summary["classes"],
+        "findings": class_findings(results),
+        "matrix": _matrix(results) if len(results.classes) <= MOST_CELLS else None,
+        "confusions": confusions(results, 10),
+        "bins": _bins(summary["reliability"]),
+        "mean_confidence": summary.get("mean_confidence"),
+        "gallery": gallery(results),
+        "most_classes": MOST_CLASSES,
+        "definitions": [(_label(key), text) for key, text in (summary.get("definitions") or {}).items()],
+        "provenance": _provenance(summary),
+    }
+
+
+def _counted(summary: Mapping[str, Any]) -> str:
+    """`5,000 pictures of 10 classes`, with the number of independent ones where some belong together."""
+    pictures, groups = summary["pictures"], summary.get("groups") or summary["pictures"]
+    text = f"{counted(pictures, 'picture', comma=True)} of {counted(len(summary['classes']), 'class')}"
+    return text + (f", {groups:,} of them independent" if groups != pictures else "")
+
+
+def _matrix(results: ClassResults) -> list[tuple[str, list[tuple[int, float | None, bool]]]]:
+    """Per true class: count, share of the row and whether it is right, for every predicted class."""
+    rows = []
+    for place, (name, counts) in enumerate(zip(results.classes, results.confusion, strict=True)):
+        total = sum(counts)
+        cells = [(n, n / total if total else None, place == column) for column, n in enumerate(counts)]
+        rows.append((name, cells))
+    return rows
+
+
+def _bins(reliability: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The bins with the share of all predictions each holds."""
+    total = sum(one["count"] for one in reliability) or 1
+    return [{**one, "share": one["count"] / total} for one in reliability]
+
+
+def _label(key: str) -> str:
+    return _LABELS.get(key, key.replace("_", " ").capitalize())
+
+
+def _provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
+    groups = [
+        ("Model", {"architecture": summary.get("architecture"), "selected_on": summary.get("selected_on")}),
+        ("Pictures", {**(summary.get("data") or {}), "selection": summary.get("selection")}),
+        ("Evaluation", summary.get("provenance") or {}),
+    ]
+    return [(name, rows) for name, details in groups if (rows := flat(details))]

@@ -1,0 +1,119 @@
+"""From pictures to class probabilities: the one path of prediction and of validation during training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from segcct.errors import CheckpointError, ModelError, RunError
+from segcct.hardware.devices import pick_device
+from segcct.inference.arithmetic_device import Inference, autocast, finite
+from segcct.inference.trained import load_network
+from segcct.run_folder import CARD, ModelCard, load_card
+from segcct.tasks.classification.image_reading import section_of
+from segcct.tasks.classification.normalization import Normalisation
+
+
+def class_probabilities(
+    network: nn.Module,
+    images: np.ndarray,
+    normalisation: Normalisation,
+    how: Inference,
+    rows: np.ndarray | None = None,
+) -> np.ndarray:
+    """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 pictures or of some rows of them.
+
+    The pictures may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
+    """
+    parts = []
+    for batch in _batches(network, images, normalisation, how, rows):
+        with torch.inference_mode(), autocast(how):
+            logits = network(batch)  # (B, K)
+        parts.append(finite(logits.float().softmax(dim=1)).cpu().numpy())
+    return np.concatenate(parts)
+
+
+def _batches(
+    network: nn.Module,
+    images: np.ndarray,
+    normalisation: Normalisation,
+    how: Inference,
+    rows: np.ndarray | None = None,
+) -> Iterator[Tensor]:
+    """(B, C, S, S) float32 on the device, a batch at a time; the network is set to evaluate."""
+    network.eval()
+    chosen = np.arange(len(images)) if rows is None else rows
+    for start in range(0, len(chosen), how.batch_size):
+        part = np.asarray(images[chosen[start : start + how.batch_size]])
+        yield normalisation.apply(part.transpose(0, 3, 1, 2)).to(how.device)
+
+
+class Classifier:
+    """A trained classification model with everything it needs to know about its input.
+
+    Args:
+        network: (B, C, H, W) -> logits (B, K).
+        card: its model.json.
+        how: batch size, precision, device.
+    """
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        self.card = card
+        self.how = how or Inference(device=pick_device())
+        self.network = network.to(self.how.device).eval()
+        self.classes: tuple[str, ...] = tuple(card.scheme.classes)
+        self.data = section_of(card.data, Path())
+        self.normalisation = Normalisation(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
+
+    @classmethod
+    def load(cls, folder: str | Path, how: Inference | None = None) -> Classifier:
+        """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
+        folder = Path(folder)
+        card = load_card(folder)
+        if card.task != "classification":
+            raise RunError("is no classification model", file=folder, found=f"a model for {card.task}")
+        _check_reading(card, folder / CARD)
+        network = load_network(folder, card)
+        return cls(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
+
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""
+        return class_probabilities(self.network, images, self.normalisation, self.how)
+
+    def token_shares(self, images: np.ndarray) -> np.ndarray:
+        """How much sequence pooling weighs each token: (N, S, S, C) uint8 -> (N, h, w), each map sums to 1.
+
+        Raises:
+            ModelError: the network does not pool its tokens by weights.
+        """
+        shares: Any = getattr(self.network, "token_shares", None)
+        if shares is None:
+            raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
+        parts = [
+            shares(batch).float().cpu().numpy()
+            for batch in _batches(self.network, images, self.normalisation, self.how)
+        ]
+        return np.concatenate(parts)
+
+
+def _check_reading(card: ModelCard, file: Path) -> None:
+    """model.json says how pictures are read, with as many channels as the network has. Raises `CheckpointError`."""
+    try:
+        data = section_of(card.data, Path())
+    except ValidationError as error:
+        reason = " ".join(str(error.errors()[0]["msg"]).split())
+        raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
+    channels, size = card.architecture.in_channels, card.architecture.image_size
+    if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
+        raise CheckpointError(
+            "architecture and data contradict each other",
+            file=file,
+            found=f"{channels} channels at {size} pixels",
+            expected=f"{data.num_channels} at {data.image_size} pixels, with the mean and deviation of each",
+        )

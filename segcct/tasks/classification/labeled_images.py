@@ -1,0 +1,236 @@
+"""A dataset of labelled pictures, decoded once: one memory-mapped array, found again by the content of the files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from segcct.config import PicturesSection
+from segcct.config.expressions import search_patient
+from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
+from segcct.plurals import counted
+from segcct.preparation.cache import Cache, StoredArrays, found_of, key_of
+from segcct.preparation.prepared_case import DEFAULT_CACHE
+from segcct.progress import Report
+from segcct.tasks.classification import cifar, class_folders, idx, image_files
+from segcct.tasks.classification.decoding import fitted
+from segcct.tasks.classification.image_layout import Labels, Layout, Pixels
+
+DECODING_VERSION = 2
+"""Part of every cache key: raised when the code of this package gives other pixels or digests."""
+LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (class_folders.LAYOUT, cifar.LAYOUT, idx.LAYOUT)}
+_AT_ONCE = 256
+_DIGEST_BYTES = 16
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class References:
+    """True class and group of every picture, in the order of their ids."""
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    """(N,) class numbers."""
+    sides: tuple[str | None, ...]
+    """Side that the dataset itself puts each picture on, or None."""
+    groups: tuple[str, ...]
+    """Pictures that belong together: those of one patient, and copies; named by the first of them."""
+
+    def rows(self, ids: Sequence[str]) -> np.ndarray:
+        """Positions of some ids. Raises `DataError` where one is not in the dataset."""
+        place = {name: row for row, name in enumerate(self.ids)}
+        gone = [name for name in ids if name not in place]
+        if gone:
+            raise DataError(
+                f"{len(gone)} of {counted(len(ids), 'picture')} not found in the dataset", found=f"no {gone[0]}"
+            )
+        return np.array([place[name] for name in ids], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Collection(References):
+    """Labelled pictures, decoded; travels to loader processes as a path."""
+
+    stored: StoredArrays
+    fingerprint: str
+    """Digest of the files' names and contents."""
+
+    @property
+    def images(self) -> np.ndarray:
+        """(N, S, S, C) uint8, memory-mapped; opened anew at each access."""
+        return self.stored["image"]
+
+
+def find_labels(data: PicturesSection) -> Labels:
+    """Names and classes of a dataset, without its pixels. Raises `DataError` where it is not as the layout says."""
+    return LAYOUTS[data.layout].find(data)
+
+
+def load_collection(
+    data: PicturesSection, *, found: Labels | None = None, progress: Report | None = None
+) -> Collection:
+    """The dataset of a configuration, decoded now or before.
+
+    Args:
+        data: the data section.
+        found: what `find_labels` gives, where it was asked before.
+        progress: called with (done, total) pictures to decode.
+
+    Raises:
+        DataError: the folders are not as the layout says, or one message that names the pictures that cannot be read.
+    """
+    found = find_labels(data) if found is None else found
+    fingerprint = image_files.digest(data.root, found.files)
+    decoding = _decoded_or_kept(data, found, fingerprint, progress)
+    if decoding.stored is None:
+        failures = decoding.failures
+        raise DataError(
+            f"{counted(len(failures), 'picture')} cannot be used:{items(failures, most=_SHOWN)}", file=data.root
+        )
+    groups = _groups(found.ids, decoding.content, data.patient)
+    return Collection(found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, fingerprint)
+
+
+def load_references(data: PicturesSection, *, progress: Report | None = None) -> References:
+    """Classes and groups alone. A picture that cannot be read is no copy of another; nothing is kept then.
+
+    Raises:
+        DataError: the folders are not as the layout says.
+    """
+    found = find_labels(data)
+    decoding = _decoded_or_kept(data, found, image_files.digest(data.root, found.files), progress)
+    groups = _groups(found.ids, decoding.content, data.patient)
+    return References(found.classes, found.ids, found.labels, found.sides, groups)
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    """What became of the pictures of a dataset."""
+
+    stored: StoredArrays | None
+    """None where some failed."""
+    content: np.ndarray
+    """(N, 16) digests of the pixels; of a picture that failed, of its name."""
+    failures: Sequence[str] = ()
+
+
+def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, progress: Report | None) -> _Decoding:
+    key = key_of("classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint)
+    cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    entry = cache.get(key)
+    if entry is not None:
+        return _Decoding(entry[0], np.asarray(entry[0]["content"]))
+    try:
+        cache.folder.mkdir(parents=True, exist_ok=True)
+        cache.sweep()
+        return _decode(data, found, cache, key, progress)
+    except OSError as error:
+        raise DataError(
+            "the cache of decoded pictures cannot be written",
+            file=cache.folder,
+            found=found_of(error, cache.folder),
+            remedy="Free some space, or set data.cache to a folder with room",
+        ) from None
+
+
+def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None) -> _Decoding:
+    row_of = {name: row for row, name in enumerate(found.ids)}
+    shape = (len(found.ids), data.image_size, data.image_size, data.num_channels)
+    content = np.zeros((len(found.ids), _DIGEST_BYTES), dtype=np.uint8)
+    failures: list[str] = []
+    # On disk from the first picture on, so that memory does not grow with the dataset.
+    with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
+        images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
+        _reserve(Path(beside) / "image.npy")
+        for done, (name, outcome) in enumerate(decoded(LAYOUTS[data.layout].pixels(data, found), data), start=1):
+            row = row_of[name]
+            if isinstance(outcome, SegcctError):
+                failures.append(str(outcome))
+                content[row] = _digest(name.encode())
+            else:
+                images[row], content[row] = outcome
+            if progress:
+                progress(done, len(found.ids))
+        stored = None if failures else cache.put(key, {"image": images, "content": content}, {})
+    return _Decoding(stored, content, failures)
+
+
+def _reserve(file: Path) -> None:
+    """Take the space of a file that is written through memory now: on a full disk that would end the process later.
+
+    Raises `OSError` where there is not enough.
+    """
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
+
+
+Outcome = tuple[np.ndarray, np.ndarray] | SegcctError
+"""A picture as the network sees it with the digest of its pixels, or why it cannot be read."""
+
+
+def decoded(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Iterator[tuple[str, Outcome]]:
+    """Name and outcome of every source, in order, decoded in threads."""
+
+    def one(source: tuple[str, Pixels]) -> tuple[str, Outcome]:
+        name, decode = source
+        try:
+            pixels = decode()
+            square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
+            return name, (square, _digest_of(pixels))
+        except SegcctError as error:
+            return name, error
+        except CASE_FAILURES as error:
+            return name, DataError(failure_of(error, name))
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        while batch := list(islice(sources, _AT_ONCE)):
+            yield from pool.map(one, batch)
+
+
+def _digest_of(pixels: np.ndarray) -> np.ndarray:
+    """Of a picture as it was stored, before any resizing: copies share it, whatever their file's name and whether grey
+    is stored as one channel or as three equal ones."""
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    return _digest(str(pixels.shape).encode(), np.ascontiguousarray(pixels).tobytes())
+
+
+def _digest(*parts: bytes) -> np.ndarray:
+    """(16,) uint8."""
+    told = hashlib.blake2b(b"".join(parts), digest_size=_DIGEST_BYTES)
+    return np.frombuffer(told.digest(), dtype=np.uint8)
+
+
+def _groups(ids: Sequence[str], content: np.ndarray, patient: str | None) -> tuple[str, ...]:
+    """The first id of every group: pictures joined by equal pixels or an equal patient, in chains too."""
+    leader = list(range(len(ids)))
+
+    def lead(row: int) -> int:
+        while leader[row] != row:
+            leader[row] = leader[leader[row]]
+            row = leader[row]
+        return row
+
+    first: dict[object, int] = {}
+    for row, name in enumerate(ids):
+        for key in (content[row].tobytes(), *([] if patient is None else [_patient(name, patient)])):
+            a, b = lead(first.setdefault(key, row)), lead(row)
+            leader[max(a, b)] = min(a, b)
+    return tuple(ids[lead(row)] for row in range(len(ids)))
+
+
+def _patient(name: str, expression: str) -> str:
+    match = search_patient(expression, name)
+    if match is None or match[1] is None:
+        raise DataError("data.patient finds no patient in a picture's path", found=name, expected=expression)
+    return match[1]

@@ -1,0 +1,190 @@
+"""The command line itself: help in under a second, usage errors, exit codes, the scripts' doors."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pydantic import BaseModel, TypeAdapter
+
+from segcct.cli import build_parser, main
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_help_comes_in_under_a_second():
+    subprocess.run([sys.executable, "-m", "segcct.cli", "--help"], check=True, capture_output=True, cwd=ROOT)
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "segcct.cli", "--help"], check=True, capture_output=True, cwd=ROOT)
+    assert time.perf_counter() - began < 1.0
+
+
+def commands() -> list[str]:
+    parser = build_parser()
+    return list(next(a for a in parser._actions if a.dest == "command").choices)
+
+
+@pytest.mark.parametrize("command", commands())
+def test_every_option_has_help(command):
+    parser = next(a for a in build_parser()._actions if a.dest == "command").choices[command]
+    assert all(action.help for action in parser._actions)
+
+
+@pytest.mark.parametrize("command", [None, *commands()])
+def test_help_holds_nothing_of_the_program_itself(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*([] if command is None else [command]), "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert "usage: segcct" in text
+    inner = (
+        "PydanticUndefined",
+        "<class",
+        "<function",
+        "lambda",
+        "object at 0x",
+        "PosixPath",
+        "SUPPRESS",
+        "%(",
+        "None]",
+    )
+    assert [word for word in inner if word in text] == []
+
+
+@pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
+def test_help_shows_defaults_that_can_be_typed(kind):
+    """What stands behind "default" is YAML for the default itself."""
+    shown = re.findall(r"--(\S+)  \[(required|default (.*))\]", settings.describe(kind))
+    fields = {key.name: key.field for key in settings.keys(kind)}
+    assert [name for name, _, _ in shown] == list(fields)
+    assert "model.options" in fields
+    for name, _, text in shown:
+        field = fields[name]
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True, validated_data={})
+            if not isinstance(default, BaseModel):
+                assert TypeAdapter(field.annotation).validate_python(yaml.safe_load(text)) == default, name
+
+
+def test_training_help_lists_the_keys(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["train-seg", "--help"])
+    assert ended.value.code == 0
+    assert "--train.budget" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], "required: COMMAND"),
+        (["trian"], "invalid choice"),
+        (["train-seg"], "one of the arguments --config --resume is required"),
+        (["train-seg", "--config", "a.yaml", "--epochs", "3"], "configuration keys look like --train.epochs"),
+        (["train-seg", "--config", "a.yaml", "--dry"], "no option --dry"),
+        (["predict", "--mod", "x", "--input", "y", "--output", "z"], "required: --model"),
+        (["predict", "--model", "x", "--input", "y", "--output", "z", "--split", "all"], "invalid choice: 'all'"),
+        (
+            ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z", "--tolerence", "1"],
+            "no option --tolerence",
+        ),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["phantom", "brats", "my scans", "--cases", "4", "--reduce", "8"]) == 0
+    config = ["--config", "configs/brats_cct_unet.yaml", "--data.root", "my scans"]
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
+    assert main(["init", "my scans"]) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: read it, then ")[1])[-1] == "configs/my scans.yaml"
+    config = ["--config", "configs/my scans.yaml", "--run.name", "a b"]
+    assert main(["check", *config, "--quick"]) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
+
+
+@pytest.mark.parametrize("layout", ["brats", "acdc", "synapse"])
+def test_the_next_command_of_a_phantom_trains_on_it(layout, monkeypatch, capsys):
+    monkeypatch.setattr("segcct.phantom.write_phantom", lambda *_, **__: ["one"])
+    assert main(["phantom", layout, "scans"]) == 0
+    words = shlex.split(capsys.readouterr().out.split("next: ")[1])
+    config = settings.load(SegmentationConfig, ROOT / words[3], settings.parse_overrides(words[4:]))
+    assert config.data.root == Path("scans")
+    assert config.data.split.kind != "lists"
+
+
+def test_debug_shows_the_traceback():
+    from segcct.errors import ConfigError
+
+    with pytest.raises(ConfigError):
+        main(["train-seg", "--config", "nowhere.yaml", "--debug"])
+
+
+ORDINARY = {
+    "a full disk": (OSError(28, "No space left on device", "runs/a/mask.nii.gz"), "runs/a/mask.nii.gz: No space left"),
+    "no name": (OSError(28, "No space left on device"), "models: No space left on device"),
+    "no number": (OSError("the image ends too early"), "models: the image ends too early"),
+    "no memory": (torch.OutOfMemoryError("CUDA out of memory"), "models: too little memory\n"),
+    "no memory for an array": (MemoryError(), "models: too little memory\n"),
+    "no memory for a tensor": (RuntimeError("[enforce fail] can't allocate memory: 9 bytes"), "too little memory\n"),
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_failures_of_the_machine_are_one_line(name, monkeypatch, capsys):
+    error, words = ORDINARY[name]
+
+    def fail(arguments):
+        raise error
+
+    monkeypatch.setattr("segcct.commands.list_models._models", fail)
+    assert main(["models"]) == 1
+    shown = capsys.readouterr().err
+    assert words in shown
+    assert shown.count("\n") == 1
+    with pytest.raises(type(error)):
+        main(["models", "--debug"])
+
+
+def test_a_bug_is_not_taken_for_an_expected_failure(monkeypatch):
+    def fail(arguments):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("segcct.commands.list_models._models", fail)
+    with pytest.raises(RuntimeError, match="shapes"):
+        main(["models"])
+
+
+def test_an_output_that_cannot_be_a_folder_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["phantom", "acdc", str(tmp_path / "file" / "data"), "--cases", "1"]) == 1
+    assert str(tmp_path / "file") in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in (ROOT / "scripts").glob("*.py")))
+def test_scripts_are_doors_to_commands(script):
+    command = [sys.executable, str(ROOT / "scripts" / script), "--help"]
+    environment = {"PYTHONPATH": str(ROOT)}
+    shown = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=ROOT, env=environment, check=True).stdout
+    assert shown.startswith("usage: segcct ")
+
+
+def test_a_reader_that_stops_early_is_no_failure(tmp_path):
+    """`segcct models | head -1` ends quietly."""
+    command = f"{sys.executable} -m segcct.cli models | head -1"
+    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert ended.stdout.startswith("name")
+    assert ended.stderr == ""

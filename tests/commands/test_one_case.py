@@ -1,0 +1,136 @@
+"""An error that nobody foresaw in one case is that case's failure in every command that goes through cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from segcct import check as checking
+from segcct.check import check_dataset
+from segcct.cli import main
+from segcct.comparison import comparison_run as comparison
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.errors import DataError
+from segcct.inference import folder_prediction as folder
+from segcct.inference.cycle import Cycles
+from segcct.inference.folder_prediction import Request, predict_folder
+from segcct.preparation import prepared_case as prepare
+from segcct.quality import calibration_run as calibrate
+from segcct.quality import quality_table as quality_table
+from tests.support.hostile_world import SCANS, write_scans
+from tests.support.toy_pair import examination, painter, predictor
+
+BUG = r"a: unexpected KeyError: 'spacing'\. This is a bug of segcct: please report it with the traceback that --debug"
+
+
+def failing_at(place: str, usual, error: Exception | None = None):
+    """The usual function, but for the case of that id."""
+
+    def function(*arguments, **options):
+        for argument in arguments:
+            case = getattr(argument, "case", argument)
+            if getattr(case, "id", None) == place:
+                raise error or KeyError("spacing")
+        return usual(*arguments, **options)
+
+    return function
+
+
+@pytest.fixture
+def request_of_two(tmp_path: Path) -> Request:
+    scan = examination().grid
+    cases = []
+    for name in ("a", "b"):
+        scan.save(tmp_path / f"{name}.nii.gz")
+        cases.append(Case(name, name, {"ct": (tmp_path / f"{name}.nii.gz",)}))
+    return Request(tuple(cases), predictor().data, single=True)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> DataSection:
+    write_scans(tmp_path / "scans")
+    return DataSection.model_validate(
+        {"layout": "folder", "root": tmp_path / "scans", "cache": tmp_path / "cache", **SCANS}
+    )
+
+
+def test_predict(request_of_two, tmp_path, monkeypatch):
+    monkeypatch.setattr(folder, "_predict_one", failing_at("a", folder._predict_one))
+    with pytest.raises(DataError, match=f"1 of 2 cases failed and got no mask:\n  - {BUG}"):
+        predict_folder(predictor(), request_of_two, tmp_path / "out")
+    assert (tmp_path / "out" / "b.nii.gz").is_file()
+    assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == ["a", "b"]
+
+
+def test_predict_stops_where_the_disk_is_full(request_of_two, tmp_path, monkeypatch):
+    full = failing_at("a", folder._predict_one, OSError(28, "No space left on device"))
+    monkeypatch.setattr(folder, "_predict_one", full)
+    monkeypatch.setattr(folder, "is_full", lambda output: True)
+    words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were not begun"
+    with pytest.raises(DataError, match=words):
+        predict_folder(predictor(), request_of_two, tmp_path / "out")
+
+
+def test_quality(request_of_two, tmp_path, monkeypatch):
+    predict_folder(predictor(), request_of_two, tmp_path / "out")
+    monkeypatch.setattr(quality_table, "observe", lambda *_: None)
+    monkeypatch.setattr(quality_table, "signals_of_case", lambda *_: {})
+    usual = quality_table.examination_of
+    monkeypatch.setattr(quality_table, "examination_of", failing_at("a", usual))
+    with pytest.raises(DataError, match=rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}"):
+        quality_table.write_quality(predictor(), request_of_two, tmp_path / "out", SimpleNamespace(slopes={}))
+
+
+def test_compare(request_of_two, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison, "compare", failing_at("a", comparison.compare))
+    with pytest.raises(DataError, match=f"(?s)1 of 2 cases failed; the others are in .*{BUG}"):
+        comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
+    assert list(json.loads((tmp_path / "out" / "report.json").read_text())["cases"]) == ["b"]
+
+
+def test_calibrate(monkeypatch):
+    cases = [SimpleNamespace(id=name, label=(Path(name),)) for name in ("a", "b")]
+    monkeypatch.setattr(calibrate, "measure_case", failing_at("a", lambda *_: ["row"]))
+    failures: list[str] = []
+    fold = SimpleNamespace(cases=cases, predictor=None, cycles=None, data=None)
+    assert calibrate.measure_fold(fold, failures) == ["row"]
+    assert len(failures) == 1
+    assert failures[0].startswith("a: unexpected KeyError: 'spacing'. This is a bug")
+
+
+def test_check(data, monkeypatch):
+    monkeypatch.setattr(checking, "check_grids", failing_at("p1", checking.check_grids))
+    problems = [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"]
+    assert len(problems) == 1
+    assert "p1" in problems[0].file
+    assert "unexpected KeyError: 'spacing'. This is a bug" in problems[0].what
+
+
+def test_prepare(data, monkeypatch):
+    cases, scheme = find_cases(data), scheme_of(data)
+    usual = prepare.prepare_examination
+    monkeypatch.setattr(prepare, "prepare_examination", failing_at("p1", usual))
+    with pytest.raises(DataError, match="1 of 5 cases cannot be prepared:\n  - p1: unexpected KeyError"):
+        prepare.prepare_cases(cases, data, scheme)
+    assert len(list(data.cache.glob("*/entry.json"))) == 4  # the others are done
+    monkeypatch.setattr(prepare, "prepare_examination", failing_at("p1", usual, DataError("no mask", file="p1.nii")))
+    with pytest.raises(DataError, match=r"^p1\.nii: no mask$"):
+        prepare.prepare_cases(cases, data, scheme)
+
+
+def test_debug_shows_the_traceback_of_a_case(data, tmp_path, monkeypatch, capsys):
+    import yaml
+
+    monkeypatch.setattr(checking, "check_grids", failing_at("p1", checking.check_grids))
+    section = {**data.model_dump(mode="json"), "root": str(data.root)}
+    (tmp_path / "c.yaml").write_text(yaml.safe_dump({"data": section}))
+    assert main(["check", "--config", str(tmp_path / "c.yaml")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(DataError):
+        main(["check", "--config", str(tmp_path / "c.yaml"), "--debug"])
+    assert "KeyError: 'spacing'" in capsys.readouterr().err

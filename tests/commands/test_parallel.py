@@ -1,0 +1,248 @@
+"""Processes side by side: predictions into one folder, two resumes, two trainings of one name, one cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from segcct.cli import main
+from segcct.errors import EvaluationError, RunError
+from segcct.evaluation.evaluate_folders import evaluate
+from segcct.inference import folder_prediction as folder
+from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.inference.predictor import Predictor
+from segcct.inference.quality_rows import read_rows
+from segcct.preparation.cache import Cache
+from segcct.quality import quality_table as table
+from segcct.run_folder import RunFolder
+from segcct.training.session import owning_run
+from tests.conftest import training_command
+from tests.support.toy_pair import card, data_section, examination, predictor
+
+ROOT = Path(__file__).parents[2]
+CASES = ("a", "b", "c", "d")
+
+
+@contextmanager
+def started(*commands: list[str]) -> Iterator[list[subprocess.Popen[str]]]:
+    """segcct commands as processes of their own, killed at the end where they still run."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen([sys.executable, "-m", "segcct.cli", *command], env=env, text=True, encoding="utf-8",
+                         stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for command in commands
+    ]  # fmt: skip
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def wait_for(file: Path, process: subprocess.Popen[str]) -> None:
+    """Until the process has made the file."""
+    end = time.monotonic() + 120
+    while not file.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    root = tmp_path / "scans"
+    root.mkdir()
+    for name in CASES:
+        case = examination()
+        case.grid.save(root / f"{name}_ct.nii.gz")
+        case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
+    return root
+
+
+@pytest.fixture
+def model() -> Predictor:
+    data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
+    plain = predictor()
+    return Predictor(plain.network, card("segmentation", data, weights_sha256="a"), plain.how)
+
+
+@pytest.mark.parametrize("anonymize", [False, True])
+def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, monkeypatch, anonymize):
+    """Each begins before any has ended: every one read the folder's index without the others' cases."""
+    everyone = threading.Barrier(len(CASES))
+    predict = folder._predict_one
+    monkeypatch.setattr(folder, "_predict_one", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
+    whole = resolve(model.card, scans)
+    requests = [Request((case,), whole.data) for case in whole.cases]
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        list(pool.map(lambda request: predict_folder(model, request, tmp_path / "p", anonymize=anonymize), requests))
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
+    assert len(index) == len(CASES)
+    assert all((tmp_path / "p" / entry["mask"]).is_file() and entry["digest"] for entry in index.values())
+    assert evaluate(tmp_path / "p", scans)["cases"] == len(CASES)
+    assert not list((tmp_path / "p").glob(".*"))
+
+
+def test_another_model_that_takes_the_folder_meanwhile_is_noticed(model, scans, tmp_path, monkeypatch):
+    other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), model.how)
+    whole = resolve(model.card, scans)
+    predict = folder._predict_one
+
+    def overtaken(*args, **kw):
+        monkeypatch.setattr(folder, "_predict_one", predict)
+        predict_folder(other, Request(whole.cases[1:2], whole.data), tmp_path / "p", overwrite=True)
+        return predict(*args, **kw)
+
+    monkeypatch.setattr(folder, "_predict_one", overtaken)
+    with pytest.raises(RunError, match="holds another model's predictions"):
+        predict_folder(model, Request(whole.cases[:1], whole.data), tmp_path / "p")
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text())
+    assert (index["weights_sha256"], list(index["cases"])) == ("b", ["b"])
+
+
+def test_two_evaluations_into_one_folder_are_one_and_a_refusal(model, scans, tmp_path, monkeypatch):
+    predict_folder(model, resolve(model.card, scans), tmp_path / "p")
+    inside, leave = threading.Event(), threading.Event()
+    from segcct.evaluation import evaluate_folders as module
+
+    score = module._score
+    monkeypatch.setattr(module, "_score", lambda *args: (inside.set(), leave.wait(20), score(*args))[2])
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(evaluate, tmp_path / "p", scans, output=tmp_path / "e")
+        assert inside.wait(20)
+        with pytest.raises((RunError, EvaluationError), match="another evaluation is being written to this folder"):
+            evaluate(tmp_path / "p", scans, output=tmp_path / "e")
+        leave.set()
+        assert first.result()["cases"] == len(CASES)
+    assert (tmp_path / "e" / "summary.json").is_file()
+
+
+def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path, monkeypatch):
+    everyone = threading.Barrier(len(CASES))
+    monkeypatch.setattr(table, "observe", lambda *_: everyone.wait(20))
+    monkeypatch.setattr(table, "signals_of_case", lambda *_: {})
+    monkeypatch.setattr(table, "quality_rows", lambda _, name, __: [{"case": name, "class": "low", "doubtful": "no"}])
+    whole = resolve(model.card, scans)
+    predict_folder(model, whole, tmp_path / "p")
+    requests = [Request((case,), whole.data) for case in whole.cases]
+    with ThreadPoolExecutor(len(CASES)) as pool:
+        list(pool.map(lambda request: table.write_quality(model, request, tmp_path / "p", None), requests))
+    rows = read_rows(tmp_path / "p" / "quality.csv")
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
+    assert {row["case"]: row["mask"] for row in rows} == {name: entry["digest"] for name, entry in index.items()}
+
+
+@pytest.mark.slow
+def test_four_processes_predict_four_cases_into_one_folder(trained, phantom, tmp_path):
+    cases = sorted(path for path in phantom.iterdir() if path.is_dir())[:4]
+    common = ["predict", "--model", str(trained / "best"), "--output", str(tmp_path / "p"), "--no-quality"]
+    with started(*([*common, "--input", str(case)] for case in cases)) as processes:
+        ended = [(process.communicate(timeout=240), process.returncode) for process in processes]
+    assert [status for _, status in ended] == [0] * 4, ended
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
+    assert sorted(index) == [case.name for case in cases]
+    assert all(entry["digest"] for entry in index.values())
+    assert main(["evaluate", "--prediction", str(tmp_path / "p"), "--reference", str(phantom), "--allow-unmatched",
+                 "--output", str(tmp_path / "e")]) == 0  # fmt: skip
+    assert json.loads((tmp_path / "e" / "summary.json").read_text())["cases"] == 4
+
+
+@pytest.mark.slow
+def test_the_second_resume_of_a_run_is_refused_and_a_killed_one_holds_nothing(trained, tmp_path, capsys):
+    run = Path(shutil.copytree(trained, tmp_path / "run"))
+    resume = ["train-seg", "--resume", str(run), "--train.epochs"]
+    with started([*resume, "500"]) as (first,):
+        wait_for(run / ".train.lock", first)
+        assert main([*resume, "3"]) == 1
+        said = capsys.readouterr().err.strip().splitlines()
+        assert len(said) == 1
+        assert f"another process trains into this run (found process {first.pid} on " in said[0]
+        assert "epochs: 3\n" not in (run / "config.yaml").read_text()
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    epochs = len((run / "metrics.csv").read_text().splitlines())
+    assert main([*resume, str(epochs)]) == 0
+    assert not (run / ".train.lock").exists()
+
+
+def test_two_trainings_that_start_together_under_one_name_are_one_training(tmp_path):
+    """Neither has written a thing when the other begins; the name is free for both."""
+    inside, leave = threading.Event(), threading.Event()
+    config = SimpleNamespace(run=SimpleNamespace(root=tmp_path, name="small"))
+
+    @owning_run
+    def train(config, *, resume):
+        inside.set()
+        assert leave.wait(20)
+        return RunFolder.create(tmp_path / "small")
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(train, config, resume=None)
+        assert inside.wait(20)
+        with pytest.raises(RunError, match="another process trains into this run"):
+            train(config, resume=None)
+        leave.set()
+        assert first.result().path == tmp_path / "small"
+    assert not list(tmp_path.iterdir())  # as nothing was written, the name is free again
+
+
+PREPARE = """
+import sys
+from pathlib import Path
+from segcct.config import settings
+from segcct.config import SegmentationConfig
+from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.preparation.prepared_case import prepare_cases
+data = settings.load(SegmentationConfig, Path(sys.argv[1]), settings.parse_overrides(sys.argv[2:])).data
+print(sum(float(case.image.sum()) for case in prepare_cases(find_cases(data), data, scheme_of(data))))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_prepare_one_cache(phantom, tmp_path):
+    _, _, config, *keys = training_command(phantom, tmp_path, data__cache=str(tmp_path / "cache"))
+    command = [sys.executable, "-c", PREPARE, config, *keys]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    processes = [subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE) for _ in range(2)]
+    sums = [process.communicate(timeout=240)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert sums[0] == sums[1] != ""
+    entries = [path.name for path in (tmp_path / "cache").iterdir()]
+    assert len(entries) == len([path for path in phantom.iterdir() if path.is_dir()])
+    assert all(Cache(tmp_path / "cache").get(name) is not None for name in entries)
+
+
+def test_calibration_may_write_while_a_prediction_reads(tmp_path):
+    """quality.json appears whole: a reader finds the old one or the new one."""
+    from segcct.run_folder import write_json
+
+    file, ended = tmp_path / "quality.json", threading.Event()
+    write_json(file, {"n": 0, "text": "x" * 200_000})
+
+    def read() -> int:
+        reads = 0
+        while not ended.is_set():
+            assert json.loads(file.read_text(encoding="utf-8"))["text"]
+            reads += 1
+        return reads
+
+    with ThreadPoolExecutor(1) as pool:
+        reader = pool.submit(read)
+        for n in range(20):
+            write_json(file, {"n": n, "text": "x" * 200_000})
+        ended.set()
+        assert reader.result() > 0

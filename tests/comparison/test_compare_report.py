@@ -1,0 +1,515 @@
+"""The comparison of segmenter and generator: figures, page, bad input, and the page in a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+
+from segcct.cli import main
+from segcct.comparison import comparison
+from segcct.comparison.cases import compare
+from segcct.comparison.comparison_page import _channels_note
+from segcct.comparison.comparison_plots import plots_of
+from segcct.comparison.comparison_run import write_comparison
+from segcct.comparison.comparison_summary import doubts, ordered, trust
+from segcct.datasets.case import Case
+from segcct.errors import DataError, EvaluationError, ModelError, RunError
+from segcct.figures.heat import HEAT, heat
+from segcct.inference.cycle import Cycles
+from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.metrics import class_dice
+from segcct.quality import SIGNALS, Measured
+from segcct.quality.calibration_run import calibrate
+from segcct.report.html import number
+from tests.support.toy_pair import data_section, examination, painter, predictor
+
+NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
+EMPTY = "empty"
+SELECTED = {"metric": "val_dice", "value": 0.9, "cases": ["validated_on"]}
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory) -> Path:
+    """Three labelled scans of rising noise and one without structures."""
+    root = tmp_path_factory.mktemp("scans")
+    for name, noise in {**NOISE, EMPTY: 0.5}.items():
+        one = examination(foreground=name != EMPTY, noise=noise)
+        nib.save(nib.Nifti1Image(one.image[0], one.grid.affine), root / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(one.label, one.grid.affine), root / f"{name}_seg.nii.gz")
+    return root
+
+
+def request_of(root: Path, *, labelled: bool = True) -> Request:
+    data = data_section(layout="paired", channels={"ct": "{id}.nii.gz"}, label="{id}_seg.nii.gz")
+    cases = [
+        Case(name, name, {"ct": (root / f"{name}.nii.gz",)}, (root / f"{name}_seg.nii.gz",) if labelled else None)
+        for name in [*NOISE, EMPTY]
+    ]
+    return Request(tuple(cases), data.model_copy(update={"root": root}))
+
+
+@pytest.fixture(scope="module")
+def cycles() -> Cycles:
+    return Cycles(predictor(), painter())
+
+
+@pytest.fixture(scope="module")
+def written(scans, cycles, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("compared") / "report"
+    write_comparison(cycles, request_of(scans), output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def content(written) -> dict:
+    return json.loads((written / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+@pytest.fixture(scope="module")
+def page(written) -> str:
+    return (written / "report.html").read_text(encoding="utf-8")
+
+
+def test_figures_of_a_case_by_hand(cycles):
+    one = examination(noise=0.0)
+    found = compare(cycles, one, quality=None, channels=1)
+    np.testing.assert_array_equal(found.prediction, found.reference)
+    assert found.figures["mean"] == {"dice": 1.0, "iou": 1.0}
+    assert found.figures["pixel_accuracy"] == 1.0
+    made = found.figures["reconstruction"]["predicted"]
+    assert made["distances"]["foreground"]["rmse"] == pytest.approx(0, abs=2e-3)  # the painter knows the intensities
+    assert found.figures["cycle"]["predicted"]["classes"] == {"low": 1.0, "high": 1.0}
+    np.testing.assert_allclose(found.channels["ct"].original, one.image[0] / 100, atol=1e-6)
+    np.testing.assert_allclose(found.channels["ct"].reconstruction, one.image[0] / 100, atol=2e-3)
+
+
+def test_mask_against_the_mask_found_again_by_independent_computation(cycles):
+    one = examination(noise=12.0)
+    case = cycles.case(one)
+    cycle = cycles.mask_cycle(case)
+    recovered = np.where(cycle.recovered == 1, 2, cycle.recovered)  # one class taken for the other
+    recovered[0, :3] = 1
+    again = replace(cycle, recovered=recovered)
+    table = confusion_matrix(again.made.label.ravel(), recovered.ravel(), labels=[0, 1, 2])
+    for index, name in enumerate(("low", "high"), start=1):
+        union = table[index].sum() + table[:, index].sum() - table[index, index]
+        assert again.iou[name] == pytest.approx(table[index, index] / union)
+        assert again.iou[name] == pytest.approx(again.dice[name] / (2 - again.dice[name]))
+    assert again.pixel_accuracy == pytest.approx(np.trace(table) / table.sum())
+    assert again.pixel_accuracy < 1
+
+
+def test_the_figures_the_method_is_named_for_are_told(scans, cycles, content, page):
+    for name in NOISE:
+        case = content["cases"][name]
+        one = examination(noise=NOISE[name])
+        made = cycles.mask_cycle(cycles.case(one))
+        assert case["cycle"]["reference"]["iou"]["classes"] == pytest.approx(made.iou)
+        assert case["cycle"]["reference"]["pixel_accuracy"] == pytest.approx(made.pixel_accuracy)
+        predicted = case["cycle"]["predicted"]
+        assert predicted["iou"]["mean"] == pytest.approx(np.mean(list(predicted["iou"]["classes"].values())))
+        whole = case["reconstruction"]["predicted"]["distances"]["whole"]
+        assert whole["euclidean"] == pytest.approx(whole["rmse"] * np.sqrt(whole["pixels"]))  # one channel
+        assert number(whole["euclidean"], 1) in page
+    summary = content["summary"]
+    euclidean = [
+        case["reconstruction"]["predicted"]["distances"]["whole"]["euclidean"] for case in content["cases"].values()
+    ]
+    assert summary["regions"][0]["euclidean"] == pytest.approx(np.mean(euclidean))
+    assert set(summary["cycle"]["iou"]["predicted"]) >= {"mean", "ci95", "n"}
+    accuracies = [case["cycle"]["predicted"]["pixel_accuracy"] for case in content["cases"].values()]
+    assert summary["cycle"]["pixel_accuracy"]["predicted"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert summary["cycle"]["pixel_accuracy"]["reference"]["n"] == 4
+    assert "Euclidean distance" in content["definitions"]
+    for words in ("M → I → M&#39; IoU", "M → I → M&#39; pixel accuracy", "Euclidean distance", "its pixel accuracy"):
+        assert words in page
+
+
+def test_noise_raises_distance_and_lowers_overlap(content):
+    dice = [content["cases"][name]["mean"]["dice"] for name in NOISE]
+    rmse = [content["cases"][name]["reconstruction"]["predicted"]["distances"]["whole"]["rmse"] for name in NOISE]
+    assert dice == sorted(dice, reverse=True)
+    assert rmse == sorted(rmse)
+    assert content["order"][-1] == "clean"
+    assert content["summary"]["dice"]["n"] == 3
+
+
+def test_a_case_without_structures_has_no_scores(content, page):
+    case = content["cases"][EMPTY]
+    assert case["mean"] == {"dice": None, "iou": None}
+    assert case["reconstruction"]["predicted"]["gain"] is None
+    assert case["reconstruction"]["predicted"]["distances"]["foreground"]["rmse"] is None
+    assert case["cycle"]["predicted"]["mean"] is None
+    assert {one["status"] for one in case["classes"].values()} == {"absent"}
+    assert "Nothing was predicted in empty" in page
+    assert ordered(content["cases"])[0] == EMPTY
+
+
+def test_the_page_stands_alone(page):
+    assert "NaN" not in re.sub(r"base64,[^\"]+", "", page)
+    assert not re.search(r"""(?:src|href|url\()\s*=?\s*["'(]?https?://""", page)
+    assert page.count('<article class="case"') == 4
+    for title in ("Original", "Reference", "Predicted mask", "Reconstruction", "Error map"):
+        assert page.count(f"<figcaption>{title}</figcaption>") == 4
+    assert "10 mm" in page
+    pictures = re.findall(r'href="data:image/webp;base64,([^"]+)"', page)
+    assert {max(Image.open(io.BytesIO(base64.b64decode(each))).size) for each in pictures} == {320}
+
+
+def test_without_references(scans, cycles, tmp_path):
+    write_comparison(cycles, request_of(scans, labelled=False), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert content["summary"]["with_reference"] == 0
+    assert content["summary"]["dice"]["mean"] is None
+    assert all(case["pixel_accuracy"] is None for case in content["cases"].values())
+    assert "reference" not in content["cases"]["clean"]["reconstruction"]
+    assert "<figcaption>Reference</figcaption>" not in page
+    assert "not a calibrated estimate" in page
+    assert plots_of(content["cases"], ["low", "high"]) == []
+
+
+def test_references_from_a_folder_of_masks(scans, cycles, written, tmp_path):
+    for name in NOISE:
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        shutil.copy(scans / f"{name}_seg.nii.gz", tmp_path / "masks" / f"{name}.nii.gz")
+    bare = request_of(scans, labelled=False)
+    write_comparison(cycles, bare, tmp_path / "out", references=tmp_path / "masks")
+    there, here = (
+        json.loads((folder / "report.json").read_text(encoding="utf-8")) for folder in (written, tmp_path / "out")
+    )
+    for name in NOISE:
+        assert here["cases"][name] == there["cases"][name]
+    assert here["cases"][EMPTY]["pixel_accuracy"] is None
+
+
+def test_a_folder_without_these_references_is_an_error(scans, cycles, tmp_path):
+    (tmp_path / "masks").mkdir()
+    shutil.copy(scans / "fair_seg.nii.gz", tmp_path / "masks" / "other.nii.gz")
+    with pytest.raises((DataError, EvaluationError), match="other"):
+        write_comparison(cycles, request_of(scans), tmp_path / "out", references=tmp_path / "masks")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_path):
+    request = request_of(scans)
+    missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
+    with pytest.raises(DataError, match=r"1 of 2 cases failed; the others are in .*report\.html:\n.*gone\.nii\.gz"):
+        write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["cases"]) == ["clean"]
+    assert "gone.nii.gz" in content["failed"]["gone"]
+    assert "gone.nii.gz" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    with pytest.raises(DataError, match=r"gone\.nii\.gz"):
+        write_comparison(cycles, Request((missing,), request.data), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_of_another_size_is_carried_over(scans, written, tmp_path):
+    request = request_of(scans)
+    other = Cycles(predictor(), painter(fit="resize"))
+    write_comparison(other, Request(request.cases[:1], request.data), tmp_path)
+    here, there = (
+        json.loads((folder / "report.json").read_text(encoding="utf-8"))["cases"]["clean"]
+        for folder in (tmp_path, written)
+    )
+    assert here["mean"] == there["mean"]  # the masks do not change
+    made, same = (each["reconstruction"]["predicted"]["distances"]["whole"]["rmse"] for each in (here, there))
+    assert 0 < made < 4 * same  # borders blur
+
+
+def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
+    one = examination(noise=5.0)
+    case = cycles.case(one)
+    made = cycles.image_cycle(case)
+    figures = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    for name, distance in made.baseline.items():
+        assert figures["baseline"][name]["rmse"] == pytest.approx(distance.rmse, rel=1e-5)
+    assert figures["gain"] == pytest.approx(made.gain, abs=1e-5)
+
+
+def test_what_the_style_knows_of_slices_is_no_structure(cycles):
+    """A case whose slices differ in brightness: the means of each slice leave its noise alone."""
+    one = examination(noise=2.0)
+    one.image[:] = np.clip(one.image + np.linspace(0, 10, 5), 0, 100)
+    found = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    case, slices = (found[name]["low"]["rmse"] for name in ("baseline", "baseline_by_slice"))
+    assert slices == pytest.approx(0.02, rel=0.1)
+    assert case > 1.5 * slices
+    rmse = found["distances"]["foreground"]["rmse"]
+    assert found["gain_by_slice"] == pytest.approx(1 - rmse / found["baseline_by_slice"]["foreground"]["rmse"])
+    assert found["gain_by_slice"] < found["gain"] < 0.1
+
+
+def test_the_share_found_again_is_of_one_scale(scans, tmp_path):
+    """Masks found in generated and in real images are compared on the same slices, those of the generator."""
+    other = Cycles(predictor(), painter(fit="resize"))
+    write_comparison(other, request_of(scans), tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    cycle = [content["cases"][name]["cycle"] for name in NOISE]
+    again, own = (sum(each[which]["mean"] for each in cycle) for which in ("reference", "image"))
+    assert content["summary"]["cycle_share_of_dice"] == pytest.approx(again / own)
+    case = other.case(examination(noise=NOISE["clean"]))
+    found = class_dice(other.probabilities(case).argmax(axis=1), np.asarray(case.for_generator.label), ("low", "high"))
+    assert cycle[0]["image"]["classes"] == pytest.approx(found, abs=0.02)
+    assert content["cases"][EMPTY]["cycle"]["image"]["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("generator", "said"),
+    [("best", "is not a generator"), ("gone", "is not a model folder")],
+)
+def test_what_is_no_generator_is_refused(trained, phantom, tmp_path, capsys, generator, said):
+    command = ["compare", "--i2m", str(trained / "best"), "--m2i", str(trained / generator), "--input", str(phantom)]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_generator_of_another_scheme_is_refused():
+    other = painter(labels={"low": 3, "high": 8})
+    other.scheme = type(other.scheme)("custom", {"low": 3, "high": 8})
+    with pytest.raises(ModelError, match="another label scheme"):
+        Cycles(predictor(), other)
+
+
+def test_a_missing_channel_is_named(scans, tmp_path):
+    card_of = predictor().card
+    with pytest.raises(DataError, match="ct"):
+        resolve(card_of, tmp_path)
+
+
+def test_one_scan_by_itself(scans, cycles, tmp_path):
+    request = resolve(cycles.predictor.card, scans / "fair.nii.gz")
+    assert request.single
+    write_comparison(cycles, request, tmp_path)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["cases"]) == ["fair"]
+    assert content["cases"]["fair"]["classes"]["low"]["status"] == "predicted"
+
+
+def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [
+        Measured(f"p{number}", f"p{number}", name, {**dict.fromkeys(SIGNALS), "expected_dice": share}, share)
+        for number in range(24)
+        for name in ("low", "high")
+        for share in [float(rng.uniform(0.4, 0.98))]
+    ]
+    quality = calibrate(rows, ("low", "high"), sources=["run"])
+    write_comparison(cycles, request_of(scans, labelled=False), tmp_path, quality=quality)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for name in NOISE:
+        one = content["cases"][name]["estimate"]["low"]
+        assert 0 <= one["low"] <= one["dice"] <= one["high"] <= 1
+    assert content["cases"][EMPTY]["estimate"] == {"low": None, "high": None}
+    doubtful = [
+        name
+        for name in [*NOISE, EMPTY]
+        if any(one is None or one["dice"] < 0.7 for one in content["cases"][name]["estimate"].values())
+    ]
+    assert EMPTY in doubtful  # in the calibration nothing was ever left unpredicted
+    assert content["cases"][EMPTY]["missing"] == ["low", "high"]
+    assert sorted(content["summary"]["doubtful"]) == sorted(doubtful)
+    assert "not predicted, counted as 0" in page
+    assert "Where the estimated Dice comes from" in page
+    assert quality.facts["summary"][:40] in page
+    assert "all signals <em>in use</em>" in page
+    assert content["quality"]["summary"] == quality.facts["summary"]
+    assert content["quality"]["leave_one_out"] == quality.facts["leave_one_out"]
+    assert content["quality"]["sources"] == ["run"]
+    hidden = tmp_path / "hidden"
+    write_comparison(cycles, request_of(scans, labelled=False), hidden, quality=quality, anonymize=True)
+    assert "sources" not in json.loads((hidden / "report.json").read_text(encoding="utf-8"))["quality"]
+
+
+def test_a_missed_structure_is_trusted_less_than_a_poor_mask():
+    def case(missing: list[str], **estimates: float | None) -> dict:
+        given = {name: None if dice is None else {"dice": dice} for name, dice in estimates.items()}
+        return {"estimate": given, "missing": missing, "mean": {"dice": None}}
+
+    cases = {
+        "complete": case([], RV=0.7, MYO=0.7, LV=0.7),
+        "missed": case(["RV"], RV=None, MYO=0.9, LV=0.95),
+        "absent": case([], RV=None, MYO=0.9, LV=0.95),
+    }
+    assert ordered(cases) == ["missed", "complete", "absent"]
+    assert trust(cases["missed"]) == pytest.approx((0 + 0.9 + 0.95) / 3)
+    assert [doubts(each, 0.7) for each in cases.values()] == [[], ["RV"], []]
+
+
+def test_nothing_is_overwritten(scans, cycles, written):
+    before = (written / "report.html").stat().st_mtime_ns
+    with pytest.raises(RunError, match="exists already"):
+        write_comparison(cycles, request_of(scans), written)
+    assert (written / "report.html").stat().st_mtime_ns == before
+
+
+def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles, tmp_path, monkeypatch):
+    usual, asked = comparison.compare, []
+
+    def fails_once(*given: object, **more: object) -> object:
+        asked.append(given)
+        if len(asked) == 1:
+            raise MemoryError
+        return usual(*given, **more)
+
+    monkeypatch.setattr(comparison, "compare", fails_once)
+    with pytest.raises(DataError, match="too little memory"):
+        write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
+    content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert list(content["failed"].values()) == ["too little memory"]
+    assert len(content["cases"]) == 3
+
+
+def test_a_page_that_shows_some_channels_says_so(scans, cycles, tmp_path):
+    write_comparison(cycles, request_of(scans), tmp_path)
+    assert "Pictures show" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    row = SimpleNamespace(channels=("flair", "t1ce"))
+    told = _channels_note({"a": row}, ["flair", "t1ce", "t1", "t2"])
+    assert told == "Pictures show flair and t1ce of 4 channels, so that the page stays small."
+
+
+def test_at_least_one_slice_is_shown(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", "--i2m", "a", "--m2i", "b", "--input", "c", "--output", "d", "--slices", "0"])
+    assert "0 is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["segcct", "compare", "--input", str(scans)])
+    monkeypatch.setattr(cycles.predictor, "card", cycles.predictor.card.model_copy(update={"selected_on": SELECTED}))
+    request = request_of(scans)
+    missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
+    models = {"I2M": scans / "best", "M2I": scans / "best"}
+    every = Request((*request.cases, missing), request.data)
+    with pytest.raises(DataError, match="1 of 5 cases failed"):
+        write_comparison(cycles, every, tmp_path, anonymize=True, models=models)
+    for name in ("report.html", "report.json"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        for secret in ("noisy", "gone", "validated_on", str(scans)):
+            assert secret not in text
+        assert "case_" in text
+        assert "a file is missing or cannot be read" in text
+        assert "val_dice" in text
+
+
+def test_the_error_scale_rises_from_black():
+    colours = heat(np.array([0.0, 0.5, 1.0, 2.0, np.nan]))
+    assert colours[0].tolist() == [0, 0, 4]
+    assert colours[2].tolist() == colours[3].tolist() == [252, 255, 164]
+    assert colours[4].tolist() == colours[0].tolist()
+    lightness = heat(np.linspace(0, 1, 64)).astype(float) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(lightness) >= 0).all()
+    assert len(HEAT) == 9
+
+
+PROBE = """
+<script>
+window.addEventListener("load", () => {
+  const out = { width: window.innerWidth };
+  const key = (name) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key: name, bubbles: true }));
+  const seen = () => [...document.querySelectorAll(".case")].filter((one) => one.offsetParent !== null);
+  document.querySelector(".gallery").scrollIntoView();
+  out.first = seen().map((one) => one.querySelector(".case-name").textContent);
+  key("n");
+  out.second = seen().map((one) => one.querySelector(".case-name").textContent);
+  const article = seen()[0], slider = article.querySelector("input[type=range]");
+  slider.value = "0"; slider.dispatchEvent(new Event("input"));
+  key("ArrowRight");
+  out.slice = slider.value;
+  out.shown = [...article.querySelectorAll("svg[data-slice]")]
+    .filter((svg) => svg.style.display !== "none").map((svg) => svg.dataset.slice);
+  article.querySelector('.step[data-step="-1"]').click();
+  out.back = slider.value;
+  article.querySelector(".legend button").click();
+  out.hidden = [...article.querySelectorAll("path.k1")].every((path) => path.style.display === "none");
+  const heads = document.querySelectorAll("#cases thead button");
+  const column = () => [...document.querySelectorAll("#cases tbody tr")].map((row) => row.cells[0].textContent.trim());
+  heads[1].click(); out.up = column();
+  heads[1].click(); out.down = column();
+  document.querySelector('#cases a[href="#case-1"]').click();
+  out.linked = seen().map((one) => one.id);
+  out.letters = [...article.querySelectorAll(".picture")].length;
+  const boxes = [...document.querySelectorAll(".case.current figure")].map((one) => one.getBoundingClientRect());
+  out.overlap = boxes.some((a, i) => boxes.slice(i + 1).some((b) =>
+    a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1));
+  const before = getComputedStyle(document.body).backgroundColor;
+  document.getElementById("theme").click();
+  out.themed = getComputedStyle(document.body).backgroundColor !== before;
+  out.overflow = document.documentElement.scrollWidth - document.documentElement.clientWidth;
+  parent.postMessage(JSON.stringify(out), "*");
+});
+</script>
+"""
+FRAME = """
+<iframe src="page.html" style="border:0;width:{width}px;height:800px"></iframe>
+<script>
+window.addEventListener("message", (told) => {{
+  document.body.innerHTML = "<pre id='probe'>" + told.data + "</pre>";
+}});
+</script>
+"""
+"""A browser's own window cannot be as narrow as a phone's."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_works_in_a_browser(page, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no chromium to open the page in")
+    (tmp_path / "page.html").write_text(page.replace("</body>", PROBE + "</body>"), encoding="utf-8")
+    (tmp_path / "frame.html").write_text(FRAME.format(width=width), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as profile:
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        command += ["--disable-background-networking", f"--user-data-dir={profile}", "--window-size=1400,900"]
+        command += ["--virtual-time-budget=3000", "--dump-dom", (tmp_path / "frame.html").as_uri()]
+        shown = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=120, check=True).stdout
+    found = re.search(r'<pre id="probe">(.*?)</pre>', shown)
+    assert found is not None, shown[-2000:]
+    out = json.loads(found[1].replace("&lt;", "<"))
+    assert out["width"] == width
+    assert out["first"] == [EMPTY]
+    assert out["second"] == ["noisy"]
+    assert out["slice"] == "1"
+    assert out["shown"] == ["1"] * 5
+    assert out["back"] == "0"
+    assert out["hidden"]
+    assert out["up"][0] == "noisy"
+    assert out["up"][-1] == out["down"][-1] == EMPTY  # not defined stays last
+    assert out["linked"] == ["case-1"]
+    assert not out["overlap"]
+    assert out["themed"]
+    assert out["overflow"] <= 0
+
+
+def test_the_key_of_masks_in_the_same_folder_stays(scans, cycles, tmp_path):
+    predict_folder(cycles.predictor, request_of(scans), tmp_path, anonymize=True)
+    before = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
+    write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
+    after = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
+    assert after == before
+    assert set(json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["cases"]) == set(before["cases"])
+
+
+def test_names_whose_key_is_not_there_are_not_overwritten(scans, cycles, tmp_path):
+    (tmp_path / "sources.json").write_text('{"cases": {}}')
+    with pytest.raises(RunError, match="holds no key of hashed names"):
+        write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
+    assert (tmp_path / "sources.json").read_text() == '{"cases": {}}'

@@ -1,0 +1,199 @@
+"""Folder walks that end and stay inside, patterns and expressions from files that cannot hang."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from segcct.config import DataSection
+from segcct.config.expressions import check_patient_expression, search_patient
+from segcct.datasets.layouts import patterns, scan_cases
+from segcct.datasets.layouts.patterns import compiled, files_below, matching
+from segcct.errors import ConfigError, DataError, VolumeError
+from segcct.preparation.cache import content_digest
+from tests.support.hostile_itk import meta, nrrd
+
+
+def section(root: Path, **keys: object) -> DataSection:
+    settings = {"layout": "folder", "root": root, "channels": {"t1": "t1.nii"}, "scheme": "binary"}
+    return DataSection.model_validate(settings | keys)
+
+
+def touch(*files: Path) -> None:
+    for file in files:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x")
+
+
+# ---------------------------------------------------------------- walks
+
+
+def test_links_are_followed_out_of_the_root_once_and_never_around_it(tmp_path: Path) -> None:
+    root = tmp_path / "home" / "set"
+    touch(root / "a" / "1.nii", tmp_path / "store" / "b" / "2.nii", tmp_path / "private" / "3.nii", tmp_path / "4.nii")
+    (root / "b").symlink_to(tmp_path / "store" / "b")  # a case kept elsewhere
+    (root / "loop").symlink_to(root)
+    (root / "a" / "loop").symlink_to(root / "a")
+    (root / "everything").symlink_to("/")
+    (root / "above").symlink_to(tmp_path / "home")
+    (root / "system").symlink_to("/proc")
+    (root / "itself").symlink_to("itself")
+    (tmp_path / "store" / "b" / "away").symlink_to(tmp_path / "private")
+    assert files_below(root) == ["a/1.nii", "b/2.nii", "itself"]
+
+
+def test_a_walk_through_too_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(*(tmp_path / "set" / f"{number}.nii" for number in range(9)))
+    monkeypatch.setattr(patterns, "_MOST_ENTRIES", 8)
+    with pytest.raises(DataError, match="more than 8 files and folders below"):
+        scan_cases(section(tmp_path / "set"))
+
+
+def test_slice_numbers_far_apart_make_a_short_notice(tmp_path: Path) -> None:
+    import h5py
+    import numpy as np
+
+    for number in ("1", "999999999999"):
+        with h5py.File(tmp_path / f"case1_slice_{number}.h5", "w") as file:
+            file["image"] = np.ones((4, 3))
+    found = scan_cases(section(tmp_path, layout="slices", channels={"ct": "image"}))
+    assert [notice.found for notice in found.notices] == ["no slice 2 to 999999999998"]
+
+
+def test_a_digest_follows_a_header_to_the_file_beside_it_and_to_no_other(tmp_path: Path) -> None:
+    touch(tmp_path / "secret.raw", tmp_path / "set" / "voxels.raw")
+    digests = {}
+    for value in (b"a", b"b"):
+        (tmp_path / "secret.raw").write_bytes(value)
+        (tmp_path / "set" / "voxels.raw").write_bytes(value)
+        for name, target in (("beside", "voxels.raw"), ("outside", "../secret.raw"), ("list", "LIST")):
+            for suffix, header in (
+                (".mhd", meta({"ElementDataFile": target}, b"")),
+                (".nhdr", nrrd({"data file": target}, b"")),
+            ):
+                file = tmp_path / "set" / f"{name}{suffix}"
+                file.write_bytes(header)
+                digests.setdefault(file.name, set()).add(content_digest([file]))
+    assert {name: len(values) for name, values in digests.items()} == {
+        "beside.mhd": 2,
+        "beside.nhdr": 2,
+        "outside.mhd": 1,
+        "outside.nhdr": 1,
+        "list.mhd": 1,
+        "list.nhdr": 1,
+    }
+    os.mkfifo(tmp_path / "pipe.nii")
+    with pytest.raises(VolumeError, match=r"pipe\.nii: not a file that can be read"):
+        content_digest([tmp_path / "pipe.nii"])
+
+
+# ---------------------------------------------------------------- patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("{id}_t1.nii", "c1_t1.nii", True),
+        ("*_{id}_*", "a_c1_b_c1_d", True),
+        ("*a*b*c*", "xaybzc", True),
+        ("*a*b*c*", "xaybz", False),
+        ("*ab?c", "abxabyc", True),
+        ("**.nii", "c1.nii", True),
+        ("[a].nii", "a.nii", False),
+        ("a*a", "a", False),
+        ("*.nii", "deep/c1.nii", False),
+        ("*/c?.nii", "deep/c1.nii", True),
+    ],
+)
+def test_a_pattern_for_a_known_case_means_what_it_did(pattern: str, name: str, fits: bool) -> None:
+    assert bool(compiled(pattern, "c1").match(name)) is fits
+
+
+def test_the_id_is_where_it_was() -> None:
+    def id_of(pattern: str, name: str) -> str | None:
+        match = compiled(pattern, anywhere=True).match(name)
+        return match["id"] if match else None
+
+    assert id_of("*_{id}.png", "a_b_c.png") == "c"
+    assert id_of("{id}_*.png", "a_b_c.png") == "a"
+    assert id_of("{id}/{id}_t1.nii", "x/p1/p1_t1.nii") == "p1"
+    assert id_of("{id}/{id}_t1.nii", "x/p1/p2_t1.nii") is None
+    assert id_of("images/{id}*.png", "set/images/a1.png") == "a"
+
+
+def test_patterns_that_would_take_forever_are_refused_or_fast(tmp_path: Path) -> None:
+    touch(tmp_path / ("a" * 250))
+    began = time.monotonic()
+    assert matching(tmp_path, "*a" * 120 + "b", "c") == []
+    assert time.monotonic() - began < 1
+    with pytest.raises(ConfigError, match="too many wildcards in one name"):
+        compiled("*a*a*{id}a*b")
+    with pytest.raises(ConfigError, match="too long"):
+        compiled("a" * 2000)
+    assert compiled("*_{id}_*/*_*_{id}_*").match("1_c_2/1_2_c_3")
+    many = compiled("{id}_acq-*_run-*_desc-*_echo-*_T1w.nii.gz", anywhere=True)
+    match = many.match("anat/sub-1_ses-2_acq-a_run-1_run-2_desc-b_echo-1_T1w.nii.gz")
+    assert match is not None
+    assert match["id"] == "sub-1_ses-2"
+    began = time.monotonic()
+    assert compiled("{id}" + "_a*" * 60 + "b").match("_a" * 120) is None
+    assert time.monotonic() - began < 1
+
+
+# ---------------------------------------------------------------- data.patient
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"(.*)_visit\d",
+        r"^(p\d+)_",
+        r"(sub-[^_]+)_ses",
+        r"(?P<who>\w+)-(?:a|b|c)\d?$",
+        r"((?:\d{3}-)+)x",
+        r"(.+?)_(?=x)",
+        r"(\d{1,2}-\d{1,2}-\d{2,4})_.*_v\d{1,3}$",
+    ],
+)
+def test_usual_expressions_are_taken(tmp_path: Path, expression: str) -> None:
+    assert section(tmp_path, patient=expression).patient == expression
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        r"((?:a+)+)$",
+        r"((?:a|aa)+)$",
+        r"((?:a?){40})b",
+        r"(.*)*",
+        r"(.*.*.*.*)b",
+        r"(a?a?a?a?a?a?a?a?a?a?a?a?aaaaaaaaaaaa)",
+        r"(?:(?:x+x+)+)(y)",
+        "(" * 5000 + ")" * 5000,
+        r"(a{1,99999999999999999999})",
+        f"({'a' * 400})",
+        r"no group",
+        r"(two)(groups)",
+        r"(open",
+    ],
+)
+def test_expressions_that_may_not_end_are_refused(tmp_path: Path, expression: str) -> None:
+    with pytest.raises(ValueError, match=r"data\.patient"):
+        check_patient_expression(expression)
+    with pytest.raises(ValidationError, match=r"data\.patient"):
+        section(tmp_path, patient=expression)
+
+
+def test_a_name_too_long_for_its_expression_is_refused() -> None:
+    assert search_patient(r"(p\d+)_.*_.*x", "p12_a_b_x")[1] == "p12"
+    began = time.monotonic()
+    with pytest.raises(DataError, match=r"too long for data\.patient"):
+        search_patient(r"(.*a.*a.*a)b", "a" * 4000)
+    assert search_patient(r"(.*a.*a.*a)b", "a" * 99) is None
+    with pytest.raises(DataError, match=r"too long for data\.patient"):
+        search_patient(r"((?:a|aa|b)(?:a|aa|b)(?:a|aa|b).*a.*a.*a)b", "a" * 99)
+    assert time.monotonic() - began < 2

@@ -1,0 +1,164 @@
+"""What is said of masks is bound to these masks: others in their place are noticed by evaluation and by reports."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segcct.errors import EvaluationError
+from segcct.evaluation.evaluate_folders import evaluate
+from segcct.files.table_file import read_rows_of
+from segcct.images.volume import Volume
+from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.predictor import Predictor
+from segcct.preparation.cache import content_digest
+from segcct.report.segmentation_page import write_report
+from segcct.report.slice_image import write_picture
+from tests.support.toy_pair import card, data_section, examination, predictor
+
+
+@pytest.fixture
+def model() -> Predictor:
+    return named("a")
+
+
+def named(weights: str) -> Predictor:
+    """A segmenter whose weights have this digest."""
+    data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
+    plain = predictor()
+    return Predictor(plain.network, card("segmentation", data, weights_sha256=weights), plain.how)
+
+
+@pytest.fixture
+def scans(tmp_path) -> Path:
+    root = tmp_path / "scans"
+    root.mkdir()
+    for name in ("one", "two"):
+        case = examination()
+        case.grid.save(root / f"{name}_ct.nii.gz")
+        case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
+    return root
+
+
+@pytest.fixture
+def scored(model, scans, tmp_path) -> Path:
+    """A folder with p/ of masks and e/ of their evaluation."""
+    predict_folder(model, resolve(model.card, scans), tmp_path / "p")
+    evaluate(tmp_path / "p", scans, output=tmp_path / "e")
+    return tmp_path
+
+
+def edit(mask: Path) -> None:
+    """Another mask of the same name."""
+    volume = Volume.load(mask)
+    volume.with_array(np.roll(volume.array, 2, axis=0)).save(mask)
+
+
+def page(scored: Path) -> str:
+    return write_report(scored / "e", scored / "r").read_text(encoding="utf-8")
+
+
+def test_every_mask_and_every_score_names_what_it_is_of(scored, scans):
+    index = json.loads((scored / "p" / "predictions.json").read_text())
+    summary = json.loads((scored / "e" / "summary.json").read_text())
+    for name in ("one", "two"):
+        mask, reference = (
+            content_digest([scored / "p" / f"{name}.nii.gz"]),
+            content_digest([scans / f"{name}_seg.nii.gz"]),
+        )
+        assert index["cases"][name]["digest"] == mask
+        assert summary["digests"][name] == {"prediction": mask, "reference": reference}
+    assert summary["weights_sha256"] == "a"
+    assert summary["edited"] == []
+
+
+def test_a_report_of_what_was_scored_says_nothing_of_it(scored, capsys):
+    assert "Not what was scored" not in page(scored)
+    assert capsys.readouterr().err == ""
+
+
+def test_edited_masks_are_scored_and_said_not_to_be_the_models(scored, scans, capsys):
+    edit(scored / "p" / "one.nii.gz")
+    summary = evaluate(scored / "p", scans, output=scored / "e")
+    said = "Of the 2 masks 1 is not the one the model predicted: edited or replaced since (one)"
+    assert summary["edited"] == ["one"]
+    assert said in capsys.readouterr().err
+    assert said in (scored / "e" / "table.md").read_text()
+    assert said in page(scored)
+
+
+def test_a_report_notices_another_mask_in_the_place_of_the_scored_one(scored, capsys):
+    edit(scored / "p" / "one.nii.gz")
+    text = page(scored)
+    warning = "The mask of 1 case is another by now (one)"
+    assert "Not what was scored" in text
+    assert warning in text
+    assert warning in capsys.readouterr().err
+    assert "No picture: the mask is another file by now than the one that was scored." in text
+    with pytest.raises(EvaluationError, match="the mask of case 'one' is another file by now"):
+        write_picture(scored / "e", scored / "one.png", case="one")
+
+
+def test_a_report_notices_another_reference(scored, scans):
+    edit(scans / "two_seg.nii.gz")
+    assert "The reference of 1 case is another by now (two)" in page(scored)
+
+
+def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans):
+    """B predicts into A's folder after A was scored; its architecture was shown beside A's scores."""
+    other = named("b")
+    changed = other.card.model_copy(
+        update={"architecture": other.card.architecture.model_copy(update={"name": "net_b"})}
+    )
+    predict_folder(Predictor(other.network, changed, other.how), resolve(changed, scans), scored / "p", overwrite=True)
+    text = page(scored)
+    assert "holds those of another model by now" in text
+    assert "net_b" not in text
+    assert "m2i_s" in text
+
+
+def test_a_report_of_files_that_are_gone_says_no_more_than_that(scored):
+    shutil.rmtree(scored / "p")
+    text = page(scored)
+    assert "Not what was scored" not in text
+    assert "No picture" in text
+
+
+def test_evaluations_without_digests_are_reported_as_before(scored):
+    file = scored / "e" / "summary.json"
+    summary = json.loads(file.read_text())
+    for key in ("digests", "weights_sha256", "edited", "model"):
+        del summary[key]
+    file.write_text(json.dumps(summary))
+    assert "Not what was scored" not in page(scored)
+
+
+def test_anonymized_evaluations_notice_it_too(model, scans, tmp_path):
+    masks = predict_folder(model, resolve(model.card, scans), tmp_path / "p", anonymize=True)
+    evaluate(tmp_path / "p", scans, output=tmp_path / "e")
+    references = json.loads((tmp_path / "e" / "files.json").read_text())["digests"]
+    assert {content_digest([scans / f"{name}_seg.nii.gz"]) for name in ("one", "two")} == {
+        each["reference"] for each in references.values()
+    }
+    assert "reference" not in json.dumps(json.loads((tmp_path / "e" / "summary.json").read_text())["digests"])
+    edit(masks[0])
+    assert "The mask of 1 case" in page(tmp_path)
+
+
+def test_paired_comparisons_name_the_other_model(scored, scans):
+    other = named("b")
+    predict_folder(other, resolve(other.card, scans), scored / "q")
+    summary = evaluate(scored / "p", scans, against=scored / "q")
+    assert summary["paired"]["weights_sha256"] == "b"
+    assert read_rows_of(scored / "e" / "metrics.csv")
+
+
+def test_a_table_of_another_evaluation_is_refused(scored):
+    table = scored / "e" / "metrics.csv"
+    table.write_text(table.read_text().replace("0.", "0.1", 1))
+    with pytest.raises(EvaluationError, match=r"metrics.csv: is not the table that summary.json is of"):
+        page(scored)

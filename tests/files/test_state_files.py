@@ -1,0 +1,229 @@
+"""What every file of state goes through: atomic writing, JSON and tables that are refused in one line, full disks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+
+from segcct.errors import (
+    DataError,
+    EvaluationError,
+    StorageError,
+    failure_of,
+    is_disk_full,
+    show_tracebacks,
+)
+from segcct.files import atomic_file
+from segcct.files.atomic_file import atomic_path, is_temporary, sweep, write_bytes
+from segcct.files.json_file import read_object
+from segcct.files.table_file import read_rows_of
+
+WRONG_JSON = {
+    "empty": (b"", "an empty file"),
+    "cut off": (b'{"a": {"b": 1', "delimiter"),
+    "array": (b"[1, 2]", "an array, not an object"),
+    "number": (b"7", "a number, not an object"),
+    "text": (b'"a"', "a text, not an object"),
+    "null": (b"null", "null, not an object"),
+    "latin-1": ('{"ä": 1}'.encode("latin-1"), "byte 2 is not UTF-8"),
+    "utf-16": ('{"a": 1}'.encode("utf-16"), "byte 0 is not UTF-8"),
+    "binary": (bytes(range(200, 256)), "not UTF-8"),
+    "not a number": (b'{"a": NaN}', "NaN in place of a number"),
+    "infinity": (b'{"a": -Infinity}', "-Infinity in place of a number"),
+    "overflow": (b'{"a": 1e999}', "a number that is too large: 1e999"),
+    "many digits": (b'{"a": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
+    "key twice": (b'{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' is there twice"),
+    "deep arrays": (b'{"a": ' + b"[" * 100000 + b"]" * 100000 + b"}", "nested too deeply"),
+    "deep objects": (b'{"a":' * 300 + b"1" + b"}" * 300, "nested too deeply"),
+    "half a surrogate": (rb'{"a": ["\ud800"]}', "characters that no text has"),
+    "null character": (rb'{"a\u0000b": 1}', "characters that no text has"),
+    "two objects": (b"{} {}", "Extra data"),
+    "html": (b"<html></html>", "Expecting value"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_JSON)
+def test_json_of_another_kind_is_refused_in_one_line(name, tmp_path):
+    content, words = WRONG_JSON[name]
+    file = tmp_path / "state.json"
+    file.write_bytes(content)
+    with pytest.raises(EvaluationError) as refused:
+        read_object(file, "is no index", error=EvaluationError, remedy="Write it again")
+    message = str(refused.value)
+    assert message.startswith(f"{file}: is no index (found ")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_json_that_is_missing_a_folder_or_too_large(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        read_object(tmp_path / "gone.json")
+    with pytest.raises(DataError, match="a folder or a device"):
+        read_object(tmp_path)
+    (tmp_path / "large.json").write_bytes(b" " * 101 + b"{}")
+    with pytest.raises(DataError, match="more than 100 bytes"):
+        read_object(tmp_path / "large.json", most_bytes=100)
+
+
+def test_sound_json_is_read_as_it_is(tmp_path):
+    content = '{"ä": [1, -2.5e3, true, null, "\\ud83d\\ude00"], "b": {"seed": 18446744073709551615}}'
+    (tmp_path / "a.json").write_text(content, encoding="utf-8")
+    read = read_object(tmp_path / "a.json")
+    assert read == {"ä": [1, -2500.0, True, None, "\U0001f600"], "b": {"seed": 2**64 - 1}}
+
+
+WRONG_TABLES = {
+    "empty": (b"", "an empty file"),
+    "no header": (b"1,2\n", "case, dice"),
+    "another header": (b"case,iou\na,1\n", "dice"),
+    "column twice": (b"case,dice,dice\na,1,2\n", "'dice'"),
+    "cells missing": (b"case,dice\na\n", "line 2 has another number of cells"),
+    "cells too many": (b"case,dice\na,1\nb,1,2\n", "line 3 has another number of cells"),
+    "latin-1": ("case,dice\nä,1\n".encode("latin-1"), "byte 10 is not UTF-8"),
+    "null character": (b"case,dice\na\0,1\n", "null character"),
+    "open quote": (b'case,dice\n"a,1\n', "not a table of text"),
+    "huge cell": (b"case,dice\n" + b"a" * 200000 + b",1\n", "not a table of text"),
+    "binary": (bytes(range(128, 256)), "not UTF-8"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TABLES)
+def test_a_table_of_another_kind_is_refused_in_one_line(name, tmp_path):
+    content, words = WRONG_TABLES[name]
+    file = tmp_path / "table.csv"
+    file.write_bytes(content)
+    with pytest.raises(EvaluationError) as refused:
+        read_rows_of(file, ("case", "dice"), error=EvaluationError)
+    assert str(refused.value).startswith(f"{file}: ")
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_sound_table_is_read_as_it_is(tmp_path):
+    (tmp_path / "a.csv").write_bytes('\ufeffcase,note\r\na,"x, ""y""\nz"\r\n\r\nb,\r\n'.encode())
+    assert read_rows_of(tmp_path / "a.csv", ("case",)) == [
+        {"case": "a", "note": 'x, "y"\nz'},
+        {"case": "b", "note": ""},
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["mask.nii.gz", "1.2.840.113619.nii.gz", "plain", ".hidden", "x" * 240 + ".json", "肝" * 80 + ".nii"]
+)
+def test_temporary_names_keep_the_suffix_and_are_known_again(name, tmp_path):
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_bytes(b"whole")
+        assert is_temporary(temporary.name)
+        assert temporary.suffixes[-2:] == Path(name).suffixes[-2:]
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+    assert not is_temporary(name)
+
+
+def test_what_killed_writers_left_is_swept_after_a_day(tmp_path):
+    old, young, mine = ".a-part-0123abcd.nii.gz", ".b-part-0123abcd", ".c-0123abcd.txt"
+    (tmp_path / old).write_bytes(b"half")
+    (tmp_path / ".d-part-0123abcd").mkdir()
+    (tmp_path / ".d-part-0123abcd" / "x").write_bytes(b"half")
+    for name in (young, mine):
+        (tmp_path / name).write_bytes(b"half")
+    day_ago = time.time() - 90000
+    for name in (old, mine, ".d-part-0123abcd"):
+        os.utime(tmp_path / name, (day_ago, day_ago))
+    write_bytes(tmp_path / "target", b"whole")  # whoever writes to the folder sweeps it
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted([young, mine, "target"])
+    sweep(tmp_path / "nowhere")
+
+
+def test_content_is_synced_before_it_gets_its_name(tmp_path, monkeypatch):
+    synced = []
+    fsync = os.fsync
+    monkeypatch.setattr(
+        atomic_file.os, "fsync", lambda number: synced.append((tmp_path / "a").exists()) or fsync(number)
+    )
+    write_bytes(tmp_path / "a", b"1")
+    with atomic_path(tmp_path / "folder") as temporary:
+        temporary.mkdir()
+        (temporary / "x").write_bytes(b"2")
+        (temporary / "y").write_bytes(b"3")
+    assert synced == [False, True, True]
+
+
+class SafetensorError(Exception):
+    """As of the library of that name, which is no OSError."""
+
+
+FULL = {
+    "disk": OSError(errno.ENOSPC, "No space left on device"),
+    "quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
+    "file size limit": OSError(errno.EFBIG, "File too large"),
+    "safetensors": SafetensorError("I/O error: No space left on device (os error 28)"),
+    "torch": RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"),
+    "hdf5": OSError("Can't write data (file write failed: errno = 28, error message = 'No space left on device')"),
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_is_one_line_with_the_folder_and_what_is_needed(name, tmp_path):
+    target = tmp_path / "out" / "mask.nii.gz"
+
+    def write_until_full():
+        with atomic_path(target, needs_bytes=23_400_000) as temporary:
+            temporary.write_bytes(b"half")
+            raise FULL[name]
+
+    with pytest.raises(StorageError) as told:
+        write_until_full()
+    message = str(told.value)
+    assert message.startswith(f"{target.parent}: No space left on device (found ")
+    assert "MB free; expected room for 23.4 MB). Free some space there" in message
+    assert "\n" not in message
+    assert isinstance(told.value, OSError)
+    assert told.value.errno == errno.ENOSPC
+    assert is_disk_full(told.value)
+    assert list(target.parent.iterdir()) == []
+    assert str(pickle.loads(pickle.dumps(told.value))) == message  # as from a worker process
+
+
+def test_a_read_only_folder_is_named(tmp_path, monkeypatch):
+    def refused(self, content):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", refused)
+    with pytest.raises(StorageError, match=r"/out: the folder cannot be written to \(found Read-only file system\)"):
+        write_bytes(tmp_path / "out" / "a", b"1")
+
+
+def test_a_folder_that_vanishes_is_named(tmp_path):
+    def write_into_nothing():
+        with atomic_path(tmp_path / "out" / "a") as temporary:
+            temporary.parent.rmdir()
+            temporary.write_bytes(b"1")
+
+    with pytest.raises(StorageError, match="/out: the folder has vanished"):
+        write_into_nothing()
+
+
+def test_other_failures_stay_what_they_are(tmp_path):
+    for error in (ValueError("no"), FileNotFoundError(2, "No such file", "/elsewhere/scan"), KeyError("a")):
+        with pytest.raises(type(error)) as met, atomic_path(tmp_path / "a"):
+            raise error
+        assert met.value is error
+
+
+def test_a_bug_in_one_case_says_so_and_how_to_report_it(capsys):
+    error = KeyError("spacing")
+    told = failure_of(error, "case7")
+    assert told.startswith("case7: unexpected KeyError: 'spacing'. This is a bug of segcct: please report it")
+    assert "--debug" in told
+    assert capsys.readouterr().err == ""
+    show_tracebacks(True)
+    try:
+        failure_of(error, "case7")
+    finally:
+        show_tracebacks(False)
+    assert "KeyError: 'spacing'" in capsys.readouterr().err

@@ -1,0 +1,546 @@
+"""Volumes: what is read, what is refused, and that a written mask lies exactly on its scan."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segcct.errors import GeometryError, VolumeError
+from segcct.files.atomic_file import atomic_path
+from segcct.images.itk import read_geometry
+from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid, holds_dicom
+
+GEOMETRY_FIELDS = (
+    *("dim", "pixdim", "xyzt_units", "sform_code", "qform_code"),
+    *("srow_x", "srow_y", "srow_z", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
+
+
+def ramp(shape: tuple[int, ...] = (5, 4, 3), dtype: object = np.int16) -> np.ndarray:
+    return np.arange(np.prod(shape)).reshape(shape).astype(dtype)
+
+
+def write(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> Path:
+    nib.save(nib.Nifti1Image(array, np.eye(4) if affine is None else affine), path)
+    return path
+
+
+def same_geometry(a: Path, b: Path) -> list[str]:
+    first, second = nib.load(a).header, nib.load(b).header
+    return [name for name in GEOMETRY_FIELDS if not np.array_equal(first[name], second[name])]
+
+
+def mask_of(volume: Volume) -> Volume:
+    return volume.with_array((volume.array > volume.array.mean()).astype(np.uint8))
+
+
+# ---------------------------------------------------------------- reading NIfTI
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
+def test_integers_stay_integers_and_keep_their_place(tmp_path: Path, name: str) -> None:
+    affine = np.array([[-2.0, 0, 0, 10], [0, 3, 0, -20], [0, 0, 4, 30], [0, 0, 0, 1]])
+    volume = Volume.load(write(tmp_path / name, ramp(), affine))
+    assert volume.array.dtype == np.int16
+    assert np.array_equal(volume.array, ramp())
+    assert np.array_equal(volume.affine, affine)
+    assert volume.affine.dtype == np.float64
+    assert volume.spacing_mm == (2.0, 3.0, 4.0)
+    assert volume.path == tmp_path / name
+
+
+def test_scaled_and_float64_data_become_float32(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(ramp(), np.eye(4))
+    image.header.set_slope_inter(0.5, -1024)
+    path = tmp_path / "scaled.nii.gz"
+    nib.save(image, path)
+    raw = Volume.load(path)
+    assert raw.array.dtype == np.float32
+    assert np.array_equal(raw.array, ramp() * 0.5 - 1024)
+    assert Volume.load(write(tmp_path / "f8.nii", ramp(dtype=np.float64))).array.dtype == np.float32
+
+
+def test_two_dimensions_become_one_slice_and_are_written_back_as_two(tmp_path: Path) -> None:
+    source = write(tmp_path / "flat.nii.gz", ramp((6, 5)))
+    volume = Volume.load(source)
+    assert volume.shape == (6, 5, 1)
+    mask_of(volume).save(tmp_path / "mask.nii.gz")
+    assert nib.load(tmp_path / "mask.nii.gz").shape == (6, 5)
+    assert same_geometry(source, tmp_path / "mask.nii.gz") == []
+
+
+def test_a_fourth_axis_of_one_is_dropped_and_of_two_refused(tmp_path: Path) -> None:
+    assert Volume.load(write(tmp_path / "one.nii.gz", ramp((5, 4, 3, 1)))).shape == (5, 4, 3)
+    with pytest.raises(VolumeError, match=r"two\.nii\.gz: holds more than one volume.*\(5, 4, 3, 2\)"):
+        Volume.load(write(tmp_path / "two.nii.gz", ramp((5, 4, 3, 2))))
+
+
+def test_big_endian_and_nifti2_are_read_and_kept(tmp_path: Path) -> None:
+    big = nib.Nifti1Image(ramp(), np.diag([1, 2, 3, 1.0]), nib.Nifti1Header(endianness=">"))
+    big.header.set_data_dtype(">i2")
+    nib.save(big, tmp_path / "big.nii")
+    volume = Volume.load(tmp_path / "big.nii")
+    assert np.array_equal(volume.array, ramp())
+    assert volume.array.dtype.isnative
+    affine = np.eye(4) + np.pi * 1e-3  # more digits than a float32 holds
+    affine[3] = [0, 0, 0, 1]
+    nib.save(nib.Nifti2Image(ramp(), affine), tmp_path / "two.nii.gz")
+    mask_of(Volume.load(tmp_path / "two.nii.gz")).save(tmp_path / "mask.nii.gz")
+    assert np.array_equal(nib.load(tmp_path / "mask.nii.gz").affine, affine)
+
+
+def test_units_of_the_header_are_converted_to_mm_and_written_as_they_were(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(ramp(), np.diag([250.0, 250, 500, 1]))
+    image.header.set_xyzt_units("micron")
+    nib.save(image, tmp_path / "mouse.nii.gz")
+    volume = Volume.load(tmp_path / "mouse.nii.gz")
+    assert volume.spacing_mm == pytest.approx((0.25, 0.25, 0.5))
+    mask_of(volume).save(tmp_path / "mask.nii.gz")
+    assert same_geometry(tmp_path / "mouse.nii.gz", tmp_path / "mask.nii.gz") == []
+    itk = sitk.ReadImage(str(tmp_path / "mouse.nii.gz"))
+    assert itk.GetSpacing() == pytest.approx(volume.spacing_mm)
+
+
+# ---------------------------------------------------------------- refusing
+
+
+def damaged(tmp_path: Path, kind: str) -> Path:
+    whole = gzip.compress(write(tmp_path / "whole.nii", ramp((20, 20, 20))).read_bytes(), mtime=0)
+    contents = {
+        "empty": b"",
+        "html": b"<!DOCTYPE html><html><body>404</body></html>",
+        "lfs": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n",
+        "truncated": whole[: len(whole) // 2],
+        "flipped": whole[:-8] + bytes([whole[-8] ^ 1]) + whole[-7:],
+        "not_zipped": (tmp_path / "whole.nii").read_bytes(),
+        "noise": bytes(range(256)) * 8,
+        "zipped_noise": gzip.compress(bytes(range(256)) * 8),
+    }
+    path = tmp_path / f"{kind}.nii.gz"
+    path.write_bytes(contents[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("empty", "the file is empty"),
+        ("html", "HTML"),
+        ("lfs", "Git LFS pointer"),
+        ("truncated", "truncated data"),
+        ("flipped", "CRC"),
+        ("not_zipped", r"its name should end in \.nii"),
+        ("noise", "[Nn]ot a gzipped file"),
+        ("zipped_noise", "cannot be read as NIfTI"),
+    ],
+)
+def test_damaged_files_are_refused_by_name(tmp_path: Path, kind: str, words: str) -> None:
+    path = damaged(tmp_path, kind)
+    with pytest.raises(VolumeError, match=words) as caught:
+        Volume.load(path)
+    assert caught.value.file == str(path)
+
+
+def test_an_uncompressed_file_cut_short_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "cut.nii", ramp((20, 20, 20)))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(VolumeError, match=r"cut\.nii: cannot be read as NIfTI"):
+        Volume.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_voxels_that_are_not_finite_are_counted_and_refused(tmp_path: Path, value: float) -> None:
+    array = ramp(dtype=np.float32)
+    array[0, 0, :2] = value
+    with pytest.raises(VolumeError, match="2 of 60 voxels are NaN or infinite"):
+        Volume.load(write(tmp_path / "nan.nii.gz", array))
+
+
+def test_missing_unknown_colour_and_singular_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(VolumeError, match="no such file"):
+        Volume.load(tmp_path / "absent.nii.gz")
+    (tmp_path / "scan.doc").write_text("x")
+    with pytest.raises(VolumeError, match=r"not a format segcct reads.*\.nii\.gz"):
+        Volume.load(tmp_path / "scan.doc")
+    colour = np.zeros((3, 3, 3), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")])
+    with pytest.raises(VolumeError, match="colors"):
+        Volume.load(write(tmp_path / "rgb.nii", colour))
+    image = nib.Nifti1Image(ramp(), np.eye(4))
+    image.header["srow_z"] = 0
+    image.header["vox_offset"] = 352
+    path = tmp_path / "flat.nii"
+    path.write_bytes(image.header.binaryblock + b"\0" * 4 + ramp().tobytes(order="F"))
+    with pytest.raises(VolumeError, match="affine cannot be inverted"):
+        Volume.load(path)
+
+
+def test_a_folder_without_dicom_says_what_it_holds(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(VolumeError, match=r"no DICOM image.*notes\.txt"):
+        Volume.load(tmp_path)
+
+
+# ---------------------------------------------------------------- geometry round trip
+
+directions = st.sampled_from([(1, 1, 1), (-1, -1, 1), (-1, 1, 1), (1, -1, -1)])
+angles = st.floats(-0.9, 0.9)
+shears = st.sampled_from([0.0, 0.0, 0.05, 0.3])
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    flip=directions,
+    steps=st.tuples(*[st.floats(0.3, 7.0)] * 3),
+    turn=st.tuples(angles, angles, angles),
+    shear=shears,
+    origin=st.tuples(*[st.floats(-900, 900)] * 3),
+    codes=st.sampled_from([(1, 1), (1, 2), (2, 1), (0, 2), (4, 0), (1, 0), (0, 1), (0, 0)]),
+    order=st.permutations([0, 1, 2]),
+)
+def test_masks_keep_affine_and_codes(
+    tmp_path_factory: pytest.TempPathFactory,
+    flip: tuple[int, ...],
+    steps: tuple[float, ...],
+    turn: tuple[float, ...],
+    shear: float,
+    origin: tuple[float, ...],
+    codes: tuple[int, int],
+    order: list[int],
+) -> None:
+    folder = tmp_path_factory.mktemp("grid")
+    affine = np.eye(4)
+    rotation = nib.eulerangles.euler2mat(*turn)
+    skew = np.eye(3)
+    skew[0, 1] = shear
+    affine[:3, :3] = (rotation @ skew @ np.diag(np.array(flip) * steps))[:, order]
+    affine[:3, 3] = origin
+    qcode, scode = codes
+    image = nib.Nifti1Image(ramp(), affine)
+    image.header.set_qform(affine, code=qcode, strip_shears=True)
+    image.header.set_sform(affine, code=scode)
+    image._affine = None  # the header alone decides, as for a file met in the wild
+    nib.save(image, folder / "scan.nii.gz")
+
+    mask_of(Volume.load(folder / "scan.nii.gz")).save(folder / "mask.nii.gz")
+    mask_of(Volume.load(folder / "mask.nii.gz")).save(folder / "again.nii.gz")
+
+    assert same_geometry(folder / "scan.nii.gz", folder / "mask.nii.gz") == []
+    assert same_geometry(folder / "scan.nii.gz", folder / "again.nii.gz") == []
+    scan = nib.load(folder / "scan.nii.gz")
+    assert np.array_equal(scan.affine, nib.load(folder / "mask.nii.gz").affine)
+    check_same_grid(Volume.load(folder / "scan.nii.gz"), Volume.load(folder / "again.nii.gz"), tolerance_mm=0)
+
+
+def test_what_speaks_of_the_source_voxels_is_left_behind(tmp_path: Path) -> None:
+    image = nib.Nifti1Image(ramp(), np.eye(4))
+    header = image.header
+    header["cal_max"], header["descrip"], header["db_name"], header["aux_file"] = 900, b"FSL", b"DOE^JANE", b"hot"
+    header.set_intent("z score")
+    header.set_slope_inter(2.0, 1.0)
+    header.extensions.append(nib.nifti1.Nifti1Extension("comment", b"patient"))
+    nib.save(image, tmp_path / "scan.nii.gz")
+    mask_of(Volume.load(tmp_path / "scan.nii.gz")).save(tmp_path / "mask.nii.gz")
+    mask = nib.load(tmp_path / "mask.nii.gz")
+    assert mask.get_data_dtype() == np.uint8
+    assert (mask.dataobj.slope, mask.dataobj.inter) == (1.0, 0.0)
+    assert (mask.header["cal_min"], mask.header["cal_max"]) == (0, 0)
+    assert mask.header.get_intent()[0] == "none"
+    assert mask.header["descrip"] == b"FSL"
+    assert b"DOE" not in gzip.decompress((tmp_path / "mask.nii.gz").read_bytes())
+    assert len(mask.header.extensions) == 0
+    assert np.array_equal(np.asarray(mask.dataobj), mask_of(Volume.load(tmp_path / "scan.nii.gz")).array)
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype"),
+    [
+        (ramp(dtype=bool), np.uint8),
+        (ramp(dtype=np.int64), np.uint8),
+        (ramp(dtype=np.int64) + 300, np.uint16),
+        (ramp(dtype=np.int64) - 1, np.int16),
+        (ramp(dtype=np.uint16), np.uint16),
+        (ramp(dtype=np.float64), np.float32),
+    ],
+)
+def test_stored_types(tmp_path: Path, array: np.ndarray, dtype: type) -> None:
+    Volume(array, np.eye(4), (1, 1, 1)).save(tmp_path / "a.nii.gz")
+    stored = nib.load(tmp_path / "a.nii.gz")
+    assert stored.get_data_dtype() == dtype
+    assert np.array_equal(np.asarray(stored.dataobj), array)
+
+
+def test_an_unknown_voxel_size_stays_unknown(tmp_path: Path) -> None:
+    Volume(ramp(), PICTURE_AFFINE, None).save(tmp_path / "mask.nii.gz")
+    volume = Volume.load(tmp_path / "mask.nii.gz")
+    assert volume.spacing_mm is None
+    assert np.array_equal(volume.affine, PICTURE_AFFINE)
+    mask_of(volume).save(tmp_path / "again.nii.gz")
+    assert Volume.load(tmp_path / "again.nii.gz").spacing_mm is None
+
+
+def test_a_grid_moved_by_the_program_is_written_as_moved(tmp_path: Path) -> None:
+    volume = Volume.load(write(tmp_path / "a.nii.gz", ramp()))
+    assert volume.header is not None
+    volume.header.set_slope_inter(3.0, 1.0)  # a header by hand may still hold a scale
+    moved = volume.affine.copy()
+    moved[:3, 3] += 5
+    Volume(volume.array, moved, volume.spacing_mm, volume.header).save(tmp_path / "b.nii.gz")
+    written = nib.load(tmp_path / "b.nii.gz")
+    assert np.allclose(written.affine, moved)
+    assert np.array_equal(np.asarray(written.dataobj), ramp())
+
+
+# ---------------------------------------------------------------- NRRD, MHA, DICOM
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd"])
+def test_itk_formats_agree_with_nifti_of_the_same_image(tmp_path: Path, suffix: str) -> None:
+    image = sitk.GetImageFromArray(ramp((3, 4, 5)))  # Z, Y, X
+    image.SetSpacing((0.7, 0.8, 3.0))
+    image.SetOrigin((10, -20, 30))
+    image.SetDirection((0.8, -0.6, 0, 0.6, 0.8, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / f"a{suffix}"))
+    sitk.WriteImage(image, str(tmp_path / "a.nii.gz"))
+    ours, reference = Volume.load(tmp_path / f"a{suffix}"), nib.load(tmp_path / "a.nii.gz")
+    assert np.allclose(ours.affine, reference.affine, atol=1e-5)
+    assert np.array_equal(ours.array, np.asarray(reference.dataobj))
+    shape, affine = read_geometry(tmp_path / f"a{suffix}")
+    assert shape == ours.shape
+    assert np.array_equal(affine, ours.affine)
+    ours.save(tmp_path / "written.nii.gz")
+    header = nib.load(tmp_path / "written.nii.gz").header
+    assert (header["qform_code"], header["sform_code"], header.get_xyzt_units()[0]) == (1, 1, "mm")
+    assert np.allclose(header.get_qform(), reference.affine, atol=1e-5)
+    check_same_grid(ours, Volume.load(tmp_path / "written.nii.gz"))
+    back = sitk.ReadImage(str(tmp_path / "written.nii.gz"))
+    assert np.allclose(back.GetDirection(), image.GetDirection(), atol=1e-5)
+
+
+def test_a_sheared_nrrd_keeps_its_shear(tmp_path: Path) -> None:
+    header = (
+        b"NRRD0004\ntype: unsigned char\ndimension: 3\nspace: right-anterior-superior\nsizes: 2 3 4\n"
+        b"space directions: (1,0,0) (0.3,1,0) (0,0.2,2)\nkinds: domain domain domain\nencoding: raw\n"
+        b"space origin: (1,2,3)\n\n"
+    )
+    (tmp_path / "a.nrrd").write_bytes(header + bytes(range(24)))
+    volume = Volume.load(tmp_path / "a.nrrd")
+    expected = np.array([[1, 0.3, 0, 1], [0, 1, 0.2, 2], [0, 0, 2, 3], [0, 0, 0, 1]])
+    assert np.allclose(volume.affine, expected)
+    assert volume.array[1, 0, 0] == 1
+    assert volume.array[0, 1, 0] == 2
+    volume.save(tmp_path / "a.nii.gz")
+    written = nib.load(tmp_path / "a.nii.gz")
+    assert np.allclose(written.affine, expected)
+    assert written.header["qform_code"] == 0  # a qform cannot hold a shear
+
+
+def test_colour_several_volumes_and_cut_short_are_refused(tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.Image([3, 3, 3], sitk.sitkVectorUInt8, 3), str(tmp_path / "rgb.mha"))
+    with pytest.raises(VolumeError, match=r"rgb\.mha: voxels are colors"):
+        Volume.load(tmp_path / "rgb.mha")
+    sitk.WriteImage(sitk.Image([3, 3, 3, 2], sitk.sitkUInt8), str(tmp_path / "time.nrrd"))
+    with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
+        Volume.load(tmp_path / "time.nrrd")
+    with pytest.raises(VolumeError, match=r"time\.nrrd: holds more than one volume"):
+        read_geometry(tmp_path / "time.nrrd")
+    (tmp_path / "cut.nrrd").write_bytes((tmp_path / "time.nrrd").read_bytes()[:-20])
+    with pytest.raises(VolumeError, match=r"cut\.nrrd: cannot be read as an image"):
+        Volume.load(tmp_path / "cut.nrrd")
+
+
+def write_dicom(folder: Path, positions: list[tuple[float, ...]], *, series: str = "1", prefix: str = "") -> None:
+    """Slices of value 0, 1, ... at the given positions, 0.5 mm between rows and 0.75 mm between columns."""
+    folder.mkdir(exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    for number, position in enumerate(positions):
+        image = sitk.GetImageFromArray(np.full((4, 5), number, np.int16))
+        image.SetSpacing((0.75, 0.5))
+        tags = {
+            "0008|0060": "CT",
+            "0008|0018": f"1.2.3.{series}.{number}",
+            "0020|000d": "1.2.3",
+            "0020|000e": f"1.2.3.{series}",
+            "0020|0013": str(number),
+            "0020|0032": "\\".join(str(value) for value in position),
+            "0020|0037": "1\\0\\0\\0\\1\\0",
+            "0018|0050": "9",
+        }
+        for key, value in tags.items():
+            image.SetMetaData(key, value)
+        writer.SetFileName(str(folder / f"{prefix}{len(positions) - number}.dcm"))
+        writer.Execute(image)
+
+
+def test_dicom_geometry_comes_from_the_positions(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(10, 20, 30 + 2.5 * k) for k in (0, 2, 1, 3)])
+    volume = Volume.load(tmp_path / "s")
+    assert volume.shape == (5, 4, 4)
+    assert volume.array[0, 0].tolist() == [0, 2, 1, 3]
+    assert volume.spacing_mm == pytest.approx((0.75, 0.5, 2.5))
+    assert np.allclose(volume.affine, [[-0.75, 0, 0, -10], [0, -0.5, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
+
+
+def test_a_tilted_gantry_gives_a_sheared_affine(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0.5 * k, 2.0 * k) for k in range(4)])
+    assert np.allclose(Volume.load(tmp_path / "s").affine[:3, 2], [0, -0.5, 2])
+
+
+def test_one_dicom_file_is_a_slice(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0)])
+    assert Volume.load(tmp_path / "s" / "1.dcm").spacing_mm == pytest.approx((0.75, 0.5, 9))
+
+
+@pytest.mark.parametrize(
+    ("positions", "words"),
+    [
+        ([(0, 0, 0), (0, 0, 1), (0, 0, 3), (0, 0, 4)], r"missing or unevenly spaced.*2 mm between 3\.dcm and 2\.dcm"),
+        ([(0, 0, 0), (0, 0, 1), (0, 0, 1)], "two slices at one position"),
+    ],
+)
+def test_dicom_series_that_are_no_volume(tmp_path: Path, positions: list[tuple[float, ...]], words: str) -> None:
+    write_dicom(tmp_path / "s", positions)
+    with pytest.raises(VolumeError, match=words):
+        Volume.load(tmp_path / "s")
+
+
+def test_two_series_in_a_folder_are_refused(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)], series="2", prefix="b")
+    with pytest.raises(VolumeError, match="holds 2 DICOM series"):
+        Volume.load(tmp_path / "s")
+
+
+def structured_report() -> bytes:
+    """A DICOM file without an image, explicit VR little endian."""
+
+    def element(group: int, number: int, kind: bytes, value: bytes) -> bytes:
+        value += b"\0" * (len(value) % 2)
+        return struct.pack("<HH2sH", group, number, kind, len(value)) + value
+
+    sop_class = b"1.2.840.10008.5.1.4.1.1.88.11"
+    meta = b"".join(
+        [
+            element(2, 2, b"UI", sop_class),
+            element(2, 3, b"UI", b"1.2.3.9"),
+            element(2, 16, b"UI", b"1.2.840.10008.1.2.1"),
+        ]
+    )
+    body = b"".join(
+        [
+            element(8, 22, b"UI", sop_class),
+            element(8, 24, b"UI", b"1.2.3.9"),
+            element(8, 96, b"CS", b"SR"),
+            element(32, 13, b"UI", b"1.2.3"),
+            element(32, 14, b"UI", b"1.2.3.77"),
+        ]
+    )
+    return b"\0" * 128 + b"DICM" + element(2, 0, b"UL", struct.pack("<I", len(meta))) + meta + body
+
+
+def test_other_dicom_files_beside_the_series_are_passed_over(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
+    (tmp_path / "s" / "report.dcm").write_bytes(structured_report())
+    assert Volume.load(tmp_path / "s").shape == (5, 4, 2)
+
+
+def test_dicom_is_known_by_content(tmp_path: Path) -> None:
+    write_dicom(tmp_path / "s", [(0, 0, 0), (0, 0, 1)])
+    for number in (1, 2):
+        (tmp_path / "s" / f"{number}.dcm").rename(tmp_path / "s" / f"IM{number}")
+    (tmp_path / "s" / "DICOMDIR.txt").write_text("x")
+    assert holds_dicom(tmp_path / "s")
+    assert holds_dicom(tmp_path / "s" / "IM1")
+    assert not holds_dicom(tmp_path)
+    assert not holds_dicom(tmp_path / "s" / "DICOMDIR.txt")
+    assert Volume.load(tmp_path / "s").shape == (5, 4, 2)
+    assert Volume.load(tmp_path / "s" / "IM1").shape == (5, 4, 1)
+
+
+# ---------------------------------------------------------------- comparing grids, writing whole
+
+
+def test_grids_are_compared_at_their_corners(tmp_path: Path) -> None:
+    a = Volume.load(write(tmp_path / "a.nii", ramp((101, 4, 3))))
+    affine = np.eye(4)
+    affine[0, 0] = 1 + 5e-5  # 5 micrometres at the far corner
+    b = Volume.load(write(tmp_path / "b.nii", ramp((101, 4, 3)), affine))
+    with pytest.raises(GeometryError, match=r"b\.nii: voxel grids lie up to 0\.004995 mm apart.*a\.nii"):
+        check_same_grid(a, b)
+    check_same_grid(a, b, tolerance_mm=0.01)
+    c = Volume.load(write(tmp_path / "c.nii", ramp((100, 4, 3))))
+    with pytest.raises(GeometryError, match=r"c\.nii: shapes differ.*\(100, 4, 3\).*\(101, 4, 3\).*a\.nii"):
+        check_same_grid(a, c)
+    check_same_grid(a, Volume(a.array, PICTURE_AFFINE, None))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    target = tmp_path / "mask.nii.gz"
+    target.write_bytes(b"old")
+
+    def fail_half_way() -> None:
+        with atomic_path(target) as temporary:
+            assert temporary.name.endswith(".nii.gz")
+            temporary.write_bytes(b"half")
+            raise RuntimeError("the disk is full")
+
+    with pytest.raises(RuntimeError, match="disk is full"):
+        fail_half_way()
+    assert [path.name for path in tmp_path.iterdir()] == ["mask.nii.gz"]
+    assert target.read_bytes() == b"old"
+    with pytest.raises(VolumeError, match="written as NIfTI"):
+        Volume(ramp(), np.eye(4), (1, 1, 1)).save(tmp_path / "mask.png")
+    with pytest.raises(VolumeError, match="cannot be written"):
+        Volume(ramp(dtype=complex), np.eye(4), (1, 1, 1)).save(target)
+    assert target.read_bytes() == b"old"
+
+
+def test_reading_nifti_does_not_import_simpleitk() -> None:
+    code = "import sys, segcct.images.volume; sys.exit('SimpleITK' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---------------------------------------------------------------- real scans
+
+
+def test_masks_of_every_real_scan_keep_its_geometry(shared_data: Path, tmp_path: Path) -> None:
+    scans = sorted(shared_data.rglob("*.nii.gz"))
+    assert scans
+    for scan in scans:
+        volume = Volume.load(scan)
+        volume.with_array(np.zeros(volume.shape, np.uint8)).save(tmp_path / "mask.nii.gz")
+        assert same_geometry(scan, tmp_path / "mask.nii.gz") == [], scan
+        assert np.array_equal(nib.load(scan).affine, nib.load(tmp_path / "mask.nii.gz").affine), scan
+
+
+def test_real_dicom_slices_lie_on_the_grid_of_their_masks(shared_data: Path, tmp_path: Path) -> None:
+    scan = Volume.load(shared_data / "ct_dicom")
+    assert scan.shape == (512, 512, 3)
+    assert scan.spacing_mm == pytest.approx((0.810547, 0.810547, 1.0))
+    for name, values in (("liver_seg", {0, 1}), ("spine_seg", {0, 2}), ("heart_seg", {0, 3})):
+        mask = Volume.load(shared_data / "ct_dicom" / f"{name}.nrrd")
+        check_same_grid(scan, mask)
+        assert set(np.unique(mask.array)) == values
+        mask.save(tmp_path / "mask.nii.gz")
+        check_same_grid(scan, Volume.load(tmp_path / "mask.nii.gz"))
+    inside = Volume.load(shared_data / "ct_dicom" / "liver_seg.nrrd").array > 0
+    own = scan.array[..., 2][inside[..., 2]].std()
+    mirrored = scan.array[..., 2][inside[..., 0]].std()
+    assert own < 0.8 * mirrored  # tissue is even under its own mask: slices and masks are in one order
+
+
+def test_the_scaled_real_mask_is_read_as_nearly_one(shared_data: Path) -> None:
+    mask = Volume.load(shared_data / "brats2015_flair_t1c" / "brats_2013_pat0003_1" / "brainmask.nii.gz")
+    values = np.unique(mask.array)
+    assert mask.array.dtype == np.float32
+    assert values == pytest.approx([0, 1], abs=1e-6)

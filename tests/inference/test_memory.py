@@ -1,0 +1,124 @@
+"""What a prediction holds at once, per voxel of the scan: no second float volume, and no mask of 8-byte numbers."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from segcct.datasets import grid, intensity, labels
+from segcct.datasets.label_schemes import Scheme
+from segcct.images.volume import Volume
+from segcct.inference.predictor import largest_components
+from segcct.preparation.prepared_case import Preparation, prepare_examination
+from tests.support import toy_pair
+
+SHAPE = (96, 80, 64)
+AFFINE = np.diag([1.5, 2.0, 6.0, 1.0])
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts as small beside this volume as the real ones are beside a large one."""
+    monkeypatch.setattr(grid, "_CHUNK_BYTES", 2**16)
+    monkeypatch.setattr(labels, "_LOOKED_UP", 2**12)
+    monkeypatch.setattr(intensity, "_MOMENT_VOXELS", 2**12)
+    monkeypatch.setattr(intensity, "_PERCENTILE_VOXELS", 2**12)
+    monkeypatch.setattr("segcct.images.nifti._SCALED_VOXELS", 2**12)
+
+
+def bytes_per_voxel(action: Callable[[], object]) -> float:
+    """The most that arrays of numpy take while this runs, beside what was there before."""
+    action()  # imports and tables
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1] / np.prod(SHAPE)
+    finally:
+        tracemalloc.stop()
+
+
+def scan() -> Volume:
+    voxels = np.random.default_rng(0).integers(0, 100, SHAPE, dtype=np.int16)
+    return Volume(np.asfortranarray(voxels), AFFINE, (1.5, 2.0, 6.0), None, None)
+
+
+@pytest.mark.parametrize(
+    ("rule", "most"),
+    [
+        ({"rule": "clip", "low": 0, "high": 100}, 5),
+        ({"rule": "zscore_nonzero"}, 8),
+        ({"rule": "clip", "low": 0, "high": 1e4}, 5),
+    ],
+)
+@pytest.mark.parametrize("orientation", ["native", "canonical"])
+def test_a_prediction_holds_few_bytes_per_voxel(rule, most, orientation):
+    predictor = toy_pair.predictor(intensity=rule, orientation=orientation)
+    volume = scan()
+    # float16 slices and two masks; zscore first takes out the foreground in float32
+    assert bytes_per_voxel(lambda: predictor.predict(volume)) < most
+
+
+def test_a_scaled_file_is_read_into_one_array(tmp_path: Path):
+    file = tmp_path / "scaled.nii"
+    image = nib.Nifti1Image(scan().array, AFFINE)
+    image.header.set_slope_inter(2.0, -1000.0)
+    nib.save(image, file)
+    assert bytes_per_voxel(lambda: Volume.load(file)) < 8  # int16, float32, and where it is finite
+    stored = np.asarray(nib.load(file).dataobj.get_unscaled())
+    np.testing.assert_array_equal(Volume.load(file).array, (stored * np.float64(2) - 1000).astype(np.float32))
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "reversed", "strided"])
+def test_a_lookup_does_not_depend_on_the_order_in_memory(layout):
+    scheme = Scheme("custom", {"low": 3, "high": 7})
+    index = np.random.default_rng(0).integers(0, 3, SHAPE, dtype=np.uint8)
+    index = {"C": index, "F": np.asfortranarray(index), "reversed": index[::-1, :, ::-1], "strided": index[::2]}[layout]
+    values = scheme.to_values(index)
+    np.testing.assert_array_equal(values, np.asarray([0, 3, 7], dtype=np.uint8)[index])
+    assert values.dtype == np.uint8
+    np.testing.assert_array_equal(scheme.to_index(values), index)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        {"rule": "clip", "low": 20, "high": 60},
+        {"rule": "zscore_nonzero"},
+        {"rule": "zscore_mask", "mask": "m"},
+        {"rule": "none"},
+    ],
+)
+@pytest.mark.parametrize("crop", ["none", "foreground"])
+def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
+    """By the formulas of the rules, over the whole volume at once."""
+    section = toy_pair.data_section(intensity=rule, crop=crop, fit="resize", image_size=24)
+    made = toy_pair.examination()
+    image = np.clip(made.image, 0, 100)
+    if rule["rule"] == "none":
+        image = image / 100
+    mask = np.asarray(made.label) > 0 if rule["rule"] == "zscore_mask" else None
+    made = type(made)(made.case, image, made.grid, made.label, mask)
+    prepared = prepare_examination(made, Preparation.of(section), Scheme("custom", toy_pair.CLASSES))
+    whole = intensity.to_unit(image[0], section.intensity, mask=mask)
+    slices = prepared.grid.shrink(prepared.grid.to_slices(whole.unit)[:, None])
+    np.testing.assert_array_equal(prepared.image, slices.astype(np.float16))
+    inside = whole.unit[whole.foreground] if rule["rule"].startswith("zscore") else whole.unit
+    expected = (0.5, 0.25) if rule["rule"] == "clip" else (inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
+    np.testing.assert_allclose((prepared.mean[0], prepared.sd[0]), expected, rtol=1e-6)
+
+
+def test_the_largest_component_by_hand():
+    index = np.zeros((6, 6, 2), dtype=np.uint8)
+    index[0, 0, 0] = index[2, 2, 0] = index[2, 3, 0] = 1
+    index[5, 5] = 3
+    index[5, 0, 0] = 3
+    kept = largest_components(index)
+    expected = index.copy()
+    expected[0, 0, 0] = expected[5, 0, 0] = 0
+    np.testing.assert_array_equal(kept, expected)
+    assert not largest_components(np.zeros_like(index)).any()

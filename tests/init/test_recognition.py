@@ -1,0 +1,160 @@
+"""`segcct init` on the names that people's folders have: what is paired, what is quoted, what is said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from segcct.check import check_dataset
+from segcct.cli import main
+from segcct.config import SegmentationConfig
+from segcct.datasets.layouts import find_cases
+from segcct.datasets.splits import make_splits
+from segcct.errors import DataError
+from segcct.images.volume import Volume
+from segcct.init import config_text, inspect_folder, recognise
+from segcct.init.config_text import _scalar
+from tests.datasets.test_unread import save
+
+
+def cases(root: Path, image: str, label: str, many: int = 6) -> Path:
+    """`{k}` is the case; `{p}` is `.gz` in every other case."""
+    for number in range(many):
+        packed = {"k": number, "p": ".gz" if number % 2 else ""}
+        save(root / image.format(**packed))
+        save(root / label.format(**packed), 1, 2)
+    return root
+
+
+def understood(root: Path) -> SegmentationConfig:
+    """The config that init writes, once check has nothing against it and the cases can be split."""
+    config = SegmentationConfig.model_validate(yaml.safe_load(config_text(inspect_folder(root), "x")))
+    assert [problem for problem in check_dataset(config.data) if problem.severity == "error"] == []
+    make_splits(find_cases(config.data), config.data)
+    return config
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "patterns"),
+    [
+        ("volume-{k}.nii", "segmentation-{k}.nii", ("volume-{id}.nii", "segmentation-{id}.nii")),
+        ("image_{k}.nii.gz", "label_{k}.nii.gz", ("image_{id}.nii.gz", "label_{id}.nii.gz")),
+        ("img{k}.nii.gz", "seg{k}.nii.gz", ("img{id}.nii.gz", "seg{id}.nii.gz")),
+        ("ct {k} a.nii.gz", "mask {k} a.nii.gz", ("ct {id}.nii.gz", "mask {id}.nii.gz")),
+        ("b{k}/volume-{k}.nii", "b{k}/segmentation-{k}.nii", ("volume-*.nii", "segmentation-*.nii")),
+        ("1.2.{k}_ct.nii.gz", "1.2.{k}_seg.nii.gz", ("{id}_ct.nii.gz", "{id}_seg.nii.gz")),
+        ("images/1.2.{k}.nii{p}", "labels/1.2.{k}.nii.gz", ("images/{id}.nii*", "labels/{id}.nii.gz")),
+        ("p{k}/img.nii{p}", "p{k}/seg.nii.gz", ("img.nii*", "seg.nii.gz")),
+        ("p{k}/img.nii", "p{k}/seg.nii.gz", ("img.nii", "seg.nii.gz")),
+        ("M\u00fcller {k}/T1 post.nii.gz", "M\u00fcller {k}/my label.nii.gz", ("T1 post.nii.gz", "my label.nii.gz")),
+        ("p[{k}]/img{{x}}.nii.gz", "p[{k}]/seg.nii.gz", ("img?x?.nii.gz", "seg.nii.gz")),
+        ("2020-01-0{k}/1e5.nii.gz", "2020-01-0{k}/seg.nii.gz", ("1e5.nii.gz", "seg.nii.gz")),
+        ("p{k}/im'g\" #1: x.nii.gz", "p{k}/seg.nii.gz", ("im'g\" #1: x.nii.gz", "seg.nii.gz")),
+        ("p{k}/im\x85g\u2028.nii.gz", "p{k}/seg.nii.gz", ("im\x85g\u2028.nii.gz", "seg.nii.gz")),
+        ("sub-{k}/anat/sub-{k}_T1w.nii.gz", "derivatives/sub-{k}/sub-{k}_dseg.nii.gz",
+         ("{id}_T1w.nii.gz", "{id}_dseg.nii.gz")),
+    ],
+)  # fmt: skip
+def test_names_of_scans_and_masks(tmp_path: Path, image: str, label: str, patterns: tuple[str, str]) -> None:
+    data = understood(cases(tmp_path / "set", image, label)).data
+    assert (next(iter(data.channels.values())), data.label) == patterns
+    assert len(find_cases(data)) == 6
+
+
+def test_channels_called_by_numbers_are_text(tmp_path: Path) -> None:
+    for number in range(3):
+        for part in ("0", "1", "no", "2020-01-01"):
+            save(tmp_path / f"case{number}" / f"{part}.nii.gz")
+        save(tmp_path / f"case{number}" / "label.nii.gz", 1)
+    assert main(["init", str(tmp_path), "--output", str(tmp_path / "x.yaml")]) == 0
+    channels = yaml.safe_load((tmp_path / "x.yaml").read_text())["data"]["channels"]
+    assert list(channels) == ["0", "1", "2020_01_01", "no"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "007", "1e5", "1_000", "1:30", "2020-01-01", "yes", "No", "null", "~", "true", ".inf", "a: b", "a #b", "- a",
+     "'x'", '"', "\x85", "\u2028", "\U0001f600", "\x00", "", " x", "{id}.nii", "*.nii", "&a", "y", "=", "plain_name"],
+)  # fmt: skip
+def test_text_is_read_back_as_text(text: str) -> None:
+    assert yaml.safe_load(f"{_scalar(text)}: {_scalar(text)}") == {text: text}
+
+
+def test_label_values_stay_numbers(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"case{number}" / "img.nii.gz")
+        save(tmp_path / f"case{number}" / "seg.nii.gz", 255)
+    text = config_text(inspect_folder(tmp_path), "x")
+    assert yaml.safe_load(text)["data"]["label_map"] == {255: 1}
+
+
+def test_sessions_of_bids_are_cases_of_one_patient(tmp_path: Path) -> None:
+    for subject in range(3):
+        for session in (1, 2):
+            place = tmp_path / f"sub-{subject}" / f"ses-{session}" / "anat" / f"sub-{subject}_ses-{session}"
+            save(place.with_name(f"{place.name}_T1w.nii.gz"))
+            save(place.with_name(f"{place.name}_dseg.nii.gz"), 1, 2)
+    found = find_cases(understood(tmp_path).data)
+    assert [(case.id, case.patient) for case in found][:2] == [("sub-0_ses-1", "sub-0"), ("sub-0_ses-2", "sub-0")]
+
+
+def test_ids_that_clash_get_their_folders(tmp_path: Path) -> None:
+    for site in "AB":
+        cases(tmp_path / f"site{site}", "{k}/img.nii.gz", "{k}/seg.nii.gz", 3)
+    findings = inspect_folder(tmp_path)
+    assert findings.data.case_id == "path"
+    assert any("data.case_id: path" in doubt and "data.patient" in doubt for doubt in findings.doubts)
+    assert [case.id for case in find_cases(understood(tmp_path).data)][:2] == ["siteA_0", "siteA_1"]
+
+
+def test_endings_in_capitals_are_the_same_format(tmp_path: Path) -> None:
+    cases(tmp_path, "p{k}/img.nii.gz", "p{k}/seg.nii.gz")
+    (tmp_path / "p1" / "img.nii.gz").rename(tmp_path / "p1" / "img.NII.GZ")
+    assert len(find_cases(understood(tmp_path).data)) == 6
+
+
+def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:
+    cases(tmp_path, "images/{k}.nii.gz", "labels/{k}.nii.gz")
+    cases(tmp_path, "predictions/{k}.nii.gz", "predictions/{k}.nii.gz", 2)
+    findings = inspect_folder(tmp_path)
+    assert dict(findings.data.channels) == {"image": "images/{id}.nii.gz"}
+    assert "not read: 1 folder: predictions/ (2 files)" in findings.facts
+
+
+def test_one_image_in_two_formats_is_a_doubt(tmp_path: Path) -> None:
+    naming = recognise(tmp_path, [f"p{k}/{name}" for k in range(3) for name in ("i.nii", "i.nii.gz", "seg.nii.gz")])
+    assert any("two formats" in doubt for doubt in naming.doubts)
+
+
+def test_series_folders_called_by_dotted_numbers_are_scans(tmp_path: Path) -> None:
+    names = [f"case{k}/{part}" for k in range(3) for part in ("1.2.840/1.dcm", "1.2.840/2.dcm", "seg.nrrd")]
+    assert dict(recognise(tmp_path, names).channels) == {"image": "1.2.840"}
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], "holds no image files.*an empty folder"),
+        (["a.txt", "b.zip"], r"holds no image files.*a\.txt, b\.zip.*Unpack archives"),
+        (["p0/seg.nii.gz", "p1/seg.nii.gz"], "only masks were found, no scans"),
+    ],
+)
+def test_a_folder_without_scans_says_what_it_holds(tmp_path: Path, names: list[str], said: str) -> None:
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match=f"(?s){said}"):
+        inspect_folder(tmp_path)
+
+
+def test_the_name_of_the_run_is_that_of_a_linked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases(tmp_path / "DOE_JOHN", "p{k}/img.nii.gz", "p{k}/seg.nii.gz")
+    (tmp_path / "study").symlink_to(tmp_path / "DOE_JOHN")
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", "study"]) == 0
+    text = (tmp_path / "configs" / "study.yaml").read_text()
+    assert "DOE_JOHN" not in text
+    assert np.isfinite(Volume.load("study/p0/img.nii.gz").array).all()

@@ -1,0 +1,146 @@
+"""The order of imports, read from the syntax trees: change it here, on purpose, or not at all."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "segcct"
+
+LEVELS = [
+    {"version", "errors", "escape", "progress", "plurals"},
+    {"files"},
+    {"hardware"},
+    {"config", "images"},
+    {"metrics", "figures", "models", "datasets"},
+    {"phantom", "preparation"},
+    {"check", "run_folder"},
+    {"inference"},
+    {"training", "evaluation", "quality"},
+    {"report"},
+    {"comparison", "tasks"},
+    {"init", "environment", "demo"},
+    {"commands"},
+    {"cli"},
+]
+"""The packages from the bottom up. One imports those below it; on a level, only errors are used by their neighbors."""
+NEIGHBORS = {("errors", "escape"), ("progress", "escape")}
+
+LARGEST = 0.15
+"""Most of the lines that one package may hold."""
+
+HEAVY = {
+    "monai": {"tasks", "models"},
+    "pytorch_lightning": {"training"},
+    "torch": {
+        "hardware",
+        "models",
+        "preparation",
+        "run_folder",
+        "inference",
+        "quality",
+        "training",
+        "comparison",
+        "tasks",
+    },
+    "SimpleITK": {"images"},
+    "nilearn": {"phantom"},
+}
+"""Package -> the only packages of ours that may import it."""
+
+
+def room(path: Path) -> str:
+    part = path.relative_to(PACKAGE).parts[0]
+    return part.removesuffix(".py")
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.append(node.module or "")
+    return found
+
+
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+LEVEL_OF = {name: number for number, level in enumerate(LEVELS) for name in level}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_run_downwards(path):
+    here = room(path)
+    for module in imports(path):
+        if not module.startswith("segcct."):
+            continue
+        there = module.split(".")[1]
+        below = LEVEL_OF[there] < LEVEL_OF[here]
+        assert below or there == here or (here, there) in NEIGHBORS, f"{here} imports {there}, which is not below it"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_heavy_packages_stay_in_their_rooms(path):
+    for module in imports(path):
+        package = module.split(".")[0]
+        if package in HEAVY:
+            assert room(path) in HEAVY[package], f"{room(path)} imports {package}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "forbidden"),
+    [
+        ("import segcct.cli", ["torch", "numpy", "pydantic", "yaml"]),
+        ("import segcct.inference.folder_prediction", ["monai", "pytorch_lightning", "albumentations", "matplotlib"]),
+        ("import segcct.metrics", ["torch"]),
+        ("import segcct.images.volume", ["SimpleITK", "torch"]),
+    ],
+)
+def test_a_door_costs_only_what_it_needs(statement, forbidden):
+    program = f"import sys; {statement}; print([name for name in {forbidden!r} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_no_drawers_without_a_name():
+    assert not [path for path in FILES if path.stem in {"utils", "common", "helpers", "misc"}]
+
+
+@pytest.mark.parametrize(
+    ("call", "places"),
+    [
+        ("Image.open(", {"images/raster.py"}),
+        ("h5py.File(", {"images/hdf5.py"}),
+        ("np.load(", {"preparation/cache.py"}),
+        ("nib.load(", set()),
+        ("allow_pickle=True", set()),
+    ],
+)
+def test_a_format_is_opened_in_one_place(call, places):
+    """Where it is checked what a file may be; elsewhere nobody would."""
+    found = {str(path.relative_to(PACKAGE)) for path in FILES if call in path.read_text(encoding="utf-8")}
+    assert found <= places
+
+
+def test_no_package_holds_more_than_a_seventh_of_the_code():
+    lines = Counter({room(path): 0 for path in FILES})
+    for path in FILES:
+        lines[room(path)] += path.read_text(encoding="utf-8").count("\n")
+    name, most = lines.most_common(1)[0]
+    assert most <= LARGEST * lines.total(), f"{name} holds {most} of {lines.total()} lines"
+
+
+PAIRS = {"acdc", "brats", "synapse"}
+"""A layout and the phantom that is written in it."""
+
+
+def test_no_two_files_share_a_name():
+    names = Counter(path.stem for path in FILES if path.stem not in {"__init__", *PAIRS})
+    names.update(path.name for path in PACKAGE.iterdir() if path.is_dir() and not path.name.startswith("_"))
+    assert [name for name, count in names.items() if count > 1] == []

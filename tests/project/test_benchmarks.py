@@ -1,0 +1,221 @@
+"""What benchmarks take from earlier runs, and that their tables come out whatever the masks are."""
+
+from __future__ import annotations
+
+import importlib
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+
+import h5py
+import numpy as np
+import pytest
+
+from segcct.config import M2IConfig, settings
+from segcct.datasets.case import Case
+from segcct.errors import RunError
+from segcct.inference.cycle import Cycles
+from segcct.run_folder import RunFolder, write_json
+from tests.quality.test_quality import simulated
+from tests.support import hostile_images, hostile_nifti
+from tests.support.drawn_pictures import write_folder
+from tests.support.toy_pair import data_section, painter, predictor
+
+CLASSES = {"a": "RV", "b": "MYO", "c": "LV"}
+
+
+@pytest.fixture
+def benchmark_of(monkeypatch):
+    """A module of benchmarks/, which stands outside the package, by its name."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+
+    def load(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return load
+
+
+def config(root: Path, **overrides: object) -> M2IConfig:
+    data = data_section().model_dump(mode="json")
+    given = {"run.root": str(root), "run.name": "m2i", "train.epochs": 3, **overrides}
+    return settings.build(M2IConfig, {"data": data}, given, source="test")
+
+
+def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, tmp_path):
+    trained = benchmark_of("trained").trained
+    run = RunFolder.create(tmp_path / "m2i")
+    run.write_text(run.config, settings.dump(config(tmp_path)))
+    with pytest.raises(RunError, match="nothing to resume from"):
+        trained(config(tmp_path))
+    write_json(run.summary, {})
+    assert trained(config(tmp_path, **{"data.workers": 2, "data.cache": "elsewhere"})).path == run.path
+    with pytest.raises(RunError, match=r"other settings \(found train.epochs 3, train.lr 0.001; expected"):
+        trained(config(tmp_path, **{"train.epochs": 4, "train.lr": 0.1}))
+
+
+def test_measurements_know_what_they_depend_on(benchmark_of):
+    quality, cycles = benchmark_of("quality"), Cycles(predictor(), painter())
+    told = Namespace(precision="fp32", patients=None, draws=2)
+    found = quality.dependencies(cycles, told, corrupt=True)
+    assert found == quality.dependencies(cycles, told, corrupt=True)
+    for name, value in (("precision", "bf16"), ("patients", 3), ("draws", 1)):
+        assert quality.dependencies(cycles, Namespace(**{**vars(told), name: value}), corrupt=True) != found
+    other = Cycles(predictor(), painter())
+    other.reconstructor.card = other.reconstructor.card.model_copy(update={"weights_sha256": "another"})
+    assert quality.dependencies(other, told, corrupt=True) != found
+
+
+def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, capsys):
+    tables = benchmark_of("quality_tables")
+    kept = ("all signals", "without M2I", "M2I alone", *tables.RIVALS)
+    monkeypatch.setattr(tables, "METHODS", {name: tables.METHODS[name] for name in kept})
+    final = [replace(row, name=CLASSES[row.name]) for row in simulated(12, 0, cases=1)]
+    missed = [replace(row, signals=None, dice=0.0) for row in final[:2]]
+    few = [replace(row, name=CLASSES[row.name]) for row in simulated(2, 7, cases=1)]
+    tables.write({"final": [*final, *missed], "earlier": few, "corrupted": []}, tmp_path / "quality.md")
+    text = (tmp_path / "quality.md").read_text(encoding="utf-8")
+    assert text in capsys.readouterr().out
+    assert text.startswith("# Dice without a reference")
+    parts = dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+    assert "No masks." in parts["Corrupted images; fitted on natural predictions only"]
+    assert "Not possible: too few patients" in parts["Natural predictions, earlier stages"]
+    first = parts["Natural predictions, final stage"]
+    assert "36 masks of 12 patients" in first
+    assert "2 structures were not predicted" in first
+    assert "| without M2I (in use) | pooled |" in first
+    assert "Targets, all signals, pooled: spearman" in first
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines() if line.startswith("|")]
+    found = {(row[0], row[1]): row for row in rows if len(row) == 9}
+    against = {(row[0], row[1]): row for row in rows if len(row) == 6}
+    as_zero = float(found["in use, unpredicted structures taken as 0", "pooled"][4])
+    assert as_zero == pytest.approx(36 / 38 * float(found["without M2I (in use)", "pooled"][4]), abs=2e-3)
+    assert {(rival, name) for rival in tables.RIVALS for name in ("pooled", "RV", "MYO", "LV")} <= set(against)
+    assert against["volume alone", "pooled"][3] == "yes"  # the simulated volume says nothing
+    assert "| all signals (in use) |" in parts["Leave one group of signals out, final stage"]
+
+
+def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_path):
+    shifted = benchmark_of("shifted")
+    image = np.random.default_rng(0).random((32, 24)).astype(np.float32)
+    moved = shifted.shifted(image, "p1_frame01", "p1_frame01_slice_1.h5")
+    assert 0 <= moved.min() <= moved.max() <= 1
+    np.testing.assert_array_equal(moved, shifted.shifted(image, "p1_frame01", "p1_frame01_slice_1.h5"))
+    plain, other = ((each - each.mean()) / each.std() for each in (image, moved))
+    assert np.abs(plain - other).mean() > 0.1
+    cases = []
+    for name in ("p1", "p2"):
+        file = tmp_path / f"{name}_frame01.h5"
+        with h5py.File(file, "w") as stored:
+            stored["image"], stored["label"] = image[None].astype(np.float16), np.zeros((1, 32, 24), dtype=np.uint8)
+        cases.append(Case(f"{name}_frame01", name, {"cine": (file,)}))
+    folder = shifted.write_shifted(cases, ["p1"], tmp_path)
+    assert shifted.write_shifted(cases, ["p1"], tmp_path) == folder
+    assert shifted.write_shifted(cases, ["p2"], tmp_path) != folder
+    same = []
+    for case in cases:
+        with h5py.File(folder / case.channels["cine"][0].name) as stored:
+            same.append(np.array_equal(stored["image"][0], image.astype(np.float16)))
+    assert same == [True, False]
+
+
+def test_differences_are_paired_over_patients(benchmark_of):
+    cycle, m2i = benchmark_of("cycle_training"), benchmark_of("m2i")
+    patients = {"a1": "a", "a2": "a", "b1": "b"}
+    scores = cycle.over_seeds([{"a1": 0.5, "a2": 0.7, "b1": 0.9}, {"a1": 0.7, "a2": 0.9, "b1": 0.9}])
+    assert scores == pytest.approx({"a1": 0.6, "a2": 0.8, "b1": 0.9})
+    text = cycle.difference(scores, dict.fromkeys(patients, 0.6), patients)
+    assert text.startswith("+0.167 [")
+    assert m2i.mean([None, 0.5, 0.7]) == pytest.approx(0.6)
+    assert m2i.cell(m2i.mean([None]), ".3f") == "n/a"
+
+
+def test_both_targets_are_met_by_one_generator_or_not(benchmark_of):
+    m2i = benchmark_of("m2i")
+    blank = dict.fromkeys(m2i.FIGURES)
+    folds = [
+        {"moments": {**blank, "gain": gain, "own_dice": 0.8, "cycle_dice": 0.72}, "none": {**blank, "gain": 0.5}}
+        for gain in (0.1, 0.4)
+    ]
+    told = m2i.verdict("BraTS", m2i.over_folds(folds))
+    assert "moments 25.0% and 0.90 (both met)" in told
+    assert "none 50.0% and n/a (not both met)" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "met"),
+    [("coverage", 0.86, True), ("coverage", 0.97, False), ("mae", 0.05, True), ("spearman", 0.5, False)],
+)
+def test_which_figures_reach_their_targets(benchmark_of, name, value, met):
+    tables = benchmark_of("quality_tables")
+    targets = {"mae": 0.06, "spearman": 0.6, "coverage": 0.9}
+    assert tables.hits(name, value, targets[name]) == met
+
+
+def test_classification_tables_come_from_trainings(benchmark_of, tmp_path, monkeypatch, capsys):
+    root, runs = write_folder(tmp_path / "pictures", 20), tmp_path / "runs"
+
+    def table(campaign: str, *more: str) -> list[list[str]]:
+        keys = ["--data.cache", str(tmp_path / "cache"), "--train.precision", "fp32"]
+        told = ["--root", str(root), "--output", str(runs), "--models", "cct_2_3x2_32", *more, *keys]
+        monkeypatch.setattr("sys.argv", ["classification.py", campaign, *told])
+        benchmark_of("classification").main()
+        lines = capsys.readouterr().out.splitlines()
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| cct")]
+
+    split = ["--data.split.val", "9", "--data.split.test", "12"]
+    rows = table("positional", "--epochs", "1", *split)
+    assert [row[1] for row in rows] == ["learnable", "sine", "none"]
+    weights = runs / "positional_cct_2_3x2_32_learnable_seed0" / "best"
+    rows = table("brain", "--epochs", "1", "--sizes", "80", "--pretrained", f"cct_2_3x2_32={weights}")
+    assert [row[1:5] for row in rows] == [["80", "25", start, "1"] for start in ("scratch", "CIFAR-10")]
+    assert rows[0][5] != rows[1][5] or rows[0][7] != rows[1][7]
+    classification = benchmark_of("classification")
+    found = classification.difference(runs, "cct_2_3x2_32", 80, ["scratch", "CIFAR-10"])
+    shown = [float(row[5].split()[0]) for row in rows]
+    assert found.startswith(f"CIFAR-10 against scratch {shown[1] - shown[0]:+.1f} points [")
+
+
+def test_hostile_inputs_are_counted_by_kind(benchmark_of, monkeypatch, capsys):
+    hostile = benchmark_of("hostile")
+    monkeypatch.setattr("sys.argv", ["hostile.py", "--kind", "npz", "--kind", "nrrd", "--every", "9"])
+    assert hostile.main() == 0
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    counts = {row[0]: [int(cell) for cell in row[1:]] for row in rows if row and row[0] in ("npz", "nrrd", "all")}
+    assert counts["all"] == [a + b for a, b in zip(counts["npz"], counts["nrrd"], strict=True)]
+    assert counts["all"][0] == sum(counts["all"][1:]) >= 15
+    assert min(counts["all"][1:3]) > 0
+    assert counts["all"][3:] == [0, 0, 0, 0]
+
+
+def test_what_a_hostile_input_must_not_do(benchmark_of):
+    hostile = benchmark_of("hostile")
+    mutation = next(one for one in hostile.mutations() if not one.either)
+    for trial, kind in (
+        (hostile.Trial(1, "segcct predict: model.json: damaged", 0.1, False), "refused"),
+        (
+            hostile.Trial(1, "segcct predict: case: unexpected KeyError. This is a bug of segcct", 0.1, False),
+            "traceback",
+        ),
+        (hostile.Trial("KeyError: 1", "", 0.1, False), "traceback"),
+        (hostile.Trial(1, "segcct predict: damaged", 11.0, False), "slow"),
+        (hostile.Trial(1, "segcct predict: found root:x:0:0", 0.1, False), "foreign"),
+        (hostile.Trial(0, "wrote masks", 0.1, True), "wrong"),
+    ):
+        assert hostile.verdict_of_trial(mutation, trial).kind == kind
+
+
+def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path, monkeypatch, capsys):
+    real = benchmark_of("real_files")
+    for name, data in (("a.nii", hostile_nifti.SOUND), ("b.nii.gz", hostile_nifti.PACKED), ("c.nii", b"nothing")):
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "d.png").write_bytes(hostile_images.image(hostile_images.GRAY, "PNG"))
+    (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
+    monkeypatch.setattr("sys.argv", ["real_files.py", "--root", str(tmp_path)])
+    assert real.main() == 0
+    text = capsys.readouterr().out
+    assert "| nifti | 3 | 2 | 1 | 0 | 0 | 0 |" in text
+    assert "| image | 1 | 1 | 0 | 0 | 0 | 0 |" in text
+    monkeypatch.setattr(real, "loaded", lambda kind, path: real.Read(np.zeros((6, 5, 4))))
+    assert real.main() == 1
+    assert "a.nii: other values" in capsys.readouterr().out

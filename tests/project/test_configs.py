@@ -1,0 +1,35 @@
+"""The configurations that are shipped: each loads, and is opened by its command, the expected time and score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KINDS = {"train_seg": SegmentationConfig, "train_m2i": M2IConfig, "train_cls": ClassificationConfig}
+
+
+def opening(file: Path) -> str:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    first = next(place for place, line in enumerate(lines) if not line.startswith("#"))
+    return "\n".join(lines[:first])
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_config_is_opened_by_its_command_time_and_score_and_loads(file: Path) -> None:
+    words = opening(file)
+    script = next(name for name in KINDS if f"python scripts/{name}.py --config configs/{file.name}" in words)
+    assert "Time: " in words
+    assert "Score" in words
+    assert settings.load(KINDS[script], file).run.name == file.stem
+
+
+def test_the_published_split_of_synapse_is_whole() -> None:
+    train, test = (
+        [line for line in (CONFIGS / "splits" / f"synapse_{side}.txt").read_text().splitlines() if line[0] != "#"]
+        for side in ("train", "test")
+    )
+    assert (len(train), len(test), len({*train, *test})) == (18, 12, 30)

@@ -1,0 +1,71 @@
+"""Python blocks of the documentation run, page by page, on a synthetic case and untrained models."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.datasets.layouts import scheme_of
+from segcct.models.zoo import create_model
+from segcct.phantom import write_phantom
+from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading, save_model
+from tests.support.documents import ROOT, blocks, pages
+
+
+def save_untrained(folder: Path, name: str, config: str, overrides: dict[str, object]) -> None:
+    """A best/ folder of fresh weights, which answers as fast as a trained one and as badly as none."""
+    task, kind = ("reconstruction", M2IConfig) if name.startswith("m2i") else ("segmentation", SegmentationConfig)
+    data = settings.load(kind, ROOT / "configs" / config, overrides).data
+    scheme = scheme_of(data)
+    built = Architecture(
+        name=name, in_channels=len(data.channels), num_classes=scheme.num_classes, image_size=data.image_size
+    )
+    network = create_model(name, built.in_channels, built.num_classes, built.image_size)
+    card = ModelCard(
+        task=task,
+        architecture=built,
+        data=reading(data),
+        scheme=SchemeCard.of(scheme),
+        selected_on={},
+        data_fingerprint="",
+        synthetic=True,
+        provenance={},
+    )
+    save_model(folder, network.state_dict(), card)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with what the Python blocks speak of: scans, masks, models, released weights."""
+    folder = tmp_path_factory.mktemp("study")
+    write_phantom("acdc", folder / "data" / "acdc", 1, seed=0, reduce=8)
+    frame = next((folder / "data" / "acdc").rglob("*_frame01.nii.gz"))
+    shutil.copy(frame, folder / "scan.nii.gz")
+    case = folder / "my_scans" / "patient_01"
+    case.mkdir(parents=True)
+    for channel in ("flair", "t1c"):
+        shutil.copy(frame, case / f"{channel}.nii.gz")
+    small = {"data.image_size": 32, "data.root": "data/acdc"}
+    save_untrained(folder / "runs/acdc_cct_unet/best", "cct_unet_t", "acdc_cct_unet.yaml", small)
+    save_untrained(folder / "runs/acdc_m2i/best", "m2i_s", "acdc_m2i.yaml", small)
+    two = {"data.image_size": 32, "data.channels": {"flair": "flair.nii.gz", "t1c": "t1c.nii.gz"}}
+    two |= {"data.layout": "folder", "data.label": "mask.nii.gz"}
+    save_untrained(folder / "runs/my_scans/best", "cct_unet_t", "acdc_cct_unet.yaml", two)
+    released = create_model("cct_7_3x1_32", 3, 10, 32)
+    torch.save(released.state_dict(), folder / "cct_7_3x1_cifar10.pth")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in pages() if blocks(page, "python")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_python_blocks_run(page: Path, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(study)
+    names: dict[str, object] = {"__name__": "documentation"}
+    for block in blocks(page, "python"):
+        exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)

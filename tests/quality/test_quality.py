@@ -1,0 +1,746 @@
+"""Quality without a reference: signals by hand, the regressor, intervals that hold for new patients, calibration."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import pearsonr, spearmanr
+from torch import nn
+
+from segcct.cli import main
+from segcct.datasets.case import Case
+from segcct.datasets.splits import Splits
+from segcct.errors import DataError, ModelError, RunError, SegcctError
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.cycle import Cycles
+from segcct.inference.predictor import Predictor
+from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
+from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
+from segcct.preparation.prepared_case import prepare_examination
+from segcct.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
+from segcct.quality.calibration_run import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
+from segcct.quality.conformal import patient_coverage, patient_quantile
+from segcct.quality.features import with_others
+from segcct.quality.fitting import Calibration
+from segcct.quality.observe import measured, missed, observe, signals_of_case, volumes_of
+from segcct.quality.performance import performance
+from segcct.quality.quality_table import quality_rows
+from segcct.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
+from segcct.quality.shape import off_centre, shape_signals
+from segcct.run_folder import ModelCard, SchemeCard, load_card, save_model, write_json
+from tests.support.toy_pair import HOW, card, data_section, examination, painter, predictor
+
+CLASSES = ("a", "b", "c")
+
+
+def simulated(patients: int, seed: int, *, cases: int = 2, m2i_noise: float | None = None) -> list[Measured]:
+    """Patients whose cases share an offset; two signals that follow the Dice, one that does not, skewed failures."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for patient in range(patients):
+        offset = 0.06 * rng.normal()
+        for case in range(cases):
+            for number, name in enumerate(CLASSES):
+                quality = (
+                    0.85 - 0.05 * number + offset + 0.08 * rng.normal() - (rng.random() < 0.1) * rng.exponential(0.3)
+                )
+                dice = float(np.clip(quality, 0, 1))
+                signals: dict[str, float | None] = dict.fromkeys(SIGNALS)
+                signals["expected_dice"] = float(np.clip(dice + 0.05 * rng.normal(), 0.01, 0.99))
+                signals["flip_agreement"] = float(np.clip(dice + 0.1 * rng.normal(), 0.01, 0.99))
+                signals["volume_voxels"] = float(rng.normal())
+                if m2i_noise is not None:
+                    signals["m2i_cycle"] = float(np.clip(dice + m2i_noise * rng.normal(), 0.01, 0.99))
+                rows.append(Measured(f"s{seed}p{patient}_{case}", f"s{seed}p{patient}", name, signals, dice))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Measured]:
+    return simulated(40, 0)
+
+
+@pytest.fixture(scope="module")
+def model(rows) -> QualityModel:
+    return fit(rows, CLASSES)
+
+
+# Measures of foretelling
+
+
+def test_correlations_against_scipy():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=30), rng.integers(0, 5, 30)
+    assert pearson(a, b) == pytest.approx(pearsonr(a, b).statistic)
+    assert spearman(a, b) == pytest.approx(spearmanr(a, b).statistic)
+    assert mean_absolute_error([1, 2], [2, 4]) == 1.5
+
+
+def test_what_has_no_correlation_has_none():
+    assert pearson([1, 1, 1], [1, 2, 3]) is None
+    assert spearman([1, 2], [1, 2]) is None
+    assert auroc([1, 2], [True, True]) is None
+    assert aurc([], []) is None
+    assert mean_absolute_error([], []) is None
+
+
+def test_auroc_counts_pairs():
+    values, positive = [0.9, 0.5, 0.5, 0.1], [True, True, False, False]
+    pairs = [(0.9 > 0.5) + (0.9 > 0.1), 0.5 + (0.5 > 0.1)]  # a tie is half a win
+    assert auroc(values, positive) == pytest.approx(sum(pairs) / 4)
+
+
+def test_aurc_by_hand():
+    assert aurc([3, 2, 1], [0.0, 0.3, 0.6]) == pytest.approx((0 + 0.15 + 0.3) / 3)
+    assert aurc([1, 1, 1], [0.0, 0.3, 0.6]) == pytest.approx(0.3)  # no order: the mean risk
+    assert aurc([1, 2, 3], [0.0, 0.3, 0.6]) > 0.3
+
+
+# Signals
+
+
+def test_shape_by_hand():
+    mask = np.zeros((4, 8, 8), dtype=bool)
+    mask[0, 1:5, 1:5] = True
+    mask[1, 1:5, 1:5] = True
+    mask[3, 6:8, 6:8] = True
+    found = shape_signals(mask)
+    assert found["components"] == 1.0  # log2 of two pieces
+    assert found["largest_share"] == 32 / 36
+    assert found["compactness"] == 1.0  # squares only
+    assert found["slice_agreement"] == 1.0
+    assert found["slice_gaps"] == 0.25
+    assert found["extent"] == 0.75
+    assert found["area_jump"] == (0 + 16 + 4) / 36  # areas 16, 16, 0, 4
+    assert found["thickness"] == math.log(2)
+    assert shape_signals(mask[:1])["slice_agreement"] is None
+    assert shape_signals(mask[:1])["area_jump"] is None
+    assert shape_signals(np.ones((2, 8, 8), dtype=bool))["thickness"] == math.log(4)  # up to the edge of the slice
+
+    foreground = mask.copy()
+    foreground[2:] = True
+    away = math.hypot(6.5 - 3.5, 6.5 - 3.5)  # in the last slice, whose foreground is all of it; elsewhere 0
+    expected = away * 4 / 36 / math.sqrt((16 + 16 + 64 + 64) / 4 / math.pi)
+    assert off_centre(mask, foreground) == pytest.approx(expected)
+    assert off_centre(mask, mask) == 0
+
+
+def test_a_line_is_less_compact_than_a_square():
+    mask = np.zeros((1, 12, 12), dtype=bool)
+    mask[0, 5, 1:11] = True
+    assert shape_signals(mask)["compactness"] == pytest.approx(16 * 10 / 22**2)
+
+
+def evidence(confidence: float = 0.8) -> Evidence:
+    """A square of class 1 in three classes, everywhere predicted with one probability."""
+    index = np.zeros((3, 20, 20), dtype=np.uint8)
+    index[:, 6:14, 6:14] = 1
+    rest = (1 - confidence) / 2
+    probabilities = np.full((3, 3, 20, 20), rest, dtype=np.float32)
+    np.put_along_axis(probabilities, index[:, None].astype(np.int64), confidence, axis=1)
+    return Evidence(probabilities, volumes={1: (192, 1.92)})
+
+
+def test_softmax_signals_by_hand():
+    one = evidence()
+    found = signals_of(one, one.index, 1)
+    entropy = -(0.8 * math.log(0.8) + 2 * 0.1 * math.log(0.1)) / math.log(3)
+    assert found["entropy_foreground"] == pytest.approx(entropy, rel=1e-4)
+    assert found["entropy_border"] == pytest.approx(entropy, rel=1e-4)
+    inside, outside = 3 * 64, 3 * (400 - 64)
+    assert found["expected_dice"] == pytest.approx(2 * 0.8 * inside / (0.8 * inside + 0.1 * outside + inside), rel=1e-4)
+    assert found["volume_ml"] == pytest.approx(math.log10(1.921))
+    assert found["flip_agreement"] is found["m2i_border"] is found["m2i_cycle"] is None
+    assert set(found) == set(SIGNALS)
+
+
+def test_classes_of_a_case_tell_of_each_other():
+    own = dict.fromkeys(SIGNALS, 0.5)
+    found = with_others({"a": {**own, "flip_agreement": 0.9}, "b": {**own, "flip_agreement": 0.7}, "c": None})
+    assert found["a"]["flip_agreement_others"] == 0.7
+    assert found["b"]["flip_agreement_others"] == 0.9
+    assert found["c"] is None
+    assert with_others({"a": own})["a"]["flip_agreement_others"] is None
+
+
+def test_an_empty_class_has_no_signals():
+    one = evidence()
+    assert signals_of(one, one.index, 2) is None
+
+
+def test_residual_signals_look_where_they_say():
+    one = evidence()
+    inside = one.index == 1
+    flat = replace(one, residual=np.ones(inside.shape, dtype=np.float32), again=one.index)
+    found = signals_of(flat, one.index, 1)
+    assert found["m2i_foreground"] == found["m2i_border"] == 1.0
+    assert found["m2i_contrast"] == pytest.approx(0.0)
+    assert found["m2i_cycle"] == 1.0
+    only_inside = replace(one, residual=inside.astype(np.float32), again=np.zeros_like(one.index))
+    found = signals_of(only_inside, one.index, 1)
+    assert found["m2i_foreground"] == 1.0
+    assert 0 < found["m2i_border"] < 1
+    assert found["m2i_contrast"] > 0
+    assert found["m2i_cycle"] == 0.0
+
+
+class Leaning(nn.Module):
+    """Sees class 1 in the left part of a slice only: flips and turns disagree with it."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        left = torch.linspace(3, -3, image.shape[-1]).expand_as(image[:, 0])
+        return torch.stack([torch.zeros_like(left), left, torch.full_like(left, -9.0)], dim=1)
+
+
+def test_views_come_back_in_place():
+    """A network without a sense of direction agrees with itself exactly, whatever the slices' proportions."""
+    seen = observe(predictor(), examination())
+    signals = signals_of_case(predictor(), seen)
+    for name in ("low", "high"):
+        assert signals[name]["flip_agreement"] == signals[name]["rotation_agreement"] == 1.0
+
+
+def test_a_network_with_a_sense_of_direction_disagrees_with_itself():
+    leaning = Predictor(Leaning(), card("segmentation", data_section()), HOW)
+    signals = signals_of_case(leaning, observe(leaning, examination()))
+    assert signals["low"]["flip_agreement"] == pytest.approx(0.5, abs=0.05)  # up-down agrees, left-right not at all
+    assert signals["low"]["rotation_agreement"] < 0.7
+    assert signals["high"] is None
+
+
+def test_a_case_is_measured_on_its_own_grid():
+    cycles = Cycles(predictor(), painter())
+    seen = observe(cycles.predictor, examination(noise=0.0), cycles)
+    signals = signals_of_case(cycles.predictor, seen)
+    assert all(value is not None for own in signals.values() for value in own.values())
+    assert signals["low"]["m2i_cycle"] == 1.0
+    assert [(row.name, row.dice) for row in measured(seen, signals)] == [("low", 1.0), ("high", 1.0)]
+    without = signals_of_case(cycles.predictor, seen, with_m2i=False)
+    assert without["low"]["m2i_cycle"] is without["low"]["m2i_border"] is None
+
+
+def test_models_that_prepare_differently_are_carried_over():
+    cycles = Cycles(predictor(), painter(fit="resize"))
+    seen = observe(cycles.predictor, examination(noise=1.0), cycles)
+    signals = signals_of_case(cycles.predictor, seen)
+    assert seen.made.label.shape != seen.segmented.index.shape
+    assert signals["high"]["m2i_cycle"] > 0.8
+
+
+def test_volumes_without_spacing():
+    full = np.array([[[0, 1, 1, 2]]], dtype=np.uint8)
+    assert volumes_of(full, None, 3) == {1: (2, None), 2: (1, None)}
+    assert volumes_of(full, (10.0, 10.0, 10.0), 3) == {1: (2, 2.0), 2: (1, 1.0)}
+
+
+def test_a_case_without_foreground_is_not_estimated(model):
+    cycles = Cycles(predictor(), painter())
+    seen = observe(cycles.predictor, examination(foreground=False, noise=0.1), cycles)
+    signals = signals_of_case(cycles.predictor, seen)
+    assert signals == {"low": None, "high": None}
+    assert [row.dice for row in measured(seen, signals)] == [None, None]
+    assert model.estimate("a", None) is None
+
+
+# The regressor
+
+
+def test_ridge_solves_its_equations():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(30, 4)), rng.normal(size=30)
+    slopes, intercept = Ridge.of(x, y).weights(2.0)
+    centred = x - x.mean(axis=0)
+    np.testing.assert_allclose((centred.T @ centred + 2.0 * np.eye(4)) @ slopes, centred.T @ (y - y.mean()), atol=1e-10)
+    assert intercept == pytest.approx(y.mean() - x.mean(axis=0) @ slopes)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30))
+def test_pooled_blocks_ascend_and_keep_the_sum(values):
+    blocks = pool_adjacent(np.array(values))
+    means = [mean for mean, _ in blocks]
+    assert means == sorted(means)
+    assert sum(mean * size for mean, size in blocks) == pytest.approx(sum(values), abs=1e-9)
+    assert sum(size for _, size in blocks) == len(values)
+
+
+def test_pooling_by_hand():
+    assert pool_adjacent(np.array([1.0, 3.0, 2.0, 4.0])) == [(1.0, 1.0), (2.5, 2.0), (4.0, 1.0)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 60), st.integers(0, 1000))
+def test_the_table_never_falls(count, seed):
+    rng = np.random.default_rng(seed)
+    x = rng.random(count)
+    knots = monotone_table(x, np.clip(x + rng.normal(0, 0.3, count), 0, 1))
+    assert list(knots[0]) == sorted(knots[0])
+    read = [read_table(value, *knots) for value in np.linspace(0, 1, 50)]
+    assert all(later >= earlier for earlier, later in pairwise(read))
+    assert 0 <= min(read) <= max(read) <= 1
+
+
+def test_an_estimate_follows_its_signals(rows, model):
+    good = model.estimate("a", {**dict.fromkeys(SIGNALS), "expected_dice": 0.95, "flip_agreement": 0.95})
+    poor = model.estimate("a", {**dict.fromkeys(SIGNALS), "expected_dice": 0.4, "flip_agreement": 0.4})
+    assert poor.dice < 0.6 < 0.85 < good.dice
+    assert poor.low <= poor.dice <= poor.high
+    assert poor.high - poor.low > good.high - good.low  # a poor mask is harder to judge
+    estimates = [model.estimate(row.name, row.signals).dice for row in rows]
+    assert spearman(estimates, [row.dice for row in rows]) > 0.8
+
+
+def test_signals_far_outside_are_not_followed_without_end(model):
+    wild = {**dict.fromkeys(SIGNALS), "expected_dice": 0.9, "flip_agreement": 0.9, "volume_voxels": 1e9}
+    estimate = model.estimate("a", wild)
+    assert 0 <= estimate.low <= estimate.dice <= estimate.high <= 1
+
+
+def test_columns_are_the_features_of_their_rows(rows):
+    """Many rows at once as one by one, each worked here from the definitions."""
+    rng = np.random.default_rng(0)
+    names = ("expected_dice", "entropy_border", "volume_voxels", "components")
+    some = [
+        replace(row, signals={name: None if rng.random() < 0.2 else float(rng.exponential()) for name in names})
+        for row in rows
+    ]
+    calibration = Calibration(some, CLASSES, names)
+    kept = rng.random(len(some)) < 0.7
+    features = calibration.features(kept, names)
+    assert [(one.signal, one.transform) for one in features] == [
+        ("expected_dice", "logit"), ("expected_dice", "distance"), ("entropy_border", "log"),
+        ("entropy_border", "distance"), ("volume_voxels", "identity"), ("volume_voxels", "distance"),
+        ("components", "identity"), ("components", "distance"),
+    ]  # fmt: skip
+    change = {
+        "log": lambda value: math.log(max(value, 1e-4)),
+        "logit": lambda value: math.log(min(max(value, 2e-3), 0.998) / (1 - min(max(value, 2e-3), 0.998))),
+    }
+    found = calibration.values(features)
+    for place, row in enumerate(some):
+        for number, one in enumerate(features):
+            of = change.get(one.transform, float)
+            same = [each for each, keep in zip(some, kept, strict=True) if keep and each.name == row.name]
+            values = [of(each.signals[one.signal]) for each in same if each.signals[one.signal] is not None]
+            value, expected = row.signals[one.signal], 0.0
+            if value is not None:
+                z = (of(value) - np.mean(values)) / np.std(values)
+                expected = min(max(abs(z) - 0.8 if one.transform == "distance" else z, -4), 4)
+            assert found[place, number] == pytest.approx(expected, abs=1e-12)
+            assert one.of(row.signals, row.name) == pytest.approx(expected, abs=1e-12)
+
+
+def test_an_unknown_class_is_an_error(model):
+    with pytest.raises(ModelError, match="found liver; expected a, b, c"):
+        model.estimate("liver", {})
+
+
+def test_through_json_and_back(model, rows):
+    text = json.dumps(model.to_json(), allow_nan=False)
+    back = QualityModel.from_json(json.loads(text))
+    for row in rows[:12]:
+        assert back.estimate(row.name, row.signals) == model.estimate(row.name, row.signals)
+    assert json.loads(json.dumps(back.to_json())) == json.loads(text)
+
+
+@pytest.mark.parametrize("content", [{}, {"format": 7}, {"format": 1, "classes": 3}])
+def test_what_is_no_estimate_is_refused(content):
+    with pytest.raises(ModelError):
+        QualityModel.from_json(content)
+
+
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("widths", lambda own: dict(list(own.items())[1:])),
+        ("slopes", lambda own: {name: values[1:] for name, values in own.items()}),
+        ("intercepts", lambda own: dict.fromkeys(own)),
+        ("intercepts", lambda own: dict.fromkeys(own, math.nan)),
+        ("doubtful_below", lambda _: math.nan),
+        ("doubtful_below", lambda _: 70),
+        ("table", lambda own: [own[0], [math.inf] * len(own[1])]),
+        ("features", lambda own: [{**own[0], "centre": {}}, *own[1:]]),
+    ],
+)
+def test_a_damaged_estimate_is_refused_before_it_is_used(model, key, change):
+    content = json.loads(json.dumps(model.to_json()))
+    QualityModel.from_json(content)
+    with pytest.raises(ModelError, match="is not a quality estimate"):
+        QualityModel.from_json({**content, key: change(content[key])})
+
+
+# Intervals
+
+
+def test_the_quantile_counts_patients_not_cases():
+    scores, patients = [1.0] * 50 + [2.0, 3.0, 4.0], ["many"] * 50 + ["b", "c", "d"]
+    # Four patients: each has 1/5 of the mass, and 1/5 lies at infinity.
+    assert patient_quantile(scores, patients, 0.2) == 1.0
+    assert patient_quantile(scores, patients, 0.5) == 3.0
+    assert patient_quantile(scores, patients, 0.8) == 4.0
+    assert patient_quantile(scores, patients, 0.9) == math.inf
+
+
+def test_coverage_counts_patients_not_cases():
+    assert patient_coverage([True, True, True, False], ["a", "a", "a", "b"]) == 0.5
+    assert patient_coverage([], []) is None
+
+
+def test_intervals_hold_for_new_patients():
+    """90% of the Dice of patients that were not there; the mean over twenty calibrations of 40 patients each."""
+    coverage = []
+    for seed in range(20):
+        fitted, new = fit(simulated(40, seed), CLASSES), simulated(40, 1000 + seed)
+        found = [fitted.estimate(row.name, row.signals) for row in new]
+        inside = [one.low <= row.dice <= one.high for one, row in zip(found, new, strict=True)]
+        coverage.append(patient_coverage(inside, [row.patient for row in new]))
+    assert 0.88 <= np.mean(coverage) <= 0.95
+
+
+def test_too_few_patients_for_an_interval_is_said():
+    fitted = fit(simulated(6, 0), CLASSES)
+    estimate = fitted.estimate("a", simulated(1, 9)[0].signals)
+    assert (estimate.low, estimate.high) == (0.0, 1.0)
+    told = calibrate(simulated(6, 0), CLASSES, sources=["run"])
+    assert "Too few patients for an interval" in told.facts["summary"]
+
+
+@pytest.mark.parametrize(("patients", "known"), [(6, False), (9, False), (30, True)])
+def test_coverage_is_told_only_where_it_was_measured(patients, known):
+    """Of nine patients, eight are left in each fold: too few for an interval, though all nine give one."""
+    told = calibrate(simulated(patients, 0), CLASSES, sources=["run"]).facts
+    assert (told["performance"]["coverage"] is not None) == known
+    assert ("lay in their 90% interval" in told["summary"]) == known
+    assert ("Too few patients" in told["summary"]) != known
+
+
+def test_too_few_patients_for_anything_is_an_error():
+    with pytest.raises(DataError, match="found 2 with a predicted structure"):
+        fit(simulated(2, 0), CLASSES)
+    empty = [replace(row, signals=None) for row in simulated(20, 0)]
+    with pytest.raises(DataError, match="found 0"):
+        fit(empty, CLASSES)
+
+
+# Cross-fitting and calibration
+
+
+def test_no_estimate_has_seen_its_patient(rows):
+    """Another Dice for one patient changes others' estimates, never its own."""
+    changed = [replace(row, dice=0.02) if row.patient == "s0p3" else row for row in rows]
+    before, after = (
+        {(row.case, row.name): one.dice for row, one in cross_fit(each, CLASSES)} for each in (rows, changed)
+    )
+    own = {key for key in before if key[0].startswith("s0p3_")}
+    assert len(own) == 6
+    assert all(before[key] == after[key] for key in own)
+    assert any(before[key] != after[key] for key in before.keys() - own)
+
+
+def test_rows_in_another_order_give_the_same_estimates(rows, model):
+    shuffled = fit([rows[place] for place in np.random.default_rng(1).permutation(len(rows))], CLASSES)
+    for row in rows[:9]:
+        assert shuffled.estimate(row.name, row.signals).dice == pytest.approx(
+            model.estimate(row.name, row.signals).dice, abs=1e-9
+        )
+
+
+def test_performance_is_of_the_estimates(rows):
+    found = cross_fit(rows, CLASSES)
+    kept, intervals = [row for row, _ in found], [one for _, one in found]
+    row = performance(kept, [one.dice for one in intervals], intervals)
+    assert row.masks == 240
+    assert row.patients == 40
+    assert row.spearman > 0.8
+    assert row.mae < 0.06
+    assert 0.82 < row.coverage < 0.98
+    assert 0 < row.width < 0.5
+    useless = performance(kept, np.full(240, 0.8))
+    assert useless.spearman is None
+    assert useless.coverage is None
+    assert useless.auroc == 0.5
+
+
+def test_m2i_is_left_out_where_it_adds_nothing():
+    noise = calibrate(simulated(30, 0, m2i_noise=5.0), CLASSES, sources=["run"])
+    assert not noise.uses_m2i
+    assert noise.facts["m2i"]["measured"]
+    assert "not shown to pay" in noise.facts["summary"]
+    assert "m2i_cycle" not in noise.signals
+    assert [row["name"] for row in noise.facts["leave_one_out"] if row["in_use"]] == ["without M2I"]
+
+
+def test_m2i_stays_where_it_pays():
+    worth = calibrate(simulated(30, 0, m2i_noise=0.01), CLASSES, sources=["run"])
+    assert worth.uses_m2i
+    assert worth.facts["m2i"]["error_saved"]["ci95"][0] > 0
+    table = {row["name"]: row for row in worth.facts["leave_one_out"]}
+    assert [name for name, row in table.items() if row["in_use"]] == ["all signals"]
+    assert table["without M2I"]["mae"] == pytest.approx(worth.facts["m2i"]["error_saved"]["mae_without"])
+    assert table["without m2i_cycle"]["mae"] > table["all signals"]["mae"]
+    assert table["m2i_cycle alone"]["spearman"] > table["volume alone"]["spearman"]
+    assert "rough" in worth.facts["summary"]  # 30 patients
+
+
+def test_signals_are_in_one_group_each():
+    assert len(SIGNALS) == len(set(SIGNALS))
+    assert set(CHEAP) | set(GROUPS["m2i_residual"]) | set(GROUPS["m2i_cycle"]) == set(SIGNALS)
+
+
+def test_undefined_signals_are_left_out(rows):
+    assert set(Calibration(rows, CLASSES).signals) == {"expected_dice", "flip_agreement", "volume_voxels"}
+
+
+def test_missed_structures_are_counted():
+    rows = simulated(20, 0)
+    rows += [Measured("x", "x", "a", None, 0.0), Measured("y", "y", "a", None, None)]
+    facts = calibrate(rows, CLASSES, sources=["run"]).facts
+    assert facts["not_predicted"] == {
+        "a": {"cases": 2, "held_it": 1},
+        "b": {"cases": 0, "held_it": 0},
+        "c": {"cases": 0, "held_it": 0},
+    }
+
+
+def fold(folder: str, *names: str) -> Fold:
+    return Fold(Path(folder), predictor(), None, tuple(Case(name, name, {}) for name in names), data_section())
+
+
+def test_folds_must_not_share_cases():
+    disjoint([fold("one", "a"), fold("two", "b")])
+    with pytest.raises(SegcctError, match="case b is on the validation side of two runs"):
+        disjoint([fold("one", "a", "b"), fold("two", "b")])
+
+
+def another(**parts: object) -> Predictor:
+    """The toy predictor with parts of its card replaced."""
+    return Predictor(predictor().network, predictor().card.model_copy(update=parts), HOW)
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (
+            another(scheme=SchemeCard(name="custom", classes={"low": 3})),
+            r"two: is another experiment than one: .*classes",
+        ),
+        (
+            another(architecture=predictor().card.architecture.model_copy(update={"name": "unet"})),
+            "other model .*m2i_s",
+        ),
+        (predictor(image_size=64), "other preparation"),
+        (predictor(channels={"mr": "*.nii.gz"}), "other channels"),
+    ],
+)
+def test_folds_must_be_of_one_experiment(other, said):
+    own, folds = predictor().card, [fold("one", "a"), fold("two", "b")]
+    assert check_alike(Path("one"), own, folds) == ("low", "high")
+    with pytest.raises(ModelError, match=said):
+        check_alike(Path("one"), own, [folds[0], replace(folds[1], predictor=other)])
+
+
+@pytest.mark.parametrize("rename", ["{}", "{}_at_another_visit"])
+def test_a_generator_that_knows_the_patients_is_refused(trained, phantom, tmp_path, rename):
+    splits = Splits.load(trained / "splits.json")
+    (tmp_path / "m2i" / "best").mkdir(parents=True)
+    patients = {rename.format(name): splits.patients[name] for name in splits.val}
+    Splits(train=tuple(patients), val=splits.train, patients=patients).save(tmp_path / "m2i" / "splits.json")
+    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    with pytest.raises(DataError, match="trained on the patients of 1 of the 1 calibration cases"):
+        fold_of(trained / "best", loaded, None, phantom, generator=tmp_path / "m2i" / "best")
+
+
+def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, phantom, tmp_path):
+    splits = Splits.load(trained / "splits.json")
+    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    other = tmp_path / "other" / "best"
+    shutil.copytree(trained / "best", other)
+    fold_of(trained / "best", loaded, None, phantom, learnt_from=[other])  # nothing is known of it
+    Splits(train=splits.val, val=splits.train).save(tmp_path / "other" / "splits.json")
+    for source in (other, other / "weights.safetensors"):
+        with pytest.raises(DataError, match="this run learnt from was trained on the patients of 1 of the 1"):
+            fold_of(trained / "best", loaded, None, phantom, learnt_from=[source])
+    real = loaded.card.model_copy(update={"synthetic": not loaded.card.synthetic})
+    fold_of(trained / "best", Predictor(loaded.network, real, HOW), None, phantom, learnt_from=[other])
+
+
+def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):
+    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    with pytest.raises(RunError, match=r"splits\.json"):
+        fold_of(tmp_path / "best", loaded, None, phantom)
+
+
+# Commands
+
+
+@pytest.fixture
+def estimated(trained, tmp_path) -> Path:
+    """A copy of the trained model with a made-up quality.json."""
+    best = tmp_path / "run" / "best"
+    shutil.copytree(trained / "best", best)
+    shutil.copy(trained / "splits.json", best.parent / "splits.json")
+    names = load_card(best).scheme.classes
+    renamed = dict(zip(CLASSES, names, strict=True))
+    fitted = fit([replace(row, name=renamed[row.name]) for row in simulated(30, 0)], tuple(names))
+    write_json(best / "quality.json", {**fitted.to_json(), "weights_sha256": load_card(best).weights_sha256})
+    return best
+
+
+def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
+    arguments = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    table = list(csv.DictReader((tmp_path / "out" / "quality.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["class"] for row in table] == list(load_card(estimated).scheme.classes)
+    for row in table:
+        assert row["doubtful_below"] == "0.7"
+        if row["estimated_dice"]:
+            assert 0 <= float(row["low"]) <= float(row["estimated_dice"]) <= float(row["high"]) <= 1
+            assert row["doubtful"] == ("yes" if float(row["estimated_dice"]) < 0.7 else "no")
+        else:
+            assert row["doubtful"] == "yes"
+            assert row["note"] == "not predicted: taken as missed"
+    doubtful = any(row["doubtful"] == "yes" for row in table)
+    shown = f"{int(doubtful)} of 1 case with a mask that is doubtful (estimated Dice below 0.7) or misses a structure"
+    assert shown in capsys.readouterr().out
+    assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
+    assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
+
+
+def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimated, phantom, tmp_path, capsys):
+    scans, output = tmp_path / "scans", tmp_path / "out"
+    names = sorted(folder.name for folder in phantom.iterdir() if folder.is_dir())[:2]
+    for name in names:
+        shutil.copytree(phantom / name, scans / name)
+    command = ["predict", "--model", str(estimated), "--input", str(scans), "--output", str(output), "--overwrite"]
+    assert main(command) == 0
+    assert {row["case"] for row in read_rows(output / "quality.csv")} == set(names)
+    next((scans / names[0]).glob("*_t1.nii.gz")).write_bytes(b"damaged")
+    (output / "quality.csv").write_text((output / "quality.csv").read_text().replace(",yes,", ",old,"))
+    assert main(command) == 1
+    assert "1 of 2 cases failed" in capsys.readouterr().err
+    rows = read_rows(output / "quality.csv")
+    assert {row["case"] for row in rows} == {names[1]}
+    assert all(row["doubtful"] != "old" for row in rows)
+
+
+def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys, monkeypatch):
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("segcct.quality.quality_table.signals_of_case", fails)
+    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 1
+    told = capsys.readouterr().err
+    assert "1 of 1 mask got no row in quality.csv" in told
+    assert "too little memory. Lower --batch-size" in told
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+
+
+@pytest.mark.parametrize("value", ["nan", "70", "0", "much"])
+def test_a_threshold_that_is_no_dice_is_wrong_usage(value, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["calibrate", "--i2m", "best", "--doubtful-below", value])
+    assert "is not a number above 0 and at most 1" in capsys.readouterr().err
+
+
+def test_a_generator_that_nothing_needs_is_told(trained, estimated, phantom, tmp_path, capsys):
+    command = ["predict", "--input", str(phantom), "--split", "test", "--output", str(tmp_path / "out")]
+    assert main([*command, "--model", str(estimated), "--m2i", str(tmp_path / "gone")]) == 1
+    assert "is not a model folder" in capsys.readouterr().err
+    save_model(tmp_path / "m2i", painter().network.state_dict(), generator_card())
+    told = ["--m2i", str(tmp_path / "m2i")]
+    assert main([*command, "--model", str(trained / "best"), *told]) == 1
+    assert "has no quality.json" in (shown := capsys.readouterr().err)
+    assert "segcct calibrate --i2m" in shown
+    assert main([*command, "--model", str(estimated), *told, "--no-quality"]) == 1
+    assert "--m2i has no effect with --no-quality" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*command, "--model", str(estimated), *told]) == 0
+    assert "--m2i is not used" in capsys.readouterr().err
+    assert read_rows(tmp_path / "out" / "quality.csv")
+
+
+def generator_card() -> ModelCard:
+    """Of the toy painter, as it is stored."""
+    stored = card("reconstruction", data_section())
+    return stored.model_copy(
+        update={"architecture": stored.architecture.model_copy(update={"options": {"style": "none"}})}
+    )
+
+
+def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, capsys):
+    content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
+    write_json(estimated / "quality.json", {**content, "weights_sha256": "0" * 64})
+    with pytest.raises(ModelError, match="calibrated for other weights"):
+        QualityModel.load(estimated)
+    (estimated / "quality.json").write_text("{")
+    with pytest.raises(ModelError, match=r"quality\.json"):
+        QualityModel.load(estimated)
+    (estimated / "quality.json").unlink()
+    assert QualityModel.load(estimated) is None
+
+
+def test_another_generator_is_refused(model):
+    model.check_generator("any", Path("m2i"))  # its signals are not used
+    told = replace(model, uses_m2i=True, generators=("one", "two"))
+    told.check_generator("two", Path("m2i"))
+    with pytest.raises(ModelError, match="calibrated with another generator"):
+        told.check_generator("three", Path("m2i"))
+
+
+def test_rows_of_the_table(model, tmp_path):
+    signals = {"a": {**dict.fromkeys(SIGNALS), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(SIGNALS)}
+    table = {row["class"]: row for row in quality_rows(model, "case", signals)}
+    assert table["a"]["doubtful"] == "yes"
+    assert table["b"]["estimated_dice"] == ""
+    assert table["b"]["doubtful"] == "yes"
+    assert table["z"]["doubtful"] == ""
+    assert "not in the calibration" in table["z"]["note"]
+    keep_rows(tmp_path, ["case"])
+    assert not (tmp_path / "quality.csv").exists()
+    write_rows(tmp_path / "quality.csv", list(table.values()))
+    keep_rows(tmp_path, ["case"])
+    assert len(read_rows(tmp_path / "quality.csv")) == 3
+    keep_rows(tmp_path, [])
+    assert read_rows(tmp_path / "quality.csv") == []
+
+
+def test_a_table_from_before_masks_had_digests_is_read_and_extended(tmp_path):
+    (tmp_path / "quality.csv").write_text(f"{','.join(COLUMNS[:-1])}\nold,a,0.9,0.8,1.0,0.9,,0.7,\n")
+    keep_rows(tmp_path, ["old"])
+    (row,) = read_rows(tmp_path / "quality.csv")
+    assert (row["case"], row["estimated_dice"], row["mask"]) == ("old", "0.9", "")
+
+
+def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):
+    """Never unpredicted: missed. Unpredicted in two cases: missed where one held it, absent where none did."""
+    signals = {"a": None, "b": dict.fromkeys(SIGNALS)}
+    assert missed(model, signals) == ["a"]
+    for held_it, found in ((0, []), (1, ["a"]), (2, ["a"])):
+        told = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
+        assert missed(told, signals) == found
+    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", signals)[0]
+    assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
+
+
+def test_one_validation_patient_is_too_few(trained, phantom, capsys):
+    assert main(["calibrate", "--i2m", str(trained / "best"), "--input", str(phantom)]) == 1
+    assert "too few patients" in capsys.readouterr().err
+    assert not (trained / "best" / "quality.json").exists()
+
+
+def test_prepared_without_a_label_cannot_be_measured():
+    of = predictor()
+    prepared = prepare_examination(examination(labelled=False), of.preparation, of.scheme)
+    assert prepared.full_label is None

@@ -1,0 +1,178 @@
+"""The classification page: what its sentences say, which pictures it shows, and what it does without them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from segcct.errors import EvaluationError
+from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
+from segcct.run_folder import write_json
+from segcct.tasks.classification.class_evaluation import scores
+from segcct.tasks.classification.class_findings import Confused, class_findings, confusions
+from segcct.tasks.classification.class_images import gallery, surest_mistakes, usual_ones
+from segcct.tasks.classification.class_page import write_class_report
+from segcct.tasks.classification.class_results import read_class_results
+from segcct.tasks.classification.class_tables import write_pictures
+
+CLASSES = ("cat", "dog", "owl")
+#          true, probabilities
+TABLE = [
+    (0, [0.9, 0.1, 0.0]),
+    (0, [0.8, 0.1, 0.1]),
+    (0, [0.6, 0.4, 0.0]),
+    (0, [0.2, 0.7, 0.1]),
+    (1, [0.1, 0.8, 0.1]),
+    (1, [0.55, 0.45, 0.0]),
+    (1, [0.95, 0.05, 0.0]),
+    (2, [0.3, 0.4, 0.3]),
+]
+
+
+def evaluation(folder: Path, table: list = TABLE, classes: tuple[str, ...] = CLASSES, **more: object) -> Path:
+    """An evaluation folder of these probabilities."""
+    labels = np.array([true for true, _ in table])
+    probabilities = np.array([row for _, row in table])
+    ids = [f"{classes[true]}/{place}.png" for place, true in enumerate(labels)]
+    folder.mkdir(parents=True)
+    write_pictures(folder / "pictures.csv", ids, probabilities, labels, classes)
+    write_json(folder / "summary.json", {**scores(probabilities, labels, classes, ids), **more})
+    return folder
+
+
+@pytest.fixture
+def results(tmp_path: Path):
+    return read_class_results(evaluation(tmp_path / "evaluation"))
+
+
+def test_confusions_go_by_share_of_the_true_class(results):
+    assert results.confusion == [[3, 1, 0], [2, 1, 0], [0, 1, 0]]
+    assert confusions(results) == [
+        Confused("owl", "dog", 1, 1.0),
+        Confused("dog", "cat", 2, 2 / 3),
+        Confused("cat", "dog", 1, 1 / 4),
+    ]
+
+
+def test_findings_say_what_the_tables_say(results):
+    text = " ".join(class_findings(results))
+    assert "cat is told best (F1 0.667), owl least well (0.000)" in text
+    assert "Never predicted: owl." in text
+    assert "owl taken for dog, in 1 of 1 picture (100%)" in text
+    assert "surer than it is right: confidence 0.713, accuracy 0.500" in text
+
+
+def test_findings_of_a_perfect_model(tmp_path):
+    table = [(true, np.eye(3)[true].tolist()) for true in (0, 1, 2, 0)]
+    text = " ".join(class_findings(read_class_results(evaluation(tmp_path / "e", table))))
+    assert "No picture was taken for another class." in text
+    assert "as sure as it is right" in text
+
+
+def test_left_out_pictures_are_named(tmp_path):
+    folder = evaluation(tmp_path / "e", unmatched={"references": ["a", "b"], "predictions": []})
+    assert "Left out of every number: 2 pictures without a prediction." in class_findings(read_class_results(folder))
+
+
+def test_which_pictures_are_shown(results):
+    assert [(one.picture, one.confidence) for one in usual_ones(results)] == [("cat/1.png", 0.8), ("dog/4.png", 0.8)]
+    assert [one.picture for one in surest_mistakes(results)] == ["dog/6.png", "cat/3.png", "dog/5.png", "owl/7.png"]
+
+
+def test_a_page_without_pictures_says_why(tmp_path):
+    folder = evaluation(tmp_path / "e")
+    page = write_class_report(folder, tmp_path / "out").read_text(encoding="utf-8")
+    assert "No pictures: the evaluation does not say where its pictures are." in page
+    for word in (
+        "0.500",
+        "not defined",
+        "dog taken for cat: 2 (66.7% of dog)",
+        "Calibration error",
+        "For research use",
+    ):
+        assert word in page
+    gone = evaluation(tmp_path / "gone", data={"root": "/nowhere", "layout": "classes"})
+    assert "/nowhere: no such dataset" in gallery(read_class_results(gone)).problem
+
+
+def test_a_page_of_many_classes_has_no_matrix(tmp_path):
+    classes = tuple(f"kind{number}" for number in range(30))
+    rng = np.random.default_rng(0)
+    table = [(number % 30, rng.dirichlet(np.ones(30)).tolist()) for number in range(90)]
+    page = write_class_report(evaluation(tmp_path / "e", table, classes), tmp_path / "out").read_text(encoding="utf-8")
+    assert '<table class="matrix">' not in page
+    assert "Most frequent mistakes" in page
+    assert "Top 5" in page
+
+
+def test_names_are_escaped(tmp_path):
+    classes = ("<b>cat", "dog", "owl")
+    page = write_class_report(evaluation(tmp_path / "e", TABLE, classes), tmp_path / "out").read_text(encoding="utf-8")
+    assert "<b>cat" not in page
+    assert "&lt;b&gt;cat" in page
+
+
+DAMAGE = {
+    "no summary": (lambda folder: (folder / "summary.json").unlink(), "summary.json: no such file"),
+    "no table": (lambda folder: (folder / "pictures.csv").unlink(), "pictures.csv: no such file"),
+    "no overall": (lambda folder: write_json(folder / "summary.json", {"classes": {}}), "no 'overall'"),
+    "other columns": (lambda folder: (folder / "pictures.csv").write_text("a,b\n1,2\n"), "columns are missing"),
+    "no number": (
+        lambda folder: (folder / "pictures.csv").write_text(
+            (folder / "pictures.csv").read_text(encoding="utf-8").replace("0.9,0.9", "0.9,high")
+        ),
+        "not a number",
+    ),
+    "fewer rows": (
+        lambda folder: (folder / "pictures.csv").write_text(
+            "".join((folder / "pictures.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1])
+        ),
+        "different evaluations",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damaged_folders(tmp_path, name):
+    damage, words = DAMAGE[name]
+    folder = evaluation(tmp_path / "e")
+    damage(folder)
+    with pytest.raises(EvaluationError, match=words):
+        write_class_report(folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_summaries_hold_no_nan(tmp_path):
+    json.loads((evaluation(tmp_path / "e") / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+
+
+# pictures of tokens
+
+
+def test_even_weights_are_no_find():
+    """Equal weights show a quarter of the scale everywhere; a single heavy token shows palest where it is."""
+    image = np.full((8, 8, 3), 128, np.uint8)
+    even = token_overlay(image, np.full((4, 4), 1 / 16), 64)
+    one = np.full((4, 4), 0.01)
+    one[0, 3] = 0.85
+    single = token_overlay(image, one, 64)
+    assert np.ptp(even.reshape(-1, 3), axis=0).max() == 0
+    assert single[4, 60].sum() > even[4, 60].sum() > single[60, 4].sum() - 60
+    assert single[4, 60].sum() - single[60, 4].sum() > 200
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"), [([0.25] * 4, 0.5), ([0.97, 0.01, 0.01, 0.01], 0.25), ([0.4, 0.3, 0.2, 0.1], 0.5)]
+)
+def test_tokens_that_hold_half(shares, expected):
+    assert tokens_for_half(np.array(shares).reshape(2, 2)) == expected
+
+
+def test_small_pictures_keep_their_pixels():
+    image = np.arange(2 * 2 * 1, dtype=np.uint8).reshape(2, 2, 1) * 60
+    shown = enlarged(image, 8)
+    assert shown.shape == (8, 8, 3)
+    np.testing.assert_array_equal(shown[::4, ::4, 0], image[..., 0])

@@ -1,0 +1,680 @@
+"""Labelled pictures: every layout, copies kept together, splits, the cache, and messages that name the file."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import shutil
+import struct
+import tarfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection, settings
+from segcct.datasets.splits import Splits
+from segcct.errors import ConfigError, DataError, SplitError
+from segcct.tasks.classification import decoding as picture_module
+from segcct.tasks.classification import image_files as files
+from segcct.tasks.classification import labeled_images as collection_module
+from segcct.tasks.classification.batches import PictureDataset, picture_loader
+from segcct.tasks.classification.class_split import describe, divide, left_out
+from segcct.tasks.classification.decoding import decode, fitted
+from segcct.tasks.classification.image_augmentation import PictureAugmenter
+from segcct.tasks.classification.labeled_images import Collection, load_collection, load_references
+from segcct.tasks.classification.new_images import find_source
+from segcct.tasks.classification.normalization import Normalisation
+from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+def section(root: Path, **more: object) -> PicturesSection:
+    return PicturesSection.model_validate({"root": root, "image_size": 16, "cache": root.parent / "cache", **more})
+
+
+def load(root: Path, **more: object) -> Collection:
+    return load_collection(section(root, **more))
+
+
+# layouts
+
+
+def test_a_folder_per_class(tmp_path):
+    found = load(write_folder(tmp_path / "data", 3))
+    assert found.classes == CLASSES
+    assert found.ids[:2] == ("circle/00.png", "circle/01.png")
+    assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert found.images.shape == (9, 16, 16, 3)
+    np.testing.assert_array_equal(found.images[4], drawn("plain", 1))
+
+
+@pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.tgz"])
+def test_an_archive_reads_as_its_folder(tmp_path, name):
+    folder = write_folder(tmp_path / "data", 3)
+    (folder / ".DS_Store").write_bytes(b"x")
+    (folder / "circle" / "._00.png").write_bytes(b"x")
+    (folder / "readme.txt").write_text("x")
+    plain, packed = load(folder), load(write_tar(tmp_path / name, folder))
+    assert packed.classes == plain.classes
+    assert packed.ids == tuple(f"pictures/{each}" for each in plain.ids)
+    np.testing.assert_array_equal(packed.images, plain.images)
+    np.testing.assert_array_equal(packed.labels, plain.labels)
+
+
+def test_side_folders_by_any_usual_spelling(tmp_path):
+    root = tmp_path / "data"
+    for prefix in ("Training", "valid", "test"):
+        write_folder(root, 2, prefix=prefix)
+    assert set(load(root).sides) == {"train", "val", "test"}
+    assert load(root).classes == CLASSES
+
+
+def test_a_lone_train_folder_says_nothing_of_sides(tmp_path):
+    assert set(load(write_folder(tmp_path / "data", 2, prefix="train")).sides) == {None}
+
+
+@pytest.mark.parametrize("odd", ["test/1.png", "extra/foo/1.png", "loose.png"])
+@pytest.mark.parametrize("shell", ["", "shell"])
+def test_sides_are_no_classes_where_a_picture_stands_outside_them(tmp_path, odd, shell):
+    """Test pictures without a class, as competitions hand them out; a folder beside the sides."""
+    root = tmp_path / "data" / shell
+    for side in ("train", "valid"):
+        write_folder(root, 2, prefix=side)
+    (root / odd).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(drawn("plain", 9)).save(root / odd)
+    if shell and odd == "loose.png":  # nothing says that the folder around it is none of a class
+        (root / odd).rename(root / "train" / odd)
+        odd = f"train/{odd}"
+    with pytest.raises(DataError, match=rf"{odd}: 1 picture .* of .*train, val .*/train/CLASS/picture\.png") as caught:
+        load(tmp_path / "data")
+    assert "segcct predict" in str(caught.value)
+
+
+def test_a_class_may_be_called_train(tmp_path):
+    root = write_folder(tmp_path / "data", 2)
+    (root / "plain").rename(root / "train")
+    assert load(root).classes == ("circle", "stripes", "train")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_idx_files(tmp_path, zipped):
+    found = load(write_idx(tmp_path / "data", zipped=zipped), layout="idx", channels="grey", class_names=list(CLASSES))
+    assert found.classes == CLASSES
+    assert found.images.shape == (39, 16, 16, 1)
+    train = [row for row, side in enumerate(found.sides) if side == "train"]
+    assert len(train) == 30
+    assert found.labels[train].tolist() == [number % 3 for number in range(30)]
+    again = load(write_idx(tmp_path / "other", zipped=zipped), layout="idx", channels="grey", image_size=14)
+    assert again.classes == ("0", "1", "2")
+    row = again.ids.index("test/000004")
+    np.testing.assert_array_equal(again.images[row, ..., 0], drawn("plain", 1004, 14, colour=False))
+
+
+@pytest.mark.parametrize(("hundred", "classes"), [(False, 10), (True, 100)])
+def test_cifar_binaries(tmp_path, hundred, classes):
+    found = load(write_cifar(tmp_path / "data", 2, hundred=hundred), layout="cifar", image_size=32)
+    assert found.classes == tuple(f"kind{number}" for number in range(classes))
+    row = found.ids.index("test/00003" if hundred else "test_batch/00003")
+    assert (found.labels[row], found.sides[row]) == (3, "test")
+    expected = drawn("circle", 503, 32)
+    expected[0, 0] = 3
+    np.testing.assert_array_equal(found.images[row], expected)
+
+
+def test_cifar_inside_an_archive(tmp_path):
+    folder = write_cifar(tmp_path / "data", 1)
+    packed = load(write_tar(tmp_path / "cifar-10-binary.tar.gz", folder), layout="cifar")
+    assert packed.ids == load(folder, layout="cifar").ids
+
+
+def test_real_pictures_in_an_archive(shared_data):
+    from segcct.tasks.classification.class_folders import find
+
+    labels = find(PicturesSection(root=shared_data / "cifar10" / "train.tar.gz"))
+    assert len(labels.ids) == 50_000
+    assert np.bincount(labels.labels).tolist() == [5000] * 10
+
+
+# one picture
+
+
+def bytes_of(picture: Image.Image, tmp_path: Path, name: str = "a.png", **more: object) -> bytes:
+    picture.save(tmp_path / name, **more)
+    return (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [("L", (8, 6)), ("RGB", (8, 6, 3)), ("RGBA", (8, 6, 3)), ("P", (8, 6, 3)), ("1", (8, 6)), ("LA", (8, 6))],
+)
+def test_modes(tmp_path, mode, shape):
+    assert decode(bytes_of(Image.new(mode, (6, 8), 1), tmp_path), "a.png").shape == shape
+
+
+def test_how_the_camera_was_held(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    content = bytes_of(Image.fromarray(np.zeros((4, 8), np.uint8)), tmp_path, "a.jpg", exif=exif)
+    assert decode(content, "a.jpg").shape == (8, 4)
+
+
+def test_sixteen_bits_are_refused(tmp_path):
+    content = bytes_of(Image.fromarray(np.full((4, 4), 3000, np.uint16)), tmp_path)
+    with pytest.raises(DataError, match=r"a\.png: a picture of more than 8 bits"):
+        decode(content, "a.png")
+
+
+def png_of(width: int, height: int) -> bytes:
+    """The head of a grey PNG of any size, and next to nothing behind it."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0), b"IDAT" + bytes(10))
+    framed = (struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize(
+    ("side", "words"), [(9_500, "the picture is too large .*9500 x 9500"), (60_000, "cannot be read .*exceeds limit")]
+)
+def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
+    root = write_folder(tmp_path / "data", 2)
+    (root / "plain" / "01.png").write_bytes(png_of(side, side))
+    with pytest.raises(DataError, match=rf"1 picture cannot be used.*\n.*plain/01\.png: {words}"):
+        load(root)
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError(700), struct.error("unpack"), IndexError(), MemoryError(), RecursionError()]
+)
+def test_whatever_a_damaged_picture_does_to_its_reader(tmp_path, monkeypatch, error):
+    content = bytes_of(Image.new("L", (6, 8)), tmp_path)
+
+    def fails(picture):
+        raise error
+
+    monkeypatch.setattr(picture_module.ImageOps, "exif_transpose", fails)
+    with pytest.raises(DataError, match=rf"a\.png: cannot be read as a picture .*{type(error).__name__}"):
+        decode(content, "a.png")
+
+
+def test_padding_keeps_the_proportions():
+    tall = np.full((20, 10), 200, np.uint8)
+    padded = fitted(tall, channels="grey", size=20, fit="pad")[..., 0]
+    assert padded[:, :4].max() == 0
+    assert padded[:, 6:14].min() == 200
+    assert fitted(tall, channels="grey", size=20, fit="resize").min() == 200
+
+
+# messages
+
+
+def broken(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:20])
+
+
+DAMAGE = {
+    "missing": (lambda root: shutil.rmtree(root), {}, ["no such dataset"]),
+    "empty": (lambda root: [shutil.rmtree(each) for each in root.iterdir()], {}, ["no picture", "CLASS/picture.png"]),
+    "loose": (lambda root: shutil.copy(root / "plain" / "00.png", root / "loose.png"), {}, ["loose.png", "outside"]),
+    "one class": (lambda root: [shutil.rmtree(root / kind) for kind in CLASSES[:2]], {}, ["only one class", "stripes"]),
+    "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 picture", "plain/01.png"]),
+    "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
+    "empty file": (lambda root: (root / "plain" / "01.png").write_bytes(b""), {}, ["01.png"]),
+    "other layout": (lambda root: None, {"layout": "idx"}, ["idx files are missing"]),
+    "no binaries": (lambda root: None, {"layout": "cifar"}, ["no CIFAR binaries", "data_batch_1.bin"]),
+    "pickles": (lambda root: (root / "data_batch_1").write_bytes(b""), {"layout": "cifar"}, ["pickles are not opened"]),
+    "no patient": (lambda root: None, {"patient": r"(p\d+)_"}, ["data.patient", "circle/00.png"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_messages_name_what_is_wrong(tmp_path, cache, name):
+    root = write_folder(tmp_path / "data", 2)
+    damage, more, words = DAMAGE[name]
+    damage(root)
+    with pytest.raises(DataError) as caught:
+        load(root, **more)
+    for word in words:
+        assert word in str(caught.value)
+    assert name == "no patient" or not list(cache.glob("*"))
+
+
+def test_an_archive_in_the_folder_is_named(tmp_path):
+    folder = write_folder(tmp_path / "pictures", 2)
+    (tmp_path / "data").mkdir()
+    write_tar(tmp_path / "data" / "train.tar.gz", folder)
+    with pytest.raises(DataError, match=r"data\.root to the archive, .*train\.tar\.gz"):
+        load(tmp_path / "data")
+
+
+@pytest.mark.parametrize("keep", [0, 50, 700])
+def test_a_truncated_archive(tmp_path, keep):
+    archive = write_tar(tmp_path / "a.tar.gz", write_folder(tmp_path / "data", 6))
+    archive.write_bytes(archive.read_bytes()[:keep])
+    with pytest.raises(DataError, match=r"a\.tar\.gz"):
+        load(archive)
+
+
+IDX_DAMAGE = {
+    "truncated": ("train-images-idx3-ubyte", lambda b: b[:-5], ["train-images", "damaged", "30 x 14 x 14"]),
+    "no idx": ("train-labels-idx1-ubyte", lambda b: b"<!doctype html>", ["train-labels", "no idx file"]),
+    "other count": (
+        "train-labels-idx1-ubyte",
+        lambda b: bytes([0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2]),
+        ["differ in number", "train-images"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IDX_DAMAGE)
+def test_damaged_idx_files(tmp_path, name):
+    root = write_idx(tmp_path / "data", zipped=False)
+    file, damage, words = IDX_DAMAGE[name]
+    (root / file).write_bytes(damage((root / file).read_bytes()))
+    with pytest.raises(DataError) as caught:
+        load(root, layout="idx", channels="grey")
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_idx_gzip_damage_and_wrong_names(tmp_path):
+    root = write_idx(tmp_path / "data")
+    with pytest.raises(DataError, match="2 names"):
+        load(root, layout="idx", channels="grey", class_names=["a", "b"])
+    broken(root / "train-labels-idx1-ubyte.gz")
+    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte\.gz: is damaged"):
+        load(root, layout="idx", channels="grey")
+
+
+def test_damaged_cifar_files(tmp_path):
+    root = write_cifar(tmp_path / "data", 1)
+    whole = (root / "data_batch_1.bin").read_bytes()
+    (root / "data_batch_1.bin").write_bytes(whole[:-1])
+    with pytest.raises(DataError, match=r"data_batch_1\.bin: is damaged .*multiple of 3073"):
+        load(root, layout="cifar")
+    (root / "data_batch_1.bin").write_bytes(bytes([77]) + whole[1:])
+    with pytest.raises(DataError, match="found 77; expected 0 to 9"):
+        load(root, layout="cifar")
+
+
+def test_missing_and_doubled_cifar_files(tmp_path):
+    root = write_cifar(tmp_path / "data", 1)
+    (root / "data_batch_3.bin").rename(tmp_path / "data_batch_3.bin")
+    with pytest.raises(DataError, match=r"training batches are missing \(found no data_batch_3\.bin"):
+        load(root, layout="cifar")
+    (root / "copy").mkdir()
+    for folder in (root, root / "copy"):
+        shutil.copy(tmp_path / "data_batch_3.bin", folder)
+    with pytest.raises(DataError, match=r"two files are named data_batch_3\.bin"):
+        load(root, layout="cifar")
+
+
+# cache
+
+
+def test_decoded_once_and_again_when_anything_changes(tmp_path, monkeypatch):
+    root = write_folder(tmp_path / "data", 2)
+    first = load(root)
+    decodings = []
+    real = collection_module.decoded
+    monkeypatch.setattr(collection_module, "decoded", lambda *a: decodings.append(1) or real(*a))
+    assert load(root).stored.folder == first.stored.folder
+    assert not decodings
+    load(root, channels="grey")
+    load(root, image_size=8)
+    load(root, fit="pad")
+    assert len(decodings) == 3
+    Image.fromarray(drawn("plain", 77)).save(root / "plain" / "00.png")
+    assert load(root).fingerprint != first.fingerprint
+    shutil.move(root / "circle" / "00.png", root / "plain" / "77.png")
+    assert load(root).labels.tolist() == [0, 1, 1, 1, 2, 2]
+    assert len(decodings) == 5
+
+
+def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, cache):
+    root = write_folder(tmp_path / "data", 2)
+    shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
+    for name in ("circle/00.png", "stripes/01.png"):
+        (root / name).write_bytes(b"")
+    found = load_references(section(root))
+    assert found.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
+    assert len(set(found.groups)) == 6
+    assert not list(cache.glob("*"))
+    with pytest.raises(DataError, match="2 pictures"):
+        load(root)
+
+
+# sides
+
+
+def test_holdout_by_class_whatever_the_order(tmp_path):
+    found = load(write_folder(tmp_path / "data", 10))
+    splits = divide(found, section(tmp_path, split={"val": 0.2, "test": 6}))
+    assert [len(side) for side in (splits.train, splits.val, splits.test)] == [18, 6, 6]
+    for side in (splits.val, splits.test):
+        assert sorted(name.split("/")[0] for name in side) == sorted(CLASSES * 2)
+    other = divide(found, section(tmp_path, split={"val": 0.2, "test": 6, "seed": 1}))
+    assert other.test != splits.test
+    assert divide(found, section(tmp_path, split={"val": 0.2, "test": 6})) == splits
+
+
+def test_crossval_tests_every_picture_once_and_never_selects_on_it(tmp_path):
+    found = load(write_folder(tmp_path / "data", 10))
+    folds = [divide(found, section(tmp_path, split={"kind": "crossval", "val": 0.1}, fold=fold)) for fold in range(5)]
+    assert sorted(name for each in folds for name in each.test) == sorted(found.ids)
+    for each in folds:
+        assert len(each.test) == 6
+        assert len(each.val) == 3
+        assert not set(each.val) & set(each.test)
+        assert len(each.train) == 21
+
+
+def test_copies_stay_together(tmp_path):
+    root = write_folder(tmp_path / "data", 6)
+    for kind in CLASSES:
+        for number in range(6):
+            shutil.copy(root / kind / f"{number:02d}.png", root / kind / f"copy{number}.png")
+    # The same pixels in another format or colour mode are a copy too.
+    Image.open(root / "plain" / "00.png").save(root / "plain" / "again.bmp")
+    grey = Image.fromarray(drawn("plain", 50, colour=False))
+    grey.save(root / "plain" / "grey.png")
+    grey.convert("RGB").save(root / "plain" / "grey_as_rgb.png")
+    grey.convert("P").save(root / "plain" / "grey_by_palette.png")
+    found = load(root)
+    group = dict(zip(found.ids, found.groups, strict=True))
+    assert group["plain/grey.png"] == group["plain/grey_as_rgb.png"] == group["plain/grey_by_palette.png"]
+    assert group["plain/again.bmp"] == group["plain/00.png"] == group["plain/copy0.png"]
+    for seed in range(4):
+        splits = divide(found, section(tmp_path, split={"seed": seed, "val": 0.3, "test": 0.3}))
+        sides = {name: side for side in ("train", "val", "test") for name in getattr(splits, side)}
+        assert set(sides) == set(found.ids)
+        for name, lead in group.items():
+            assert sides[name] == sides[lead]
+    assert "21 are copies" in describe(found, splits)
+
+
+def test_copies_of_test_pictures_leave_training(tmp_path):
+    root = tmp_path / "data"
+    write_folder(root, 4, prefix="train")
+    (root / "test" / "plain").mkdir(parents=True)
+    (root / "test" / "circle").mkdir(parents=True)
+    shutil.copy(root / "train" / "plain" / "02.png", root / "test" / "plain" / "x.png")
+    Image.fromarray(drawn("circle", 99)).save(root / "test" / "circle" / "y.png")
+    found = load(root)
+    splits = divide(found, section(tmp_path, split={"val": 3}))
+    assert splits.test == ("test/circle/y.png", "test/plain/x.png")
+    assert left_out(found) == ["train/plain/02.png"]
+    assert "train/plain/02.png" not in {*splits.train, *splits.val}
+    assert "1 left out" in describe(found, splits)
+    assert "test as the dataset itself has it" in describe(found, splits)
+
+
+def test_patients_stay_together_across_copies(tmp_path):
+    root = tmp_path / "data"
+    for kind in CLASSES:
+        (root / kind).mkdir(parents=True)
+        for number in range(12):
+            Image.fromarray(drawn(kind, number)).save(
+                root / kind / f"p{number // 3 + 10 * CLASSES.index(kind)}_{number}.png"
+            )
+    shutil.copy(root / "plain" / "p10_0.png", root / "plain" / "p13_copy.png")  # joins two patients
+    found = load(root, patient=r"(p\d+)_")
+    group = dict(zip(found.ids, found.groups, strict=True))
+    assert group["plain/p10_1.png"] == group["plain/p13_11.png"]
+    assert group["plain/p11_3.png"] != group["plain/p10_1.png"]
+    assert len(set(found.groups)) == 11
+
+
+def write_list(path: Path, names: list[str]) -> str:
+    path.write_text("# pictures\n" + "\n".join(names) + "\n")
+    return str(path)
+
+
+def test_lists(tmp_path):
+    found = load(write_folder(tmp_path / "data", 4))
+    train = [name for name in found.ids if not name.endswith("03.png")]
+    lists = {
+        "train_list": write_list(tmp_path / "train.txt", train),
+        "val_list": write_list(tmp_path / "val.txt", ["circle/03.png", "plain/03.png"]),
+    }
+    splits = divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+    assert splits.train == tuple(train)
+    assert splits.val == ("circle/03.png", "plain/03.png")
+    write_list(tmp_path / "val.txt", ["circle/33.png"])
+    with pytest.raises(SplitError, match=r"val\.txt.*circle/33\.png"):
+        divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+
+
+@pytest.mark.parametrize("side", ["train", "val"])
+@pytest.mark.parametrize("name", ["test/plain/00.png", "train/plain/copy.png"])
+def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, side, name):
+    root = write_folder(tmp_path / "data", 4, prefix="train")
+    (root / "test" / "plain").mkdir(parents=True)
+    Image.fromarray(drawn("plain", 40)).save(root / "test" / "plain" / "00.png")
+    shutil.copy(root / "test" / "plain" / "00.png", root / "train" / "plain" / "copy.png")
+    found = load(root)
+    own = [each for each in found.ids if each.startswith("train") and "copy" not in each]
+    lists = {"train": [each for each in own if "03" not in each], "val": [each for each in own if "03" in each]}
+    lists[side] = [*lists[side], name]
+    files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
+    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 picture .* for {side}, .* for test \(found {name}\)"):
+        divide(found, section(tmp_path, split={"kind": "lists", **files}))
+
+
+def test_lists_with_copies_on_two_sides(tmp_path):
+    root = write_folder(tmp_path / "data", 3)
+    shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
+    found = load(root)
+    rest = [name for name in found.ids if "copy" not in name and "02" not in name]
+    lists = {
+        "train_list": write_list(tmp_path / "train.txt", rest),
+        "val_list": write_list(tmp_path / "val.txt", ["plain/copy.png", "circle/02.png"]),
+    }
+    with pytest.raises(SplitError, match=r"plain/copy\.png in val, plain/00\.png in train"):
+        divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ({"val": 0}, "val side of the split is empty"),
+        ({"val": 30, "test": 0}, "train side of the split is empty"),
+        ({"val": 1, "test": 28}, "classes have no training picture"),
+    ],
+)
+def test_splits_that_cannot_train(tmp_path, split, words):
+    found = load(write_folder(tmp_path / "data", 10))
+    with pytest.raises(SplitError, match=words):
+        divide(found, section(tmp_path, split=split))
+
+
+def test_splits_survive_their_file(tmp_path):
+    root = write_folder(tmp_path / "data", 6)
+    shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
+    splits = divide(load(root), section(tmp_path))
+    splits.save(tmp_path / "splits.json")
+    again = Splits.load(tmp_path / "splits.json")
+    assert (again.train, again.val, again.test) == (splits.train, splits.val, splits.test)
+    assert again.patients["plain/copy.png"] == "plain/00.png"
+
+
+# batches
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+    return load(write_folder(tmp_path_factory.mktemp("batches") / "data", 12))
+
+
+EVERYTHING = {"shift_px": 2, "crop_area": 0.7, "randaugment": "rand-m9-mstd0.5-inc1", "erase": 0.5}
+HALF = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+
+
+def dataset(pictures: Collection, *, seed: int = 0, per_epoch: int | None = None, **augment: object) -> PictureDataset:
+    changes = PictureAugmentSection.model_validate(augment)
+    rows = np.arange(len(pictures.ids))
+    return PictureDataset(pictures, rows, PictureAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
+
+
+def epoch_of(shown: PictureDataset, epoch: int, *, workers: int = 0, batch: int = 8) -> torch.Tensor:
+    loader = picture_loader(shown, batch_size=batch, workers=workers)
+    loader.sampler.set_epoch(epoch)
+    return torch.cat([each["image"] for each in loader])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_do_not_depend_on_workers(pictures, workers):
+    shown = dataset(pictures, **EVERYTHING)
+    assert torch.equal(epoch_of(shown, 3), epoch_of(shown, 3, workers=workers))
+
+
+def test_a_picture_of_an_epoch_does_not_depend_on_its_batch(pictures):
+    shown = dataset(pictures, **EVERYTHING)
+    assert torch.equal(epoch_of(shown, 1, batch=8), epoch_of(shown, 1, batch=10))
+
+
+def test_epochs_and_seeds_differ(pictures):
+    shown = dataset(pictures, **EVERYTHING)
+    assert not torch.equal(epoch_of(shown, 0), epoch_of(shown, 1))
+    assert not torch.equal(epoch_of(shown, 0), epoch_of(dataset(pictures, seed=1, **EVERYTHING), 0))
+
+
+def test_the_global_generators_are_given_back(pictures):
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    expected = random.random(), np.random.rand(), torch.rand(1).item()  # noqa: NPY002
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    dataset(pictures, **EVERYTHING).__getitems__([(0, 1), (0, 2)])
+    assert (random.random(), np.random.rand(), torch.rand(1).item()) == expected  # noqa: NPY002
+
+
+def test_every_picture_once_per_turn_whatever_the_epochs_length(pictures):
+    shown = dataset(pictures, per_epoch=10)
+    rows = np.concatenate([shown.shown(epoch, np.arange(10)) for epoch in range(18)])
+    turns = rows.reshape(5, 36)
+    for turn in turns:
+        assert sorted(turn) == list(range(36))
+    assert not np.array_equal(turns[0], turns[1])
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [8]), (10, [8, 2]), (17, [8, 8])])
+def test_a_last_batch_of_one_is_left_out_where_there_are_others(pictures, count, sizes):
+    loader = picture_loader(dataset(pictures, per_epoch=count), batch_size=8, workers=0)
+    assert [len(batch["label"]) for batch in loader] == sizes
+    assert len(loader) == len(sizes)
+
+
+def test_without_changes_a_batch_is_the_standardised_picture(pictures):
+    batch = dataset(pictures, flip=0).__getitems__([(0, 4), (0, 9)])
+    for image, row, label in zip(batch["image"], batch["row"], batch["label"], strict=True):
+        expected = (pictures.images[int(row)].transpose(2, 0, 1) / 255.0 - 0.5) / 0.25
+        np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
+        assert label == pictures.labels[int(row)]
+
+
+def test_flips_and_shifts_move_what_they_say(pictures):
+    augmenter = PictureAugmenter(PictureAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
+    image = pictures.images[:1]
+    still = augmenter.move(image, np.array([[0.9, 0.9, 0.5, 0.5]]))
+    np.testing.assert_array_equal(still[0], image[0].transpose(2, 0, 1))
+    np.testing.assert_array_equal(augmenter.move(image, np.array([[0.1, 0.9, 0.5, 0.5]])), still[..., ::-1])
+    np.testing.assert_array_equal(augmenter.move(image, np.array([[0.9, 0.1, 0.5, 0.5]])), still[..., ::-1, :])
+    far = augmenter.move(image, np.array([[0.9, 0.9, 0.0, 0.99]]))  # two rows down, two columns left
+    np.testing.assert_array_equal(far[0, :, 2:, :-2], still[0, :, :-2, 2:])
+    assert far[0, :, :2].max() == 0
+    assert far[0, :, :, -2:].max() == 0
+
+
+def test_the_normalisation_is_that_of_the_training_pictures(pictures, tmp_path):
+    rows = np.arange(0, 36, 2)
+    measured = Normalisation.of(section(tmp_path), pictures, rows)
+    values = np.asarray(pictures.images[rows]) / 255.0
+    np.testing.assert_allclose(measured.mean, values.mean(axis=(0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(measured.sd, values.std(axis=(0, 1, 2)), atol=1e-6)
+    given = section(tmp_path, mean=[0.1, 0.2, 0.3], sd=[1, 2, 3])
+    assert Normalisation.of(given, pictures, rows) == Normalisation((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+
+
+@pytest.mark.parametrize("magnitude", ["rand-m10-n4-mstd3-inc1", "rand-m9-mstd0.5-inc1", "rand-m2-p0.3"])
+def test_randaugment_takes_every_range(pictures, magnitude):
+    shown = dataset(pictures, randaugment=magnitude)
+    for epoch in range(4):
+        assert torch.isfinite(epoch_of(shown, epoch)).all()
+
+
+def test_grey_pictures_are_augmented_too(tmp_path):
+    grey = load(write_folder(tmp_path / "data", 4), channels="grey")
+    changes = PictureAugmentSection.model_validate(EVERYTHING)
+    augmenter = PictureAugmenter(changes, 16, Normalisation((0.5,), (0.25,)))
+    shown = PictureDataset(grey, np.arange(12), augmenter, seed=0)
+    assert shown.__getitems__([(0, index) for index in range(12)])["image"].shape == (12, 1, 16, 16)
+
+
+def test_a_word_that_timm_does_not_know():
+    with pytest.raises(ValidationError, match="randaugment"):
+        PictureAugmentSection(randaugment="rand-w7")
+    with pytest.raises(ConfigError, match=r"augment\.randaugment .*rand-m9\.5"):
+        PictureAugmenter(PictureAugmentSection(randaugment="rand-m9.5"), 16, HALF)
+
+
+# pictures without labels
+
+
+def test_any_folder_is_a_source(tmp_path):
+    root = write_folder(tmp_path / "data", 2)
+    Image.fromarray(drawn("plain", 5)).save(root / "loose.png")
+    assert find_source(section(root)).ids[-2:] == ("stripes/00.png", "stripes/01.png")
+    assert "loose.png" in find_source(section(root)).ids
+    one = find_source(section(root / "loose.png"))
+    assert one.ids == ("loose.png",)
+    ((_name, pixels),) = list(one.pixels({"loose.png"}))
+    np.testing.assert_array_equal(pixels(), drawn("plain", 5))
+    idx = find_source(section(write_idx(tmp_path / "idx"), layout="idx"))
+    assert len(idx.ids) == 39
+    assert [name for name, _ in idx.pixels({"test/000001"})] == ["test/000001"]
+
+
+# configurations
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+OF_CLASSES = ("cifar10_cct_7_3x1", "cifar10_cct_2_3x2_30min", "fashion_mnist", "brain_tumour_classes")
+
+
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_configurations_name_their_command_and_build_their_network(name):
+    from segcct.models.zoo import create_model
+
+    file = CONFIGS / f"{name}.yaml"
+    config = settings.load(ClassificationConfig, file)
+    assert f"python scripts/train_cls.py --config configs/{name}.yaml" in file.read_text(encoding="utf-8")
+    assert config.run.name == name
+    create_model(config.model.name, config.data.num_channels, 10, config.data.image_size, config.model.options)
+    normalisation = Normalisation((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)
+    PictureAugmenter(config.augment, config.data.image_size, normalisation)
+
+
+def test_an_archive_or_a_compressed_file_that_grows_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_LARGEST", 10_000)
+    with tarfile.open(tmp_path / "set.tar.gz", "w:gz") as archive:
+        for name, size in (("a/1.png", 10), ("b/2.png", 50_000)):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            archive.addfile(member, io.BytesIO(bytes(size)))
+    assert len(dict(files.contents(tmp_path / "set.tar.gz", ["a/1.png"]))["a/1.png"]) == 10
+    with pytest.raises(DataError, match=r"set\.tar\.gz/b/2\.png: the file is too large"):
+        dict(files.contents(tmp_path / "set.tar.gz", ["a/1.png", "b/2.png"]))
+    assert files.unzipped("a.gz", gzip.compress(bytes(9_000)) + bytes(3), tmp_path) == bytes(9_000)
+    with pytest.raises(DataError, match=r"a\.gz: the file is too large"):
+        files.unzipped("a.gz", gzip.compress(bytes(900_000)), tmp_path)

@@ -1,0 +1,215 @@
+"""The cycle as a training signal: who may be unlabelled, what the loss prefers, and that it reaches the segmenter."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segcct.config import AugmentSection, DataSection, SegmentationConfig, SplitSection, settings
+from segcct.datasets.case import Case
+from segcct.datasets.splits import Splits
+from segcct.datasets.unlabelled_cases import unlabelled_cases
+from segcct.errors import ConfigError, SplitError
+from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.slice_sampling import SliceDataset
+from segcct.run_folder import RunFolder, save_model
+from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
+from segcct.tasks.segmentation.segmentation_training import SegmentationTask
+from segcct.tasks.segmentation.training_dataset import Dataset
+from segcct.training.trainer import fit
+from tests.support.toy_pair import card, data_section, painter
+from tests.support.toy_pair import examination as examined
+
+
+@pytest.fixture(scope="module")
+def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The generator that paints each class in its own intensity, as a best/ folder."""
+    folder = tmp_path_factory.mktemp("painter") / "best"
+    made = painter()
+    stored = card("reconstruction", data_section())
+    built = stored.architecture.model_copy(update={"options": {"style": "none"}})
+    save_model(folder, made.network.state_dict(), stored.model_copy(update={"architecture": built}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared() -> PreparedCase:
+    reconstructor = painter()
+    return prepare_examination(examined(), reconstructor.preparation, reconstructor.scheme)
+
+
+def without_label(case: PreparedCase) -> PreparedCase:
+    return replace(case, arrays={"image": case.image})
+
+
+def slices(case: PreparedCase) -> SliceDataset:
+    return SliceDataset([case], augment=AugmentSection(), image_size=32, seed=0, foreground_share=1.0)
+
+
+def config(**overrides: object) -> SegmentationConfig:
+    content = {
+        "data": data_section().model_dump(mode="json"),
+        "model": {"name": "cct_unet_t"},
+        "train": {"epochs": 1, "batch_size": 2, "slices_per_epoch": 2, "pictures": 0},
+    }
+    return settings.build(SegmentationConfig, content, overrides, source="test")
+
+
+def cycle_config(generator: Path, **more: object) -> SegmentationConfig:
+    return config(
+        **{
+            "train.cycle_weight": 0.5,
+            "train.cycle_model": str(generator),
+            "data.split.unlabelled_list": "list.txt",
+            **more,
+        }
+    )
+
+
+def test_a_slice_of_an_unlabelled_case_comes_along(prepared):
+    samples = WithUnlabelled(slices(prepared), [without_label(prepared)])
+    assert len(samples) == 5
+    first, again, other = samples[0, 1], samples[0, 1], samples[1, 1]
+    assert first["label"].shape == (32, 32)
+    free = first[UNLABELLED]
+    assert {name: tuple(value.shape) for name, value in free.items()} == {
+        "image": (1, 32, 32), "position": (1,),
+    }  # fmt: skip
+    assert torch.equal(free["image"], again[UNLABELLED]["image"])
+    assert not torch.equal(free["image"], other[UNLABELLED]["image"])
+    shown = {round(4 * samples[0, index][UNLABELLED]["position"].item()) for index in range(60)}
+    assert shown == {0, 1, 2, 3, 4}  # every slice, also those without foreground
+
+
+def batch_of(case: PreparedCase) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """All slices of a case at full size, (label, unlabelled part of a batch)."""
+    image = torch.from_numpy(case.standardise(np.asarray(case.image)))
+    positions = torch.linspace(0, 1, len(image))[:, None]
+    label = torch.from_numpy(np.asarray(case.label).astype(np.int64))
+    return label, {"image": image, "position": positions}
+
+
+def logits_of(label: torch.Tensor) -> torch.Tensor:
+    return 10 * torch.nn.functional.one_hot(label, 3).permute(0, 3, 1, 2).float()
+
+
+def test_the_loss_prefers_the_true_mask(generator, prepared):
+    loss = CycleLoss(generator, data_section(), painter().scheme)
+    label, batch = batch_of(prepared)
+    right, shifted = loss(logits_of(label), batch), loss(logits_of(label.roll(4, dims=2)), batch)
+    nothing = loss(logits_of(torch.zeros_like(label)), batch)
+    assert right < 0.7 * shifted
+    assert right < 0.7 * nothing
+
+
+def test_dithered_probabilities_do_not_pass_for_a_class(generator, prepared):
+    """Half background and half `high` is as bright as `low`; the mask that comes of it is not `low`."""
+    loss = CycleLoss(generator, data_section(), painter().scheme)
+    label, batch = batch_of(prepared)
+    dithered = logits_of(label)
+    dithered[:, 1], dithered[:, 2] = -10, torch.where(label == 1, 9.9, dithered[:, 2])
+    dithered[:, 0] = torch.where(label == 1, 10.0, dithered[:, 0])
+    right = loss(logits_of(label), batch)
+    assert loss(dithered, batch) > 1.5 * right
+
+
+@pytest.mark.parametrize(
+    ("make", "steps", "least"),
+    [(partial(torch.optim.Adam, lr=0.3), 20, 0.95), (partial(torch.optim.SGD, lr=200), 60, 0.9)],
+)
+def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prepared, make, steps, least):
+    """Painted softly, SGD ends in dithering: 0.73."""
+    loss = CycleLoss(generator, data_section(), painter().scheme)
+    before = {name: value.clone() for name, value in loss.generator.state_dict().items()}
+    label, batch = batch_of(prepared)
+    logits = torch.zeros(*logits_of(label).shape, requires_grad=True)
+    optimizer = make([logits])
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss(logits, batch).backward()
+        optimizer.step()
+    assert (logits.argmax(1) == label).float().mean() > least
+    after = loss.generator.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
+    dataset = Dataset(
+        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], {}, "", True, [without_label(prepared)]
+    )
+    plain, cycled = SegmentationTask(config(), dataset), SegmentationTask(cycle_config(generator), dataset)
+    loader = cycled.loader(0, 1)
+    batch = next(iter(loader))
+    assert batch[UNLABELLED]["image"].shape == (2, 1, 32, 32)
+    both = cycled.loss(cycled.network.eval(), batch)
+    alone = plain.loss(plain.network.eval(), batch)
+    assert cycled.cycle is not None
+    apart = 0.5 * cycled.cycle(cycled.network(batch[UNLABELLED]["image"]), batch[UNLABELLED])
+    assert both.item() == pytest.approx((alone + apart).item(), rel=1e-5)
+    cycled.progress = 0.15  # half of the rise
+    assert cycled.loss(cycled.network, batch).item() == pytest.approx((alone + 0.5 * apart).item(), rel=1e-5)
+    apart.backward()
+    assert all(value.grad is not None for value in cycled.network.parameters())
+    cycled.network.zero_grad()
+    best = fit(cycled, RunFolder.create(tmp_path / "run"), cycled.config.train, seed=0)
+    assert best["metric"] == "val_dice"
+    assert cycled.progress == 0  # before the first and only batch
+
+
+def test_half_a_cycle_is_refused(generator):
+    for key in ("train.cycle_weight", "train.cycle_model", "data.split.unlabelled_list"):
+        with pytest.raises(ConfigError, match="the cycle needs all of"):
+            cycle_config(generator, **{key: 0 if key == "train.cycle_weight" else None})
+    assert config().train.cycle_weight == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"channels": {"mr": "*.nii.gz"}}, "another channels"),
+        ({"image_size": 64}, "another preparation"),
+    ],
+)
+def test_a_generator_of_other_data_is_refused(generator, more, message):
+    with pytest.raises(ConfigError, match=message):
+        CycleLoss(generator, data_section(**more), painter().scheme)
+
+
+def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
+    splits = Splits(("a",), ("b1",), ("c",), patients={"b1": "b"})
+    model = tmp_path / "best"
+    refuse_seen(None, splits)
+    refuse_seen(model, splits)  # nothing is known of it
+    for train, said in ((("b2",), "1 of 2"), (("b1", "c"), "2 of 2")):
+        Splits(train, (), patients={"b2": "b", "b1": "b"}).save(tmp_path / "splits.json")
+        with pytest.raises(ConfigError, match=f"trained on {said} validation and test cases"):
+            refuse_seen(model, splits)
+    Splits(("a",), ("b1",), patients={"b1": "b"}).save(tmp_path / "splits.json")
+    refuse_seen(model, splits)
+
+
+def data_with_list(path: Path, *names: str) -> DataSection:
+    path.write_text("\n".join(names))
+    data = data_section()
+    return data.model_copy(update={"split": SplitSection(unlabelled_list=path)})
+
+
+def test_who_may_be_unlabelled(tmp_path):
+    file = (Path("x.nii.gz"),)
+    cases = [Case(f"p{n}_{visit}", f"p{n}", {"ct": file}, file) for n in range(4) for visit in "ab"]
+    patients = {case.id: case.patient for case in cases}
+    splits = Splits(("p0_a",), ("p1_a", "p1_b"), (), patients=patients)
+    chosen = unlabelled_cases(cases, data_with_list(tmp_path / "list", "p0_b", "p3"), splits)
+    assert [case.id for case in chosen] == ["p0_b", "p3_a", "p3_b"]
+    assert all(case.label is None for case in chosen)
+    assert unlabelled_cases(cases, data_section(), splits) == []
+    for taken in ("p0_a", "p1_b"):
+        with pytest.raises(SplitError, match=f"stand on a side.*{taken}"):
+            unlabelled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
+    with pytest.raises(SplitError, match="without a case"):
+        unlabelled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)

@@ -1,0 +1,97 @@
+"""The loss against formulas worked here from plain tensor operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segcct.config import LossSection
+from segcct.errors import ConfigError
+from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
+
+
+@pytest.fixture
+def batch() -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, 6, 5, generator=generator), torch.randint(3, (2, 6, 5), generator=generator)
+
+
+def published_dice(logits: torch.Tensor, target: torch.Tensor, classes: range) -> torch.Tensor:
+    """Mean over classes of 1 - (2 sum p g + s) / (sum p^2 + sum g^2 + s), sums over the whole batch, s = 1e-5."""
+    probability = logits.softmax(1)
+    terms = []
+    for index in classes:
+        p, g = probability[:, index], (target == index).float()
+        terms.append(1 - (2 * (p * g).sum() + 1e-5) / ((p * p).sum() + (g * g).sum() + 1e-5))
+    return torch.stack(terms).mean()
+
+
+@pytest.mark.parametrize(("background", "classes"), [(True, range(3)), (False, range(1, 3))])
+def test_dice_is_the_published_formula(batch, background, classes):
+    loss = SegmentationLoss(LossSection(ce=0, dice=1, dice_background=background), 3)
+    assert loss(*batch).item() == pytest.approx(published_dice(*batch, classes).item(), abs=1e-6)
+
+
+def test_the_published_mixture(batch):
+    loss = SegmentationLoss(LossSection(ce=0.4, dice=0.6, dice_background=True), 3)
+    expected = 0.4 * F.cross_entropy(*batch) + 0.6 * published_dice(*batch, range(3))
+    assert loss(*batch).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def focal(gamma: float, weights: list[float] | None = None, classes: int = 3) -> SegmentationLoss:
+    return SegmentationLoss(LossSection(ce=0, dice=0, focal=1, focal_gamma=gamma, class_weights=weights), classes)
+
+
+def test_focal_by_hand(batch):
+    logits, target = batch
+    right = logits.softmax(1).gather(1, target[:, None])[:, 0]
+    by_pixel = -((1 - right) ** 2) * right.log()
+    assert focal(2)(*batch).item() == pytest.approx(by_pixel.mean().item(), rel=1e-5)
+    weight = torch.tensor([0.1, 1.0, 2.0])[target]
+    expected = (weight * by_pixel).sum() / weight.sum()
+    assert focal(2, [0.1, 1.0, 2.0])(*batch).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("weights", [None, [0.5, 1.0, 2.0, 4.0]])
+def test_focal_with_gamma_0_is_the_cross_entropy(weights):
+    generator = torch.Generator().manual_seed(0)
+    logits, target = torch.randn(2, 4, 6, 5, generator=generator), torch.randint(4, (2, 6, 5), generator=generator)
+    weight = None if weights is None else torch.tensor(weights)
+    expected = F.cross_entropy(logits, target, weight=weight).item()
+    assert focal(0, weights, classes=4)(logits, target).item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_focal_of_a_sure_answer_has_a_finite_gradient(gamma):
+    logits = torch.tensor([[[[200.0, -200.0]], [[-200.0, 200.0]]]], requires_grad=True)  # right, and wrong
+    focal(gamma, classes=2)(logits, torch.tensor([[[0, 0]]])).backward()
+    assert logits.grad is not None
+    assert bool(logits.grad.isfinite().all())
+
+
+def test_class_weights_reach_the_cross_entropy(batch):
+    loss = SegmentationLoss(LossSection(ce=1, dice=0, class_weights=[0.1, 1.0, 2.0]), 3)
+    expected = F.cross_entropy(*batch, weight=torch.tensor([0.1, 1.0, 2.0]))
+    assert loss(*batch).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_class_weights_must_fit():
+    with pytest.raises(ConfigError, match=r"class_weights .*2 weights.*3"):
+        SegmentationLoss(LossSection(class_weights=[1, 2]), 3)
+
+
+def test_deeper_scales_join_with_halved_weights(batch):
+    logits, target = batch
+    lower = torch.randn(2, 3, 3, 2, generator=torch.Generator().manual_seed(1))
+    loss = SegmentationLoss(LossSection(ce=1, dice=0, deep_supervision=0.4), 3)
+    small = F.interpolate(target[:, None].float(), size=(3, 2), mode="nearest-exact")[:, 0].long()
+    one = F.cross_entropy(lower, small)
+    expected = F.cross_entropy(logits, target) + 0.4 * one + 0.2 * one
+    assert loss([logits, lower, lower], target).item() == pytest.approx(expected.item(), abs=1e-6)
+
+
+def test_loss_of_a_perfect_answer_is_zero():
+    target = torch.tensor([[[0, 1], [2, 1]]])
+    logits = 50.0 * F.one_hot(target, 3).permute(0, 3, 1, 2).float()
+    assert SegmentationLoss(LossSection(), 3)(logits, target).item() == pytest.approx(0.0, abs=1e-5)

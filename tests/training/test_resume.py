@@ -1,0 +1,127 @@
+"""A run that was cut off and resumed sees the very batches of an uninterrupted one and ends with its very weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.splits import Splits
+from segcct.preparation.prepared_case import Preparation, prepare_examination
+from segcct.run_folder import RunFolder
+from segcct.tasks.classification.classification_training import ClassificationTask, load_pictures
+from segcct.tasks.reconstruction.reconstruction_training import ReconstructionTask
+from segcct.tasks.segmentation.segmentation_training import SegmentationTask
+from segcct.tasks.segmentation.training_dataset import Dataset
+from segcct.training.trainer import Task, fit
+from tests.support.drawn_pictures import write_folder
+from tests.support.toy_pair import CLASSES, data_section, examination
+
+TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}
+
+
+def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
+    """Data and training sections, and the dataset, of a training on one drawn case."""
+    data = data_section()
+    scheme = Scheme("custom", CLASSES)
+    cases = [prepare_examination(examination(), Preparation.of(data), scheme)]
+    content = {"data": data.model_dump(mode="json") | {"workers": workers}, "train": TRAIN | {"slices_per_epoch": 12}}
+    return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
+
+
+def segmentation(workers: int, folder: Path) -> Task:
+    content, dataset = volumes(workers)
+    content |= {"model": {"name": "cct_unet_t"}}
+    return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
+
+
+def reconstruction(workers: int, folder: Path) -> Task:
+    content, dataset = volumes(workers)
+    return ReconstructionTask(settings.build(M2IConfig, content, {}, source="test"), dataset)
+
+
+def classification(workers: int, folder: Path) -> Task:
+    root = folder / "pictures"
+    content = {
+        "data": {"root": str(root if root.is_dir() else write_folder(root, 6)), "image_size": 16, "workers": workers,
+                 "cache": str(folder / "cache"), "split": {"val": 3, "test": 0}},
+        "augment": {"shift_px": 1, "randaugment": "rand-m5-n1", "erase": 0.5, "mixup": 0.8, "cutmix": 1.0},
+        "model": {"name": "cct_2_3x2_32"},
+        "train": TRAIN,
+    }  # fmt: skip
+    config = settings.build(ClassificationConfig, content, {}, source="test")
+    return ClassificationTask(config, load_pictures(config))
+
+
+Shown = list[tuple[list[str], torch.Tensor]]
+
+
+def train(task: Any, run: RunFolder, *, stop: int | None = None, resume: bool = False) -> Shown:
+    """Fit, and be interrupted in batch `stop`; what each batch showed: the names, and the images."""
+    shown: Shown = []
+    loss = task.loss
+
+    def watched(network: torch.nn.Module, batch: dict[str, Any]) -> torch.Tensor:
+        if len(shown) == stop:
+            raise KeyboardInterrupt
+        shown.append((task.names(batch), batch["image"].clone()))
+        return loss(network, batch)
+
+    task.loss = watched
+    with nullcontext() if stop is None else pytest.raises(KeyboardInterrupt):
+        fit(task, run, task.config.train, seed=3, resume=resume)
+    return shown
+
+
+class Whole(NamedTuple):
+    """An uninterrupted training, without loader processes."""
+
+    task_of: Callable[[int, Path], Task]
+    folder: Path
+    run: RunFolder
+    shown: Shown
+
+
+@pytest.fixture(scope="module", params=[segmentation, classification, reconstruction])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    folder = tmp_path_factory.mktemp("whole")
+    run = RunFolder.create(folder / "run")
+    return Whole(request.param, folder, run, train(request.param(0, folder), run))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_very_batches_and_the_very_weights(whole: Whole, workers: int, tmp_path: Path) -> None:
+    cut, epoch = RunFolder.create(tmp_path / "cut"), len(whole.shown) // 2
+    first, second = ([names for names, _ in part] for part in (whole.shown[:epoch], whole.shown[epoch:]))
+    assert first != second
+    train(whole.task_of(workers, whole.folder), cut, stop=epoch + 1)
+    again = train(whole.task_of(workers, whole.folder), cut, resume=True)
+    assert [names for names, _ in again] == second
+    for (_, found), (_, expected) in zip(again, whole.shown[epoch:], strict=True):
+        assert torch.equal(found, expected)
+    states = [torch.load(run.last, weights_only=True)["state_dict"] for run in (whole.run, cut)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    best = [(run.best / "weights.safetensors").read_bytes() for run in (whole.run, cut)]
+    assert best[0] == best[1]
+
+
+def test_an_optimizer_that_gathers_nothing_is_resumed(tmp_path: Path) -> None:
+    """SGD without momentum stores no state."""
+    train_section = {"epochs": 1, "optimizer": "sgd", "momentum": 0, "batch_size": 4, "slices_per_epoch": 4}
+    content, dataset = volumes(0)
+
+    def task(epochs: int) -> Task:
+        whole = content | {"model": {"name": "cct_unet_t"}, "train": train_section | {"epochs": epochs}}
+        return SegmentationTask(settings.build(SegmentationConfig, whole, {}, source="test"), dataset)
+
+    run = RunFolder.create(tmp_path / "run")
+    train(task(1), run)
+    assert len(train(task(2), run, resume=True)) == 1
+    assert len(run.read_metrics()) == 2

@@ -1,0 +1,150 @@
+"""A run from outside: what a resume may change and remembers, and what is refused before any data is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from segcct.cli import main
+from segcct.config import SegmentationConfig, settings
+from segcct.datasets.splits import Splits
+from segcct.errors import RunError
+from segcct.run_folder import RunFolder
+from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config
+
+ROOT = Path(__file__).parents[2]
+CONTENT = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
+SPLITS = Splits(("a",), ("b",))
+
+
+STATE = {
+    "epoch": 1,
+    "global_step": 0,
+    "state_dict": {},
+    "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 2}}}},
+    "callbacks": {},
+    "optimizer_states": [{"state": {}, "param_groups": [{}]}],
+    "clock": {"elapsed": 1.0, "validation": 0.0, "ended": None},
+    "averaged_steps": 0,
+}
+"""The end of the second epoch, as far as it is looked at before any data is read."""
+
+
+def experiment(root: Path, **train: object) -> SegmentationConfig:
+    content = {**CONTENT, "run": {"root": str(root), "name": "one"}, "train": train}
+    return settings.build(SegmentationConfig, content, {}, source="test")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A run of 100 epochs of which two are done."""
+    config = experiment(tmp_path, epochs=100)
+    run = open_run(config.run, config, SPLITS)
+    torch.save(STATE, run.last)
+    for epoch in range(2):
+        run.add_metrics({"epoch": epoch})
+    return run
+
+
+def test_a_resume_with_another_length_is_remembered(run):
+    splits = run.splits.read_bytes()
+    longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200, "data.workers": 2})
+    check_run(longer.run, longer.train, run)
+    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    assert resumed_config(SegmentationConfig, run, {}) == longer
+    assert (longer.train.epochs, longer.data.workers) == (200, 2)
+    assert run.splits.read_bytes() == splits
+
+
+def test_only_the_first_process_writes(run, monkeypatch):
+    before = run.config.read_bytes()
+    monkeypatch.setenv("RANK", "1")
+    longer = resumed_config(SegmentationConfig, run, {"train.epochs": 200})
+    assert open_run(longer.run, longer, SPLITS, resume=run) is run
+    assert run.config.read_bytes() == before
+
+
+def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
+    config = resumed_config(SegmentationConfig, run, {"train.epochs": 1})
+    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+        check_run(config.run, config.train, run)
+    with pytest.raises(RunError, match=r"exists already.*--resume"):
+        check_run(config.run, config.train, None)
+
+
+@pytest.fixture
+def stopped(run: RunFolder) -> RunFolder:
+    """The run, with the state that a training leaves."""
+    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
+    return run
+
+
+def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
+    content = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+    for section, keys in sections.items():
+        content[section] |= keys
+    folder.write_text(folder.config, yaml.safe_dump(content))
+
+
+def test_an_edited_configuration_is_refused(stopped):
+    edit(stopped, train={"lr": 0.01, "batch_size": 8, "epochs": 200}, run={"name": "renamed"})
+    with pytest.raises(RunError) as caught:
+        resumed_config(SegmentationConfig, stopped, {})
+    for words in (
+        f"{stopped.config}: the configuration was edited since the run was trained",
+        "found train.batch_size 8, train.lr 0.01; expected train.batch_size 16, train.lr 0.001)",
+        f"a resume may change {', '.join(RESUMABLE)}",
+    ):
+        assert words in str(caught.value)
+
+
+def test_what_may_change_may_be_edited(stopped):
+    edit(stopped, train={"epochs": 200}, run={"name": "renamed"}, data={"root": "moved", "cache": "x", "workers": 1})
+    edit(stopped, model={"pretrained": "gone"})
+    config = resumed_config(SegmentationConfig, stopped, {"train.epochs": 300})
+    assert (config.train.epochs, config.data.root, config.run.name) == (300, Path("moved"), "renamed")
+
+
+def test_a_run_of_an_earlier_version_can_still_be_resumed(run):
+    edit(run, train={"lr": 0.01})
+    torch.save(STATE, run.last)
+    assert resumed_config(SegmentationConfig, run, {}).train.lr == 0.01
+
+
+@pytest.mark.parametrize(
+    ("command", "config"),
+    [
+        ("train-seg", "acdc_slices_cct_unet"),
+        ("train-m2i", "brats_m2i"),
+        ("train-cls", "cifar10_cct_2_3x2_30min"),
+    ],
+)
+def test_epochs_beside_a_budget_are_refused(command, config, tmp_path, capsys):
+    arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--data.root", "nowhere"]
+    arguments += ["--run.root", str(tmp_path)]
+    assert main([*arguments, "--train.epochs", "3"]) == 1
+    assert "--train.epochs would do nothing" in (message := capsys.readouterr().err)
+    assert "--train.budget null" in message
+    assert main([*arguments, "--train.epochs", "3", "--train.budget", "null"]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_epochs_of_a_resumed_budget_are_refused(run, capsys):
+    run.write_text(run.config, settings.dump(experiment(run.path.parent, budget="30min")))
+    before = run.config.read_bytes()
+    assert main(["train-seg", "--resume", str(run.path), "--train.epochs", "200"]) == 1
+    assert "found a train.budget of 1800 s" in capsys.readouterr().err
+    assert run.config.read_bytes() == before
+
+
+@pytest.mark.parametrize("command", ["train-seg", "train-m2i"])
+def test_a_dry_run_of_a_taken_name_is_refused(command, run, capsys):
+    config = "brats_cct_unet" if command == "train-seg" else "brats_m2i"
+    arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--run.root", str(run.path.parent)]
+    assert main([*arguments, "--run.name", "one", "--dry-run"]) == 1
+    shown = capsys.readouterr()
+    assert f"{run.path}: this run exists already" in shown.err
+    assert shown.out == ""

@@ -1,0 +1,354 @@
+"""The training loop: exact resume after kill -9, non-finite losses, early stop, budget, averaged weights, schedule."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from segcct.config import RunSection, TrainSection
+from segcct.errors import RunError, TrainingError
+from segcct.run_folder import RunFolder, load_card, load_weights
+from segcct.training import optim, trainer
+from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.session import check_run
+from segcct.training.single_sample import check_batch_size
+from segcct.training.trainer import batch_seed, fit
+from tests.support import toy_task
+
+TOY = Path(toy_task.__file__)
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parents[1])}
+
+
+def command(folder: Path, *, epochs: int, pause_s: float, resume: str) -> list[str]:
+    return [sys.executable, str(TOY), str(folder), str(epochs), str(pause_s), resume]
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    checkpoint = torch.load(run / "last.ckpt", weights_only=True)
+    optimizer = checkpoint["optimizer_states"][0]["state"]
+    moments = {f"optimizer.{i}.{n}": v for i, slots in optimizer.items() for n, v in slots.items()}
+    return checkpoint["state_dict"] | moments
+
+
+@pytest.mark.slow
+def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    with subprocess.Popen(command(killed, epochs=3, pause_s=0.25, resume="fresh"), env=ENVIRONMENT) as process:
+        toy_task.main(str(whole), "3", "0", "fresh")  # while the other process starts
+        deadline = time.monotonic() + 60
+        while not (killed / "last.ckpt").exists():
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+        time.sleep(0.6)  # into the second epoch, which takes 1.5 s
+        process.send_signal(signal.SIGKILL)
+    assert len(RunFolder(killed).read_metrics()) == 1
+    toy_task.main(str(killed), "3", "0", "resume")
+    expected, found = state(whole), state(killed)
+    assert expected.keys() == found.keys()
+    assert any(name.startswith("averaged.") for name in expected)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    columns = ("epoch", "lr", "train_loss", "val_dice")
+    rows = [[[row[c] for c in columns] for row in RunFolder(run).read_metrics()] for run in (whole, killed)]
+    assert rows[0] == rows[1]
+    best = [load_weights(run / "best", load_card(run / "best")) for run in (whole, killed)]
+    assert all(torch.equal(best[0][name], best[1][name]) for name in best[0])
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run")
+
+
+class Counted(toy_task.ToyTask):
+    """The gradient of every weight is the number of the batch, from 1 on."""
+
+    def loss(self, network, batch):
+        super().loss(network, batch)
+        return self.batches * sum(parameter.sum() for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "steps"), [(1, [1, 2, 3, 4, 5, 6]), (2, [1.5, 3.5, 5.5]), (4, [2.5, 5.5]), (9, [3.5])]
+)
+def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch, capsys, accumulate, steps):
+    seen = []
+
+    class Watched(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            seen.append(self.param_groups[0]["params"][0].grad.flatten()[0].item())
+
+    monkeypatch.setattr(trainer, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr))
+    train = TrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
+    task = Counted()
+    fit(task, run, train, seed=0)
+    assert seen == pytest.approx(steps)
+    told = "train.accumulate is 9, but an epoch has 6 batches" in capsys.readouterr().err
+    assert told == (accumulate == 9)
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
+    with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
+        fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_weights_that_are_not_finite_are_never_the_best(run, ema):
+    with pytest.raises(TrainingError, match="weights are not finite after epoch 1"):
+        fit(toy_task.ToyTask(ruin=12), run, TrainSection(epochs=3, ema=ema), seed=0)
+    assert load_card(run.best).selected_on["epoch"] == 0
+    assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
+
+
+def normed(side: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(side), nn.BatchNorm2d(2), nn.Flatten(), nn.Dropout())
+
+
+def test_a_network_that_cannot_train_on_a_batch_of_one_is_refused_before_it_is_trained():
+    network = normed(1)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one .*BatchNorm.*--train\.batch_size"):
+        check_batch_size(network, 1, channels=1, side=8)
+    check_batch_size(normed(2), 1, channels=1, side=8)
+    check_batch_size(network, 2, channels=1, side=8)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_last_batch_of_one_is_explained(run):
+    task = toy_task.ToyTask()
+    task.loss = lambda network, batch: normed(1)(batch["image"][:1]).sum()
+    with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one"):
+        fit(task, run, TrainSection(epochs=1), seed=0)
+
+
+def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):
+    run.write_text(run.config, "train: {lr: 0.01}\n")
+    task = toy_task.ToyTask()
+    loss = task.loss
+    task.loss = lambda *given: (run.write_text(run.config, "edited meanwhile"), loss(*given))[1]
+    fit(task, run, TrainSection(epochs=1), seed=0)
+    assert torch.load(run.last, weights_only=True)["config"] == "train: {lr: 0.01}\n"
+
+
+def test_early_stop_and_selection(run, monkeypatch):
+    task = toy_task.ToyTask()
+    scores = iter([0.5, 0.7, 0.6, 0.6, 0.9])
+    monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": next(scores)})
+    best = fit(task, run, TrainSection(epochs=5, patience=2), seed=0)
+    assert best == {"metric": "val_dice", "value": 0.7, "epoch": 1}
+    assert [row["val_dice"] for row in run.read_metrics()] == ["0.50000", "0.70000", "0.60000", "0.60000"]
+    assert load_card(run.best).selected_on == best
+
+
+def test_an_early_stop_leaves_a_resumed_run_as_it_is(run, capsys, monkeypatch):
+    train = TrainSection(epochs=9, patience=1)
+    task = toy_task.ToyTask()
+    monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": 0.5})
+    best = fit(task, run, train, seed=0)
+    before = run.last.read_bytes(), run.read_metrics()
+    assert len(before[1]) == 2
+    capsys.readouterr()
+    assert fit(toy_task.ToyTask(), run, train, seed=0, resume=True) == best
+    assert "ended after 1 validations without a better score; it stays as it is" in capsys.readouterr().err
+    assert (run.last.read_bytes(), run.read_metrics()) == before
+
+
+def test_saved_weights_are_the_averaged_ones(run):
+    task = toy_task.ToyTask()
+    fit(task, run, TrainSection(epochs=1, ema=0.9, lr=0.1), seed=0)
+    saved = load_weights(run.best, load_card(run.best))
+    assert not torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
+
+
+def test_without_averaging_the_network_itself_is_saved(run):
+    task = toy_task.ToyTask()
+    fit(task, run, TrainSection(epochs=1, ema=0.0), seed=0)
+    saved = load_weights(run.best, load_card(run.best))
+    assert torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
+
+
+class Timed(toy_task.ToyTask):
+    """A batch takes 10 s and a validation 15 s, or what `validations_s` says, by a clock of its own."""
+
+    def __init__(self, monkeypatch):
+        super().__init__()
+        self.now = 0.0
+        self.validations_s = itertools.repeat(15.0)
+        for module in (trainer, optim):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
+
+    def loss(self, network, batch):
+        self.now += 10.0
+        return super().loss(network, batch)
+
+    def validate(self, network, device, rank, world):
+        self.now += next(self.validations_s)
+        return super().validate(network, device, rank, world)
+
+
+def ends(run: RunFolder) -> list[float]:
+    return [float(row["elapsed_s"]) for row in run.read_metrics()]
+
+
+def test_a_budget_ends_the_training_with_a_finished_schedule(run, monkeypatch):
+    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=600.0, lr=0.01), seed=0)
+    assert 590 <= ends(run)[-1] <= 600
+    assert float(run.read_metrics()[-1]["lr"]) < 0.01 * 0.02
+
+
+class Interrupted(toy_task.ToyTask):
+    after = 8
+
+    def loss(self, network, batch):
+        if self.batches == self.after:
+            raise KeyboardInterrupt
+        return super().loss(network, batch)
+
+
+def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):
+    handler = signal.getsignal(signal.SIGINT)
+    train = TrainSection(epochs=3, lr=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(), run, train, seed=0)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert f"stopped in epoch 2; go on with --resume {run.path}" in capsys.readouterr().err
+    fit(toy_task.ToyTask(), run, train, seed=0, resume=True)
+    assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
+
+
+def test_ctrl_c_in_the_first_epoch_says_that_nothing_can_be_resumed(run, capsys):
+    task = Interrupted()
+    task.after = 2
+    with pytest.raises(KeyboardInterrupt):
+        fit(task, run, TrainSection(epochs=3, lr=0.01), seed=0)
+    shown = capsys.readouterr().err
+    assert f"nothing can be resumed; delete {run.path}" in shown
+    assert "--resume" not in shown
+
+
+def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0)
+    before = run.last.read_bytes()
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0, resume=True)
+    assert "all 2 epochs" in capsys.readouterr().err
+    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+        check_run(RunSection(), TrainSection(epochs=1, lr=0.01), run)
+    assert run.last.read_bytes() == before
+
+
+def test_epochs_without_a_validation_keep_the_scores_of_the_others(run):
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=3, lr=0.01, validate_every=2), seed=0)
+    scores = [row["val_dice"] for row in run.read_metrics()]
+    assert [bool(score) for score in scores] == [False, True, True]
+
+
+@pytest.mark.parametrize("validations_s", [(15.0,), (60.0, 1.0)], ids=["alike", "the last one short"])
+def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, monkeypatch, capsys, validations_s):
+    train = TrainSection(epochs=1, budget=230.0, lr=0.01)
+    task = Timed(monkeypatch)
+    task.validations_s = itertools.cycle(validations_s)
+    best = fit(task, run, train, seed=0)
+    before = run.last.read_bytes(), run.read_metrics()
+    assert fit(Timed(monkeypatch), run, train, seed=0, resume=True) == best
+    assert "the budget of 4 min is used up; more of it by --train.budget" in capsys.readouterr().err
+    assert (run.last.read_bytes(), run.read_metrics()) == before
+    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=400.0, lr=0.01), seed=0, resume=True)
+    assert len(run.read_metrics()) > len(before[1])
+
+
+def test_one_slow_validation_does_not_cut_the_budget_short(run, monkeypatch):
+    task = Timed(monkeypatch)
+    task.validations_s = itertools.chain([100.0], itertools.repeat(0.0))
+    fit(task, run, TrainSection(epochs=1, budget=400.0, lr=0.01), seed=0)
+    assert ends(run) == [160.0, 220.0, 280.0, 340.0, 400.0]
+
+
+def test_no_epoch_begins_in_a_rest_too_short_for_its_validation(run, monkeypatch):
+    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=88.0, lr=0.01), seed=0)
+    assert ends(run) == [75.0]  # 13 s are left, a validation takes 15
+
+
+def test_validation_time_belongs_to_the_budget(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    clock = Clock(TrainSection(budget=60.0))
+    clock.validation = 10.0
+    now[0] += 25.0
+    assert clock.progress(0, 0, 5) == pytest.approx(0.5)
+    assert not clock.over()
+    now[0] += 25.0
+    assert clock.progress(0, 0, 5) == 1.0
+    assert clock.over()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "poly"])
+def test_schedule_rises_then_falls_to_zero(schedule):
+    factors = [lr_factor(step / 100, schedule=schedule, warmup=0.1) for step in range(101)]
+    assert factors[5] == pytest.approx(0.5)
+    assert factors[10] == pytest.approx(1.0)
+    assert all(later < earlier for earlier, later in itertools.pairwise(factors[10:]))
+    assert factors[100] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_poly_is_the_published_power():
+    assert lr_factor(0.25, schedule="poly", warmup=0.0) == pytest.approx(0.75**0.9)
+
+
+def test_weight_decay_spares_vectors():
+    groups = build_optimizer(
+        nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), TrainSection(weight_decay=0.1)
+    ).param_groups
+    assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
+
+
+def test_average_by_hand():
+    network = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        network.weight.fill_(0.0)
+    copy = averaged_copy(network, 0.5)
+    copy.update_parameters(network)  # the first update copies
+    with torch.no_grad():
+        network.weight.fill_(1.0)
+    copy.update_parameters(network)  # n = 1: decay min(0.5, 2/11)
+    assert copy.module.weight.item() == pytest.approx(1 - 2 / 11)
+
+
+def test_batch_seeds_differ_in_every_part():
+    seeds = {batch_seed(s, e, b, r) for s in range(3) for e in range(3) for b in range(3) for r in range(2)}
+    assert len(seeds) == 54
+
+
+def test_an_existing_run_is_refused_and_untouched(tmp_path):
+    run = RunFolder.create(tmp_path / "my run")
+    (run.path / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"exists already and nothing is overwritten\. Choose another name by"):
+        RunFolder.create(run.path)
+    run.write_text(run.config, "x: 1")
+    with pytest.raises(RunError, match=r"unless it still trains, delete it, or choose another name by --run\.name"):
+        RunFolder.create(run.path)
+    run.write_text(run.last, "state")
+    with pytest.raises(RunError, match=r"exists already.*--resume '.*my run', or choose another name by --run\.name"):
+        RunFolder.create(run.path)
+    assert run.config.read_text(encoding="utf-8") == "x: 1"
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(RunError, match="not a run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_metrics_rows_of_a_repeated_epoch_are_replaced(run):
+    for epoch, loss in [(0, 3), (1, 2), (2, 1), (1, 9)]:
+        run.add_metrics({"epoch": epoch, "train_loss": loss})
+    assert [(row["epoch"], row["train_loss"]) for row in run.read_metrics()] == [("0", "3"), ("1", "9")]
