@@ -19,9 +19,10 @@ from segcct.config import SegmentationConfig, settings
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference.folder_prediction import predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor
+from segcct.model_card import load_card
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, create_model
-from segcct.run_folder import RunFolder, load_card
+from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.segmentation_training import train_segmentation
 
 CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"

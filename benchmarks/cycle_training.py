@@ -27,8 +27,9 @@ from segcct.datasets.splits import Splits, make_splits, patients_in_order
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.predictor import Predictor, segment
 from segcct.metrics import class_dice, paired
+from segcct.model_card import load_card
 from segcct.preparation.prepared_case import PreparedCase, prepare_cases
-from segcct.run_folder import RunFolder, load_card
+from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 AS_THEY_ARE, SHIFTED = "as they are", "shifted"

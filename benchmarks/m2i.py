@@ -32,7 +32,8 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
 from segcct.preparation.prepared_case import PreparedCase, prepare_cases
-from segcct.run_folder import RunFolder, provenance
+from segcct.provenance import provenance
+from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 BRATS2015 = {

@@ -22,8 +22,8 @@ import numpy as np
 import torch
 
 from segcct.config import DataSection
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 from segcct.models.zoo import create_model
-from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading, save_model
 
 MODEL, SIDE = "cct_unet_t", 32
 

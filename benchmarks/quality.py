@@ -31,6 +31,7 @@ import segcct
 from segcct.config import M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.splits import Splits
+from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.cycle import Cycles
@@ -39,7 +40,7 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
 from segcct.quality import SIGNALS, Measured
 from segcct.quality.observe import measured, observe, signals_of_case
-from segcct.run_folder import RunFolder, write_json
+from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 PACKAGE = Path(segcct.__file__).parent

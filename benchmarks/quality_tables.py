@@ -12,6 +12,7 @@ import numpy as np
 from segcct.errors import DataError
 from segcct.metrics import paired
 from segcct.progress import Progress
+from segcct.provenance import provenance
 from segcct.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
 from segcct.quality.calibration_run import (
     ALL_SIGNALS,
@@ -23,7 +24,6 @@ from segcct.quality.calibration_run import (
 )
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import Performance, performance
-from segcct.run_folder import provenance
 
 FINAL, EARLIER, CORRUPTED = "final", "earlier", "corrupted"
 CLASSES = ("RV", "MYO", "LV")

@@ -50,10 +50,12 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from segcct.errors import DataError, items
+    from segcct.files.json_file import write_json
+    from segcct.model_card import load_card
     from segcct.progress import Progress
+    from segcct.provenance import versions
     from segcct.quality import calibration_run as steps
     from segcct.quality.quality_model import FILE
-    from segcct.run_folder import load_card, versions, write_json
 
     card = load_card(arguments.i2m)
     folds = _folds(arguments)

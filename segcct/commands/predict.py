@@ -132,7 +132,7 @@ def _estimate(
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from segcct.run_folder import load_card
+    from segcct.model_card import load_card
 
     if load_card(arguments.model).task == "classification":
         from segcct.commands.class_commands import predict_classes

@@ -20,18 +20,19 @@ from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, hidden_failure_of, items, kind_of
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
-from segcct.files.json_file import read_object
+from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, examination_of
 from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
+from segcct.model_card import SchemeCard
 from segcct.plurals import counted
 from segcct.preparation.cache import content_digest
 from segcct.progress import Report
+from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
 from segcct.report.html import listed, render, write_page
-from segcct.run_folder import SchemeCard, provenance, versions, write_json
 
 SLICES = 10
 """Slices per case on the page."""

@@ -28,12 +28,13 @@ from segcct.evaluation.summary import agreement_of, edited_sentence, summary_of
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
+from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.files.private_file import private_path
 from segcct.metrics import Convention, get_convention
 from segcct.preparation.cache import content_digest
 from segcct.progress import Report, say
-from segcct.run_folder import provenance, write_json
+from segcct.provenance import provenance
 
 TOLERANCE_MM = 2.0
 BRATS_TOLERANCE_MM = 1.0

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from segcct.errors import DataError, SegcctError
+from segcct.files.atomic_file import atomic_path
+from segcct.files.private_file import private_path
 from segcct.files.small_file import read_small
 
 MOST_BYTES = 128 * 2**20
@@ -81,6 +83,12 @@ def reason_of_parse(problem: Exception) -> str:
     if isinstance(problem, OSError):
         return problem.strerror or type(problem).__name__
     return " ".join(str(problem).split())[:200] or type(problem).__name__
+
+
+def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
+    """JSON, whole or not at all, `private` for its owner alone; NaN is refused."""
+    with private_path(file) if private else atomic_path(file) as beside:
+        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 _KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}

@@ -33,9 +33,9 @@ from segcct.inference.index import Index, index_lock
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import keep_rows
+from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.progress import Report
-from segcct.run_folder import ModelCard
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import DataError, RunError
 from segcct.files.file_names import absolute
-from segcct.files.json_file import read_object
+from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.model_card import ModelCard
 from segcct.preparation.cache import content_digest
-from segcct.run_folder import ModelCard, invocation, provenance, versions, write_json
+from segcct.provenance import invocation, provenance, versions
 
 INDEX = "predictions.json"
 SOURCES = "sources.json"

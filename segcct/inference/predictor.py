@@ -18,9 +18,9 @@ from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.arithmetic_device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
 from segcct.inference.trained import load_network
+from segcct.model_card import ModelCard, load_card
 from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
 from segcct.preparation.training_window import pad_to
-from segcct.run_folder import ModelCard, load_card
 
 
 def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> Iterator[np.ndarray]:

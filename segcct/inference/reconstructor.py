@@ -18,12 +18,12 @@ from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference, autocast
 from segcct.inference.trained import load_network
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
+from segcct.model_card import ModelCard, load_card
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
 from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.training_window import pad_to
-from segcct.run_folder import ModelCard, load_card
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import CheckpointError, ModelError, is_out_of_memory
-from segcct.run_folder import CARD, WEIGHTS, Architecture, ModelCard, load_weights
+from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, load_weights
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 """Beyond these, what is built is compared with the weights before memory is taken for it."""

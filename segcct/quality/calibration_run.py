@@ -17,6 +17,7 @@ from segcct.errors import CASE_FAILURES, DataError, ModelError, RunError, Segcct
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.metrics import summarise
+from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
 from segcct.preparation.prepared_case import Preparation
 from segcct.progress import Report, say
@@ -25,7 +26,6 @@ from segcct.quality.fitting import Calibration, Measured, cross_fit, fit
 from segcct.quality.observe import measured, observe, signals_of_case
 from segcct.quality.performance import Performance, performance
 from segcct.quality.quality_model import QualityModel
-from segcct.run_folder import ModelCard, load_card
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""

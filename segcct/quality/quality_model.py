@@ -13,10 +13,10 @@ import numpy as np
 
 from segcct.errors import ModelError
 from segcct.files.json_file import read_object
+from segcct.model_card import load_card
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import SIGNALS
 from segcct.quality.regression import Feature, read_table
-from segcct.run_folder import load_card
 
 FILE = "quality.json"
 DOUBTFUL_BELOW = 0.7

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from segcct.errors import RunError, SegcctError, is_out_of_memory
 from segcct.files.atomic_file import write_bytes
-from segcct.run_folder import ModelCard, RunFolder, load_card, load_weights
+from segcct.model_card import ModelCard, load_card, load_weights
+from segcct.run_folder import RunFolder
 
 TRAINING = "training"
 """Key of what tells one training's state from another's."""

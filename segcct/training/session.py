@@ -13,8 +13,9 @@ from segcct.config import ModelSection, RunSection, ScheduleSection, settings, y
 from segcct.datasets.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
+from segcct.model_card import load_card
 from segcct.plurals import counted
-from segcct.run_folder import BUSY, RunFolder, load_card
+from segcct.run_folder import BUSY, RunFolder
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.trainer import CONFIG, is_first_process
 

@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
 from segcct.errors import SegcctError, TrainingError
+from segcct.model_card import ModelCard, load_card
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import Progress, duration, say
-from segcct.run_folder import ModelCard, RunFolder, load_card
+from segcct.run_folder import RunFolder
 from segcct.training import single_sample
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable

@@ -14,7 +14,8 @@ import torch
 
 from segcct.config import TrainSection
 from segcct.errors import RunError
-from segcct.run_folder import RunFolder, load_card, load_weights, save_model
+from segcct.model_card import load_card, load_weights, save_model
+from segcct.run_folder import RunFolder
 from segcct.training.checkpoint import read_state
 from segcct.training.trainer import fit
 from tests.support import toy_task

@@ -228,7 +228,7 @@ def test_two_processes_prepare_one_cache(phantom, tmp_path):
 
 def test_calibration_may_write_while_a_prediction_reads(tmp_path):
     """quality.json appears whole: a reader finds the old one or the new one."""
-    from segcct.run_folder import write_json
+    from segcct.files.json_file import write_json
 
     file, ended = tmp_path / "quality.json", threading.Event()
     write_json(file, {"n": 0, "text": "x" * 200_000})

@@ -15,7 +15,7 @@ from segcct.datasets.splits import Splits
 from segcct.errors import DataError, SplitError, VolumeError
 from segcct.images.volume import Volume
 from segcct.inference.folder_prediction import examination_of, resolve
-from segcct.run_folder import ModelCard
+from segcct.model_card import ModelCard
 from tests.support.toy_pair import CLASSES, card, data_section
 
 COLOUR = np.random.default_rng(5).integers(0, 256, (20, 30, 3)).astype(np.uint8)  # rows, columns, RGB

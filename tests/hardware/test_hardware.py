@@ -16,7 +16,7 @@ from segcct.hardware import cores, precision
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.arithmetic_device import Inference
-from segcct.run_folder import load_card
+from segcct.model_card import load_card
 from segcct.training.arithmetic import FIRST_CHOICE, lightning_devices, settle
 from tests.conftest import training_command
 

@@ -17,10 +17,10 @@ from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.inference.predictor import Inference, Predictor, largest_components, segment
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading
 from segcct.tasks.segmentation import overlays as pictures
 
 

@@ -14,11 +14,11 @@ PACKAGE = Path(__file__).parents[2] / "segcct"
 
 LEVELS = [
     {"version", "errors", "escape", "progress", "plurals"},
-    {"files"},
+    {"files", "provenance"},
     {"hardware"},
     {"config", "images"},
     {"metrics", "figures", "models", "datasets"},
-    {"phantom", "preparation"},
+    {"phantom", "preparation", "model_card"},
     {"check", "run_folder"},
     {"inference"},
     {"training", "evaluation", "quality"},
@@ -41,6 +41,7 @@ HEAVY = {
         "hardware",
         "models",
         "preparation",
+        "model_card",
         "run_folder",
         "inference",
         "quality",

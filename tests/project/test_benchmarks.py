@@ -15,8 +15,9 @@ import pytest
 from segcct.config import M2IConfig, settings
 from segcct.datasets.case import Case
 from segcct.errors import RunError
+from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
-from segcct.run_folder import RunFolder, write_json
+from segcct.run_folder import RunFolder
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
 from tests.support.drawn_pictures import write_folder

@@ -10,9 +10,9 @@ import torch
 
 from segcct.config import M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import scheme_of
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
-from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading, save_model
 from tests.support.documents import ROOT, blocks, pages
 
 

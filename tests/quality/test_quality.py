@@ -22,11 +22,13 @@ from segcct.cli import main
 from segcct.datasets.case import Case
 from segcct.datasets.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
+from segcct.files.json_file import write_json
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
+from segcct.model_card import ModelCard, SchemeCard, load_card, save_model
 from segcct.preparation.prepared_case import prepare_examination
 from segcct.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
 from segcct.quality.calibration_run import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
@@ -38,7 +40,6 @@ from segcct.quality.performance import performance
 from segcct.quality.quality_table import quality_rows
 from segcct.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
 from segcct.quality.shape import off_centre, shape_signals
-from segcct.run_folder import ModelCard, SchemeCard, load_card, save_model, write_json
 from tests.support.toy_pair import HOW, card, data_section, examination, painter, predictor
 
 CLASSES = ("a", "b", "c")

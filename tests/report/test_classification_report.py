@@ -10,7 +10,7 @@ import pytest
 
 from segcct.errors import EvaluationError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
-from segcct.run_folder import write_json
+from segcct.files.json_file import write_json
 from segcct.tasks.classification.class_evaluation import scores
 from segcct.tasks.classification.class_findings import Confused, class_findings, confusions
 from segcct.tasks.classification.class_images import gallery, surest_mistakes, usual_ones

@@ -14,9 +14,9 @@ from segcct.images.volume import Volume
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.models.generator import Generator
 from segcct.models.zoo import create_model
-from segcct.run_folder import Architecture, ModelCard, SchemeCard, reading
 
 SIDE = 32
 CLASSES = {"low": 3, "high": 7}

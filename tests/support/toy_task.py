@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from segcct.config import TrainSection
+from segcct.model_card import Architecture, ModelCard, SchemeCard
 from segcct.preparation.slice_sampling import EpochSampler
-from segcct.run_folder import Architecture, ModelCard, RunFolder, SchemeCard
+from segcct.run_folder import RunFolder
 from segcct.training.trainer import Task, fit
 
 SLICES = 24

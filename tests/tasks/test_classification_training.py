@@ -20,7 +20,8 @@ from segcct.cli import main
 from segcct.config import ClassificationConfig, PictureAugmentSection, SegmentationConfig, settings
 from segcct.datasets.splits import Splits
 from segcct.errors import RunError
-from segcct.run_folder import RunFolder, load_card, load_weights
+from segcct.model_card import load_card, load_weights
+from segcct.run_folder import RunFolder
 from segcct.tasks.classification.classification_training import ClassificationTask, load_pictures, train_classification
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.labeled_images import load_collection

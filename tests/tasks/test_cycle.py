@@ -12,8 +12,8 @@ from segcct.datasets.case import Case
 from segcct.errors import CheckpointError, DataError, LabelError, ModelError
 from segcct.inference.cycle import Cycles, carried
 from segcct.inference.reconstructor import Reconstructor
+from segcct.model_card import save_model
 from segcct.preparation.prepared_case import prepare_examination
-from segcct.run_folder import save_model
 from tests.support.toy_pair import INTENSITIES, card, data_section, examination, painter, predictor
 
 

@@ -15,9 +15,10 @@ from segcct.datasets.case import Case
 from segcct.datasets.splits import Splits
 from segcct.datasets.unlabelled_cases import unlabelled_cases
 from segcct.errors import ConfigError, SplitError
+from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.run_folder import RunFolder, save_model
+from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
 from segcct.tasks.segmentation.segmentation_training import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset

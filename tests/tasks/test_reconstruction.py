@@ -21,9 +21,10 @@ from segcct.errors import ConfigError, DataError, LabelError, TrainingError
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
+from segcct.model_card import load_card, load_weights
 from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
-from segcct.run_folder import RunFolder, load_card, load_weights
+from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
 from segcct.tasks.reconstruction.reconstruction_training import ReconstructionTask, summarise
 from segcct.tasks.segmentation.training_dataset import Dataset

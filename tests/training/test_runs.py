@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from segcct.errors import CheckpointError, RunError
-from segcct.run_folder import Architecture, ModelCard, SchemeCard, load_card, load_weights, provenance, save_model
+from segcct.model_card import Architecture, ModelCard, SchemeCard, load_card, load_weights, save_model
+from segcct.provenance import provenance
 
 CARD = ModelCard(
     task="segmentation",

@@ -17,7 +17,8 @@ from torch import nn
 
 from segcct.config import RunSection, TrainSection
 from segcct.errors import RunError, TrainingError
-from segcct.run_folder import RunFolder, load_card, load_weights
+from segcct.model_card import load_card, load_weights
+from segcct.run_folder import RunFolder
 from segcct.training import optim, trainer
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run

@@ -14,6 +14,7 @@ from segcct.config import PicturesSection
 from segcct.errors import EvaluationError, items
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
+from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
@@ -29,7 +30,7 @@ from segcct.metrics.class_scores import (
 from segcct.metrics.statistics import summarise
 from segcct.plurals import counted
 from segcct.progress import Report
-from segcct.run_folder import provenance, write_json
+from segcct.provenance import provenance
 from segcct.tasks.classification.class_tables import markdown, write_classes, write_pictures
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.labeled_images import LAYOUTS, References, load_references

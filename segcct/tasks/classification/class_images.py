@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
+from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.report.viewer import data_uri
-from segcct.run_folder import load_card
 from segcct.tasks.classification.class_results import ClassResults, Verdict
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.labeled_images import decoded

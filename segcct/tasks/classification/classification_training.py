@@ -13,11 +13,14 @@ from torch.utils.data import DataLoader
 
 from segcct.config import ClassificationConfig
 from segcct.datasets.splits import Splits
+from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference
 from segcct.metrics.class_scores import class_scores, confusion, log_losses, top_k
+from segcct.model_card import Architecture, ModelCard, SchemeCard
 from segcct.progress import say
-from segcct.run_folder import Architecture, ModelCard, RunFolder, SchemeCard, provenance, versions, write_json
+from segcct.provenance import provenance, versions
+from segcct.run_folder import RunFolder
 from segcct.tasks.classification.batches import PictureDataset, picture_loader
 from segcct.tasks.classification.class_split import describe, divide
 from segcct.tasks.classification.classifier import class_probabilities

@@ -15,7 +15,7 @@ from segcct.errors import CheckpointError, ModelError, RunError
 from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference, autocast, finite
 from segcct.inference.trained import load_network
-from segcct.run_folder import CARD, ModelCard, load_card
+from segcct.model_card import CARD, ModelCard, load_card
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.normalization import Normalisation
 

@@ -13,10 +13,11 @@ import numpy as np
 from segcct.datasets.splits import Splits, known_splits
 from segcct.errors import DataError, RunError, SegcctError, SplitError, items
 from segcct.files.file_names import absolute
+from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.plurals import counted
 from segcct.progress import Report
-from segcct.run_folder import provenance, write_json
+from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.labeled_images import decoded

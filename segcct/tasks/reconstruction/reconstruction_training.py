@@ -15,15 +15,18 @@ from segcct.config import M2IConfig
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import scheme_of
 from segcct.errors import TrainingError
+from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import signed_distances, slice_positions
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
-from segcct.run_folder import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, versions, write_json
+from segcct.provenance import provenance, versions
+from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss
 from segcct.tasks.segmentation.plan import Plan, count_steps, measured
 from segcct.tasks.segmentation.training_dataset import Dataset, describe_sides, divide, load_dataset

@@ -13,11 +13,14 @@ from torch.utils.data import DataLoader
 from segcct.config import SegmentationConfig
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import scheme_of
+from segcct.files.json_file import write_json
 from segcct.inference.predictor import Inference, segment
 from segcct.metrics import class_dice
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
-from segcct.run_folder import Architecture, ModelCard, RunFolder, SchemeCard, provenance, reading, versions, write_json
+from segcct.provenance import provenance, versions
+from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
 from segcct.tasks.segmentation.training_dataset import Dataset, load_dataset

@@ -1,0 +1,212 @@
+"""model.json, and the `best/` folder it lies in: what prediction, export and sharing need of a training.
+
+`best/` holds weights.safetensors and model.json. Nothing is unpickled to load it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from segcct.config import DataSection
+from segcct.datasets.label_schemes import Scheme
+from segcct.errors import CheckpointError, LabelError, RunError
+from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
+from segcct.files.json_file import read_object
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS, CARD = "weights.safetensors", "model.json"
+_SWAP_SECONDS = 0.5
+_PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_share"}
+"""Keys of the data section that belong to one machine or one training, not to the model."""
+
+
+class Architecture(BaseModel):
+    """What `create_model` needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: Annotated[str, Field(max_length=200)]
+    in_channels: Annotated[int, Field(ge=1, le=4096)]
+    num_classes: Annotated[int, Field(ge=1, le=100_000)]
+    image_size: Annotated[int, Field(ge=1, le=8192)]
+    options: dict[str, bool | int | float | str | None] = {}
+
+
+class SchemeCard(BaseModel):
+    """A label scheme as stored beside a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    classes: dict[str, int]
+    regions: dict[str, tuple[int, ...]] = {}
+
+    @classmethod
+    def of(cls, scheme: Scheme) -> SchemeCard:
+        """The stored form of `scheme`."""
+        return cls(name=scheme.name, classes=dict(scheme.classes), regions=dict(scheme.regions))
+
+    def scheme(self) -> Scheme:
+        """The scheme itself."""
+        return Scheme(self.name, self.classes, self.regions)
+
+
+class ModelCard(BaseModel):
+    """model.json: all that must be known to use the weights beside it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    format: Literal[1] = 1
+    task: str
+    architecture: Architecture
+    data: dict[str, Any]
+    """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
+    scheme: SchemeCard
+    selected_on: dict[str, Any]
+    """Metric, value and epoch that chose these weights, and the number of cases; their ids are in the run folder."""
+    data_fingerprint: str
+    synthetic: bool = False
+    """Trained on phantoms."""
+    provenance: dict[str, Any]
+    weights_sha256: str = ""
+
+    def data_section(self, root: Path) -> DataSection:
+        """How to read cases below `root` for this model."""
+        try:
+            return DataSection.model_validate({**self.data, "root": root})
+        except ValidationError as error:
+            reason = " ".join(str(error.errors()[0]["msg"]).split())
+            raise CheckpointError("model.json does not say how to read scans", found=reason) from error
+
+
+def reading(data: DataSection) -> dict[str, Any]:
+    """The part of a data section that belongs to the model."""
+    return data.model_dump(mode="json", exclude=_PRIVATE)
+
+
+def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
+    """Write a `best/` folder: weights.safetensors and model.json that names their digest.
+
+    A kill leaves the old folder, the new one, or a state that `recover_model` brings to one of them.
+    """
+    from safetensors.torch import save
+
+    content = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    complete = card.model_copy(update={"weights_sha256": hashlib.sha256(content).hexdigest()})
+    fresh, old = _swap_names(folder)
+    shutil.rmtree(fresh, ignore_errors=True)
+    with atomic_path(fresh, needs_bytes=len(content)) as staging:
+        staging.mkdir()
+        (staging / WEIGHTS).write_bytes(content)  # its mode follows the umask, which save_file's does not
+        (staging / CARD).write_text(complete.model_dump_json(indent=2), encoding="utf-8")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
+    fresh.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover_model(folder: Path) -> None:
+    """Bring back a `best/` folder whose writer was killed while it swapped the new one for the old one.
+
+    The new one appears under its temporary name only when it is whole.
+    """
+    fresh, old = _swap_names(folder)
+    if folder.exists():
+        for left in (fresh, old):
+            if left.is_dir() and time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        return
+    if not (fresh.is_dir() or old.is_dir()):
+        return
+    time.sleep(_SWAP_SECONDS)  # a training that is alive is through with it by then
+    if not folder.exists():
+        (fresh if fresh.is_dir() else old).rename(folder)
+
+
+def _swap_names(folder: Path) -> tuple[Path, Path]:
+    """Where the new and the old folder are for the moment of a swap."""
+    return folder.with_name(f".{folder.name}-new"), folder.with_name(f".{folder.name}-old")
+
+
+def load_card(folder: Path) -> ModelCard:
+    """model.json of a `best/` folder.
+
+    Raises:
+        RunError: no such folder, or no model in it.
+        CheckpointError: the file is damaged, of another kind, or contradicts itself.
+    """
+    recover_model(folder)
+    file = folder / CARD
+    if not file.is_file():
+        near = (folder / "best", folder.parent, folder.parent / "best")  # of a run, or of a file in a run or in best/
+        models = [place for place in near if (place / CARD).is_file()]
+        remedy = f"Name {models[0]}" if models else "Name the best/ folder of a run"
+        raise RunError(
+            "is not a model folder", file=folder, expected="model.json and weights.safetensors", remedy=remedy
+        )
+    what = "is not a model card of this version"
+    content = read_object(file, what, error=CheckpointError)
+    try:
+        card = ModelCard.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])[:80]
+        message = " ".join(str(first["msg"]).split())[:200]
+        raise CheckpointError(what, file=file, found=f"{place}: {message}" if place else message) from None
+    _check_consistent(card, file)
+    return card
+
+
+def _check_consistent(card: ModelCard, file: Path) -> None:
+    """Classes and channels of the network are those of scheme and data. Raises `CheckpointError`."""
+    built, classes = card.architecture, len(card.scheme.classes)
+    expected = {"num_classes": (built.num_classes, classes)}
+    if card.task in ("segmentation", "reconstruction"):
+        try:
+            data = card.data_section(Path())
+            card.scheme.scheme()
+        except (CheckpointError, LabelError) as error:
+            raise CheckpointError(error.what, file=file, found=error.found, expected=error.expected) from None
+        expected = {
+            "num_classes": (built.num_classes, classes + 1),
+            "in_channels": (built.in_channels, len(data.channels)),
+        }
+    elif card.task == "classification":
+        if sorted(card.scheme.classes.values()) != list(range(classes)):
+            raise CheckpointError("the classes are not numbered from 0 on", file=file)
+    else:
+        return
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise CheckpointError(
+                f"architecture and data contradict each other in {name}", file=file, found=found, expected=wanted
+            )
+
+
+def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
+    """The tensors of a `best/` folder. Raises `CheckpointError` where they are missing, damaged or another card's."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = folder / WEIGHTS
+    if not file.is_file():
+        raise CheckpointError("weights are missing", file=file)
+    with file.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != card.weights_sha256:
+        raise CheckpointError(
+            "weights do not belong to the model.json beside them, or are damaged",
+            file=file,
+            remedy="Copy the best/ folder again, whole",
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError("is not a safetensors file", file=file, found=error) from None

@@ -1,0 +1,62 @@
+"""Where a result comes from: the command, the versions of the packages, the machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from segcct.version import VERSION
+
+PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai", "pytorch-lightning")
+
+
+def provenance(fingerprint: str | None = None) -> dict[str, Any]:
+    """Who made this: the command, and what `versions` says."""
+    return {"command": invocation(), **versions(fingerprint)}
+
+
+def invocation() -> str:
+    """The command line of this process."""
+    return " ".join(["segcct" if sys.argv[0].endswith("segcct") else Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def versions(fingerprint: str | None = None) -> dict[str, Any]:
+    """When and by what this was made, without the command, whose paths may name patients: time, commit of the working
+    copy (if any), package versions, machine."""
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "segcct": VERSION,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "processors": os.cpu_count(),
+        **({} if fingerprint is None else {"data_fingerprint": fingerprint}),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree segcct runs from, with `+changes` where it was edited; None when installed."""
+    source = Path(__file__).resolve().parents[1]
+    if not (source / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+        dirty = subprocess.run(
+            ["git", "-C", source, "status", "--porcelain"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
