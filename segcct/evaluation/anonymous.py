@@ -11,29 +11,29 @@ NAMING = ("command", "predictions", "references")
 """Rows of an evaluation's provenance that name files or folders."""
 
 
-def apart(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an evaluation says of its sources -> what summary.json may hold of it, and what files.json holds."""
-    made = sources["provenance"]
+def redact(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Fields of a summary that say where it comes from -> those that name no file, and the content of files.json."""
+    provenance = sources["provenance"]
     data = sources["data"]
-    told = {
+    redacted = {
         **sources,
         "anonymized": True,
         "files": {},
-        "digests": {case: {"prediction": each["prediction"]} for case, each in sources["digests"].items()},
+        "digests": {case: {"prediction": digests["prediction"]} for case, digests in sources["digests"].items()},
         "data": None if data is None else {**data, "root": "."},
-        "provenance": {key: value for key, value in made.items() if key not in NAMING},
+        "provenance": {key: value for key, value in provenance.items() if key not in NAMING},
     }
     hidden = {
         "note": NOTE,
-        "files": sources["files"],
+        "files": {case: files.to_json() for case, files in sources["files"].items()},
         "digests": sources["digests"],
-        "provenance": {key: value for key, value in made.items() if key in NAMING},
+        "provenance": {key: value for key, value in provenance.items() if key in NAMING},
     }
-    return told, hidden
+    return redacted, hidden
 
 
-def together(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
-    """A summary with what files.json says again, so that a report finds the pictures."""
+def restore(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of summary.json with what files.json says again, so that a report finds the images."""
     parts = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
     digests = files.get("digests") or summary.get("digests") or {}
     return {**summary, "files": files.get("files") or {}, "digests": digests, "provenance": {**parts[0], **parts[1]}}

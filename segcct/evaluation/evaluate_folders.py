@@ -11,7 +11,7 @@ from typing import Any
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
-from segcct.evaluation.anonymous import FILES, apart
+from segcct.evaluation.anonymous import FILES, redact
 from segcct.evaluation.matching import (
     Matching,
     PredictionFolder,
@@ -24,7 +24,8 @@ from segcct.evaluation.matching import (
 from segcct.evaluation.paired_comparison import compare
 from segcct.evaluation.pool import run_jobs
 from segcct.evaluation.scoring import Agreement, Job, Outcome, Row
-from segcct.evaluation.summary import agreement_of, edited_sentence, summary_of
+from segcct.evaluation.summary import label_map_summary, summary_of
+from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
@@ -122,20 +123,20 @@ def evaluate(
             _remove_old(Path(output))
         scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
         rows = scored[0].rows
-        shared = _sources(matchings[0], folder, Path(references), scored[0].digests)
-        shared, hidden = apart(shared) if folder.anonymized else (shared, None)
+        sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
+        sources, hidden = redact(sources) if folder.anonymized else (sources, None)
         if rival is not None:
             paired = compare(rows, scored[1].rows, labels, chosen[0])
             named = "the other predictions" if folder.anonymized else absolute(rival.path)
-            shared["paired"] = {"against": named, "weights_sha256": rival.weights_sha256, **paired}
-        shared["label_map"] = agreement_of(scored[0].agreements)
-        summaries = [{**summary_of(rows, labels, convention, tolerance), **shared} for convention in chosen]
-        if summaries[0]["edited"]:
-            say(edited_sentence(summaries[0]))
+            sources["paired"] = PairedSummary(against=named, weights_sha256=rival.weights_sha256, **paired)
+        sources["label_map"] = label_map_summary(scored[0].agreements)
+        summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
+        if summaries[0].edited:
+            say(summaries[0].edited_sentence())
         if output is not None:
             write_cases(Path(output) / "cases.csv", scored[0].agreements, private=hidden is None)
             _write(Path(output), rows, summaries, hidden)
-    return summaries[0]
+    return summaries[0].to_json()
 
 
 def _check_numbers(workers: int, tolerance_mm: float | None) -> None:
@@ -216,7 +217,7 @@ def _sources(
         ],
         "digests": dict(digests),
         "weights_sha256": folder.weights_sha256,
-        "model": folder.model,
+        "model": ScoredModel(**folder.model),
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
         "provenance": {
@@ -227,13 +228,13 @@ def _sources(
     }
 
 
-def _files(matching: Matching, folder: PredictionFolder) -> dict[str, Any]:
-    files: dict[str, Any] = {}
+def _files(matching: Matching, folder: PredictionFolder) -> dict[str, CaseFiles]:
+    files = {}
     for case, (mask, reference) in matching.pairs.items():
         channels = folder.channels.get(case)
         if not channels and reference.case is not None:
             channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
-        files[case] = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
+        files[case] = CaseFiles(prediction=absolute(mask), reference=reference.name(), channels=channels or {})
     return files
 
 
@@ -245,24 +246,23 @@ def _remove_old(output: Path) -> None:
 
 
 def _write(
-    output: Path, rows: Sequence[Row], summaries: Sequence[dict[str, Any]], hidden: Mapping[str, Any] | None
+    output: Path, rows: Sequence[Row], summaries: Sequence[SegmentationSummary], hidden: Mapping[str, Any] | None
 ) -> None:
     private = hidden is None  # what names patients is its owner's alone
-    for place, summary in enumerate(summaries):
-        name = summary["convention"]
-        if place == 0:
-            write_metrics(output / "metrics.csv", rows, name, private=private)
-        if len(summaries) > 1 or name != "default":
-            write_metrics(output / f"metrics.{name}.csv", rows, name, private=private)
-            write_json(output / f"summary.{name}.json", summary, private=private)
-    if "paired" in summaries[0]:
-        write_json(output / "paired.json", summaries[0]["paired"], private=private)
+    first = summaries[0]
+    write_metrics(output / "metrics.csv", rows, first.convention, private=private)
+    for summary in summaries:
+        if len(summaries) > 1 or summary.convention != "default":
+            write_metrics(output / f"metrics.{summary.convention}.csv", rows, summary.convention, private=private)
+            write_json(output / f"summary.{summary.convention}.json", summary.to_json(), private=private)
+    if first.paired is not None:
+        write_json(output / "paired.json", first.paired.to_json(), private=private)
     if hidden is not None:
         write_json(output / FILES, hidden, private=True)
     write_details(output / "details.csv", rows, private=private)
-    summaries[0]["tables"] = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
+    first.tables = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
     table = output / "table.md"
     with private_path(table) if private else atomic_path(table) as beside:
-        beside.write_text(markdown(summaries, summaries[0].get("paired")), encoding="utf-8", errors="backslashreplace")
+        beside.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(output / "summary.json", summaries[0], private=private)
+    write_json(output / "summary.json", first.to_json(), private=private)

@@ -9,9 +9,15 @@ import numpy as np
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.evaluation.scoring import Agreement, Row, structures_of
-from segcct.metrics import Convention, Stats, summarise
+from segcct.evaluation.summary_record import (
+    STATUSES,
+    LabelMapSummary,
+    MetricStats,
+    SegmentationSummary,
+    StructureSummary,
+)
+from segcct.metrics import Convention, summarise
 
-STATUSES = ("ok", "missed", "spurious", "absent")
 BOUNDS = {
     "dice": (0.0, 1.0),
     "iou": (0.0, 1.0),
@@ -47,31 +53,34 @@ def value(row: Row, convention: str, metric: str) -> float | None:
     return score
 
 
-def summary_of(rows: Sequence[Row], scheme: Scheme, convention: Convention, tolerance_mm: float) -> dict[str, Any]:
-    """Everything in summary.json that follows from the scores under one convention."""
+def summary_of(
+    rows: Sequence[Row], scheme: Scheme, convention: Convention, tolerance_mm: float, sources: Mapping[str, Any]
+) -> SegmentationSummary:
+    """The summary under one convention: what follows from the scores, and `sources`, where they come from."""
     metrics = metrics_of(rows, convention.name)
     structures = structures_of(scheme)
     by_structure = {name: [row for row in rows if row.structure == name] for name in structures}
     classes = {
-        name: {
-            **{metric: _stats(own, convention.name, metric) for metric in metrics},
-            "counts": {status: sum(row.status == status for row in own) for status in STATUSES},
-        }
+        name: StructureSummary(
+            scores={metric: _stats(own, convention.name, metric) for metric in metrics},
+            counts={status: sum(row.status == status for row in own) for status in STATUSES},
+        )
         for name, own in by_structure.items()
     }
-    return {
-        "convention": convention.name,
-        "scheme": scheme.name,
-        "labels": dict(scheme.classes),
-        "regions": {name: list(values) for name, values in structures.items() if name not in scheme.classes},
-        "units": {name: unit for name, unit in UNITS.items() if name in metrics or name.startswith("volume")},
-        "definitions": _definitions(convention, metrics),
-        "tolerance_mm": tolerance_mm,
-        "cases": len({row.case for row in rows}),
-        "patients": len({row.patient for row in rows}),
-        "overall": {metric: overall(rows, scheme, convention.name, metric) for metric in metrics},
-        "classes": classes,
-    }
+    return SegmentationSummary(
+        convention=convention.name,
+        scheme=scheme.name,
+        labels=dict(scheme.classes),
+        regions={name: list(values) for name, values in structures.items() if name not in scheme.classes},
+        units={name: unit for name, unit in UNITS.items() if name in metrics or name.startswith("volume")},
+        definitions=_definitions(convention, metrics),
+        tolerance_mm=tolerance_mm,
+        cases=len({row.case for row in rows}),
+        patients=len({row.patient for row in rows}),
+        overall={metric: _overall(rows, scheme, convention.name, metric) for metric in metrics},
+        classes=classes,
+        **sources,
+    )
 
 
 PIXEL_ACCURACY = (
@@ -81,15 +90,18 @@ PIXEL_ACCURACY = (
 BACKGROUND = "share of all voxels of the image that are background in the reference: the accuracy of an empty mask"
 
 
-def agreement_of(agreements: Sequence[Agreement]) -> dict[str, Any]:
-    """Key `label_map` of summary.json: statistics over cases of what is of a case as a whole, not of a class."""
+def label_map_summary(agreements: Sequence[Agreement]) -> LabelMapSummary:
+    """Statistics over cases of what is of a case as a whole, not of a class."""
     patients = [each.patient for each in agreements]
-    return {
-        "pixel_accuracy": summarise([each.pixel_accuracy for each in agreements], patients, bounds=(0.0, 1.0)),
-        "background": summarise([each.background for each in agreements], patients, bounds=(0.0, 1.0)),
-        "definitions": {"pixel_accuracy": PIXEL_ACCURACY, "background": BACKGROUND},
-        "unit": "1",
-    }
+    accuracies, backgrounds = (
+        [getattr(each, name) for each in agreements] for name in ("pixel_accuracy", "background")
+    )
+    return LabelMapSummary(
+        pixel_accuracy=MetricStats(**summarise(accuracies, patients, bounds=(0.0, 1.0))),
+        background=MetricStats(**summarise(backgrounds, patients, bounds=(0.0, 1.0))),
+        definitions={"pixel_accuracy": PIXEL_ACCURACY, "background": BACKGROUND},
+        unit="1",
+    )
 
 
 def _definitions(convention: Convention, metrics: Sequence[str]) -> dict[str, str]:
@@ -103,10 +115,10 @@ def _definitions(convention: Convention, metrics: Sequence[str]) -> dict[str, st
 OVERALL = "mean over cases of each case's mean over its scored classes; background and regions left out"
 
 
-def overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: str) -> Stats:
-    """Statistics of the cases' means over classes."""
+def _overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: str) -> MetricStats:
     means, patients = case_means(rows, scheme, convention, metric)
-    return summarise(list(means.values()), [patients[case] for case in means], bounds=BOUNDS[metric])
+    stats = summarise(list(means.values()), [patients[case] for case in means], bounds=BOUNDS[metric])
+    return MetricStats(**stats)
 
 
 def case_means(
@@ -125,52 +137,6 @@ def case_means(
     return {case: float(np.mean(scores)) if scores else None for case, scores in scored.items()}, patients
 
 
-def _stats(rows: Sequence[Row], convention: str, metric: str) -> Stats:
-    return summarise(
-        [value(row, convention, metric) for row in rows], [row.patient for row in rows], bounds=BOUNDS[metric]
-    )
-
-
-def seen_sentence(summary: Mapping[str, Any], noun: str = "cases") -> str:
-    """What a reader must know when the model has seen scored cases before; empty where it has not.
-
-    `noun` is what they are called, in the sentence and as the key of their number.
-    """
-    seen = summary.get("seen") or {}
-    trained, selected = len(seen.get("train") or ()), len(seen.get("val") or ())
-    if not trained + selected:
-        return ""
-    return (
-        f"Of the {summary[noun]} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
-        f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
-        "where the run has a test side)."
-    )
-
-
-def edited_sentence(summary: Mapping[str, Any]) -> str:
-    """What a reader must know where masks were edited or replaced after their prediction; empty where none was."""
-    edited = summary.get("edited") or ()
-    if not edited:
-        return ""
-    return (
-        f"Of the {summary['cases']} masks {len(edited)} {'is' if len(edited) == 1 else 'are'} not the one the model "
-        f"predicted: edited or replaced since ({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
-        "These scores are those of the masks, not of the model."
-    )
-
-
-def synthetic_sentence(summary: Mapping[str, Any]) -> str:
-    """What a reader must know where cases or the model's training were generated; empty where neither was."""
-    cases = len(summary.get("synthetic") or ())
-    if cases:
-        return (
-            f"Of the {summary['cases']} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores say that "
-            "the program works, not how it does on patients."
-        )
-    return "The model was trained on synthetic data." if summary.get("synthetic_training") else ""
-
-
-def counts_over_classes(summary: Mapping[str, Any]) -> dict[str, int]:
-    """Missed, spurious and absent structures over all classes (not regions)."""
-    own = [entry["counts"] for name, entry in summary["classes"].items() if name in summary["labels"]]
-    return {status: sum(counts[status] for counts in own) for status in STATUSES}
+def _stats(rows: Sequence[Row], convention: str, metric: str) -> MetricStats:
+    scores = [value(row, convention, metric) for row in rows]
+    return MetricStats(**summarise(scores, [row.patient for row in rows], bounds=BOUNDS[metric]))

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from segcct.escape import for_markdown
 from segcct.evaluation.scoring import DETAILS, Agreement, Row
-from segcct.evaluation.summary import (
+from segcct.evaluation.summary import metrics_of, value
+from segcct.evaluation.summary_record import (
     STATUSES,
-    counts_over_classes,
-    edited_sentence,
-    metrics_of,
-    seen_sentence,
-    synthetic_sentence,
-    value,
+    LabelMapSummary,
+    MetricStats,
+    PairedSummary,
+    SegmentationSummary,
 )
 from segcct.files.table_file import write_csv
 from segcct.plurals import counted
@@ -65,138 +63,129 @@ def write_cases(file: Path, agreements: Sequence[Agreement], *, private: bool = 
     write_csv(file, columns, rows, private=private)
 
 
-def markdown(summaries: Sequence[Mapping[str, Any]], comparison: Mapping[str, Any] | None = None) -> str:
+def markdown(summaries: Sequence[SegmentationSummary]) -> str:
     """The first summary as a table; below it several conventions side by side, and the comparison with others."""
     parts = [_scores(summaries[0])]
     if len(summaries) > 1:
         parts.append(_side_by_side(summaries))
-    if comparison is not None:
-        parts.append(_paired(comparison))
+    if summaries[0].paired is not None:
+        parts.append(_paired(summaries[0].paired))
     return "\n".join(parts)
 
 
-def _scores(summary: Mapping[str, Any]) -> str:
-    metrics = [metric for metric in _HEADS if metric in summary["overall"] and _is_scored(summary, metric)]
-    heads = [_head(metric, summary) for metric in metrics]
-    lines = [_line(["Structure", *heads, *STATUSES]), _line(["---", *["---:"] * (len(heads) + len(STATUSES))])]
-    for name, entry in summary["classes"].items():
-        cells = [mean_and_interval(entry[metric], metric) for metric in metrics]
-        lines.append(_line([for_markdown(name), *cells, *(str(entry["counts"][status]) for status in STATUSES)]))
-    totals = counts_over_classes(summary)
-    cells = [mean_and_interval(summary["overall"][metric], metric) for metric in metrics]
-    lines.append(_line(["**mean of classes**", *cells, *(str(totals[status]) for status in STATUSES)]))
-    words = summary["definitions"]
-    edited = for_markdown(edited_sentence(summary))
-    warnings = [sentence for sentence in (seen_sentence(summary), edited, synthetic_sentence(summary)) if sentence]
-    patients = summary["patients"]
-    lines += [
+def _scores(summary: SegmentationSummary) -> str:
+    metrics = [metric for metric in summary.scored_metrics if metric in _HEADS]
+    counts = summary.counts_over_classes()
+    cases, patients = counted(summary.cases or 0, "case"), counted(summary.patients or 0, "patient")
+    words = summary.definitions or {}
+    warnings = (summary.seen_sentence(), for_markdown(summary.edited_sentence()), summary.synthetic_sentence())
+    distance = "hd95_mm" if "hd95_mm" in metrics or "hd95_vox" not in summary.overall else "hd95_vox"
+    lines = [
+        *_head(["Structure", *(_title(metric, summary) for metric in metrics), *STATUSES]),
+        *(
+            _line([for_markdown(name), *_cells(entry.scores, metrics), *_counts(entry.counts)])
+            for name, entry in summary.classes.items()
+        ),
+        _line(["**mean of classes**", *_cells(summary.overall, metrics), *_counts(counts)]),
         "",
-        *(line for sentence in warnings for line in (f"**{sentence}**", "")),
-        f"Mean [95% interval] over {counted(summary['cases'], 'case')} of {counted(patients, 'patient')}, "
-        f"scheme {summary['scheme']}, convention {summary['convention']}. {words['ci95']}.",
-        f"HD95: {words[_distance(summary)]}.",
+        *(line for sentence in warnings if sentence for line in (f"**{sentence}**", "")),
+        f"Mean [95% interval] over {cases} of {patients}, scheme {summary.scheme}, convention {summary.convention}. "
+        f"{words['ci95']}.",
+        f"HD95: {words[distance]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
-        f"{_pixel_accuracy(summary['label_map'])}.",
+        *([] if summary.label_map is None else [f"{_pixel_accuracy(summary.label_map)}."]),
         "",
     ]
     return "\n".join(lines)
 
 
-def _pixel_accuracy(label_map: Mapping[str, Any]) -> str:
+def _pixel_accuracy(label_map: LabelMapSummary) -> str:
     """Pixel accuracy beside what no mask at all would reach."""
-    reached, empty = (mean_and_interval(label_map[key], key) for key in ("pixel_accuracy", "background"))
     return (
-        f"Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: {reached}; "
-        f"an empty mask would reach {empty}"
+        "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
+        f"{mean_and_interval(label_map.pixel_accuracy, 'pixel_accuracy')}; "
+        f"an empty mask would reach {mean_and_interval(label_map.background, 'background')}"
     )
 
 
-def _side_by_side(summaries: Sequence[Mapping[str, Any]]) -> str:
+def _side_by_side(summaries: Sequence[SegmentationSummary]) -> str:
     """The same masks under every convention: mean Dice, then mean HD95, each with the number of scored cases."""
-    dice = {
-        summary["convention"]: [_mean_and_count(entry["dice"], "dice") for entry in _lines(summary)]
-        for summary in summaries
-    }
-    distance = {
-        f"{summary['convention']} ({'voxels' if _distance(summary) == 'hd95_vox' else 'mm'})": [
-            _mean_and_count(entry[_distance(summary)], "hd95_mm") for entry in _lines(summary)
+    names = [*map(for_markdown, summaries[0].classes), "**mean of classes**"]
+    dice, hd95 = {}, {}
+    for summary in summaries:
+        in_voxels = "hd95_vox" in summary.overall and "hd95_mm" not in summary.scored_metrics
+        distance = "hd95_vox" if in_voxels else "hd95_mm"
+        rows = [*(entry.scores for entry in summary.classes.values()), summary.overall]
+        dice[summary.convention] = [_mean_and_count(row["dice"], "dice") for row in rows]
+        hd95[f"{summary.convention} ({'voxels' if in_voxels else 'mm'})"] = [
+            _mean_and_count(row[distance], distance) for row in rows
         ]
-        for summary in summaries
-    }
-    names = [*map(for_markdown, summaries[0]["classes"]), "**mean of classes**"]
     return "\n".join(
         [
             "The same masks under each convention: mean (number of scored cases).",
             "",
             *_columns("Dice", names, dice),
             "",
-            *_columns("HD95", names, distance),
+            *_columns("HD95", names, hd95),
             "",
         ]
     )
 
 
-def _paired(comparison: Mapping[str, Any]) -> str:
+def _paired(comparison: PairedSummary) -> str:
     """These predictions minus the others: difference with interval, corrected p, wins and losses."""
-    metrics = [metric for metric in ("dice", "hd95_mm", "hd95_vox") if metric in comparison["overall"]]
-    metrics = [metric for metric in metrics if comparison["overall"][metric]["n"]]
+    metrics = [metric for metric in ("dice", "hd95_mm", "hd95_vox") if metric in comparison.overall]
+    metrics = [metric for metric in metrics if comparison.overall[metric].n]
     heads = [head for metric in metrics for head in (f"{_HEADS[metric]} difference", "p (Holm)", "won : lost")]
-    lines = [f"Against {for_markdown(comparison['against'])}, case by case ({comparison['definition']}).", ""]
-    lines += [_line(["Structure", *heads]), _line(["---", *["---:"] * len(heads)])]
-    for name, entry in [*_named(comparison["classes"]), ("**mean of classes**", comparison["overall"])]:
+    lines = [f"Against {for_markdown(comparison.against or 'others')}, case by case ({comparison.definition}).", ""]
+    lines += _head(["Structure", *heads])
+    rows = {for_markdown(name): entry for name, entry in comparison.classes.items()}
+    for name, entry in {**rows, "**mean of classes**": comparison.overall}.items():
         cells = []
         for metric in metrics:
             one = entry[metric]
-            p = one["p_holm"]
-            cells += [
-                mean_and_interval({"mean": one["difference"], "ci95": one["ci95"]}, metric, sign="+"),
-                "-" if p is None else f"{p:.3g}",
-                f"{one['wins']} : {one['losses']}",
-            ]
+            difference = MetricStats(mean=one.difference, ci95=one.ci95)
+            p = "-" if one.p_holm is None else f"{one.p_holm:.3g}"
+            cells += [mean_and_interval(difference, metric, sign="+"), p, f"{one.wins} : {one.losses}"]
         lines.append(_line([name, *cells]))
     return "\n".join([*lines, ""])
 
 
-def _named(classes: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    return [(for_markdown(name), entry) for name, entry in classes.items()]
+def _cells(scores: Mapping[str, MetricStats], metrics: Iterable[str]) -> list[str]:
+    return [mean_and_interval(scores[metric], metric) for metric in metrics]
 
 
-def _lines(summary: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [*summary["classes"].values(), summary["overall"]]
+def _counts(counts: Mapping[str, int] | None) -> list[str]:
+    return [str((counts or {})[status]) for status in STATUSES]
 
 
 def _columns(corner: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str]:
-    head = [_line([corner, *columns]), _line(["---", *["---:"] * len(columns)])]
-    return head + [
-        _line([name, *cells]) for name, cells in zip(names, zip(*columns.values(), strict=True), strict=True)
-    ]
+    cells = zip(*columns.values(), strict=True)
+    return [*_head([corner, *columns]), *(_line([name, *row]) for name, row in zip(names, cells, strict=True))]
 
 
-def mean_and_interval(stats: Mapping[str, Any], metric: str, sign: str = "") -> str:
+def mean_and_interval(stats: MetricStats, metric: str, sign: str = "") -> str:
     """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
-    if stats["mean"] is None:
+    if stats.mean is None:
         return "-"
     digits = _DIGITS[metric]
-    low, high = stats["ci95"]
-    interval = "" if low is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-    return f"{stats['mean']:{sign}.{digits}f}{interval}"
+    low, high = stats.ci95 or (None, None)
+    interval = "" if low is None or high is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
+    return f"{stats.mean:{sign}.{digits}f}{interval}"
 
 
-def _mean_and_count(stats: Mapping[str, Any], metric: str) -> str:
-    return "-" if stats["mean"] is None else f"{stats['mean']:.{_DIGITS[metric]}f} ({stats['n']})"
+def _mean_and_count(stats: MetricStats, metric: str) -> str:
+    return "-" if stats.mean is None else f"{stats.mean:.{_DIGITS[metric]}f} ({stats.n})"
 
 
-def _is_scored(summary: Mapping[str, Any], metric: str) -> bool:
-    return any(entry[metric]["n"] for entry in summary["classes"].values())
+def _title(metric: str, summary: SegmentationSummary) -> str:
+    return f"NSD ({summary.tolerance_mm:g} mm)" if metric == "nsd" else _HEADS[metric]
 
 
-def _distance(summary: Mapping[str, Any]) -> str:
-    return "hd95_vox" if "hd95_vox" in summary["overall"] and not _is_scored(summary, "hd95_mm") else "hd95_mm"
-
-
-def _head(metric: str, summary: Mapping[str, Any]) -> str:
-    return f"NSD ({summary['tolerance_mm']:g} mm)" if metric == "nsd" else _HEADS[metric]
+def _head(cells: Sequence[str]) -> list[str]:
+    """The head of a table: its first column to the left, the others to the right."""
+    return [_line(cells), _line(["---", *["---:"] * (len(cells) - 1)])]
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segcct.evaluation.summary import edited_sentence, seen_sentence
+from segcct.evaluation.summary_record import SegmentationSummary
 from segcct.plurals import counted
 from segcct.report.html import listed, number
 from segcct.report.results import Results, Score
@@ -24,7 +24,8 @@ class Worst:
 
 def findings(results: Results) -> list[str]:
     """Up to six sentences, the most useful first; each is read off the table and nothing is guessed."""
-    seen, edited = seen_sentence(results.summary), edited_sentence(results.summary)
+    summary = SegmentationSummary.from_json(results.summary, results.folder / "summary.json")
+    seen, edited = summary.seen_sentence(), summary.edited_sentence()
     return [
         *([seen] if seen else []),
         *([edited] if edited else []),

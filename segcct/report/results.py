@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from segcct.datasets.label_schemes import SCHEMES, Scheme
 from segcct.errors import EvaluationError, LabelError
-from segcct.evaluation.anonymous import FILES, together
+from segcct.evaluation.anonymous import FILES, restore
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 from segcct.inference.index import is_anonymized
@@ -132,7 +132,7 @@ def read_results(folder: Path) -> Results:
             raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=_REMEDY)
     check_stored(MaskSummary, summary, folder / "summary.json", _REMEDY)
     if is_anonymized(summary) and (folder / FILES).is_file():
-        summary = together(summary, read_json(folder / FILES))
+        summary = restore(summary, read_json(folder / FILES))
         check_stored(MaskSummary, summary, folder / FILES, _REMEDY)
     _refuse_other_tables(folder, summary)
     scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from segcct.evaluation.summary import seen_sentence
+from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted
 from segcct.report.html import listed, number
 from segcct.tasks.classification.class_results import ClassResults
@@ -38,7 +38,7 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
 
 def class_findings(results: ClassResults) -> list[str]:
     """Up to six sentences, the most useful first."""
-    seen = seen_sentence(results.summary, "pictures")
+    seen = seen_sentence(results.summary.get("seen"), results.summary["pictures"], "pictures")
     return [
         *([seen] if seen else []),
         *_best_and_worst(results),

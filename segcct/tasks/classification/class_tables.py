@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from segcct.escape import for_markdown
-from segcct.evaluation.summary import seen_sentence
+from segcct.evaluation.summary_record import seen_sentence
 from segcct.files.table_file import write_csv
 from segcct.plurals import counted
 
@@ -44,7 +44,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
     """The figures as Markdown, with their intervals."""
     overall = summary["overall"]
     lines = [f"{counted(summary['pictures'], 'picture', comma=True)}, {counted(len(summary['classes']), 'class')}", ""]
-    seen = seen_sentence(summary, "pictures")
+    seen = seen_sentence(summary.get("seen"), summary["pictures"], "pictures")
     lines += [f"**{seen}**", ""] if seen else []
     lines += ["| figure | value | 95% interval |", "|---|---|---|"]
     lines += [f"| {name} | {_text(overall[name]['mean'])} | {_range(overall[name]['ci95'])} |"

@@ -1,0 +1,245 @@
+"""summary.json and paired.json of a segmentation evaluation as typed records: the writer fills them, readers get them.
+
+    summary = SegmentationSummary.from_json(read_object(folder / "summary.json"), folder / "summary.json")
+    summary.classes["LV"].scores["dice"].mean
+    summary.to_json()                              # what summary.json holds: set fields, in the order below
+
+Reading checks every type. Keys that are not known stay, and those that older versions did not write are None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
+
+from segcct.errors import EvaluationError
+
+STATUSES = ("ok", "missed", "spurious", "absent")
+
+
+def _file_name(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 4096:
+        raise ValueError("not the name of a file")
+    return value
+
+
+FileName = Annotated[Any, AfterValidator(_file_name)]
+"""A text of at most 4,096 characters; pydantic's own refuses bytes of a name that are not UTF-8."""
+Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
+"""[low, high]; both None where there is none."""
+
+
+class Record(BaseModel):
+    """Part of a JSON file: strict types, unknown keys kept."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], file: Path, remedy: str | None = None) -> Self:
+        """The record of a JSON object. Raises `EvaluationError` naming the first value that is missing or misfit."""
+        try:
+            return cls.model_validate(dict(content))
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(str(part) for part in first["loc"])[:120]
+            raise EvaluationError(
+                "holds something else than an evaluation",
+                file=file,
+                found=f"{place}: {' '.join(first['msg'].split())[:160]}",
+                remedy=remedy,
+            ) from None
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object: every field that was set."""
+        return self.model_dump(exclude_unset=True)
+
+
+class MetricStats(Record):
+    """`segcct.metrics.Stats`: one metric over cases."""
+
+    mean: float | None = None
+    sd: float | None = None
+    median: float | None = None
+    q25: float | None = None
+    q75: float | None = None
+    ci95: Interval | None = None
+    n: int = 0
+
+
+class StructureSummary(Record):
+    """One class or region: in the file, the metrics' statistics with `counts` as one more key."""
+
+    scores: dict[str, MetricStats] = {}
+    """Metric -> statistics."""
+    counts: dict[str, int] | None = None
+    """Status -> number of cases."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nest(cls, content: Any) -> Any:
+        if not isinstance(content, Mapping) or "scores" in content:
+            return content
+        scores = {name: value for name, value in content.items() if name != "counts"}
+        return {"scores": scores, "counts": content.get("counts")}
+
+    @model_serializer
+    def _flatten(self) -> dict[str, Any]:
+        scores = {name: stats.to_json() for name, stats in self.scores.items()}
+        return scores if self.counts is None else {**scores, "counts": self.counts}
+
+
+class LabelMapSummary(Record):
+    """Agreement of whole label maps: all classes and the background at once."""
+
+    pixel_accuracy: MetricStats
+    background: MetricStats
+    """Pixel accuracy of an empty mask."""
+    definitions: dict[str, str] | None = None
+    unit: str | None = None
+
+
+class CaseFiles(Record):
+    """Image files of one case."""
+
+    prediction: FileName | None = None
+    reference: FileName | list[FileName] | None = None
+    channels: dict[str, FileName | list[FileName]] | None = None
+
+
+class ScoredModel(Record):
+    """What predictions.json says of the model and of how it predicted."""
+
+    architecture: Any = None
+    selected_on: Any = None
+    provenance: dict[str, Any] | None = None
+
+
+class PairedStats(Record):
+    """`segcct.metrics.Paired` of one metric, with its p value corrected for the family of tests."""
+
+    difference: float | None = None
+    ci95: Interval | None = None
+    p: float | None = None
+    wins: int = 0
+    losses: int = 0
+    ties: int = 0
+    n: int = 0
+    p_holm: float | None = None
+
+
+class PairedSummary(Record):
+    """paired.json: these predictions minus others of the same cases."""
+
+    against: FileName | None = None
+    weights_sha256: str | None = None
+    """Of the other model."""
+    convention: str | None = None
+    definition: str | None = None
+    cases: int | None = None
+    overall: dict[str, PairedStats]
+    classes: dict[str, dict[str, PairedStats]]
+
+
+class SegmentationSummary(Record):
+    """summary.json of masks, under one convention."""
+
+    convention: str
+    scheme: str | None = None
+    labels: dict[str, Annotated[int, Field(ge=1, le=65535)]] | None = None
+    """Class -> label value."""
+    regions: dict[str, list[int]] | None = None
+    """Region -> label values of its classes."""
+    units: dict[str, str] | None = None
+    definitions: dict[str, str] | None = None
+    tolerance_mm: float | None = None
+    cases: int | None = None
+    patients: int | None = None
+    overall: dict[str, MetricStats]
+    """Metric -> statistics of the cases' means over classes."""
+    classes: dict[str, StructureSummary]
+    """The classes, then the regions."""
+    unmatched: dict[str, list[str] | None] | None = None
+    """`predictions` and `references` -> cases without a counterpart."""
+    seen: dict[str, list[str] | None] | None = None
+    """`train` and `val` -> cases that the model was trained or selected on."""
+    synthetic: list[str] | bool | None = None
+    synthetic_training: bool | None = None
+    edited: list[str] | None = None
+    """Cases whose mask is not the one that was predicted."""
+    digests: dict[str, dict[str, str]] | None = None
+    """Case -> `prediction` and `reference` -> digest of the files."""
+    weights_sha256: str | None = None
+    model: ScoredModel | None = None
+    data: dict[str, Any] | None = None
+    """How the references are read: a config's `data` section."""
+    files: dict[str, CaseFiles] | None = None
+    provenance: dict[str, Any] | None = None
+    anonymized: bool | None = Field(None, validation_alias=AliasChoices("anonymized", "anonymised"))
+    """Cases are named by hashed ids, and nothing here names a file."""
+    paired: PairedSummary | None = None
+    label_map: LabelMapSummary | None = None
+    tables: dict[str, str] | None = None
+    """metrics.csv and details.csv -> digest."""
+
+    @property
+    def scored_metrics(self) -> list[str]:
+        """Metrics that some class or region scores in some case, in order."""
+        return [
+            name
+            for name in self.overall
+            if any(name in entry.scores and entry.scores[name].n for entry in self.classes.values())
+        ]
+
+    def counts_over_classes(self) -> dict[str, int]:
+        """Structures of each status over all classes, regions left out."""
+        counts = [entry.counts or {} for name, entry in self.classes.items() if name in (self.labels or {})]
+        return {status: sum(each.get(status, 0) for each in counts) for status in STATUSES}
+
+    def seen_sentence(self) -> str:
+        """What a reader must know when the model has seen scored cases before; empty where it has not."""
+        return seen_sentence(self.seen, self.cases or 0, "cases")
+
+    def edited_sentence(self) -> str:
+        """What a reader must know where masks were edited or replaced after their prediction; empty where none was."""
+        edited = self.edited or []
+        if not edited:
+            return ""
+        return (
+            f"Of the {self.cases} masks {len(edited)} {'is' if len(edited) == 1 else 'are'} not the one the model "
+            f"predicted: edited or replaced since ({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
+            "These scores are those of the masks, not of the model."
+        )
+
+    def synthetic_sentence(self) -> str:
+        """What a reader must know where cases or the model's training were generated; empty where neither was."""
+        cases = len(self.synthetic) if isinstance(self.synthetic, list) else 0
+        if cases:
+            return (
+                f"Of the {self.cases} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores say that "
+                "the program works, not how it does on patients."
+            )
+        return "The model was trained on synthetic data." if self.synthetic_training else ""
+
+
+def seen_sentence(seen: Mapping[str, Sequence[str] | None] | None, total: int, noun: str) -> str:
+    """What a reader must know when the model was trained or selected on some of `total` scored `noun`; else empty."""
+    trained, selected = (len((seen or {}).get(split) or ()) for split in ("train", "val"))
+    if not trained + selected:
+        return ""
+    return (
+        f"Of the {total} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
+        f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
+        "where the run has a test side)."
+    )

@@ -1,0 +1,67 @@
+"""summary.json as a record: what is written is read back, old files load, and other types are refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from segcct.errors import EvaluationError
+from segcct.evaluation.summary_record import PairedSummary, SegmentationSummary
+
+FILE = Path("summary.json")
+STATS = {"mean": 0.8, "sd": 0.1, "median": 0.8, "q25": 0.7, "q75": 0.9, "ci95": [0.7, 0.9], "n": 3}
+COUNTS = {"ok": 2, "missed": 1, "spurious": 0, "absent": 0}
+CONTENT = {
+    "convention": "default",
+    "labels": {"LV": 3},
+    "cases": 3,
+    "overall": {"dice": STATS},
+    "classes": {"LV": {"dice": STATS, "counts": COUNTS}, "heart": {"dice": STATS, "counts": COUNTS}},
+    "seen": {"train": ["a", "b"], "val": []},
+    "files": {"a": {"prediction": "p/a.nii.gz", "reference": ["r/1.png", "r/2.png"], "channels": {"ct": ["i.nii.gz"]}}},
+    "model": {"architecture": {"name": "cct_unet_s"}, "selected_on": None, "provenance": {"torch": "2.6"}},
+    "of a later version": 1,
+}
+
+
+def test_what_is_read_is_written_again():
+    summary = SegmentationSummary.from_json(CONTENT, FILE)
+    assert summary.to_json() == CONTENT
+    assert list(summary.to_json()["classes"]["LV"]) == ["dice", "counts"]
+    assert summary.classes["LV"].scores["dice"].mean == 0.8
+    assert summary.scored_metrics == ["dice"]
+    assert summary.counts_over_classes() == COUNTS
+    assert "trained on 2 and selected on 0" in summary.seen_sentence()
+
+
+def test_an_old_summary_loads():
+    summary = SegmentationSummary.from_json(
+        {"convention": "default", "overall": {}, "classes": {}, "anonymised": True}, FILE
+    )
+    assert summary.anonymized
+    assert summary.files is None
+    assert summary.seen_sentence() == summary.edited_sentence() == summary.synthetic_sentence() == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"convention": 1}, "convention"),
+        ({"overall": {"dice": {"mean": "0.8"}}}, "overall.dice.mean"),
+        ({"classes": {"LV": {"dice": {"ci95": [0.1]}}}}, "classes.LV.scores.dice.ci95"),
+        ({"classes": {"LV": ["dice"]}}, "classes.LV"),
+        ({"files": {"a": {"prediction": 3}}}, "files.a.prediction"),
+        ({"labels": {"LV": 0}}, "labels.LV"),
+    ],
+)
+def test_other_types_are_refused(changes, place):
+    with pytest.raises(EvaluationError) as raised:
+        SegmentationSummary.from_json({**CONTENT, **changes}, FILE, "Evaluate again")
+    assert str(raised.value.found).startswith(place)
+    assert Path(str(raised.value.file)) == FILE
+
+
+def test_paired_round_trip():
+    content = {"definition": "these minus the others", "overall": {"dice": {"difference": 0.1, "p_holm": None}}}
+    assert PairedSummary.from_json({**content, "classes": {}}, FILE).to_json() == {**content, "classes": {}}
