@@ -20,7 +20,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from segcct.cli import main
-from segcct.comparison import comparison
+from segcct.comparison import comparison_run as comparison
 from segcct.comparison.cases import compare
 from segcct.comparison.comparison_page import _channels_note
 from segcct.comparison.comparison_plots import plots_of

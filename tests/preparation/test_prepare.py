@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 from segcct.config import DataSection, IntensitySection
-from segcct.datasets import layouts, prepare
+from segcct.datasets import layouts
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, GeometryError, LabelError
 from segcct.images.volume import Volume
+from segcct.preparation import prepared_case as prepare
 from segcct.preparation.cache import Cache, content_digest, key_of
 from segcct.preparation.intensity import to_unit
 from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_examination
