@@ -23,7 +23,7 @@ from segcct.model_card import load_card
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, create_model
 from segcct.run_folder import RunFolder
-from segcct.tasks.segmentation.segmentation_training import train_segmentation
+from segcct.tasks import training_run
 
 CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"
 PEER = "smp_unet_resnet34"
@@ -56,7 +56,7 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> RunFolder:
         "train.lr": arguments.lr,
     }
     overrides |= settings.parse_overrides(arguments.keys)
-    return train_segmentation(settings.load(SegmentationConfig, CONFIG, overrides))
+    return training_run.train(settings.load(SegmentationConfig, CONFIG, overrides))
 
 
 def score(run: RunFolder, root: Path) -> dict:

@@ -8,9 +8,7 @@ from typing import TypeAlias
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
 from segcct.errors import RunError
 from segcct.run_folder import RunFolder
-from segcct.tasks.classification.classification_training import train_classification
-from segcct.tasks.reconstruction.reconstruction_training import train_reconstruction
-from segcct.tasks.segmentation.segmentation_training import train_segmentation
+from segcct.tasks.training_run import train
 
 ONLY_AT_THE_END = 1_000_000
 """`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
@@ -27,7 +25,7 @@ def trained(config: Config) -> RunFolder:
     """
     run = RunFolder(config.run.root / config.run.name)
     if not run.config.is_file():
-        return _train(config, None)
+        return train(config)
     there = settings.load(type(config), run.config)
     names = [key.name for key in settings.keys(type(config)) if key.name not in _ANYWHERE]
     other = [name for name in names if _value(there, name) != _value(config, name)]
@@ -42,20 +40,12 @@ def trained(config: Config) -> RunFolder:
     if run.summary.is_file():
         return run
     run.check_resumable()
-    return _train(config, run)
+    return train(config, resume=run)
 
 
 def minutes(run: RunFolder) -> float:
     """What the training took, whenever that was."""
     return float(run.read_metrics()[-1]["elapsed_s"]) / 60
-
-
-def _train(config: Config, resume: RunFolder | None) -> RunFolder:
-    if isinstance(config, SegmentationConfig):
-        return train_segmentation(config, resume=resume)
-    if isinstance(config, M2IConfig):
-        return train_reconstruction(config, resume=resume)
-    return train_classification(config, resume=resume)
 
 
 def _value(config: Config, name: str) -> object:

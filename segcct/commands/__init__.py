@@ -3,7 +3,6 @@
 import argparse
 
 from segcct.commands.calibrate import add_calibrate
-from segcct.commands.class_commands import add_train_cls
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
@@ -11,17 +10,14 @@ from segcct.commands.evaluate import add_evaluate, add_report
 from segcct.commands.list_models import add_models
 from segcct.commands.predict import add_predict
 from segcct.commands.run_demo import add_demo
-from segcct.commands.train import add_train_seg
-from segcct.commands.train_m2i import add_train_m2i
+from segcct.commands.train import add_train
 from segcct.version import VERSION
 
 COMMANDS = (
     add_phantom,
     add_init,
     add_check,
-    add_train_seg,
-    add_train_cls,
-    add_train_m2i,
+    add_train,
     add_predict,
     add_evaluate,
     add_report,

@@ -1,55 +1,14 @@
-"""segcct train-cls, and what predict, evaluate and report do for a classification model."""
+"""What predict, evaluate and report do for a classification model."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from segcct.commands.experiment import print_plan, print_written, read_experiment
 from segcct.commands.network_options import inference_of
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import command_line
 from segcct.errors import ConfigError
 from segcct.plurals import counted
-
-
-def add_train_cls(commands: argparse._SubParsersAction) -> None:
-    """Classification training."""
-    parser = add_command(
-        commands,
-        "train-cls",
-        _train_cls,
-        "train a classification model (image to class)",
-        takes_keys=True,
-        keys_help=_classification_keys,
-    )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
-    which.add_argument("--resume", type=Path, metavar="RUN", help="continue this run folder")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
-
-
-def _classification_keys() -> str:
-    from segcct.config import ClassificationConfig
-    from segcct.config.settings import describe
-
-    return "configuration keys, each as --key VALUE:\n" + describe(ClassificationConfig)
-
-
-def _train_cls(arguments: argparse.Namespace) -> None:
-    from segcct.config import ClassificationConfig
-
-    config, run = read_experiment(ClassificationConfig, arguments)
-    from segcct.tasks.classification.classification_training import plan_classification, train_classification
-
-    if arguments.dry_run:
-        print_plan(arguments, config, plan_classification(config, resume=run))
-        return
-    from segcct.datasets.splits import Splits
-
-    run = train_classification(config, resume=run)
-    side = "test" if Splits.load(run.splits).test else "val"
-    pictures = ("--input", config.data.root, "--split", side)
-    print_written(run, "predict", "--model", run.best, *pictures, "--output", run.path / "predictions")
 
 
 def predict_classes(arguments: argparse.Namespace) -> None:

@@ -1,50 +1,88 @@
-"""segcct train-seg."""
+"""segcct train-seg, train-cls, train-m2i, and the commands of tasks from outside: one for each row of TASKS."""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segcct.commands.experiment import print_plan, print_written, read_experiment
-from segcct.commands.parser import add_command
+from segcct.commands.parser import add_command, command_line
+from segcct.errors import ConfigError
+from segcct.tasks.task import TASKS, TaskRow
 
-
-def add_train_seg(commands: argparse._SubParsersAction) -> None:
-    """I2M training."""
-    parser = add_command(
-        commands,
-        "train-seg",
-        _train_seg,
-        "train a segmentation model (image to mask)",
-        takes_keys=True,
-        keys_help=_segmentation_keys,
-    )
-    which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
-    which.add_argument("--resume", type=Path, metavar="RUN", help="continue this run folder")
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+if TYPE_CHECKING:
+    from segcct.config import Experiment
+    from segcct.run_folder import RunFolder
 
 
-def _segmentation_keys() -> str:
-    from segcct.config import SegmentationConfig
+def add_train(commands: argparse._SubParsersAction) -> None:
+    """A training of each task."""
+    for row in TASKS.values():
+        parser = add_command(
+            commands, row.command, partial(_train, row), row.help, takes_keys=True, keys_help=partial(_keys, row)
+        )
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument("--config", type=Path, metavar="FILE", help="the experiment, as YAML")
+        which.add_argument("--resume", type=Path, metavar="RUN", help="continue this run folder")
+        parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
+
+
+def _keys(row: TaskRow) -> str:
     from segcct.config.settings import describe
 
-    return "configuration keys, each as --key VALUE:\n" + describe(SegmentationConfig)
+    return "configuration keys, each as --key VALUE:\n" + describe(row.load_config())
 
 
-def _train_seg(arguments: argparse.Namespace) -> None:
-    from segcct.config import SegmentationConfig
-
-    config, run = read_experiment(SegmentationConfig, arguments)
+def _train(row: TaskRow, arguments: argparse.Namespace) -> None:
+    config, run = read_experiment(row.load_config(), arguments)
     if arguments.dry_run:
-        from segcct.tasks.segmentation.plan import plan
+        from segcct.config import settings
+        from segcct.tasks.plan import plan
 
-        print_plan(arguments, config, plan(config, resume=run))
+        which = ("--config", arguments.config) if run is None else ("--resume", arguments.resume)
+        planned = plan(config, resume=run)
+        print(settings.dump(config))
+        print(planned)
+        print(f"next: {command_line(row.command, *which, *arguments.keys)}")
         return
-    from segcct.datasets.splits import Splits
-    from segcct.tasks.segmentation.segmentation_training import train_segmentation
+    from segcct.tasks.training_run import train
+    from segcct.training.processes import is_first_process
 
-    run = train_segmentation(config, resume=run)
-    side = "test" if Splits.load(run.splits).test else "val"
-    scans = ("--input", config.data.root, "--split", side)
-    print_written(run, "predict", "--model", run.best, *scans, "--output", run.path / "predictions")
+    run = train(config, resume=run)
+    if is_first_process():
+        print(f"wrote {run.best}; next: {command_line(*row.load().next_words(config, run))}")
+
+
+def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:
+    """The configuration of a training by --config or --resume and the keys, and the run that it goes on with.
+
+    Raises:
+        ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.
+        RunError: the run cannot be resumed.
+    """
+    from segcct.config import settings
+
+    overrides = settings.leaf_overrides(kind, settings.parse_overrides(arguments.keys))
+    run = None
+    if arguments.resume is None:
+        config = settings.load(kind, arguments.config, overrides)
+        # That of another run, whose config.yaml this is, says nothing of this machine.
+        train = config.train.model_copy(update={"precision_reason": None})
+        config = config.model_copy(update={"train": train})
+    else:
+        from segcct.run_folder import RunFolder
+        from segcct.training.session import resumed_config
+
+        run = RunFolder.open(arguments.resume)
+        config = resumed_config(kind, run, overrides)
+    if "train.epochs" in overrides and config.train.budget is not None:
+        raise ConfigError(
+            "--train.epochs would do nothing",
+            file=settings.COMMAND_LINE,
+            found=f"a train.budget of {config.train.budget:g} s, which replaces the epochs",
+            remedy="Add --train.budget null to train by epochs, or leave --train.epochs out",
+        )
+    from segcct.training.arithmetic import settle
+
+    return settle(config, announce=True), run

@@ -3,7 +3,7 @@
 `settings.py` reads them from YAML and the command line, and words the errors.
 """
 
-from segcct.config.base import ModelSection, RunSection, ScheduleSection, parse_duration
+from segcct.config.base import Experiment, ModelSection, RunSection, ScheduleSection, parse_duration
 from segcct.config.classification_config import (
     ClassificationConfig,
     PictureAugmentSection,
@@ -18,6 +18,7 @@ __all__ = [
     "AugmentSection",
     "ClassificationConfig",
     "DataSection",
+    "Experiment",
     "IntensitySection",
     "LossSection",
     "M2IConfig",

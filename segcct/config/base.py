@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -104,3 +104,13 @@ class ScheduleSection(Section):
     """Validations without a better score before an early stop; null never stops early."""
     devices: PositiveInt = 1
     """Processes on this machine, one accelerator or processor each; torchrun sets its own."""
+
+
+class Experiment(Section):
+    """The config of a task: what each adds to these."""
+
+    if TYPE_CHECKING:  # a task declares them itself, in its order and with its defaults
+        run: RunSection
+        data: Any
+        model: ModelSection
+        train: ScheduleSection

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from segcct.config.base import (
+    Experiment,
     Fraction,
     ModelSection,
     PositiveInt,
@@ -146,7 +147,7 @@ class ClassificationTrainSection(ScheduleSection):
     """Fraction of the target that is spread over all classes."""
 
 
-class ClassificationConfig(Section):
+class ClassificationConfig(Experiment):
     """One experiment with pictures and classes."""
 
     run: RunSection = RunSection()

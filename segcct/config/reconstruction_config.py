@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -59,7 +59,7 @@ class GeneratorSection(ModelSection):
     """Options of that generator, such as `style: none`, `moments` or `learned`, and `distance: false`."""
 
 
-class M2IConfig(Section):
+class M2IConfig(Experiment):
     """One mask-to-image experiment."""
 
     run: RunSection = RunSection()

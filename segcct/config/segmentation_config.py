@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -48,7 +48,7 @@ class TrainSection(ScheduleSection):
     """The loss."""
 
 
-class SegmentationConfig(Section):
+class SegmentationConfig(Experiment):
     """One image-to-mask experiment."""
 
     run: RunSection = RunSection()

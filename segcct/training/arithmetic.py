@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from segcct.config import ClassificationConfig, M2IConfig, ScheduleSection, SegmentationConfig
+from segcct.config import Experiment, ScheduleSection
 from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.precision import Choice, choose_precision
@@ -16,7 +16,7 @@ from segcct.training.processes import is_first_process
 
 FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
 """Environment variable that tells the other processes of a distributed training what the first one's `auto` became."""
-Config = TypeVar("Config", SegmentationConfig, M2IConfig, ClassificationConfig)
+Config = TypeVar("Config", bound=Experiment)
 
 
 def settle(config: Config, *, announce: bool = False) -> Config:

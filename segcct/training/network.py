@@ -5,26 +5,19 @@ A resumed run needs neither: its last.ckpt holds every weight, and the file of `
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
-from segcct.config import ModelSection
 from segcct.errors import ConfigError
+from segcct.model_card import Architecture
 from segcct.models.zoo import Kind, create_model, entry, model_names
 from segcct.progress import say
 from segcct.training.trainer import batch_seed
 
 
-def build_network(
-    model: ModelSection,
-    kind: Kind,
-    *,
-    in_channels: int,
-    num_classes: int,
-    image_size: int,
-    seed: int,
-    resumed: bool = False,
-) -> nn.Module:
+def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None) -> nn.Module:
     """Build the network a training asks for, and say what became of its pretrained weights.
 
     Raises:
@@ -32,17 +25,17 @@ def build_network(
         ModelError: unknown name or option.
         CheckpointError: the pretrained weights do not fit.
     """
-    found = entry(model.name).kind
-    if found != kind:
+    name, built = architecture.name, architecture
+    if entry(name).kind != kind:
         raise ConfigError(
             f"model.name is no {kind}",
-            found=f"{model.name}, a {found}",
+            found=f"{name}, a {entry(name).kind}",
             expected=f"one of {', '.join(model_names(kind))}",
         )
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
-    network = create_model(model.name, in_channels, num_classes, image_size, model.options)
-    if model.pretrained is not None and not resumed:
+    network = create_model(name, built.in_channels, built.num_classes, built.image_size, built.options)
+    if pretrained is not None:
         from segcct.models.weights import load_pretrained
 
-        say(str(load_pretrained(network, model.pretrained)))
+        say(str(load_pretrained(network, pretrained)))
     return network

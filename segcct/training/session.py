@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 import torch
 from pydantic import BaseModel
 
-from segcct.config import ModelSection, RunSection, ScheduleSection, settings, yaml_text
+from segcct.config import Experiment, RunSection, ScheduleSection, settings, yaml_text
 from segcct.datasets.splits import SIDES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
@@ -34,7 +34,7 @@ PLACES = (
 """Keys whose change in config.yaml is no change of the training: what stood there may have been moved. The dataset is
 compared by content, and the weights to start from are not read again."""
 
-Config = TypeVar("Config", bound=BaseModel)
+Config = TypeVar("Config", bound=Experiment)
 Training = TypeVar("Training", bound=Callable[..., RunFolder])
 
 
@@ -108,9 +108,8 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
     if "train.precision" in overrides:
         overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
     config = settings.load(kind, run.config, overrides)
-    model: ModelSection = cast(Any, config).model  # every experiment has one
     state = read_state(run.last)
-    check_architecture(run.last, state, model.name, model.options)
+    check_architecture(run.last, state, config.model.name, config.model.options)
     _refuse_edited(kind, run, str(state.get(CONFIG, "")))
     check_best(run, state)
     return config

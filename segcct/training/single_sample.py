@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -30,17 +30,15 @@ def explained() -> Iterator[None]:
         ) from None
 
 
-def check_batch_size(network: nn.Module, batch_size: int, *, channels: int, side: int) -> None:
+def check_batch_size(network: nn.Module, batch_size: int, loss_of_one: Callable[[nn.Module], object]) -> None:
     """Raises `TrainingError` where every batch is one sample and the network does not train on that.
 
     Args:
-        network: (B, C, H, W) -> logits; stays as it is.
+        network: stays as it is.
         batch_size: samples in a batch.
-        channels: C.
-        side: H and W.
+        loss_of_one: takes a copy of the network through a batch of one sample.
     """
     if batch_size > 1 or not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
         return
-    trial = copy.deepcopy(network).train()
     with torch.no_grad(), explained():
-        trial(torch.zeros(1, channels, side, side))
+        loss_of_one(copy.deepcopy(network).train())

@@ -1,4 +1,4 @@
-"""The one training loop, on Lightning's trainer; what is trained is a `Task`.
+"""The one training loop, on Lightning's trainer; what is trained is a `Trainable`.
 
 Everything random is a function of (seed, epoch, batch): the sampler is seeded by epoch and the generators at each
 batch start. A run that was killed and resumed from its last epoch end therefore equals an uninterrupted one.
@@ -11,10 +11,9 @@ import shlex
 import signal
 import time
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -40,39 +39,23 @@ CONFIG = "config"
 """Key of last.ckpt under which the text of config.yaml stands."""
 
 
-class Task(ABC):
-    """What is trained: a network, the loss of a batch, and how the network is judged."""
+class Trainable(Protocol):
+    """What the loop needs of a task: a network, the loss of a batch, and how the network is judged (tasks/task.py)."""
 
     network: nn.Module
     score: str
     """The column of `validate` that selects the best weights; higher is better."""
-    progress: float = 1.0
+    progress: float
     """Share of the training that is behind; set before each batch."""
-    look_at_cases = "Look at these cases with `segcct check`; else lower"
+    look_at_cases: str
     """How the advice begins that follows a loss that is not finite."""
 
-    @abstractmethod
-    def loader(self, rank: int, world: int) -> DataLoader:
-        """Training batches of this process; its sampler follows `set_epoch`."""
-
-    @abstractmethod
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """Scalar loss of a batch."""
-
-    @abstractmethod
-    def names(self, batch: dict[str, Any]) -> list[str]:
-        """What the batch holds, for the message of a failure."""
-
-    @abstractmethod
-    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        """Figures of the validation cases, `score` among them; every process gets all of them."""
-
-    @abstractmethod
-    def card(self, selected_on: dict[str, Any]) -> ModelCard:
-        """The model card of the weights that scored `selected_on`."""
-
-    def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - pictures are optional
-        """Write pictures of a better model."""
+    def loader(self, rank: int, world: int) -> DataLoader: ...
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor: ...
+    def names(self, batch: dict[str, Any]) -> list[str]: ...
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]: ...
+    def card(self, selected_on: dict[str, Any]) -> ModelCard: ...
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None: ...
 
 
 def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
@@ -89,7 +72,7 @@ def added_batches(batch: int, batches: int, train: ScheduleSection) -> int:
 class Fitting(pl.LightningModule):
     """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
 
-    def __init__(self, task: Task, train: ScheduleSection, seed: int) -> None:
+    def __init__(self, task: Trainable, train: ScheduleSection, seed: int) -> None:
         super().__init__()
         self.task = task
         self.train_section = train
@@ -185,7 +168,7 @@ class Fitting(pl.LightningModule):
 class EpochEnd(Checkpoint):
     """At the end of an epoch: validate, keep the best weights, write the row of metrics.csv, then last.ckpt."""
 
-    def __init__(self, task: Task, run: RunFolder, train: ScheduleSection) -> None:
+    def __init__(self, task: Trainable, run: RunFolder, train: ScheduleSection) -> None:
         self.task = task
         self.run = run
         self.train = train
@@ -299,7 +282,7 @@ def _require_finite(network: nn.Module, epoch: int) -> None:
         )
 
 
-def fit(task: Task, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
+def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
     With `resume`, goes on from last.ckpt. An interrupt leaves the run to be resumed.

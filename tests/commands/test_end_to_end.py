@@ -24,7 +24,7 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.splits import Splits
 from segcct.model_card import load_card
-from segcct.tasks.segmentation.plan import count_slices
+from segcct.tasks.slice_task import count_slices
 from tests.conftest import training_command
 
 pytestmark = pytest.mark.slow

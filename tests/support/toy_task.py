@@ -15,7 +15,7 @@ from segcct.config import TrainSection
 from segcct.model_card import Architecture, ModelCard, SchemeCard
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.run_folder import RunFolder
-from segcct.training.trainer import Task, fit
+from segcct.training.trainer import fit
 
 SLICES = 24
 
@@ -32,10 +32,12 @@ class Noise(Dataset):
         return {"image": image, "label": (image[0] > 0).long(), "case": f"case{place[1]}", "slice": place[1]}
 
 
-class ToyTask(Task):
+class ToyTask:
     """Learns the sign of a pixel through dropout and batch norm."""
 
     score = "val_dice"
+    progress = 1.0
+    look_at_cases = "Look at these cases with `segcct check`; else lower"
 
     def __init__(self, *, poison: int | None = None, ruin: int | None = None, pause_s: float = 0.0) -> None:
         torch.manual_seed(0)
@@ -67,6 +69,9 @@ class ToyTask(Task):
             image = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(7)).to(device)
             right = (network(image).argmax(1) == (image[:, 0] > 0)).float().mean()
         return {"val_dice": float(right)}
+
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:
+        """Nothing."""
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         return ModelCard(

@@ -22,11 +22,12 @@ from segcct.datasets.splits import Splits
 from segcct.errors import RunError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
-from segcct.tasks.classification.classification_training import ClassificationTask, load_pictures, train_classification
+from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.labeled_images import load_collection
 from segcct.tasks.classification.mixing import Mixing
-from segcct.tasks.segmentation.segmentation_training import network_of
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+from segcct.tasks.training_run import train
 from tests.conftest import training_command
 from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
 
@@ -275,7 +276,7 @@ def test_a_run_that_broke_off_and_was_resumed_equals_a_whole_one(trained, folder
 
         patch.setattr(ClassificationTask, "loss", loss)
         with pytest.raises(OSError, match="power cut"):
-            train_classification(config)
+            train(config)
     run = RunFolder(tmp_path / "runs" / "run")
     assert len(run.read_metrics()) == 1
     assert main(["train-cls", "--resume", str(run.path)]) == 0
@@ -288,10 +289,10 @@ def test_a_dataset_that_changed_is_not_resumed(trained, folder, tmp_path):
     data = Path(shutil.copytree(folder, tmp_path / "data"))
     Image.fromarray(drawn("plain", 80)).save(data / "plain" / "00.png")  # the name of another picture
     with pytest.raises(RunError, match="another content of the files"):
-        train_classification(config_of(data, tmp_path / "runs"), resume=run)
+        train(config_of(data, tmp_path / "runs"), resume=run)
     Image.fromarray(drawn("plain", 81)).save(data / "plain" / "81.png")
     with pytest.raises(RunError, match="side of the split"):
-        train_classification(config_of(data, tmp_path / "runs"), resume=run)
+        train(config_of(data, tmp_path / "runs"), resume=run)
 
 
 def test_a_resumed_fine_tuning_does_not_need_its_first_weights(trained, folder, tmp_path, capsys):
@@ -327,11 +328,11 @@ def test_validation_is_divided_among_processes(folder, tmp_path, monkeypatch):
     shares: dict = {}
     for rank in range(2):
         monkeypatch.setattr(
-            "segcct.tasks.classification.classification_training.gather",
+            "segcct.tasks.classification.classification_task.gather",
             lambda mine, world: shares.update(mine) or mine,
         )
         task.validate(task.network, "cpu", rank, 2)
-    monkeypatch.setattr("segcct.tasks.classification.classification_training.gather", lambda mine, world: shares)
+    monkeypatch.setattr("segcct.tasks.classification.classification_task.gather", lambda mine, world: shares)
     assert task.validate(task.network, "cpu", 0, 2) == pytest.approx(alone)
 
 
@@ -346,7 +347,7 @@ def test_dry_run_writes_no_run(folder, tmp_path, capsys):
 def test_it_learns(folder, tmp_path):
     changes = {f"augment__{name}": 0 for name in ("shift_px", "erase", "mixup", "cutmix")}
     config = config_of(folder, tmp_path / "runs", train__epochs=12, augment__randaugment="null", **changes)
-    rows = train_classification(config).read_metrics()
+    rows = train(config).read_metrics()
     assert float(rows[-1]["train_loss"]) < 0.75 < float(rows[0]["train_loss"])
     assert max(float(row["val_accuracy"]) for row in rows) > 0.8
 
@@ -407,10 +408,7 @@ def test_a_classifiers_encoder_starts_a_segmenter_and_back(folder, phantom, tmp_
            "train__slices_per_epoch": "2", "train__batch_size": "2"}  # fmt: skip
     arguments = training_command(phantom, tmp_path / "seg", **seg)
     config = settings.load(SegmentationConfig, Path(arguments[2]), settings.parse_overrides(arguments[3:]))
-    from segcct.datasets.layouts import scheme_of
-
-    network = network_of(config, scheme_of(config.data))
-    own = network.state_dict()
+    own = SegmentationTask(config).network.state_dict()
     assert "loaded" in capsys.readouterr().err
     for name, tensor in held.items():
         if name.startswith("classifier.blocks.") or name.startswith("tokenizer."):

@@ -20,7 +20,7 @@ from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
-from segcct.tasks.segmentation.segmentation_training import SegmentationTask
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import card, data_section, painter

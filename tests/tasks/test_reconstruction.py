@@ -26,7 +26,7 @@ from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
 from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
-from segcct.tasks.reconstruction.reconstruction_training import ReconstructionTask, summarise
+from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask, summarise
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, examination

@@ -15,11 +15,11 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
 from segcct.preparation.prepared_case import Preparation, prepare_examination
 from segcct.run_folder import RunFolder
-from segcct.tasks.classification.classification_training import ClassificationTask, load_pictures
-from segcct.tasks.reconstruction.reconstruction_training import ReconstructionTask
-from segcct.tasks.segmentation.segmentation_training import SegmentationTask
+from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
+from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
-from segcct.training.trainer import Task, fit
+from segcct.training.trainer import Trainable, fit
 from tests.support.drawn_pictures import write_folder
 from tests.support.toy_pair import CLASSES, data_section, examination
 
@@ -35,18 +35,18 @@ def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
     return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
 
 
-def segmentation(workers: int, folder: Path) -> Task:
+def segmentation(workers: int, folder: Path) -> Trainable:
     content, dataset = volumes(workers)
     content |= {"model": {"name": "cct_unet_t"}}
     return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
 
 
-def reconstruction(workers: int, folder: Path) -> Task:
+def reconstruction(workers: int, folder: Path) -> Trainable:
     content, dataset = volumes(workers)
     return ReconstructionTask(settings.build(M2IConfig, content, {}, source="test"), dataset)
 
 
-def classification(workers: int, folder: Path) -> Task:
+def classification(workers: int, folder: Path) -> Trainable:
     root = folder / "pictures"
     content = {
         "data": {"root": str(root if root.is_dir() else write_folder(root, 6)), "image_size": 16, "workers": workers,
@@ -82,7 +82,7 @@ def train(task: Any, run: RunFolder, *, stop: int | None = None, resume: bool = 
 class Whole(NamedTuple):
     """An uninterrupted training, without loader processes."""
 
-    task_of: Callable[[int, Path], Task]
+    task_of: Callable[[int, Path], Trainable]
     folder: Path
     run: RunFolder
     shown: Shown
@@ -117,7 +117,7 @@ def test_an_optimizer_that_gathers_nothing_is_resumed(tmp_path: Path) -> None:
     train_section = {"epochs": 1, "optimizer": "sgd", "momentum": 0, "batch_size": 4, "slices_per_epoch": 4}
     content, dataset = volumes(0)
 
-    def task(epochs: int) -> Task:
+    def task(epochs: int) -> Trainable:
         whole = content | {"model": {"name": "cct_unet_t"}, "train": train_section | {"epochs": epochs}}
         return SegmentationTask(settings.build(SegmentationConfig, whole, {}, source="test"), dataset)
 

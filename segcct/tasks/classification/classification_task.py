@@ -1,0 +1,188 @@
+"""Image to class: images in, class probabilities out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from segcct.config import ClassificationConfig
+from segcct.datasets.splits import Splits
+from segcct.inference.arithmetic_device import Inference
+from segcct.metrics.class_scores import class_scores, confusion, log_losses, top_k
+from segcct.model_card import Architecture, SchemeCard
+from segcct.progress import say
+from segcct.tasks.classification.batches import PictureDataset, picture_loader
+from segcct.tasks.classification.class_split import describe, divide
+from segcct.tasks.classification.classifier import class_probabilities
+from segcct.tasks.classification.image_augmentation import PictureAugmenter
+from segcct.tasks.classification.image_layout import Labels
+from segcct.tasks.classification.image_reading import reading
+from segcct.tasks.classification.labeled_images import Collection, find_labels, load_collection
+from segcct.tasks.classification.mixing import Mixing
+from segcct.tasks.classification.normalization import Normalisation
+from segcct.tasks.task import Found, Task
+from segcct.training.session import gather
+from segcct.training.trainer import is_first_process, progress_bar
+
+_NAMED = 8
+"""Pictures of a batch that a message names."""
+_FEW_CLASSES = 5
+"""Up to so many classes, top 5 says nothing."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A dataset ready for training: the decoded pictures and who is on which side."""
+
+    collection: Collection
+    splits: Splits
+    normalisation: Normalisation
+    train: np.ndarray
+    """Rows of the collection."""
+    val: np.ndarray
+    synthetic = False
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the files' names and contents."""
+        return self.collection.fingerprint
+
+
+class ClassificationTask(Task):
+    """Judged by the share of validation pictures whose class comes first.
+
+    Args:
+        config: the experiment.
+        dataset: the pictures; None: `prepare` reads those of the configuration.
+        resumed: see `Task`.
+    """
+
+    name = "classification"
+    model_kind = "classifier"
+    score = "val_accuracy"
+    look_at_cases = "Look at these pictures; else lower"
+    config: ClassificationConfig
+    dataset: Pictures
+
+    def __init__(self, config: ClassificationConfig, dataset: Pictures | None = None, *, resumed: bool = False) -> None:
+        self.config = config
+        self.labels: Labels | None = None
+        if dataset is None:
+            self.labels = find_labels(config.data)
+            self.classes = self.labels.classes
+        else:
+            self.dataset, self.classes = dataset, dataset.collection.classes
+        super().__init__(config, resumed=resumed)
+        # As the batches are laid out: half as fast again on processors.
+        self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mixing = Mixing(config.augment, config.train.label_smoothing, len(self.classes), config.run.seed)
+
+    @property
+    def architecture(self) -> Architecture:
+        data, model = self.config.data, self.config.model
+        return Architecture(
+            name=model.name,
+            in_channels=data.num_channels,
+            num_classes=len(self.classes),
+            image_size=data.image_size,
+            options=model.options,
+        )
+
+    @property
+    def scheme_card(self) -> SchemeCard:
+        return SchemeCard(name="classes", classes={name: n for n, name in enumerate(self.classes)})
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        return reading(self.config.data, self.dataset.normalisation.mean, self.dataset.normalisation.sd)
+
+    @cached_property
+    def augmenter(self) -> PictureAugmenter:
+        """What the training pictures undergo."""
+        return PictureAugmenter(self.config.augment, self.config.data.image_size, self.dataset.normalisation)
+
+    def find(self) -> Found:
+        self.prepare()
+        return Found(describe(self.dataset.collection, self.dataset.splits), len(self.loader(0, 1)))
+
+    def prepare(self) -> None:
+        self.dataset = load_pictures(self.config, self.labels)
+        self.augmenter  # noqa: B018 - what timm does not understand shows now
+
+    def example(self, size: int, device: str) -> dict[str, Any]:
+        built = self.architecture
+        image = torch.randn(size, built.in_channels, built.image_size, built.image_size, device=device)
+        label = torch.randint(built.num_classes, (size,), device=device)
+        return {"image": image.to(memory_format=torch.channels_last), "label": label, "epoch": 0, "first": 0}
+
+    def loader(self, rank: int, world: int) -> DataLoader:
+        config = self.config
+        shown = PictureDataset(
+            self.dataset.collection,
+            self.dataset.train,
+            self.augmenter,
+            seed=config.run.seed,
+            per_epoch=config.train.pictures_per_epoch,
+        )
+        return picture_loader(
+            shown, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world
+        )
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        image, target = self.mixing.apply(batch)
+        return F.cross_entropy(network(image).float(), target)
+
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        ids = [self.dataset.collection.ids[row] for row in batch["row"].tolist()]
+        return ids[:_NAMED] + ([f"{len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])
+
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        collection, rows = self.dataset.collection, self.dataset.val[rank::world]
+        mine = {}
+        if len(rows):
+            predicted = class_probabilities(network, collection.images, self.dataset.normalisation, how, rows)
+            mine[f"{rank:04d}"] = (collection.labels[rows], predicted)
+        parts = gather(mine, world).values()
+        return scores_of(
+            np.concatenate([probabilities for _, probabilities in parts]),
+            np.concatenate([labels for labels, _ in parts]),
+        )
+
+    def judged_on(self) -> dict[str, int]:
+        return {"pictures": len(self.dataset.val)}
+
+
+def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """The validation columns of metrics.csv, from (N, K) probabilities and (N,) class numbers."""
+    classes = probabilities.shape[1]
+    matrix = confusion(labels, probabilities.argmax(axis=1), classes)
+    held = [scores.f1 for scores in class_scores(matrix) if scores.support]
+    scores = {
+        "val_accuracy": float(top_k(probabilities, labels, 1).mean()),
+        "val_macro_f1": float(np.mean([0.0 if f1 is None else f1 for f1 in held])),
+        "val_log_loss": float(log_losses(probabilities, labels).mean()),
+    }
+    if classes > _FEW_CLASSES:
+        scores["val_top5"] = float(top_k(probabilities, labels, 5).mean())
+    return scores
+
+
+def load_pictures(config: ClassificationConfig, labels: Labels | None = None) -> Pictures:
+    """Read and divide the dataset, whose labels were found before or are now.
+
+    Raises `DataError` naming every picture that cannot be read.
+    """
+    collection = load_collection(config.data, found=labels, progress=progress_bar("decoding pictures"))
+    splits = divide(collection, config.data)
+    if is_first_process():
+        say(describe(collection, splits))
+    train, val = collection.rows(splits.train), collection.rows(splits.val)
+    return Pictures(collection, splits, Normalisation.of(config.data, collection, train), train, val)

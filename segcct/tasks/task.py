@@ -1,0 +1,255 @@
+"""What a task is: the contract that segmentation, reconstruction, classification and tasks from outside fulfill, and
+the table of them all."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from segcct.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torch import Tensor, nn
+    from torch.utils.data import DataLoader
+
+    from segcct.config import Experiment
+    from segcct.datasets.splits import Splits
+    from segcct.model_card import Architecture, ModelCard, SchemeCard
+    from segcct.models.zoo import Kind
+    from segcct.run_folder import RunFolder
+
+ENTRY_POINTS = "segcct.tasks"
+"""Group of the entry points by which installed packages add rows to `TASKS`."""
+
+
+class Prepared(Protocol):
+    """What is known of any dataset that is ready for training."""
+
+    @property
+    def splits(self) -> Splits:
+        """Who trains, validates and tests."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the files."""
+
+    @property
+    def synthetic(self) -> bool:
+        """It trains on phantoms."""
+
+
+class Found(NamedTuple):
+    """A dataset before it is prepared."""
+
+    splits: str
+    """Who trains, validates and tests, in words."""
+    batches: int
+    """Of an epoch."""
+
+
+class Task(ABC):
+    """One training of a task, from its configuration to the model card.
+
+    The network is built at once, so that a wrong name or option shows before hours of preparation; `prepare` reads the
+    data, and what comes after it in the class may use `dataset`.
+
+    Args:
+        config: the experiment.
+        resumed: the weights come from last.ckpt, so none are loaded to start from.
+
+    Raises `ConfigError`, `ModelError` or `CheckpointError`.
+    """
+
+    name: str
+    """Key of `TASKS`, and what `task` in model.json, predictions.json and summary.json says."""
+    model_kind: Kind
+    score: str
+    """The column of `validate` that selects the best weights; higher is better."""
+    needs_labels = True
+    """Every training case has a label; False: cases without one train too, and a model may have no scheme."""
+    look_at_cases = "Look at these cases with `segcct check`; else lower"
+    """How the advice begins that follows a loss that is not finite."""
+
+    config: Experiment
+    network: nn.Module
+    dataset: Prepared
+    progress = 1.0
+    """Share of the training that is behind; the loop sets it before each batch."""
+
+    def __init__(self, config: Any, *, resumed: bool = False) -> None:
+        from segcct.training.network import build_network
+
+        self.config = config
+        pretrained = None if resumed else config.model.pretrained
+        self.network = build_network(self.architecture, self.model_kind, seed=config.run.seed, pretrained=pretrained)
+
+    @property
+    @abstractmethod
+    def architecture(self) -> Architecture:
+        """The network that the configuration asks for, with channels and classes of the data."""
+
+    @property
+    @abstractmethod
+    def scheme_card(self) -> SchemeCard:
+        """The meaning of the classes, as model.json keeps it."""
+
+    @property
+    @abstractmethod
+    def reading(self) -> dict[str, Any]:
+        """How the data are read, as model.json keeps it."""
+
+    @abstractmethod
+    def find(self) -> Found:
+        """Find, check and split the data, as far as that goes without preparing them.
+
+        Raises `DataError` naming everything that is wrong with them.
+        """
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Set `dataset`. Raises as `find`."""
+
+    @abstractmethod
+    def example(self, size: int, device: str) -> dict[str, Any]:
+        """A batch of random data for `loss`; needs no dataset."""
+
+    @abstractmethod
+    def loader(self, rank: int, world: int) -> DataLoader:
+        """Training batches of this process; its sampler follows `set_epoch`."""
+
+    @abstractmethod
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        """Scalar loss of a batch."""
+
+    @abstractmethod
+    def names(self, batch: dict[str, Any]) -> list[str]:
+        """What the batch holds, for the message of a failure."""
+
+    @abstractmethod
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        """Figures of the validation data, `score` among them; every process gets all of them."""
+
+    @abstractmethod
+    def judged_on(self) -> dict[str, int]:
+        """How many cases or images `validate` looks at."""
+
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - pictures are optional
+        """Write pictures of a better model."""
+
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        """The model card of the weights that scored `selected_on`."""
+        from segcct.model_card import ModelCard
+        from segcct.provenance import versions
+
+        return ModelCard(
+            task=self.name,
+            architecture=self.architecture,
+            data=self.reading,
+            scheme=self.scheme_card,
+            selected_on={**selected_on, **self.judged_on()},
+            data_fingerprint=self.dataset.fingerprint,
+            synthetic=self.dataset.synthetic,
+            provenance=versions(),
+        )
+
+    @staticmethod
+    def next_words(config: Any, run: RunFolder) -> Sequence[object]:
+        """The command that goes on with what a training wrote."""
+        from segcct.datasets.splits import Splits
+
+        split = "test" if Splits.load(run.splits).test else "val"
+        data = ("--input", config.data.root, "--split", split)
+        return ("predict", "--model", run.best, *data, "--output", run.path / "predictions")
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """A row of `TASKS`. The places are `module:Class`, imported when the task is used."""
+
+    name: str
+    command: str
+    """`train-...`, the command that trains it."""
+    help: str
+    """What that command does."""
+    task: str
+    """Place of the `Task`."""
+    config: str
+    """Place of its `Experiment`."""
+
+    def load(self) -> type[Task]:
+        """The task."""
+        return cast("type[Task]", _imported(self.task))
+
+    def load_config(self) -> type[Experiment]:
+        """Its configuration."""
+        return cast("type[Experiment]", _imported(self.config))
+
+
+TASKS: dict[str, TaskRow] = {}
+"""Name -> task; see `register_task`."""
+
+
+def register_task(row: TaskRow) -> None:
+    """Add a task: `segcct` gets its command, and finds its models, predictions and evaluations by its name.
+
+    An installed package names a `TaskRow` as entry point of the group `segcct.tasks` instead.
+
+    Raises `ConfigError` where the name or the command is taken.
+    """
+    taken = [known for known in TASKS.values() if known.name == row.name or known.command == row.command]
+    if taken:
+        raise ConfigError("there is such a task already", found=f"{row.name} ({row.command})", expected="another name")
+    if not row.command.startswith("train-"):
+        raise ConfigError("the command of a task begins with train-", found=row.command)
+    TASKS[row.name] = row
+
+
+def task_named(name: str) -> TaskRow:
+    """The row of a task. Raises `ConfigError` for a name that is not there."""
+    if name not in TASKS:
+        raise ConfigError("no such task", found=name, expected=", ".join(TASKS))
+    return TASKS[name]
+
+
+def task_of(config: Experiment) -> TaskRow:
+    """The row of the task that a configuration belongs to."""
+    return next(row for row in TASKS.values() if row.load_config() is type(config))
+
+
+def _imported(place: str) -> Any:
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+for _row in (
+    TaskRow(
+        name="segmentation",
+        command="train-seg",
+        help="train a segmentation model (image to mask)",
+        task="segcct.tasks.segmentation.segmentation_task:SegmentationTask",
+        config="segcct.config.segmentation_config:SegmentationConfig",
+    ),
+    TaskRow(
+        name="classification",
+        command="train-cls",
+        help="train a classification model (image to class)",
+        task="segcct.tasks.classification.classification_task:ClassificationTask",
+        config="segcct.config.classification_config:ClassificationConfig",
+    ),
+    TaskRow(
+        name="reconstruction",
+        command="train-m2i",
+        help="train a generator (mask to image)",
+        task="segcct.tasks.reconstruction.reconstruction_task:ReconstructionTask",
+        config="segcct.config.reconstruction_config:M2IConfig",
+    ),
+):
+    register_task(_row)
+for _point in importlib.metadata.entry_points(group=ENTRY_POINTS):
+    register_task(_point.load())
