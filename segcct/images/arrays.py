@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,14 @@ def read_array(file: Path, name: str) -> np.ndarray:
     Raises:
         VolumeError: damaged, no such array, no numbers, or values that are not in the file.
     """
-    return read_npz(file, name) if _is_npz(file) else read_hdf5(file, name)
+    return read_arrays([file], name)[0]
+
+
+def read_arrays(files: Sequence[Path], name: str) -> list[np.ndarray]:
+    """The array of that name in each of some files, faster than one by one. Raises `VolumeError` as `read_array`."""
+    packed = [read_npz(file, name) for file in files if _is_npz(file)]
+    others = read_hdf5([file for file in files if not _is_npz(file)], name)
+    return [(packed if _is_npz(file) else others).pop(0) for file in files]
 
 
 def _is_npz(file: Path) -> bool:

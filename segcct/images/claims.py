@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from segcct.errors import VolumeError
+from segcct.errors import SegcctError, VolumeError
 from segcct.hardware.memory import free_memory_gb
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MOST_VOXELS = 2**32
 """Of the largest volume that is read, where the memory is there: 2048 x 2048 x 1024."""
@@ -28,6 +33,36 @@ def refuse_special(path: Path) -> None:
     """Raises `VolumeError` for what is neither file nor folder: a pipe or a device would be waited for or never end."""
     if path.exists() and not path.is_file() and not path.is_dir():
         raise VolumeError("not a file that can be read", file=path, found="a pipe, socket or device")
+
+
+@contextmanager
+def damage_refused(file: Path) -> Iterator[None]:
+    """Raises `VolumeError` for whatever a library raises over a damaged file."""
+    refuse_special(file)
+    try:
+        yield
+    except (SegcctError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise VolumeError("cannot be read", file=file, found=reason, remedy=_AGAIN) from error
+
+
+def no_array(name: str, names: Sequence[str], file: Path) -> VolumeError:
+    """A file of named arrays lacks one; `names` are the first of those that it has."""
+    return VolumeError(
+        f"cannot be read: no array '{name}'", file=file, found=", ".join(names) or "no array", expected=name
+    )
+
+
+def refuse_no_numbers(name: str, dtype: np.dtype, file: Path) -> None:
+    """Raises `VolumeError` where a named array holds texts, records, pickled objects or complex numbers."""
+    if dtype.kind not in "biuf" or dtype.shape:
+        raise VolumeError(
+            f"cannot be read: array '{name}' holds no numbers",
+            file=file,
+            found="objects, which are a pickle" if dtype.hasobject else dtype,
+        )
 
 
 def refuse_claim(

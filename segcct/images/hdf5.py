@@ -1,151 +1,178 @@
-"""Arrays in HDF5 files: those whose values are in the file itself.
+"""Arrays in HDF5 files, read by a process of their own.
 
-HDF5 can point at other files in four ways (external links, soft links that lead to them, external storage, virtual
-datasets) and can describe arrays of any size that were never written. None of that is followed.
+The HDF5 library can be crashed by a damaged file, or be made to run forever; no check from outside finds every such
+file. So one small process reads for each process that asks, file after file (hdf5_reader.py). Where it dies over a
+file, that file is refused.
 """
 
 from __future__ import annotations
 
-import itertools
+import atexit
+import contextlib
+import io
+import json
 import math
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segcct.errors import SegcctError, VolumeError
-from segcct.images.claims import DEFLATE_RATIO, refuse_claim, refuse_special
+from segcct.errors import VolumeError
 
-_DEFLATE = 1
-_WORTH_LOOKING = 2**31
-"""Bytes that the chunks of an array could become, from which on each is tried before HDF5 does."""
-_MOST_ENTRIES = 20_000
-"""Names at the top of a file that are gone through."""
-_SCALE_OFFSET = 6
-_SCALE_OFFSET_RATIO = 2**20
-"""A chunk of one value takes a few bytes under this filter."""
+if sys.platform == "linux":
+    import fcntl
+
+_PIPE_BYTES = 2**20
+"""What an unprivileged process may ask for."""
+_PROGRAM = (
+    "import sys; sys.path[:] = {path!r}; "
+    "from segcct.images.hdf5_reader import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
+)
+_AGAIN = "Copy or download it again"
+_MOST_ANSWER = 2**26
+"""Bytes of an answer that is no array."""
 
 
 def hdf5_names(file: Path) -> list[str]:
     """Names at the top of the file, sorted. Raises `VolumeError`."""
-    with _opened(file) as stored:
-        return sorted(_entries(stored, file))
+    return list(_ask("names", [file])[0])
 
 
 def hdf5_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays at the top of the file, where their values are in it. Raises `VolumeError`."""
-    import h5py
-
-    with _opened(file) as stored:
-        held = [name for name in _entries(stored, file) if isinstance(stored.get(name, getlink=True), h5py.HardLink)]
-        return {name: tuple(stored[name].shape) for name in held if getattr(stored[name], "shape", None)}
+    return {name: tuple(shape) for name, shape in _ask("shapes", [file])[0].items()}
 
 
 def hdf5_shape(file: Path, name: str) -> tuple[int, ...]:
     """Shape of one array. Raises `VolumeError` as `read_hdf5`."""
-    with _opened(file) as stored:
-        return tuple(_dataset(stored, name, file).shape)
+    return tuple(_ask("shape", [file], name)[0])
 
 
-def read_hdf5(file: Path, name: str) -> np.ndarray:
-    """One array.
+def read_hdf5(files: Sequence[Path], name: str) -> list[np.ndarray]:
+    """The array of that name in each file.
 
     Raises:
         VolumeError: damaged, no such array, values of another kind than numbers, stored elsewhere or not at all.
     """
-    with _opened(file) as stored:
-        return np.asarray(_dataset(stored, name, file)[()])
+    return _ask("array", files, name)
 
 
-@contextmanager
-def _opened(file: Path) -> Iterator[Any]:
-    import h5py
-
-    refuse_special(file)
-    try:
-        with h5py.File(file, "r") as stored:
-            yield stored
-    except (SegcctError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file makes the library fail in any way
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise VolumeError("cannot be read", file=file, found=reason, remedy="Copy or download it again") from error
+class _DiedError(Exception):
+    """The process that reads ended before its answers were whole."""
 
 
-def _entries(stored: Any, file: Path) -> Any:
-    """The group itself, whose names can be gone through. Raises `VolumeError` where they are too many."""
-    if len(stored) > _MOST_ENTRIES:
-        raise VolumeError(
-            "holds too many arrays", file=file, found=f"{len(stored):,}", expected=f"at most {_MOST_ENTRIES:,}"
-        )
-    return stored
+class _Reader:
+    """The process that reads for this one; started when it is first needed, and again after it died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
+
+    def ask(self, question: str, files: Sequence[Path], name: str = "") -> list[Any]:
+        """What hdf5_reader.py answers for each file. Raises `VolumeError`."""
+        answers: list[Any] = []
+        with self._turn:
+            while len(answers) < len(files):
+                left = files[len(answers) :]
+                fresh = self._process is None
+                try:
+                    self._exchange(self._process or self._start(), question, left, name, answers)
+                except _DiedError as error:  # one that had idled or read before is replaced: a fresh one decides
+                    if fresh:
+                        file = files[len(answers)]
+                        raise VolumeError("cannot be read", file=file, found=error, remedy=_AGAIN) from None
+        return answers
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _PROGRAM.format(path=sys.path)]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):  # a few slices fit, so that it reads on while we work
+                fcntl.fcntl(_pipes(self._process)[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        return self._process
+
+    def _exchange(
+        self, process: subprocess.Popen[bytes], question: str, files: Sequence[Path], name: str, answers: list[Any]
+    ) -> None:
+        """Add the answers to a request, as far as they come. Raises `VolumeError`, or `_DiedError`."""
+        requests, incoming = _pipes(process)
+        request = {"question": question, "files": [str(file.absolute()) for file in files], "name": name}
+        try:
+            requests.write(json.dumps(request).encode() + b"\n")
+            requests.flush()
+            for file in files:
+                answers.append(_answer(incoming, file))
+        except VolumeError:
+            raise
+        except (OSError, EOFError, ValueError):
+            raise _DiedError(_ending(self.stop(patience_s=1.0))) from None
+        except BaseException:  # an interrupt: what is still in the pipe would answer the next request
+            self.stop()
+            raise
+
+    def stop(self, *, patience_s: float = 0.0) -> int:
+        """End the process, where there is one, unless it ends by itself; its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(patience_s)
+        process.kill()
+        for pipe in _pipes(process):
+            with contextlib.suppress(OSError):
+                pipe.close()
+        return process.wait()
+
+    def leave_to_parent(self) -> None:
+        """After a fork: the process answers the parent alone."""
+        process, self._process = self._process, None
+        self._turn = threading.Lock()
+        if process is not None:
+            process.returncode = 0  # not to be waited for
+            for pipe in _pipes(process):
+                pipe.raw.close()
 
 
-def _dataset(stored: Any, name: str, file: Path) -> Any:
-    """The dataset of that name at the top of the file, after what it claims was checked."""
-    import h5py
-
-    link = None if "/" in name or name in ("", ".") else stored.get(name, getlink=True)
-    if link is None:
-        found = ", ".join(itertools.islice(stored, 8)) or "no array"
-        raise VolumeError(f"cannot be read: no array '{name}'", file=file, found=found, expected=name)
-    if not isinstance(link, h5py.HardLink):
-        raise _elsewhere(name, file, "a link")
-    item = stored[name]
-    if not isinstance(item, h5py.Dataset) or not item.shape:
-        raise VolumeError(f"'{name}' is no array", file=file)
-    if item.is_virtual or item.external:
-        raise _elsewhere(name, file, "a view of other files" if item.is_virtual else "external storage")
-    if item.dtype.kind not in "biuf" or item.dtype.shape:
-        raise VolumeError(f"cannot be read: array '{name}' holds no numbers", file=file, found=item.dtype)
-    plan = item.id.get_create_plist()
-    filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
-    if len(set(filters)) < len(filters):
-        raise VolumeError(f"array '{name}' is compressed more than once", file=file, found=f"filters {filters}")
-    ratio = _SCALE_OFFSET_RATIO if _SCALE_OFFSET in filters else DEFLATE_RATIO if filters else 1
-    held = min(item.id.get_storage_size(), file.stat().st_size)
-    for shape in filter(None, (item.shape, item.chunks)):
-        refuse_claim(file, shape, item.dtype.itemsize, held, ratio=ratio)
-    if _DEFLATE in filters:
-        _refuse_swollen_chunks(item, file)
-    return item
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[io.BufferedWriter, io.BufferedReader]:
+    requests, answers = process.stdin, process.stdout
+    assert isinstance(requests, io.BufferedWriter)
+    assert isinstance(answers, io.BufferedReader)
+    return requests, answers
 
 
-def _refuse_swollen_chunks(item: Any, file: Path) -> None:
-    """Raises `VolumeError` where a deflated chunk would become more than a chunk is: HDF5 lets it grow to its end."""
-    size = math.prod(item.chunks) * item.dtype.itemsize
-    chunks: list[Any] = []
-    item.id.chunk_iter(chunks.append)
-    swollen = any(chunk.size > size + size // 100 + 1000 for chunk in chunks)
-    if not swollen and sum(chunk.size for chunk in chunks) * DEFLATE_RATIO > _WORTH_LOOKING:
-        swollen = any(_grows_beyond(item.id.read_direct_chunk(chunk.chunk_offset)[1], size) for chunk in chunks)
-    if swollen:
-        raise VolumeError(
-            "cannot be read: a compressed part holds more than it should",
-            file=file,
-            expected=f"at most {size:,} bytes in each",
-            remedy="Copy or download it again",
-        )
+def _answer(incoming: io.BufferedReader, file: Path) -> Any:
+    """The next answer. Raises `VolumeError` as the other process did, and `EOFError` where it ends too early."""
+    answer = json.loads(incoming.readline(_MOST_ANSWER))
+    if "error" in answer:
+        what, found, expected, remedy = answer["error"]
+        raise VolumeError(what, file=file, found=found, expected=expected, remedy=remedy)
+    if "memory" in answer:
+        raise MemoryError
+    if "dtype" not in answer:
+        return answer["value"]
+    dtype, shape = np.dtype(answer["dtype"]), answer["value"]
+    values = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
+    if incoming.readinto(values.data) < values.size:
+        raise EOFError
+    return values.view(dtype).reshape(shape)
 
 
-def _grows_beyond(deflated: bytes, size: int) -> bool:
-    """Whether a stream holds more bytes than that; one that is damaged is left to HDF5."""
-    stream = zlib.decompressobj()
-    try:
-        stream.decompress(deflated, size)
-        return not stream.eof and bool(stream.decompress(stream.unconsumed_tail, 1))
-    except zlib.error:
-        return False
+def _ending(code: int) -> str:
+    if code == -getattr(signal, "SIGXCPU", 0) != 0:
+        return "it keeps the HDF5 library busy without an end"
+    told = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the HDF5 library crashed over it ({told})"
 
 
-def _elsewhere(name: str, file: Path, found: str) -> VolumeError:
-    return VolumeError(
-        f"the values of array '{name}' lie elsewhere",
-        file=file,
-        found=found,
-        expected="values in the file itself",
-        remedy="Copy the array into the file (h5py: file.create_dataset(name, data=array))",
-    )
+_reader = _Reader()
+_ask = _reader.ask
+atexit.register(_reader.stop)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reader.leave_to_parent)

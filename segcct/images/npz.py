@@ -12,8 +12,8 @@ from typing import IO
 import numpy as np
 from numpy.lib import format as npy
 
-from segcct.errors import SegcctError, VolumeError
-from segcct.images.claims import DEFLATE_RATIO, refuse_claim, refuse_special
+from segcct.errors import VolumeError
+from segcct.images.claims import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
 
 _ENDING = ".npy"
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -69,15 +69,8 @@ class _Archive(io.BufferedReader):
 
 @contextmanager
 def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
-    refuse_special(file)
-    try:
-        with _Archive(io.FileIO(file)) as stream, zipfile.ZipFile(stream) as archive:
-            yield archive
-    except (SegcctError, MemoryError):
-        raise
-    except Exception as error:  # a damaged file makes the library fail in any way
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise VolumeError("cannot be read", file=file, found=reason, remedy="Copy or download it again") from error
+    with damage_refused(file), _Archive(io.FileIO(file)) as stream, zipfile.ZipFile(stream) as archive:
+        yield archive
 
 
 def _shape(archive: zipfile.ZipFile, name: str, file: Path) -> tuple[int, ...]:
@@ -96,9 +89,7 @@ def _member(
     """The stream of an array's values, their shape, whether its first axis is the fastest, and their type."""
     names = _names(archive)
     if name not in names:
-        raise VolumeError(
-            f"cannot be read: no array '{name}'", file=file, found=", ".join(names[:8]) or "no array", expected=name
-        )
+        raise no_array(name, names[:8], file)
     told = archive.getinfo(f"{name}{_ENDING}")
     if told.compress_type not in _METHODS:
         raise VolumeError(f"array '{name}' is compressed in an unknown way", file=file, remedy="Save it by numpy.savez")
@@ -107,12 +98,7 @@ def _member(
         if version not in _READ_HEADER:
             raise ValueError(f"an array of version {version[0]}.{version[1]}")
         shape, fortran, dtype = _READ_HEADER[version](stream)
-        if dtype.kind not in "biuf" or dtype.shape:
-            raise VolumeError(
-                f"cannot be read: array '{name}' holds no numbers",
-                file=file,
-                found="objects, which are a pickle" if dtype.kind == "O" else dtype,
-            )
+        refuse_no_numbers(name, dtype, file)
         held = min(told.compress_size, file.stat().st_size)
         ratio = DEFLATE_RATIO if told.compress_type == zipfile.ZIP_DEFLATED else 1
         if not shape:

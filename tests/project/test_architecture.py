@@ -117,7 +117,7 @@ def test_no_drawers_without_a_name():
     ("call", "places"),
     [
         ("Image.open(", {"images/raster.py"}),
-        ("h5py.File(", {"images/hdf5.py"}),
+        ("h5py.File(", {"images/hdf5_reader.py"}),
         ("np.load(", {"preparation/cache.py"}),
         ("nib.load(", set()),
         ("allow_pickle=True", set()),

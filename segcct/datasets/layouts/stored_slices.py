@@ -25,7 +25,7 @@ from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.patterns import files_below, listed, side_of, tree
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name
-from segcct.images.arrays import array_names, read_array
+from segcct.images.arrays import array_names, read_array, read_arrays
 from segcct.images.volume import PICTURE_AFFINE, Volume
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
@@ -169,7 +169,7 @@ def _names_in(file: Path, data: DataSection) -> Sequence[str]:
 
 def _stack(files: Sequence[Path], key: str) -> np.ndarray:
     """(X, Y, Z) from one volume (z, y, x) or from slices (y, x) in order."""
-    arrays = [read_array(file, key) for file in files]
+    arrays = read_arrays(files, key)
     if len(arrays) == 1 and arrays[0].ndim == 3:
         return arrays[0].transpose(2, 1, 0)
     for file, array in zip(files, arrays, strict=True):
