@@ -70,6 +70,10 @@ class ConfigError(SegcctError):
     """A configuration key, value or combination that cannot be used."""
 
 
+class PluginError(SegcctError):
+    """Another package's models, losses or metrics that cannot be imported."""
+
+
 class DataError(SegcctError):
     """A dataset that cannot be used as it is."""
 

@@ -1,4 +1,4 @@
-"""The encoder of CCT-UNet as a classifier, to be trained on labelled pictures before it segments.
+"""The encoder of CCT-UNet as a classifier, to be trained on labeled images before it segments.
 
 `cct_encoder_s` has the modules of `cct_unet_s` up to its token map under the same names, so the weights of one start
 the other whole; the published classifiers (`cct_7_3x2_32`, ...) make tokens in another way and share the blocks only.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from segcct.models.cct_unet import CctUnetSize, conv_block
+from segcct.models.cct_unet import CctUnetSize
 from segcct.models.compact import EncoderOptions, TokenClassifier
-from segcct.models.tokenizer import ConvTokenizer, to_tokens, token_grid
+from segcct.models.tokenizer import ConvTokenizer, conv_block, to_tokens, token_grid
 
 
 class CctUnetClassifier(nn.Module):

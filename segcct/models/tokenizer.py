@@ -26,6 +26,15 @@ def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     return tokens.transpose(1, 2).reshape(batch, dim, *grid)  # (B, D, h, w)
 
 
+def conv_block(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
+    """3x3 convolution, BatchNorm, ReLU: (B, in_channels, H, W) -> (B, out_channels, H/stride, W/stride)."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
 class ConvTokenizer(nn.Module):
     """Stages of convolution without bias -> ReLU -> max pooling, each stage coarser than the one before.
 

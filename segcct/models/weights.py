@@ -131,8 +131,8 @@ def _fitted(
     source_name = matched.source_of[name]
     given = source[source_name]
     if is_positional(name):
-        encoder = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(encoder, Encoder):
+        encoder = next((module for module in model.modules() if isinstance(module, Encoder)), None)
+        if encoder is not None:
             class_token = any(held.endswith(".class_emb") for held in source)
             given = _fit_positional(encoder, name, own, given, class_token, report)
     elif name.endswith("relative_position_bias_table") and given.shape != own.shape:

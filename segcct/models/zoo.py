@@ -1,4 +1,8 @@
-"""The one table of model names: what each name builds and which options it takes."""
+"""The one table of model names: what each name builds and which options it takes.
+
+A model is one row. Other packages add theirs by `register_model`, in a module that they name as an entry point of the
+group `segcct.models`; networks of other libraries come through `ADAPTERS`.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,14 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import Literal
 
 from torch import nn
 
 from segcct.errors import ModelError
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
-from segcct.models.cct_unet import CctUnet, CctUnetOptions
+from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
 from segcct.models.cct_unet_classifier import CctUnetClassifier
 from segcct.models.compact import PRESETS, CctOptions, CompactTransformer, EncoderOptions
 from segcct.models.generator import SIZES as GENERATOR_SIZES
@@ -20,8 +25,8 @@ from segcct.models.generator import Generator, GeneratorOptions
 from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
-from segcct.models.timm_classifiers import PREFIX, TimmOptions, build_timm, check_timm_name
 from segcct.models.unet import UNet, UNetOptions
+from segcct.plugins import load_plugins
 
 Kind = Literal["segmenter", "classifier", "generator"]
 
@@ -63,47 +68,72 @@ _ENTRIES: list[Entry] = [
         Entry(name.replace("unet", "encoder"), "classifier", partial(CctUnetClassifier, size), EncoderOptions)
         for name, size in CCT_UNET_SIZES.items()
     ),
-    *(Entry(name, "segmenter", partial(CctUnet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
+    *(Entry(name, "segmenter", partial(build_cct_unet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
     *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),
     Entry("unet", "segmenter", UNet, UNetOptions),
     *(Entry(name, "generator", partial(Generator, size), GeneratorOptions) for name, size in GENERATOR_SIZES.items()),
 ]
 
 
-def _table(entries: list[Entry]) -> dict[str, Entry]:
-    table: dict[str, Entry] = {}
-    for row in entries:
-        if row.name in table:
-            raise ValueError(f"two models are named {row.name}")
-        table[row.name] = row
-    return table
+MODELS: dict[str, Entry] = {}
+
+ADAPTERS = {
+    "timm:": "segcct.models.adapters.timm_classifiers",
+}
+"""What a name begins with -> the module that has its row: `entry(name) -> Entry`, and `NAMES`, those that are tested.
+
+The modules import their library only to build."""
 
 
-MODELS: dict[str, Entry] = _table(_ENTRIES)
+def register_model(row: Entry) -> None:
+    """Add a row to the table, also from outside the package: configs and commands then know its name.
+
+    Raises:
+        ModelError: the name is taken, or begins as those of an adapter.
+    """
+    if row.name in MODELS or row.name.startswith(tuple(ADAPTERS)):
+        raise ModelError("two models of one name", found=row.name, remedy="Register yours under another name")
+    MODELS[row.name] = row
+
+
+for _row in _ENTRIES:
+    register_model(_row)
 
 
 def model_names(kind: Kind | None = None) -> list[str]:
-    """Every valid name, or those of one kind, in the table's order; any timm classifier is `timm:NAME` beside them."""
-    return [name for name, row in MODELS.items() if kind is None or row.kind == kind]
+    """Every valid name, or those of one kind, in the table's order; then those of the adapters that are tested.
+
+    Beside them, any classifier of timm is `timm:NAME`.
+    """
+    load_plugins("segcct.models")
+    rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
+    return [row.name for row in rows if kind is None or row.kind == kind]
+
+
+def adapted_names() -> dict[str, list[str]]:
+    """Prefix of an adapter -> the names that are tested."""
+    return {prefix: [prefix + name for name in import_module(path).NAMES] for prefix, path in ADAPTERS.items()}
 
 
 def entry(name: str) -> Entry:
-    """The row of a name; `timm:NAME` makes one for any classifier of timm.
+    """The row of a name; an adapter makes one for what its library has.
 
     Raises:
         ModelError: no such name; lists the valid ones and the nearest.
     """
+    prefix = next((prefix for prefix in ADAPTERS if name.startswith(prefix)), None)
+    if prefix is not None:
+        return import_module(ADAPTERS[prefix]).entry(name.removeprefix(prefix))
+    if name not in MODELS:
+        load_plugins("segcct.models")
     if name in MODELS:
         return MODELS[name]
-    if name.startswith(PREFIX):
-        timm_name = name.removeprefix(PREFIX)
-        check_timm_name(timm_name)
-        return Entry(name, "classifier", partial(build_timm, timm_name), TimmOptions, (3, 1000, 224))
-    near = difflib.get_close_matches(name, MODELS, n=1)
+    valid = model_names()
+    near = difflib.get_close_matches(name, valid, n=1)
     raise ModelError(
         "unknown model",
         found=name,
-        expected=f"one of {', '.join(MODELS)}, or {PREFIX}NAME for a classifier of timm",
+        expected=f"one of {', '.join(valid)}, or timm:NAME for any classifier of timm",
         remedy=f"Did you mean {near[0]}?" if near else None,
     )
 

@@ -14,10 +14,10 @@ from segcct.cli import main
 from segcct.models import mac_counter
 from segcct.models.cost import cost, on_meta
 from segcct.models.mac_counter import count_by_torch, count_macs
-from segcct.models.zoo import MODELS, create_model, model_names
+from segcct.models.zoo import MODELS, create_model
 
 
-@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("name", list(MODELS))
 def test_costs_are_those_of_the_network_by_torchs_counter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     channels, classes, size = MODELS[name].made_for
     with torch.device("meta"):

@@ -238,9 +238,9 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
     segmenter = compact(f"cct_unet_{size}", classes=4, size=96)
     report = load_pretrained(segmenter, write_best(tmp_path / "run" / "best", classifier))
     for part in ("detail", "tokenizer"):
-        assert_equal(getattr(segmenter, part), getattr(classifier, part))
-    assert_equal(segmenter.encoder.blocks, classifier.classifier.blocks)
-    assert_equal(segmenter.encoder.norm, classifier.classifier.norm)
+        assert_equal(getattr(segmenter.pyramid, part), getattr(classifier, part))
+    assert_equal(segmenter.pyramid.encoder.blocks, classifier.classifier.blocks)
+    assert_equal(segmenter.pyramid.encoder.norm, classifier.classifier.norm)
     assert report.resized == {"encoder.positional_emb": "4x4 -> 6x6 tokens, bilinear"}
     assert {name.split(".")[0] for name in report.missing} == {"encoder_scale", "decoder", "head"}
     assert {name.split(".")[1] for name in report.skipped} == {"attention_pool", "fc"}
@@ -249,11 +249,13 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
     report = load_pretrained(back, write_best(tmp_path / "again" / "best", segmenter))
     assert not report.resized
     assert set(report.missing) == {f"classifier.{m}.{p}" for m in ("attention_pool", "fc") for p in ("weight", "bias")}
-    assert_equal(back.tokenizer, segmenter.tokenizer)
+    assert_equal(back.tokenizer, segmenter.pyramid.tokenizer)
     image = torch.rand(1, 3, 96, 96)
     with torch.no_grad():
         tokens = to_tokens(back.tokenizer(back.detail(image)))
-        theirs = segmenter.encoder(to_tokens(segmenter.tokenizer(segmenter.detail(image))), (6, 6))
+        theirs = segmenter.pyramid.encoder(
+            to_tokens(segmenter.pyramid.tokenizer(segmenter.pyramid.detail(image))), (6, 6)
+        )
         torch.testing.assert_close(Encoder.forward(back.classifier, tokens, (6, 6)), theirs)
 
 
@@ -270,11 +272,11 @@ def test_published_classifier_gives_its_blocks_to_a_segmenter(
     tmp_path: Path, name: str, segmenter: str, blocks: int
 ) -> None:
     classifier, model = compact(name), compact(segmenter, classes=4, size=64)
-    tokenizer = {name: value.clone() for name, value in model.tokenizer.state_dict().items()}
+    tokenizer = {name: value.clone() for name, value in model.pyramid.tokenizer.state_dict().items()}
     report = load_pretrained(model, write_best(tmp_path / "best", classifier))
     for index in range(blocks):
-        assert_equal(model.encoder.blocks[index], classifier.classifier.blocks[index])
-    assert all(torch.equal(value, tokenizer[name]) for name, value in model.tokenizer.state_dict().items())
+        assert_equal(model.pyramid.encoder.blocks[index], classifier.classifier.blocks[index])
+    assert all(torch.equal(value, tokenizer[name]) for name, value in model.pyramid.tokenizer.state_dict().items())
     assert "tokenizer.conv_layers 2): the model makes tokens in another way" in str(report)
     left_out = {name.split(".")[2] for name in report.skipped if ".blocks." in name}
     assert left_out == {str(index) for index in range(blocks, len(classifier.classifier.blocks))}

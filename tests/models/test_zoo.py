@@ -12,7 +12,7 @@ from segcct.cli import main
 from segcct.config import ModelSection
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
-from segcct.models.zoo import MODELS, Entry, _table, create_model, entry, model_names
+from segcct.models.zoo import MODELS, Entry, create_model, entry, model_names, register_model
 
 
 def test_names_are_unique_and_split_by_kind() -> None:
@@ -23,10 +23,10 @@ def test_names_are_unique_and_split_by_kind() -> None:
     assert "cct_7_3x1_32" not in model_names("segmenter")
 
 
-def test_duplicate_name_is_refused() -> None:
-    row = Entry("twice", "classifier", lambda **_: torch.nn.Identity())
-    with pytest.raises(ValueError, match="twice"):
-        _table([row, row])
+@pytest.mark.parametrize("name", ["unet", "timm:resnet18"])
+def test_duplicate_name_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="two models of one name"):
+        register_model(Entry(name, "classifier", lambda **_: torch.nn.Identity()))
 
 
 def test_unknown_name_lists_the_valid_ones_and_the_nearest() -> None:

@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "escape", "progress", "plurals"},
+    {"version", "errors", "escape", "progress", "plurals", "plugins"},
     {"files", "provenance"},
     {"hardware"},
     {"config", "images"},
@@ -29,7 +29,7 @@ LEVELS = [
     {"cli"},
 ]
 """The packages from the bottom up. One imports those below it; on a level, only errors are used by their neighbors."""
-NEIGHBORS = {("errors", "escape"), ("progress", "escape")}
+NEIGHBORS = {("errors", "escape"), ("progress", "escape"), ("plugins", "errors")}
 
 LARGEST = 0.15
 """Most of the lines that one package may hold."""

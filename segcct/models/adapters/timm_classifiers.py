@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
+from segcct.models.zoo import Entry
 
 PREFIX = "timm:"
+NAMES: tuple[str, ...] = ()
 
 
 class TimmOptions(ModelOptions):
@@ -24,7 +27,13 @@ class TimmOptions(ModelOptions):
     """Drop rate of the last residual branches, for networks that have it."""
 
 
-def check_timm_name(name: str) -> None:
+def entry(name: str) -> Entry:
+    """The row of timm's classifier `name`. Raises `ModelError` where timm has none of that name."""
+    check_timm_name(name, PREFIX)
+    return Entry(PREFIX + name, "classifier", partial(build_timm, name), TimmOptions, (3, 1000, 224))
+
+
+def check_timm_name(name: str, prefix: str) -> None:
     """Raises ModelError when timm has no model `name` (written without the prefix), naming the nearest ones."""
     import timm
 
@@ -33,9 +42,9 @@ def check_timm_name(name: str) -> None:
     near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
     raise ModelError(
         "unknown timm model",
-        found=PREFIX + name,
+        found=prefix + name,
         expected="a name listed by timm.list_models()",
-        remedy=f"Did you mean {' or '.join(PREFIX + match for match in near)}?" if near else None,
+        remedy=f"Did you mean {' or '.join(prefix + match for match in near)}?" if near else None,
     )
 
 
