@@ -10,16 +10,13 @@ import torch
 from torch import nn
 
 from segcct.datasets.case import Case, Examination
-from segcct.datasets.label_schemes import Scheme
-from segcct.errors import DataError, ModelError
+from segcct.errors import DataError
 from segcct.files.file_names import case_name
-from segcct.hardware.devices import pick_device
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.arithmetic_device import Inference, autocast, finite
 from segcct.inference.protocol import native, segment_by_protocol
-from segcct.inference.trained import load_network
-from segcct.model_card import ModelCard, load_card
-from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
+from segcct.inference.trained import VolumeModel
+from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.training_window import pad_to
 
 
@@ -70,36 +67,10 @@ def _stacked(volumes: Sequence[Volume]) -> np.ndarray:
     return np.stack([volume.array for volume in volumes], dtype=np.float32, casting="unsafe")
 
 
-class Predictor:
-    """A trained model with everything it needs to know about its input.
+class Predictor(VolumeModel):
+    """A trained segmenter: (B, C, H, W) -> logits (B, K, H, W)."""
 
-    Args:
-        network: (B, C, H, W) -> logits (B, K, H, W).
-        card: its model.json.
-        how: batch size, precision, device.
-    """
-
-    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
-        self.card = card
-        self.how = how or Inference(device=pick_device())
-        self.network = network.to(self.how.device).eval()
-        self.scheme: Scheme = card.scheme.scheme()
-        self.data = card.data_section(Path())
-        self.preparation = Preparation.of(self.data)
-
-    @classmethod
-    def load(cls, folder: str | Path, how: Inference | None = None) -> Predictor:
-        """The model of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
-        folder = Path(folder)
-        card = load_card(folder)
-        if card.task != "segmentation":
-            raise ModelError(
-                "is not a segmenter",
-                file=folder,
-                found=f"a model of task {card.task}",
-                expected="the best/ folder of a segcct train-seg run",
-            )
-        return cls(load_network(folder, card), card, how)
+    task, noun, command = "segmentation", "a segmenter", "train-seg"
 
     def predict(
         self,

@@ -5,23 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 
 from segcct.datasets.case import Examination
-from segcct.datasets.label_schemes import Scheme
-from segcct.errors import DataError, LabelError, ModelError
-from segcct.hardware.devices import pick_device
-from segcct.inference.arithmetic_device import Inference, autocast
-from segcct.inference.trained import load_network
+from segcct.errors import DataError, LabelError
+from segcct.inference.arithmetic_device import autocast
+from segcct.inference.trained import VolumeModel
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
-from segcct.model_card import ModelCard, load_card
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
-from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.training_window import pad_to
 
@@ -71,41 +66,17 @@ class Reconstruction:
         return self.grid.to_volume(self.grid.restore(self.image[:, channel : channel + 1])[:, 0])
 
 
-class Reconstructor:
-    """A trained generator with everything it needs to know about its input.
+class Reconstructor(VolumeModel):
+    """A trained generator.
 
-        reconstructor = Reconstructor.load("runs/acdc_m2i/best")
-        made = reconstructor.reconstruct(prepared)                 # from the case's own label
-        made = reconstructor.reconstruct(prepared, probabilities)  # from a predicted soft mask (D, K, h, w)
-        made.image, made.distances["foreground"].rmse, made.baseline["foreground"].rmse
-
-    Args:
-        network: the generator.
-        card: its model.json.
-        how: batch size, precision, device.
+    reconstructor = Reconstructor.load("runs/acdc_m2i/best")
+    made = reconstructor.reconstruct(prepared)                 # from the case's own label
+    made = reconstructor.reconstruct(prepared, probabilities)  # from a predicted soft mask (D, K, h, w)
+    made.image, made.distances["foreground"].rmse, made.baseline["foreground"].rmse
     """
 
-    def __init__(self, network: Generator, card: ModelCard, how: Inference | None = None) -> None:
-        self.card = card
-        self.how = how or Inference(device=pick_device())
-        self.network = network.to(self.how.device).eval()
-        self.scheme: Scheme = card.scheme.scheme()
-        self.data = card.data_section(Path())
-        self.preparation = Preparation.of(self.data)
-
-    @classmethod
-    def load(cls, folder: str | Path, how: Inference | None = None) -> Reconstructor:
-        """The generator of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task."""
-        folder = Path(folder)
-        card = load_card(folder)
-        if card.task != "reconstruction":
-            raise ModelError(
-                "is not a generator",
-                file=folder,
-                found=f"a model of task {card.task}",
-                expected="the best/ folder of a segcct train-m2i run",
-            )
-        return cls(cast(Generator, load_network(folder, card)), card, how)
+    task, noun, command = "reconstruction", "a generator", "train-m2i"
+    network: Generator
 
     def reconstruct(self, prepared: PreparedCase, mask: np.ndarray | None = None) -> Reconstruction:
         """The image that a mask explains, in the appearance of the case.

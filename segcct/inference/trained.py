@@ -1,18 +1,74 @@
-"""The network of a `best/` folder: built as model.json says, and filled with the weights beside it."""
+"""A trained model from its `best/` folder: built as model.json says, and filled with the weights beside it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, ModelError, is_out_of_memory
-from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, load_weights
+from segcct.hardware.devices import pick_device
+from segcct.inference.arithmetic_device import Inference
+from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, load_card, load_weights
+from segcct.preparation.prepared_case import Preparation
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 """Beyond these, what is built is compared with the weights before memory is taken for it."""
+
+
+class LoadedModel:
+    """A trained network with everything it needs to know about its input; a subclass is the predictor of a task.
+
+    Args:
+        network: of the card; taken to the device.
+        card: its model.json.
+        how: batch size, precision, device.
+    """
+
+    task: str
+    """Whose models these are, as `task` in model.json says."""
+    noun: str
+    """What such a model is, with its article."""
+    command: str
+    """What trains one."""
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        self.card = card
+        self.how = how or Inference(device=pick_device())
+        self.network: Any = network.to(self.how.device).eval()
+
+    @classmethod
+    def load(cls, folder: str | Path, how: Inference | None = None) -> Self:
+        """The model of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task's."""
+        folder = Path(folder)
+        card = load_card(folder)
+        if card.task != cls.task:
+            raise ModelError(
+                f"is not {cls.noun}",
+                file=folder,
+                found=f"a model of task {card.task}",
+                expected=f"the best/ folder of a segcct {cls.command} run",
+            )
+        cls.check_card(card, folder / CARD)
+        return cls(load_network(folder, card), card, how)
+
+    @classmethod
+    def check_card(cls, card: ModelCard, file: Path) -> None:
+        """Raises `CheckpointError` where the card does not say what the task needs to know; before weights are read."""
+
+
+class VolumeModel(LoadedModel):
+    """A model of slices of volumes, whose classes have a scheme."""
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        super().__init__(network, card, how)
+        self.scheme: Scheme = card.scheme.scheme()
+        self.data = card.data_section(Path())
+        self.preparation = Preparation.of(self.data)
 
 
 def load_network(folder: Path, card: ModelCard) -> nn.Module:

@@ -11,11 +11,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from segcct.errors import CheckpointError, ModelError, RunError
-from segcct.hardware.devices import pick_device
+from segcct.errors import CheckpointError, ModelError
 from segcct.inference.arithmetic_device import Inference, autocast, finite
-from segcct.inference.trained import load_network
-from segcct.model_card import CARD, ModelCard, load_card
+from segcct.inference.trained import LoadedModel
+from segcct.model_card import ModelCard
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.normalization import Normalisation
 
@@ -54,33 +53,33 @@ def _batches(
         yield normalisation.apply(part.transpose(0, 3, 1, 2)).to(how.device)
 
 
-class Classifier:
-    """A trained classification model with everything it needs to know about its input.
+class Classifier(LoadedModel):
+    """A trained classification model: (B, C, H, W) -> logits (B, K)."""
 
-    Args:
-        network: (B, C, H, W) -> logits (B, K).
-        card: its model.json.
-        how: batch size, precision, device.
-    """
+    task, noun, command = "classification", "a classification model", "train-cls"
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
-        self.card = card
-        self.how = how or Inference(device=pick_device())
-        self.network = network.to(self.how.device).eval()
+        super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
         self.classes: tuple[str, ...] = tuple(card.scheme.classes)
         self.data = section_of(card.data, Path())
         self.normalisation = Normalisation(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
 
     @classmethod
-    def load(cls, folder: str | Path, how: Inference | None = None) -> Classifier:
-        """The model of a `best/` folder. Raises `RunError` or `CheckpointError`."""
-        folder = Path(folder)
-        card = load_card(folder)
-        if card.task != "classification":
-            raise RunError("is no classification model", file=folder, found=f"a model for {card.task}")
-        _check_reading(card, folder / CARD)
-        network = load_network(folder, card)
-        return cls(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
+    def check_card(cls, card: ModelCard, file: Path) -> None:
+        """It says how pictures are read, with as many channels as the network has."""
+        try:
+            data = section_of(card.data, Path())
+        except ValidationError as error:
+            reason = " ".join(str(error.errors()[0]["msg"]).split())
+            raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
+        channels, size = card.architecture.in_channels, card.architecture.image_size
+        if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
+            raise CheckpointError(
+                "architecture and data contradict each other",
+                file=file,
+                found=f"{channels} channels at {size} pixels",
+                expected=f"{data.num_channels} at {data.image_size} pixels, with the mean and deviation of each",
+            )
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""
@@ -100,20 +99,3 @@ class Classifier:
             for batch in _batches(self.network, images, self.normalisation, self.how)
         ]
         return np.concatenate(parts)
-
-
-def _check_reading(card: ModelCard, file: Path) -> None:
-    """model.json says how pictures are read, with as many channels as the network has. Raises `CheckpointError`."""
-    try:
-        data = section_of(card.data, Path())
-    except ValidationError as error:
-        reason = " ".join(str(error.errors()[0]["msg"]).split())
-        raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
-    channels, size = card.architecture.in_channels, card.architecture.image_size
-    if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
-        raise CheckpointError(
-            "architecture and data contradict each other",
-            file=file,
-            found=f"{channels} channels at {size} pixels",
-            expected=f"{data.num_channels} at {data.image_size} pixels, with the mean and deviation of each",
-        )
