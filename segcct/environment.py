@@ -10,14 +10,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from segcct import provenance
+from segcct.files.disk_space import free_bytes
 from segcct.hardware.cores import container_cores, core_share, limit_threads
 from segcct.hardware.devices import available_devices, pick_device
-from segcct.hardware.memory import free_disk_gb, free_memory_gb, load_average
+from segcct.hardware.memory import free_memory_gb, load_average
 from segcct.hardware.precision import choose_precision, measure_cpu
 from segcct.hardware.processor import instruction_sets, processor_name
+from segcct.provenance import version_of
 from segcct.version import VERSION
 
-PACKAGES = ("torch", "numpy", "monai", "nibabel", "SimpleITK", "timm", "albumentations", "pytorch-lightning")
+PACKAGES = (*provenance.PACKAGES, "timm")
 TABLE = "docs/machines.md"
 """Where the seconds of other machines stand."""
 _LITTLE_MEMORY_GB, _LITTLE_DISK_GB = 4.0, 5.0
@@ -31,12 +34,12 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
         measure: time the known step too, which takes some seconds, and half a minute where bf16 is emulated.
     """
     device = pick_device()
-    threads = limit_threads()
+    threads, free_disk = limit_threads(), free_bytes(folder)
     facts: dict[str, Any] = {
         "segcct": VERSION,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}",
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "devices": available_devices(),
         "device": device,
         "processor": processor_name(),
@@ -45,7 +48,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
         "threads": threads,
         "load": load_average(),
         "free_memory_gb": free_memory_gb(),
-        "free_disk_gb": free_disk_gb(folder),
+        "free_disk_gb": None if free_disk is None else free_disk / 1e9,
         "missing": missing_packages(),
     }
     choice = choose_precision("auto", device)
@@ -71,7 +74,7 @@ def advice(facts: dict[str, Any]) -> list[str]:
         sentences.append("An Apple GPU is there and not taken by itself: try --train.device mps, and --device mps.")
     if facts["free_memory_gb"] is not None and facts["free_memory_gb"] < _LITTLE_MEMORY_GB:
         sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
-    if facts["free_disk_gb"] < _LITTLE_DISK_GB:
+    if facts["free_disk_gb"] is not None and facts["free_disk_gb"] < _LITTLE_DISK_GB:
         sentences.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
     for extra, packages in facts["missing"].items():
         sentences.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
@@ -87,7 +90,7 @@ def missing_packages() -> dict[str, list[str]]:
         return missing
     for requirement in requirements:
         match = re.match(r"([\w.-]+).*extra == ['\"]([\w-]+)['\"]", requirement)
-        if match and match[1] != "segcct" and _version(match[1]) is None:
+        if match and match[1] != "segcct" and version_of(match[1]) is None:
             missing.setdefault(match[2], []).append(match[1])
     return missing
 
@@ -96,14 +99,18 @@ def describe(facts: dict[str, Any]) -> str:
     """The facts for a reader, a line each."""
     cores, step = facts["cores"], facts.get("step")
     limit = "" if cores["container"] is None else f", a container's limit of {cores['container']:g}"
-    memory = "not known" if facts["free_memory_gb"] is None else f"{facts['free_memory_gb']:.1f} GB free"
+    memory, disk = facts["free_memory_gb"], facts["free_disk_gb"]
     lines = [
         ("segcct", f"{facts['segcct']}, Python {facts['python']}, {facts['system']}"),
         ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items())),
         ("device", f"{facts['device']} (available: {', '.join(facts['devices'])})"),
         ("processor", f"{facts['processor']} ({' '.join(facts['instruction_sets']) or 'instruction sets not known'})"),
         ("cores", f"{cores['usable']} usable of {cores['machine']}{limit}; threads: {facts['threads']}"),
-        ("memory", f"{memory}; {facts['free_disk_gb']:.0f} GB of disk free"),
+        (
+            "memory",
+            f"{'not known' if memory is None else f'{memory:.1f} GB free'}; "
+            f"{'disk not known' if disk is None else f'{disk:.0f} GB of disk free'}",
+        ),
         ("precision", f"auto is {facts['precision']['auto']}: {facts['precision']['reason']}"),
     ]
     if step is not None:
@@ -127,10 +134,3 @@ def _steps(device: str) -> dict[str, Any]:
         "elsewhere": dict(MACHINES),
         "reference_ms": vars(measure_cpu()),
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -1,9 +1,23 @@
-"""The one exception tree: every expected failure says what, found, expected and what to do next."""
+"""The one exception tree: every expected failure says what, found, expected and what to do next.
+
+SegcctError             shown in one line, without a traceback; exit code 1
+├── ConfigError         a configuration key, value or combination
+├── DataError           a dataset as it is
+│   ├── VolumeError     a file that is no image, or an image that cannot be written
+│   ├── GeometryError   images that do not share one grid
+│   ├── LabelError      a label value outside the scheme
+│   └── SplitError      a split that is empty, unknown or leaks
+├── ModelError          a network, its options or its input
+│   └── CheckpointError weights that are damaged, unsafe or of another architecture
+├── RunError            a run folder that exists, is missing or in use
+├── TrainingError       a training that cannot go on
+├── MetricError         arrays that cannot be compared
+├── EvaluationError     predictions and references that cannot be matched
+└── StorageError        a folder that cannot be written to; also an OSError
+"""
 
 from __future__ import annotations
 
-import errno
-import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -133,74 +147,6 @@ class StorageError(SegcctError, OSError):
     """
 
     kind = "a folder cannot be written to"
-
-    @classmethod
-    def full(cls, folder: Path, *, needs_bytes: int | None = None) -> StorageError:
-        """The disk of a folder is full; says how much is free, and how much is needed where that is known."""
-        free = free_bytes(folder)
-        error = cls(
-            "No space left on device",
-            file=folder,
-            found=None if free is None else f"{free / 1e6:.1f} MB free",
-            expected=None if needs_bytes is None else f"room for {needs_bytes / 1e6:.1f} MB",
-            remedy="Free some space there (or raise the quota or size limit), or choose another folder, then start "
-            "the command again",
-        )
-        error.errno = errno.ENOSPC
-        return error
-
-    @classmethod
-    def unwritable(cls, folder: Path, cause: OSError) -> StorageError:
-        """A folder that this user may not write to."""
-        error = cls(
-            "the folder cannot be written to",
-            file=folder,
-            found=cause.strerror,
-            remedy="Choose another folder, or change who may write there",
-        )
-        error.errno = cause.errno
-        return error
-
-    @classmethod
-    def vanished(cls, folder: Path, cause: OSError) -> StorageError:
-        """A folder that was there when the writing began."""
-        error = cls(
-            "the folder has vanished while it was written to",
-            file=folder,
-            found=cause.strerror,
-            remedy="See that the disk is still there, then start the command again",
-        )
-        error.errno = cause.errno
-        return error
-
-
-def free_bytes(folder: Path) -> int | None:
-    """Free space of the disk that holds a folder, or would hold it; None where the system does not tell."""
-    for place in (folder, *folder.absolute().parents):
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            continue
-    return None
-
-
-def is_full(folder: Path) -> bool:
-    """The disk of a folder has no room left that anything could be written into."""
-    free = free_bytes(folder)
-    return free is not None and free < _ROOM_BYTES
-
-
-_ROOM_BYTES = 16 * 1024
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_FULL_TEXTS = ("No space left on device", "os error 28", "os error 27", "Disk quota exceeded", "file write failed")
-"""What writers say that are not Python's own (safetensors, torch, HDF5), whose errors are of other classes."""
-
-
-def is_disk_full(error: BaseException) -> bool:
-    """There is no room for what is written: on the disk, in the quota, or below the limit of a file's size."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno in _FULL
-    return not isinstance(error, SegcctError) and any(text in str(error) for text in _FULL_TEXTS)
 
 
 def reason_of(error: SegcctError | OSError) -> str:

@@ -34,7 +34,7 @@ def versions(fingerprint: str | None = None) -> dict[str, Any]:
         "segcct": VERSION,
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "processors": os.cpu_count(),
         **({} if fingerprint is None else {"data_fingerprint": fingerprint}),
     }
@@ -55,7 +55,8 @@ def _commit() -> str | None:
     return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The version of an installed package; None where it is not there."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -84,8 +84,8 @@ class RunFolder:
             )
 
     def write_text(self, file: Path, text: str) -> None:
-        """One of the run's files, whole or not at all."""
-        with atomic_path(file) as beside:
+        """One of the run's files, written atomically, for its owner alone: it may name patients, or their paths."""
+        with atomic_path(file, private=True) as beside:
             beside.write_text(text, encoding="utf-8")
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:

@@ -18,8 +18,8 @@ from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_lists import read_list, shown
 from segcct.errors import SplitError
+from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import read_object
-from segcct.files.private_file import private_path
 from segcct.plurals import counted
 from segcct.progress import say
 
@@ -84,7 +84,7 @@ class Splits:
         """Write the split as JSON, patient by patient."""
         sides = {side: self._by_patient(side) for side in SIDES}
         head = {"kind": self.kind, "seed": self.seed, "fold": self.fold, "folds": self.folds}
-        with private_path(path) as beside:
+        with atomic_path(path, private=True) as beside:
             beside.write_text(json.dumps(head | sides, indent=1) + "\n", encoding="utf-8")
 
     @classmethod

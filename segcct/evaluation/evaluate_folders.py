@@ -31,7 +31,6 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
-from segcct.files.private_file import private_path
 from segcct.metrics import Convention, get_convention
 from segcct.preparation.cache import content_digest
 from segcct.progress import Report, say
@@ -262,7 +261,7 @@ def _write(
     write_details(output / "details.csv", rows, private=private)
     first.tables = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
     table = output / "table.md"
-    with private_path(table) if private else atomic_path(table) as beside:
+    with atomic_path(table, private=private) as beside:
         beside.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
     write_json(output / "summary.json", first.to_json(), private=private)

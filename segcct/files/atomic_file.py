@@ -7,7 +7,6 @@ is killed in between leaves that name behind; whoever writes to the folder a day
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import re
 import secrets
@@ -16,25 +15,26 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from segcct.errors import StorageError, is_disk_full
+from segcct.files.disk_space import size_on_disk, storage_error
+from segcct.files.lock import holder, is_lock
 
 LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
 _TEMPORARY = re.compile(r"^\..*\-part-[0-9a-f]{8}(\.|$)")
-_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LONGEST_STEM = 100
 """Bytes of a target's name in that of its temporary file."""
 _swept: set[Path] = set()
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | Path, *, needs_bytes: int | None = None) -> Iterator[Path]:
+def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | None = None) -> Iterator[Path]:
     """A name next to `path`, with its suffixes, to write a file or folder to; it becomes `path` when all went well.
 
     On an error nothing is left behind and an existing `path` stays as it was. Missing parent folders are made.
 
     Args:
         path: the target.
+        private: it is a file that names patients: its owner alone may read and write it (mode 0600).
         needs_bytes: size of what is written, where it is known; told where the disk is full.
 
     Raises:
@@ -47,11 +47,15 @@ def atomic_path(path: str | Path, *, needs_bytes: int | None = None) -> Iterator
     try:
         folder.mkdir(parents=True, exist_ok=True)
         sweep_once(folder)
+        if private:
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield temporary
         _sync(temporary)
         temporary.replace(path)
     except Exception as error:
-        told = _as_storage_error(error, folder, needs_bytes)
+        written = size_on_disk(temporary)
+        _remove(temporary)
+        told = storage_error(error, folder, needs_bytes=needs_bytes, written=written)
         if told is None:
             raise
         raise told from error
@@ -71,14 +75,18 @@ def is_temporary(name: str) -> bool:
 
 
 def sweep(folder: Path, *, older_than_s: float = LEFT_BEHIND_SECONDS) -> None:
-    """Remove from a folder what processes left behind that were killed while they wrote."""
+    """Remove from a folder what processes left behind that were killed: unfinished files, and locks nobody holds."""
     try:
-        leftovers = [Path(entry.path) for entry in os.scandir(folder) if is_temporary(entry.name)]
+        leftovers = [path for path in folder.iterdir() if is_temporary(path.name) or is_lock(path)]
     except OSError:
         return
     for leftover in leftovers:
         with contextlib.suppress(OSError):  # another process sweeps too
-            if time.time() - leftover.lstat().st_mtime > older_than_s:
+            if time.time() - leftover.lstat().st_mtime <= older_than_s:
+                continue
+            if is_lock(leftover):
+                holder(leftover)  # which removes one that is free
+            else:
                 _remove(leftover)
 
 
@@ -111,27 +119,3 @@ def _remove(path: Path) -> None:
         return
     with contextlib.suppress(OSError):  # a folder that vanished, or one that has become read-only
         path.unlink(missing_ok=True)
-
-
-def _as_storage_error(error: Exception, folder: Path, needs_bytes: int | None) -> StorageError | None:
-    """A failure of the disk below `folder` in words; None for any other."""
-    if isinstance(error, StorageError):
-        return None
-    if is_disk_full(error):
-        return StorageError.full(folder, needs_bytes=needs_bytes)
-    if not isinstance(error, OSError) or not _is_about(error, folder):
-        return None
-    if error.errno in _UNWRITABLE:
-        return StorageError.unwritable(folder, error)
-    if isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
-        return StorageError.vanished(folder, error)
-    return None
-
-
-def _is_about(error: OSError, folder: Path) -> bool:
-    """The error names no file, or one that lies in `folder`, or a folder above it."""
-    if error.filename is None:
-        return True
-    named = Path(os.fsdecode(error.filename)).absolute()
-    folder = folder.absolute()
-    return named.parent == folder or folder.is_relative_to(named) or named.is_relative_to(folder)

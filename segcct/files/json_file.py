@@ -15,7 +15,6 @@ from typing import Any
 
 from segcct.errors import DataError, SegcctError
 from segcct.files.atomic_file import atomic_path
-from segcct.files.private_file import private_path
 from segcct.files.small_file import read_small
 
 MOST_BYTES = 128 * 2**20
@@ -87,7 +86,7 @@ def reason_of_parse(problem: Exception) -> str:
 
 def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
     """JSON, whole or not at all, `private` for its owner alone; NaN is refused."""
-    with private_path(file) if private else atomic_path(file) as beside:
+    with atomic_path(file, private=private) as beside:
         beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

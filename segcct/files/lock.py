@@ -2,7 +2,8 @@
 
 A lock is a record lock on a small file in the folder that is written to (`fcntl` on POSIX, `msvcrt` on Windows). Child
 processes do not inherit it, so a killed training whose loader processes still run holds nothing. The file says who
-holds it, and is removed with the lock; one that a killed process left behind is taken over.
+holds it, and is removed with the lock; one that a killed process left behind is taken over. In a folder that a group
+may write to, so is one of another member.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
-from segcct.errors import RunError
+from segcct.errors import RunError, StorageError
 from segcct.progress import say
 
 if sys.platform == "win32":
@@ -50,7 +51,7 @@ def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended")
 
     Raises:
         RunError: another process, or this one, holds it; names process, machine and time.
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or the lock is another user's (a `StorageError`, which says so).
     """
     made = _make_folders(file.parent)
     try:
@@ -123,6 +124,9 @@ def _acquire(file: Path) -> int | None:
             os.close(descriptor)  # its holder removed it between our two steps
         _mine[name] = os.getpid()
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
+    if sys.platform != "win32":
+        with suppress(OSError):  # another user's
+            os.fchmod(descriptor, 0o600 | file.parent.stat().st_mode & 0o666)
     with suppress(OSError):  # on a full disk the lock holds all the same, and does not say whose it is
         os.ftruncate(descriptor, 0)
         os.write(descriptor, json.dumps(entry).encode())
@@ -132,10 +136,32 @@ def _acquire(file: Path) -> int | None:
 def _open(file: Path) -> int:
     """The lock file, made where it is missing; no link is followed, for its content is replaced."""
     for _ in range(8):
-        with suppress(FileNotFoundError):  # another process removed the empty folder
+        try:
             return os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except FileNotFoundError:  # another process removed the empty folder
+            pass
+        except PermissionError as error:
+            if not file.is_file():
+                raise
+            raise _of_another_user(file, error) from None
         file.parent.mkdir(parents=True, exist_ok=True)
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(file))
+
+
+def _of_another_user(file: Path, cause: OSError) -> StorageError:
+    """A lock that this user may not open: it stays where a command of another one was killed."""
+    try:
+        owner = file.owner()
+    except (OSError, KeyError, NotImplementedError):
+        owner = "another user"
+    told = StorageError(
+        "the lock of this folder belongs to another user",
+        file=file,
+        found=owner,
+        remedy=f"Ask {owner} whether a command still runs there; if none does, have the file deleted",
+    )
+    told.errno = cause.errno
+    return told
 
 
 def _wait(file: Path, most_s: float) -> int:

@@ -1,26 +1,13 @@
-"""Files that name patients, and folders of their voxels: for their owner alone."""
+"""Folders of voxels for their owner alone, and names for patients that lead back to nobody."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-
-from segcct.files.atomic_file import atomic_path
 
 KEY_BYTES = 32
 _GROUP_WRITES, _ALL_WRITE = 0o020, 0o002
-
-
-@contextmanager
-def private_path(path: str | Path) -> Iterator[Path]:
-    """As `atomic_path` for a file, which its owner alone may read and write (mode 0600)."""
-    with atomic_path(path) as temporary:
-        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        yield temporary
 
 
 def make_private(folder: Path) -> None:

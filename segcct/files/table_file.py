@@ -11,7 +11,6 @@ from typing import Any
 from segcct.errors import DataError, SegcctError
 from segcct.escape import for_cell, from_cell
 from segcct.files.atomic_file import atomic_path
-from segcct.files.private_file import private_path
 
 MOST_BYTES = 512 * 2**20
 
@@ -26,7 +25,7 @@ def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]],
         private: the file names patients, and is for its owner alone.
     """
     with (
-        private_path(file) if private else atomic_path(file) as beside,
+        atomic_path(file, private=private) as beside,
         beside.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.writer(stream)

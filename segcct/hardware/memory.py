@@ -1,9 +1,8 @@
-"""Memory and disk that are free, with a container's limit counted."""
+"""Memory that is free, with a container's limit counted."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from segcct.hardware.cores import CGROUP
@@ -20,14 +19,6 @@ def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | No
         return None
     limit = _container_bytes(cgroup)
     return min(free, limit) / 1e9 if limit is not None else free / 1e9
-
-
-def free_disk_gb(folder: Path) -> float:
-    """Space for new files in a folder, in GB; of its nearest parent where it is not there yet."""
-    folder = folder.resolve()
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free / 1e9
 
 
 def load_average() -> float | None:

@@ -23,10 +23,10 @@ from segcct.errors import (
     SplitError,
     failure_of,
     hidden_failure_of,
-    is_full,
     items,
     reason_of,
 )
+from segcct.files.disk_space import is_full
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.volume import Volume, holds_dicom
 from segcct.inference.index import Index, index_lock

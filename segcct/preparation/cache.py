@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from segcct.errors import DataError, VolumeError, free_bytes, is_disk_full
+from segcct.errors import DataError, VolumeError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS
+from segcct.files.disk_space import free_bytes, is_disk_full
 from segcct.files.json_file import read_object
 from segcct.files.lock import waiting
 from segcct.files.private_file import make_private
@@ -126,7 +127,7 @@ class Cache:
             _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
             self._install(beside, target, key)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise self._unwritable(error, sum(array.nbytes for array in arrays.values())) from None
         finally:
             shutil.rmtree(beside, ignore_errors=True)
         return StoredArrays(target, arrays)
@@ -154,11 +155,12 @@ class Cache:
             self._told.add(text)
             say(text)
 
-    def _unwritable(self, error: OSError) -> DataError:
+    def _unwritable(self, error: OSError, needs_bytes: int = 0) -> DataError:
         return DataError(
             "the cache of prepared cases cannot be written",
             file=self.folder,
-            found=error.strerror or str(error),
+            found=found_of(error, self.folder),
+            expected=f"room for {needs_bytes / 1e6:.1f} MB" if needs_bytes and is_disk_full(error) else None,
             remedy="Free some space, or set data.cache to a folder with room",
         )
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from segcct.files.atomic_file import atomic_path
-from segcct.files.private_file import private_path
 from segcct.version import VERSION
 
 NOT_DEFINED = "not defined"
@@ -136,6 +135,6 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 def write_page(path: Path, page: str, *, private: bool) -> Path:
     """Write a page as UTF-8, whole or not at all; `private` for its owner alone, as it names patients."""
-    with private_path(path) if private else atomic_path(path) as temporary:
+    with atomic_path(path, private=private) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

@@ -9,7 +9,6 @@ import numpy as np
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
-from segcct.files.private_file import private_path
 from segcct.inference.index import is_anonymized
 from segcct.report.changed import changed_files
 from segcct.report.embedded_images import CaseImages, images_of, read_predictions
@@ -54,7 +53,7 @@ def write_picture(
         )
     png = _panel(results, images, case, channel, size_px)
     hidden = is_anonymized(results.summary)  # else the picture names a patient
-    with atomic_path(output) if hidden else private_path(output) as temporary:
+    with atomic_path(output, private=not hidden) as temporary:
         temporary.write_bytes(png)
     return Path(output)
 

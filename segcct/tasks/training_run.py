@@ -27,7 +27,7 @@ def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
     run = open_run(config.run, config, dataset.splits, resume=resume)
     best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
     if is_first_process():
-        write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)})
+        write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)}, private=True)
     return run
 
 

@@ -92,7 +92,8 @@ def test_the_model_names_no_patient_path_or_command(trained, phantom):
     }
     assert not [secret for secret in secrets if secret in text]
     assert "--" not in text
-    assert stat.S_IMODE((trained / "splits.json").stat().st_mode) == 0o600
+    for name in ("splits.json", "summary.json", "config.yaml"):  # of patients, or of paths that name them
+        assert stat.S_IMODE((trained / name).stat().st_mode) == 0o600
     umask = os.umask(0)
     os.umask(umask)
     for file in (trained / "best").iterdir():  # weights are to be shared

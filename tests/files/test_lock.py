@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from segcct.errors import RunError
+from segcct.errors import RunError, StorageError
 from segcct.files import lock
+from segcct.files.atomic_file import sweep
 from segcct.files.lock import exclusive, holder, is_lock, waiting
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,7 @@ HOLD = """
 import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
+from segcct.files.atomic_file import sweep
 from segcct.files.lock import exclusive
 with exclusive(Path(sys.argv[1]), "another process works here"):
     print("held", flush=True)
@@ -152,3 +154,39 @@ def test_on_a_full_disk_a_lock_holds_and_is_given_up(tmp_path, monkeypatch):
         with waiting(file, most_s=0.1), pytest.raises(RunError, match="busy"):
             exclusive(file, "busy").__enter__()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_of_another_user_is_told_with_its_owner_and_what_to_do(tmp_path, monkeypatch):
+    file = tmp_path / ".test.lock"
+    file.touch()
+
+    def refused(path, *_):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(Path, "owner", lambda self: "amelie")
+    with pytest.raises(StorageError) as told, exclusive(file, "busy"):
+        pass
+    assert (told.value.file, told.value.found, told.value.errno) == (str(file), "amelie", errno.EACCES)
+    assert "Ask amelie" in str(told.value.remedy)
+    assert holder(file) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="modes of POSIX")
+@pytest.mark.parametrize(("folder", "lock_file"), [(0o2770, 0o660), (0o755, 0o644), (0o700, 0o600)])
+def test_who_may_write_to_the_folder_may_take_its_lock_over(tmp_path, folder, lock_file):
+    tmp_path.chmod(folder)
+    with exclusive(tmp_path / ".test.lock", "busy"):
+        assert (tmp_path / ".test.lock").stat().st_mode & 0o777 == lock_file
+
+
+def test_a_lock_that_a_kill_left_is_swept_after_a_day_unless_it_is_held(tmp_path, other):
+    left, fresh, held = (tmp_path / ".left.lock", tmp_path / ".fresh.lock", tmp_path / "folder" / ".test.lock")
+    for file in (left, fresh):
+        file.write_text("{}")
+    for file in (left, held):
+        os.utime(file, (0, 0))
+    sweep(tmp_path)
+    sweep(tmp_path / "folder")
+    assert [file.exists() for file in (left, fresh, held)] == [False, True, True]
+    assert holder(held) is not None

@@ -7,7 +7,8 @@ import stat
 
 import pytest
 
-from segcct.files.private_file import make_private, new_key, private_path, pseudonym
+from segcct.files.atomic_file import atomic_path
+from segcct.files.private_file import make_private, new_key, pseudonym
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes are POSIX")
 
@@ -27,7 +28,7 @@ def test_a_private_file_is_its_owners_alone_also_while_it_is_written(tmp_path):
     file = tmp_path / "sources.json"
     file.write_text("old")
     file.chmod(0o666)
-    with private_path(file) as beside:
+    with atomic_path(file, private=True) as beside:
         beside.write_text("new")
         assert mode(beside) == 0o600
     assert mode(file) == 0o600

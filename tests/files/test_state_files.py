@@ -15,11 +15,11 @@ from segcct.errors import (
     EvaluationError,
     StorageError,
     failure_of,
-    is_disk_full,
     show_tracebacks,
 )
 from segcct.files import atomic_file
 from segcct.files.atomic_file import atomic_path, is_temporary, sweep, write_bytes
+from segcct.files.disk_space import is_disk_full
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 
@@ -187,6 +187,17 @@ def test_a_full_disk_is_one_line_with_the_folder_and_what_is_needed(name, tmp_pa
     assert is_disk_full(told.value)
     assert list(target.parent.iterdir()) == []
     assert str(pickle.loads(pickle.dumps(told.value))) == message  # as from a worker process
+
+
+def test_a_full_disk_says_how_much_it_took_where_the_size_is_not_known(tmp_path):
+    def write_until_full():
+        with atomic_path(tmp_path / "mask.nii.gz") as temporary:
+            temporary.write_bytes(bytes(2_500_000))
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(StorageError) as told:
+        write_until_full()
+    assert told.value.expected == "room for more than 2.5 MB"
 
 
 def test_a_read_only_folder_is_named(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ import pytest
 
 from segcct import environment as doctor
 from segcct.cli import main
-from segcct.hardware.memory import free_disk_gb, free_memory_gb
+from segcct.files.disk_space import free_bytes
+from segcct.hardware.memory import free_memory_gb
 from segcct.hardware.processor import instruction_sets, processor_name
 from segcct.tasks.segmentation.known_step import MACHINES
 
@@ -56,7 +57,7 @@ def test_pages_of_files_that_a_container_only_keeps_count_as_free(tmp_path):
 
 
 def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path):
-    assert free_disk_gb(tmp_path / "a" / "b") == pytest.approx(free_disk_gb(tmp_path), rel=0.1)
+    assert free_bytes(tmp_path / "a" / "b") == pytest.approx(free_bytes(tmp_path), rel=0.1)
 
 
 def facts(**changes: object) -> dict[str, object]:

@@ -463,7 +463,7 @@ class TestCache:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(np, "save", full_disk)
-        with pytest.raises(DataError, match=r"cannot be written.*No space left.*data.cache"):
+        with pytest.raises(DataError, match=r"No space left.* MB free; expected room for .* MB.*data.cache"):
             cache.put("key", {"image": np.zeros(3)}, {})
         assert list(cache.folder.iterdir()) == []
         assert cache.get("key") is None

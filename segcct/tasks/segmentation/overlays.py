@@ -14,7 +14,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import read_case
 from segcct.datasets.synthetic import says_synthetic
 from segcct.figures import Plane, best_slice, plane_of, training_panel
-from segcct.files.private_file import private_path
+from segcct.files.atomic_file import atomic_path
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Pictured:
             title=f"{self.case_id}, {note}{self.plane.name} slice {index + 1} of {len(image)}",
             scores=scores,
         )
-        with private_path(folder / f"{self.case_id}.png") as beside:
+        with atomic_path(folder / f"{self.case_id}.png", private=True) as beside:
             beside.write_bytes(panel)
 
 

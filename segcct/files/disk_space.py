@@ -1,0 +1,98 @@
+"""Disks that are full: how much is free, what a full one looks like, and the failures of writing in words."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path
+
+from segcct.errors import SegcctError, StorageError
+
+_UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_TEXTS = ("No space left on device", "os error 28", "os error 27", "Disk quota exceeded", "file write failed")
+"""What writers say that are not Python's own (safetensors, torch, HDF5), whose errors are of other classes."""
+_ROOM_BYTES = 16 * 1024
+
+
+def free_bytes(folder: Path) -> int | None:
+    """Free space of the disk that holds a folder, or would hold it; None where the system does not tell."""
+    for place in (folder, *folder.absolute().parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None
+
+
+def is_full(folder: Path) -> bool:
+    """The disk of a folder has no room left that anything could be written into."""
+    free = free_bytes(folder)
+    return free is not None and free < _ROOM_BYTES
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """There is no room for what is written: on the disk, in the quota, or below the limit of a file's size."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL
+    return not isinstance(error, SegcctError) and any(text in str(error) for text in _FULL_TEXTS)
+
+
+def size_on_disk(path: Path) -> int:
+    """Bytes of a file, or of all files of a folder, as far as they can be seen."""
+    try:
+        files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+        return sum(file.stat().st_size for file in files)
+    except OSError:
+        return 0
+
+
+def storage_error(
+    error: Exception, folder: Path, *, needs_bytes: int | None = None, written: int = 0
+) -> StorageError | None:
+    """What a failure of writing to a folder says about its disk; None where it says nothing.
+
+    Args:
+        error: the failure.
+        folder: the folder.
+        needs_bytes: size of what was written, where it is known.
+        written: bytes of it that there was room for.
+    """
+    if isinstance(error, StorageError):
+        return None
+    if is_disk_full(error):
+        free = free_bytes(folder)
+        least = f"more than {written / 1e6:.1f} MB" if written else None
+        needed = least if needs_bytes is None else f"{needs_bytes / 1e6:.1f} MB"
+        told = StorageError(
+            "No space left on device",
+            file=folder,
+            found=None if free is None else f"{free / 1e6:.1f} MB free",
+            expected=None if needed is None else f"room for {needed}",
+            remedy="Free some space there (or raise the quota or size limit), or choose another folder, then start "
+            "the command again",
+        )
+        told.errno = errno.ENOSPC
+        return told
+    if not isinstance(error, OSError) or not _is_about(error, folder):
+        return None
+    if error.errno in _UNWRITABLE:
+        what, remedy = "the folder cannot be written to", "Choose another folder, or change who may write there"
+    elif isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
+        what = "the folder has vanished while it was written to"
+        remedy = "See that the disk is still there, then start the command again"
+    else:
+        return None
+    told = StorageError(what, file=folder, found=error.strerror, remedy=remedy)
+    told.errno = error.errno
+    return told
+
+
+def _is_about(error: OSError, folder: Path) -> bool:
+    """The error names no file, or one that lies in `folder`, or a folder above it."""
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename)).absolute()
+    folder = folder.absolute()
+    return named.parent == folder or folder.is_relative_to(named) or named.is_relative_to(folder)
