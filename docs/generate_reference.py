@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference (commands, configuration keys, models) from the program itself.
+"""Writes the pages of docs/reference (commands, configuration keys, models, metrics) from the program itself.
 
     python docs/generate_reference.py            # write them
     python docs/generate_reference.py --check    # exit 1 if they are not current, and say which
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from segcct.cli import build_parser
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.metrics import all_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = Path(__file__).resolve().parent / "reference"
@@ -35,7 +37,7 @@ WORDS = {"integer": "integer", "number": "number", "string": "text", "boolean": 
 
 def pages() -> dict[str, str]:
     """File name below docs/reference -> its content."""
-    return {"cli.md": cli_page(), "config.md": config_page(), "models.md": models_page()}
+    return {"cli.md": cli_page(), "config.md": config_page(), "models.md": models_page(), "metrics.md": metrics_page()}
 
 
 def cli_page() -> str:
@@ -238,6 +240,39 @@ def bounds(schema: Mapping[str, Any]) -> str:
     if below is not None:
         parts.append(f"below {below:g}")
     return "".join(f" {part}" for part in parts)
+
+
+def metrics_page() -> str:
+    """Every metric of the table, with its definition under the default convention."""
+    better = {True: "higher", False: "lower", None: "nearer 0"}
+    lines = [
+        "# Metrics",
+        "",
+        NOTE,
+        "",
+        "What `segcct evaluate` computes for each structure of each case, under the convention `default`; what other "
+        "conventions define otherwise, and how empty masks are scored: [evaluation](../evaluation.md). A metric of "
+        "your own joins the table by `segcct.metrics.register_metric`, or by an entry point of group `segcct.metrics`.",
+        "",
+        "| column | metric | unit | range | better | file | definition |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for metric in all_metrics().values():
+        low, high = metric.bounds
+        span = f"{low:g} or more" if math.isinf(high) else f"{low:g} to {high:g}"
+        file = "details.csv" if metric.in_details else "metrics.csv"
+        lines.append(
+            row(
+                f"`{metric.key}`",
+                metric.label,
+                metric.unit,
+                span,
+                better[metric.higher_is_better],
+                f"`{file}`",
+                metric.definition,
+            )
+        )
+    return "\n".join(lines) + "\n"
 
 
 def row(*cells: str) -> str:

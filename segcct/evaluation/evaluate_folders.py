@@ -32,6 +32,7 @@ from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.metrics import Convention, get_convention
+from segcct.metrics.metric_table import registered_metrics
 from segcct.preparation.cache import content_digest
 from segcct.progress import Report, say
 from segcct.provenance import provenance
@@ -173,9 +174,11 @@ def _score(
 ) -> list[Scored]:
     """What all cases score, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
-    names = tuple(convention.name for convention in conventions)
+    names, registered = tuple(convention.name for convention in conventions), registered_metrics()
     jobs = [
-        Job(case, mask, reference, scheme, names, tolerance_mm, hidden=hidden, check_only=bool(problems))
+        Job(
+            case, mask, reference, scheme, names, tolerance_mm, hidden, check_only=bool(problems), registered=registered
+        )
         for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]

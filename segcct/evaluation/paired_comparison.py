@@ -8,10 +8,9 @@ from typing import Any
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError
 from segcct.evaluation.scoring import Row, structures_of
-from segcct.evaluation.summary import case_means, metrics_of, value
-from segcct.metrics import Convention, holm, paired
+from segcct.evaluation.summary import case_means, metrics_of
+from segcct.metrics import Convention, Metric, holm, paired
 
-LOWER_IS_BETTER = ("hd95_mm", "hd95_vox")
 DEFINITION = (
     "difference: these minus the others, mean over the cases that both score, with its 95% interval by patient; "
     "p: two-sided Wilcoxon signed-rank test on patients, Holm-corrected over the classes, and over the regions"
@@ -40,8 +39,8 @@ def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, conventi
         own = {name: _of_structure(rows, others, name, convention.name, metric) for name in names}
         for family in families:
             for name, p_holm in zip(family, holm([own[name]["p"] for name in family]), strict=True):
-                classes[name][metric] = {**own[name], "p_holm": p_holm}
-    overall = {metric: _of_means(rows, others, scheme, convention.name, metric) for metric in metrics}
+                classes[name][metric.key] = {**own[name], "p_holm": p_holm}
+    overall = {metric.key: _of_means(rows, others, scheme, convention.name, metric) for metric in metrics}
     return {
         "convention": convention.name,
         "definition": DEFINITION,
@@ -52,22 +51,22 @@ def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, conventi
 
 
 def _of_structure(
-    rows: Sequence[Row], others: Sequence[Row], name: str, convention: str, metric: str
+    rows: Sequence[Row], others: Sequence[Row], name: str, convention: str, metric: Metric
 ) -> dict[str, Any]:
-    other = {row.case: value(row, convention, metric) for row in others if row.structure == name}
+    other = {row.case: row.scores[convention][metric.key] for row in others if row.structure == name}
     own = [row for row in rows if row.structure == name]
     return dict(
         paired(
-            [value(row, convention, metric) for row in own],
+            [row.scores[convention][metric.key] for row in own],
             [other[row.case] for row in own],
             [row.patient for row in own],
-            higher_is_better=metric not in LOWER_IS_BETTER,
+            higher_is_better=bool(metric.higher_is_better),
         )
     )
 
 
 def _of_means(
-    rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: str, metric: str
+    rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: str, metric: Metric
 ) -> dict[str, Any]:
     means, patients = case_means(rows, scheme, convention, metric)
     other, _ = case_means(others, scheme, convention, metric)
@@ -75,7 +74,7 @@ def _of_means(
         list(means.values()),
         [other[case] for case in means],
         [patients[case] for case in means],
-        higher_is_better=metric not in LOWER_IS_BETTER,
+        higher_is_better=bool(metric.higher_is_better),
     )
     # One test, not one of a family: nothing to correct.
     return {**result, "p_holm": result["p"]}

@@ -5,7 +5,7 @@ Runs in the parent or in worker processes; what comes back is small.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from segcct.errors import GeometryError, SegcctError, kind_of
 from segcct.evaluation.matching import ReferenceCase
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
 from segcct.inference.masks import load_mask
-from segcct.metrics import MaskPair, Scores, get_convention, label_pairs, pixel_accuracy
+from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy, register_metric
+from segcct.metrics.metric_table import detail_metrics
 from segcct.preparation.cache import content_digest
 
 _OTHER_VALUES = "Name the scheme that the masks follow by --scheme, or write them again with the values of this one"
@@ -38,6 +39,8 @@ class Job:
     """Cases are named by hashed ids: problems may not name their files."""
     check_only: bool = False
     """Only look for problems: another case had one, so no table will be written."""
+    registered: tuple[Metric, ...] = ()
+    """Rows of the table of metrics that a worker process does not know by itself."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Row:
     scores: dict[str, Scores]
     """Convention -> scores."""
     details: dict[str, float | None]
-    """What metrics.csv has no room for; see `details`."""
+    """What metrics.csv has no room for: columns of details.csv."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class Outcome:
 
 def score_case(job: Job) -> Outcome:
     """Score one case. An expected failure comes back as a problem that names the file."""
+    for metric in job.registered:
+        register_metric(metric)
     try:
         prediction = read_mask(job.prediction, job.scheme)
     except SegcctError as error:
@@ -93,7 +98,8 @@ def score_case(job: Job) -> Outcome:
         if job.check_only:
             return Outcome(job.id)
         spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
-        pairs = label_pairs(prediction.array, reference.array, structures_of(job.scheme), spacing_mm)
+        structures = structures_of(job.scheme)
+        pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm)
         rows = tuple(_row(job, name, pair) for name, pair in pairs)
         files = {"prediction": [job.prediction], "reference": job.reference.files()}
         digests = {name: content_digest(paths) for name, paths in files.items()}
@@ -173,8 +179,9 @@ def _row(job: Job, structure: str, pair: MaskPair) -> Row:
         pair.status,
         None if millilitres is None else pair.counts.prediction * millilitres,
         None if millilitres is None else pair.counts.reference * millilitres,
-        {name: get_convention(name)(pair, job.tolerance_mm) for name in job.conventions},
-        details(pair),
+        {name: get_convention(name)(pair) for name in job.conventions},
+        {metric.key: metric(pair) for metric in detail_metrics()}
+        | {"voxels_pred": pair.counts.prediction, "voxels_ref": pair.counts.reference},
     )
 
 
@@ -183,34 +190,3 @@ def _agreement(job: Job, prediction: np.ndarray, reference: np.ndarray) -> Agree
     background = float(np.count_nonzero(reference == 0) / reference.size)
     accuracy = pixel_accuracy(prediction, reference)
     return Agreement(job.id, job.reference.patient, accuracy, background, int(reference.size))
-
-
-DETAILS: Sequence[str] = (
-    "sensitivity",
-    "specificity",
-    "precision",
-    "accuracy",
-    "volume_difference",
-    "hd_mm",
-    "asd_mm",
-    "voxels_pred",
-    "voxels_ref",
-)
-"""Columns of details.csv beside case and class."""
-
-
-def details(pair: MaskPair) -> dict[str, float | None]:
-    """Further measures of a pair; None where a denominator is zero or there is no surface."""
-    counts, distances = pair.counts, pair.distances_mm
-    values: dict[str, float | None] = {
-        "sensitivity": counts.sensitivity,
-        "specificity": counts.specificity,
-        "precision": counts.precision,
-        "accuracy": counts.accuracy,
-        "volume_difference": counts.volume_difference,
-        "hd_mm": None if distances is None else distances.hausdorff(100),
-        "asd_mm": None if distances is None else distances.average(),
-        "voxels_pred": counts.prediction,
-        "voxels_ref": counts.reference,
-    }
-    return {name: None if value is None or np.isnan(value) else value for name, value in values.items()}

@@ -16,41 +16,26 @@ from segcct.evaluation.summary_record import (
     SegmentationSummary,
     StructureSummary,
 )
-from segcct.metrics import Convention, summarise
+from segcct.metrics import Convention, Metric, summarise
+from segcct.metrics.metric_table import LABEL_MAP_QUANTITIES, main_metrics
 
-BOUNDS = {
-    "dice": (0.0, 1.0),
-    "iou": (0.0, 1.0),
-    "hd95_mm": (0.0, float("inf")),
-    "hd95_vox": (0.0, float("inf")),
-    "nsd": (0.0, 1.0),
-}
-"""Range of each metric; also the order in which metrics are listed."""
-UNITS = {
-    "dice": "1",
-    "iou": "1",
-    "hd95_mm": "mm",
-    "hd95_vox": "voxels",
-    "nsd": "1",
-    "volume_pred_ml": "ml",
-    "volume_ref_ml": "ml",
-}
 CI95 = (
     "95% interval of the mean, resampling patients: BCa bootstrap with 10,000 draws, Student-widened; "
     "Student's interval below 8 patients"
 )
 
 
-def metrics_of(rows: Iterable[Row], convention: str) -> list[str]:
-    """The metrics to list: the four of every table, and `hd95_vox` where a distance is in voxels."""
-    in_voxels = any(row.scores[convention].hd95_vox is not None for row in rows)
-    return [metric for metric in BOUNDS if metric != "hd95_vox" or in_voxels]
+OVERALL = "mean over cases of each case's mean over its scored classes; background and regions left out"
+VOLUMES = ("volume_pred_ml", "volume_ref_ml")
 
 
-def value(row: Row, convention: str, metric: str) -> float | None:
-    """One score of a row."""
-    score: float | None = getattr(row.scores[convention], metric)
-    return score
+def metrics_of(rows: Sequence[Row], convention: str) -> list[Metric]:
+    """The metrics to list; those in voxels only where some row has one."""
+    return [
+        metric
+        for metric in main_metrics()
+        if not metric.when_scored or any(row.scores[convention][metric.key] is not None for row in rows)
+    ]
 
 
 def summary_of(
@@ -62,7 +47,7 @@ def summary_of(
     by_structure = {name: [row for row in rows if row.structure == name] for name in structures}
     classes = {
         name: StructureSummary(
-            scores={metric: _stats(own, convention.name, metric) for metric in metrics},
+            scores={metric.key: _stats(own, convention.name, metric) for metric in metrics},
             counts={status: sum(row.status == status for row in own) for status in STATUSES},
         )
         for name, own in by_structure.items()
@@ -72,57 +57,38 @@ def summary_of(
         scheme=scheme.name,
         labels=dict(scheme.classes),
         regions={name: list(values) for name, values in structures.items() if name not in scheme.classes},
-        units={name: unit for name, unit in UNITS.items() if name in metrics or name.startswith("volume")},
-        definitions=_definitions(convention, metrics),
+        units={metric.key: metric.unit or "1" for metric in metrics} | dict.fromkeys(VOLUMES, "ml"),
+        definitions={**convention.words(metrics), "ci95": CI95, "overall": OVERALL},
         tolerance_mm=tolerance_mm,
         cases=len({row.case for row in rows}),
         patients=len({row.patient for row in rows}),
-        overall={metric: _overall(rows, scheme, convention.name, metric) for metric in metrics},
+        overall={metric.key: _overall(rows, scheme, convention.name, metric) for metric in metrics},
         classes=classes,
         **sources,
     )
 
 
-PIXEL_ACCURACY = (
-    "share of all voxels of the image that hold the same label in prediction and reference: all classes at once, "
-    "background included, regions left out; most voxels are background, so an empty mask scores high too"
-)
-BACKGROUND = "share of all voxels of the image that are background in the reference: the accuracy of an empty mask"
-
-
 def label_map_summary(agreements: Sequence[Agreement]) -> LabelMapSummary:
     """Statistics over cases of what is of a case as a whole, not of a class."""
     patients = [each.patient for each in agreements]
-    accuracies, backgrounds = (
-        [getattr(each, name) for each in agreements] for name in ("pixel_accuracy", "background")
-    )
+    accuracy, background = LABEL_MAP_QUANTITIES.values()
+    reached, empty = [each.pixel_accuracy for each in agreements], [each.background for each in agreements]
     return LabelMapSummary(
-        pixel_accuracy=MetricStats(**summarise(accuracies, patients, bounds=(0.0, 1.0))),
-        background=MetricStats(**summarise(backgrounds, patients, bounds=(0.0, 1.0))),
-        definitions={"pixel_accuracy": PIXEL_ACCURACY, "background": BACKGROUND},
+        pixel_accuracy=MetricStats(**summarise(reached, patients, bounds=accuracy.bounds)),
+        background=MetricStats(**summarise(empty, patients, bounds=background.bounds)),
+        definitions={each.key: each.definition for each in LABEL_MAP_QUANTITIES.values()},
         unit="1",
     )
 
 
-def _definitions(convention: Convention, metrics: Sequence[str]) -> dict[str, str]:
-    """What each listed metric is, then the rules for empty masks, in words."""
-    words = dict(convention.definitions)
-    of_metric = {metric: words.get(metric) or words["hd95"] for metric in metrics}
-    rules = {name: text for name, text in words.items() if name not in BOUNDS and name != "hd95"}
-    return {**of_metric, **rules, "ci95": CI95, "overall": OVERALL}
-
-
-OVERALL = "mean over cases of each case's mean over its scored classes; background and regions left out"
-
-
-def _overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: str) -> MetricStats:
+def _overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: Metric) -> MetricStats:
     means, patients = case_means(rows, scheme, convention, metric)
-    stats = summarise(list(means.values()), [patients[case] for case in means], bounds=BOUNDS[metric])
+    stats = summarise(list(means.values()), [patients[case] for case in means], bounds=metric.bounds)
     return MetricStats(**stats)
 
 
 def case_means(
-    rows: Iterable[Row], scheme: Scheme, convention: str, metric: str
+    rows: Iterable[Row], scheme: Scheme, convention: str, metric: Metric
 ) -> tuple[dict[str, float | None], dict[str, str]]:
     """Case -> its mean over scored classes (None: none is scored), and case -> patient."""
     scored: dict[str, list[float]] = {}
@@ -131,12 +97,12 @@ def case_means(
         if row.structure in scheme.classes:
             scores = scored.setdefault(row.case, [])
             patients[row.case] = row.patient
-            score = value(row, convention, metric)
+            score = row.scores[convention][metric.key]
             if score is not None:
                 scores.append(score)
     return {case: float(np.mean(scores)) if scores else None for case, scores in scored.items()}, patients
 
 
-def _stats(rows: Sequence[Row], convention: str, metric: str) -> MetricStats:
-    scores = [value(row, convention, metric) for row in rows]
-    return MetricStats(**summarise(scores, [row.patient for row in rows], bounds=BOUNDS[metric]))
+def _stats(rows: Sequence[Row], convention: str, metric: Metric) -> MetricStats:
+    scores = [row.scores[convention][metric.key] for row in rows]
+    return MetricStats(**summarise(scores, [row.patient for row in rows], bounds=metric.bounds))

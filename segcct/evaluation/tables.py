@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from segcct.escape import for_markdown
-from segcct.evaluation.scoring import DETAILS, Agreement, Row
-from segcct.evaluation.summary import metrics_of, value
+from segcct.evaluation.scoring import Agreement, Row
+from segcct.evaluation.summary import VOLUMES, metrics_of
 from segcct.evaluation.summary_record import (
     STATUSES,
     LabelMapSummary,
@@ -16,44 +16,44 @@ from segcct.evaluation.summary_record import (
     SegmentationSummary,
 )
 from segcct.files.table_file import write_csv
+from segcct.metrics.metric_table import Quantity, all_metrics, quantity
 from segcct.plurals import counted
-
-_HEADS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 (mm)", "hd95_vox": "HD95 (voxels)", "nsd": "NSD"}
-_DIGITS = {"dice": 3, "iou": 3, "hd95_mm": 2, "hd95_vox": 2, "nsd": 3, "pixel_accuracy": 4, "background": 4}
 
 
 def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: bool = True) -> None:
-    """metrics.csv: a row per case and structure; `hd95_vox` is added where distances are in voxels; `private` where the
-    cases are not hashed."""
-    extra = [metric for metric in metrics_of(rows, convention) if metric == "hd95_vox"]
-    columns = ["case", "class", "dice", "iou", "hd95_mm", "nsd", "volume_pred_ml", "volume_ref_ml", "status", *extra]
-    write_csv(
-        file,
-        columns,
-        (
-            [
-                row.case,
-                row.structure,
-                *(_cell(value(row, convention, metric)) for metric in ("dice", "iou", "hd95_mm", "nsd")),
-                _cell(row.volume_pred_ml),
-                _cell(row.volume_ref_ml),
-                row.status,
-                *(_cell(value(row, convention, metric)) for metric in extra),
-            ]
-            for row in rows
-        ),
-        private=private,
+    """metrics.csv: a row per case and structure; metrics that are not listed in every table stand behind the others;
+    `private` where the cases are not hashed."""
+    metrics = metrics_of(rows, convention)
+    always = [metric.key for metric in metrics if not metric.when_scored]
+    more = [metric.key for metric in metrics if metric.when_scored]
+    cells = (
+        [
+            *(row.scores[convention][key] for key in always),
+            row.volume_pred_ml,
+            row.volume_ref_ml,
+            row.status,
+            *(row.scores[convention][key] for key in more),
+        ]
+        for row in rows
     )
+    _write(file, rows, [*always, *VOLUMES, "status", *more], cells, private=private)
 
 
 def write_details(file: Path, rows: Sequence[Row], *, private: bool = True) -> None:
     """details.csv: what metrics.csv has no room for."""
-    write_csv(
-        file,
-        ["case", "class", *DETAILS],
-        ([row.case, row.structure, *(_cell(row.details[name]) for name in DETAILS)] for row in rows),
-        private=private,
-    )
+    _write(file, rows, list(rows[0].details), (row.details.values() for row in rows), private=private)
+
+
+def _write(
+    file: Path,
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    cells: Iterable[Iterable[float | str | None]],
+    *,
+    private: bool,
+) -> None:
+    lines = ([row.case, row.structure, *map(_cell, values)] for row, values in zip(rows, cells, strict=True))
+    write_csv(file, ["case", "class", *columns], lines, private=private)
 
 
 def write_cases(file: Path, agreements: Sequence[Agreement], *, private: bool = True) -> None:
@@ -74,14 +74,13 @@ def markdown(summaries: Sequence[SegmentationSummary]) -> str:
 
 
 def _scores(summary: SegmentationSummary) -> str:
-    metrics = [metric for metric in summary.scored_metrics if metric in _HEADS]
+    metrics = [quantity(key, summary.tolerance_mm) for key in summary.scored_metrics]
     counts = summary.counts_over_classes()
     cases, patients = counted(summary.cases or 0, "case"), counted(summary.patients or 0, "patient")
     words = summary.definitions or {}
     warnings = (summary.seen_sentence(), for_markdown(summary.edited_sentence()), summary.synthetic_sentence())
-    distance = "hd95_mm" if "hd95_mm" in metrics or "hd95_vox" not in summary.overall else "hd95_vox"
     lines = [
-        *_head(["Structure", *(_title(metric, summary) for metric in metrics), *STATUSES]),
+        *_head(["Structure", *(metric.title for metric in metrics), *STATUSES]),
         *(
             _line([for_markdown(name), *_cells(entry.scores, metrics), *_counts(entry.counts)])
             for name, entry in summary.classes.items()
@@ -91,7 +90,7 @@ def _scores(summary: SegmentationSummary) -> str:
         *(line for sentence in warnings if sentence for line in (f"**{sentence}**", "")),
         f"Mean [95% interval] over {cases} of {patients}, scheme {summary.scheme}, convention {summary.convention}. "
         f"{words['ci95']}.",
-        f"HD95: {words[distance]}.",
+        f"HD95: {words[_distance(summary).key]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
         *([] if summary.label_map is None else [f"{_pixel_accuracy(summary.label_map)}."]),
@@ -104,8 +103,8 @@ def _pixel_accuracy(label_map: LabelMapSummary) -> str:
     """Pixel accuracy beside what no mask at all would reach."""
     return (
         "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
-        f"{mean_and_interval(label_map.pixel_accuracy, 'pixel_accuracy')}; "
-        f"an empty mask would reach {mean_and_interval(label_map.background, 'background')}"
+        f"{_mean_and_interval(label_map.pixel_accuracy, quantity('pixel_accuracy'))}; "
+        f"an empty mask would reach {_mean_and_interval(label_map.background, quantity('background'))}"
     )
 
 
@@ -114,13 +113,10 @@ def _side_by_side(summaries: Sequence[SegmentationSummary]) -> str:
     names = [*map(for_markdown, summaries[0].classes), "**mean of classes**"]
     dice, hd95 = {}, {}
     for summary in summaries:
-        in_voxels = "hd95_vox" in summary.overall and "hd95_mm" not in summary.scored_metrics
-        distance = "hd95_vox" if in_voxels else "hd95_mm"
         rows = [*(entry.scores for entry in summary.classes.values()), summary.overall]
-        dice[summary.convention] = [_mean_and_count(row["dice"], "dice") for row in rows]
-        hd95[f"{summary.convention} ({'voxels' if in_voxels else 'mm'})"] = [
-            _mean_and_count(row[distance], distance) for row in rows
-        ]
+        distance = _distance(summary)
+        dice[summary.convention] = [_mean_and_count(row["dice"], quantity("dice")) for row in rows]
+        hd95[f"{summary.convention} ({distance.unit})"] = [_mean_and_count(row[distance.key], distance) for row in rows]
     return "\n".join(
         [
             "The same masks under each convention: mean (number of scored cases).",
@@ -135,25 +131,31 @@ def _side_by_side(summaries: Sequence[SegmentationSummary]) -> str:
 
 def _paired(comparison: PairedSummary) -> str:
     """These predictions minus the others: difference with interval, corrected p, wins and losses."""
-    metrics = [metric for metric in ("dice", "hd95_mm", "hd95_vox") if metric in comparison.overall]
-    metrics = [metric for metric in metrics if comparison.overall[metric].n]
-    heads = [head for metric in metrics for head in (f"{_HEADS[metric]} difference", "p (Holm)", "won : lost")]
+    known = all_metrics()
+    metrics = [known[key] for key, one in comparison.overall.items() if known[key].compared and one.n]
+    heads = [head for metric in metrics for head in (f"{metric.title} difference", "p (Holm)", "won : lost")]
     lines = [f"Against {for_markdown(comparison.against or 'others')}, case by case ({comparison.definition}).", ""]
     lines += _head(["Structure", *heads])
     rows = {for_markdown(name): entry for name, entry in comparison.classes.items()}
     for name, entry in {**rows, "**mean of classes**": comparison.overall}.items():
         cells = []
         for metric in metrics:
-            one = entry[metric]
+            one = entry[metric.key]
             difference = MetricStats(mean=one.difference, ci95=one.ci95)
             p = "-" if one.p_holm is None else f"{one.p_holm:.3g}"
-            cells += [mean_and_interval(difference, metric, sign="+"), p, f"{one.wins} : {one.losses}"]
+            cells += [_mean_and_interval(difference, metric, sign="+"), p, f"{one.wins} : {one.losses}"]
         lines.append(_line([name, *cells]))
     return "\n".join([*lines, ""])
 
 
-def _cells(scores: Mapping[str, MetricStats], metrics: Iterable[str]) -> list[str]:
-    return [mean_and_interval(scores[metric], metric) for metric in metrics]
+def _distance(summary: SegmentationSummary) -> Quantity:
+    """HD95 in the unit that the summary has it in."""
+    in_voxels = "hd95_vox" in summary.overall and "hd95_mm" not in summary.scored_metrics
+    return quantity("hd95_vox" if in_voxels else "hd95_mm")
+
+
+def _cells(scores: Mapping[str, MetricStats], metrics: Iterable[Quantity]) -> list[str]:
+    return [_mean_and_interval(scores[metric.key], metric) for metric in metrics]
 
 
 def _counts(counts: Mapping[str, int] | None) -> list[str]:
@@ -165,22 +167,18 @@ def _columns(corner: str, names: Sequence[str], columns: Mapping[str, Sequence[s
     return [*_head([corner, *columns]), *(_line([name, *row]) for name, row in zip(names, cells, strict=True))]
 
 
-def mean_and_interval(stats: MetricStats, metric: str, sign: str = "") -> str:
+def _mean_and_interval(stats: MetricStats, metric: Quantity, sign: str = "") -> str:
     """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
     if stats.mean is None:
         return "-"
-    digits = _DIGITS[metric]
+    form = f"{sign}.{metric.digits}f"
     low, high = stats.ci95 or (None, None)
-    interval = "" if low is None or high is None else f" [{low:{sign}.{digits}f}, {high:{sign}.{digits}f}]"
-    return f"{stats.mean:{sign}.{digits}f}{interval}"
+    interval = "" if low is None or high is None else f" [{low:{form}}, {high:{form}}]"
+    return f"{stats.mean:{form}}{interval}"
 
 
-def _mean_and_count(stats: MetricStats, metric: str) -> str:
-    return "-" if stats.mean is None else f"{stats.mean:.{_DIGITS[metric]}f} ({stats.n})"
-
-
-def _title(metric: str, summary: SegmentationSummary) -> str:
-    return f"NSD ({summary.tolerance_mm:g} mm)" if metric == "nsd" else _HEADS[metric]
+def _mean_and_count(stats: MetricStats, metric: Quantity) -> str:
+    return "-" if stats.mean is None else f"{stats.mean:.{metric.digits}f} ({stats.n})"
 
 
 def _head(cells: Sequence[str]) -> list[str]:
@@ -192,5 +190,5 @@ def _line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _cell(number: float | None) -> str:
-    return "" if number is None else repr(number)
+def _cell(value: float | str | None) -> str:
+    return "" if value is None else value if isinstance(value, str) else repr(value)

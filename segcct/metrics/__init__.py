@@ -13,6 +13,7 @@ from __future__ import annotations
 from segcct.metrics.borders import SurfaceDistances
 from segcct.metrics.conventions import CONVENTIONS, Convention, Scores, get_convention
 from segcct.metrics.lesions import LesionRule, lesion_scores
+from segcct.metrics.metric_table import Metric, all_metrics, register_metric
 from segcct.metrics.overlap import (
     Counts,
     accuracy,
@@ -38,11 +39,13 @@ __all__ = [
     "Counts",
     "LesionRule",
     "MaskPair",
+    "Metric",
     "Paired",
     "Scores",
     "Stats",
     "SurfaceDistances",
     "accuracy",
+    "all_metrics",
     "average_surface_distance",
     "class_counts",
     "class_dice",
@@ -57,6 +60,7 @@ __all__ = [
     "paired",
     "pixel_accuracy",
     "precision",
+    "register_metric",
     "sensitivity",
     "signed_rank_p",
     "specificity",

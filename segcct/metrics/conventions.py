@@ -7,29 +7,19 @@ scored": it enters no mean and is counted.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segcct.errors import MetricError
 from segcct.metrics.lesions import LesionRule, lesion_scores
+from segcct.metrics.metric_table import Metric, defined, main_metrics
 from segcct.metrics.pair import MaskPair
 from segcct.metrics.surfels import weighted_distances
 
 BRATS_DIAGONAL_MM = 373.12866
 """What BraTS 2018-2020 give for a structure found on one side only: the diagonal of 240 x 240 x 155 mm."""
-METRICS = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Scores of one structure in one case; None where the convention does not score it."""
-
-    dice: float | None = None
-    iou: float | None = None
-    hd95_mm: float | None = None
-    hd95_vox: float | None = None
-    nsd: float | None = None
+Scores = Mapping[str, float | None]
+"""Metric -> score of one structure in one case; None where it is not scored."""
 
 
 @dataclass(frozen=True)
@@ -37,19 +27,30 @@ class Convention:
     """A named rule, and its definitions in words for the tables."""
 
     name: str
-    score: Callable[[MaskPair, float], Scores]
-    """(pair, tolerance of the surface Dice in mm) -> scores."""
+    rules: Mapping[str, str]
+    """How empty masks are scored, in words: `absent`, `one-sided`."""
+    score: Callable[[MaskPair], Scores] | None = None
+    """Scores of the metrics that go by convention, without those that are not part of it; None: as their rows say."""
     definitions: Mapping[str, str] = field(default_factory=dict)
+    """Of the metrics that it defines otherwise than their rows."""
     needs_spacing: bool = False
 
-    def __call__(self, pair: MaskPair, tolerance_mm: float) -> Scores:
-        """Scores of a pair. Raises `MetricError` where the rule is in mm and the pair holds no spacing."""
+    def __call__(self, pair: MaskPair) -> dict[str, float | None]:
+        """Metric -> score of a pair. Raises `MetricError` where the rule is in mm and the pair holds no spacing."""
         if self.needs_spacing and pair.spacing_mm is None:
             raise MetricError(
                 f"convention {self.name} measures in mm, but these images hold no voxel spacing",
                 remedy="Choose default, transunet, medpy or monai",
             )
-        return self.score(pair, tolerance_mm)
+        scores = None if self.score is None else self.score(pair)
+        return {
+            metric.key: metric(pair) if scores is None or not metric.by_convention else defined(scores.get(metric.key))
+            for metric in main_metrics()
+        }
+
+    def words(self, metrics: Sequence[Metric]) -> dict[str, str]:
+        """What each metric is, then the rules for empty masks."""
+        return {**{metric.key: self.definitions.get(metric.key, metric.definition) for metric in metrics}, **self.rules}
 
 
 def get_convention(name: str) -> Convention:
@@ -59,165 +60,141 @@ def get_convention(name: str) -> Convention:
     return CONVENTIONS[name]
 
 
-def _default(pair: MaskPair, tolerance_mm: float) -> Scores:
-    if pair.status == "absent":
-        return Scores()
-    no_spacing = pair.spacing_mm is None
-    if pair.status != "ok":
-        vox = pair.diagonal_vox if no_spacing else None
-        return Scores(0.0, 0.0, pair.diagonal_mm, vox, None if no_spacing else 0.0)
-    overlap = (pair.counts.dice, pair.counts.iou)
-    if pair.distances_mm is None:
-        assert pair.distances_vox is not None
-        return Scores(*overlap, hd95_vox=pair.distances_vox.hausdorff(95))
-    return Scores(*overlap, pair.distances_mm.hausdorff(95), None, pair.distances_mm.surface_dice(tolerance_mm))
-
-
-def _transunet(pair: MaskPair, _: float) -> Scores:
-    if pair.status == "ok":
-        assert pair.distances_vox is not None
-        return Scores(pair.counts.dice, pair.counts.iou, hd95_vox=pair.distances_vox.hausdorff(95, pooled=True))
+def _transunet(pair: MaskPair) -> Scores:
+    if pair.distances_vox is not None:
+        return {**_overlap(pair), "hd95_vox": pair.distances_vox.hausdorff(95, pooled=True)}
     overlap = 1.0 if pair.status == "spurious" else 0.0
-    return Scores(overlap, overlap, hd95_vox=0.0)
+    return {"dice": overlap, "iou": overlap, "hd95_vox": 0.0}
 
 
-def _medpy(pair: MaskPair, _: float) -> Scores:
-    overlap = Scores(_or_none(pair.counts.dice), _or_none(pair.counts.iou))
-    return _with_distance(overlap, pair, pooled=True)
+def _medpy(pair: MaskPair) -> Scores:
+    return {**_overlap(pair), **_hd95(pair, pooled=True)}
 
 
-def _monai(pair: MaskPair, _: float) -> Scores:
-    if pair.counts.reference == 0:
-        return Scores()
-    return _with_distance(Scores(pair.counts.dice, pair.counts.iou), pair, pooled=False)
+def _monai(pair: MaskPair) -> Scores:
+    return {} if pair.counts.reference == 0 else {**_overlap(pair), **_hd95(pair, pooled=False)}
 
 
-def _surface_distance(pair: MaskPair, tolerance_mm: float) -> Scores:
+def _surface_distance(pair: MaskPair) -> Scores:
     assert pair.spacing_mm is not None
-    overlap = (_or_none(pair.counts.dice), _or_none(pair.counts.iou))
     if pair.status != "ok" or pair.prediction.ndim < 2:
-        return Scores(*overlap)
+        return _overlap(pair)
     distances = weighted_distances(pair.prediction, pair.reference, pair.spacing_mm)
-    return Scores(*overlap, distances.hausdorff(95), None, distances.surface_dice(tolerance_mm))
+    return {
+        **_overlap(pair),
+        "hd95_mm": distances.hausdorff(95),
+        "nsd": distances.surface_dice(pair.tolerance_mm),
+    }
 
 
-def _brats2020(pair: MaskPair, _: float) -> Scores:
+def _brats2020(pair: MaskPair) -> Scores:
     if pair.status == "ok":
-        return _with_distance(Scores(pair.counts.dice, pair.counts.iou), pair, pooled=True)
-    overlap = 1.0 if pair.status == "absent" else 0.0
-    return Scores(overlap, overlap, 0.0 if pair.status == "absent" else BRATS_DIAGONAL_MM)
+        return {**_overlap(pair), **_hd95(pair, pooled=True)}
+    both_empty = pair.status == "absent"
+    overlap = 1.0 if both_empty else 0.0
+    return {"dice": overlap, "iou": overlap, "hd95_mm": 0.0 if both_empty else BRATS_DIAGONAL_MM}
 
 
-def _brats2023(pair: MaskPair, _: float) -> Scores:
+def _brats2023(pair: MaskPair) -> Scores:
     assert pair.spacing_mm is not None
     dice, hd95_mm = lesion_scores(pair.prediction, pair.reference, pair.spacing_mm, LesionRule())
-    return Scores(dice, hd95_mm=hd95_mm)
+    return {"dice": dice, "hd95_mm": hd95_mm}
 
 
-def _with_distance(overlap: Scores, pair: MaskPair, *, pooled: bool) -> Scores:
-    """The overlap with HD95 beside it: in mm where the spacing is known, else in voxels."""
-    if pair.status != "ok":
-        return overlap
-    if pair.distances_mm is not None:
-        return Scores(overlap.dice, overlap.iou, hd95_mm=pair.distances_mm.hausdorff(95, pooled=pooled))
-    assert pair.distances_vox is not None
-    return Scores(overlap.dice, overlap.iou, hd95_vox=pair.distances_vox.hausdorff(95, pooled=pooled))
+def _overlap(pair: MaskPair) -> dict[str, float]:
+    return {"dice": pair.counts.dice, "iou": pair.counts.iou}
 
 
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
+def _hd95(pair: MaskPair, *, pooled: bool) -> dict[str, float]:
+    """HD95 in mm where the spacing is known, else in voxels; nothing where a mask is empty."""
+    key, distances = ("hd95_vox", pair.distances_vox) if pair.spacing_mm is None else ("hd95_mm", pair.distances_mm)
+    return {} if distances is None else {key: distances.hausdorff(95, pooled=pooled)}
 
 
-_DICE = {"dice": "2 |P and R| / (|P| + |R|) over voxels", "iou": "|P and R| / |P or R| over voxels"}
-_MAX = "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation)"
 _POOLED = "95th percentile of the distances between border voxels, both directions pooled (linear interpolation)"
 _NOT_PART = "not part of this convention"
+
+
+def _defining(hd95: str, **others: str) -> dict[str, str]:
+    """Definitions with that of HD95 in either unit; NSD is not part of a convention that does not define it."""
+    return {"hd95_mm": hd95, "hd95_vox": hd95, "nsd": _NOT_PART, **others}
+
 
 CONVENTIONS: dict[str, Convention] = {
     convention.name: convention
     for convention in (
         Convention(
             "default",
-            _default,
             {
-                **_DICE,
-                "hd95": f"{_MAX}, in mm (in voxels where the images hold no spacing)",
-                "nsd": "share of the border voxels of both masks that lie within the tolerance of the other border",
                 "absent": "in neither mask: not scored, counted",
                 "one-sided": "in one mask only: Dice, IoU and NSD 0, HD95 the image diagonal; counted",
             },
         ),
         Convention(
             "transunet",
-            _transunet,
             {
-                **_DICE,
-                "hd95": f"{_POOLED}, in voxels",
-                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 0, HD95 0",
                 "one-sided": "missed: Dice 0, HD95 0; predicted where the reference has none: Dice 1, HD95 0",
             },
+            _transunet,
+            _defining(f"{_POOLED}, in voxels"),
         ),
         Convention(
             "medpy",
-            _medpy,
             {
-                **_DICE,
-                "hd95": f"{_POOLED}, in mm (in voxels where the images hold no spacing)",
-                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice is NaN and HD95 raises in medpy, so neither is scored",
                 "one-sided": "in one mask only: Dice 0; HD95 raises in medpy, so it is not scored",
             },
+            _medpy,
+            _defining(f"{_POOLED}, in mm (in voxels where the images hold no spacing)"),
         ),
         Convention(
             "monai",
-            _monai,
             {
-                **_DICE,
-                "hd95": f"{_MAX}, in mm (in voxels where the images hold no spacing)",
-                "nsd": _NOT_PART,
                 "absent": "in neither mask: not scored",
                 "one-sided": "not predicted: Dice 0, HD95 not scored; reference empty: neither is scored",
             },
+            _monai,
+            {"nsd": _NOT_PART},
         ),
         Convention(
             "surface-distance",
-            _surface_distance,
             {
-                **_DICE,
-                "hd95": "larger of the two directed 95th percentiles of the distances between surface elements, "
-                "weighted by their area (no interpolation), in mm",
-                "nsd": "share of the surface area of both masks that lies within the tolerance of the other surface",
                 "absent": "in neither mask: Dice and HD95 are NaN in surface-distance, so neither is scored",
                 "one-sided": "in one mask only: Dice 0; HD95 is infinite in surface-distance, so it is not scored",
             },
+            _surface_distance,
+            _defining(
+                "larger of the two directed 95th percentiles of the distances between surface elements, weighted by "
+                "their area (no interpolation), in mm",
+                nsd="share of the surface area of both masks that lies within the tolerance of the other surface",
+            ),
             needs_spacing=True,
         ),
         Convention(
             "brats2020",
-            _brats2020,
             {
-                **_DICE,
-                "hd95": f"{_POOLED}, in mm",
-                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 1, HD95 0",
                 "one-sided": f"in one mask only: Dice 0, HD95 {BRATS_DIAGONAL_MM} mm",
             },
+            _brats2020,
+            _defining(f"{_POOLED}, in mm"),
             needs_spacing=True,
         ),
         Convention(
             "brats2023",
-            _brats2023,
             {
-                "dice": "lesion-wise: sum over reference lesions / (reference lesions + false positives)",
-                "iou": _NOT_PART,
-                "hd95": "lesion-wise, in mm: (sum over reference lesions + 374 per false positive) / (reference "
-                "lesions + false positives); per lesion the 95th percentile weighted by surface area, 374 if missed",
                 "lesions": "26-connected, merged where they touch after 3 dilations; up to 50 mm3 they are left out",
-                "nsd": _NOT_PART,
                 "absent": "in neither mask: Dice 1, HD95 0",
                 "one-sided": "in one mask only: Dice 0, HD95 374 mm",
             },
+            _brats2023,
+            _defining(
+                "lesion-wise, in mm: (sum over reference lesions + 374 per false positive) / (reference lesions + "
+                "false positives); per lesion the 95th percentile weighted by surface area, 374 if missed",
+                dice="lesion-wise: sum over reference lesions / (reference lesions + false positives)",
+                iou=_NOT_PART,
+            ),
             needs_spacing=True,
         ),
     )

@@ -32,14 +32,22 @@ class MaskPair:
     spacing_mm: tuple[float, ...] | None
     image_shape: tuple[int, ...]
     """Shape of the whole image, without axes of length one."""
+    tolerance_mm: float = 2.0
+    """Of the surface Dice."""
 
     @classmethod
-    def of(cls, prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float] | None = None) -> MaskPair:
+    def of(
+        cls,
+        prediction: np.ndarray,
+        reference: np.ndarray,
+        spacing_mm: Sequence[float] | None = None,
+        tolerance_mm: float = 2.0,
+    ) -> MaskPair:
         """Two masks (bool, or 0 and 1) of one shape, 1-D to 3-D. Raises `MetricError` on anything else."""
         prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
         check_shapes(prediction, reference)
         box = _around([found for found in (_box(prediction), _box(reference)) if found], prediction.ndim)
-        return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm)
+        return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm)
 
     @classmethod
     def _of_crops(
@@ -48,6 +56,7 @@ class MaskPair:
         reference: np.ndarray,
         image_shape: tuple[int, ...],
         spacing_mm: Sequence[float] | None,
+        tolerance_mm: float,
     ) -> MaskPair:
         # An axis of length one is a picture's third dimension: with it, every voxel would count as border.
         axes = [axis for axis, length in enumerate(image_shape) if length > 1] or [0]
@@ -60,6 +69,7 @@ class MaskPair:
             np.ascontiguousarray(reference).reshape(inner),
             None if spacing is None else tuple(spacing[axis] for axis in axes),
             tuple(image_shape[axis] for axis in axes),
+            tolerance_mm,
         )
 
     @cached_property
@@ -113,6 +123,7 @@ def label_pairs(
     reference: np.ndarray,
     structures: Mapping[str, Sequence[int]],
     spacing_mm: Sequence[float] | None = None,
+    tolerance_mm: float = 2.0,
 ) -> Iterator[tuple[str, MaskPair]]:
     """One pair per structure of two label maps (integers, one shape), in turn, so that one at a time is in memory.
 
@@ -123,7 +134,7 @@ def label_pairs(
     for name, values in structures.items():
         box = _around([found[value] for found in boxes for value in values if value in found], prediction.ndim)
         inside = _members(prediction[box], values), _members(reference[box], values)
-        yield name, MaskPair._of_crops(inside[0], inside[1], prediction.shape, spacing_mm)
+        yield name, MaskPair._of_crops(*inside, prediction.shape, spacing_mm, tolerance_mm)
 
 
 def _members(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:

@@ -7,10 +7,16 @@ import pytest
 
 from segcct import metrics
 from segcct.errors import MetricError
-from segcct.metrics import MaskPair, Scores
+from segcct.metrics import MaskPair
 
 SPACING = (1.0, 1.0, 2.0)
+MAIN = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
 DIAGONAL = float(np.sqrt(20**2 + 20**2 + 40**2))
+
+
+def scores(*values: float | None) -> dict[str, float | None]:
+    """Of `MAIN`, in order; those that are not given are not scored."""
+    return dict(zip(MAIN, (*values, *(None,) * (len(MAIN) - len(values))), strict=True))
 
 
 def masks(status: str) -> tuple[np.ndarray, np.ndarray]:
@@ -25,27 +31,27 @@ def masks(status: str) -> tuple[np.ndarray, np.ndarray]:
 
 # The table of the published tools: (status, convention) -> scores. Values of None are not scored.
 EXPECTED = {
-    ("missed", "default"): Scores(0.0, 0.0, DIAGONAL, None, 0.0),
-    ("spurious", "default"): Scores(0.0, 0.0, DIAGONAL, None, 0.0),
-    ("absent", "default"): Scores(),
-    ("missed", "transunet"): Scores(0.0, 0.0, None, 0.0),
-    ("spurious", "transunet"): Scores(1.0, 1.0, None, 0.0),
-    ("absent", "transunet"): Scores(0.0, 0.0, None, 0.0),
-    ("missed", "medpy"): Scores(0.0, 0.0),
-    ("spurious", "medpy"): Scores(0.0, 0.0),
-    ("absent", "medpy"): Scores(),
-    ("missed", "monai"): Scores(0.0, 0.0),
-    ("spurious", "monai"): Scores(),
-    ("absent", "monai"): Scores(),
-    ("missed", "surface-distance"): Scores(0.0, 0.0),
-    ("spurious", "surface-distance"): Scores(0.0, 0.0),
-    ("absent", "surface-distance"): Scores(),
-    ("missed", "brats2020"): Scores(0.0, 0.0, 373.12866),
-    ("spurious", "brats2020"): Scores(0.0, 0.0, 373.12866),
-    ("absent", "brats2020"): Scores(1.0, 1.0, 0.0),
-    ("missed", "brats2023"): Scores(0.0, None, 374.0),
-    ("spurious", "brats2023"): Scores(0.0, None, 374.0),
-    ("absent", "brats2023"): Scores(1.0, None, 0.0),
+    ("missed", "default"): scores(0.0, 0.0, DIAGONAL, None, 0.0),
+    ("spurious", "default"): scores(0.0, 0.0, DIAGONAL, None, 0.0),
+    ("absent", "default"): scores(),
+    ("missed", "transunet"): scores(0.0, 0.0, None, 0.0),
+    ("spurious", "transunet"): scores(1.0, 1.0, None, 0.0),
+    ("absent", "transunet"): scores(0.0, 0.0, None, 0.0),
+    ("missed", "medpy"): scores(0.0, 0.0),
+    ("spurious", "medpy"): scores(0.0, 0.0),
+    ("absent", "medpy"): scores(),
+    ("missed", "monai"): scores(0.0, 0.0),
+    ("spurious", "monai"): scores(),
+    ("absent", "monai"): scores(),
+    ("missed", "surface-distance"): scores(0.0, 0.0),
+    ("spurious", "surface-distance"): scores(0.0, 0.0),
+    ("absent", "surface-distance"): scores(),
+    ("missed", "brats2020"): scores(0.0, 0.0, 373.12866),
+    ("spurious", "brats2020"): scores(0.0, 0.0, 373.12866),
+    ("absent", "brats2020"): scores(1.0, 1.0, 0.0),
+    ("missed", "brats2023"): scores(0.0, None, 374.0),
+    ("spurious", "brats2023"): scores(0.0, None, 374.0),
+    ("absent", "brats2023"): scores(1.0, None, 0.0),
 }
 
 
@@ -53,13 +59,14 @@ EXPECTED = {
 def test_empty_masks(status: str, name: str) -> None:
     pair = MaskPair.of(*masks(status), SPACING)
     assert pair.status == status
-    assert metrics.get_convention(name)(pair, 2.0) == EXPECTED[status, name]
+    assert metrics.get_convention(name)(pair) == EXPECTED[status, name]
 
 
 @pytest.mark.parametrize("name", metrics.CONVENTIONS)
 def test_every_convention_states_its_rules(name: str) -> None:
-    words = metrics.CONVENTIONS[name].definitions
-    assert set(words) >= {"dice", "iou", "hd95", "nsd", "absent", "one-sided"}
+    words = metrics.CONVENTIONS[name].words([metrics.all_metrics()[key] for key in MAIN])
+    assert set(words) >= {*MAIN, "absent", "one-sided"}
+    assert all(words.values())
     assert {status for status, convention in EXPECTED if convention == name} == {"missed", "spurious", "absent"}
 
 
@@ -68,18 +75,18 @@ def test_scores_of_two_shifted_cubes() -> None:
     five layers. The end face that reaches into the other cube: 12 voxels one step (1 mm) from its sides, 4 two steps
     or one layer (2 mm). The far end face: 36 voxels one layer (2 mm) out.
     """
-    pair = MaskPair.of(*masks("ok"), SPACING)
+    pair = MaskPair.of(*masks("ok"), SPACING, tolerance_mm=1.0)
     distances = pair.distances_mm
     assert distances is not None
     directed = sorted(distances.to_reference.tolist())
     assert directed == [0.0] * 100 + [1.0] * 12 + [2.0] * 40
     overlap = (5 / 6, 5 / 7)
-    assert metrics.get_convention("default")(pair, 1.0) == Scores(*overlap, 2.0, None, 112 / 152)
-    assert metrics.get_convention("medpy")(pair, 1.0) == Scores(*overlap, 2.0)
-    assert metrics.get_convention("monai")(pair, 1.0) == Scores(*overlap, 2.0)
-    assert metrics.get_convention("brats2020")(pair, 1.0) == Scores(*overlap, 2.0)
-    assert metrics.get_convention("transunet")(pair, 1.0) == Scores(*overlap, None, 1.0)
-    assert metrics.get_convention("brats2023")(pair, 1.0) == Scores(5 / 6, None, 2.0)
+    assert metrics.get_convention("default")(pair) == scores(*overlap, 2.0, None, 112 / 152)
+    assert metrics.get_convention("medpy")(pair) == scores(*overlap, 2.0)
+    assert metrics.get_convention("monai")(pair) == scores(*overlap, 2.0)
+    assert metrics.get_convention("brats2020")(pair) == scores(*overlap, 2.0)
+    assert metrics.get_convention("transunet")(pair) == scores(*overlap, None, 1.0)
+    assert metrics.get_convention("brats2023")(pair) == scores(5 / 6, None, 2.0)
 
 
 def test_pooled_and_directed_percentiles_differ() -> None:
@@ -90,7 +97,7 @@ def test_pooled_and_directed_percentiles_differ() -> None:
     prediction = reference.copy()
     prediction[6:12, 3, 3] = True
     pair = MaskPair.of(prediction, reference, (1, 1, 1))
-    default, medpy = (metrics.get_convention(name)(pair, 2.0).hd95_mm for name in ("default", "medpy"))
+    default, medpy = (metrics.get_convention(name)(pair)["hd95_mm"] for name in ("default", "medpy"))
     assert default is not None
     assert medpy is not None
     assert default > medpy
@@ -98,18 +105,18 @@ def test_pooled_and_directed_percentiles_differ() -> None:
 
 @pytest.mark.parametrize("name", ["default", "transunet", "medpy", "monai"])
 def test_without_spacing_distances_are_in_voxels(name: str) -> None:
-    scores = metrics.get_convention(name)(MaskPair.of(*masks("ok")), 2.0)
-    assert scores.hd95_mm is None
-    assert scores.nsd is None
-    assert scores.hd95_vox == 1.0
+    found = metrics.get_convention(name)(MaskPair.of(*masks("ok")))
+    assert found["hd95_mm"] is None
+    assert found["nsd"] is None
+    assert found["hd95_vox"] == 1.0
 
 
 def test_without_spacing_a_missed_structure_gets_the_diagonal_in_voxels() -> None:
-    scores = metrics.get_convention("default")(MaskPair.of(*masks("missed")), 2.0)
-    assert scores == Scores(0.0, 0.0, None, float(np.sqrt(1200)), None)
+    found = metrics.get_convention("default")(MaskPair.of(*masks("missed")))
+    assert found == scores(0.0, 0.0, None, float(np.sqrt(1200)), None)
 
 
 @pytest.mark.parametrize("name", ["surface-distance", "brats2020", "brats2023"])
 def test_brats_conventions_refuse_images_without_spacing(name: str) -> None:
     with pytest.raises(MetricError, match=rf"convention {name} measures in mm.*Choose default"):
-        metrics.get_convention(name)(MaskPair.of(*masks("ok")), 2.0)
+        metrics.get_convention(name)(MaskPair.of(*masks("ok")))

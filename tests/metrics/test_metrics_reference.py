@@ -86,10 +86,10 @@ def test_medpy_convention_equals_medpy() -> None:
     binary = pytest.importorskip("medpy.metric.binary")
     convention = metrics.get_convention("medpy")
     for prediction, reference, spacing in shapes():
-        scores = convention(metrics.MaskPair.of(prediction, reference, spacing), 2.0)
-        assert scores.hd95_mm == pytest.approx(binary.hd95(prediction, reference, spacing), abs=1e-9)
-        assert scores.dice == pytest.approx(binary.dc(prediction, reference), abs=1e-12)
-        assert scores.iou == pytest.approx(binary.jc(prediction, reference), abs=1e-12)
+        scores = convention(metrics.MaskPair.of(prediction, reference, spacing))
+        assert scores["hd95_mm"] == pytest.approx(binary.hd95(prediction, reference, spacing), abs=1e-9)
+        assert scores["dice"] == pytest.approx(binary.dc(prediction, reference), abs=1e-12)
+        assert scores["iou"] == pytest.approx(binary.jc(prediction, reference), abs=1e-12)
         hd = metrics.hausdorff(prediction, reference, spacing, 100)
         assert hd == pytest.approx(binary.hd(prediction, reference, spacing), abs=1e-9)
 
@@ -98,9 +98,9 @@ def test_transunet_convention_equals_medpy_in_voxels() -> None:
     binary = pytest.importorskip("medpy.metric.binary")
     convention = metrics.get_convention("transunet")
     for prediction, reference, spacing in shapes(60, seed=1):
-        scores = convention(metrics.MaskPair.of(prediction, reference, spacing), 2.0)
-        assert scores.hd95_vox == pytest.approx(binary.hd95(prediction, reference), abs=1e-9)
-        assert scores.hd95_mm is None
+        scores = convention(metrics.MaskPair.of(prediction, reference, spacing))
+        assert scores["hd95_vox"] == pytest.approx(binary.hd95(prediction, reference), abs=1e-9)
+        assert scores["hd95_mm"] is None
 
 
 @pytest.mark.slow
@@ -114,10 +114,10 @@ def test_monai_convention_equals_monai() -> None:
         one_hot = [torch.from_numpy(mask[None, None].copy()) for mask in (prediction, reference)]
         options = {"include_background": True, "spacing": list(spacing)}
         pair = metrics.MaskPair.of(prediction, reference, spacing)
-        scores = convention(pair, 2.0)
+        scores = convention(pair)
         expected = monai.compute_hausdorff_distance(*one_hot, percentile=95, **options).item()
-        assert scores.hd95_mm == pytest.approx(expected, abs=2e-5)
-        assert scores.dice == pytest.approx(monai.compute_dice(*one_hot).item(), abs=1e-6)
+        assert scores["hd95_mm"] == pytest.approx(expected, abs=2e-5)
+        assert scores["dice"] == pytest.approx(monai.compute_dice(*one_hot).item(), abs=1e-6)
         average = monai.compute_average_surface_distance(*one_hot, symmetric=True, **options).item()
         assert pair.distances_mm is not None
         assert pair.distances_mm.average() == pytest.approx(average, abs=2e-5)
@@ -132,11 +132,11 @@ def test_area_weighting_equals_surface_distance() -> None:
     for prediction, reference, spacing in shapes():
         distances = package.compute_surface_distances(reference, prediction, spacing)
         expected = package.compute_robust_hausdorff(distances, 95)
-        scores = convention(metrics.MaskPair.of(prediction, reference, spacing), 2.0)
-        assert scores.hd95_mm == pytest.approx(expected, abs=1e-9)
+        scores = convention(metrics.MaskPair.of(prediction, reference, spacing))
+        assert scores["hd95_mm"] == pytest.approx(expected, abs=1e-9)
         nsd = package.compute_surface_dice_at_tolerance(distances, 2.0)
-        assert scores.nsd == pytest.approx(nsd, abs=1e-9)
-        assert scores.dice == pytest.approx(package.compute_dice_coefficient(reference, prediction), abs=1e-12)
+        assert scores["nsd"] == pytest.approx(nsd, abs=1e-9)
+        assert scores["dice"] == pytest.approx(package.compute_dice_coefficient(reference, prediction), abs=1e-12)
 
 
 def test_areas_equal_those_of_surface_distance() -> None:

@@ -1,0 +1,299 @@
+"""The one table of metrics: what each is called, how it is written, what it means, and how a pair of masks scores.
+
+Tables, summaries, comparisons, reports and docs iterate over it, so a metric is one row. From outside the package:
+
+    from segcct.metrics import MaskPair, Metric, register_metric
+
+    def volume_similarity(pair: MaskPair) -> float | None:
+        counts = pair.counts
+        total = counts.prediction + counts.reference
+        return 1 - abs(counts.prediction - counts.reference) / total if total else None
+
+    register_metric(Metric(key="volume_similarity", label="Volume similarity", score=volume_similarity,
+                           definition="1 - | |P| - |R| | / (|P| + |R|) over voxels"))
+
+A package makes its rows known without being imported by entry points of group `segcct.metrics`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import entry_points
+
+from segcct.errors import MetricError
+from segcct.metrics.borders import SurfaceDistances
+from segcct.metrics.pair import MaskPair
+
+GROUP = "segcct.metrics"
+_KEY = re.compile(r"[a-z][a-z0-9_]*")
+_RESERVED = {"case", "class", "status", "counts", "scores"}
+"""Other columns and keys of the files that metrics stand in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """How a column of numbers is called, written and understood."""
+
+    key: str
+    """Name in files."""
+    label: str
+    """Name for people."""
+    definition: str = ""
+    unit: str = ""
+    """Empty where it has none."""
+    digits: int = 3
+    bounds: tuple[float, float] = (0.0, 1.0)
+    higher_is_better: bool | None = True
+    """None: the nearer to 0 the better."""
+
+    @property
+    def title(self) -> str:
+        """Label with unit, as in table heads."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def is_fraction(self) -> bool:
+        """Between 0 and 1."""
+        return self.bounds == (0.0, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric(Quantity):
+    """A row of the table: a quantity of a structure's two masks."""
+
+    score: Callable[[MaskPair], float | None]
+    """None or NaN where it is not defined: not scored, and in no mean."""
+    one_sided: Callable[[MaskPair], float | None] | None = None
+    """In place of `score` for a structure that only one of the masks holds."""
+    by_convention: bool = False
+    """Each convention scores it by its own rule, or leaves it out; other metrics are the same under all."""
+    in_details: bool = False
+    """Only in details.csv and the report's list of cases: without statistics or comparison."""
+    when_scored: bool = False
+    """Listed only where some structure is scored."""
+    compared: bool = True
+    """In the comparison of table.md too, where each metric takes three columns."""
+
+    def __call__(self, pair: MaskPair) -> float | None:
+        """The score of a pair; None where it is not defined."""
+        one_sided = self.one_sided is not None and pair.status in ("missed", "spurious")
+        return defined(self.one_sided(pair) if one_sided and self.one_sided else self.score(pair))
+
+
+def defined(value: float | None) -> float | None:
+    """None in place of NaN."""
+    return None if value is None or math.isnan(value) else value
+
+
+def register_metric(metric: Metric) -> None:
+    """Add a row to the table. Raises `MetricError` where its key is taken, or cannot be a column of a table."""
+    if not _KEY.fullmatch(metric.key) or metric.key in _RESERVED:
+        raise MetricError(
+            "not a key for a metric", found=repr(metric.key), expected="lower-case letters, digits and underscores"
+        )
+    if _TABLE.setdefault(metric.key, metric) != metric:
+        raise MetricError(f"another metric is registered as '{metric.key}'")
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Key -> row, in the order of tables."""
+    _load_entry_points()
+    return dict(_TABLE)
+
+
+def registered_metrics() -> tuple[Metric, ...]:
+    """Rows that `register_metric` added in this process: another process does not know them."""
+    return tuple(metric for key, metric in all_metrics().items() if key not in _KNOWN_TO_ALL)
+
+
+def main_metrics() -> list[Metric]:
+    """Those of metrics.csv, summary.json and the tables."""
+    return [metric for metric in all_metrics().values() if not metric.in_details]
+
+
+def detail_metrics() -> list[Metric]:
+    """Those of details.csv."""
+    return [metric for metric in all_metrics().values() if metric.in_details]
+
+
+def quantity(key: str, tolerance_mm: float | None = None) -> Quantity:
+    """What is known of a column, NSD with its tolerance; a column that is not known goes by its own name."""
+    known: Quantity | None = LABEL_MAP_QUANTITIES.get(key) or all_metrics().get(key)
+    if known is None:
+        return Quantity(key=key, label=key.replace("_", " ").capitalize(), bounds=(-math.inf, math.inf))
+    return replace(known, unit=f"{tolerance_mm:g} mm") if key == "nsd" and tolerance_mm is not None else known
+
+
+@cache
+def _load_entry_points() -> None:
+    for point in entry_points(group=GROUP):
+        try:
+            metric = point.load()
+            register_metric(metric)
+            _KNOWN_TO_ALL.add(metric.key)
+        except Exception as error:  # somebody else's code
+            raise MetricError(
+                f"the metric '{point.name}' of package {point.dist.name if point.dist else point.value} cannot be used",
+                found=" ".join(f"{type(error).__name__}: {error}".split())[:200],
+                remedy="Repair or uninstall that package",
+            ) from error
+
+
+def _hausdorff(distances: SurfaceDistances | None, percentile: float) -> float | None:
+    return None if distances is None else distances.hausdorff(percentile)
+
+
+def _in_voxels(pair: MaskPair) -> SurfaceDistances | None:
+    return pair.distances_vox if pair.spacing_mm is None else None
+
+
+def _nsd(pair: MaskPair) -> float | None:
+    return None if pair.distances_mm is None else pair.distances_mm.surface_dice(pair.tolerance_mm)
+
+
+_HD95 = (
+    "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation), in mm "
+    "(in voxels where the images hold no spacing)"
+)
+_TABLE = {
+    metric.key: metric
+    for metric in (
+        Metric(
+            key="dice",
+            label="Dice",
+            definition="2 |P and R| / (|P| + |R|) over voxels",
+            score=lambda pair: pair.counts.dice,
+            by_convention=True,
+        ),
+        Metric(
+            key="iou",
+            label="IoU",
+            definition="|P and R| / |P or R| over voxels",
+            score=lambda pair: pair.counts.iou,
+            by_convention=True,
+            compared=False,
+        ),
+        Metric(
+            key="hd95_mm",
+            label="HD95",
+            definition=_HD95,
+            unit="mm",
+            digits=2,
+            bounds=(0.0, math.inf),
+            higher_is_better=False,
+            score=lambda pair: _hausdorff(pair.distances_mm, 95),
+            one_sided=lambda pair: pair.diagonal_mm,
+            by_convention=True,
+        ),
+        Metric(
+            key="hd95_vox",
+            label="HD95",
+            definition=_HD95,
+            unit="voxels",
+            digits=2,
+            bounds=(0.0, math.inf),
+            higher_is_better=False,
+            score=lambda pair: _hausdorff(_in_voxels(pair), 95),
+            one_sided=lambda pair: pair.diagonal_vox if pair.spacing_mm is None else None,
+            by_convention=True,
+            when_scored=True,
+        ),
+        Metric(
+            key="nsd",
+            label="NSD",
+            definition="share of the border voxels of both masks that lie within the tolerance of the other border",
+            score=_nsd,
+            one_sided=lambda pair: None if pair.spacing_mm is None else 0.0,
+            by_convention=True,
+            compared=False,
+        ),
+        Metric(
+            key="sensitivity",
+            label="Sensitivity",
+            definition="fraction of the reference that is predicted",
+            score=lambda pair: pair.counts.sensitivity,
+            in_details=True,
+        ),
+        Metric(
+            key="specificity",
+            label="Specificity",
+            definition="fraction of the image outside the reference that is not predicted",
+            digits=4,
+            score=lambda pair: pair.counts.specificity,
+            in_details=True,
+        ),
+        Metric(
+            key="precision",
+            label="Precision",
+            definition="fraction of the prediction that lies in the reference",
+            score=lambda pair: pair.counts.precision,
+            in_details=True,
+        ),
+        Metric(
+            key="accuracy",
+            label="Voxel accuracy",
+            definition="fraction of all voxels, background included, on which both masks agree",
+            digits=4,
+            score=lambda pair: pair.counts.accuracy,
+            in_details=True,
+        ),
+        Metric(
+            key="volume_difference",
+            label="Relative volume difference",
+            definition="(|P| - |R|) / |R|",
+            bounds=(-1.0, math.inf),
+            higher_is_better=None,
+            score=lambda pair: pair.counts.volume_difference,
+            in_details=True,
+        ),
+        Metric(
+            key="hd_mm",
+            label="HD",
+            definition="Hausdorff distance: the largest distance of a border voxel to the other border",
+            unit="mm",
+            digits=2,
+            bounds=(0.0, math.inf),
+            higher_is_better=False,
+            score=lambda pair: _hausdorff(pair.distances_mm, 100),
+            in_details=True,
+        ),
+        Metric(
+            key="asd_mm",
+            label="Mean surface distance",
+            definition="mean over the border voxels of both masks of the distance to the other border",
+            unit="mm",
+            digits=2,
+            bounds=(0.0, math.inf),
+            higher_is_better=False,
+            score=lambda pair: None if pair.distances_mm is None else pair.distances_mm.average(),
+            in_details=True,
+        ),
+    )
+}
+_KNOWN_TO_ALL = set(_TABLE)
+"""Keys of segcct's own rows and of those from entry points."""
+LABEL_MAP_QUANTITIES = {
+    each.key: each
+    for each in (
+        Quantity(
+            key="pixel_accuracy",
+            label="Pixel accuracy",
+            definition="share of all voxels of the image that hold the same label in prediction and reference: all "
+            "classes at once, background included, regions left out; most voxels are background, so an empty mask "
+            "scores high too",
+            digits=4,
+        ),
+        Quantity(
+            key="background",
+            label="Accuracy of an empty mask",
+            definition="share of all voxels of the image that are background in the reference: the accuracy of an "
+            "empty mask",
+            digits=4,
+        ),
+    )
+}
+"""Of a case's label maps as a whole, not of one structure: columns of cases.csv."""
