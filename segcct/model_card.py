@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segcct.config import DataSection
-from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.label_schemes import Scheme, stored_scheme
 from segcct.errors import CheckpointError, LabelError, RunError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
 from segcct.files.json_file import read_object
@@ -55,7 +55,7 @@ class SchemeCard(BaseModel):
 
     def scheme(self) -> Scheme:
         """The scheme itself."""
-        return Scheme(self.name, self.classes, self.regions)
+        return stored_scheme(self.name, self.classes, self.regions)
 
 
 class ModelCard(BaseModel):

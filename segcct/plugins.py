@@ -1,8 +1,12 @@
-"""What other packages register: modules named by their entry points, imported when a table is asked for more."""
+"""Tables that other packages can add to: by modules named as entry points, imported when a table is asked for more."""
 
 from __future__ import annotations
 
+import difflib
+import pkgutil
+from collections.abc import Iterator, Mapping
 from functools import cache
+from typing import Any
 
 from segcct.errors import PluginError
 
@@ -26,3 +30,45 @@ def load_plugins(group: str) -> None:
                 found=f"{type(error).__name__}: {error}",
                 remedy="Mend or uninstall that package",
             ) from error
+
+
+class Registry(Mapping[str, Any]):
+    """A table: name -> thing. A row of our own says where the thing stands (`module:attribute`) and is imported when it
+    is asked for; modules of other packages add theirs by `register`."""
+
+    def __init__(self, kind: str, group: str, rows: Mapping[str, str]) -> None:
+        self.kind = kind
+        self._group = group
+        self._rows = dict(rows)
+        self._added: dict[str, Any] = {}
+
+    def register(self, name: str, thing: Any) -> None:
+        """Add a thing. Raises `ValueError` where another has the name."""
+        if name in self._rows or self._added.get(name, thing) is not thing:
+            raise ValueError(f"there is a {self.kind} '{name}' already")
+        self._added[name] = thing
+
+    def added(self) -> tuple[str, ...]:
+        """Names that other packages gave."""
+        load_plugins(self._group)
+        return tuple(self._added)
+
+    def checked(self, name: str) -> str:
+        """The name. Raises `ValueError` that lists the names there are, where it is none of them."""
+        if name in self:
+            return name
+        nearest = difflib.get_close_matches(name, list(self), n=1)
+        names = ", ".join(f"'{each}'" for each in self)
+        raise ValueError(f"one of {names}" + (f"; the nearest is '{nearest[0]}'" if nearest else ""))
+
+    def __getitem__(self, name: str) -> Any:
+        return pkgutil.resolve_name(self._rows[name]) if name in self._rows else self._added[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._rows, *self.added()))
+
+    def __len__(self) -> int:
+        return len(self._rows) + len(self.added())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._rows or name in self.added()

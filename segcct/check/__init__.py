@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from segcct.check.duplicates import find_copies
@@ -20,15 +20,27 @@ from segcct.check.label_contents import CaseContents, absent_classes, read_conte
 from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import Found, scan_cases, scheme_of
+from segcct.datasets.layouts import scan_cases, scheme_of
 from segcct.datasets.splits import SIDES, Splits, make_splits
-from segcct.datasets.unread_files import find_unread
+from segcct.datasets.unread_files import Unread, find_unread
 from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
 from segcct.plurals import counted
 from segcct.progress import Report
 
-__all__ = ["Problem", "check_dataset", "describe_unread", "format_problems"]
+__all__ = ["DatasetCheck", "Problem", "check_dataset", "examine_dataset", "format_problems"]
+
+
+@dataclass(frozen=True)
+class DatasetCheck:
+    """What the check of a dataset found."""
+
+    problems: list[Problem]
+    cases: list[Case] = field(default_factory=list)
+    """The whole cases, sorted by id."""
+    unread: list[str] = field(default_factory=list)
+    """Files below the root that are not read, counted and named, a line each; folders of them are problems."""
 
 
 def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> list[Problem]:
@@ -39,16 +51,22 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
         deep: read every voxel; else only names, headers and the split.
         progress: called with (done, total) after each case.
     """
+    return examine_dataset(data, deep=deep, progress=progress).problems
+
+
+def examine_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> DatasetCheck:
+    """The problems as `check_dataset` gives them, with the cases and the files that are not read."""
+    tree = FolderTree(data.root)
     try:
         scheme = scheme_of(data)
-        found = scan_cases(data)
+        found = scan_cases(data, tree)
     except SegcctError as error:
-        return [Problem.of(error, file=data.root)]
+        return DatasetCheck([Problem.of(error, file=data.root)])
+    unread = find_unread(data, found, tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    problems += _without_label(found.cases, data) + _idle_folders(data, found)
     splits, split_problems = _check_split(found.cases, data)
-    problems += split_problems
+    problems += _without_label(found.cases, data) + _idle_folders(data, unread) + split_problems
 
     contents: list[CaseContents] = []
     examine = partial(_examine, data=data, scheme=scheme if deep else None)
@@ -60,7 +78,7 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
     if deep:
         problems += find_copies((image for one in contents for image in one.images), splits)
         problems += absent_classes(contents, data, scheme) + uneven_classes(contents, data, scheme, splits)
-    return problems
+    return DatasetCheck(problems, found.cases, unread.describe(folders=False))
 
 
 def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
@@ -87,16 +105,7 @@ def _in_threads(examine: Callable[[Case], CaseContents], cases: Sequence[Case], 
         pool.shutdown(cancel_futures=True)
 
 
-def describe_unread(data: DataSection) -> list[str]:
-    """Files below the root that are not read, counted and named, a line each; of folders `check_dataset` tells, as it
-    does where no case can be found."""
-    try:
-        return find_unread(data, scan_cases(data)).describe(folders=False)
-    except SegcctError:
-        return []
-
-
-def _idle_folders(data: DataSection, found: Found) -> list[Problem]:
+def _idle_folders(data: DataSection, unread: Unread) -> list[Problem]:
     """A notice for each folder in which nothing is read."""
     return [
         Problem(
@@ -106,7 +115,7 @@ def _idle_folders(data: DataSection, found: Found) -> list[Problem]:
             remedy="Correct data.channels, data.label or data.layout, or take no notice if it is not meant to be read",
             severity="notice",
         )
-        for name, files in find_unread(data, found).folders
+        for name, files in unread.folders
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from segcct.check.problem import Problem
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import read_header
+from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import SegcctError
 from segcct.images.volume import Volume, check_same_grid
@@ -20,7 +20,7 @@ def check_grids(case: Case, data: DataSection) -> list[Problem]:
     first: Volume | None = None
     for file, array in _parts(case, data):
         try:
-            header = read_header(file, array)
+            header = get_layout(data.layout).read_header(file, array)
             if first is None:
                 first = header
             else:

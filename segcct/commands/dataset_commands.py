@@ -8,14 +8,11 @@ from pathlib import Path
 from segcct.commands.parser import add_command, command_line
 from segcct.plurals import counted
 
-_DRAWN = ("--data.split.kind", "fractions", "--data.split.train_list", "null", "--data.split.test_list", "null")
-"""Keys for a config whose published lists name real patients."""
-
 
 def add_phantom(commands: argparse._SubParsersAction) -> None:
     """Synthetic datasets."""
     parser = add_command(commands, "phantom", _phantom, "write a small synthetic dataset in a real layout")
-    parser.add_argument("layout", choices=["brats", "acdc", "synapse"], metavar="LAYOUT", help="brats, acdc or synapse")
+    parser.add_argument("layout", metavar="LAYOUT", help="brats, acdc or synapse")
     parser.add_argument("folder", type=Path, metavar="DIR", help="an empty or new folder")
     parser.add_argument("--cases", type=int, default=8, metavar="N", help="how many cases (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the dataset (default %(default)s)")
@@ -46,7 +43,7 @@ def add_check(commands: argparse._SubParsersAction) -> None:
 
 
 def _phantom(arguments: argparse.Namespace) -> None:
-    from segcct.phantom import write_phantom
+    from segcct.phantom import get_phantom, write_phantom
     from segcct.progress import Progress
 
     ids = write_phantom(
@@ -58,7 +55,7 @@ def _phantom(arguments: argparse.Namespace) -> None:
         progress=Progress("drawing cases"),
     )
     config = f"configs/{arguments.layout}_cct_unet.yaml"
-    keys = ("--data.root", arguments.folder, *(_DRAWN if arguments.layout == "synapse" else ()))
+    keys = ("--data.root", arguments.folder, *get_phantom(arguments.layout).config_keys)
     command = command_line("train-seg", "--config", config, *keys)
     print(f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}; next: {command}")
 
@@ -84,16 +81,17 @@ def _init(arguments: argparse.Namespace) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from segcct.check import check_dataset, describe_unread, format_problems
+    from segcct.check import examine_dataset, format_problems
     from segcct.config import SegmentationConfig, settings
     from segcct.errors import DataError
     from segcct.progress import Progress
 
     config = settings.load(SegmentationConfig, arguments.config, settings.parse_overrides(arguments.keys))
-    problems = check_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
+    checked = examine_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
+    problems = checked.problems
     if problems:
         print(format_problems(problems, lines=arguments.lines or len(problems)))
-    for line in describe_unread(config.data):
+    for line in checked.unread:
         print(f"not read: {line}")
     errors = sum(problem.severity == "error" for problem in problems)
     if errors:

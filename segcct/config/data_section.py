@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from segcct.config.base import Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
 from segcct.config.expressions import check_patient_expression
+from segcct.config.layout_table import LayoutName
 
 MOST_CHANNELS = 256
 """Of one case; each pattern is compared with every file of a case's folder."""
@@ -77,7 +78,7 @@ class SplitSection(Section):
 
 
 class DataSection(Section):
-    layout: Literal["brats", "acdc", "synapse", "slices", "folder", "paired", "pictures", "nnunet"]
+    layout: LayoutName
     """How files are named and grouped into cases."""
     root: Path
     """The dataset folder."""

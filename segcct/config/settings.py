@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
+from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError, items
@@ -122,6 +123,8 @@ def describe(kind: type[BaseModel]) -> str:
         lines.append(f"  --{key.name}  [{_default(key.field)}]")
         if key.field.description:
             lines.append("      " + " ".join(key.field.description.split()))
+        tables = [each.table for each in key.field.metadata if isinstance(each, NameIn)]
+        lines += [f"      One of {', '.join(table)}." for table in tables]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,8 @@ class Scheme:
     name: str
     classes: Mapping[str, int]
     regions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tolerance_mm: float = field(default=2.0, compare=False)
+    """How far apart two surfaces count as equal in the surface Dice (NSD)."""
 
     def __post_init__(self) -> None:
         values = list(self.classes.values())
@@ -134,21 +136,25 @@ SCHEMES: dict[str, Scheme] = {
             "brats2015",
             {"necrosis": 1, "edema": 2, "non-enhancing": 3, "enhancing": 4},
             dict(zip(_BRATS_REGIONS, ((4,), (1, 3, 4), (1, 2, 3, 4)), strict=True)),
+            tolerance_mm=1.0,
         ),
         Scheme(
             "brats2021",
             {"NCR": 1, "ED": 2, "ET": 4},
             dict(zip(_BRATS_REGIONS, ((4,), (1, 4), (1, 2, 4)), strict=True)),
+            tolerance_mm=1.0,
         ),
         Scheme(
             "brats2023",
             {"NCR": 1, "ED": 2, "ET": 3},
             dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
+            tolerance_mm=1.0,
         ),
         Scheme(
             "brats2024_gli",
             {"NETC": 1, "SNFH": 2, "ET": 3, "RC": 4},
             dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
+            tolerance_mm=1.0,
         ),
         Scheme("acdc", {"RV": 1, "MYO": 2, "LV": 3}),
         Scheme(
@@ -194,6 +200,12 @@ def get_scheme(name: str) -> Scheme:
     if name not in SCHEMES:
         raise LabelError(f"unknown label scheme '{name}'", expected=", ".join(SCHEMES))
     return SCHEMES[name]
+
+
+def stored_scheme(name: str, classes: Mapping[str, int], regions: Mapping[str, tuple[int, ...]]) -> Scheme:
+    """A scheme as a file holds it; what files do not hold is that of the scheme of its name."""
+    scheme = Scheme(name, classes, regions)
+    return replace(scheme, tolerance_mm=SCHEMES[name].tolerance_mm) if name in SCHEMES else scheme
 
 
 def custom_scheme(classes: Mapping[str, int], regions: Mapping[str, list[int]] | None = None) -> Scheme:

@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.layout import Found
-from segcct.datasets.layouts.patterns import compiled, folders_below, listed
+from segcct.datasets.layouts.patterns import compiled, listed
 from segcct.files.file_names import (
     ARRAY_SUFFIXES,
     DICOM_SUFFIXES,
     IMAGE_SUFFIXES,
-    ITK_SUFFIXES,
-    NIFTI_SUFFIXES,
+    VOLUME_SUFFIXES,
     split_name,
 )
 from segcct.plurals import counted
 
-_IMAGES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES + ARRAY_SUFFIXES + IMAGE_SUFFIXES
+_IMAGES = VOLUME_SUFFIXES + DICOM_SUFFIXES + ARRAY_SUFFIXES + IMAGE_SUFFIXES
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")
 
 
@@ -47,14 +47,15 @@ class Unread:
         return [f"{counted(number, noun)}: {names}" for noun, (number, names) in told.items() if number]
 
 
-def find_unread(data: DataSection, found: Found) -> Unread:
+def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None) -> Unread:
     """What of the files and folders below `data.root` no case holds and no error names; hidden names do not count.
 
     Args:
         data: the data section.
         found: what its layout met.
+        tree: what lies below the root, where it is known already.
     """
-    files, folders = _everything(data.root)
+    files, folders = _everything(tree or FolderTree(data.root))
     read = _read(data, found, files)
     alive = {"."} | {str(parent) for name in read for parent in PurePosixPath(name).parents}
     idle = [name for name in folders if name not in alive and str(PurePosixPath(name).parent) in alive]
@@ -74,11 +75,11 @@ def find_unread(data: DataSection, found: Found) -> Unread:
     return Unread(tuple(inside.items()), tuple(images), tuple(others))
 
 
-def _everything(root: Path) -> tuple[list[str], list[str]]:
+def _everything(tree: FolderTree) -> tuple[list[str], list[str]]:
     """Files and folders below the root."""
     files, folders = [], []
-    for place, below, names in folders_below(root):
-        here = place.relative_to(root)
+    for place, below, names in tree.folders():
+        here = place.relative_to(tree.root)
         folders += [(here / name).as_posix() for name in below]
         files += [(here / name).as_posix() for name in names if name.lower() not in _OF_SYSTEMS]
     return sorted(files), sorted(folders)

@@ -37,9 +37,6 @@ from segcct.preparation.cache import content_digest
 from segcct.progress import Report, say
 from segcct.provenance import provenance
 
-TOLERANCE_MM = 2.0
-BRATS_TOLERANCE_MM = 1.0
-"""Tolerances of the surface Dice: BraTS scans have 1 mm voxels."""
 OUTPUTS = (
     "metrics.csv",
     "metrics.*.csv",
@@ -114,7 +111,7 @@ def evaluate(
     labels = choose_scheme(scheme, folder)
     rival = None if against is None else read_predictions(Path(against))
     known = read_references(Path(references), folder, layout, labels)
-    tolerance = tolerance_mm or (BRATS_TOLERANCE_MM if labels.name.startswith("brats") else TOLERANCE_MM)
+    tolerance = tolerance_mm or labels.tolerance_mm
     matchings = [match(folder, known)]
     if rival is not None:
         matchings.append(named_alike(match(rival, known), matchings[0]))

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.label_schemes import SCHEMES, Scheme, get_scheme
-from segcct.datasets.layouts import find_cases
+from segcct.datasets.label_schemes import SCHEMES, Scheme, get_scheme, stored_scheme
+from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
 from segcct.errors import DataError, EvaluationError, LabelError
 from segcct.files.file_names import absolute, split_name
 from segcct.files.json_file import read_object
@@ -30,15 +30,6 @@ REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask",
 _HASHED = re.compile(r"case_([0-9a-f]{12}|[0-9a-f]{16})$")
 
 _KEYED_LENGTH = len("case_") + 16
-
-LABEL_PATTERNS: dict[str, tuple[str, ...]] = {
-    "brats": ("{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}_seg.nii", "{id}-seg.nii"),
-    "acdc": ("{id}_gt.nii.gz",),
-    "synapse": ("label/label*.nii.gz",),
-    "nnunet": ("labelsTr/{id}.nii.gz", "labelsTs/{id}.nii.gz"),
-    "slices": ("label",),
-}
-"""How the labels of public datasets are named, for predictions that come without an index."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +271,7 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
 
 def _scheme_of(content: Mapping[str, Any]) -> Scheme:
     regions = {name: tuple(values) for name, values in (content.get("regions") or {}).items()}
-    return Scheme(content["name"], dict(content["classes"]), regions)
+    return stored_scheme(content["name"], dict(content["classes"]), regions)
 
 
 def _flat(folder: Path, endings: tuple[str, ...]) -> dict[str, Path]:
@@ -327,14 +318,16 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             expected=f"masks named by case id ({', '.join(SUFFIXES)}), or a dataset root",
             remedy="For a dataset root, name its layout by --layout, such as --layout brats",
         )
-    if layout not in LABEL_PATTERNS:
+    patterns = get_layout(layout).label_patterns if layout in LAYOUTS else ()
+    if not patterns:
+        fixed = [name for name in LAYOUTS if get_layout(name).label_patterns]
         raise EvaluationError(
             f"references of layout '{layout}' cannot be found without the config's file patterns",
             file=folder,
-            expected=f"predictions with a {INDEX}, or layout {', '.join(LABEL_PATTERNS)}",
+            expected=f"predictions with a {INDEX}, or layout {', '.join(fixed)}",
             remedy="Or copy the reference masks into one flat folder, named by case id",
         )
-    sections = [_labels_only(layout, pattern, folder, scheme) for pattern in LABEL_PATTERNS[layout]]
+    sections = [_labels_only(layout, pattern, folder, scheme) for pattern in patterns]
     return next((data for data in sections if _labelled(data, folder)), sections[0])
 
 

@@ -15,6 +15,9 @@ HDF5_SUFFIXES = (".h5", ".hdf5")
 NPZ_SUFFIXES = (".npz",)
 ARRAY_SUFFIXES = (".npy.h5", *HDF5_SUFFIXES, *NPZ_SUFFIXES)
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".jpg", ".jpeg", ".bmp")
+EXACT_IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")
+"""Images that keep values exactly, as JPEG does not."""
+VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
 _OTHERS = (".webp", ".npy", ".tar.gz", ".tgz", ".tar", ".csv")
 _LONGEST_FIRST = sorted(
     (*NIFTI_SUFFIXES, *ITK_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES, *_OTHERS), key=len, reverse=True

@@ -13,7 +13,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import find_new_cases, read_case, single_case
+from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.splits import SIDES, Splits, known_splits
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import (
@@ -53,7 +53,7 @@ class Request:
     @property
     def pictures(self) -> bool:
         """The cases are pictures, and so will their masks be."""
-        return self.data.layout == "pictures" and not self.single
+        return get_layout(self.data.layout).mask_format == "image" and not self.single
 
 
 def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:

@@ -8,14 +8,13 @@ import numpy as np
 from PIL import Image
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts.images_2d import mask_values
 from segcct.figures.colors import class_colours, rgb
 from segcct.files.atomic_file import atomic_path
-from segcct.images.volume import ITK_SUFFIXES, NIFTI_SUFFIXES, PICTURE_AFFINE, Volume
+from segcct.files.file_names import EXACT_IMAGE_SUFFIXES as PICTURE_SUFFIXES
+from segcct.files.file_names import VOLUME_SUFFIXES
+from segcct.images.pages import mask_values
+from segcct.images.volume import PICTURE_AFFINE, Volume
 
-VOLUME_SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES
-PICTURE_SUFFIXES = (".png", ".tif", ".tiff", ".gif", ".bmp")
-"""Pictures that keep values exactly, as JPEG does not."""
 SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES
 """What `load_mask` reads."""
 VOLUME, PICTURE, PAGES = ".nii.gz", ".png", ".tif"

@@ -17,10 +17,12 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import whole_values
-from segcct.datasets.layouts import Found, find_cases, scan_cases
+from segcct.datasets.layouts import Found, get_layout, scan_cases
 from segcct.datasets.layouts.case_ids import clashes, with_ids
-from segcct.datasets.layouts.patterns import files_below
+from segcct.datasets.layouts.file_roles import channel_names
+from segcct.datasets.layouts.naming import Naming
 from segcct.datasets.unread_files import find_unread
 from segcct.errors import DataError, SegcctError
 from segcct.images.volume import Volume
@@ -32,15 +34,13 @@ from segcct.init.choices import (
     choose_size,
 )
 from segcct.init.config_text import config_text
-from segcct.init.file_roles import channel_names
 from segcct.init.inspected_dataset import Findings
-from segcct.init.naming import Naming
-from segcct.init.recognition import recognise
+from segcct.init.recognition import recognize
 from segcct.init.split_proposal import choose_split, split_doubts
 from segcct.init.voxels import Facts, read_headers, read_sample
 from segcct.plurals import counted
 
-__all__ = ["Findings", "config_text", "inspect_folder", "recognise"]
+__all__ = ["Findings", "config_text", "inspect_folder", "recognize"]
 
 _LABEL_VALUES = 20
 """Most values of a file that is taken for a label by its voxels."""
@@ -55,15 +55,16 @@ def inspect_folder(folder: str | Path) -> Findings:
     root = Path(folder)
     if not root.is_dir():
         raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
-    naming = recognise(root, files_below(root))
+    tree = FolderTree(root)
+    naming = recognize(root, tree.files())
     draft = _draft(root, naming)
-    naming, draft, found = _with_paths(naming, draft, scan_cases(draft))
+    naming, draft, found = _with_paths(naming, draft, tree)
     if not found.cases:
         raise found.errors[0]
     cases = found.cases
     if naming.label is None:
         naming, draft = _label_by_voxels(naming, draft, cases[0])
-        cases = scan_cases(draft).cases
+        cases = scan_cases(draft, tree).cases
 
     facts = read_headers(cases, draft)
     orientation = choose_orientation(naming, facts)
@@ -84,10 +85,11 @@ def inspect_folder(folder: str | Path) -> Findings:
     data = DataSection.model_validate(settings)
     doubts = [*naming.doubts, *_trouble(found.errors + found.notices, facts)]
     doubts += [doubt for choice in choices.values() for doubt in choice.doubts]
-    if naming.layout == "pictures":
+    if get_layout(naming.layout).spatial_dims == 2:
         doubts.append("every picture counts as a patient: if some are of one patient or volume, say so by data.patient")
-    doubts += _sampling_doubts(cases, facts) + list(split_doubts(find_cases(data, strict=False), data))
-    unread = find_unread(data, scan_cases(data)).describe()
+    found = scan_cases(data, tree)
+    doubts += _sampling_doubts(cases, facts) + list(split_doubts(found.cases, data))
+    unread = find_unread(data, found, tree).describe()
     return Findings(
         data=data,
         facts=(*_seen(naming, cases, facts), *(f"not read: {line}" for line in unread)),
@@ -96,8 +98,9 @@ def inspect_folder(folder: str | Path) -> Findings:
     )
 
 
-def _with_paths(naming: Naming, draft: DataSection, found: Found) -> tuple[Naming, DataSection, Found]:
+def _with_paths(naming: Naming, draft: DataSection, tree: FolderTree) -> tuple[Naming, DataSection, Found]:
     """Ids with the folders above in front, where cases would have one id without them and none with them."""
+    found = scan_cases(draft, tree)
     by_path = draft.model_copy(update={"case_id": "path"})
     if not (clashing := clashes(found.all_cases, draft)) or clashes(with_ids(found.all_cases, by_path), by_path):
         return naming, draft, found
@@ -106,7 +109,7 @@ def _with_paths(naming: Naming, draft: DataSection, found: Found) -> tuple[Namin
         f"several cases, such as {clashing[0].found}; if they are of one patient, say so by data.patient"
     )
     naming = replace(naming, case_id="path", doubts=(*naming.doubts, doubt))
-    return naming, by_path, scan_cases(by_path)
+    return naming, by_path, scan_cases(by_path, tree)
 
 
 def _draft(root: Path, naming: Naming) -> DataSection:
@@ -126,7 +129,7 @@ def _draft(root: Path, naming: Naming) -> DataSection:
 
 def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Naming, DataSection]:
     """Where no name says label: a channel of few whole values, mostly 0, is one."""
-    if naming.layout not in ("folder", "paired") or len(naming.channels) < 2:
+    if naming.by_convention or len(naming.channels) < 2:
         return naming, draft
     for name, pattern in naming.channels.items():
         try:

@@ -11,13 +11,12 @@ import nibabel as nib
 import numpy as np
 
 from segcct.datasets.label_schemes import SCHEMES
+from segcct.datasets.layouts import get_layout
+from segcct.datasets.layouts.naming import Naming
 from segcct.images.volume import Volume
-from segcct.init.naming import Naming
 from segcct.init.voxels import ChannelFacts, Facts
 from segcct.plurals import counted
 
-ABDOMEN_WINDOW = (-125.0, 275.0)
-"""The window of the Synapse protocol, in HU."""
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
 _CT_LOW, _CT_HIGH = -500.0, 200.0
 """An image that reaches below the one and above the other is taken to be in Hounsfield units."""
@@ -52,8 +51,10 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
             f"labels hold {counted(len(odd), 'value')} of no class, such as {odd[0]:g}: is {naming.label} a label?"
         )
     values = [value for value in values if value > 0]
-    if naming.scheme is not None and set(values) <= set(range(14)) and naming.layout == "synapse":
-        return _btcv(values, doubts)
+    if naming.scheme is not None and naming.mapped is not None and set(values) <= set(naming.mapped.values):
+        if values and set(values) <= set(SCHEMES[naming.scheme].values):
+            doubts.append(naming.mapped.doubt)
+        return Choice({"scheme": naming.scheme}, naming.mapped.why, tuple(doubts))
     if naming.scheme is not None and set(values) <= set(SCHEMES[naming.scheme].values):
         return Choice({"scheme": naming.scheme}, f"{naming.why}; values {_listed([0, *values])}", tuple(doubts))
     if naming.classes:
@@ -64,16 +65,6 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
             settings["label_map"] = {values[0]: 1}
         return Choice(settings, f"one value beside 0: {values[0]}", tuple(doubts))
     return _unnamed(naming, values, doubts)
-
-
-def _btcv(values: Sequence[int], doubts: list[str]) -> Choice:
-    if values and max(values) <= 8:
-        doubts.append(
-            "no label value is above 8, so these may be the eight organs in an order of their own: then set "
-            "data.label_map: {} (or the right map); without it BTCV's own numbers are assumed"
-        )
-    why = "BTCV's organs, mapped to the eight of TransUNet; scheme btcv keeps all thirteen"
-    return Choice({"scheme": "synapse"}, why, tuple(doubts))
 
 
 def _written_down(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
@@ -103,8 +94,8 @@ def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice
 
 def choose_orientation(naming: Naming, facts: Facts) -> Choice:
     """Axial slices, unless the scans are stacks of thick slices in another plane."""
-    if naming.layout == "acdc":
-        return Choice({"orientation": "native"}, "short-axis slices as they were acquired")
+    if naming.as_acquired is not None:
+        return Choice({"orientation": "native"}, naming.as_acquired)
     grids = [grid for grid in facts.grids if grid.spacing_mm is not None]
     if not grids:
         return Choice({"orientation": "native"}, "the files hold no geometry")
@@ -145,7 +136,7 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
     low, high = min(one.low for one in channels), max(one.high for one in channels)
     if low >= 0 and high <= 1:
         return Choice({"intensity": {"rule": "none"}}, f"values lie in [0, 1] already ({low:g} to {high:g})")
-    if naming.layout == "pictures":
+    if get_layout(naming.layout).spatial_dims == 2:
         top = 255.0 if high <= 255 else max(one.central[1] for one in channels)
         return Choice({"intensity": _clip(0.0, top)}, f"pictures with values to {high:g}")
     computed = [one.low <= _CT_LOW and one.high >= _CT_HIGH for one in channels]
@@ -171,8 +162,9 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
 def _ct(naming: Naming, channels: Sequence[ChannelFacts], low: float, high: float) -> Choice:
     """The usual window if it shows nine tenths of what is labelled, else the range of what is labelled."""
     found = f"CT: {low:g} to {high:g} HU"
-    if naming.layout == "synapse":
-        return Choice({"intensity": _clip(*ABDOMEN_WINDOW)}, f"{found}; window of the Synapse protocol")
+    if naming.window_hu is not None:
+        bottom, top, window = naming.window_hu
+        return Choice({"intensity": _clip(bottom, top)}, f"{found}; {window}")
     labelled = [one.labelled for one in channels if one.labelled is not None]
     bottom, top = SOFT_TISSUE_WINDOW
     if any(one[1] < bottom or one[2] > top for one in labelled):
@@ -209,7 +201,7 @@ def choose_size(naming: Naming, facts: Facts, orientation: str, intensity: Choic
         size = next(size for size in _SIZES if size >= longest)
         settings |= {"spacing_mm": target_mm} if target_mm else {}
         return Choice(settings | {"fit": "pad", "image_size": size}, why)
-    if naming.layout == "pictures":
+    if get_layout(naming.layout).spatial_dims == 2:
         why += "; windows of 224 at full detail (fit: resize shows them whole)"
         return Choice(settings | {"fit": "pad", "image_size": 224}, why)
     return Choice(settings | {"fit": "resize", "image_size": 224}, f"{why}; resized to 224")

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from segcct.datasets.layouts.file_roles import channel_names, label_score, sort_roles
+from segcct.datasets.layouts.naming import Naming
 from segcct.files.file_names import stem_of
-from segcct.init.file_roles import channel_names, label_score, sort_roles
-from segcct.init.naming import Naming
 from segcct.plurals import counted
 
 _MOST = 0.8
@@ -73,6 +73,7 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
     mask = _pair(by_folder[scans[0]], by_folder[masks[0]]) if masks else None
     return Naming(
         layout=layout,
+        by_convention=False,
         channels=named or {"image": channels[0]},
         label=f"{label}/{label_affix}",
         why=f"scans in {', '.join(pairs)}/, masks in {label}/",
@@ -149,6 +150,7 @@ def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str
         doubts.append(f"several files may be masks of the body: {', '.join(masks)}; {masks[0]} is taken")
     return Naming(
         layout=layout,
+        by_convention=False,
         channels=channel_names(channels) if channels else {},
         label=labels[0] if labels else None,
         why=why,

@@ -8,17 +8,24 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from segcct.datasets.layouts.patterns import compiled, files_below, listed
+from segcct.datasets.layouts import LAYOUTS, get_layout
+from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.patterns import compiled, listed
 from segcct.errors import DataError
-from segcct.files.file_names import NIFTI_SUFFIXES, folder_name, split_name
+from segcct.files.file_names import (
+    ARRAY_SUFFIXES,
+    DICOM_SUFFIXES,
+    IMAGE_SUFFIXES,
+    NIFTI_SUFFIXES,
+    VOLUME_SUFFIXES,
+    folder_name,
+    split_name,
+)
 from segcct.images.raster import open_image
-from segcct.init.file_roles import ARRAYS, DICOM, PICTURES, VOLUMES
 from segcct.init.grouping import in_case_folders, in_one_heap, in_parallel_folders
-from segcct.init.known_datasets import KNOWN
-from segcct.init.naming import Naming
 
 
-def recognise(root: Path, names: Sequence[str]) -> Naming:
+def recognize(root: Path, names: Sequence[str]) -> Naming:
     """The layout and patterns that the file names show. Raises `DataError` when they show none.
 
     Where `.nii` and `.nii.gz` are mixed, a pattern that meets both ends in `.nii*`.
@@ -27,8 +34,8 @@ def recognise(root: Path, names: Sequence[str]) -> Naming:
     packed = [f"{name}.gz" if name.lower().endswith(".nii") else name for name in names]
     endings = {split_name(name)[1].lower() for name in names}
     if not endings.issuperset(NIFTI_SUFFIXES) or len(set(packed)) < len(packed):
-        return _recognised(root, names)
-    naming = _recognised(root, packed)
+        return _recognized(root, names)
+    naming = _recognized(root, packed)
 
     def unpacked(pattern: str | None) -> str | None:
         if pattern is None or not pattern.lower().endswith(".nii.gz"):
@@ -44,18 +51,18 @@ def recognise(root: Path, names: Sequence[str]) -> Naming:
 def _lowered(name: str) -> str:
     """A volume's name with its ending in small letters, as patterns take either."""
     stem, ending = split_name(name)
-    return stem + ending.lower() if ending.lower() in VOLUMES else name
+    return stem + ending.lower() if ending.lower() in VOLUME_SUFFIXES else name
 
 
-def _recognised(root: Path, names: Sequence[str]) -> Naming:
-    x_rays = _x_rays(root, names)
-    names, series = _with_series(names, x_rays)
-    for known in KNOWN:
-        naming = known(root, names)
-        if naming is not None:
+def _recognized(root: Path, files: Sequence[str]) -> Naming:
+    x_rays = _x_rays(root, files)
+    names, series = _with_series(files, x_rays)
+    for name in (*LAYOUTS.added(), *LAYOUTS):
+        known = get_layout(name).recognize
+        if known is not None and (naming := known(root, names)) is not None:
             return naming
-    volumes = [name for name in names if name.lower().endswith(VOLUMES) or name in series or name in x_rays]
-    pictures = [name for name in names if name.lower().endswith(PICTURES)]
+    volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in series or name in x_rays]
+    pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     volumes += pictures if x_rays else []  # their masks
     if len(volumes) >= len(pictures):
         folders = in_case_folders(volumes, folder_name(root)) if volumes else None
@@ -81,7 +88,7 @@ def _recognised(root: Path, names: Sequence[str]) -> Naming:
             remedy="Add the scans; if these are scans, give them a name without words such as seg, label or mask",
         )
     if naming is None or not naming.channels:
-        raise _unknown(root, names, x_rays)
+        raise _unknown(root, files, names, x_rays)
     return replace(
         naming,
         channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
@@ -99,7 +106,7 @@ def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
     """The DICOM files that are 2-D images, each by itself, and not slices of a series."""
     from segcct.images.dicom.projections import projections_in
 
-    dicom = {name for name in names if name.lower().endswith(DICOM)}
+    dicom = {name for name in names if name.lower().endswith(DICOM_SUFFIXES)}
     folders = {root / PurePosixPath(name).parent for name in dicom}
     files = [file for folder in sorted(folders) if folder.is_dir() for file in projections_in(folder)]
     return dicom.intersection(file.relative_to(root).as_posix() for file in files)
@@ -107,9 +114,9 @@ def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
 
 def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[str], set[str]]:
     """Names without files of no interest, where a folder of DICOM slices counts as one file; those folders."""
-    wanted = VOLUMES + PICTURES + ARRAYS
+    wanted = VOLUME_SUFFIXES + IMAGE_SUFFIXES + ARRAY_SUFFIXES
     kept = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
-    slices = [name for name in names if name.lower().endswith(DICOM) and name not in x_rays]
+    slices = [name for name in names if name.lower().endswith(DICOM_SUFFIXES) and name not in x_rays]
     series = {str(PurePosixPath(name).parent) for name in slices} - {"."}
     return sorted({*kept, *series, *x_rays}), series
 
@@ -125,8 +132,8 @@ def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str
     return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
 
 
-def _unknown(root: Path, names: Sequence[str], x_rays: Collection[str]) -> DataError:
-    dicom = [name for name in files_below(root) if name.lower().endswith(DICOM)]
+def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Collection[str]) -> DataError:
+    dicom = [name for name in files if name.lower().endswith(DICOM_SUFFIXES)]
     loose = [name for name in dicom if "/" not in name and name not in x_rays]
     if loose:
         return DataError(
@@ -138,12 +145,12 @@ def _unknown(root: Path, names: Sequence[str], x_rays: Collection[str]) -> DataE
         )
     kinds = Counter(split_name(name)[1].lower() or "folder of DICOM slices" for name in names)
     if not kinds:
-        every = [PurePosixPath(name).name for name in files_below(root)]
+        every = [PurePosixPath(name).name for name in files]
         return DataError(
             "holds no image files",
             file=root,
             found=listed(every, 4) or "an empty folder",
-            expected=", ".join((*VOLUMES, *DICOM, *ARRAYS, *PICTURES)),
+            expected=", ".join((*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES)),
             remedy="Unpack archives, and give files that are images the ending of their format",
         )
     return DataError(

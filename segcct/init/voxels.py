@@ -12,7 +12,6 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import whole_values
 from segcct.datasets.layouts import get_layout
 from segcct.errors import LabelError, SegcctError
@@ -26,7 +25,6 @@ IMAGES = 4
 """Most cases whose image voxels are read."""
 LABELS = 12
 """Most cases whose labels are read, where a label is a whole volume; small files are read up to `HEADERS`."""
-WITHOUT_GEOMETRY = ("slices", "pictures")
 _MOST_VALUES = 1000
 """Values of one label that are counted; a file of more is none."""
 _EDGE_SHARE = 0.5
@@ -80,7 +78,7 @@ def read_headers(cases: Sequence[Case], data: DataSection) -> Facts:
     for case in evenly(cases, HEADERS):
         (name, pattern), *_ = data.channels.items()
         try:
-            facts.grids.append(read_header(case.channels[name][0], pattern))
+            facts.grids.append(get_layout(data.layout).read_header(case.channels[name][0], pattern))
         except SegcctError as error:
             facts.trouble.append(error)
     return facts
@@ -98,7 +96,7 @@ def read_sample(
         except SegcctError as error:
             facts.trouble.append(error)
     done = {case.id for case in sample}
-    most = HEADERS if data.layout in WITHOUT_GEOMETRY else LABELS
+    most = LABELS if get_layout(data.layout).has_geometry else HEADERS
     for case in evenly([case for case in labelled if case.id not in done], most):
         try:
             _count_values(_stored_label(case, data), facts)
@@ -177,7 +175,7 @@ def _stored_label(case: Case, data: DataSection) -> np.ndarray:
     assert case.label is not None
     layout = get_layout(data.layout)
     of_x_ray = case.label[0].name.lower().endswith(IMAGE_SUFFIXES)
-    if of_x_ray or data.layout in WITHOUT_GEOMETRY:
+    if of_x_ray or not layout.has_geometry:
         return layout.read_mask(case.label, data.label or "", layout.read_image(case, data)[1])
     return Volume.load(case.label[0]).array
 

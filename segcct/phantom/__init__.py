@@ -6,18 +6,24 @@ comes from a patient, except that the brain is drawn on the ICBM152 average insi
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 from pathlib import Path
 
+from segcct.datasets.layouts import LAYOUTS, get_layout
 from segcct.errors import DataError
-from segcct.phantom import acdc, brats, synapse
+from segcct.phantom.phantom_files import Phantom
 
-WRITERS: dict[str, Callable[[Path, int, int, int], str]] = {
-    "brats": brats.write_case,
-    "acdc": acdc.write_case,
-    "synapse": synapse.write_case,
-}
-"""Layout -> function(folder, index, seed, reduce) that writes one case whole or not at all and returns its id."""
+
+def get_phantom(layout: str) -> Phantom:
+    """The phantom of a layout. Raises `DataError` listing the layouts that have one."""
+    place = get_layout(layout).phantom if layout in LAYOUTS else None
+    if place is None:
+        raise DataError(
+            f"no phantom of layout '{layout}'", expected=", ".join(name for name in LAYOUTS if get_layout(name).phantom)
+        )
+    phantom: Phantom = pkgutil.resolve_name(place)
+    return phantom
 
 
 def write_phantom(
@@ -39,8 +45,7 @@ def write_phantom(
         DataError: an unknown layout, a number out of range, a folder that is not empty, or nilearn missing (brats).
     """
     folder = Path(folder)
-    if layout not in WRITERS:
-        raise DataError(f"no phantom of layout '{layout}'", expected=", ".join(WRITERS))
+    phantom = get_phantom(layout)
     for name, value, least in (("cases", cases, 1), ("seed", seed, 0), ("reduce", reduce, 1)):
         if value < least:
             raise DataError(f"{name} of a phantom is too small", found=value, expected=f"at least {least}")
@@ -54,7 +59,7 @@ def write_phantom(
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for index in range(cases):
-        written.append(WRITERS[layout](folder, index, seed, reduce))
+        written.append(phantom.write_case(folder, index, seed, reduce))
         if progress is not None:
             progress(index + 1, cases)
     return written

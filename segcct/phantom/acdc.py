@@ -10,7 +10,7 @@ import numpy as np
 from segcct.files.atomic_file import atomic_path
 from segcct.phantom.field import Frame, SmoothField
 from segcct.phantom.heart import Heart
-from segcct.phantom.phantom_files import save, streams
+from segcct.phantom.phantom_files import Phantom, save, streams
 from segcct.phantom.texture import bias_field, inside, paint, rician
 from segcct.phantom.thorax import SIGNALS, THORAX_EXTENT_MM, Thorax
 
@@ -135,3 +135,6 @@ def _oblique(rng: np.random.Generator, shape: tuple[int, int, int], pixel_mm: fl
     heart = np.array([-35.0, 25.0, 0.0]) + rng.normal(0, 8, 3)
     affine[:3, 3] = heart - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
     return affine
+
+
+PHANTOM = Phantom(write_case)

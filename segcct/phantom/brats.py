@@ -10,7 +10,7 @@ import numpy as np
 from segcct.files.atomic_file import atomic_path
 from segcct.phantom.brain import BRAIN_EXTENT_MM, Brain, Tissues
 from segcct.phantom.field import Frame, SmoothField
-from segcct.phantom.phantom_files import save, streams
+from segcct.phantom.phantom_files import Phantom, save, streams
 from segcct.phantom.texture import bias_field, rician, soften
 from segcct.phantom.tumor import Lesion, Tumour
 
@@ -164,3 +164,6 @@ def _pasted(
     whole = np.zeros(shape, dtype)
     whole[box] = np.round(image).astype(dtype)
     return whole
+
+
+PHANTOM = Phantom(write_case)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -11,6 +13,16 @@ import numpy as np
 from segcct.images.volume import Volume
 
 DESCRIPTION = "synthetic, segcct phantom"
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """The synthetic dataset of one layout."""
+
+    write_case: Callable[[Path, int, int, int], str]
+    """(folder, index, seed, reduce): writes one case whole or not at all and returns its id."""
+    config_keys: tuple[str, ...] = ()
+    """Keys that the layout's config in configs/ needs for it."""
 
 
 def streams(layout: str, seed: int, index: int) -> tuple[np.random.Generator, np.random.Generator]:

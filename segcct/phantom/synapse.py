@@ -12,7 +12,7 @@ from segcct.datasets.label_schemes import get_scheme
 from segcct.files.atomic_file import atomic_path
 from segcct.phantom.field import Frame, SmoothField
 from segcct.phantom.organs import Organ, draw_organs
-from segcct.phantom.phantom_files import save, streams
+from segcct.phantom.phantom_files import Phantom, save, streams
 from segcct.phantom.shapes import Point
 from segcct.phantom.texture import correlated_noise, inside, paint
 from segcct.phantom.torso import FAT, TORSO_EXTENT_MM, Torso
@@ -151,3 +151,10 @@ def _affine(patient: Patient, reduce: int) -> np.ndarray:
     affine = np.diag([-step, step, SLICE_MM, 1.0])
     affine[:3, 3] = (-frame.axes_mm[0][0], -frame.axes_mm[1][-1], frame.axes_mm[2][0])
     return affine
+
+
+PHANTOM = Phantom(
+    write_case,
+    ("--data.split.kind", "fractions", "--data.split.train_list", "null", "--data.split.test_list", "null"),
+)
+"""The lists in the config name real patients."""

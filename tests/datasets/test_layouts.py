@@ -648,8 +648,7 @@ def test_nnunet_raw(tmp_path: Path) -> None:
 
 
 def test_the_table_names_every_layout_of_the_config() -> None:
-    allowed = DataSection.model_fields["layout"].annotation
-    assert set(LAYOUTS) == set(allowed.__args__)
+    assert DataSection.model_json_schema()["properties"]["layout"]["enum"] == list(LAYOUTS)
     assert all(name == layout.name for name, layout in LAYOUTS.items())
     with pytest.raises(DataError, match=r"unknown layout 'bids'.*brats, acdc"):
         get_layout("bids")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcct.check import check_dataset, describe_unread, format_problems
+from segcct.check import check_dataset, examine_dataset, format_problems
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
 from segcct.datasets.split_classes import one_sided_classes
@@ -70,7 +70,7 @@ def test_a_label_above_the_case_folders_makes_no_case(tmp_path: Path) -> None:
     data = dataset(tmp_path)
     save(tmp_path / "seg.nii.gz", 1)
     assert len(find_cases(data)) == 3
-    assert describe_unread(data) == ["1 image file: seg.nii.gz"]
+    assert examine_dataset(data, deep=False).unread == ["1 image file: seg.nii.gz"]
 
 
 def test_a_frame_of_acdc_without_its_image_is_an_error(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_frame_of_acdc_without_its_image_is_an_error(tmp_path: Path) -> None:
         save(tmp_path / "patient001" / f"patient001_frame{frame}_gt.nii.gz", 1)
     save(tmp_path / "patient001" / "patient001_4d.nii.gz")
     data = section(tmp_path, layout="acdc", channels={"cine": "{id}.nii.gz"}, label="{id}_gt.nii.gz")
-    assert describe_unread(data) == []
+    assert examine_dataset(data, deep=False).unread == []
     (tmp_path / "patient001" / "patient001_frame12.nii.gz").unlink()
     (error,) = scan_cases(data).errors
     assert (error.what, error.expected) == ("channel cine is missing", "patient001_frame12.nii.gz")
@@ -136,7 +136,7 @@ def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(tmp_path: P
     lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
     data = data.model_copy(update={"split": type(data.split).model_validate(lists)})
     (tmp_path / "case1" / "img.nii.gz").rename(tmp_path / "case1" / "img.nii")
-    assert describe_unread(data) == []
+    assert examine_dataset(data, deep=False).unread == []
 
 
 def test_clashing_ids_are_one_kind_of_problem(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from pydantic import ValidationError
 
 from segcct.config import DataSection
 from segcct.config.expressions import check_patient_expression, search_patient
-from segcct.datasets.layouts import patterns, scan_cases
-from segcct.datasets.layouts.patterns import compiled, files_below, matching
+from segcct.datasets import folder_tree
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.layouts import scan_cases
+from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, VolumeError
 from segcct.preparation.cache import content_digest
 from tests.support.hostile_itk import meta, nrrd
@@ -43,12 +45,12 @@ def test_links_are_followed_out_of_the_root_once_and_never_around_it(tmp_path: P
     (root / "system").symlink_to("/proc")
     (root / "itself").symlink_to("itself")
     (tmp_path / "store" / "b" / "away").symlink_to(tmp_path / "private")
-    assert files_below(root) == ["a/1.nii", "b/2.nii", "itself"]
+    assert FolderTree(root).files() == ["a/1.nii", "b/2.nii", "itself"]
 
 
 def test_a_walk_through_too_many_files_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     touch(*(tmp_path / "set" / f"{number}.nii" for number in range(9)))
-    monkeypatch.setattr(patterns, "_MOST_ENTRIES", 8)
+    monkeypatch.setattr(folder_tree, "_MOST_ENTRIES", 8)
     with pytest.raises(DataError, match="more than 8 files and folders below"):
         scan_cases(section(tmp_path / "set"))
 

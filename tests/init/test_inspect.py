@@ -18,7 +18,7 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.init import Findings, config_text, inspect_folder, recognise
+from segcct.init import Findings, config_text, inspect_folder, recognize
 from segcct.init.config_text import names_a_side
 
 SHAPE = (24, 20, 12)
@@ -120,12 +120,12 @@ def usable(findings: Findings, tmp_path: Path) -> SegmentationConfig:
     ],
 )  # fmt: skip
 def test_names(tmp_path: Path, names: list[str], layout: str, channels: dict[str, str], label: str | None) -> None:
-    naming = recognise(tmp_path, names)
+    naming = recognize(tmp_path, names)
     assert (naming.layout, dict(naming.channels), naming.label) == (layout, channels, label)
 
 
 def test_a_mask_of_the_brain_is_no_label(tmp_path: Path) -> None:
-    naming = recognise(
+    naming = recognize(
         tmp_path, [f"{case}/{part}.nii" for case in "ab" for part in ("brainmask", "OTMultiClass", "T1c")]
     )
     assert (naming.label, naming.mask, dict(naming.channels)) == (
@@ -136,7 +136,7 @@ def test_a_mask_of_the_brain_is_no_label(tmp_path: Path) -> None:
 
 
 def test_several_labels_are_a_doubt(tmp_path: Path) -> None:
-    naming = recognise(tmp_path, [f"{c}/{part}.nii" for c in "ab" for part in ("ct", "liver_seg", "heart_seg")])
+    naming = recognize(tmp_path, [f"{c}/{part}.nii" for c in "ab" for part in ("ct", "liver_seg", "heart_seg")])
     assert naming.label == "heart_seg.nii"
     assert any("liver_seg.nii" in doubt for doubt in naming.doubts)
 
@@ -144,7 +144,7 @@ def test_several_labels_are_a_doubt(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["a.png", "b.png"], ["cats/1.jpg", "dogs/2.jpg"]])
 def test_names_that_say_nothing(tmp_path: Path, names: list[str]) -> None:
     with pytest.raises(DataError, match=r"could not be told apart|holds no image files") as caught:
-        recognise(tmp_path, names)
+        recognize(tmp_path, names)
     assert caught.value.expected
     assert caught.value.remedy
 

@@ -15,7 +15,7 @@ from segcct.datasets.layouts import find_cases
 from segcct.datasets.splits import make_splits
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.init import config_text, inspect_folder, recognise
+from segcct.init import config_text, inspect_folder, recognize
 from segcct.init.config_text import _scalar
 from tests.datasets.test_unread import save
 
@@ -125,13 +125,13 @@ def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:
 
 
 def test_one_image_in_two_formats_is_a_doubt(tmp_path: Path) -> None:
-    naming = recognise(tmp_path, [f"p{k}/{name}" for k in range(3) for name in ("i.nii", "i.nii.gz", "seg.nii.gz")])
+    naming = recognize(tmp_path, [f"p{k}/{name}" for k in range(3) for name in ("i.nii", "i.nii.gz", "seg.nii.gz")])
     assert any("two formats" in doubt for doubt in naming.doubts)
 
 
 def test_series_folders_called_by_dotted_numbers_are_scans(tmp_path: Path) -> None:
     names = [f"case{k}/{part}" for k in range(3) for part in ("1.2.840/1.dcm", "1.2.840/2.dcm", "seg.nrrd")]
-    assert dict(recognise(tmp_path, names).channels) == {"image": "1.2.840"}
+    assert dict(recognize(tmp_path, names).channels) == {"image": "1.2.840"}
 
 
 @pytest.mark.parametrize(

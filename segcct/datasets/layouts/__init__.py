@@ -1,7 +1,8 @@
 """Layouts: the ways in which datasets name and group their files, one small reader each.
 
-A layout is a name in `LAYOUTS`, a function that finds cases and two that read voxels (`layout.Layout`). What they
-share is done here: the errors for an empty root, patients, label values.
+A layout is one file with one `layout.Layout` and one row of the table in config/layout_table.py; other packages add
+theirs by the entry points `segcct.layouts` or `register_layout`. What layouts share is done here: the errors for an
+empty root, patients, label values.
 """
 
 from __future__ import annotations
@@ -15,21 +16,13 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.config.expressions import search_patient
+from segcct.config.layout_table import LAYOUTS
 from segcct.datasets.case import Case, Examination
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
-from segcct.datasets.layouts import (
-    acdc,
-    brats,
-    case_folders,
-    images_2d,
-    nnunet,
-    paired_folders,
-    stored_slices,
-    synapse,
-)
 from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import files_below, listed
+from segcct.datasets.layouts.patterns import listed
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.plurals import counted
@@ -43,20 +36,24 @@ __all__ = [
     "get_layout",
     "read_case",
     "read_label",
+    "register_layout",
     "scan_cases",
     "scheme_of",
     "single_case",
 ]
-
-_MODULES = (brats, acdc, synapse, stored_slices, case_folders, paired_folders, images_2d, nnunet)
-LAYOUTS: dict[str, Layout] = {module.LAYOUT.name: module.LAYOUT for module in _MODULES}
 
 
 def get_layout(name: str) -> Layout:
     """The layout of that name. Raises `DataError` listing the valid names."""
     if name not in LAYOUTS:
         raise DataError(f"unknown layout '{name}'", expected=", ".join(LAYOUTS))
-    return LAYOUTS[name]
+    layout: Layout = LAYOUTS[name]
+    return layout
+
+
+def register_layout(layout: Layout) -> None:
+    """Add a layout to the table. Raises `ValueError` where another has its name."""
+    LAYOUTS.register(layout.name, layout)
 
 
 def scheme_of(data: DataSection) -> Scheme:
@@ -111,20 +108,24 @@ def _cases(found: Found, *, strict: bool) -> list[Case]:
     return found.cases
 
 
-def scan_cases(data: DataSection) -> Found:
+def scan_cases(data: DataSection, tree: FolderTree | None = None) -> Found:
     """The whole cases below `data.root`, sorted by id, an error for each that is not, and notices.
+
+    Args:
+        data: root, layout, patterns.
+        tree: what lies below the root, where it is known already.
 
     Raises:
         DataError: the root is missing or holds nothing of the layout.
     """
-    return _sorted(_found(data), data)
+    return _sorted(_found(data, tree), data)
 
 
-def _found(data: DataSection) -> Found:
+def _found(data: DataSection, tree: FolderTree | None = None) -> Found:
     layout = get_layout(data.layout)
     if not data.root.is_dir():
         raise _nothing_there(data, layout, "the dataset folder is a file" if data.root.exists() else None)
-    return layout.find(data)
+    return layout.find(data, tree or FolderTree(data.root))
 
 
 def _sorted(found: Found, data: DataSection) -> Found:
@@ -196,13 +197,13 @@ def _with_patient(case: Case, data: DataSection) -> Case:
 
 def _nothing_there(data: DataSection, layout: Layout, what: str | None) -> DataError:
     what = what or "the dataset folder does not exist"
-    found = listed(files_below(data.root), 5) or "an empty folder" if data.root.is_dir() else None
+    found = listed(FolderTree(data.root).files(), 5) or "an empty folder" if data.root.is_dir() else None
     command = f"segcct phantom {layout.name} {shlex.quote(str(data.root))}"
     phantom = f", or write a synthetic dataset with: {command}" if layout.phantom else ""
     return DataError(
         what,
         file=data.root,
         found=found,
-        expected="\n" + layout.picture(data) + "\n",
+        expected="\n" + layout.example(data) + "\n",
         remedy=f"Set data.root to the folder of the data{phantom}",
     )

@@ -9,26 +9,28 @@ missing. The whole sequence, `patient001_4d.nii.gz`, is not read. Folders `train
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import compiled, filled, folders_below, side_of, tree, with_id
-from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.patterns import compiled, data_patterns, drawn, filled, side_of, with_id
 from segcct.errors import DataError
 from segcct.files.file_names import folder_name
 
 _PATIENT = re.compile(r"patient\d+$")
 _INFO = "Info.cfg"
+_FILE = re.compile(r"(?:.*/)?(?P<patient>patient\d+)/(?P=patient)_frame\d+(?P<gt>_gt)?(?P<end>\.nii(?:\.gz)?)$")
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """The end-diastolic and end-systolic frame of every patient folder below `data.root`."""
     found = Found()
-    for place in _patient_folders(data.root):
+    for place in _patient_folders(tree):
         patient = folder_name(place)
         side = side_of(place.relative_to(data.root))
         try:
@@ -41,15 +43,32 @@ def find(data: DataSection) -> Found:
     return found
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """One patient folder with its frames."""
-    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
+    patterns = data_patterns(data)
     names = [filled(pattern, f"patient001_frame{frame}") for frame in ("01", "12") for pattern in patterns]
-    return tree(data.root, {"patient001": [_INFO, *names], "...": []})
+    return drawn(data.root, {"patient001": [_INFO, *names], "...": []})
 
 
-def _patient_folders(root: Path) -> Iterator[Path]:
-    for place, below, _ in folders_below(root):
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
+    """patient001/patient001_frame01.nii.gz and _gt."""
+    matches = [match for name in names if (match := _FILE.match(name))]
+    if not matches:
+        return None
+    end = matches[0]["end"]
+    labels = any(match["gt"] for match in matches)
+    return Naming(
+        layout="acdc",
+        channels={"cine": f"{{id}}{end}"},
+        label=f"{{id}}_gt{end}" if labels else None,
+        why="patient folders of ACDC",
+        scheme="acdc",
+        as_acquired="short-axis slices as they were acquired",
+    )
+
+
+def _patient_folders(tree: FolderTree) -> Iterator[Path]:
+    for place, below, _ in tree.folders():
         if _PATIENT.match(folder_name(place)):
             below.clear()
             yield place
@@ -63,10 +82,18 @@ def _frames(place: Path, patient: str, data: DataSection) -> list[str]:
         if not numbers:
             raise DataError("names no frames", file=info, expected="lines such as `ED: 1` and `ES: 12`")
         return sorted({f"{patient}_frame{int(number):02d}" for number in numbers})
-    patterns = [compiled(with_id(pattern)) for pattern in (*data.channels.values(), data.label) if pattern]
+    patterns = [compiled(with_id(pattern)) for pattern in data_patterns(data)]
     matches = [pattern.match(entry.name) for entry in place.iterdir() for pattern in patterns]
     ids = {match["id"] for match in matches if match}
     return sorted(case_id for case_id in ids if re.fullmatch(rf"{patient}_frame\d+", case_id))
 
 
-LAYOUT = Layout("acdc", find, read_image, read_mask, picture, phantom=True, aside=(_INFO, "patient*_4d.nii*"))
+LAYOUT = Layout(
+    "acdc",
+    find,
+    example,
+    recognize,
+    label_patterns=("{id}_gt.nii.gz",),
+    aside=(_INFO, "patient*_4d.nii*"),
+    phantom="segcct.phantom.acdc:PHANTOM",
+)

@@ -10,11 +10,15 @@ the patient before it; until 2019 the last number of an id is one examination of
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
 
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.datasets.layouts.naming import Naming
 
 _TIME_POINTS = (
     re.compile(r"(BraTS-[A-Za-z]+(?:-[A-Za-z]+)?-\d+)-\d+$"),  # BraTS-GLI-00000-000, BraTS-MEN-RT-0000-1
@@ -23,20 +27,58 @@ _TIME_POINTS = (
 )
 
 
+_YEARS = (
+    ("2018-2021", "brats2021", "_", ("t1", "t1ce", "t2", "flair")),
+    ("2023 and later", "brats2023", "-", ("t1n", "t1c", "t2w", "t2f")),
+)
+"""Years, their scheme, what joins the case id and the channel, and the channels."""
+
+
 def patient_of(case_id: str) -> str:
     """The patient a case id belongs to: the id without its time point."""
     return next((match[1] for rule in _TIME_POINTS if (match := rule.match(case_id))), case_id)
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every case folder below `data.root`."""
-    return folder.find_folders(data, patient_of)
+    return folder.find_folders(data, tree, patient_of)
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """One case folder of the years whose patterns the config has."""
     later = any("-t1" in pattern or "-t2" in pattern for pattern in data.channels.values())
-    return folder.picture(data, "BraTS-GLI-00000-000" if later else "BraTS2021_00000")
+    return folder.example(data, "BraTS-GLI-00000-000" if later else "BraTS2021_00000")
 
 
-LAYOUT = Layout("brats", find, read_image, read_mask, picture, phantom=True)
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
+    """ID/ID_t1.nii.gz (2018-2021) or ID/ID-t1n.nii.gz (2023 and later)."""
+    for years, scheme, joint, known in _YEARS:
+        expression = re.compile(
+            rf"(?:.*/)?(?P<id>[^/]+)/(?P=id){joint}(?P<part>{'|'.join(known)}|seg)(?P<end>\.nii(?:\.gz)?)$"
+        )
+        matches = [match for name in names if (match := expression.match(name))]
+        parts = Counter(match["part"] for match in matches)
+        labels = parts.pop("seg", 0)
+        most = max(parts.values(), default=0)
+        channels = [part for part in known if parts[part] > most / 2]
+        if len(channels) < 2:
+            continue
+        end = Counter(match["end"] for match in matches).most_common(1)[0][0]
+        return Naming(
+            layout="brats",
+            channels={part: f"{{id}}{joint}{part}{end}" for part in channels},
+            label=f"{{id}}{joint}seg{end}" if labels else None,
+            why=f"file names of BraTS {years}",
+            scheme=scheme,
+        )
+    return None
+
+
+LAYOUT = Layout(
+    "brats",
+    find,
+    example,
+    recognize,
+    label_patterns=("{id}_seg.nii.gz", "{id}-seg.nii.gz", "{id}_seg.nii", "{id}-seg.nii"),
+    phantom="segcct.phantom.brats:PHANTOM",
+)

@@ -16,24 +16,24 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import filled, folders_below, matching, only, side_of, tree
-from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.datasets.layouts.patterns import data_patterns, drawn, filled, matching, only, side_of
 from segcct.files.file_names import folder_name
 
 _BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every case folder below `data.root`."""
-    return find_folders(data, _patient)
+    return find_folders(data, tree, _patient)
 
 
-def find_folders(data: DataSection, patient_of: Callable[[str], str]) -> Found:
+def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str], str]) -> Found:
     """Every case folder below `data.root`, with the patient that `patient_of` reads from its name."""
     found = Found()
     lone = []
-    for folder, is_case in _case_folders(data):
+    for folder, is_case in _case_folders(data, tree):
         name = folder_name(folder)
         make = partial(make_case, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
         if is_case:
@@ -65,17 +65,15 @@ def make_case(folder: Path, case_id: str, patient: str, data: DataSection, side:
     return Case(case_id, patient, channels, label, mask, side)
 
 
-def picture(data: DataSection, case_id: str = "CASE_001") -> str:
+def example(data: DataSection, case_id: str = "CASE_001") -> str:
     """One case folder with the files the config's patterns ask for."""
-    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
-    if data.intensity.mask:
-        patterns.append(data.intensity.mask)
-    return tree(data.root, {case_id: [filled(pattern, case_id) for pattern in patterns], "...": []})
+    patterns = [*data_patterns(data), *([data.intensity.mask] if data.intensity.mask else [])]
+    return drawn(data.root, {case_id: [filled(pattern, case_id) for pattern in patterns], "...": []})
 
 
-def _case_folders(data: DataSection) -> Iterator[tuple[Path, bool]]:
+def _case_folders(data: DataSection, tree: FolderTree) -> Iterator[tuple[Path, bool]]:
     """Folders with a file of a channel; and, marked False, those with nothing but a label."""
-    for folder, below, _ in folders_below(data.root):
+    for folder, below, _ in tree.folders():
         name = folder_name(folder)
         if any(matching(folder, pattern, name) for pattern in data.channels.values()):
             below.clear()
@@ -89,4 +87,4 @@ def _patient(case_id: str) -> str:
     return match[1] if match else case_id
 
 
-LAYOUT = Layout("folder", find, read_image, read_mask, picture)
+LAYOUT = Layout("folder", find, example)

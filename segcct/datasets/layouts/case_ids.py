@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from segcct.config import DataSection
+from segcct.config.layout_table import LAYOUTS
 from segcct.datasets.case import Case
 from segcct.datasets.layouts.patterns import listed
 from segcct.errors import DataError
@@ -53,7 +54,7 @@ def _by_path(case: Case, data: DataSection) -> str:
 
     Folders that the first channel's pattern names do not count, nor does one that the id repeats.
     """
-    pattern = "" if data.layout == "slices" else next(iter(data.channels.values()))
+    pattern = "" if LAYOUTS[data.layout].names_arrays else next(iter(data.channels.values()))
     folders = _below_root(case, data).split("/")[: -1 - pattern.count("/")]
     if folders and case.id.startswith(folders[-1]):
         folders.pop()

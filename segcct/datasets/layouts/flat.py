@@ -14,8 +14,9 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found
-from segcct.datasets.layouts.patterns import ID, compiled, files_below, filled, listed, only, side_of, with_id
+from segcct.datasets.layouts.patterns import ID, compiled, filled, listed, only, side_of, with_id
 from segcct.errors import DataError
 
 
@@ -46,17 +47,22 @@ class Patterns:
 
 
 def find_flat(
-    data: DataSection, patterns: Patterns, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()
+    data: DataSection,
+    tree: FolderTree,
+    patterns: Patterns,
+    case_id_of: Callable[[str], str] = str,
+    suffixes: Sequence[str] = (),
 ) -> Found:
     """Every case below `data.root` that has a file of the first channel.
 
     Args:
         data: the config's data section.
+        tree: what lies below its root.
         patterns: its patterns, completed.
         case_id_of: what is captured from a name -> case id, which is also the patient.
         suffixes: file name endings that count; all when empty.
     """
-    return _paired(data, patterns, _with_suffix(files_below(data.root), suffixes), case_id_of)
+    return _paired(data, patterns, _with_suffix(tree.files(), suffixes), case_id_of)
 
 
 def find_loose(data: DataSection, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()) -> Found:

@@ -12,34 +12,30 @@ or a palette whose indices count, or a colour picture whose bands are equal; its
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose, id_in
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import filled, tree, with_id
-from segcct.errors import GeometryError, SegcctError, VolumeError
+from segcct.datasets.layouts.patterns import drawn_files
+from segcct.errors import GeometryError, VolumeError
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
-from segcct.images.raster import frames, has_eight_bits, open_image, raw_modes, unreadable
+from segcct.images.pages import mask_values, read_pages
 from segcct.images.volume import PICTURE_AFFINE, Volume
 
 BANDS = ("red", "green", "blue")
-_DEEP_GREY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_SPREAD = {"L;2": 85, "L;4": 17}
-"""What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every picture of the first channel below `data.root`."""
-    return find_flat(data, Patterns.of(data), suffixes=IMAGE_SUFFIXES)
+    return find_flat(data, tree, Patterns.of(data), suffixes=IMAGE_SUFFIXES)
 
 
 def single(data: DataSection, file: Path) -> Case | None:
@@ -51,10 +47,9 @@ def single(data: DataSection, file: Path) -> Case | None:
     return Case(name, name, dict.fromkeys(data.channels, (file,)))
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """The folders with their first two pictures."""
-    patterns = dict.fromkeys([*data.channels.values(), *([data.label] if data.label else [])])
-    return tree(data.root, {"": [*(filled(with_id(p), number) for p in patterns for number in ("1", "2")), "..."]})
+    return drawn_files(data, ("1", "2"))
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -66,7 +61,7 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     """
     channels = []
     for name in data.channels:
-        pages = _pages(case.channels[name][0])  # (Z, Y, X) or (Z, Y, X, 3)
+        pages = read_pages(case.channels[name][0])  # (Z, Y, X) or (Z, Y, X, 3)
         channels.append(_band(pages, name).transpose(2, 1, 0))
         if channels[-1].shape != channels[0].shape:
             raise GeometryError(
@@ -100,21 +95,6 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray: 
     return mask
 
 
-def mask_values(file: Path) -> np.ndarray:
-    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no picture, or one in colours."""
-    pages = _pages(file, palette=True)
-    if pages.ndim == 4:
-        if (pages != pages[..., :1]).any():
-            raise VolumeError(
-                "a mask in colors",
-                file=file,
-                expected="gray values or palette indices",
-                remedy="Convert it to one value per class",
-            )
-        pages = pages[..., 0]
-    return pages.transpose(2, 1, 0)
-
-
 def _band(pages: np.ndarray, name: str) -> np.ndarray:
     """(Z, Y, X) float32: a colour band by the channel's name, else grey."""
     if pages.ndim == 3:
@@ -124,51 +104,15 @@ def _band(pages: np.ndarray, name: str) -> np.ndarray:
     return pages.astype(np.float32) @ _LUMINANCE
 
 
-def _pages(file: Path, *, palette: bool = False) -> np.ndarray:
-    """(Z, Y, X) of a grey picture, (Z, Y, X, 3) of a colour one; transparency is dropped."""
-    try:
-        with open_image(file, file) as opened:
-            pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
-    except (SegcctError, MemoryError):
-        raise
-    except Exception as error:  # a damaged picture makes its reader fail in any way
-        raise unreadable(error, file) from error
-    kinds = Counter(page.shape for page in pages)
-    if len(kinds) > 1:
-        found = "; ".join(f"{count} of {shape}" for shape, count in kinds.most_common(4))
-        raise VolumeError("pages differ in size or color", file=file, found=found, expected="pages of one volume")
-    return np.stack(pages)
-
-
-def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
-    """(Y, X) or (Y, X, 3) of one page."""
-    if frame.mode not in _DEEP_GREY and not has_eight_bits(frame):
-        raise VolumeError(
-            "a picture in colors of more than 8 bits",
-            file=file,
-            expected="8 bits per color, or one gray value of up to 32 bits",
-            remedy="Store each color as a gray picture of its own",
-        )
-    if frame.mode == "1":
-        return np.asarray(frame).astype(np.uint8)  # 0 and 1
-    if frame.mode == "P" and palette:
-        return np.asarray(frame)
-    if frame.mode in ("LA", "La"):
-        return np.asarray(frame)[..., 0]
-    if frame.mode == "L" and palette:
-        spread = max((_SPREAD.get(mode, 1) for mode in raw_modes(frame)), default=1)
-        return np.asarray(frame) // spread
-    if frame.mode == "L" or frame.mode in _DEEP_GREY:
-        return np.asarray(frame)
-    return np.asarray(frame.convert("RGB"))
-
-
 LAYOUT = Layout(
     "pictures",
     find,
-    read_image,
-    read_mask,
-    picture,
+    example,
+    read_image=read_image,
+    read_mask=read_mask,
+    has_geometry=False,
+    spatial_dims=2,
+    mask_format="image",
     find_loose=partial(find_loose, suffixes=IMAGE_SUFFIXES),
     single=single,
 )

@@ -1,15 +1,20 @@
-"""What a layout is: one way in which files are named and grouped into cases, and how their voxels are read."""
+"""What a layout is: one way in which files are named and grouped into cases, and all that depends on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.image_headers import read_header
+from segcct.datasets.layouts import volumes
+from segcct.datasets.layouts.naming import Naming
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 
@@ -42,24 +47,43 @@ def own_label_map(data: DataSection) -> Mapping[int, int]:
 
 @dataclass(frozen=True)
 class Layout:
-    """One layout: three functions and what is said when nothing is found."""
+    """One layout. `find` and `example` are its own; the rest is that of volumes unless it says otherwise."""
 
     name: str
-    find: Callable[[DataSection], Found]
+    find: Callable[[DataSection, FolderTree], Found]
     """Below an existing `data.root`: every case, unsorted."""
-    read_image: Callable[[Case, DataSection], tuple[np.ndarray, Volume]]
+    example: Callable[[DataSection], str]
+    """The expected folder drawn as a small tree, with the config's own patterns, for messages."""
+    recognize: Callable[[Path, Sequence[str]], Naming | None] | None = None
+    """(root, relative paths) -> the channels, label and scheme of a dataset whose names are this layout's own; None
+    for other names. For `segcct init`, which asks the layouts in order."""
+
+    read_image: Callable[[Case, DataSection], tuple[np.ndarray, Volume]] = volumes.read_image
     """(C, X, Y, Z) float32 in the order of `data.channels`, and the grid of the first channel."""
-    read_mask: Callable[[Sequence[Path], str, Volume], np.ndarray]
+    read_mask: Callable[[Sequence[Path], str, Volume], np.ndarray] = volumes.read_mask
     """(files, pattern, grid) -> (X, Y, Z) values as stored, on that grid."""
-    picture: Callable[[DataSection], str]
-    """The expected folder as a small tree, with the config's own patterns."""
-    phantom: bool = False
-    """`segcct phantom NAME DIR` writes such a dataset."""
+    read_header: Callable[[Path, str], Volume] = read_header
+    """(file, pattern) -> its grid without voxels."""
+    has_geometry: bool = True
+    """Files hold voxel sizes and directions."""
+    spatial_dims: Literal[2, 3] = 3
+    """2 where each file is an image by itself, as photographs are."""
+    names_arrays: bool = False
+    """What the config gives for a channel is the name of an array inside the files, not a pattern of file names."""
+
     label_map: Callable[[DataSection], Mapping[int, int]] = own_label_map
     """File value -> scheme value."""
+    label_patterns: tuple[str, ...] = ()
+    """How labels are named, for references of predictions that came without a config; each is then also the pattern of
+    the only channel."""
+    mask_format: Literal["nifti", "image"] = "nifti"
+    """How predicted masks are written: volumes, or images with a palette."""
+
     find_loose: Callable[[DataSection], Found] | None = None
     """Cases among the files directly in `data.root`, where a dataset would have folders: new scans, for prediction."""
-    aside: tuple[str, ...] = ()
-    """Patterns of files that belong to such a dataset and are not read as cases."""
     single: Callable[[DataSection, Path], Case | None] | None = None
     """The case of one file that holds every channel; None for a file that does not."""
+    aside: tuple[str, ...] = ()
+    """Patterns of files that belong to such a dataset and are not read as cases."""
+    phantom: str | None = None
+    """Where the function stands that `segcct phantom NAME DIR` draws a case with, as `module:attribute`."""

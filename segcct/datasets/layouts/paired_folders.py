@@ -9,22 +9,59 @@ otherwise. Patterns match below any folder.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.layouts.file_roles import channel_names, sort_roles
 from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import filled, tree, with_id
-from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.patterns import drawn_files
+
+_BIDS = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<rest>_[^/]+\.nii(?:\.gz)?)$")
+_PATIENT = r"^(sub-[0-9A-Za-z]+)"
+_MOST = 0.5
+"""Share of the sessions that must hold a file for it to be a channel or the label."""
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every scan of the first channel below `data.root`."""
-    return find_flat(data, Patterns.of(data))
+    return find_flat(data, tree, Patterns.of(data))
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """The files of the first two cases."""
-    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
-    return tree(data.root, {"": [*(filled(with_id(p), case) for p in patterns for case in ("A", "B")), "..."]})
+    return drawn_files(data, ("A", "B"))
 
 
-LAYOUT = Layout("paired", find, read_image, read_mask, picture, find_loose=find_loose)
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
+    """BIDS (sub-01[_ses-1]_T1w.nii.gz, the masks beside them or in derivatives/): sessions as cases, subjects as
+    patients. None where no file is a mask by its name, or where each subject's files lie in its own folder at the top,
+    which is a case folder like any other."""
+    matches = [match for name in names if (match := _BIDS.match(name))]
+    if all(match[0].split("/")[0] == match["id"] for match in matches):
+        return None
+    ids = {match["id"] for match in matches}
+    pairs = Counter((match["id"], match["rest"]) for match in matches)
+    rests = Counter(rest for (_, rest), times in pairs.items() if times == 1)
+    kept = sorted(f"{{id}}{rest}" for rest, times in rests.items() if times > _MOST * len(ids))
+    channels, labels, masks = sort_roles(kept)
+    if len(ids) < 2 or not channels or not labels:
+        return None
+    several = (f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else ()
+    return Naming(
+        layout="paired",
+        channels=channel_names(channels),
+        label=labels[0],
+        mask=masks[0] if masks else None,
+        why="file names of BIDS",
+        patient=_PATIENT if any("_ses-" in one for one in ids) else None,
+        doubts=several,
+    )
+
+
+LAYOUT = Layout("paired", find, example, recognize, find_loose=find_loose)

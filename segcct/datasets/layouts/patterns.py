@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from segcct.config import DataSection
 from segcct.errors import ConfigError, DataError
 from segcct.files.file_names import split_name
 
@@ -16,9 +16,6 @@ _SPECIAL = re.compile(r"(\*+|\?|\{id\})")
 _LONGEST = 1000
 _MOST_WILD = 3
 """Pieces of any length up to the id; the time to match a name grows by a power for each."""
-_MOST_ENTRIES = 1_000_000
-"""Files and folders that are looked through below one root."""
-_NO_DATA = ("/proc", "/sys", "/dev")
 _SIDES = {
     "train": "train",
     "training": "train",
@@ -153,59 +150,6 @@ def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
     return candidates
 
 
-def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Every folder from `root` down with the names of its folders and files, sorted.
-
-    Hidden names are left out. Linked folders are followed once; not to a folder that holds the root, and no further
-    link out of the root from there. What the caller takes off the list of folders is not entered.
-
-    Raises:
-        DataError: so many files that this is no dataset.
-    """
-    top = os.path.realpath(root)
-    seen = set()
-    entries = 0
-    for place, folders, files in os.walk(root, followlinks=True):
-        here = os.path.realpath(place)
-        if here in seen:
-            folders.clear()
-            continue
-        seen.add(here)
-        entries += len(folders) + len(files)
-        if entries > _MOST_ENTRIES:
-            raise DataError(
-                f"there are more than {_MOST_ENTRIES:,} files and folders below this one",
-                file=root,
-                remedy="Name the folder of the dataset itself",
-            )
-        shown = sorted(name for name in folders if not name.startswith("."))
-        folders[:] = [name for name in shown if not _leads_away(Path(place) / name, here, top)]
-        yield Path(place), folders, sorted(name for name in files if not name.startswith("."))
-
-
-def _leads_away(path: Path, here: str, top: str) -> bool:
-    """A link to a folder around the root or of the system, or a second one out of the root."""
-    if not path.is_symlink():
-        return False
-    target = os.path.realpath(path)
-    if _within(target, top):
-        return False
-    return _within(top, target) or not _within(here, top) or any(_within(target, place) for place in _NO_DATA)
-
-
-def _within(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
-
-
-def files_below(root: Path) -> list[str]:
-    """Relative paths of all files, sorted, with forward slashes; hidden files and folders are left out."""
-    names: list[str] = []
-    for folder, _, files in folders_below(root):
-        place = folder.relative_to(root).as_posix()
-        names += files if place == "." else [f"{place}/{name}" for name in files]
-    return sorted(names)
-
-
 def side_of(relative: str | Path) -> str | None:
     """`train`, `val` or `test` where a folder on the way is named so (Training, imagesTs, ...)."""
     folders = Path(relative).parts[:-1]
@@ -239,8 +183,13 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def tree(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
-    """A small picture of folders and the files in them."""
+def data_patterns(data: DataSection) -> list[str]:
+    """The config's patterns of channels and label, in order."""
+    return [*data.channels.values(), *([data.label] if data.label else [])]
+
+
+def drawn(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
+    """A small picture of folders and the files in them, for messages."""
     lines = [f"{root}/"]
     for folder, names in folders.items():
         indent = "    " if folder else ""
@@ -248,3 +197,9 @@ def tree(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
             lines.append(f"    {folder}/")
         lines += [f"    {indent}{name}" for name in names]
     return "\n".join(lines)
+
+
+def drawn_files(data: DataSection, ids: Sequence[str]) -> str:
+    """The files of the first cases below the root, as the patterns ask for them."""
+    patterns = dict.fromkeys(data_patterns(data))
+    return drawn(data.root, {"": [*(filled(with_id(pattern), one) for pattern in patterns for one in ids), "..."]})

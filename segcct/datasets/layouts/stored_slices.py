@@ -15,22 +15,27 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.layouts.file_roles import label_score
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import files_below, listed, side_of, tree
+from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.patterns import data_patterns, drawn, listed, side_of
 from segcct.errors import DataError, GeometryError, VolumeError
-from segcct.files.file_names import ARRAY_SUFFIXES, split_name
-from segcct.images.arrays import array_names, read_array, read_arrays
+from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
+from segcct.images.arrays import array_names, array_shapes, read_array, read_arrays
 from segcct.images.volume import PICTURE_AFFINE, Volume
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
 _LONG_GAP = 4
 _FRAME = re.compile(r"(?P<patient>.+?)_frame\d+$")
+_ACDC_ARRAY = re.compile(r"patient\d+_frame\d+(_slice_?\d+)?$")
+_SYNAPSE_ARRAY = re.compile(r"case\d{4}(_slice\d+)?$")
 
 
 def slice_of(stem: str) -> tuple[str, int] | None:
@@ -39,11 +44,11 @@ def slice_of(stem: str) -> tuple[str, int] | None:
     return (match["case"], int(match["number"])) if match else None
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every case below `data.root`; its channels and label are the same files."""
     volumes: dict[str, list[str]] = {}
     slices: dict[str, dict[int, list[str]]] = {}
-    for name in files_below(data.root):
+    for name in tree.files():
         stem = _stem(Path(name).name)
         if stem is None:
             continue
@@ -76,11 +81,11 @@ def single(data: DataSection, file: Path) -> Case | None:
     return None if stem is None else _make_case(data.model_copy(update={"root": file.parent}), stem, [[file.name]])
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """The two kinds of files and the arrays in them."""
-    arrays = ", ".join([*data.channels.values(), *([data.label] if data.label else [])])
+    arrays = ", ".join(data_patterns(data))
     names = [f"patient001_frame01_slice_1.h5   (arrays {arrays}: rows, columns)", "..."]
-    return tree(data.root, {"": [*names, f"patient002_frame01.h5   (arrays {arrays}: slices, rows, columns)", "..."]})
+    return drawn(data.root, {"": [*names, f"patient002_frame01.h5   (arrays {arrays}: slices, rows, columns)", "..."]})
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -164,7 +169,7 @@ def _names_in(file: Path, data: DataSection) -> Sequence[str]:
     try:
         return array_names(file)
     except VolumeError:
-        return [*data.channels.values(), *([] if data.label is None else [data.label])]
+        return data_patterns(data)
 
 
 def _stack(files: Sequence[Path], key: str) -> np.ndarray:
@@ -191,4 +196,47 @@ def _not_finite(case: Case, data: DataSection) -> Path:
     raise AssertionError("called for a case whose voxels are all finite")
 
 
-LAYOUT = Layout("slices", find, read_image, read_mask, picture, single=single)
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:
+    """Slices or volumes in .h5 and .npz files."""
+    files = [name for name in names if name.lower().endswith(ARRAY_SUFFIXES)]
+    if not files or len(files) < len(names) / 2:
+        return None
+    keys = array_shapes(root / files[0])
+    labels = [key for key in keys if label_score(key) > 0]
+    images = [key for key, shape in keys.items() if key not in labels and len(shape) in (2, 3)]
+    if not images:
+        raise DataError(
+            "holds no image array",
+            file=root / files[0],
+            found=", ".join(f"{key} {shape}" for key, shape in keys.items()) or "no array",
+            expected="an array of rows and columns, or of slices, rows and columns",
+        )
+    stems = [stem_of(name) for name in files]
+    scheme = None
+    if all(_ACDC_ARRAY.match(one) for one in stems):
+        scheme = "acdc"
+    elif all(_SYNAPSE_ARRAY.match(one) for one in stems):
+        scheme = "synapse"
+    known = {"acdc": ", named as those of ACDC", "synapse": ", named as those of Synapse (TransUNet)"}
+    return Naming(
+        layout="slices",
+        channels={"image" if len(images) == 1 else key: key for key in images},
+        label=labels[0] if labels else None,
+        why=f"arrays in {PurePosixPath(files[0]).suffix} files{known.get(scheme or '', '')}",
+        scheme=scheme,
+        doubts=(f"several arrays may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else (),
+    )
+
+
+LAYOUT = Layout(
+    "slices",
+    find,
+    example,
+    recognize,
+    read_image=read_image,
+    read_mask=read_mask,
+    has_geometry=False,
+    names_arrays=True,
+    label_patterns=("label",),
+    single=single,
+)

@@ -10,15 +10,27 @@ table: `label_map: {}` says that the files hold the scheme's values already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE
 from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import filled, tree, with_id
-from segcct.datasets.layouts.volumes import read_image, read_mask
+from segcct.datasets.layouts.naming import MappedLabels, Naming
+from segcct.datasets.layouts.patterns import drawn_files
+
+_FILE = re.compile(r"(?:.*/)?(?P<part>img|label)(?P<number>\d{4})(?P<end>\.nii(?:\.gz)?)$")
+_WINDOW_HU = (-125.0, 275.0)
+_MAPPED = MappedLabels(
+    values=BTCV_TO_SYNAPSE,
+    why="BTCV's organs, mapped to the eight of TransUNet; scheme btcv keeps all thirteen",
+    doubt="no label value is above 8, so these may be the eight organs in an order of their own: then set "
+    "data.label_map: {} (or the right map); without it BTCV's own numbers are assumed",
+)
 
 
 def case_id_of(number: str) -> str:
@@ -26,9 +38,9 @@ def case_id_of(number: str) -> str:
     return f"case{number}" if number.isdigit() else number
 
 
-def find(data: DataSection) -> Found:
+def find(data: DataSection, tree: FolderTree) -> Found:
     """Every scan below `data.root`."""
-    return find_flat(data, Patterns.of(data), case_id_of)
+    return find_flat(data, tree, Patterns.of(data), case_id_of)
 
 
 def label_map(data: DataSection) -> Mapping[int, int]:
@@ -38,20 +50,36 @@ def label_map(data: DataSection) -> Mapping[int, int]:
     return BTCV_TO_SYNAPSE if data.scheme == "synapse" else {}
 
 
-def picture(data: DataSection) -> str:
+def example(data: DataSection) -> str:
     """The folders with their first two scans."""
-    patterns = [*data.channels.values(), *([data.label] if data.label else [])]
-    names = [filled(with_id(pattern), number) for pattern in patterns for number in ("0001", "0002")]
-    return tree(data.root, {"": [*names, "..."]})
+    return drawn_files(data, ("0001", "0002"))
+
+
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
+    """img0001.nii.gz and label0001.nii.gz."""
+    matches = [match for name in names if (match := _FILE.match(name))]
+    parts = {match["part"] for match in matches}
+    if "img" not in parts:
+        return None
+    end = matches[0]["end"]
+    return Naming(
+        layout="synapse",
+        channels={"ct": f"img{{id}}{end}"},
+        label=f"label{{id}}{end}" if "label" in parts else None,
+        why="scans and labels of the BTCV challenge (Synapse)",
+        scheme="synapse",
+        mapped=_MAPPED,
+        window_hu=(*_WINDOW_HU, "window of the Synapse protocol"),
+    )
 
 
 LAYOUT = Layout(
     "synapse",
     find,
-    read_image,
-    read_mask,
-    picture,
-    phantom=True,
+    example,
+    recognize,
     label_map=label_map,
+    label_patterns=("label/label*.nii.gz",),
     find_loose=partial(find_loose, case_id_of=case_id_of),
+    phantom="segcct.phantom.synapse:PHANTOM",
 )

@@ -14,9 +14,9 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.layouts.images_2d import mask_values
 from segcct.errors import GeometryError
 from segcct.files.file_names import IMAGE_SUFFIXES
+from segcct.images.pages import mask_values
 from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
 
 GRID_TOLERANCE = 0.05

@@ -5,19 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from segcct.files.file_names import (
-    ARRAY_SUFFIXES,
-    DICOM_SUFFIXES,
-    IMAGE_SUFFIXES,
-    ITK_SUFFIXES,
-    NIFTI_SUFFIXES,
-    stem_of,
-)
-
-VOLUMES = NIFTI_SUFFIXES + ITK_SUFFIXES
-PICTURES = IMAGE_SUFFIXES
-ARRAYS = ARRAY_SUFFIXES
-DICOM = DICOM_SUFFIXES
+from segcct.files.file_names import stem_of
 
 _LABEL_WORD = re.compile(
     r"segment|label|truth|multiclass|annot|lesion|consensus|manual|gold|contour|delineat"
