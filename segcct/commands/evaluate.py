@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import add_command
+from segcct.commands.task_options import run_for_task
 
 
 def add_evaluate(commands: argparse._SubParsersAction) -> None:
@@ -49,44 +50,12 @@ def add_report(commands: argparse._SubParsersAction) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    from segcct.commands.class_commands import evaluate_table
-    from segcct.tasks.classification.probability_table import is_table
+    from segcct.tasks.task_files import task_of_predictions
 
-    if is_table(arguments.prediction):
-        evaluate_table(arguments)
-        return
-    from segcct.evaluation.evaluate_folders import evaluate
-    from segcct.progress import Progress
-
-    evaluate(
-        arguments.prediction,
-        arguments.reference,
-        scheme=arguments.scheme,
-        output=arguments.output,
-        conventions=tuple(arguments.convention.split(",")),
-        layout=arguments.layout,
-        workers=arguments.workers,
-        allow_unmatched=arguments.allow_unmatched,
-        against=arguments.against,
-        tolerance_mm=arguments.tolerance,
-        progress=Progress("scoring cases"),
-    )
-    print((arguments.output / "table.md").read_text(encoding="utf-8"))
-    report = arguments.output.parent / "report"
-    command = command_line("report", "--evaluation", arguments.output, "--output", report)
-    print(f"wrote {arguments.output}; next: {command}")
+    run_for_task(task_of_predictions(arguments.prediction), "evaluate", arguments)
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from segcct.commands.class_commands import is_of_classes, report_classes
+    from segcct.tasks.task_files import task_of_evaluation
 
-    if is_of_classes(arguments.evaluation):
-        report_classes(arguments)
-        return
-    from segcct.report.segmentation_page import write_report
-    from segcct.report.slice_image import write_picture
-
-    if arguments.picture is not None:
-        write_picture(arguments.evaluation, arguments.picture, case=arguments.case, channel=arguments.channel)
-        print(f"wrote {arguments.picture}")
-    print(f"wrote {write_report(arguments.evaluation, arguments.output)}")
+    run_for_task(task_of_evaluation(arguments.evaluation), "report", arguments)

@@ -29,7 +29,7 @@ def add_command(
     if keys_help is not None:
         parser.add_argument("-h", "--help", action=_HelpWithKeys, keys_help=keys_help)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
-    parser.set_defaults(run=run, takes_keys=takes_keys)
+    parser.set_defaults(run=run, takes_keys=takes_keys, parser=parser)
     return parser
 
 

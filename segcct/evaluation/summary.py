@@ -53,6 +53,7 @@ def summary_of(
         for name, own in by_structure.items()
     }
     return SegmentationSummary(
+        task="segmentation",
         convention=convention.name,
         scheme=scheme.name,
         labels=dict(scheme.classes),

@@ -155,6 +155,7 @@ class PairedSummary(Record):
 class SegmentationSummary(Record):
     """summary.json of masks, under one convention."""
 
+    task: str = "segmentation"
     convention: str
     scheme: str | None = None
     labels: dict[str, Annotated[int, Field(ge=1, le=65535)]] | None = None

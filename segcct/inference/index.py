@@ -135,6 +135,7 @@ class Index:
         selection = self.selection if stored.get("selection", self.selection) == self.selection else "some"
         made = (versions if self.anonymized else provenance)(card.data_fingerprint)
         content = {
+            "task": card.task,
             "anonymized": self.anonymized,
             "cases": cases,
             "data": {**self.data.model_dump(mode="json"), "root": "." if self.anonymized else root},

@@ -6,7 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
@@ -168,9 +168,18 @@ class Task(ABC):
         return ("predict", "--model", run.best, *data, "--output", run.path / "predictions")
 
 
+class Outcome(NamedTuple):
+    """What `predict`, `evaluate` or `report` of a task did."""
+
+    wrote: str
+    """The last line that the command prints."""
+    next_words: Sequence[object] = ()
+    """The command that comes next."""
+
+
 @dataclass(frozen=True)
 class TaskRow:
-    """A row of `TASKS`. The places are `module:Class`, imported when the task is used."""
+    """A row of `TASKS`. The places are `module:name`, imported when the task is used; prediction needs no training."""
 
     name: str
     command: str
@@ -181,6 +190,15 @@ class TaskRow:
     """Place of the `Task`."""
     config: str
     """Place of its `Experiment`."""
+    predict: str = ""
+    """Place of what `segcct predict` does with its models: a function whose parameters are named as the options that
+    it takes, and `how` for those of the network; returns an `Outcome`. An option it does not take is refused."""
+    evaluate: str = ""
+    """The same of `segcct evaluate`, which writes summary.json with the key `task`."""
+    report: str = ""
+    """The same of `segcct report`."""
+    table: str = ""
+    """The file that holds its predictions, where that is one: known also without predictions.json."""
 
     def load(self) -> type[Task]:
         """The task."""
@@ -189,6 +207,14 @@ class TaskRow:
     def load_config(self) -> type[Experiment]:
         """Its configuration."""
         return cast("type[Experiment]", _imported(self.config))
+
+    def function(self, command: str) -> Callable[..., Outcome]:
+        """What a command does for the task. Raises `ConfigError` where that is nothing."""
+        place = {"predict": self.predict, "evaluate": self.evaluate, "report": self.report}[command]
+        if not place:
+            able = [row.name for row in TASKS.values() if getattr(row, command)]
+            raise ConfigError(f"task {self.name} is not for segcct {command}", expected=" or ".join(able))
+        return cast("Callable[..., Outcome]", _imported(place))
 
 
 TASKS: dict[str, TaskRow] = {}
@@ -210,10 +236,10 @@ def register_task(row: TaskRow) -> None:
     TASKS[row.name] = row
 
 
-def task_named(name: str) -> TaskRow:
-    """The row of a task. Raises `ConfigError` for a name that is not there."""
-    if name not in TASKS:
-        raise ConfigError("no such task", found=name, expected=", ".join(TASKS))
+def task_named(name: object, *, file: Path | None = None) -> TaskRow:
+    """The row of the task that `file` names. Raises `ConfigError` for a name that is not there."""
+    if not isinstance(name, str) or name not in TASKS:
+        raise ConfigError("names no task of this installation", file=file, found=name, expected=", ".join(TASKS))
     return TASKS[name]
 
 
@@ -234,6 +260,9 @@ for _row in (
         help="train a segmentation model (image to mask)",
         task="segcct.tasks.segmentation.segmentation_task:SegmentationTask",
         config="segcct.config.segmentation_config:SegmentationConfig",
+        predict="segcct.tasks.segmentation.mask_commands:predict",
+        evaluate="segcct.tasks.segmentation.mask_commands:evaluate",
+        report="segcct.tasks.segmentation.mask_commands:report",
     ),
     TaskRow(
         name="classification",
@@ -241,6 +270,10 @@ for _row in (
         help="train a classification model (image to class)",
         task="segcct.tasks.classification.classification_task:ClassificationTask",
         config="segcct.config.classification_config:ClassificationConfig",
+        predict="segcct.tasks.classification.class_commands:predict",
+        evaluate="segcct.tasks.classification.class_commands:evaluate",
+        report="segcct.tasks.classification.class_commands:report",
+        table="predictions.csv",
     ),
     TaskRow(
         name="reconstruction",

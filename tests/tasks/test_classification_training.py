@@ -484,7 +484,7 @@ def test_an_existing_run_and_other_changes_are_refused(trained, folder, capsys):
 def test_flags_of_masks_are_refused(trained, folder, tmp_path, capsys, flags):
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(folder), "--output", str(tmp_path / "o")]
     assert main([*arguments, *flags]) == 1
-    assert f"{flags[0]} is for masks" in capsys.readouterr().err
+    assert f"{flags[0]} does nothing for classification" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
 
 
@@ -559,7 +559,7 @@ def test_scheme_flags_are_refused_for_classes(predicted, folder, tmp_path, capsy
         str(tmp_path / "e"),
     ]
     assert main([*arguments, "--scheme", "acdc"]) == 1
-    assert "--scheme is for masks" in capsys.readouterr().err
+    assert "--scheme does nothing for classification" in capsys.readouterr().err
 
 
 def test_a_cached_dataset_is_read_again(folder, trained):

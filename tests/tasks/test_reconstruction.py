@@ -308,7 +308,7 @@ def test_bad_input_is_refused(generator, phantom, tmp_path, capsys):
         str(tmp_path / "masks"),
     ]
     assert main(predict) == 1
-    assert "is not a segmenter" in capsys.readouterr().err
+    assert "task reconstruction is not for segcct predict" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__name="cct_unet_s")) == 1
     assert "model.name is no generator" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__options__style="copied")) == 1

@@ -1,0 +1,42 @@
+"""What `segcct predict`, `evaluate` and `report` do for classes of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segcct.inference.arithmetic_device import Inference
+from segcct.plurals import counted
+from segcct.progress import Progress
+from segcct.tasks.classification.class_evaluation import evaluate_classes
+from segcct.tasks.task import Outcome
+
+
+def predict(model: Path, input: Path, output: Path, *, split: str | None, overwrite: bool, how: Inference) -> Outcome:
+    """Write predictions.csv and predictions.json."""
+    from segcct.tasks.classification.classifier import Classifier
+    from segcct.tasks.classification.image_prediction import find_pictures, predict_pictures
+
+    classifier = Classifier.load(model, how)
+    request = find_pictures(classifier, input, split=model / ".." / "splits.json", side=split)
+    table = predict_pictures(
+        classifier, request, output, model=model, overwrite=overwrite, progress=Progress("predicting")
+    )
+    folders = ("--prediction", output, "--reference", input)
+    next_words = ("evaluate", *folders, "--output", output.parent / "evaluation")
+    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_words)
+
+
+def evaluate(prediction: Path, reference: Path, output: Path, *, layout: str | None, allow_unmatched: bool) -> Outcome:
+    """Score predictions.csv."""
+    progress = Progress("decoding pictures")
+    evaluate_classes(
+        prediction, reference, output=output, layout=layout, allow_unmatched=allow_unmatched, progress=progress
+    )
+    return Outcome(f"wrote {output}", ("report", "--evaluation", output, "--output", output.parent / "report"))
+
+
+def report(evaluation: Path, output: Path) -> Outcome:
+    """Write the page of an evaluation."""
+    from segcct.tasks.classification.class_page import write_class_report
+
+    return Outcome(f"wrote {write_class_report(evaluation, output)}")

@@ -1,0 +1,35 @@
+"""Which task predictions and evaluations belong to: the key `task` of predictions.json and summary.json.
+
+Files without the key are older than it, and of masks. What is wrong with a file is said by the task's own reader.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from segcct.errors import DataError
+from segcct.files.json_file import read_object
+from segcct.inference.index import INDEX
+from segcct.tasks.task import TASKS, TaskRow, task_named
+
+
+def task_of_predictions(path: Path) -> TaskRow:
+    """The task of a folder of predictions, or of a table; one without predictions.json is known by its table."""
+    otherwise = TASKS["segmentation"]
+    for row in TASKS.values():
+        if row.table and ((path / row.table).is_file() or path.suffix.lower() == Path(row.table).suffix):
+            otherwise = row
+    return _task_in((path if path.is_dir() else path.parent) / INDEX, otherwise)
+
+
+def task_of_evaluation(folder: Path) -> TaskRow:
+    """The task of what `segcct evaluate` wrote."""
+    return _task_in(folder / "summary.json", TASKS["segmentation"])
+
+
+def _task_in(file: Path, otherwise: TaskRow) -> TaskRow:
+    try:
+        task = read_object(file).get("task")
+    except DataError:
+        return otherwise
+    return otherwise if task is None else task_named(task, file=file)
