@@ -26,7 +26,7 @@ slices of 512 x 512. That takes about six seconds."""
 _USUAL_RATIO = 100
 _WORTH_ASKING = 2**28
 """Claims below this many bytes are not compared with the free memory."""
-_AGAIN = "Copy or download it again"
+AGAIN = "Copy or download it again"
 
 
 def refuse_special(path: Path) -> None:
@@ -45,7 +45,7 @@ def damage_refused(file: Path) -> Iterator[None]:
         raise
     except Exception as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        raise VolumeError("cannot be read", file=file, found=reason, remedy=_AGAIN) from error
+        raise VolumeError("cannot be read", file=file, found=reason, remedy=AGAIN) from error
 
 
 def no_array(name: str, names: Sequence[str], file: Path) -> VolumeError:
@@ -84,7 +84,7 @@ def refuse_claim(
     """
     told = " x ".join(str(size) for size in shape)
     if not shape or min(shape) < 1:
-        raise VolumeError("its header gives no usable size", file=file, found=told or "no size", remedy=_AGAIN)
+        raise VolumeError("its header gives no usable size", file=file, found=told or "no size", remedy=AGAIN)
     voxels = math.prod(int(size) for size in shape)
     claimed = voxels * itemsize
     if voxels > MOST_VOXELS or claimed > MOST_BYTES:
@@ -109,7 +109,7 @@ def refuse_claim(
             file=file,
             found=f"{told} of {itemsize} bytes in a file that has {_size(held)} for them: truncated data, or a "
             "damaged header",
-            remedy=_AGAIN,
+            remedy=AGAIN,
         )
     free_gb = free_memory_gb() if claimed > _WORTH_ASKING else None
     if free_gb is not None and claimed > free_gb * 1e9:
@@ -120,6 +120,22 @@ def refuse_claim(
             expected=f"at most {free_gb:.3g} GB",
         )
     return claimed
+
+
+def volume_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
+    """(X, Y), (X, Y, Z) or (X, Y, Z, 1, ...) -> (X, Y, Z). Raises `VolumeError` for other shapes."""
+    if len(shape) < 2 or 0 in shape:
+        raise VolumeError("not a 2-D or 3-D image", file=path, found=f"shape {tuple(shape)}")
+    if any(size > 1 for size in shape[3:]):
+        raise VolumeError(
+            "holds more than one volume",
+            file=path,
+            found=f"shape {tuple(shape)}",
+            expected="(X, Y, Z)",
+            remedy="Save the volume that is meant as a file of its own",
+        )
+    x, y, z = (int(size) for size in (*shape, 1)[:3])
+    return x, y, z
 
 
 def _size(count: int) -> str:

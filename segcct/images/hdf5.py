@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from segcct.errors import VolumeError
+from segcct.images.claims import AGAIN
+from segcct.images.streams import read_exactly
 
 if sys.platform == "linux":
     import fcntl
@@ -34,7 +36,6 @@ _PROGRAM = (
     "import sys; sys.path[:] = {path!r}; "
     "from segcct.images.hdf5_reader import serve; serve(sys.stdin.buffer, sys.stdout.buffer)"
 )
-_AGAIN = "Copy or download it again"
 _MOST_ANSWER = 2**26
 """Bytes of an answer that is no array."""
 
@@ -86,7 +87,7 @@ class _Reader:
                 except _DiedError as error:  # one that had idled or read before is replaced: a fresh one decides
                     if fresh:
                         file = files[len(answers)]
-                        raise VolumeError("cannot be read", file=file, found=error, remedy=_AGAIN) from None
+                        raise VolumeError("cannot be read", file=file, found=error, remedy=AGAIN) from None
         return answers
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -158,10 +159,7 @@ def _answer(incoming: io.BufferedReader, file: Path) -> Any:
     if "dtype" not in answer:
         return answer["value"]
     dtype, shape = np.dtype(answer["dtype"]), answer["value"]
-    values = np.empty(math.prod(shape) * dtype.itemsize, np.uint8)
-    if incoming.readinto(values.data) < values.size:
-        raise EOFError
-    return values.view(dtype).reshape(shape)
+    return read_exactly(incoming, math.prod(shape) * dtype.itemsize).view(dtype).reshape(shape)
 
 
 def _ending(code: int) -> str:

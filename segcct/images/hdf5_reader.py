@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.claims import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
+from segcct.images.claims import AGAIN, DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
 
 IDLE_S = 60
 """Seconds without a request after which the process ends."""
@@ -150,7 +150,7 @@ def _refuse_swollen_chunks(item: Any, file: Path) -> None:
             "cannot be read: a compressed part holds more than it should",
             file=file,
             expected=f"at most {size:,} bytes in each",
-            remedy="Copy or download it again",
+            remedy=AGAIN,
         )
 
 

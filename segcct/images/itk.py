@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
 from segcct.images.affine import LPS_TO_RAS
+from segcct.images.claims import AGAIN, volume_shape
 from segcct.images.metaimage import stored_metaimage
 from segcct.images.nrrd import stored_nrrd
 from segcct.images.stored import Stored
@@ -56,9 +57,7 @@ def _opened(path: Path) -> tuple[Stored, sitk.ImageFileReader]:
             reader.ReadImageInformation()
     except RuntimeError as error:
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
-        raise VolumeError(
-            "cannot be read as an image", file=path, found=reason, remedy="Copy or download it again"
-        ) from error
+        raise VolumeError("cannot be read as an image", file=path, found=reason, remedy=AGAIN) from error
     return stored, reader
 
 
@@ -67,18 +66,10 @@ def _volume_size(reader: sitk.ImageFileReader, stored: Stored, path: Path) -> tu
     size = reader.GetSize()
     if reader.GetNumberOfComponents() > 1:
         raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
-    if any(extra > 1 for extra in size[3:]):
-        raise VolumeError(
-            "holds more than one volume",
-            file=path,
-            found=f"shape {size}",
-            expected="(X, Y, Z)",
-            remedy="Save the volume that is meant as a file of its own",
-        )
+    volume = volume_shape(size, path)
     if math.prod(size) != math.prod(stored.shape):
         raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {stored.shape}")
-    x, y, z = (*size, 1)[:3]
-    return x, y, z
+    return volume
 
 
 def _affine(reader: sitk.ImageFileReader) -> np.ndarray:

@@ -10,9 +10,9 @@ from segcct.errors import VolumeError
 from segcct.images.affine import are_lengths
 from segcct.images.companion import companion
 from segcct.images.stored import Stored
+from segcct.images.text_header import TextHeader
 
 _DATA_FILE = "ElementDataFile"
-_USUAL_HEADER, _MOST_HEADER = 2**16, 2**23
 _LONGEST = {"key": 100, "line": 4000}
 _VECTORS = ("Offset", "Position", "Origin", "ElementSpacing", "ElementSize")
 _MATRICES = ("TransformMatrix", "Orientation", "Rotation")
@@ -39,105 +39,83 @@ _TYPES = {
 def stored_metaimage(path: Path) -> Stored:
     """Where the voxels of a MetaImage file are. Raises `VolumeError` where its header is damaged or names other files
     than one next to it."""
-    fields, end = _fields(path)
-    dims = _number(fields, "NDims", path)
-    shape = tuple(_whole(word, "DimSize", path) for word in fields.get("DimSize", "").split())
-    if not 2 <= dims <= 5 or len(shape) != dims:
-        raise _unusable(path, f"NDims {dims}, DimSize {fields.get('DimSize', 'missing')}")
-    channels = _number(fields, "ElementNumberOfChannels", path, default=1)
-    if channels != 1:
+    header = _header(path)
+    fields, shape = header.fields, header.shape("NDims", "DimSize")
+    dims = len(shape)
+    if "ElementNumberOfChannels" in fields and header.whole("ElementNumberOfChannels") != 1:
         raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
     if fields.get("ElementType") not in _TYPES:
-        raise _unusable(path, f"ElementType {fields.get('ElementType', 'missing')}")
-    if not _flag(fields, "BinaryData", path, default=True):
-        raise _unusable(path, "voxels written as text")
-    order = {_flag(fields, name, path) for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB") if name in fields}
+        raise header.unusable(f"ElementType {header.text('ElementType')}")
+    if not _flag(header, "BinaryData", default=True):
+        raise header.unusable("voxels written as text")
+    order = {_flag(header, name) for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB") if name in fields}
     if len(order) > 1:
-        raise _unusable(path, "two byte orders")
+        raise header.unusable("two byte orders")
     for key, count in {**dict.fromkeys(_VECTORS, dims), **dict.fromkeys(_MATRICES, dims * dims)}.items():
         words = fields.get(key, "0 " * count).split()
         if len(words) != count or not are_lengths(words):
-            raise _unusable(path, f"{key} {fields[key][:60]!a}")
-    packed = _flag(fields, "CompressedData", path)
-    name = fields[_DATA_FILE]
-    local = name.lower() == "local"
-    start = _start(_number(fields, "HeaderSize", path, default=0), end if local else 0, packed=packed, path=path)
+            raise header.unusable(f"{key} {fields[key][:60]!a}")
+    packed, name = _flag(header, "CompressedData"), _data_file(header)
     return Stored(
         header=path,
-        file=path if local else companion(path, name),
+        file=path if name is None else companion(path, name),
         shape=shape,
         dtype=np.dtype(_TYPES[fields["ElementType"]]).newbyteorder(">" if True in order else "<"),
         encoding="gzip" if packed else "raw",
-        start=start,
+        start=_start(header, header.end if name is None else 0, packed=packed),
     )
 
 
 def data_file_of_metaimage(path: Path) -> str | None:
     """The name that `ElementDataFile` gives; None where the voxels follow the header. Raises as `stored_metaimage`."""
-    name = _fields(path)[0][_DATA_FILE]
+    return _data_file(_header(path))
+
+
+def _data_file(header: TextHeader) -> str | None:
+    name = header.fields[_DATA_FILE]
     return None if name.lower() == "local" else name
 
 
-def _fields(path: Path) -> tuple[dict[str, str], int]:
-    """The header's fields, the last of which names the file of the voxels, and the bytes it takes."""
-    place, end = -1, 0
-    with path.open("rb") as stream:
-        content = b""
-        for size in (_USUAL_HEADER, _MOST_HEADER - _USUAL_HEADER):
-            content += stream.read(size)
-            place = content.lower().find(_DATA_FILE.lower().encode())
-            end = content.find(b"\n", place) + 1
-            if place >= 0 and end > 0:
-                break
-    if place < 0 or end == 0 or b"\0" in content[:end]:
-        raise _unusable(path, f"no line {_DATA_FILE}")
-    fields: dict[str, str] = {}
-    for line in content[:end].decode("latin-1").split("\n"):
+def _header(path: Path) -> TextHeader:
+    """The header's fields, the last of which names the file of the voxels."""
+    header = TextHeader(path, "MetaImage")
+    content = header.read_until(_end_in)[: header.end]
+    if not content or b"\0" in content:
+        raise header.unusable(f"no line {_DATA_FILE}")
+    for line in content.decode("latin-1").split("\n"):
         if not line.strip():
             continue
         at = min((place for place in (line.find("="), line.find(":")) if place >= 0), default=-1)
         key, value = line[:at].strip(), line[at + 1 :].strip()
         if at < 0 or not key or len(key) > _LONGEST["key"] or len(line) > _LONGEST["line"]:
-            raise _unusable(path, f"the line {line[:60]!a}")
-        if key in fields and key in _ONCE:
-            raise _unusable(path, f"{key} twice")
-        fields[key] = value
-    if list(fields)[-1] != _DATA_FILE:
-        raise _unusable(path, f"no line {_DATA_FILE}")
-    return fields, end
+            raise header.unusable(f"the line {line[:60]!a}")
+        if key in header.fields and key in _ONCE:
+            raise header.unusable(f"{key} twice")
+        header.fields[key] = value
+    if list(header.fields)[-1] != _DATA_FILE:
+        raise header.unusable(f"no line {_DATA_FILE}")
+    return header
 
 
-def _start(told: int, behind_header: int, *, packed: bool, path: Path) -> int | None:
+def _end_in(content: bytes) -> int:
+    place = content.lower().find(_DATA_FILE.lower().encode())
+    return 0 if place < 0 else content.find(b"\n", place) + 1
+
+
+def _start(header: TextHeader, behind_header: int, *, packed: bool) -> int | None:
     """Bytes before the voxels; None: they are the end of the file."""
-    if told == -1 and not packed:
+    size = header.whole("HeaderSize", header.fields.get("HeaderSize", "0"))
+    if size == -1 and not packed:
         return None
-    if told < 0 or 0 < told < behind_header:
-        raise _unusable(path, f"HeaderSize {told}")
-    return told or behind_header
+    if size < 0 or 0 < size < behind_header:
+        raise header.unusable(f"HeaderSize {size}")
+    return size or behind_header
 
 
-def _number(fields: dict[str, str], key: str, path: Path, *, default: int | None = None) -> int:
-    if key not in fields and default is not None:
-        return default
-    return _whole(fields.get(key, "missing"), key, path)
-
-
-def _whole(word: str, key: str, path: Path) -> int:
-    if not word.removeprefix("-").isdecimal() or not word.isascii() or len(word) > 12:
-        raise _unusable(path, f"{key} {word[:40]!a}")
-    return int(word)
-
-
-def _flag(fields: dict[str, str], key: str, path: Path, *, default: bool = False) -> bool:
-    value = fields.get(key)
+def _flag(header: TextHeader, key: str, *, default: bool = False) -> bool:
+    value = header.fields.get(key)
     if value is None:
         return default
     if value.lower() not in ("true", "false", "1", "0"):
-        raise _unusable(path, f"{key} {value[:40]!a}")
+        raise header.unusable(f"{key} {value[:40]!a}")
     return value.lower() in ("true", "1")
-
-
-def _unusable(path: Path, found: str) -> VolumeError:
-    return VolumeError(
-        "cannot be read as an image: its MetaImage header is damaged or of an unknown kind", file=path, found=found
-    )

@@ -7,6 +7,7 @@ header claims take memory or time beyond what the file can hold.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import zlib
 from collections.abc import Iterator
@@ -22,8 +23,9 @@ from nibabel.wrapstruct import WrapStructError
 
 from segcct.errors import VolumeError
 from segcct.images.affine import checked_affine
-from segcct.images.claims import DEFLATE_RATIO, refuse_claim
+from segcct.images.claims import AGAIN, DEFLATE_RATIO, refuse_claim, volume_shape
 from segcct.images.inflate import Inflated
+from segcct.images.streams import read_exactly, skip
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -57,9 +59,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
         header, told_bits = _header(content, raw, path)
         shape, dtype = volume_shape(header.get_data_shape(), path), header.get_data_dtype()
         _skip(content, int(header["vox_offset"]) - header.template_dtype.itemsize)
-        voxels = np.empty(int(np.prod(shape)) * dtype.itemsize, np.uint8)
-        if content.readinto(voxels.data) < voxels.size:
-            raise EOFError
+        voxels = read_exactly(content, math.prod(shape) * dtype.itemsize)
         behind = _behind(content, raw, path)
         if told_bits not in (0, 8 * dtype.itemsize) and behind:
             raise VolumeError(
@@ -79,22 +79,6 @@ def _in_parts(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
     for start in range(0, source.size, _SCALED_VOXELS):
         target[start : start + _SCALED_VOXELS] = source[start : start + _SCALED_VOXELS] * np.float64(slope) + inter
     return scaled
-
-
-def volume_shape(shape: tuple[int, ...], path: Path) -> tuple[int, int, int]:
-    """(X, Y), (X, Y, Z) or (X, Y, Z, 1, ...) -> (X, Y, Z). Raises `VolumeError` for other shapes."""
-    if len(shape) < 2 or 0 in shape:
-        raise VolumeError("not a 2-D or 3-D image", file=path, found=f"shape {shape}")
-    if any(size > 1 for size in shape[3:]):
-        raise VolumeError(
-            "holds more than one volume",
-            file=path,
-            found=f"shape {shape}",
-            expected="(X, Y, Z)",
-            remedy="Save the volume that is meant as a file of its own",
-        )
-    x, y, z = (int(size) for size in (*shape, 1)[:3])
-    return x, y, z
 
 
 def unit_mm(header: nib.Nifti1Header) -> float:
@@ -124,19 +108,17 @@ def _readable(path: Path) -> Iterator[tuple[BufferedReader, Inflated | BufferedR
         with path.open("rb") as raw:
             yield raw, Inflated(raw) if path.name.lower().endswith(".gz") else raw
     except _DAMAGED as error:
-        raise VolumeError(
-            "cannot be read as NIfTI", file=path, found=_found(path, error), remedy="Copy or download it again"
-        ) from error
+        raise VolumeError("cannot be read as NIfTI", file=path, found=_found(path, error), remedy=AGAIN) from error
 
 
 def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path) -> tuple[nib.Nifti1Header, int]:
     """The header, mended where nibabel knows how, and the bits of a voxel that it told before."""
-    first = _exactly(content, 4)
+    first = read_exactly(content, 4).tobytes()
     sizes = [size for size in (int.from_bytes(first, order) for order in ("little", "big")) if size in _SIZES]
     if not sizes:
         raise ImageFileError("no NIfTI header at its beginning")
     header_class = _SIZES[sizes[0]]
-    header = header_class(first + _exactly(content, sizes[0] - 4), check=False)
+    header = header_class(first + read_exactly(content, sizes[0] - 4).tobytes(), check=False)
     told_bits = int(header["bitpix"])
     quiet = logging.Logger("nifti")  # nibabel writes what it mends to stderr, without the file's name
     quiet.disabled = True
@@ -156,26 +138,11 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
     return header, told_bits
 
 
-def _exactly(content: Inflated | BufferedReader, count: int) -> bytes:
-    parts = []
-    while count:
-        part = content.read(count)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        count -= len(part)
-    return b"".join(parts)
-
-
 def _skip(content: Inflated | BufferedReader, count: int) -> None:
     if not isinstance(content, Inflated):
         content.seek(count, os.SEEK_CUR)
         return
-    while count:
-        part = content.read(min(count, 1 << 18))
-        if not part:
-            raise EOFError
-        count -= len(part)
+    skip(content, count)
 
 
 def _behind(content: Inflated | BufferedReader, raw: BufferedReader, path: Path) -> int:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
+import math
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
 
 from segcct.errors import VolumeError
 from segcct.images.claims import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
+from segcct.images.streams import read_exactly
 
 _ENDING = ".npy"
 _READ_HEADER = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
@@ -47,14 +48,7 @@ def read_npz(file: Path, name: str) -> np.ndarray:
         VolumeError: damaged, no such array, values of another kind than numbers, more of them than the file can hold.
     """
     with _opened(file) as archive, _member(archive, name, file) as (stream, shape, fortran, dtype):
-        values = np.empty(int(np.prod(shape)) * dtype.itemsize, np.uint8)
-        view, done = values.data, 0
-        while done < values.size:
-            part = stream.read(min(1 << 20, values.size - done))
-            if not part:
-                raise EOFError("its values end too early")
-            view[done : done + len(part)] = part
-            done += len(part)
+        values = read_exactly(stream, math.prod(shape) * dtype.itemsize)
         return values.view(dtype).reshape(shape, order="F" if fortran else "C")
 
 
@@ -85,7 +79,7 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
 @contextmanager
 def _member(
     archive: zipfile.ZipFile, name: str, file: Path
-) -> Iterator[tuple[IO[bytes], tuple[int, ...], bool, np.dtype]]:
+) -> Iterator[tuple[zipfile.ZipExtFile, tuple[int, ...], bool, np.dtype]]:
     """The stream of an array's values, their shape, whether its first axis is the fastest, and their type."""
     names = _names(archive)
     if name not in names:
@@ -94,6 +88,7 @@ def _member(
     if told.compress_type not in _METHODS:
         raise VolumeError(f"array '{name}' is compressed in an unknown way", file=file, remedy="Save it by numpy.savez")
     with archive.open(told) as stream:
+        assert isinstance(stream, zipfile.ZipExtFile)
         version = npy.read_magic(stream)
         if version not in _READ_HEADER:
             raise ValueError(f"an array of version {version[0]}.{version[1]}")

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.claims import DEFLATE_RATIO, refuse_claim
+from segcct.images.claims import AGAIN, DEFLATE_RATIO, refuse_claim
 from segcct.images.inflate import Inflated
+from segcct.images.streams import read_exactly, skip
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error)
 _MOST_TEXT = 2**25
@@ -67,22 +68,15 @@ class Stored:
                 "cannot be read as an image",
                 file=self.header,
                 found="truncated data: its voxels end too early" if early else str(error),
-                remedy="Copy or download it again",
+                remedy=AGAIN,
             ) from error
 
     def _from_bytes(self, stream: BufferedReader, size: int) -> np.ndarray:
         content: BufferedReader | Inflated = stream
         if self.encoding == "gzip":
             content = Inflated(stream, bare=True)
-        left = self.skip
-        while left:
-            part = content.read(min(left, 1 << 18))
-            if not part:
-                raise EOFError
-            left -= len(part)
-        voxels = np.empty(size, np.uint8)
-        if content.readinto(voxels.data) < size:
-            raise EOFError
+        skip(content, self.skip)
+        voxels = read_exactly(content, size)
         if isinstance(content, Inflated):
             content.rest(0)  # where the stream ends here, its checksum is compared
         return voxels.view(self.dtype)

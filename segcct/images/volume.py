@@ -18,7 +18,7 @@ from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 from segcct.images.affine import checked_affine
-from segcct.images.claims import refuse_special
+from segcct.images.claims import AGAIN, refuse_special
 from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
@@ -64,7 +64,7 @@ class Volume:
             raise no_such_file(path)
         refuse_special(path)
         if path.is_file() and path.stat().st_size == 0:
-            raise VolumeError("the file is empty (0 bytes)", file=path, remedy="Copy or download it again")
+            raise VolumeError("the file is empty (0 bytes)", file=path, remedy=AGAIN)
         if path.is_file() and name.endswith(NIFTI_SUFFIXES):
             return _read_nifti(path)
         if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES) and not holds_dicom(path):
@@ -135,17 +135,11 @@ class Volume:
 
 def holds_dicom(path: str | Path) -> bool:
     """Whether a folder directly holds a DICOM file, or the file is one: by its suffix, or by content, having none."""
-    from segcct.images.dicom.header import starts_as_dicom
+    from segcct.images.dicom.header import claims_dicom
 
     path = Path(path)
-    files = [path] if path.is_file() else sorted(entry for entry in path.iterdir() if entry.is_file())
-    for file in files:
-        if file.name.lower().endswith(DICOM_SUFFIXES):
-            return True
-        with file.open("rb") as stream:
-            if starts_as_dicom(stream.read(132)):
-                return True
-    return False
+    files = [path] if path.is_file() else [entry for entry in path.iterdir() if entry.is_file()]
+    return any(map(claims_dicom, files))
 
 
 def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None:

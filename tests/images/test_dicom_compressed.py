@@ -81,7 +81,7 @@ def test_compressed_pixels_of_another_size_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.dcm: cannot be read as DICOM"):
         Volume.load(save(dataset, tmp_path / "a.dcm"))
     dataset.Rows = dataset.Columns = 65535  # 8 GiB in a few bytes
-    with pytest.raises(VolumeError, match=r"a\.dcm: claims more pixels than its size can hold"):
+    with pytest.raises(VolumeError, match=r"a\.dcm: cannot be read as DICOM .*65535 x 65535"):
         Volume.load(save(dataset, tmp_path / "a.dcm"))
 
 

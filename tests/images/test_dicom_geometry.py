@@ -63,7 +63,7 @@ def test_what_headers_show_to_be_wrong_is_refused(tmp_path: Path) -> None:
     dataset = image(np.arange(320, dtype=np.uint16).reshape(16, 20))
     dataset.compress(RLELossless, generate_instance_uid=False)
     dataset.Rows = dataset.Columns = 65535
-    with pytest.raises(VolumeError, match="claims more pixels than its size can hold"):
+    with pytest.raises(VolumeError, match=r"cannot be read as DICOM .*65535 x 65535"):
         read_header(save(dataset, tmp_path / "a.dcm"))
     series(tmp_path / "scan", 3)
     (tmp_path / "scan" / "1.dcm").unlink()

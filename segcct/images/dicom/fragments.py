@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from segcct.errors import VolumeError
 from segcct.images.dicom.header import damaged, open_body
 from segcct.images.dicom.instance import Instance
 
@@ -69,14 +68,3 @@ def _starts_by_table(table: bytes, fragments: Sequence[tuple[int, bytes]], count
 def _starts_by_content(fragments: Sequence[tuple[int, bytes]]) -> list[int]:
     """Index of each fragment that begins as a code stream does."""
     return [number for number, (_, data) in enumerate(fragments) if data.startswith(_STARTS)]
-
-
-def refuse_huge(instance: Instance, compressed_bytes: int) -> None:
-    """No memory is taken for what so few bytes do not hold. Raises `VolumeError`."""
-    claimed = instance.frame_bytes * instance.frames
-    if claimed > max(1 << 28, 1000 * compressed_bytes):
-        raise VolumeError(
-            "claims more pixels than its size can hold",
-            file=instance.file,
-            found=f"{claimed >> 20} MiB of pixels in {compressed_bytes} bytes",
-        )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from segcct.errors import VolumeError
+from segcct.files.file_names import DICOM_SUFFIXES
 from segcct.images.dicom.elements import Elements
 from segcct.images.dicom.kinds import is_no_image
 from segcct.images.dicom.tags import PIXELS, SEQUENCES, WANTED, Tag
@@ -64,6 +65,21 @@ def starts_as_dicom(head: bytes) -> bool:
     if group not in (0x0002, 0x0008) or element > 0x0060:
         return False
     return head[4:6] in _VRS or int.from_bytes(head[4:8], "little") <= 64
+
+
+def claims_dicom(file: Path) -> bool:
+    """By its name or its first bytes. Devices and pipes are never opened."""
+    if file.name.lower().endswith(DICOM_SUFFIXES):
+        return True
+    if not file.is_file():
+        return False
+    with file.open("rb") as stream:
+        return starts_as_dicom(stream.read(132))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """What a folder directly holds that may be an image, sorted: neither folders nor hidden files."""
+    return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".") and not entry.is_dir())
 
 
 def read_header(file: Path) -> Header:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from segcct.errors import VolumeError
-from segcct.images.dicom.header import Header
+from segcct.images.dicom.header import Header, claims_dicom, files_in
 from segcct.images.dicom.kinds import is_cross_section
-from segcct.images.dicom.series import claims_dicom, header_of, no_image
+from segcct.images.dicom.series import header_of, no_image
 from segcct.images.dicom.tags import Tag
 
 
@@ -17,10 +17,9 @@ def projections_in(folder: Path) -> list[Path]:
     Other objects, such as reports, are left out. A damaged file counts as an image among those that can be read, so
     that reading it says what is wrong. Headers are read until the first slice of a volume.
     """
-    files = [file for file in sorted(folder.iterdir()) if not file.name.startswith(".") and not file.is_dir()]
     images: list[Path] = []
     readable = 0
-    for file in filter(claims_dicom, files):
+    for file in filter(claims_dicom, files_in(folder)):
         try:
             header = header_of(file)
         except (VolumeError, OSError):

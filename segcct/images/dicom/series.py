@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segcct.errors import VolumeError
-from segcct.files.file_names import DICOM_SUFFIXES
 from segcct.images.dicom.elements import printable
-from segcct.images.dicom.header import Header, damaged, read_header, starts_as_dicom
+from segcct.images.dicom.header import Header, claims_dicom, damaged, files_in, read_header
 from segcct.images.dicom.instance import Instance, instance_of
 from segcct.images.dicom.kinds import is_private, kind_of_no_image
 from segcct.images.dicom.remarks import remark
@@ -50,9 +49,7 @@ def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Pat
     images: list[tuple[Path, Header]] = []
     others: list[tuple[Path, str]] = []
     rest: list[Path] = []
-    for file in sorted(folder.iterdir()):
-        if file.name.startswith(".") or file.is_dir():
-            continue
+    for file in files_in(folder):
         if not claims_dicom(file):
             rest.append(file)
             continue
@@ -63,16 +60,6 @@ def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Pat
         else:
             others.append((file, kind))
     return images, others, rest
-
-
-def claims_dicom(file: Path) -> bool:
-    """By its name or its first bytes. Devices and pipes are never opened."""
-    if file.name.lower().endswith(DICOM_SUFFIXES):
-        return True
-    if not file.is_file():
-        return False
-    with file.open("rb") as stream:
-        return starts_as_dicom(stream.read(132))
 
 
 def header_of(file: Path) -> Header:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.dicom.fragments import compressed_frames, refuse_huge
+from segcct.images.claims import refuse_claim
+from segcct.images.dicom.fragments import compressed_frames
 from segcct.images.dicom.header import damaged, open_body
 from segcct.images.dicom.instance import Instance
 from segcct.images.dicom.planes import Plane
@@ -16,6 +17,10 @@ from segcct.images.dicom.tags import Tag
 _EXACT = 1 << 53
 """Whole numbers up to here are exact in the arithmetic of slopes."""
 
+_RATIO = 1000
+"""Bytes of pixels that a compressed byte can become."""
+_LEAST_HELD = (1 << 28) // _RATIO
+"""An image of one value may take fewer bytes yet."""
 _DECODED_TOGETHER = 1 << 23
 """Bytes of frames that are decoded in one go."""
 
@@ -45,7 +50,9 @@ def check_values(planes: Sequence[Plane]) -> None:
     """
     for instance in {plane.instance.file: plane.instance for plane in planes}.values():
         if instance.compressed:
-            refuse_huge(instance, instance.file.stat().st_size - instance.start)
+            held = max(instance.file.stat().st_size - instance.start, _LEAST_HELD)
+            shape = (instance.columns, instance.rows, instance.frames)
+            refuse_claim(instance.file, shape, instance.dtype.itemsize, held, ratio=_RATIO, kind="DICOM")
     for tag, neutral in ((Tag.RescaleSlope, 1.0), (Tag.RescaleIntercept, 0.0)):
         values = [plane.slope if tag == Tag.RescaleSlope else plane.intercept for plane in planes]
         other = next((value for value in values if value not in (None, neutral)), None)
