@@ -4,10 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from segcct.comparison.comparison_record import (
+    PREDICTED,
+    REFERENCE,
+    Agreement,
+    CaseFigures,
+    ClassMeans,
+    ClassOverlap,
+    EstimatedDice,
+    MeanOverlap,
+    Reconstructed,
+    RegionDistances,
+    mean_of,
+)
 from segcct.datasets.case import Examination
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
@@ -38,8 +50,7 @@ class Compared:
     prediction: np.ndarray
     """(X, Y, Z) class indices."""
     reference: np.ndarray | None
-    figures: Mapping[str, Any]
-    """What report.json says of the case; None where a figure is not defined."""
+    figures: CaseFigures
 
 
 def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel | None, channels: int) -> Compared:
@@ -54,88 +65,100 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
     seen = observe(cycles.predictor, examination, cycles)
     case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
     assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
-    estimate: dict[str, Any] | None = None
+    estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None
     if quality is not None:
         signals = signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i)
-        estimate, missing = estimate_all(quality, signals), missed(quality, signals)
+        estimates = estimate_all(quality, signals)
+        estimate = {
+            name: None if each is None else EstimatedDice.model_validate(each) for name, each in estimates.items()
+        }
+        missing = missed(quality, signals)
     reference = None if examination.label is None else np.asarray(case.for_segmenter.full_label)
-    figures: dict[str, Any] = {
-        "patient": examination.case.patient,
-        "slices": len(made.label),
-        **_overlap(segmented.full, reference, made.classes),
-        "reconstruction": {"predicted": _distances(made)},
-        "cycle": {"predicted": _agreement(again, made.label, made.classes)},
-        "estimate": estimate,
-        "missing": missing,
-    }
+    reconstruction = {PREDICTED: _distances(made)}
+    cycle = {PREDICTED: _agreement(again, made.label, made.classes)}
     if reference is not None:
         from_reference = cycles.image_cycle(case)
         recovered = cycles.recover(case, from_reference)
-        figures["reconstruction"]["reference"] = _distances(from_reference)
-        figures["cycle"]["reference"] = _agreement(recovered, from_reference.label, made.classes)
+        reconstruction[REFERENCE] = _distances(from_reference)
+        cycle[REFERENCE] = _agreement(recovered, from_reference.label, made.classes)
         # The prediction against the reference on the slices of the line above.
-        figures["cycle"]["image"] = _agreement(made.label, from_reference.label, made.classes)
+        cycle["image"] = _agreement(made.label, from_reference.label, made.classes)
+    overlaps, accuracy = _overlap(segmented.full, reference, made.classes)
+    figures = CaseFigures(
+        patient=examination.case.patient,
+        slices=len(made.label),
+        classes=overlaps,
+        mean=_means(overlaps),
+        pixel_accuracy=accuracy,
+        reconstruction=reconstruction,
+        cycle=cycle,
+        estimate=estimate,
+        missing=missing,
+    )
     return Compared(
         examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
     )
 
 
-def _overlap(prediction: np.ndarray, reference: np.ndarray | None, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Dice, IoU and status per class, their means, and pixel accuracy; None without a reference."""
+def _overlap(
+    prediction: np.ndarray, reference: np.ndarray | None, classes: tuple[str, ...]
+) -> tuple[dict[str, ClassOverlap], float | None]:
+    """Dice, IoU and status per class, and pixel accuracy; None without a reference."""
     if reference is None:
-        blank = {"dice": None, "iou": None}
+        predicted = {name: (prediction == number).any() for number, name in enumerate(classes, start=1)}
         return {
-            "classes": {
-                name: {**blank, "status": "predicted" if (prediction == number).any() else "not predicted"}
-                for number, name in enumerate(classes, start=1)
-            },
-            "mean": blank,
-            "pixel_accuracy": None,
-        }
-    table: dict[str, dict[str, Any]] = {}
-    for name, one in class_counts(prediction, reference, classes).items():
-        if one is None:
-            table[name] = {"dice": None, "iou": None, "status": "absent"}
+            name: ClassOverlap(dice=None, iou=None, status="predicted" if there else "not predicted")
+            for name, there in predicted.items()
+        }, None
+    overlaps = {}
+    for name, counts in class_counts(prediction, reference, classes).items():
+        if counts is None:
+            overlaps[name] = ClassOverlap(dice=None, iou=None, status="absent")
         else:
-            status = ("ok" if one.reference else "spurious") if one.prediction else "missed"
-            table[name] = {"dice": one.dice, "iou": one.iou, "status": status}
-    return {
-        "classes": table,
-        "mean": {key: _mean([entry[key] for entry in table.values()]) for key in ("dice", "iou")},
-        "pixel_accuracy": pixel_accuracy(prediction, reference),
-    }
+            status = ("ok" if counts.reference else "spurious") if counts.prediction else "missed"
+            overlaps[name] = ClassOverlap(dice=counts.dice, iou=counts.iou, status=status)
+    return overlaps, pixel_accuracy(prediction, reference)
 
 
-def _distances(made: Reconstruction) -> dict[str, Any]:
+def _means(overlaps: Mapping[str, ClassOverlap]) -> MeanOverlap:
+    return MeanOverlap(
+        dice=mean_of([each.dice for each in overlaps.values()]), iou=mean_of([each.iou for each in overlaps.values()])
+    )
+
+
+def _distances(made: Reconstruction) -> Reconstructed:
     """Distances by region, and for the baselines of class means over the case and over each slice: their RMSE there,
-    and the share of it that is gone in the foreground."""
-    found: dict[str, Any] = {"distances": {name: distance.to_json() for name, distance in made.distances.items()}}
+    and the fraction of it that is gone in the foreground."""
     named = regions(made.label, made.classes)
-    for suffix, each_slice in (("", False), ("_by_slice", True)):
-        painted = class_mean_baseline(made.original, made.label, each_slice=each_slice)
-        baseline = {name: rmse_within(made.original, painted, region) for name, region in named.items()}
-        found["baseline" + suffix] = {name: {"rmse": value} for name, value in baseline.items()}
-        ours, theirs = made.distances[FOREGROUND].rmse, baseline[FOREGROUND]
-        found["gain" + suffix] = 1 - ours / theirs if ours is not None and theirs else None
-    return found
+    baselines, gains = [], []
+    for each_slice in (False, True):
+        filled = class_mean_baseline(made.original, made.label, each_slice=each_slice)
+        rmse = {name: rmse_within(made.original, filled, region) for name, region in named.items()}
+        baselines.append({name: RegionDistances(rmse=value) for name, value in rmse.items()})
+        ours, theirs = made.distances[FOREGROUND].rmse, rmse[FOREGROUND]
+        gains.append(1 - ours / theirs if ours is not None and theirs else None)
+    return Reconstructed(
+        distances={
+            name: RegionDistances.model_validate(distance.to_json()) for name, distance in made.distances.items()
+        },
+        baseline=baselines[0],
+        gain=gains[0],
+        baseline_by_slice=baselines[1],
+        gain_by_slice=gains[1],
+    )
 
 
-def _agreement(found: np.ndarray, mask: np.ndarray, classes: tuple[str, ...]) -> dict[str, Any]:
+def _agreement(recovered: np.ndarray, mask: np.ndarray, classes: tuple[str, ...]) -> Agreement:
     """Of a mask found again: Dice (mean and per class), the same of IoU, and pixel accuracy on the slices."""
-    overlap = _overlap(found, mask, classes)
-    dice, iou = ({name: one[key] for name, one in overlap["classes"].items()} for key in ("dice", "iou"))
-    return {
-        "mean": overlap["mean"]["dice"],
-        "classes": dice,
-        "iou": {"mean": overlap["mean"]["iou"], "classes": iou},
-        "pixel_accuracy": overlap["pixel_accuracy"],
-    }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    overlaps, accuracy = _overlap(recovered, mask, classes)
+    mean = _means(overlaps)
+    return Agreement(
+        mean=mean.dice,
+        classes={name: each.dice for name, each in overlaps.items()},
+        iou=ClassMeans(mean=mean.iou, classes={name: each.iou for name, each in overlaps.items()}),
+        pixel_accuracy=accuracy,
+    )
 
 
 def _channels(cycles: Cycles, examination: Examination, made: Reconstruction, count: int) -> dict[str, Channel]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from segcct.comparison.comparison_summary import Cases, empty
+from segcct.comparison.comparison_record import PREDICTED, Comparison, ComparisonSummary
+from segcct.comparison.comparison_summary import Cases
 from segcct.plurals import counted
 from segcct.report.html import listed, number
 
@@ -15,8 +13,9 @@ _ENOUGH = 8
 """Masks before a correlation is put into words."""
 
 
-def findings(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
+def findings(comparison: Comparison) -> list[str]:
     """Up to five sentences, the most useful first."""
+    cases, summary = comparison.cases, comparison.summary
     return [
         *_doubtful(cases, summary),
         *_empty(cases),
@@ -26,24 +25,24 @@ def findings(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _doubtful(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
-    if summary["doubtful"] is None:
+def _doubtful(cases: Cases, summary: ComparisonSummary) -> list[str]:
+    if summary.doubtful is None:
         return ["No calibrated estimate: the segmenter has no quality.json (segcct calibrate writes one)."]
-    below = f"an estimated Dice below {summary['doubtful_below']:g}"
-    if not summary["doubtful"]:
+    below = f"an estimated Dice below {summary.doubtful_below:g}"
+    if not summary.doubtful:
         return [f"No mask has {below}, and no structure seems missed."]
-    verb = "has" if len(summary["doubtful"]) == 1 else "have"
-    count = counted(len(summary["doubtful"]), "case")
-    return [f"{count} of {len(cases)} {verb} {below} or a structure missed: {listed(summary['doubtful'])}."]
+    verb = "has" if len(summary.doubtful) == 1 else "have"
+    count = counted(len(summary.doubtful), "case")
+    return [f"{count} of {len(cases)} {verb} {below} or a structure missed: {listed(summary.doubtful)}."]
 
 
 def _empty(cases: Cases) -> list[str]:
-    nothing = [name for name, case in cases.items() if empty(case)]
+    nothing = [name for name, case in cases.items() if case.is_empty]
     return [f"Nothing was predicted in {listed(nothing)}: no estimate is possible there."] if nothing else []
 
 
-def _gain(summary: Mapping[str, Any]) -> list[str]:
-    gain, by_slice = (summary[name]["predicted"]["mean"] for name in ("gain", "gain_by_slice"))
+def _gain(summary: ComparisonSummary) -> list[str]:
+    gain, by_slice = (gains[PREDICTED].mean for gains in (summary.gain, summary.gain_by_slice))
     if gain is None:
         return ["The generator is not judged: no predicted mask holds a structure."]
     if gain <= 0:
@@ -56,23 +55,23 @@ def _gain(summary: Mapping[str, Any]) -> list[str]:
     return [f"{said}, but nothing of what the means of each slice leave, which its style code knows: no structure."]
 
 
-def _cycle(summary: Mapping[str, Any]) -> list[str]:
-    predicted, share = summary["cycle"]["predicted"]["mean"], summary["cycle_share_of_dice"]
+def _cycle(summary: ComparisonSummary) -> list[str]:
+    predicted, share = summary.cycle.predicted.mean, summary.cycle_share_of_dice
     if predicted is None:
         return []
     sentence = f"In the generated images the segmenter finds its own masks again with a Dice of {number(predicted, 2)}"
     if share is None:
         return [sentence + "."]
-    reference = number(summary["cycle"]["reference"]["mean"], 2)
+    reference = number(summary.cycle.reference.mean, 2)
     return [
         sentence
         + f", and the reference masks with {reference} ({100 * share:.0f}% of what it finds in the real images)."
     ]
 
 
-def _guide(cases: Cases, summary: Mapping[str, Any]) -> list[str]:
-    rank = summary["spearman_with_one_minus_iou"]["rmse_in_class"]
-    masks = sum(one["iou"] is not None for case in cases.values() for one in case["classes"].values())
+def _guide(cases: Cases, summary: ComparisonSummary) -> list[str]:
+    rank = summary.spearman_with_one_minus_iou.rmse_in_class
+    masks = sum(each.iou is not None for case in cases.values() for each in case.classes.values())
     if rank is None or masks < _ENOUGH:
         return []
     kind = (

@@ -1,212 +1,244 @@
-"""What the comparison page shows, in the order it shows it: headline, tiles, ranking, table, pictures, provenance."""
+"""What the comparison page shows, in the order it shows it: headline, tiles, ranking, table, images, provenance."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
-from segcct import figures
 from segcct.comparison.comparison_findings import findings
-from segcct.comparison.comparison_plots import plots_of
-from segcct.comparison.comparison_summary import DEFINITIONS, doubts, empty, region_value, trust
-from segcct.comparison.comparison_viewer import FULL_ERROR, Row
+from segcct.comparison.comparison_record import (
+    CaseFigures,
+    ClassOverlap,
+    Comparison,
+    ComparisonSummary,
+    EstimatedDice,
+    RegionMeans,
+)
+from segcct.comparison.comparison_summary import DEFINITIONS, Cases, ValueOf, cycle_error
+from segcct.comparison.comparison_viewer import FULL_ERROR
 from segcct.figures.heat import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
+from segcct.metrics.ranking import spearman
 from segcct.plurals import counted
 from segcct.quality.quality_model import QualityModel
-from segcct.report.html import flat, interval, listed, number
+from segcct.report.html import Tile, class_colors, interval, listed, number, provenance, render
+from segcct.report.plots import Plot, Point, linear_plot
+from segcct.report.viewer import Viewer
+
+_FEW = 8
+"""Fewer dots than this and no correlation is stated."""
+_REGIONS = {WHOLE: "Whole image", FOREGROUND: "Foreground", BORDER: "Border band"}
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of the table of cases."""
+    """One figure of every case: a column of the table, and an entry of the line above the images."""
 
     name: str
     help: str
-    value_of: Callable[[Mapping[str, Any]], float | None]
+    value_of: ValueOf
     digits: int = 3
-    share: bool = False
+    tinted: bool = False
+    fact: str = ""
+    """Its name in that line; without one it is not there."""
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A mean in large letters."""
+class Ranked:
+    """How a case stands in the order of trust, and why."""
 
-    name: str
-    value: float | None
-    lines: tuple[str, ...] = ()
-    digits: int = 3
+    case: str
+    key: str
+    figures: CaseFigures
+    flagged: bool
+    reason: str
+
+    @classmethod
+    def of(cls, case: str, key: str, figures: CaseFigures, below: float) -> Ranked:
+        """A case; `key` is that of its viewer."""
+        flagged, missing = figures.flagged(below), figures.missing or []
+        if figures.is_empty:
+            reason = "nothing predicted"
+        elif flagged:
+            parts = {"not predicted": missing, "doubtful": [name for name in flagged if name not in missing]}
+            reason = "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
+        else:
+            reason = "" if figures.mean.dice is None else f"Dice {number(figures.mean.dice, 2)}"
+        return cls(case, key, figures, bool(flagged) or (figures.estimate is None and figures.is_empty), reason)
+
+    @property
+    def classes(self) -> list[tuple[str, ClassOverlap, EstimatedDice | None]]:
+        """Name, overlap and estimate of every class."""
+        estimates = self.figures.estimate or {}
+        return [(name, overlap, estimates.get(name)) for name, overlap in self.figures.classes.items()]
 
 
-def page_context(content: Mapping[str, Any], rows: Mapping[str, Row], quality: QualityModel | None) -> dict[str, Any]:
-    """What `comparison.html` needs.
+def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quality: QualityModel | None) -> str:
+    """report.html.
 
     Args:
-        content: report.json.
-        rows: case -> its pictures.
+        comparison: report.json.
+        viewers: case -> its images.
         quality: the segmenter's quality.json.
     """
-    cases, summary = content["cases"], content["summary"]
-    classes = list(content["scheme"]["classes"])
-    with_reference = summary["with_reference"] > 0
-    calibrated = quality is not None
+    cases, summary = comparison.cases, comparison.summary
+    classes = list(comparison.scheme.classes)
+    with_reference = summary.with_reference > 0
     below = quality.doubtful_below if quality else 0.0
-    columns = _columns(with_reference, calibrated)
-    ranked = {name: {"case": name, "key": rows[name].key, **_ranked(cases[name], below)} for name in content["order"]}
-    return {
-        "title": f"Image, mask, image: {counted(len(cases), 'case')}",
-        "synthetic": content["synthetic"],
-        "synthetic_training": content["synthetic_training"],
-        "colours": dict(zip(classes, figures.class_colours(len(classes)), strict=True)),
-        "heat": HEAT,
-        "full_error": FULL_ERROR,
-        "band_px": BAND_PX,
-        "with_reference": with_reference,
-        "calibrated": calibrated,
-        "doubtful_below": below,
-        "headline": _headline(summary, content["scheme"]["name"]),
-        "findings": findings(cases, summary),
-        "tiles": _tiles(summary),
-        "order_note": _order_note(quality, with_reference),
-        "ranking": list(ranked.values()),
-        "columns": columns,
-        "rows": [
-            {"case": name, "key": rows[name].key, "values": [column.value_of(cases[name]) for column in columns]}
-            for name in ranked
-        ],
-        "regions": [{**row, "name": _region_name(row["name"])} for row in summary["regions"]],
-        "plots": plots_of(cases, classes),
-        "shown": [
-            {
-                **own,
-                "row": rows[name],
-                "facts": _facts(cases[name]),
-                "classes": [_class_entry(cases[name], each) for each in classes],
-            }
-            for name, own in ranked.items()
-        ],
-        "left_out": _left_out(content["failed"]),
-        "channels_note": _channels_note(rows, list(content["channels"])),
-        "quality": _quality(quality),
-        "definitions": list(DEFINITIONS.items()),
-        "provenance": _provenance(content),
-    }
+    columns = _columns(with_reference, quality is not None)
+    return render(
+        Path(__file__).with_name("comparison.html"),
+        title=f"Image, mask, image: {counted(len(cases), 'case')}",
+        synthetic=comparison.synthetic,
+        synthetic_training=comparison.synthetic_training,
+        classes=classes,
+        colors=class_colors(classes),
+        heat=HEAT,
+        full_error=FULL_ERROR,
+        band_px=BAND_PX,
+        with_reference=with_reference,
+        calibrated=quality is not None,
+        flag_below=below,
+        headline=_headline(summary, comparison.scheme.name),
+        findings=findings(comparison),
+        tiles=_tiles(summary),
+        order_note=_order_note(quality, with_reference),
+        ranking=[Ranked.of(name, viewers[name].key, cases[name], below) for name in comparison.order],
+        columns=columns,
+        facts=[column for column in columns if column.fact],
+        viewers=viewers,
+        regions=[(_REGIONS.get(region.name, region.name), region) for region in summary.regions],
+        plots=plots_of(cases, classes),
+        left_out="; ".join(f"{name}: {reason}" for name, reason in comparison.failed.items()),
+        channels_note=_channels_note(viewers, comparison.channels),
+        calibration=None if quality is None else str(quality.facts.get("summary", "")),
+        leave_one_out=quality.facts.get("leave_one_out", ()) if quality else (),
+        definitions=list(DEFINITIONS.items()),
+        provenance=provenance({**comparison.models, "Report": comparison.provenance}),
+    )
 
 
-def _headline(summary: Mapping[str, Any], scheme: str) -> dict[str, Any]:
-    """Mean Dice where there are references; else how many masks are doubtful; else M -> I -> M'."""
-    cases = counted(summary["cases"], "case")
-    if summary["with_reference"]:
-        dice = summary["dice"]
-        scored = "" if dice["n"] == summary["cases"] else f", {dice['n']} of them scored"
-        lines = [f"95% interval {interval(dice['ci95'])}", f"{cases}{scored}, scheme {scheme}"]
-        return {"name": "Mean Dice", "value": dice["mean"], "digits": 3, "lines": lines}
-    if summary["doubtful"] is not None:
-        lines = [
-            f"of {counted} without reference, scheme {scheme}",
-            f"estimated Dice below {summary['doubtful_below']:g}, or a structure missed",
-        ]
-        return {"name": "Cases to doubt", "value": float(len(summary["doubtful"])), "digits": 0, "lines": lines}
-    lines = [f"{counted} without reference, scheme {scheme}", "not a score: how well mask and generator fit"]
-    return {"name": "M → I → M' Dice", "value": summary["cycle"]["predicted"]["mean"], "digits": 3, "lines": lines}
+def plots_of(cases: Cases, classes: Sequence[str]) -> list[Plot]:
+    """Every plot that has at least one dot: what predicts the overlap, against it; none without references."""
+    lost = "1 \N{MINUS SIGN} IoU"
+    plots = [
+        _plot(cases, classes, _rmse, "RMSE in the class", _lost, lost, "Reconstruction distance and IoU"),
+        _plot(cases, classes, cycle_error, "1 \N{MINUS SIGN} Dice of M → I → M'", _lost, lost,
+              "What the segmenter finds again, and IoU"),
+        _plot(cases, classes, _estimated, "Estimated Dice", lambda case, name: case.classes[name].dice, "Dice",
+              "Estimated and measured Dice", same=True),
+    ]  # fmt: skip
+    return [plot for plot in plots if plot is not None]
 
 
-def _tiles(summary: Mapping[str, Any]) -> list[Tile]:
-    regions = {row["name"]: row for row in summary["regions"]}
-    tiles = []
-    if summary["with_reference"]:
-        tiles = [
-            Tile("IoU", summary["iou"]["mean"], (interval(summary["iou"]["ci95"]),)),
-            Tile("Pixel accuracy", summary["pixel_accuracy"]["mean"], (interval(summary["pixel_accuracy"]["ci95"]),)),
-        ]
+_OfClass = Callable[[CaseFigures, str], float | None]
+
+
+def _plot(
+    cases: Cases, classes: Sequence[str], x_of: _OfClass, x_name: str, y_of: _OfClass, y_name: str, title: str,
+    *, same: bool = False,
+) -> Plot | None:  # fmt: skip
+    points = [
+        Point(name, x, y, f"{case}: {name}, {x_name} {x:.3f}, {y_name} {y:.3f}")
+        for name in classes
+        for case, figures in cases.items()
+        if (x := x_of(figures, name)) is not None and (y := y_of(figures, name)) is not None
+    ]
+    if not points:
+        return None
+    rank = spearman([point.x for point in points], [point.y for point in points]) if len(points) >= _FEW else None
+    masks = counted(len(points), "mask")
+    note = f"{masks}: too few for a correlation" if rank is None else f"Spearman {number(rank, 2)}, {masks}"
+    plot = linear_plot(classes, points, x_name, y_name, 1.0 if same else 0.0)
+    return replace(plot, title=title, note=note, diagonal=same)
+
+
+def _rmse(case: CaseFigures, name: str) -> float | None:
+    return case.made.distances[name].rmse
+
+
+def _lost(case: CaseFigures, name: str) -> float | None:
+    iou = case.classes[name].iou
+    return None if iou is None else 1 - iou
+
+
+def _estimated(case: CaseFigures, name: str) -> float | None:
+    estimate = (case.estimate or {}).get(name)
+    return None if estimate is None else estimate.dice
+
+
+def _headline(summary: ComparisonSummary, scheme: str) -> Tile:
+    """Mean Dice where there are references; else how many masks are flagged for review; else M -> I -> M'."""
+    cases = counted(summary.cases, "case")
+    if summary.with_reference:
+        dice = summary.dice
+        scored = "" if dice.n == summary.cases else f", {dice.n} of them scored"
+        lines = [f"95% interval {interval(dice.ci95)}", f"{cases}{scored}, scheme {scheme}"]
+        return Tile("Mean Dice", dice.mean, lines, stats=dice)
+    if summary.doubtful is not None:
+        rule = f"estimated Dice below {summary.doubtful_below:g}, or a structure missed"
+        lines = [f"of {cases} without reference, scheme {scheme}", rule]
+        return Tile("Flagged for review", float(len(summary.doubtful)), lines, digits=0)
+    lines = [f"{cases} without reference, scheme {scheme}", "not a score: how well mask and generator fit"]
+    return Tile("M → I → M' Dice", summary.cycle.predicted.mean, lines)
+
+
+def _tiles(summary: ComparisonSummary) -> list[Tile]:
+    regions = {region.name: region for region in summary.regions}
+    whole, cycle = regions[WHOLE], summary.cycle
+    overlap = [
+        Tile("IoU", summary.iou.mean, (interval(summary.iou.ci95),)),
+        Tile("Pixel accuracy", summary.pixel_accuracy.mean, (interval(summary.pixel_accuracy.ci95),)),
+    ]
     return [
-        *tiles,
-        Tile("Foreground RMSE", regions[FOREGROUND]["rmse"], _baselines(regions[FOREGROUND])),
-        Tile("Border RMSE", regions[BORDER]["rmse"], _baselines(regions[BORDER])),
-        Tile("SSIM", regions[WHOLE]["ssim"], ("whole image",)),
-        Tile("PSNR (dB)", regions[WHOLE]["psnr"], ("whole image",), 1),
-        Tile("Euclidean distance", regions[WHOLE]["euclidean"], ("whole image",), 1),
-        *_cycle_tiles(summary["cycle"]),
+        *(overlap if summary.with_reference else ()),
+        Tile("Foreground RMSE", regions[FOREGROUND].rmse, _baselines(regions[FOREGROUND])),
+        Tile("Border RMSE", regions[BORDER].rmse, _baselines(regions[BORDER])),
+        Tile("SSIM", whole.ssim, ("whole image",)),
+        Tile("PSNR (dB)", whole.psnr, ("whole image",), 1),
+        Tile("Euclidean distance", whole.euclidean, ("whole image",), 1),
+        Tile("M → I → M' Dice", cycle.predicted.mean, ("of the predicted masks",)),
+        Tile("M → I → M' IoU", cycle.iou["predicted"].mean, ("of the predicted masks",)),
+        Tile("M → I → M' pixel accuracy", cycle.pixel_accuracy["predicted"].mean, ("background included",)),
     ]
 
 
-def _cycle_tiles(cycle: Mapping[str, Any]) -> list[Tile]:
-    """How well the segmenter finds its masks again."""
-    found = {"Dice": cycle["predicted"], "IoU": cycle["iou"]["predicted"]}
-    accuracy = cycle["pixel_accuracy"]["predicted"]["mean"]
-    return [
-        *(Tile(f"M → I → M' {name}", stats["mean"], ("of the predicted masks",)) for name, stats in found.items()),
-        Tile("M → I → M' pixel accuracy", accuracy, ("background included",)),
-    ]
-
-
-def _baselines(region: Mapping[str, Any]) -> tuple[str, ...]:
-    return f"class means {number(region['baseline'])}", f"of each slice {number(region['baseline_by_slice'])}"
+def _baselines(region: RegionMeans) -> tuple[str, str]:
+    return f"class means {number(region.baseline)}", f"of each slice {number(region.baseline_by_slice)}"
 
 
 def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
-    """Columns of the table of cases."""
-    columns = []
-    if calibrated:
-        columns.append(
-            Column("Estimate", "Estimated Dice, mean over the classes, 0 for a missed one", trust, share=True)
-        )
-    if with_reference:
-        columns += [
-            Column("Dice", "Mean over the classes", lambda case: case["mean"]["dice"], share=True),
-            Column("IoU", "Mean over the classes", lambda case: case["mean"]["iou"], share=True),
-            Column("Pixel acc.", "Pixel accuracy", lambda case: case["pixel_accuracy"], 4),
-        ]
-    return [
-        *columns,
-        Column("RMSE fg.", "RMSE in the foreground", lambda case: region_value(case, FOREGROUND, "rmse")),
-        Column("Cl. means", "RMSE of the class-mean baseline in the foreground", _foreground_baseline("baseline")),
-        Column("Slice means", "The same with the means of each slice", _foreground_baseline("baseline_by_slice")),
-        Column("RMSE border", "RMSE in the border band", lambda case: region_value(case, BORDER, "rmse")),
-        Column("Euclid.", "Euclidean distance, whole image", lambda case: region_value(case, WHOLE, "euclidean"), 1),
-        Column("MAE", "Mean absolute error, whole image", lambda case: region_value(case, WHOLE, "mae")),
-        Column("PSNR", "dB, whole image", lambda case: region_value(case, WHOLE, "psnr"), 1),
-        Column("SSIM", "Whole image", lambda case: region_value(case, WHOLE, "ssim")),
-        Column("M→I→M'", "Dice of the mask found again", lambda case: case["cycle"]["predicted"]["mean"], share=True),
-        Column("its IoU", "IoU of the mask found again", lambda case: _cycle(case)["iou"]["mean"], share=True),
-        Column(
-            "its pixel acc.", "Pixel accuracy of the mask found again", lambda case: _cycle(case)["pixel_accuracy"], 4
-        ),
+    estimate = Column(
+        "Estimate", "Estimated Dice, mean over the classes, 0 for a missed one", lambda case: case.trust, tinted=True
+    )
+    overlap = [
+        Column("Dice", "Mean over the classes", lambda case: case.mean.dice, tinted=True, fact="Dice"),
+        Column("IoU", "Mean over the classes", lambda case: case.mean.iou, tinted=True, fact="IoU"),
+        Column("Pixel acc.", "Pixel accuracy", lambda case: case.pixel_accuracy, 4, fact="Pixel accuracy"),
     ]
+    return [
+        *([estimate] if calibrated else ()),
+        *(overlap if with_reference else ()),
+        _distance("RMSE fg.", "RMSE in the foreground", "rmse", FOREGROUND, fact="RMSE, foreground"),
+        Column("Cl. means", "RMSE of the class-mean baseline in the foreground",
+               lambda case: case.made.baseline[FOREGROUND].rmse),
+        Column("Slice means", "The same with the means of each slice",
+               lambda case: case.made.baseline_by_slice[FOREGROUND].rmse),
+        _distance("RMSE border", "RMSE in the border band", "rmse", BORDER, fact="RMSE, border"),
+        _distance("Euclid.", "Euclidean distance, whole image", "euclidean", digits=1, fact="Euclidean distance"),
+        _distance("MAE", "Mean absolute error, whole image", "mae", fact="MAE"),
+        _distance("PSNR", "dB, whole image", "psnr", digits=1, fact="PSNR (dB)"),
+        _distance("SSIM", "Whole image", "ssim", fact="SSIM"),
+        Column("M→I→M'", "Dice of the mask found again", lambda case: case.again.mean, tinted=True, fact="M → I → M'"),
+        Column("its IoU", "IoU of the mask found again", lambda case: case.again.iou.mean, tinted=True, fact="its IoU"),
+        Column("its pixel acc.", "Pixel accuracy of the mask found again", lambda case: case.again.pixel_accuracy, 4,
+               fact="its pixel accuracy"),
+    ]  # fmt: skip
 
 
-def _cycle(case: Mapping[str, Any]) -> Mapping[str, Any]:
-    """M' against M, from the predicted mask."""
-    found: Mapping[str, Any] = case["cycle"]["predicted"]
-    return found
-
-
-def _foreground_baseline(name: str) -> Callable[[Mapping[str, Any]], float | None]:
-    return lambda case: region_value(case, FOREGROUND, "rmse", name)
-
-
-def _ranked(case: Mapping[str, Any], below: float) -> dict[str, Any]:
-    """How a case stands in the order of trust, and why."""
-    doubted = doubts(case, below)
-    missing = case["missing"] or []
-    low = [name for name in doubted if name not in missing]
-    if empty(case):
-        reason = "nothing predicted"
-    elif doubted:
-        parts = {"not predicted": missing, "doubtful": low}
-        reason = "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
-    elif case["mean"]["dice"] is not None:
-        reason = f"Dice {number(case['mean']['dice'], 2)}"
-    else:
-        reason = ""
-    return {
-        "estimates": case["estimate"],
-        "value": trust(case),
-        "missing": missing,
-        "doubtful": bool(doubted) or (case["estimate"] is None and empty(case)),
-        "reason": reason,
-    }
+def _distance(name: str, told: str, key: str, region: str = WHOLE, *, digits: int = 3, fact: str = "") -> Column:
+    return Column(name, told, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
 
 
 def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
@@ -221,66 +253,9 @@ def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
     return "By M → I → M', lowest first. This is not a calibrated estimate of quality: run segcct calibrate for one."
 
 
-def _facts(case: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The line of numbers above the pictures; what is not defined is left out."""
-    pairs = [
-        ("Dice", case["mean"]["dice"], 3),
-        ("IoU", case["mean"]["iou"], 3),
-        ("Pixel accuracy", case["pixel_accuracy"], 4),
-        ("RMSE, foreground", region_value(case, FOREGROUND, "rmse"), 3),
-        ("RMSE, border", region_value(case, BORDER, "rmse"), 3),
-        ("Euclidean distance", region_value(case, WHOLE, "euclidean"), 1),
-        ("MAE", region_value(case, WHOLE, "mae"), 3),
-        ("PSNR (dB)", region_value(case, WHOLE, "psnr"), 1),
-        ("SSIM", region_value(case, WHOLE, "ssim"), 3),
-        ("M → I → M'", _cycle(case)["mean"], 3),
-        ("its IoU", _cycle(case)["iou"]["mean"], 3),
-        ("its pixel accuracy", _cycle(case)["pixel_accuracy"], 4),
-    ]
-    return [(name, number(value, digits)) for name, value, digits in pairs if value is not None]
-
-
-def _class_entry(case: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {
-        "name": name,
-        **case["classes"][name],
-        "estimate": (case["estimate"] or {}).get(name),
-        "missing": name in (case["missing"] or ()),
-        "rmse": region_value(case, name, "rmse"),
-        "baseline": region_value(case, name, "rmse", "baseline"),
-        "cycle": _cycle(case)["classes"][name],
-        "cycle_iou": _cycle(case)["iou"]["classes"][name],
-        "euclidean": region_value(case, name, "euclidean"),
-    }
-
-
-def _region_name(name: str) -> str:
-    return {WHOLE: "Whole image", FOREGROUND: "Foreground", BORDER: "Border band"}.get(name, name)
-
-
-def _left_out(failures: Mapping[str, str]) -> str:
-    if not failures:
-        return ""
-    return f"Left out, for they failed: {'; '.join(f'{name}: {reason}' for name, reason in failures.items())}."
-
-
-def _channels_note(rows: Mapping[str, Row], channels: list[str]) -> str:
+def _channels_note(viewers: Mapping[str, Viewer], channels: Sequence[str]) -> str:
     """Where the page would get too large with all of them."""
-    shown = max((row.channels for row in rows.values()), key=len, default=())
+    shown = max((list(viewer.channels) for viewer in viewers.values()), key=len, default=[])
     if len(shown) == len(channels):
         return ""
-    return f"Pictures show {listed(list(shown))} of {len(channels)} channels, so that the page stays small."
-
-
-def _quality(quality: QualityModel | None) -> dict[str, Any] | None:
-    """How the estimate was calibrated and what each part adds, as quality.json says."""
-    if quality is None:
-        return None
-    facts = quality.facts
-    table = [{**row, "in_use": row.get("in_use", False)} for row in facts.get("leave_one_out", ())]
-    return {"text": str(facts.get("summary", "")), "table": table}
-
-
-def _provenance(content: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    groups = [(name, details) for name, details in content["models"].items()]
-    return [(name, rows) for name, details in [*groups, ("Report", content["provenance"])] if (rows := flat(details))]
+    return f"Images show {listed(shown)} of {len(channels)} channels, so that the page stays small."

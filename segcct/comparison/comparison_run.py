@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from segcct.comparison.cases import Compared, compare
-from segcct.comparison.comparison_page import page_context
+from segcct.comparison.comparison_page import comparison_page
+from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
 from segcct.comparison.comparison_summary import (
     DEFINITIONS,
     ordered,
     summary_of,
 )
-from segcct.comparison.comparison_viewer import Row, build_row
+from segcct.comparison.comparison_viewer import case_viewer
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, hidden_failure_of, items, kind_of
@@ -32,7 +32,8 @@ from segcct.preparation.cache import content_digest
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
-from segcct.report.html import listed, render, write_page
+from segcct.report.html import listed, write_page
+from segcct.report.viewer import Viewer
 
 SLICES = 10
 """Slices per case on the page."""
@@ -102,24 +103,24 @@ def _write(
         try:
             examination = _examination(cycles, request, case, labels)
             compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
-            row = build_row(f"case-{done + 1}", compared, count=slices)
+            viewer = case_viewer(f"case-{done + 1}", compared, count=slices)
             bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
         except CASE_FAILURES as error:
             reasons.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
             found.failures[name] = kind_of(error) if anonymize else reasons[-1]
             continue
-        figures = {**compared.figures, "patient": _name(case.patient, key), **bound}
-        found.add(name, figures, compared, row)
+        figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
+        found.add(name, figures, compared, viewer)
     if progress:
         progress(len(request.cases), len(request.cases))
     if key is not None:
         _write_sources(output, key, cases)
     if not found.figures:
         raise DataError(f"none of {counted(len(request.cases), 'case')} can be compared:{items(reasons)}")
-    content = _content(cycles, found, quality, models, anonymize=anonymize)
-    page = render("comparison.html", page_context(content, found.rows, quality))
+    comparison = _comparison(cycles, found, quality, models, anonymize=anonymize)
+    page = comparison_page(comparison, found.viewers, quality)
     output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "report.json", content, private=not anonymize)
+    write_json(output / "report.json", comparison.to_json(), private=not anonymize)
     written = write_page(output / "report.html", page, private=not anonymize)
     if reasons:
         raise DataError(
@@ -142,7 +143,7 @@ def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
     file = output / SOURCES
     with index_lock(output):
         stored = read_object(file) if file.exists() else {}
-        ids: dict[str, Any] = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
+        ids = {name: {"id": case.id, "channels": {}} for name, case in cases.items()}
         write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
 
 
@@ -156,16 +157,16 @@ def _name(case_or_patient: str, key: str | None) -> str:
 
 @dataclass
 class _Gathered:
-    """What is kept of the cases: figures and pictures, no volume."""
+    """What is kept of the cases: figures and embedded images, no volume."""
 
-    figures: dict[str, Mapping[str, Any]]
-    rows: dict[str, Row]
+    figures: dict[str, CaseFigures]
+    viewers: dict[str, Viewer]
     failures: dict[str, str]
     synthetic: bool = False
 
-    def add(self, name: str, figures: Mapping[str, Any], compared: Compared, row: Row) -> None:
+    def add(self, name: str, figures: CaseFigures, compared: Compared, viewer: Viewer) -> None:
         self.figures[name] = figures
-        self.rows[name] = row
+        self.viewers[name] = viewer
         self.synthetic |= says_synthetic(compared.grid)
 
 
@@ -203,33 +204,27 @@ def _examination(
     return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)
 
 
-def _calibration(quality: QualityModel, *, anonymize: bool) -> dict[str, Any]:
-    """What quality.json says of how it came about."""
-    hidden = {"sources"} if anonymize else set()
-    return {"level": quality.level, **{name: told for name, told in quality.facts.items() if name not in hidden}}
-
-
-def _content(
+def _comparison(
     cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymize: bool
-) -> dict[str, Any]:
-    """report.json."""
+) -> Comparison:
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
-    cases, classes = found.figures, tuple(cycles.predictor.scheme.classes)
-    made = versions() if anonymize else provenance()  # the command names the scans
-    return {
-        "format": 1,
-        "scheme": SchemeCard.of(cycles.predictor.scheme).model_dump(mode="json"),
-        "channels": list(cycles.predictor.data.channels),
-        "units": {"intensities": "normalized to 0..1", "psnr": "dB"},
-        "definitions": DEFINITIONS,
-        "synthetic": found.synthetic,
-        "synthetic_training": segmenter.synthetic or generator.synthetic,
-        "summary": summary_of(cases, classes, None if quality is None else quality.doubtful_below),
-        "order": ordered(cases),
-        "quality": None if quality is None else _calibration(quality, anonymize=anonymize),
-        "cases": dict(cases),
-        "failed": dict(found.failures),
-        "models": {
+    scheme = cycles.predictor.scheme
+    hidden = {"sources"} if anonymize else set()
+    facts = {} if quality is None else {name: told for name, told in quality.facts.items() if name not in hidden}
+    return Comparison(
+        format=1,
+        scheme=ComparedScheme(**SchemeCard.of(scheme).model_dump(mode="json")),
+        channels=list(cycles.predictor.data.channels),
+        units={"intensities": "normalized to 0..1", "psnr": "dB"},
+        definitions=DEFINITIONS,
+        synthetic=found.synthetic,
+        synthetic_training=segmenter.synthetic or generator.synthetic,
+        summary=summary_of(found.figures, tuple(scheme.classes), None if quality is None else quality.doubtful_below),
+        order=ordered(found.figures),
+        quality=None if quality is None else {"level": quality.level, **facts},
+        cases=found.figures,
+        failed=found.failures,
+        models={
             name: {
                 "folder": str(models[name]) if name in models and not anonymize else None,
                 "architecture": card.architecture.model_dump(mode="json"),
@@ -238,5 +233,5 @@ def _content(
             }
             for name, card in (("I2M", segmenter), ("M2I", generator))
         },
-        "provenance": made,
-    }
+        provenance=versions() if anonymize else provenance(),  # the command names the scans
+    )

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segcct.errors import SegcctError
+from segcct.evaluation.summary_record import CaseFiles
 from segcct.plurals import counted
 from segcct.preparation.cache import content_digest
 from segcct.report.html import listed
 from segcct.report.results import Results
-
-_FILES = {"prediction": "mask", "reference": "reference"}
 
 
 def changed_files(results: Results) -> dict[str, str]:
@@ -20,18 +19,19 @@ def changed_files(results: Results) -> dict[str, str]:
     Files that are gone are not among them; nor is anything where the evaluation noted no digests.
     """
     changed = {}
-    files = results.summary.get("files") or {}
-    for case, digests in (results.summary.get("digests") or {}).items():
-        for name, noun in _FILES.items():
-            if case not in changed and name in digests and _is_other((files.get(case) or {}).get(name), digests[name]):
+    for case, digests in (results.summary.digests or {}).items():
+        files = (results.summary.files or {}).get(case, CaseFiles())
+        for noun, file in (("mask", files.prediction), ("reference", files.reference)):
+            digest = digests.get({"mask": "prediction"}.get(noun, noun))
+            if case not in changed and digest and _is_other(file, digest):
                 changed[case] = noun
     return changed
 
 
-def changed_sentence(changed: Mapping[str, str], *, other_model: bool) -> str:
+def changed_sentence(results: Results, changed: Mapping[str, str]) -> str:
     """What a reader must know of it; empty where everything is as it was scored."""
     parts = []
-    for noun in _FILES.values():
+    for noun in ("mask", "reference"):
         cases = [case for case, what in changed.items() if what == noun]
         if cases:
             what = (
@@ -40,7 +40,7 @@ def changed_sentence(changed: Mapping[str, str], *, other_model: bool) -> str:
                 else f"the {noun}s of {counted(len(cases), 'case')} are others"
             )
             parts.append(f"{what} by now ({listed(cases)})")
-    if other_model:
+    if results.other_model:
         parts.append("the folder of predictions holds those of another model by now")
     if not parts:
         return ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median
 
-from segcct.evaluation.summary_record import SegmentationSummary
 from segcct.plurals import counted
 from segcct.report.html import listed, number
-from segcct.report.results import Results, Score
+from segcct.report.results import Results
 
 _POOR = 0.7
 """Mean Dice below which a case is named."""
@@ -24,61 +25,97 @@ class Worst:
 
 def findings(results: Results) -> list[str]:
     """Up to six sentences, the most useful first; each is read off the table and nothing is guessed."""
-    summary = SegmentationSummary.from_json(results.summary, results.folder / "summary.json")
-    seen, edited = summary.seen_sentence(), summary.edited_sentence()
     return [
-        *([seen] if seen else []),
-        *([edited] if edited else []),
+        *filter(None, (results.summary.seen_sentence(), results.summary.edited_sentence())),
         *_strongest_and_weakest(results),
         *_missed(results),
         *_spurious(results),
         *_poor_cases(results),
-        *_left_out(results),
+        *left_out(results.summary.unmatched, "reference"),
     ]
 
 
 def worst_cases(results: Results, most: int = 5) -> list[Worst]:
     """The cases of lowest mean Dice, with what pulls each down."""
-    scored = sorted((dice, case) for case in results.cases if (dice := results.mean_dice(case)) is not None)
-    return [Worst(case, dice, _reason(results, case)) for dice, case in scored[:most]]
+    return [Worst(case, dice, _reason(results, case)) for dice, case in results.by_dice[:most]]
 
 
-def _strongest_and_weakest(results: Results) -> list[str]:
-    means = {name: (results.summary["classes"][name].get("dice") or {}).get("mean") for name in results.classes}
+def ranked(results: Results) -> list[tuple[str, str]]:
+    """(`Best`, `Median` or `Worst`, case) by mean Dice over the classes; fewer where fewer cases are scored."""
+    scored = results.by_dice
+    if not scored:
+        return []
+    (_, worst), (_, best) = scored[0], scored[-1]
+    if best == worst:
+        return [("Only", best)]
+    middle = median(dice for dice, _ in scored)
+    between = [entry for entry in scored if entry[1] not in (best, worst)]
+    nearest = sorted(between, key=lambda entry: (abs(entry[0] - middle), entry[1]))[:1]
+    return [("Best", best), *(("Median", case) for _, case in nearest), ("Worst", worst)]
+
+
+def left_out(unmatched: Mapping[str, list[str] | None] | None, noun: str, *, named: bool = True) -> list[str]:
+    """The sentence on cases that have no reference or no prediction; none where all have both.
+
+    Args:
+        unmatched: ids without a counterpart, by `references` and `predictions`.
+        noun: what a reference is called.
+        named: whether the sentence names them.
+    """
+    lacking = {"references": (noun, "prediction"), "predictions": ("prediction", "reference")}
+    parts = [
+        f"{counted(len(ids), what)} without a {other}" + (f" ({listed(ids)})" if named else "")
+        for key, (what, other) in lacking.items()
+        if (ids := (unmatched or {}).get(key))
+    ]
+    return [f"Left out of every number: {listed(parts)}."] if parts else []
+
+
+def best_and_worst(means: Mapping[str, float | None], verb: str, figure: str) -> list[str]:
+    """The sentence on the strongest and the weakest class by a figure; none of fewer than two classes."""
     known = {name: mean for name, mean in means.items() if mean is not None}
     if len(known) < 2:
         return []
     best, worst = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
     return [
-        f"Of the classes, {best} is found best (mean Dice {number(known[best])}), "
+        f"Of the classes, {best} is {verb} best ({figure} {number(known[best])}), "
         f"{worst} least well ({number(known[worst])})."
     ]
 
 
+def _strongest_and_weakest(results: Results) -> list[str]:
+    dice = {name: results.summary.classes[name].scores.get("dice") for name in results.classes}
+    return best_and_worst({name: stats.mean if stats else None for name, stats in dice.items()}, "found", "mean Dice")
+
+
 def _missed(results: Results) -> list[str]:
-    missed = [score for score in results.scores if score.status == "missed" and score.name in results.classes]
-    if not missed:
-        return ["No structure was missed entirely."]
-    parts = []
-    for name in results.classes:
-        held = [s for s in results.scores if s.name == name and s.status in ("ok", "missed")]
-        lost = sum(score.status == "missed" for score in held)
-        if lost:
-            parts.append(f"{name} in {lost} of the {counted(len(held), 'case')} that hold it")
-    return [f"Missed entirely: {listed(parts)}."]
+    counts = _counts(results)
+    parts = [
+        f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} that hold it"
+        for name, count in counts.items()
+        if count.get("missed")
+    ]
+    if parts:
+        return [f"Missed entirely: {listed(parts)}."]
+    return ["No structure was missed entirely."] if counts else []
 
 
 def _spurious(results: Results) -> list[str]:
-    counts = {
-        name: sum(score.name == name and score.status == "spurious" for score in results.scores)
-        for name in results.classes
-    }
-    parts = [f"{name} in {counted(count, 'case')}" for name, count in counts.items() if count]
+    parts = [
+        f"{name} in {counted(count['spurious'], 'case')}"
+        for name, count in _counts(results).items()
+        if count.get("spurious")
+    ]
     return [f"Predicted where the reference has none: {listed(parts)}."] if parts else []
 
 
+def _counts(results: Results) -> dict[str, dict[str, int]]:
+    """Class -> cases by status, where the summary says so."""
+    return {name: counts for name in results.classes if (counts := results.summary.classes[name].counts)}
+
+
 def _poor_cases(results: Results) -> list[str]:
-    scored = sorted((dice, case) for case in results.cases if (dice := results.mean_dice(case)) is not None)
+    scored = results.by_dice
     poor = [case for dice, case in scored if dice < _POOR]
     if not scored:
         return ["No case has a score."]
@@ -88,23 +125,11 @@ def _poor_cases(results: Results) -> list[str]:
     return [f"{counted(len(poor), 'case')} of {len(scored)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."]
 
 
-def _left_out(results: Results) -> list[str]:
-    """Cases that stand on one side only were not scored; a mean must not hide that."""
-    unmatched = results.summary.get("unmatched") or {}
-    parts = [
-        f"{counted(len(unmatched[side]), noun)} {lacking} ({listed([str(case) for case in unmatched[side]], 3)})"
-        for side, noun, lacking in (
-            ("references", "reference", "without a prediction"),
-            ("predictions", "prediction", "without a reference"),
-        )
-        if unmatched.get(side)
-    ]
-    return [f"Left out of every number: {listed(parts)}."] if parts else []
-
-
 def _reason(results: Results, case: str) -> str:
     scores = [score for score in results.of_case(case).values() if score.name in results.classes]
-    lost = [f"{score.name} missed{_size(score)}" for score in scores if score.status == "missed"]
+    volumes = {score.name: score.values.get("volume_ref_ml") for score in scores}
+    sizes = {name: "" if volume is None else f" ({volume:.3g} ml)" for name, volume in volumes.items()}
+    lost = [f"{score.name} missed{sizes[score.name]}" for score in scores if score.status == "missed"]
     extra = [f"{score.name} spurious" for score in scores if score.status == "spurious"]
     if lost or extra:
         return ", ".join(lost + extra)
@@ -113,8 +138,3 @@ def _reason(results: Results, case: str) -> str:
     known = [(value, score.name) for score in scores if (value := score.values["dice"]) is not None]
     value, name = min(known)
     return f"lowest in {name} ({number(value)})"
-
-
-def _size(score: Score) -> str:
-    volume = score.values.get("volume_ref_ml")
-    return "" if volume is None else f" ({volume:.3g} ml)"

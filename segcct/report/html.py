@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from segcct.evaluation.summary_record import MetricStats
+from segcct.figures import class_colours
 from segcct.files.atomic_file import atomic_path
 from segcct.version import VERSION
 
@@ -30,6 +31,27 @@ class Metric:
     def title(self) -> str:
         """Label with unit, as in table heads."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure in large letters; None is "not defined"."""
+
+    name: str
+    value: float | None
+    lines: Sequence[str] = ()
+    digits: int = 3
+    stats: MetricStats | None = None
+    """Drawn as a bar with the interval of its mean."""
+
+    @classmethod
+    def of(cls, described: Metric, stats: MetricStats | None, *lines: str) -> Tile:
+        """A mean with its interval, and its median where that is known."""
+        if stats is None or stats.mean is None:
+            return cls(described.title, None)
+        middle = () if stats.median is None else (f"median {number(stats.median, described.digits)}",)
+        text = interval(stats.ci95, described.digits)
+        return cls(described.title, stats.mean, (text, *middle, *lines), described.digits, stats)
 
 
 _KNOWN = (
@@ -103,7 +125,17 @@ def listed(names: list[str], most: int = 4) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def flat(details: Mapping[str, Any]) -> list[tuple[str, str]]:
+def class_colors(classes: Sequence[str]) -> dict[str, str]:
+    """CSS class of the first, second, ... class -> its color."""
+    return {f"k{number}": color for number, color in enumerate(class_colours(len(classes)), start=1)}
+
+
+def provenance(groups: Mapping[str, Mapping[str, object] | None]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Name of a group -> its details as rows, for the list at a page's end; empty groups are left out."""
+    return [(name, rows) for name, details in groups.items() if (rows := flat(details or {}))]
+
+
+def flat(details: Mapping[str, object]) -> list[tuple[str, str]]:
     """Details as (name, text) rows in their own order, for lists of provenance. What is None or empty is left out."""
     rows = ((str(key).replace("_", " "), _in_a_line(value)) for key, value in details.items())
     return [(name, text) for name, text in rows if text]
@@ -118,19 +150,22 @@ def _in_a_line(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def render(template: str, context: Mapping[str, Any]) -> str:
-    """A page from a template of this folder. A name that the context lacks is an error, never an empty space."""
+def render(template: Path, **context: object) -> str:
+    """A page from a template, which finds `base.html` and the kit beside this file.
+
+    A name that the context lacks is an error, never an empty space.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        loader=FileSystemLoader([template.parent, Path(__file__).parent]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, interval=interval, share=share, signed=signed, pvalue=pvalue)
-    return environment.get_template(template).render(version=VERSION, **context)
+    return environment.get_template(template.name).render(version=VERSION, **context)
 
 
 def write_page(path: Path, page: str, *, private: bool) -> Path:

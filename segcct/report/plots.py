@@ -1,12 +1,14 @@
-"""Positions of marks in the page's plots; the template draws them. Across in per cent of the plot, down in pixels,
-so that one drawing fits a desk and a phone without its letters shrinking."""
+"""Positions of marks in a page's plots; the templates draw them. Across in percent of the plot, down in pixels or in
+percent, so that one drawing fits a desk and a phone without its letters shrinking."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from segcct.evaluation.summary_record import MetricStats
+from segcct.plurals import counted
 from segcct.report.results import Score
 
 _PLOT_PX = 560
@@ -16,12 +18,12 @@ _DOT_PX = 5.5
 
 @dataclass(frozen=True)
 class Dot:
-    """One case and class."""
+    """One case and class; x in percent, y in pixels from the middle of a strip or in percent from the top of a plot."""
 
     x: float
     y: float
     text: str
-    status: str
+    status: str = "ok"
 
 
 @dataclass(frozen=True)
@@ -37,73 +39,114 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Series:
-    """One class of the scatter plot."""
+class Point:
+    """What one dot of a plot stands for; y is between 0 and 1."""
 
-    name: str
-    dots: tuple[Dot, ...]
+    series: str
+    x: float
+    y: float
+    text: str
+    status: str = "ok"
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """Dice (down, share of the height) against reference volume (across, logarithmic)."""
+class Plot:
+    """A scatter plot of one series of dots per class."""
 
-    series: tuple[Series, ...]
+    x_name: str
+    y_name: str
+    series: tuple[tuple[Dot, ...], ...]
     ticks: tuple[tuple[float, str], ...]
-    unit: str
-    without_reference: int
-    """Scores of structures the reference does not hold, which have no place on a logarithmic axis."""
+    """Place in percent, and text."""
+    title: str = ""
+    note: str = ""
+    diagonal: bool = False
+    """Both axes are the same measure from 0 to 1: the line of agreement is drawn."""
 
 
-def strip(name: str, scores: Sequence[Score], stats: dict[str, object] | None, *, half_px: float = 13) -> Strip:
+def strip(name: str, scores: Sequence[Score], stats: MetricStats | None, *, half_px: float = 13) -> Strip:
     """The row of one class or region; scores that are not defined have no dot."""
-    known = sorted((score for score in scores if score.values["dice"] is not None), key=lambda s: (_dice(s), s.case))
-    places = _swarm([_dice(score) * _PLOT_PX for score in known], half_px)
+    known = sorted((dice, score.case, score.status) for score in scores if (dice := score.values["dice"]) is not None)
+    places = _swarm([dice * _PLOT_PX for dice, _, _ in known], half_px)
     dots = tuple(
-        Dot(round(100 * _dice(score), 2), y, f"{score.case}: {name} {_dice(score):.3f}{_status(score)}", score.status)
-        for score, y in zip(known, places, strict=True)
+        Dot(round(100 * dice, 2), y, f"{case}: {name} {dice:.3f}{_status(status)}", status)
+        for (dice, case, status), y in zip(known, places, strict=True)
     )
-    mean, low, high, median = (_percent(value) for value in _interval(stats))
+    stats = stats or MetricStats()
+    ends = stats.ci95 or (None, None)
+    mean, low, high, median = (
+        None if value is None else round(100 * value, 2) for value in (stats.mean, *ends, stats.median)
+    )
     return Strip(name, dots, mean, low, high, median)
 
 
-def scatter(names: Sequence[str], scores: Sequence[Score]) -> Scatter | None:
-    """Every class that has a volume; None where no volume is known."""
+def dice_by_volume(classes: Sequence[str], scores: Sequence[Score]) -> Plot | None:
+    """Dice of every class against the volume of its reference; None where no volume is known."""
     sized = [
-        (score, volume)
+        (score, dice, volume)
         for score in scores
-        if score.name in names
-        and score.values["dice"] is not None
+        if score.name in classes
+        and (dice := score.values["dice"]) is not None
         and (volume := score.reference_volume) is not None
         and volume > 0
     ]
     if not sized:
         return None
-    low = math.floor(math.log10(min(volume for _, volume in sized)) * 2) / 2
-    high = max(math.ceil(math.log10(max(volume for _, volume in sized)) * 2) / 2, low + 0.5)
-
-    def place(volume: float) -> float:
-        return round(100 * (math.log10(volume) - low) / (high - low), 2)
-
-    unit = "ml" if any(score.values.get("volume_ref_ml") is not None for score, _ in sized) else "voxels"
-    series = []
-    for name in names:
-        dots = tuple(
-            Dot(
-                place(volume),
-                round(1 - _dice(score), 4),
-                f"{score.case}: {name} {_dice(score):.3f}, {volume:.3g} {unit}{_status(score)}",
-                score.status,
-            )
-            for score, volume in sized
-            if score.name == name
+    unit = "ml" if any(score.values.get("volume_ref_ml") is not None for score, _, _ in sized) else "voxels"
+    points = [
+        Point(
+            score.name,
+            volume,
+            dice,
+            f"{score.case}: {score.name} {dice:.3f}, {volume:.3g} {unit}{_status(score.status)}",
+            score.status,
         )
-        series.append(Series(name, dots))
+        for score, dice, volume in sized
+    ]
+    plot = log_plot(classes, points, f"Volume of the reference ({unit}, logarithmic)", "Dice")
+    spurious = sum(score.name in classes and score.status == "spurious" for score in scores)
+    verb = "has" if spurious == 1 else "have"
+    note = f"{counted(spurious, 'spurious structure')} {verb} no reference volume and no place here."
+    return replace(plot, note=note) if spurious else plot
+
+
+def log_plot(names: Sequence[str], points: Sequence[Point], x_name: str, y_name: str) -> Plot:
+    """At least one point, x above 0 on a logarithmic axis of half decades."""
+    low = math.floor(math.log10(min(point.x for point in points)) * 2) / 2
+    high = max(math.ceil(math.log10(max(point.x for point in points)) * 2) / 2, low + 0.5)
+
+    def place(x: float) -> float:
+        return (math.log10(x) - low) / (high - low)
+
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     values = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
-    ticks = tuple((place(value), _tick(value)) for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9)
-    unplaced = sum(score.name in names and score.status == "spurious" for score in scores)
-    return Scatter(tuple(series), ticks, unit, unplaced)
+    ticks = [(place(value), _tick(value)) for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
+    return _plot(names, [(point, place(point.x)) for point in points], ticks, x_name, y_name)
+
+
+def linear_plot(names: Sequence[str], points: Sequence[Point], x_name: str, y_name: str, high: float = 0.0) -> Plot:
+    """At least one point, x from 0 to `high`, by default a round number that holds them all."""
+    high = high or _round_up(max(point.x for point in points))
+    ticks = [(step / 4, f"{high * step / 4:.2g}") for step in range(5)]
+    return _plot(names, [(point, point.x / high) for point in points], ticks, x_name, y_name)
+
+
+def _plot(
+    names: Sequence[str],
+    points: Sequence[tuple[Point, float]],
+    ticks: Sequence[tuple[float, str]],
+    x_name: str,
+    y_name: str,
+) -> Plot:
+    series = tuple(
+        tuple(
+            Dot(round(100 * x, 2), round(100 * (1 - point.y), 2), point.text, point.status)
+            for point, x in points
+            if point.series == name
+        )
+        for name in names
+    )
+    return Plot(x_name, y_name, series, tuple((round(100 * x, 2), text) for x, text in ticks))
 
 
 def _swarm(places_px: Sequence[float], half_px: float) -> list[float]:
@@ -120,28 +163,18 @@ def _swarm(places_px: Sequence[float], half_px: float) -> list[float]:
     return offsets
 
 
-def _interval(stats: dict[str, object] | None) -> list[object]:
-    if stats is None:
-        return [None] * 4
-    interval = stats.get("ci95")
-    low, high = interval if isinstance(interval, list | tuple) and len(interval) == 2 else (None, None)
-    return [stats.get("mean"), low, high, stats.get("median")]
-
-
-def _percent(value: object) -> float | None:
-    return round(100 * value, 2) if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _dice(score: Score) -> float:
-    value = score.values["dice"]
-    assert value is not None
-    return value
-
-
-def _status(score: Score) -> str:
-    return "" if score.status == "ok" else f" ({score.status})"
+def _status(status: str) -> str:
+    return "" if status == "ok" else f" ({status})"
 
 
 def _tick(value: float) -> str:
     """Thousands set apart by a narrow space."""
     return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}") if value >= 1 else f"{value:g}"
+
+
+def _round_up(value: float) -> float:
+    """The next of 1, 2, 4, 5 or 10 times a power of ten, so that quarters are round."""
+    if value <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (1, 2, 4, 5, 10) if step * power >= value - 1e-12)

@@ -9,33 +9,43 @@ document.getElementById("theme").addEventListener("click", () => {
   try { localStorage.setItem("segcct-theme", root.dataset.theme); } catch { /* no storage: the choice lasts until the page is left */ }
 });
 
+const toggle = (button) => {
+  const shown = button.getAttribute("aria-pressed") !== "true";
+  button.setAttribute("aria-pressed", String(shown));
+  return shown ? "" : "none";
+};
+const stepSlice = (viewer, by) => {
+  const slider = viewer.querySelector("input[type=range]");
+  if (!slider) return;
+  slider.value = String(Number(slider.value) + by);
+  slider.dispatchEvent(new Event("input"));
+};
+
 all(".viewer").forEach((viewer) => {
   const key = viewer.dataset.viewer;
   const slider = viewer.querySelector("input[type=range]");
-  const number = viewer.querySelector(".slice-number");
-  const ids = slider ? slider.dataset.slices?.split(" ") : null;
+  const slices = all("svg[data-slice]", viewer);
   slider?.addEventListener("input", () => {
-    all("svg[data-slice]", viewer).forEach((svg) => { svg.style.display = svg.dataset.slice === slider.value ? "" : "none"; });
-    if (ids) number.textContent = ids[Number(slider.value)];
+    slices.forEach((svg) => { svg.style.display = svg.dataset.slice === slider.value ? "" : "none"; });
+    viewer.querySelector(".slice-number").textContent = slider.dataset.slices.split(" ")[Number(slider.value)];
   });
+  all(".step", viewer).forEach((button) => button.addEventListener("click", () => stepSlice(viewer, Number(button.dataset.step))));
   const channels = all(".segmented button", viewer);
   channels.forEach((button) => button.addEventListener("click", () => {
     press(channels, button);
-    all("svg[data-slice]", viewer).forEach((svg) => svg.querySelector(".pixels").setAttribute("href", `#${key}-${button.dataset.channel}-${svg.dataset.slice}`));
+    slices.forEach((svg) => svg.querySelector(".pixels").setAttribute("href", `#${key}-${svg.dataset.stack}-${button.dataset.channel}-${svg.dataset.slice}`));
     all(".window-note", viewer).forEach((note) => { note.hidden = note.dataset.channel !== button.dataset.channel; });
   }));
   all(".legend button", viewer).forEach((button) => button.addEventListener("click", () => {
-    const shown = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", String(shown));
-    all(`path.${button.dataset.class}`, viewer).forEach((path) => { path.style.display = shown ? "" : "none"; });
+    const display = toggle(button);
+    all(`path.${button.dataset.class}`, viewer).forEach((path) => { path.style.display = display; });
   }));
   all(".picture", viewer).forEach((picture) => picture.addEventListener("click", () => picture.parentElement.classList.toggle("large")));
 });
 
 all(".toggles button").forEach((button) => button.addEventListener("click", () => {
-  const shown = button.getAttribute("aria-pressed") !== "true";
-  button.setAttribute("aria-pressed", String(shown));
-  all(`g[data-series="${button.dataset.series}"]`).forEach((group) => { group.style.display = shown ? "" : "none"; });
+  const display = toggle(button);
+  all(`g[data-series="${button.dataset.series}"]`).forEach((group) => { group.style.display = display; });
 }));
 
 const table = document.getElementById("cases");
@@ -72,4 +82,37 @@ if (table) {
     row.classList.add("found");
     row.scrollIntoView({ block: "center", behavior: "smooth" });
   }));
+}
+
+const gallery = document.querySelector(".gallery");  // cases shown one at a time
+if (gallery) {
+  const articles = all(".case", gallery);
+  const chooser = document.getElementById("case");
+  const current = () => articles.find((article) => article.classList.contains("current"));
+  const choose = (article) => {
+    articles.forEach((one) => one.classList.toggle("current", one === article));
+    if (chooser) chooser.value = article.id;
+  };
+  const stepCase = (by) => choose(articles[(articles.indexOf(current()) + by + articles.length) % articles.length]);
+  const onScreen = () => { const box = gallery.getBoundingClientRect(); return box.bottom > 80 && box.top < innerHeight - 80; };
+
+  gallery.classList.add("one-at-a-time");  // without scripts all cases stand below each other
+  choose(articles.find((article) => "#" + article.id === location.hash) ?? articles[0]);
+  chooser?.addEventListener("change", () => choose(document.getElementById(chooser.value)));
+  all(".chooser .step").forEach((button) => button.addEventListener("click", () => stepCase(Number(button.dataset.case))));
+  articles.forEach((article) => {
+    all(`a[href="#${article.id}"]`).forEach((link) => link.addEventListener("click", (event) => {
+      event.preventDefault();
+      choose(article);
+      gallery.scrollIntoView({ block: "start", behavior: "smooth" });
+    }));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("select") || !onScreen()) return;
+    const slice = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    const patient = { p: -1, n: 1, P: -1, N: 1 }[event.key];
+    if (!slice && !patient) return;
+    event.preventDefault();
+    if (slice) stepSlice(current(), slice); else stepCase(patient);
+  });
 }

@@ -9,11 +9,10 @@ import numpy as np
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
-from segcct.inference.index import is_anonymized
+from segcct.report.case_images import CaseImages, images_of
 from segcct.report.changed import changed_files
-from segcct.report.embedded_images import CaseImages, images_of, read_predictions
+from segcct.report.findings import ranked
 from segcct.report.results import Results, read_results
-from segcct.report.segmentation_page import ranked
 
 
 def write_picture(
@@ -45,15 +44,14 @@ def write_picture(
             file=evaluation,
             remedy="Run `segcct evaluate` again",
         )
-    images = images_of(results, read_predictions(results), case)
+    images = images_of(results, case)
     channel = next(iter(images.channels)) if channel is None else channel
     if channel not in images.channels:
         raise EvaluationError(
             f"no channel '{channel}' in case {case}", file=evaluation, expected=", ".join(images.channels)
         )
     png = _panel(results, images, case, channel, size_px)
-    hidden = is_anonymized(results.summary)  # else the picture names a patient
-    with atomic_path(output, private=not hidden) as temporary:
+    with atomic_path(output, private=not results.anonymized) as temporary:  # the image names a patient
         temporary.write_bytes(png)
     return Path(output)
 

@@ -1,4 +1,4 @@
-"""The slice viewer of a page: pixels embedded once per slice and channel, masks as vector outlines on top.
+"""The slice viewer of a page: stacks of pixels embedded once per slice and channel, masks as vector outlines on top.
 
 Masks stay sharp at any size, can be switched off by class, and cost a few kilobytes where pixels would cost hundreds.
 """
@@ -9,14 +9,72 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
 from segcct import figures
+from segcct.images.volume import Volume
 
-SMALLEST_PX, _LARGEST_PX = 320, 640
-"""Longer sides that embedded pictures are brought to at least, and at most."""
+SMALLEST_PX, LARGEST_PX = 320, 640
+"""Longer sides that embedded images are brought to at least, and at most."""
+
+
+@dataclass(frozen=True)
+class SliceChoice:
+    """The slices of a case that a viewer shows, n of D, through its structures."""
+
+    plane: figures.Plane
+    indices: list[int]
+    first: int
+    """Index of the slice that is shown first."""
+    reference: np.ndarray | None
+    """(n, H, W) class indices."""
+    prediction: np.ndarray
+    depth: int
+
+    @classmethod
+    def of(cls, grid: Volume, reference: np.ndarray | None, prediction: np.ndarray, count: int) -> SliceChoice:
+        """Up to `count` slices of a case whose labels are (X, Y, Z) class indices, 0 background."""
+        plane = figures.plane_of(grid.shape, grid.affine, grid.spacing_mm)
+        prediction = plane.slices(prediction)
+        reference = None if reference is None else plane.slices(reference)
+        first = figures.best_slice(reference, prediction)
+        labels = [prediction] if reference is None else [reference, prediction]
+        if not any(label.any() for label in labels):
+            labels = [np.ones_like(prediction)]  # without any structure, slices over the whole volume
+        indices = figures.spread_slices(labels, count, include=first)
+        chosen = None if reference is None else reference[indices]
+        return cls(plane, indices, first, chosen, prediction[indices], len(prediction))
+
+    def pick(self, volume: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) -> (n, H, W); (X, Y, Z, 3) of a color image -> (n, H, W, 3)."""
+        if volume.ndim == 4:
+            return np.stack([self.pick(volume[..., band]) for band in range(3)], axis=-1)
+        return self.plane.slices(volume)[self.indices]
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Stacks of pixels of one channel, (n, H, W) uint8 or (n, H, W, 3), and the words on how they are shown."""
+
+    stacks: Mapping[str, np.ndarray]
+    note: str
+
+
+@dataclass(frozen=True)
+class Pane:
+    """One image of a row: which stack it shows, and which masks on it."""
+
+    title: str
+    stack: str
+    label: np.ndarray | None = None
+    """(n, H, W) class indices, outlined."""
+    differs_from: np.ndarray | None = None
+    """With it, what is outlined is where `label` differs from this one."""
+    style: Literal["", "dim", "thin"] = ""
+    """Dim: the pixels recede behind the masks; thin: outlines without areas, as what lies below is the point."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +86,13 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Pane:
-    """One picture of a row, such as `Reference`; layers per slice, in the viewer's slice order."""
+class DrawnPane:
+    """A pane with its layers per slice, in the viewer's slice order."""
 
     title: str
+    stack: str
+    style: str
     layers: tuple[tuple[Layer, ...], ...]
-    dim: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,129 +104,103 @@ class Viewer:
     height: int
     """Of the cropped slice, in pixels."""
     cropped: bool
-    """The picture is a part of the slice."""
+    """The image is a part of the slice."""
     ratio: float
     """Width over height at true proportions."""
     view: str
     letters: figures.Letters | None
+    """None where the geometry is not known."""
     scale_text: str
-    scale_share: float
-    """Length of the scale bar as a share of the picture's width."""
+    scale_fraction: float
+    """Length of the scale bar as a fraction of the image's width."""
     slices: tuple[int, ...]
     """Slice numbers shown, counted from 1."""
     depth: int
     start: int
     """Position in `slices` that is shown first."""
-    channels: tuple[str, ...]
-    windows: tuple[str, ...]
-    images: tuple[tuple[str, ...], ...]
-    """Data URI by channel, then by slice."""
-    panes: tuple[Pane, ...]
-
-    @property
-    def known_geometry(self) -> bool:
-        return self.letters is not None
+    channels: Mapping[str, str]
+    """Name -> how it is shown."""
+    images: Mapping[str, tuple[tuple[str, ...], ...]]
+    """Stack -> data URI by channel, then by slice."""
+    panes: tuple[DrawnPane, ...]
 
 
 def build_viewer(
     key: str,
-    channels: Mapping[str, np.ndarray],
-    reference: np.ndarray | None,
-    prediction: np.ndarray,
-    plane: figures.Plane,
-    classes: Sequence[str],
+    choice: SliceChoice,
+    channels: Mapping[str, Channel],
+    panes: Sequence[Pane],
     *,
-    count: int,
-    shown: figures.Window | None = None,
+    quality: int = 82,
+    largest_px: int = LARGEST_PX,
 ) -> Viewer:
-    """A viewer of up to `count` slices through the structures of a case.
+    """A viewer of the chosen slices, cropped to the structures and their surroundings.
 
     Args:
         key: unique on the page, usable as an HTML id.
-        channels: name -> (X, Y, Z) intensities, or (X, Y, Z, 3) uint8 of a colour picture.
-        reference: (X, Y, Z) class indices, or None.
-        prediction: the same.
-        plane: how the volume is laid on the page.
-        classes: names of the indices 1, 2, ...
-        shown: window of every channel; by default percentiles of each.
+        choice: the slices.
+        channels: name -> its pixels; the first stack of the first one decides on the crop.
+        panes: from left to right.
+        quality: of the embedded images.
+        largest_px: their longer side at most.
     """
-    windows, stacks = {}, {}
-    for name, image in channels.items():
-        windows[name], stacks[name] = _windowed(image, plane, shown)
-    labels = {
-        title: plane.slices(label)
-        for title, label in (("Reference", reference), ("Prediction", prediction))
-        if label is not None
-    }
-    first = figures.best_slice(labels.get("Reference"), labels["Prediction"])
-    chosen = figures.spread_slices(labels.values(), count, include=first)
-    grey = next(iter(stacks.values()))[chosen]
-    box = figures.focus_box(grey.max(axis=-1) if grey.ndim == 4 else grey, [label[chosen] for label in labels.values()])
+    stacks = [channel.stacks for channel in channels.values()]
+    first = next(iter(stacks[0].values()))
+    labels = [label for label in (choice.reference, choice.prediction) if label is not None]
+    box = figures.focus_box(first.max(axis=-1) if first.ndim == 4 else first, labels)
     height, width = (edge.stop - edge.start for edge in box)
-    parts = {title: [label[index][box] for index in chosen] for title, label in labels.items()}
-    pixel_mm = plane.pixel_mm or (1.0, 1.0)
+    pixel_mm = choice.plane.pixel_mm or (1.0, 1.0)
     bar = figures.scale_bar(width * pixel_mm[1])
     return Viewer(
         key=key,
         width=width,
         height=height,
-        cropped=(height, width) != labels["Prediction"].shape[1:],
+        cropped=(height, width) != choice.prediction.shape[1:],
         ratio=width * pixel_mm[1] / (height * pixel_mm[0]),
-        view=plane.name,
-        letters=plane.letters,
-        scale_text=f"{bar:g} {'mm' if plane.pixel_mm else 'px'}",
-        scale_share=bar / (width * pixel_mm[1]),
-        slices=tuple(index + 1 for index in chosen),
-        depth=next(iter(stacks.values())).shape[0],
-        start=chosen.index(first),
-        channels=tuple(channels),
-        windows=tuple(windows.values()),
-        images=tuple(tuple(data_uri(stack[index][box]) for index in chosen) for stack in stacks.values()),
-        panes=_panes(parts, classes),
+        view=choice.plane.name,
+        letters=choice.plane.letters,
+        scale_text=f"{bar:g} {'mm' if choice.plane.pixel_mm else 'px'}",
+        scale_fraction=bar / (width * pixel_mm[1]),
+        slices=tuple(index + 1 for index in choice.indices),
+        depth=choice.depth,
+        start=choice.indices.index(choice.first),
+        channels={name: channel.note for name, channel in channels.items()},
+        images={
+            name: tuple(
+                tuple(data_uri(image[box], quality=quality, largest_px=largest_px) for image in channel[name])
+                for channel in stacks
+            )
+            for name in stacks[0]
+        },
+        panes=tuple(DrawnPane(pane.title, pane.stack, pane.style, _layers(pane, choice, box)) for pane in panes),
     )
 
 
-def data_uri(picture: np.ndarray, *, quality: int = 82, largest_px: int = _LARGEST_PX) -> str:
+def data_uri(image: np.ndarray, *, quality: int = 82, largest_px: int = LARGEST_PX) -> str:
     """A windowed slice (H, W) uint8, or (H, W, 3), as an embedded WebP.
 
     Small slices are enlarged smoothly, so that browsers of every make show them alike; very large ones are reduced.
     """
-    image = Image.fromarray(picture)
-    scale = float(np.clip(1.0, SMALLEST_PX / max(image.size), largest_px / max(image.size)))
+    embedded = Image.fromarray(image)
+    scale = float(np.clip(1.0, SMALLEST_PX / max(embedded.size), largest_px / max(embedded.size)))
     if scale != 1.0:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
+        size = (max(1, round(embedded.width * scale)), max(1, round(embedded.height * scale)))
+        embedded = embedded.resize(size, Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=quality, method=4)
+    embedded.save(buffer, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _windowed(image: np.ndarray, plane: figures.Plane, shown: figures.Window | None) -> tuple[str, np.ndarray]:
-    """The window in words, and slices (D, H, W) uint8, or (D, H, W, 3) of a colour picture."""
-    if image.ndim == 4:
-        bands = [plane.slices(image[..., band]) for band in range(3)]
-        return "as stored, not windowed", np.stack(bands, axis=-1)
-    shown = figures.window(image) if shown is None else shown
-    return shown.text, shown.apply(plane.slices(image))
-
-
-def _panes(shown: Mapping[str, Sequence[np.ndarray]], classes: Sequence[str]) -> tuple[Pane, ...]:
-    count = len(shown["Prediction"])
-    panes = [Pane("Image", ((),) * count)]
-    for title, labels in shown.items():
-        panes.append(Pane(title, tuple(_class_layers(label, len(classes)) for label in labels)))
-    if "Reference" in shown:
-        pairs = zip(shown["Reference"], shown["Prediction"], strict=True)
-        panes.append(Pane("Difference", tuple(_difference_layers(*pair) for pair in pairs), dim=True))
-    return tuple(panes)
-
-
-def _class_layers(label: np.ndarray, count: int) -> tuple[Layer, ...]:
-    layers = (Layer(f"k{index}", figures.svg_path(label == index)) for index in range(1, count + 1))
-    return tuple(layer for layer in layers if layer.path)
-
-
-def _difference_layers(reference: np.ndarray, prediction: np.ndarray) -> tuple[Layer, ...]:
-    masks = figures.difference(reference, prediction)
-    layers = (Layer(f"d-{name.split()[0]}", figures.svg_path(mask)) for name, mask in masks.items())
-    return tuple(layer for layer in layers if layer.path)
+def _layers(pane: Pane, choice: SliceChoice, box: tuple[slice, slice]) -> tuple[tuple[Layer, ...], ...]:
+    if pane.label is None:
+        return ((),) * len(choice.indices)
+    drawn = []
+    for place, label in enumerate(pane.label):
+        if pane.differs_from is None:
+            masks = {f"k{number}": label[box] == number for number in np.unique(label[label > 0])}
+        else:
+            differences = figures.difference(pane.differs_from[place][box], label[box])
+            masks = {f"d-{name.split()[0]}": mask for name, mask in differences.items()}
+        layers = (Layer(name, figures.svg_path(mask)) for name, mask in masks.items())
+        drawn.append(tuple(layer for layer in layers if layer.path))
+    return tuple(drawn)

@@ -22,10 +22,10 @@ from sklearn.metrics import confusion_matrix
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
 from segcct.comparison.cases import compare
-from segcct.comparison.comparison_page import _channels_note
-from segcct.comparison.comparison_plots import plots_of
+from segcct.comparison.comparison_page import _channels_note, plots_of
+from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_run import write_comparison
-from segcct.comparison.comparison_summary import doubts, ordered, trust
+from segcct.comparison.comparison_summary import ordered
 from segcct.datasets.case import Case
 from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures.heat import HEAT, heat
@@ -88,11 +88,12 @@ def test_figures_of_a_case_by_hand(cycles):
     one = examination(noise=0.0)
     found = compare(cycles, one, quality=None, channels=1)
     np.testing.assert_array_equal(found.prediction, found.reference)
-    assert found.figures["mean"] == {"dice": 1.0, "iou": 1.0}
-    assert found.figures["pixel_accuracy"] == 1.0
-    made = found.figures["reconstruction"]["predicted"]
-    assert made["distances"]["foreground"]["rmse"] == pytest.approx(0, abs=2e-3)  # the painter knows the intensities
-    assert found.figures["cycle"]["predicted"]["classes"] == {"low": 1.0, "high": 1.0}
+    assert (found.figures.mean.dice, found.figures.mean.iou) == (1.0, 1.0)
+    assert found.figures.pixel_accuracy == 1.0
+    assert found.figures.made.distances["foreground"].rmse == pytest.approx(
+        0, abs=2e-3
+    )  # the painter knows the intensities
+    assert found.figures.again.classes == {"low": 1.0, "high": 1.0}
     np.testing.assert_allclose(found.channels["ct"].original, one.image[0] / 100, atol=1e-6)
     np.testing.assert_allclose(found.channels["ct"].reconstruction, one.image[0] / 100, atol=2e-3)
 
@@ -156,7 +157,7 @@ def test_a_case_without_structures_has_no_scores(content, page):
     assert case["cycle"]["predicted"]["mean"] is None
     assert {one["status"] for one in case["classes"].values()} == {"absent"}
     assert "Nothing was predicted in empty" in page
-    assert ordered(content["cases"])[0] == EMPTY
+    assert ordered(Comparison.from_json(content, Path("report.json")).cases)[0] == EMPTY
 
 
 def test_the_page_stands_alone(page):
@@ -180,7 +181,8 @@ def test_without_references(scans, cycles, tmp_path):
     assert "reference" not in content["cases"]["clean"]["reconstruction"]
     assert "<figcaption>Reference</figcaption>" not in page
     assert "not a calibrated estimate" in page
-    assert plots_of(content["cases"], ["low", "high"]) == []
+    cases = Comparison.from_json(content, Path("report.json")).cases
+    assert plots_of(cases, ["low", "high"]) == []
 
 
 def test_references_from_a_folder_of_masks(scans, cycles, written, tmp_path):
@@ -236,7 +238,7 @@ def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
     one = examination(noise=5.0)
     case = cycles.case(one)
     made = cycles.image_cycle(case)
-    figures = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    figures = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
     for name, distance in made.baseline.items():
         assert figures["baseline"][name]["rmse"] == pytest.approx(distance.rmse, rel=1e-5)
     assert figures["gain"] == pytest.approx(made.gain, abs=1e-5)
@@ -246,7 +248,7 @@ def test_what_the_style_knows_of_slices_is_no_structure(cycles):
     """A case whose slices differ in brightness: the means of each slice leave its noise alone."""
     one = examination(noise=2.0)
     one.image[:] = np.clip(one.image + np.linspace(0, 10, 5), 0, 100)
-    found = compare(cycles, one, quality=None, channels=1).figures["reconstruction"]["reference"]
+    found = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
     case, slices = (found[name]["low"]["rmse"] for name in ("baseline", "baseline_by_slice"))
     assert slices == pytest.approx(0.02, rel=0.1)
     assert case > 1.5 * slices
@@ -339,9 +341,12 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
 
 
 def test_a_missed_structure_is_trusted_less_than_a_poor_mask():
-    def case(missing: list[str], **estimates: float | None) -> dict:
+    def case(missing: list[str], **estimates: float | None) -> CaseFigures:
         given = {name: None if dice is None else {"dice": dice} for name, dice in estimates.items()}
-        return {"estimate": given, "missing": missing, "mean": {"dice": None}}
+        return CaseFigures(
+            patient="p", slices=1, classes={}, mean={}, pixel_accuracy=None, reconstruction={}, cycle={},
+            estimate=given, missing=missing,
+        )  # fmt: skip
 
     cases = {
         "complete": case([], RV=0.7, MYO=0.7, LV=0.7),
@@ -349,8 +354,8 @@ def test_a_missed_structure_is_trusted_less_than_a_poor_mask():
         "absent": case([], RV=None, MYO=0.9, LV=0.95),
     }
     assert ordered(cases) == ["missed", "complete", "absent"]
-    assert trust(cases["missed"]) == pytest.approx((0 + 0.9 + 0.95) / 3)
-    assert [doubts(each, 0.7) for each in cases.values()] == [[], ["RV"], []]
+    assert cases["missed"].trust == pytest.approx((0 + 0.9 + 0.95) / 3)
+    assert [each.flagged(0.7) for each in cases.values()] == [[], ["RV"], []]
 
 
 def test_nothing_is_overwritten(scans, cycles, written):
@@ -379,10 +384,10 @@ def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles,
 
 def test_a_page_that_shows_some_channels_says_so(scans, cycles, tmp_path):
     write_comparison(cycles, request_of(scans), tmp_path)
-    assert "Pictures show" not in (tmp_path / "report.html").read_text(encoding="utf-8")
-    row = SimpleNamespace(channels=("flair", "t1ce"))
+    assert "Images show" not in (tmp_path / "report.html").read_text(encoding="utf-8")
+    row = SimpleNamespace(channels={"flair": "", "t1ce": ""})
     told = _channels_note({"a": row}, ["flair", "t1ce", "t1", "t2"])
-    assert told == "Pictures show flair and t1ce of 4 channels, so that the page stays small."
+    assert told == "Images show flair and t1ce of 4 channels, so that the page stays small."
 
 
 def test_at_least_one_slice_is_shown(capsys):

@@ -49,7 +49,7 @@ def results(tmp_path: Path):
 
 
 def test_confusions_go_by_share_of_the_true_class(results):
-    assert results.confusion == [[3, 1, 0], [2, 1, 0], [0, 1, 0]]
+    assert results.summary.confusion == [[3, 1, 0], [2, 1, 0], [0, 1, 0]]
     assert confusions(results) == [
         Confused("owl", "dog", 1, 1.0),
         Confused("dog", "cat", 2, 2 / 3),
@@ -59,7 +59,7 @@ def test_confusions_go_by_share_of_the_true_class(results):
 
 def test_findings_say_what_the_tables_say(results):
     text = " ".join(class_findings(results))
-    assert "cat is told best (F1 0.667), owl least well (0.000)" in text
+    assert "cat is classified best (F1 0.667), owl least well (0.000)" in text
     assert "Never predicted: owl." in text
     assert "owl taken for dog, in 1 of 1 picture (100%)" in text
     assert "surer than it is right: confidence 0.713, accuracy 0.500" in text

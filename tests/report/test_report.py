@@ -23,11 +23,12 @@ from PIL import Image
 from segcct import figures
 from segcct.errors import EvaluationError, GeometryError
 from segcct.evaluation.evaluate_folders import evaluate
+from segcct.evaluation.summary_record import MetricStats
 from segcct.report import plots
-from segcct.report.findings import findings, worst_cases
+from segcct.report.findings import findings, ranked, worst_cases
 from segcct.report.html import flat, interval, listed, number, pvalue, share, signed
 from segcct.report.results import Score, read_results
-from segcct.report.segmentation_page import ranked, write_report
+from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from segcct.report.viewer import data_uri
 
@@ -269,7 +270,7 @@ def test_masks_and_pixels_on_the_page_are_those_of_the_files(page: str, masks: P
     assert chosen == [1, 2, 3, 4]
     for place, index in enumerate(chosen):
         assert f'<path class="k2" d="{figures.svg_path(labels[1][index][box] == 2)}"/>' in page
-        uri = re.search(rf'id="vworst-0-{place}"[^>]*href="data:image/webp;base64,([^"]+)"', page)
+        uri = re.search(rf'id="vworst-image-0-{place}"[^>]*href="data:image/webp;base64,([^"]+)"', page)
         assert uri is not None
         decoded = Image.open(io.BytesIO(base64.b64decode(uri[1]))).convert("L")
         expected = Image.fromarray(grey[index][box])
@@ -568,8 +569,8 @@ def test_colour_pictures_are_shown_in_colour(tmp_path: Path):
     (tmp_path / "p" / "predictions.json").write_text(json.dumps(index))
     evaluate(tmp_path / "p", tmp_path / "d", output=tmp_path / "e")
     page = write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
-    assert "colour: as stored, not windowed" in Outline(page).words
-    uri = re.search(r'id="vonly-0-0"[^>]*href="data:image/webp;base64,([^"]+)"', page)
+    assert "color: as stored, not windowed" in Outline(page).words
+    uri = re.search(r'id="vonly-image-0-0"[^>]*href="data:image/webp;base64,([^"]+)"', page)
     assert uri is not None
     red, green, _ = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri[1])))).reshape(-1, 3).mean(axis=0)
     assert red > green + 100
@@ -619,7 +620,7 @@ def score(case: str, dice: float | None, volume: float | None, status: str = "ok
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
 def test_dots_of_a_strip_stand_at_their_score_within_the_row(values):
-    row = plots.strip("x", [score(str(i), value, 1.0) for i, value in enumerate(values)], stats(values))
+    row = plots.strip("x", [score(str(i), value, 1.0) for i, value in enumerate(values)], MetricStats(**stats(values)))
     assert sorted(dot.x for dot in row.dots) == sorted(round(100 * value, 2) for value in values)
     assert all(abs(dot.y) <= 13 for dot in row.dots)
     if len(values) <= 5:  # as many rows: no two dots may touch
@@ -630,17 +631,17 @@ def test_dots_of_a_strip_stand_at_their_score_within_the_row(values):
 
 def test_scatter_places_volumes_on_a_logarithmic_axis():
     scores = [score("a", 1.0, 1.0), score("b", 0.5, 10.0), score("c", 0.0, 100.0, "missed")]
-    plot = plots.scatter(["x"], [*scores, score("d", 0.0, 0.0, "spurious"), score("e", None, 5.0, "absent")])
+    plot = plots.dice_by_volume(["x"], [*scores, score("d", 0.0, 0.0, "spurious"), score("e", None, 5.0, "absent")])
     assert plot is not None
-    assert [(dot.x, dot.y, dot.status) for dot in plot.series[0].dots] == [
+    assert [(dot.x, dot.y, dot.status) for dot in plot.series[0]] == [
         (0.0, 0.0, "ok"),
-        (50.0, 0.5, "ok"),
-        (100.0, 1.0, "missed"),
+        (50.0, 50.0, "ok"),
+        (100.0, 100.0, "missed"),
     ]
-    assert plot.series[0].dots[2].text == "c: x 0.000, 100 ml (missed)"
+    assert plot.series[0][2].text == "c: x 0.000, 100 ml (missed)"
     assert [label for _, label in plot.ticks] == ["1", "2", "5", "10", "20", "50", "100"]
-    assert plot.without_reference == 1
-    assert plots.scatter(["x"], [score("a", 0.5, None)]) is None
+    assert plot.note == "1 spurious structure has no reference volume and no place here."
+    assert plots.dice_by_volume(["x"], [score("a", 0.5, None)]) is None
 
 
 def test_embedded_pictures_are_small_and_of_a_size_for_screens():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted
+from segcct.report.findings import best_and_worst, left_out
 from segcct.report.html import listed, number
 from segcct.tasks.classification.class_results import ClassResults
 
@@ -29,7 +30,7 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
     names = results.classes
     found = [
         Confused(names[row], names[column], count, count / sum(counts))
-        for row, counts in enumerate(results.confusion)
+        for row, counts in enumerate(results.summary.confusion)
         for column, count in enumerate(counts)
         if count and row != column
     ]
@@ -38,31 +39,20 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
 
 def class_findings(results: ClassResults) -> list[str]:
     """Up to six sentences, the most useful first."""
-    seen = seen_sentence(results.summary.get("seen"), results.summary["pictures"], "pictures")
+    seen = seen_sentence(results.summary.seen, results.summary.pictures, "pictures")
+    f1 = {name: entry.f1.mean for name, entry in results.summary.classes.items() if entry.support}
     return [
         *([seen] if seen else []),
-        *_best_and_worst(results),
+        *best_and_worst(f1, "classified", "F1"),
         *_never_predicted(results),
         *_most_confused(results),
         *_confidence(results),
-        *_left_out(results),
+        *left_out(results.summary.unmatched, "picture", named=False),
     ]
 
 
-def _best_and_worst(results: ClassResults) -> list[str]:
-    known = {
-        name: own["f1"]["mean"]
-        for name, own in results.summary["classes"].items()
-        if own["support"] and own["f1"]["mean"] is not None
-    }
-    if len(known) < 2:
-        return []
-    best, worst = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
-    return [f"Of the classes, {best} is told best (F1 {number(known[best])}), {worst} least well ({number(known[worst])})."]  # fmt: skip  # noqa: E501
-
-
 def _never_predicted(results: ClassResults) -> list[str]:
-    taken = [sum(column) for column in zip(*results.confusion, strict=True)]
+    taken = [sum(column) for column in zip(*results.summary.confusion, strict=True)]
     never = [name for name, count in zip(results.classes, taken, strict=True) if not count]
     return [f"Never predicted: {listed(never)}."] if never else []
 
@@ -80,8 +70,8 @@ def _most_confused(results: ClassResults) -> list[str]:
 
 
 def _confidence(results: ClassResults) -> list[str]:
-    sure, right = results.summary.get("mean_confidence"), results.summary["overall"]["accuracy"]["mean"]
-    if sure is None:
+    sure, right = results.summary.mean_confidence, results.summary.overall.accuracy.mean
+    if sure is None or right is None:
         return []
     if abs(sure - right) < _CALIBRATED:
         return [
@@ -89,16 +79,3 @@ def _confidence(results: ClassResults) -> list[str]:
         ]
     word = "surer than it is right" if sure > right else "less sure than it is right"
     return [f"On average the model is {word}: confidence {number(sure)}, accuracy {number(right)}."]
-
-
-def _left_out(results: ClassResults) -> list[str]:
-    unmatched = results.summary.get("unmatched") or {}
-    parts = [
-        f"{counted(len(unmatched[side]), noun)} {lacking}"
-        for side, noun, lacking in (
-            ("references", "picture", "without a prediction"),
-            ("predictions", "prediction", "without a reference"),
-        )
-        if unmatched.get(side)
-    ]
-    return [f"Left out of every number: {listed(parts)}."] if parts else []

@@ -94,7 +94,7 @@ def gallery(results: ClassResults) -> Gallery:
 
 def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
     """(n, S, S, C) uint8."""
-    stored = results.summary.get("data") or {}
+    stored = results.summary.data or {}
     if not stored.get("root"):
         raise DataError("the evaluation does not say where its pictures are")
     try:
@@ -118,13 +118,13 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
 
 def _token_shares(results: ClassResults, images: np.ndarray) -> np.ndarray:
     """(n, h, w). Raises `SegcctError` where the model is gone, another one by now, or does not pool by weights."""
-    named = results.summary.get("model")
+    named = results.summary.model
     if named is None:
         raise RunError("the evaluation names no model")
     if not len(images):
         return np.empty((0, 1, 1))
-    folder = Path(str(named))
-    if load_card(folder).weights_sha256 != results.summary.get("weights_sha256"):
+    folder = Path(named)
+    if load_card(folder).weights_sha256 != results.summary.weights_sha256:
         raise RunError("the model's folder holds other weights than predicted", file=folder)
     from segcct.tasks.classification.classifier import Classifier
 

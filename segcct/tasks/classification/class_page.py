@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from segcct.plurals import counted
-from segcct.report.html import Metric, flat, render, write_page
+from segcct.report.html import Metric, Tile, interval, provenance, render, write_page
 from segcct.tasks.classification.class_findings import class_findings, confusions
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
+from segcct.tasks.classification.class_record import ClassSummary
 from segcct.tasks.classification.class_results import ClassResults, read_class_results
 
 _TILES = (
@@ -51,63 +50,55 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
     results = read_class_results(Path(evaluation))
     file = Path(output) / "report.html"
     file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
-    page = render("classification.html", _context(results))
+    page = render(Path(__file__).with_name("classification.html"), **_context(results))
     return write_page(file, page, private=True)
 
 
-def _context(results: ClassResults) -> dict[str, Any]:
+def _context(results: ClassResults) -> dict[str, object]:
     summary = results.summary
-    overall = summary["overall"]
+    accuracy = summary.overall.accuracy
+    lines = [f"95% interval {interval(accuracy.ci95)}", _counted(summary)]
+    pictures = sum(each.count for each in summary.reliability) or 1
     return {
-        "title": f"Classification report, {counted(summary['pictures'], 'picture')}",
-        "counted": _counted(summary),
-        "accuracy": overall["accuracy"],
-        "tiles": [(metric, overall[metric.key]) for metric in _TILES if metric.key in overall],
+        "title": f"Classification report, {counted(summary.pictures, 'picture')}",
+        "colors": {},
+        "headline": Tile("Accuracy", accuracy.mean, lines, stats=accuracy),
+        "accuracy": accuracy,
+        "tiles": [Tile.of(metric, stats) for metric in _TILES if (stats := summary.overall.get(metric.key))],
         "columns": _COLUMNS,
-        "classes": summary["classes"],
+        "classes": summary.classes,
         "findings": class_findings(results),
         "matrix": _matrix(results) if len(results.classes) <= MOST_CELLS else None,
         "confusions": confusions(results, 10),
-        "bins": _bins(summary["reliability"]),
-        "mean_confidence": summary.get("mean_confidence"),
+        "bins": [(each, each.count / pictures) for each in summary.reliability if each.count],
+        "mean_confidence": summary.mean_confidence,
         "gallery": gallery(results),
         "most_classes": MOST_CLASSES,
-        "definitions": [(_label(key), text) for key, text in (summary.get("definitions") or {}).items()],
-        "provenance": _provenance(summary),
+        "definitions": [(_label(key), text) for key, text in (summary.definitions or {}).items()],
+        "provenance": provenance(
+            {
+                "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
+                "Pictures": {**(summary.data or {}), "selection": summary.selection},
+                "Evaluation": summary.provenance,
+            }
+        ),
     }
 
 
-def _counted(summary: Mapping[str, Any]) -> str:
+def _counted(summary: ClassSummary) -> str:
     """`5,000 pictures of 10 classes`, with the number of independent ones where some belong together."""
-    pictures, groups = summary["pictures"], summary.get("groups") or summary["pictures"]
-    text = f"{counted(pictures, 'picture', comma=True)} of {counted(len(summary['classes']), 'class')}"
+    pictures, groups = summary.pictures, summary.groups or summary.pictures
+    text = f"{counted(pictures, 'picture', comma=True)} of {counted(len(summary.classes), 'class')}"
     return text + (f", {groups:,} of them independent" if groups != pictures else "")
 
 
 def _matrix(results: ClassResults) -> list[tuple[str, list[tuple[int, float | None, bool]]]]:
-    """Per true class: count, share of the row and whether it is right, for every predicted class."""
-    rows = []
-    for place, (name, counts) in enumerate(zip(results.classes, results.confusion, strict=True)):
-        total = sum(counts)
-        cells = [(n, n / total if total else None, place == column) for column, n in enumerate(counts)]
-        rows.append((name, cells))
-    return rows
-
-
-def _bins(reliability: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The bins with the share of all predictions each holds."""
-    total = sum(one["count"] for one in reliability) or 1
-    return [{**one, "share": one["count"] / total} for one in reliability]
+    """Per true class: count, fraction of the row and whether it is right, for every predicted class."""
+    return [
+        (name, [(n, n / sum(counts) if n else None, place == column) for column, n in enumerate(counts)])
+        for place, (name, counts) in enumerate(zip(results.classes, results.summary.confusion, strict=True))
+    ]
 
 
 def _label(key: str) -> str:
     return _LABELS.get(key, key.replace("_", " ").capitalize())
-
-
-def _provenance(summary: Mapping[str, Any]) -> list[tuple[str, list[tuple[str, str]]]]:
-    groups = [
-        ("Model", {"architecture": summary.get("architecture"), "selected_on": summary.get("selected_on")}),
-        ("Pictures", {**(summary.get("data") or {}), "selection": summary.get("selection")}),
-        ("Evaluation", summary.get("provenance") or {}),
-    ]
-    return [(name, rows) for name, details in groups if (rows := flat(details))]

@@ -1,11 +1,10 @@
-"""The images of one evaluated case: channels, prediction and reference on one grid, as pictures need them."""
+"""The images of one evaluated case: channels, prediction and reference on one grid, as figures need them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -17,18 +16,16 @@ from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, GeometryError
 from segcct.images.volume import SUFFIXES, Volume
-from segcct.inference.index import INDEX
 from segcct.inference.masks import load_mask
 from segcct.plurals import counted
-from segcct.report.results import Results, read_json
-from segcct.report.stored_summary import IndexSources, check_stored
+from segcct.report.results import Results
 
 BANDS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
 class CaseImages:
-    """One case, every array (X, Y, Z) on the first channel's grid; a colour channel is (X, Y, Z, 3)."""
+    """One case, every array (X, Y, Z) on the first channel's grid; a color channel is (X, Y, Z, 3)."""
 
     channels: Mapping[str, np.ndarray]
     grid: Volume
@@ -42,104 +39,57 @@ class CaseImages:
     """What the network was shown, where that is a fixed range of intensities, as for CT."""
 
 
-def read_predictions(results: Results) -> dict[str, Any]:
-    """`predictions.json` of the folder that was evaluated; empty where the masks came from elsewhere, or where the
-    folder holds another model's by now."""
-    index = _index_of(results)
-    return {} if _is_other(results, index) else index
+def images_of(results: Results, case: str) -> CaseImages:
+    """The images of one case of an evaluation, from the files that it names.
 
-
-def is_other_model(results: Results) -> bool:
-    """Whether the folder of predictions holds another model's by now."""
-    return _is_other(results, _index_of(results))
-
-
-def _index_of(results: Results) -> dict[str, Any]:
-    named = (results.summary.get("provenance") or {}).get("predictions")
-    path = Path(str(named)) / INDEX
-    if named is None or not path.is_file():
-        return {}
-    content = read_json(path)
-    check_stored(IndexSources, content, path, "Write it again by `segcct predict`")
-    return content
-
-
-def _is_other(results: Results, index: Mapping[str, Any]) -> bool:
-    scored = results.summary.get("weights_sha256")
-    return bool(scored and index and index.get("weights_sha256") != scored)
-
-
-def images_of(results: Results, predictions: Mapping[str, Any], case: str) -> CaseImages:
-    """The images of one case of an evaluation.
-
-    Args:
-        predictions: what `read_predictions` gives.
+    Channels that are no volume files (slices, images) are read as predictions.json says, a reference that is no mask
+    file as the evaluation says.
 
     Raises:
-        SegcctError: the evaluation does not say where they are, or they cannot be read.
+        SegcctError: the evaluation does not say where they are, or a file is missing, damaged, or on another grid.
     """
-    files = (results.summary.get("files") or {}).get(case)
-    if not files:
+    files, scheme = (results.summary.files or {}).get(case), results.scheme
+    if files is None or not files.model_fields_set:
         raise DataError("the evaluation names no image files for this case")
-    if results.scheme is None:
+    if scheme is None:
         raise DataError("the evaluation does not say which value each class has")
-    label_data = results.summary.get("data")
-    image_data = predictions.get("data") or label_data
-    return read_case_images(case, files, results.scheme, image_data=image_data, label_data=label_data)
-
-
-def read_case_images(
-    case_id: str,
-    files: Mapping[str, Any],
-    scheme: Scheme,
-    *,
-    image_data: Mapping[str, Any] | None = None,
-    label_data: Mapping[str, Any] | None = None,
-) -> CaseImages:
-    """Read the images of a case from the files that its evaluation names.
-
-    Args:
-        files: `prediction`, `reference` (may be None or missing) and `channels` (name -> file or files).
-        image_data: the data section, as JSON, by which channels that are no volume files (slices, pictures) are read.
-        label_data: the data section by which the reference was read; None where it is a mask in the scheme's values.
-
-    Raises:
-        SegcctError: a file is missing, damaged, or on another grid.
-    """
-    channels = {name: _paths(value) for name, value in dict(files.get("channels") or {}).items()}
-    reference = _paths(files.get("reference"))
+    label_data = results.summary.data
+    index = None if results.other_model else results.index
+    image_data = (index.data if index else None) or label_data
+    channels = {name: _paths(files) for name, files in (files.channels or {}).items()}
     channels = {name: paths for name, paths in channels.items() if paths and not _is_label(name, label_data)}
     if not channels:
-        raise DataError(f"the evaluation names no image of case {case_id}, only masks")
+        raise DataError(f"the evaluation names no image of case {case}, only masks")
     if all(len(paths) == 1 and _is_volume(paths[0]) for paths in channels.values()):
         images, grid = _volumes(channels)
     else:
-        images, grid = _by_layout(case_id, channels, image_data, scheme)
-    prediction = load_mask(_one(_paths(files.get("prediction")), f"prediction of case {case_id}"))
-    label = _reference(case_id, reference, grid, label_data, scheme) if reference else None
-    for array, path in ((prediction.array, prediction.path), (label, reference[0] if reference else None)):
+        images, grid = _by_layout(case, channels, image_data, scheme)
+    mask = load_mask(_one(_paths(files.prediction), f"prediction of case {case}"))
+    reference = _paths(files.reference)
+    label = _reference(case, reference, grid, label_data, scheme) if reference else None
+    for array, path in ((mask.array, mask.path), (label, reference[0] if reference else None)):
         if array is not None and array.shape != grid.shape:
             raise GeometryError("not on the image's grid", file=path, found=array.shape, expected=grid.shape)
     return CaseImages(
-        _with_colours(images),
+        _with_colors(images),
         grid,
-        _indices(prediction.array, scheme),
+        _indices(mask.array, scheme),
         None if label is None else _indices(label, scheme),
         says_synthetic(grid),
         _clip_window(image_data),
     )
 
 
-def _clip_window(data: Mapping[str, Any] | None) -> figures.Window | None:
-    intensity = (data or {}).get("intensity") or {}
-    if intensity.get("rule") != "clip":
+def _clip_window(data: Mapping[str, object] | None) -> figures.Window | None:
+    intensity = (data or {}).get("intensity")
+    if not isinstance(intensity, dict) or intensity.get("rule") != "clip":
         return None
     low, high = float(intensity["low"]), float(intensity["high"])
     return figures.fixed_window((low + high) / 2, high - low)
 
 
 def _by_layout(
-    case_id: str, channels: Mapping[str, tuple[Path, ...]], data: Mapping[str, Any] | None, scheme: Scheme
+    case_id: str, channels: Mapping[str, tuple[Path, ...]], data: Mapping[str, object] | None, scheme: Scheme
 ) -> tuple[dict[str, np.ndarray], Volume]:
     """Channels by the reader of their layout; (X, Y, Z) each."""
     from segcct.datasets.layouts import read_case
@@ -166,18 +116,18 @@ def _volumes(channels: Mapping[str, tuple[Path, ...]]) -> tuple[dict[str, np.nda
     return {name: volume.array for name, volume in volumes.items()}, grid
 
 
-def _with_colours(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Channels red, green and blue of 8 bits are one picture, shown first."""
+def _with_colors(images: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Channels red, green and blue of 8 bits are one color image, shown first."""
     if not all(name in images for name in BANDS):
         return dict(images)
-    colour = np.stack([images[name] for name in BANDS], axis=-1)
-    if colour.min() < 0 or colour.max() > 255:
+    color = np.stack([images[name] for name in BANDS], axis=-1)
+    if color.min() < 0 or color.max() > 255:
         return dict(images)
-    return {"colour": colour.astype(np.uint8), **images}
+    return {"color": color.astype(np.uint8), **images}
 
 
 def _reference(
-    case_id: str, files: tuple[Path, ...], grid: Volume, data: Mapping[str, Any] | None, scheme: Scheme
+    case_id: str, files: tuple[Path, ...], grid: Volume, data: Mapping[str, object] | None, scheme: Scheme
 ) -> np.ndarray:
     """(X, Y, Z) values of the scheme."""
     if data is None:
@@ -187,7 +137,7 @@ def _reference(
     return read_label(Case(case_id, case_id, {}, files), _section(data), scheme, grid)
 
 
-def _section(data: Mapping[str, Any]) -> DataSection:
+def _section(data: Mapping[str, object]) -> DataSection:
     try:
         return DataSection.model_validate(dict(data))
     except ValidationError as error:
@@ -198,11 +148,10 @@ def _is_volume(path: Path) -> bool:
     return path.is_dir() or path.name.lower().endswith(SUFFIXES)
 
 
-def _is_label(name: str, label_data: Mapping[str, Any] | None) -> bool:
+def _is_label(name: str, label_data: Mapping[str, object] | None) -> bool:
     """Whether a "channel" is the label itself, as where masks were evaluated without knowing their images."""
-    if label_data is None or not label_data.get("label"):
-        return False
-    return (label_data.get("channels") or {}).get(name) == label_data["label"]
+    pattern, channels = (label_data or {}).get("label"), (label_data or {}).get("channels")
+    return bool(pattern) and isinstance(channels, dict) and channels.get(name) == pattern
 
 
 def _indices(label: np.ndarray, scheme: Scheme) -> np.ndarray:
@@ -214,10 +163,8 @@ def _indices(label: np.ndarray, scheme: Scheme) -> np.ndarray:
     return index
 
 
-def _paths(value: object) -> tuple[Path, ...]:
-    if value is None:
-        return ()
-    return tuple(Path(item) for item in value) if isinstance(value, list | tuple) else (Path(str(value)),)
+def _paths(files: str | list[str] | None) -> tuple[Path, ...]:
+    return () if files is None else (Path(files),) if isinstance(files, str) else tuple(Path(file) for file in files)
 
 
 def _one(paths: tuple[Path, ...], what: str) -> Path:
