@@ -157,7 +157,7 @@ def sections(kind: type[BaseModel], prefix: str = "", about: str | None = None) 
 
 def models_page() -> str:
     """Every model and the options it takes."""
-    from segcct.models.zoo import MODELS
+    from segcct.models.zoo import entry, model_names
 
     lines = [
         "# Models and their options",
@@ -165,11 +165,12 @@ def models_page() -> str:
         NOTE,
         "",
         "A name goes into `model.name`, options below `model.options` (`--model.options.positional sine`). "
-        "`segcct models` prints parameters and multiply-accumulates; any classifier of timm is `timm:NAME`.",
+        "`segcct models` prints parameters and multiply-accumulates; any classifier of timm is `timm:NAME`, and "
+        "any of its encoders that gives a feature pyramid is `timm/NAME`.",
     ]
     by_options: dict[tuple[str, type[BaseModel]], list[str]] = {}
-    for name, entry in MODELS.items():
-        by_options.setdefault((entry.kind, entry.options), []).append(name)
+    for name in model_names():
+        by_options.setdefault((entry(name).kind, entry(name).options), []).append(name)
     for (kind, options), names in by_options.items():
         about = " ".join((options.__doc__ or "").split())
         title = about.partition(";")[0].partition(",")[0].rstrip(".") if options.model_fields else "No options"

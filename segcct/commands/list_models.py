@@ -11,7 +11,11 @@ def add_models(commands: argparse._SubParsersAction) -> None:
     """The zoo."""
     parser = add_command(commands, "models", _models, "list every model with its parameters and MACs")
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="only these; timm:NAME is any classifier of timm (default: the table)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="only these; timm:NAME is any classifier of timm, timm/NAME its encoder with our decoder, monai/NAME a "
+        "network of MONAI (default: the table)",
     )
     parser.add_argument("--size", type=int, help="side of the square image (default: what each was made for; timm 224)")
     parser.add_argument("--channels", type=int, help="input channels (default: as --size)")
@@ -21,9 +25,9 @@ def add_models(commands: argparse._SubParsersAction) -> None:
 
 def _models(arguments: argparse.Namespace) -> None:
     from segcct.models.cost import cost
-    from segcct.models.zoo import entry, model_names
+    from segcct.models.zoo import MODELS, adapted_names, entry, model_names
 
-    names = arguments.names or model_names()
+    names = arguments.names or [name for name in model_names() if name in MODELS]
     rows = {name: entry(name) for name in names}  # an unknown name is told before anything is printed
     width = max(24, *(len(name) + 2 for name in names))
     print(f"{'name':<{width}}{'task':<12}{'parameters':>14}{'GMACs':>10}   input")
@@ -39,3 +43,8 @@ def _models(arguments: argparse.Namespace) -> None:
             f"{name:<{width}}{row.kind:<12}{figures.parameters:>14,}{figures.macs / 1e9:>10.2f}"
             f"   {channels} x {size} x {size}, {classes} classes"
         )
+    if not arguments.names:
+        # Building these takes seconds of importing their libraries.
+        for library, adapted in adapted_names().items():
+            if adapted and arguments.kind in (None, entry(adapted[0]).kind):
+                print(f"{library}  {', '.join(adapted)} (their cost: segcct models {adapted[0]})")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Size, Tensor
 
-_PATCHES = "swin_unet.patch_embed.proj.weight"
+_PATCHES = frozenset({"swin_unet.patch_embed.proj.weight"})
 
 COMPUTED = ("relative_position_index", "attn_mask")
 """Last parts of names that released Swin files store, though the model computes them from its sizes."""
@@ -25,6 +25,12 @@ COARSE_HEADS = "coarse_heads."
 IMAGE_CONVOLUTIONS = ("detail.0", "tokenizer.conv_layers.0.0", "down.0.0")
 """First convolutions: of CCT-UNet, the compact classifiers, U-Net. The first of these a model has reads the image."""
 
+WRAPPERS = ("pyramid.network.", "network.")
+"""What our names put before those of timm's encoders and of MONAI's networks."""
+
+MONAI_HEAD = re.compile(r"network\.(output_block|deep_supervision_heads|out|out_0|out_blocks|conv_final|model\.2)\.")
+"""Modules of MONAI's networks that end in one row per class."""
+
 FRONTS = ("detail.", "tokenizer.")
 """What makes tokens of the image; only as a whole of use to another model."""
 
@@ -40,7 +46,7 @@ class Plan:
         what: the file's kind in words.
         source_of: name in the model -> name in the file; one tensor of a file may fill two places.
         required: names of the model the file must hold, in the model's shapes, to be of this architecture.
-        image_convolution: the weight in the model that reads the image, whose channels may differ.
+        reads_image: convolutions in the model that read the image, whose channels may differ.
         apart: name in the file -> why it is left out though the model has such a tensor.
         whole: the file is of this architecture itself: what it holds beyond the model's tensors is too much.
     """
@@ -48,7 +54,7 @@ class Plan:
     what: str
     source_of: dict[str, str]
     required: frozenset[str]
-    image_convolution: str | None = None
+    reads_image: frozenset[str] = frozenset()
     apart: dict[str, str] = field(default_factory=dict)
     whole: bool = False
 
@@ -68,6 +74,9 @@ def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
     target = {name: value for name, value in target.items() if not is_computed(name)}
     if any(name.startswith("swin_unet.") for name in target):
         return _plan_swin_unet(list(source), list(target))
+    wrapper = next((prefix for prefix in WRAPPERS if any(name.startswith(prefix) for name in target)), None)
+    if wrapper is not None and not any(name.startswith(wrapper) for name in source):
+        return _plan_wrapped(source, target, wrapper)
     held, own = (
         next((prefix for prefix in ENCODERS if any(name.startswith(f"{prefix}blocks.") for name in names)), None)
         for names in (source, target)
@@ -75,12 +84,22 @@ def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
     if held is not None and own is not None and held != own:
         return _plan_encoder(source, target, held, own)
     what = "weights of the same architecture"
-    return Plan(what, _by_name(source, target), _strict(target), image_convolution(target), whole=True)
+    return Plan(what, _by_name(source, target), _strict(target), image_convolutions(target), whole=True)
 
 
-def image_convolution(names: Collection[str]) -> str | None:
-    """The weight of the convolution that reads the image, in models that are ours."""
-    return next((f"{name}.weight" for name in IMAGE_CONVOLUTIONS if f"{name}.weight" in names), None)
+def image_convolutions(target: Mapping[str, Tensor]) -> frozenset[str]:
+    """The weights of the convolutions that read the image.
+
+    In networks of timm and MONAI: all that take as many channels as the first does. Those within the network that do
+    so by chance have equal channels in every file.
+    """
+    ours = next((f"{name}.weight" for name in IMAGE_CONVOLUTIONS if f"{name}.weight" in target), None)
+    if ours is not None:
+        return frozenset({ours})
+    kernels = {name: value.shape[1] for name, value in target.items() if value.dim() == 4}
+    if not any(name.startswith(WRAPPERS) for name in kernels):
+        return frozenset()
+    return frozenset(name for name, channels in kernels.items() if channels == next(iter(kernels.values())))
 
 
 def is_computed(name: str) -> bool:
@@ -92,7 +111,7 @@ def is_head(name: str) -> bool:
     """Whether the tensor has one row per class."""
     *_, outer, module, last = ["", "", *name.split(".")]
     ends = module in HEADS or (module in LAST_OF_HEADS and outer in HEADS)
-    return (ends and last in ("weight", "bias")) or name.startswith(COARSE_HEADS)
+    return (ends and last in ("weight", "bias")) or name.startswith(COARSE_HEADS) or MONAI_HEAD.match(name) is not None
 
 
 def is_positional(name: str) -> bool:
@@ -129,7 +148,7 @@ def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], he
     """A classifier's encoder into a segmenter, or back, and its tokenizer where both have the same."""
     source_of = {name: held + name.removeprefix(own) for name in target if name.startswith(own)}
     source_of = {name: source_name for name, source_name in source_of.items() if source_name in source}
-    reads_image = image_convolution(target)
+    reads_image = image_convolutions(target)
     fronts = [
         {name: value.shape for name, value in side.items() if name.startswith(FRONTS)} for side in (source, target)
     ]
@@ -144,12 +163,28 @@ def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], he
     return Plan(what, source_of, required, reads_image, apart)
 
 
-def _same_shapes(left: Mapping[str, Size], right: Mapping[str, Size], *, but_channels_of: str | None) -> bool:
+def _plan_wrapped(source: Mapping[str, Tensor], target: Mapping[str, Tensor], wrapper: str) -> Plan:
+    """A network of timm or MONAI, under its own names, into what holds it here.
+
+    timm names the stages of an encoder `stages_0` that it stores as `stages.0`.
+    """
+
+    def bare(name: str) -> str:
+        return re.sub(r"_(?=\d+\.)", ".", name.removeprefix(wrapper).removeprefix("model."))
+
+    known = {bare(name): name for name in source}
+    own = [name for name in target if name.startswith(wrapper)]
+    source_of = {name: known[bare(name)] for name in own if bare(name) in known}
+    required = frozenset(name for name in own if not is_head(name))
+    return Plan("weights of the network within", source_of, required, image_convolutions(target))
+
+
+def _same_shapes(left: Mapping[str, Size], right: Mapping[str, Size], *, but_channels_of: Collection[str]) -> bool:
     if left.keys() != right.keys():
         return False
     return all(
         (left[name][0], *left[name][2:]) == (right[name][0], *right[name][2:])
-        if name == but_channels_of
+        if name in but_channels_of
         else left[name] == right[name]
         for name in left
     )

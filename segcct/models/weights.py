@@ -65,8 +65,9 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
     """Fills a model of `create_model` with the weights of a file, as far as they fit.
 
     Takes released Compact-Transformers files, Swin classifiers (official and timm names) for `swin_unet_*`, published
-    Swin-Unet files, and the best/ folder of a run: the same architecture, or a classifier's encoder for a segmenter
-    and back. Positional tables are resized; heads of another class count stay as they are in the model.
+    Swin-Unet files, files of timm and MONAI for the networks that are theirs, and the best/ folder of a run: the same
+    architecture, or a classifier's encoder for a segmenter and back. Positional tables are resized; heads of another
+    class count stay as they are in the model.
 
     Returns a report of what was loaded, resized, skipped and missing.
 
@@ -137,7 +138,7 @@ def _fitted(
             given = _fit_positional(encoder, name, own, given, class_token, report)
     elif name.endswith("relative_position_bias_table") and given.shape != own.shape:
         given = _fit_window(name, own, given, report)
-    elif name == matched.image_convolution and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
+    elif name in matched.reads_image and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
         given = _fit_channels(name, own, given, report)
     if given.shape == own.shape:
         if name not in report.resized:

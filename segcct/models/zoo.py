@@ -79,6 +79,8 @@ MODELS: dict[str, Entry] = {}
 
 ADAPTERS = {
     "timm:": "segcct.models.adapters.timm_classifiers",
+    "timm/": "segcct.models.adapters.timm_encoders",
+    "monai/": "segcct.models.adapters.monai_networks",
 }
 """What a name begins with -> the module that has its row: `entry(name) -> Entry`, and `NAMES`, those that are tested.
 
@@ -103,7 +105,7 @@ for _row in _ENTRIES:
 def model_names(kind: Kind | None = None) -> list[str]:
     """Every valid name, or those of one kind, in the table's order; then those of the adapters that are tested.
 
-    Beside them, any classifier of timm is `timm:NAME`.
+    Beside them, any classifier of timm is `timm:NAME`, its encoder under our decoder `timm/NAME`.
     """
     load_plugins("segcct.models")
     rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
@@ -133,7 +135,7 @@ def entry(name: str) -> Entry:
     raise ModelError(
         "unknown model",
         found=name,
-        expected=f"one of {', '.join(valid)}, or timm:NAME for any classifier of timm",
+        expected=f"one of {', '.join(valid)}, timm:NAME for any classifier of timm, or timm/NAME for its encoder",
         remedy=f"Did you mean {near[0]}?" if near else None,
     )
 
@@ -144,7 +146,7 @@ def create_model(
     """Builds a model with fresh weights.
 
     Args:
-        name: one of `model_names()`, or `timm:NAME`.
+        name: one of `model_names()`, `timm:NAME` or `timm/NAME`.
         in_channels: channels of the image.
         num_classes: segmenters and generators: background included.
         image_size: side in pixels the model is built for; other sizes are taken too.

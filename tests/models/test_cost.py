@@ -86,6 +86,15 @@ def test_timm_networks_cost_what_torch_counts() -> None:
         assert told.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
+@pytest.mark.parametrize("name", ["timm/resnet34", "timm/swin_tiny_patch4_window7_224", "monai/DynUNet", "monai/UNETR"])
+def test_networks_of_other_libraries_cost_what_torch_counts(name: str) -> None:
+    told = cost(name, 1, 4, 64)
+    with torch.device("meta"):
+        network = create_model(name, 1, 4, 64).eval()
+    assert told.macs == count_by_torch(network, (torch.empty(1, 1, 64, 64, device="meta"),)) > 0
+    assert told.parameters == sum(parameter.numel() for parameter in network.parameters())
+
+
 def test_listing_the_models_imports_nothing_slow() -> None:
     """These packages take longer to import than all models to count."""
     code = (
@@ -95,7 +104,8 @@ def test_listing_the_models_imports_nothing_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 1 + len(MODELS)
+    assert len(done.stdout.splitlines()) == 1 + len(MODELS) + 2  # and a line for each library with an adapter
+    assert "monai/DynUNet" in done.stdout
 
 
 def test_an_unknown_name_among_others_is_told_before_anything_is_printed(capsys):

@@ -54,6 +54,8 @@ class SegmenterContract:
         for module in model.modules():
             if isinstance(module, DropPath):
                 module.rate = 0.0  # a dropped branch has no gradient
+            if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+                nn.init.ones_(module.weight)  # residual branches of timm's networks start at 0
         logits = model(torch.randn(2, 1, 64, 64))
         answers = logits if isinstance(logits, list) else [logits]
         # A plain sum would have no gradient behind a softmax or LayerNorm: weigh the logits at random.
@@ -154,6 +156,72 @@ class TestUNet(SegmenterContract):
 class TestUNetNormalised(SegmenterContract):
     name = "unet"
     options = {"norm": "batch"}  # noqa: RUF012
+
+
+class TestTimmConvNext(SegmenterContract):
+    name = "timm/convnext_atto"
+
+
+class TestTimmPvt(SegmenterContract):
+    name = "timm/pvt_v2_b0"
+
+
+class TestTimmMobileNet(SegmenterContract):
+    name = "timm/mobilenetv4_conv_small"
+    options = {"deep_supervision": True, "decoder_width": 8}  # noqa: RUF012
+
+
+class TestTimmEdgeNext(SegmenterContract):
+    name = "timm/edgenext_xx_small"
+
+
+class TestTimmSwin(SegmenterContract):
+    name = "timm/swin_tiny_patch4_window7_224"
+
+
+class TestTimmResNet(SegmenterContract):
+    name = "timm/resnet34"
+
+
+class TestMonaiDynUNet(SegmenterContract):
+    name = "monai/DynUNet"
+    options = {"filters": 16}  # noqa: RUF012
+
+
+class TestMonaiDynUNetDeepSupervision(SegmenterContract):
+    name = "monai/DynUNet"
+    options = {"filters": 8, "levels": 4, "deep_supervision": True, "res_block": True}  # noqa: RUF012
+
+
+class TestMonaiSwinUNETR(SegmenterContract):
+    name = "monai/SwinUNETR"
+    options = {"feature_size": 12}  # noqa: RUF012
+
+
+class TestMonaiUNETR(SegmenterContract):
+    """Narrow, which the contract does not depend on: the whole has 87 million parameters."""
+
+    name = "monai/UNETR"
+    options = {"hidden_size": 48, "mlp_dim": 96, "num_heads": 4}  # noqa: RUF012
+
+
+class TestMonaiAttentionUnet(SegmenterContract):
+    name = "monai/AttentionUnet"
+    options = {"filters": 16}  # noqa: RUF012
+
+
+class TestMonaiSegResNet(SegmenterContract):
+    name = "monai/SegResNet"
+    options = {"filters": 16}  # noqa: RUF012
+
+
+class TestMonaiMedNeXtS(SegmenterContract):
+    name = "monai/MedNeXtS"
+
+
+class TestMonaiMedNeXtSDeepSupervision(SegmenterContract):
+    name = "monai/MedNeXtS"
+    options = {"deep_supervision": True}  # noqa: RUF012
 
 
 def test_every_segmenter_is_under_contract() -> None:

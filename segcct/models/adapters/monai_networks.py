@@ -1,0 +1,301 @@
+"""Segmenters of MONAI in 2-D, as `monai/NAME`; MONAI is imported when one is built, not before.
+
+Images of any size are padded inside and answered at their own size, as by the other segmenters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from segcct.errors import ModelError
+from segcct.models.options import ModelOptions
+from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.transformer import resize_table
+from segcct.models.zoo import Entry
+
+PREFIX = "monai/"
+WIDEST = 512
+"""Most channels of the networks whose width doubles at every halving, as in nnU-Net."""
+UNETR_PATCH = 16
+_POSITIONS = "vit.patch_embedding.position_embeddings"
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Width = Annotated[int, Field(ge=8, le=256, multiple_of=8)]
+
+
+class DynUnetOptions(ModelOptions):
+    """Options of MONAI's DynUNet, the network of nnU-Net."""
+
+    filters: Width = 32
+    """Channels at full resolution, doubled at every halving up to 512."""
+    levels: Annotated[int, Field(ge=3, le=8)] = 6
+    """Resolutions, the full one included."""
+    res_block: bool = False
+    """Residual blocks, as in nnU-Net's ResEnc variants."""
+    dropout: Rate = 0.0
+    """Dropout of the convolutions."""
+    deep_supervision: bool = False
+    """In training, also answer from the decoder's two coarser levels, enlarged to full resolution."""
+
+
+class SwinUnetrOptions(ModelOptions):
+    """Options of MONAI's SwinUNETR."""
+
+    feature_size: Annotated[int, Field(ge=12, le=192, multiple_of=12)] = 24
+    """Channels at full resolution, a multiple of 12."""
+    use_v2: bool = False
+    """A residual convolution before each stage (SwinUNETR-V2)."""
+    dropout: Rate = 0.0
+    """Dropout of tokens and projections."""
+    stochastic_depth: Rate = 0.0
+    """Drop rate of the deepest block."""
+
+
+class UnetrOptions(ModelOptions):
+    """Options of MONAI's UNETR."""
+
+    feature_size: Width = 16
+    """Channels at full resolution."""
+    hidden_size: Annotated[int, Field(ge=8, le=1536)] = 768
+    """Dimension of the tokens, a multiple of `num_heads`."""
+    mlp_dim: Annotated[int, Field(ge=8, le=6144)] = 3072
+    """Hidden width of the token layers."""
+    num_heads: Annotated[int, Field(ge=1, le=64)] = 12
+    """Attention heads."""
+    dropout: Rate = 0.0
+    """Dropout of tokens and projections."""
+
+
+class AttentionUnetOptions(ModelOptions):
+    """Options of MONAI's AttentionUnet."""
+
+    filters: Width = 32
+    """Channels at full resolution, doubled at every halving up to 512."""
+    levels: Annotated[int, Field(ge=2, le=7)] = 5
+    """Resolutions, the full one included."""
+    dropout: Rate = 0.0
+    """Dropout of the convolutions."""
+
+
+class SegResNetOptions(ModelOptions):
+    """Options of MONAI's SegResNet."""
+
+    filters: Width = 32
+    """Channels at full resolution, doubled at every halving."""
+    dropout: Rate = 0.0
+    """Dropout before the encoder."""
+
+
+class MedNextOptions(ModelOptions):
+    """Options of MONAI's MedNeXt-S."""
+
+    kernel_size: Annotated[int, Field(ge=3, le=7)] = 3
+    """Side of the depthwise convolutions, odd."""
+    deep_supervision: bool = False
+    """In training, also answer at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+
+
+class MonaiSegmenter(nn.Module):
+    """One of MONAI's networks: (B, C, H, W) -> logits (B, K, H, W), for any H and W.
+
+    Args:
+        network: MONAI's.
+        multiple: what the sides of its images must be multiples of.
+    """
+
+    def __init__(self, network: nn.Module, multiple: int) -> None:
+        super().__init__()
+        self.network = network
+        self.multiple = multiple
+        first: dict[int, str] = {}
+        names = {name: first.setdefault(id(value), name) for name, value in self.state_dict(keep_vars=True).items()}
+        self.repeated = {name: once for name, once in names.items() if name != once}
+        """Names of weights that DynUNet has twice, which are stored once."""
+        self.register_state_dict_post_hook(_without_repeated)
+        self.register_load_state_dict_pre_hook(_with_repeated)
+
+    def forward(self, image: Tensor) -> Tensor | list[Tensor]:
+        """(B, C, H, W) -> logits (B, K, H, W); with deep supervision, in training, a list of them, full size first."""
+        padded = pad_to_multiple(image, self.multiple, at_least=2 * self.multiple)
+        output = self.through(padded)
+        if isinstance(output, Tensor) and output.dim() == image.dim():
+            return crop_to(output, image.shape[-2], image.shape[-1])
+        scales = output.unbind(1) if isinstance(output, Tensor) else output  # (B, scales, K, H, W), or one map a scale
+        answers = []
+        for maps in scales:
+            reduction = padded.shape[-2] // maps.shape[-2]
+            answers.append(crop_to(maps, *(-(-side // reduction) for side in image.shape[-2:])))
+        return answers
+
+    def through(self, image: Tensor) -> Any:
+        """What the network makes of a padded image."""
+        return self.network(image)
+
+
+def _without_repeated(segmenter: MonaiSegmenter, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
+    for name in segmenter.repeated:
+        state.pop(prefix + name)
+
+
+def _with_repeated(segmenter: MonaiSegmenter, state: dict[str, Any], prefix: str, *_: object) -> None:
+    for name, once in segmenter.repeated.items():
+        if prefix + once in state:
+            state[prefix + name] = state[prefix + once]
+
+
+class AnySizeUnetr(MonaiSegmenter):
+    """UNETR, whose positional table is resized (bilinear) to the tokens of an image of another size."""
+
+    def through(self, image: Tensor) -> Any:
+        network: Any = self.network
+        grid = (image.shape[-2] // UNETR_PATCH, image.shape[-1] // UNETR_PATCH)
+        network.proj_view_shape = [*grid, network.hidden_size]
+        table = resize_table(network.get_parameter(_POSITIONS), network.feat_size, grid)
+        return torch.func.functional_call(network, {_POSITIONS: table}, (image,))
+
+
+def _dyn_unet(in_channels: int, num_classes: int, image_size: int, options: DynUnetOptions) -> MonaiSegmenter:
+    from monai.networks.nets import DynUNet
+
+    del image_size
+    strides = [1] + [2] * (options.levels - 1)
+    network = DynUNet(
+        spatial_dims=2,
+        in_channels=in_channels,
+        out_channels=num_classes,
+        kernel_size=[3] * options.levels,
+        strides=strides,
+        upsample_kernel_size=strides[1:],
+        filters=_doubled(options.filters, options.levels),
+        dropout=options.dropout or None,
+        res_block=options.res_block,
+        deep_supervision=options.deep_supervision,
+        deep_supr_num=min(2, options.levels - 2),
+    )
+    return MonaiSegmenter(network, 2 ** (options.levels - 1))
+
+
+def _swin_unetr(in_channels: int, num_classes: int, image_size: int, options: SwinUnetrOptions) -> MonaiSegmenter:
+    from monai.networks.nets import SwinUNETR
+
+    del image_size
+    network = SwinUNETR(
+        in_channels,
+        num_classes,
+        spatial_dims=2,
+        feature_size=options.feature_size,
+        use_v2=options.use_v2,
+        drop_rate=options.dropout,
+        dropout_path_rate=options.stochastic_depth,
+    )
+    return MonaiSegmenter(network, 32)
+
+
+def _unetr(in_channels: int, num_classes: int, image_size: int, options: UnetrOptions) -> MonaiSegmenter:
+    from monai.networks.nets import UNETR
+
+    network = UNETR(
+        in_channels,
+        num_classes,
+        img_size=max(2, -(-image_size // UNETR_PATCH)) * UNETR_PATCH,
+        feature_size=options.feature_size,
+        hidden_size=options.hidden_size,
+        mlp_dim=options.mlp_dim,
+        num_heads=options.num_heads,
+        dropout_rate=options.dropout,
+        spatial_dims=2,
+    )
+    for block in network.vit.blocks:  # has weights for attention to other tokens, which nothing here trains
+        block.norm_cross_attn = block.cross_attn = nn.Identity()
+    return AnySizeUnetr(network, UNETR_PATCH)
+
+
+def _attention_unet(
+    in_channels: int, num_classes: int, image_size: int, options: AttentionUnetOptions
+) -> MonaiSegmenter:
+    from monai.networks.nets import AttentionUnet
+
+    del image_size
+    network = AttentionUnet(
+        spatial_dims=2,
+        in_channels=in_channels,
+        out_channels=num_classes,
+        channels=_doubled(options.filters, options.levels),
+        strides=[2] * (options.levels - 1),
+        dropout=options.dropout,
+    )
+    return MonaiSegmenter(network, 2 ** (options.levels - 1))
+
+
+def _seg_res_net(in_channels: int, num_classes: int, image_size: int, options: SegResNetOptions) -> MonaiSegmenter:
+    from monai.networks.nets import SegResNet
+
+    del image_size
+    network = SegResNet(
+        spatial_dims=2,
+        init_filters=options.filters,
+        in_channels=in_channels,
+        out_channels=num_classes,
+        dropout_prob=options.dropout or None,
+    )
+    return MonaiSegmenter(network, 8)
+
+
+def _med_next_s(in_channels: int, num_classes: int, image_size: int, options: MedNextOptions) -> MonaiSegmenter:
+    from monai.networks.nets import MedNeXtS
+
+    del image_size
+    network = MedNeXtS(
+        spatial_dims=2,
+        in_channels=in_channels,
+        out_channels=num_classes,
+        kernel_size=options.kernel_size,
+        deep_supervision=options.deep_supervision,
+    )
+    return MonaiSegmenter(network, 16)
+
+
+def _doubled(filters: int, levels: int) -> list[int]:
+    return [min(filters * 2**level, WIDEST) for level in range(levels)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    build: Callable[[int, int, int, Any], MonaiSegmenter]
+    options: type[ModelOptions]
+
+
+_ROWS = {
+    "DynUNet": _Row(_dyn_unet, DynUnetOptions),
+    "SwinUNETR": _Row(_swin_unetr, SwinUnetrOptions),
+    "UNETR": _Row(_unetr, UnetrOptions),
+    "AttentionUnet": _Row(_attention_unet, AttentionUnetOptions),
+    "SegResNet": _Row(_seg_res_net, SegResNetOptions),
+    "MedNeXtS": _Row(_med_next_s, MedNextOptions),
+}
+NAMES = tuple(_ROWS)
+
+
+def entry(name: str) -> Entry:
+    """The row of MONAI's network `name`. Raises `ModelError` where it is not among those of this adapter."""
+    if name not in _ROWS:
+        raise ModelError(
+            "unknown MONAI network",
+            found=PREFIX + name,
+            expected=f"one of {', '.join(PREFIX + each for each in NAMES)}",
+        )
+    return Entry(PREFIX + name, "segmenter", partial(_build, name), _ROWS[name].options)
+
+
+def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, options: ModelOptions) -> nn.Module:
+    try:
+        return _ROWS[name].build(in_channels, num_classes, image_size, options)
+    except (AssertionError, TypeError, ValueError) as refused:
+        raise ModelError(f"MONAI cannot build {name} with these options", found=str(refused)) from refused
