@@ -20,6 +20,7 @@ from segcct.config.base import (
     refuse_idle_lists,
 )
 from segcct.config.expressions import check_patient_expression
+from segcct.config.layout_table import IMAGE_LAYOUTS, ImageLayoutName
 
 
 class PictureSplitSection(Section):
@@ -57,7 +58,7 @@ class PictureSplitSection(Section):
 class PicturesSection(Section):
     """Labelled pictures, as a classification reads them."""
 
-    layout: Literal["classes", "cifar", "idx"] = "classes"
+    layout: ImageLayoutName = "classes"
     """classes: a folder per class, below train, val, test folders or not; cifar: the binary version of CIFAR-10 or
     CIFAR-100; idx: the files of MNIST and its followers, gzipped or not. Each also inside a .tar or .tar.gz."""
     root: Path
@@ -99,7 +100,7 @@ class PicturesSection(Section):
                                  f"{self.num_channels}")  # fmt: skip
         if self.patient is not None:
             check_patient_expression(self.patient)
-        if self.class_names is not None and self.layout != "idx":
+        if self.class_names is not None and not IMAGE_LAYOUTS[self.layout].numbered:
             raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
         if self.fold and self.split.kind != "crossval":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The table of dataset layouts: `data.layout` is one of its names. One file and one row per layout."""
+"""The tables of dataset layouts, of scans and of labeled images: `data.layout` is one of their names."""
 
 from __future__ import annotations
 
@@ -26,6 +26,16 @@ LAYOUTS = Registry(
     "layout", "segcct.layouts", {name: f"segcct.datasets.layouts.{file}:LAYOUT" for name, file in _FILES.items()}
 )
 
+IMAGE_LAYOUTS = Registry(
+    "layout of labeled images",
+    "segcct.image_layouts",
+    {
+        "classes": "segcct.tasks.classification.class_folders:LAYOUT",
+        "cifar": "segcct.tasks.classification.cifar:LAYOUT",
+        "idx": "segcct.tasks.classification.idx:LAYOUT",
+    },
+)
+
 
 class NameIn:
     """Marks the type of a key whose value is a name in a table."""
@@ -41,3 +51,4 @@ class NameIn:
 
 
 LayoutName = Annotated[str, NameIn(LAYOUTS)]
+ImageLayoutName = Annotated[str, NameIn(IMAGE_LAYOUTS)]

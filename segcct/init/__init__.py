@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -68,14 +69,14 @@ def inspect_folder(folder: str | Path) -> Findings:
 
     facts = read_headers(cases, draft)
     orientation = choose_orientation(naming, facts)
-    native = orientation.settings["orientation"] == "native"
-    read_sample(cases, draft, facts, "native" if native else "canonical")
+    axes: Literal["canonical", "native"] = "native" if "native" in orientation.settings.values() else "canonical"
+    read_sample(cases, draft, facts, axes)
     intensity = choose_intensity(naming, facts)
     choices = {
         "layout": Choice({"layout": naming.layout}, naming.why),
         "scheme": choose_labels(naming, facts),
         "orientation": orientation,
-        "image_size": choose_size(naming, facts, "native" if native else "canonical", intensity),
+        "image_size": choose_size(naming, facts, axes, intensity),
         "intensity": intensity,
         "split": choose_split(cases, root),
     }

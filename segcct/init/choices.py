@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -14,7 +15,7 @@ from segcct.datasets.label_schemes import SCHEMES
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.naming import Naming
 from segcct.images.volume import Volume
-from segcct.init.voxels import ChannelFacts, Facts
+from segcct.init.voxels import ChannelFacts, Facts, SliceSides, slice_sides
 from segcct.plurals import counted
 
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
@@ -181,20 +182,16 @@ def _clip(low: float, high: float) -> dict[str, object]:
     return {"rule": "clip", "low": low, "high": high if high > low else low + 1}
 
 
-def choose_size(naming: Naming, facts: Facts, orientation: str, intensity: Choice) -> Choice:
+def choose_size(naming: Naming, facts: Facts, orientation: Literal["canonical", "native"], intensity: Choice) -> Choice:
     """Crop, pixel size and the side of the training slice."""
     if not facts.sides or not facts.grids:
         return Choice({"crop": "none", "fit": "pad", "image_size": 224}, "no image could be read")
     rule = intensity.settings["intensity"]
     kept = median(math.prod(one.cropped) / math.prod(one.full) for one in facts.sides)
     crop = isinstance(rule, dict) and str(rule["rule"]).startswith("zscore") and kept <= 0.75
-    target_mm = _common_pixel(facts, orientation)
-    if crop:
-        longest = max(_pixels(max(one.cropped), one.pixel_mm, target_mm) for one in facts.sides)
-    else:
-        longest = max(
-            _pixels(max(_plane(grid, orientation)), _pixel_mm(grid, orientation), target_mm) for grid in facts.grids
-        )
+    slices = [slice_sides(grid, orientation) for grid in facts.grids]
+    target_mm = _common_pixel(slices)
+    longest = max(_pixels(max(one.cropped), one.pixel_mm, target_mm) for one in (facts.sides if crop else slices))
     why = f"slices reach {longest} pixels" + (f", cropped to {kept:.0%} of their area" if crop else "")
     settings: dict[str, object] = {"crop": "foreground" if crop else "none"}
     if longest <= _SIZES[-1]:
@@ -207,34 +204,12 @@ def choose_size(naming: Naming, facts: Facts, orientation: str, intensity: Choic
     return Choice(settings | {"fit": "resize", "image_size": 224}, f"{why}; resized to 224")
 
 
-def _common_pixel(facts: Facts, orientation: str) -> float | None:
+def _common_pixel(slices: Sequence[SliceSides]) -> float | None:
     """The median pixel side in mm, where scans differ so much that their own scales would not do."""
-    pixels = [side for grid in facts.grids if (side := _pixel_mm(grid, orientation)) is not None]
-    if not pixels or len(pixels) < len(facts.grids) or max(pixels) < 1.2 * min(pixels):
+    pixels = [one.pixel_mm for one in slices if one.pixel_mm is not None]
+    if not pixels or len(pixels) < len(slices) or max(pixels) < 1.2 * min(pixels):
         return None
     return round(median(pixels), 2)
-
-
-def _pixel_mm(grid: Volume, orientation: str) -> float | None:
-    """Mean side of a pixel in the slice plane; None where the file holds no spacing."""
-    if grid.spacing_mm is None:
-        return None
-    through = _through(grid, orientation)
-    first, second = (step for axis, step in enumerate(grid.spacing_mm) if axis != through)
-    return (first * second) ** 0.5
-
-
-def _plane(grid: Volume, orientation: str) -> list[int]:
-    """Voxels along the two sides of a slice."""
-    return [side for axis, side in enumerate(grid.shape) if axis != _through(grid, orientation)]
-
-
-def _through(grid: Volume, orientation: str) -> int:
-    """The stored axis across the slices."""
-    codes = nib.aff2axcodes(grid.affine)
-    if orientation == "native" or grid.spacing_mm is None:
-        return 2
-    return next(axis for axis, code in enumerate(codes) if code in ("S", "I"))
 
 
 def _pixels(side: int, pixel_mm: float | None, target_mm: float | None) -> int:

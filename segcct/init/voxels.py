@@ -124,7 +124,7 @@ def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Litera
         shown = voxels != background if background is not None else np.ones(grid.shape, dtype=bool)
         foreground |= shown
         facts.channels.setdefault(name, []).append(_channel(voxels, background, shown, label))
-    facts.sides.append(_sides(grid, orientation, foreground))
+    facts.sides.append(slice_sides(grid, orientation, foreground))
     facts.images_read += 1
 
 
@@ -158,7 +158,11 @@ def _background(voxels: np.ndarray) -> float | None:
     return float(values[counts.argmax()]) if counts.max() > _EDGE_SHARE * faces.size else None
 
 
-def _sides(grid: Volume, orientation: Literal["canonical", "native"], foreground: np.ndarray) -> SliceSides:
+def slice_sides(
+    grid: Volume, orientation: Literal["canonical", "native"], foreground: np.ndarray | None = None
+) -> SliceSides:
+    """The sides of a volume's slices; cropped to `foreground` (X, Y, Z), where it is given."""
+
     def plan(box_of: np.ndarray | None) -> SliceGrid:
         return SliceGrid.plan(
             grid.shape, grid.affine, grid.spacing_mm, orientation=orientation, box_of=box_of, target_spacing_mm=None,
@@ -168,7 +172,8 @@ def _sides(grid: Volume, orientation: Literal["canonical", "native"], foreground
     full = plan(None)
     rows_mm, columns_mm = full.spacing_dhw_mm[1:] if full.spacing_dhw_mm else (None, None)
     pixel_mm = None if rows_mm is None or columns_mm is None else (rows_mm * columns_mm) ** 0.5
-    return SliceSides(full.slice_shape[1:], plan(foreground).slice_shape[1:], pixel_mm)
+    cropped = full if foreground is None else plan(foreground)
+    return SliceSides(full.slice_shape[1:], cropped.slice_shape[1:], pixel_mm)
 
 
 def _stored_label(case: Case, data: DataSection) -> np.ndarray:

@@ -49,7 +49,8 @@ class Patterns:
 def find_flat(
     data: DataSection,
     tree: FolderTree,
-    patterns: Patterns,
+    *,
+    folders: tuple[str, str] = ("", ""),
     case_id_of: Callable[[str], str] = str,
     suffixes: Sequence[str] = (),
 ) -> Found:
@@ -58,11 +59,11 @@ def find_flat(
     Args:
         data: the config's data section.
         tree: what lies below its root.
-        patterns: its patterns, completed.
+        folders: where patterns without a folder are looked for: of channels, of label and mask.
         case_id_of: what is captured from a name -> case id, which is also the patient.
         suffixes: file name endings that count; all when empty.
     """
-    return _paired(data, patterns, _with_suffix(tree.files(), suffixes), case_id_of)
+    return _paired(data, Patterns.of(data, *folders), _with_suffix(tree.files(), suffixes), case_id_of)
 
 
 def find_loose(data: DataSection, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()) -> Found:

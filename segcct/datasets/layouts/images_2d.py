@@ -20,9 +20,8 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose, id_in
-from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.flat import find_flat, find_loose, id_in
+from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.patterns import drawn_files
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
@@ -33,11 +32,6 @@ BANDS = ("red", "green", "blue")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
-def find(data: DataSection, tree: FolderTree) -> Found:
-    """Every picture of the first channel below `data.root`."""
-    return find_flat(data, tree, Patterns.of(data), suffixes=IMAGE_SUFFIXES)
-
-
 def single(data: DataSection, file: Path) -> Case | None:
     """One picture, where every channel is a band or the grey of it."""
     patterns = set(data.channels.values())
@@ -45,11 +39,6 @@ def single(data: DataSection, file: Path) -> Case | None:
         return None
     name = id_in(file, patterns.pop()) or stem_of(file.name)
     return Case(name, name, dict.fromkeys(data.channels, (file,)))
-
-
-def example(data: DataSection) -> str:
-    """The folders with their first two pictures."""
-    return drawn_files(data, ("1", "2"))
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -106,8 +95,8 @@ def _band(pages: np.ndarray, name: str) -> np.ndarray:
 
 LAYOUT = Layout(
     "pictures",
-    find,
-    example,
+    partial(find_flat, suffixes=IMAGE_SUFFIXES),
+    partial(drawn_files, ids=("1", "2")),
     read_image=read_image,
     read_mask=read_mask,
     has_geometry=False,

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
-from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose
-from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.flat import find_flat, find_loose
+from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.naming import Naming
 from segcct.datasets.layouts.patterns import drawn, filled, with_id
 from segcct.errors import DataError
@@ -25,11 +25,6 @@ _IMAGE = re.compile(r"imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?(?P<end>\.n
 _DATASET_JSON = "dataset.json"
 _MOST_CHANNELS = 20
 _LARGEST_LABEL, _DIGITS = 65535, 10
-
-
-def find(data: DataSection, tree: FolderTree) -> Found:
-    """Every case in imagesTr and imagesTs."""
-    return find_flat(data, tree, Patterns.of(data, image="imagesT?", mask="labelsT?"))
 
 
 def example(data: DataSection) -> str:
@@ -100,7 +95,7 @@ def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
 
 LAYOUT = Layout(
     "nnunet",
-    find,
+    partial(find_flat, folders=("imagesT?", "labelsT?")),
     example,
     recognize,
     label_patterns=("labelsTr/{id}.nii.gz", "labelsTs/{id}.nii.gz"),

@@ -12,13 +12,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-from segcct.config import DataSection
-from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.file_roles import channel_names, sort_roles
-from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose
-from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.flat import find_flat, find_loose
+from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.naming import Naming
 from segcct.datasets.layouts.patterns import drawn_files
 
@@ -26,16 +25,6 @@ _BIDS = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<r
 _PATIENT = r"^(sub-[0-9A-Za-z]+)"
 _MOST = 0.5
 """Share of the sessions that must hold a file for it to be a channel or the label."""
-
-
-def find(data: DataSection, tree: FolderTree) -> Found:
-    """Every scan of the first channel below `data.root`."""
-    return find_flat(data, tree, Patterns.of(data))
-
-
-def example(data: DataSection) -> str:
-    """The files of the first two cases."""
-    return drawn_files(data, ("A", "B"))
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
@@ -64,4 +53,4 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
     )
 
 
-LAYOUT = Layout("paired", find, example, recognize, find_loose=find_loose)
+LAYOUT = Layout("paired", find_flat, partial(drawn_files, ids=("A", "B")), recognize, find_loose=find_loose)

@@ -16,19 +16,13 @@ _SPECIAL = re.compile(r"(\*+|\?|\{id\})")
 _LONGEST = 1000
 _MOST_WILD = 3
 """Pieces of any length up to the id; the time to match a name grows by a power for each."""
-_SIDES = {
-    "train": "train",
-    "training": "train",
-    "imagestr": "train",
-    "train_npz": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-    "imagests": "test",
-    "test_vol_h5": "test",
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
 }
+"""Name of a folder in small letters -> the split that it holds."""
+_SIDES = SPLIT_FOLDERS | {"imagestr": "train", "train_npz": "train", "imagests": "test", "test_vol_h5": "test"}
 
 
 def with_id(pattern: str) -> str:

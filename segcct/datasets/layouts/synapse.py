@@ -16,10 +16,9 @@ from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
-from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE
-from segcct.datasets.layouts.flat import Patterns, find_flat, find_loose
-from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.flat import find_flat, find_loose
+from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.naming import MappedLabels, Naming
 from segcct.datasets.layouts.patterns import drawn_files
 
@@ -38,21 +37,11 @@ def case_id_of(number: str) -> str:
     return f"case{number}" if number.isdigit() else number
 
 
-def find(data: DataSection, tree: FolderTree) -> Found:
-    """Every scan below `data.root`."""
-    return find_flat(data, tree, Patterns.of(data), case_id_of)
-
-
 def label_map(data: DataSection) -> Mapping[int, int]:
     """BTCV's organs to the scheme's, unless the config says otherwise."""
     if data.label_map is not None:
         return data.label_map
     return BTCV_TO_SYNAPSE if data.scheme == "synapse" else {}
-
-
-def example(data: DataSection) -> str:
-    """The folders with their first two scans."""
-    return drawn_files(data, ("0001", "0002"))
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
@@ -75,8 +64,8 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
 
 LAYOUT = Layout(
     "synapse",
-    find,
-    example,
+    partial(find_flat, case_id_of=case_id_of),
+    partial(drawn_files, ids=("0001", "0002")),
     recognize,
     label_map=label_map,
     label_patterns=("label/label*.nii.gz",),

@@ -16,7 +16,7 @@ import numpy as np
 from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.tasks.classification.image_files import contents, names
-from segcct.tasks.classification.image_layout import Labels, Layout, Pixels
+from segcct.tasks.classification.image_layout import ImageLayout, Labels, Pixels
 
 _PIXELS = 3 * 32 * 32
 _TEN = {**{f"data_batch_{number}.bin": "train" for number in range(1, 6)}, "test_batch.bin": "test"}
@@ -133,4 +133,4 @@ def _class_names(content: bytes, count: int, data: PicturesSection, name: str) -
     return found
 
 
-LAYOUT = Layout("cifar", find, pixels)
+LAYOUT = ImageLayout("cifar", find, pixels, packed=True)

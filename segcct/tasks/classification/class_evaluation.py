@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from segcct.config import PicturesSection
+from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
@@ -33,7 +34,7 @@ from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.class_tables import markdown, write_classes, write_pictures
 from segcct.tasks.classification.image_reading import section_of
-from segcct.tasks.classification.labeled_images import LAYOUTS, References, load_references
+from segcct.tasks.classification.labeled_images import References, load_references
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
 
 FEW_CLASSES = 5
@@ -194,8 +195,8 @@ def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> Pi
     """How the dataset is read: as the predicted pictures were, with its own root."""
     stored = dict(table.index.get("data") or {})
     if layout is not None:
-        if layout not in LAYOUTS:
-            raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(LAYOUTS))
+        if layout not in IMAGE_LAYOUTS:
+            raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(IMAGE_LAYOUTS))
         stored["layout"] = layout
     try:
         return section_of(stored, reference)

@@ -14,21 +14,12 @@ from functools import partial
 import numpy as np
 
 from segcct.config import PicturesSection
+from segcct.datasets.layouts.patterns import SPLIT_FOLDERS
 from segcct.errors import DataError
 from segcct.plurals import counted
 from segcct.tasks.classification.decoding import SUFFIXES, decode
 from segcct.tasks.classification.image_files import ARCHIVES, contents, names
-from segcct.tasks.classification.image_layout import Labels, Layout, Pixels
-
-SIDES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+from segcct.tasks.classification.image_layout import ImageLayout, Labels, Pixels
 
 
 def is_picture(name: str) -> bool:
@@ -44,7 +35,7 @@ def find(data: PicturesSection) -> Labels:
         raise DataError("no picture below this folder", file=data.root, **_expected(data, every))
     paths = _without_shell([tuple(name.split("/")) for name in ids])
     sided = _sided(data, ids, paths)
-    sides = [SIDES[path[0].lower()] if sided else None for path in paths]
+    sides = [SPLIT_FOLDERS[path[0].lower()] if sided else None for path in paths]
     inner = [path[1:] if sided else path for path in paths]
     loose = [name for name, path in zip(ids, inner, strict=True) if len(path) < 2]
     if loose:
@@ -78,15 +69,15 @@ def pixels(data: PicturesSection, labels: Labels) -> Iterator[tuple[str, Pixels]
 def _without_shell(paths: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
     """The paths without folders that hold everything, as archives have; a side's folder is kept."""
     kept = list(paths)
-    while all(len(path) > 2 and path[0] == kept[0][0] for path in kept) and kept[0][0].lower() not in SIDES:
+    while all(len(path) > 2 and path[0] == kept[0][0] for path in kept) and kept[0][0].lower() not in SPLIT_FOLDERS:
         kept = [path[1:] for path in kept]
     return kept
 
 
 def _sided(data: PicturesSection, ids: Sequence[str], paths: Sequence[tuple[str, ...]]) -> bool:
     """Whether the top folders are sides. Raises `DataError` where some are and a picture stands outside of them."""
-    met = {SIDES[path[0].lower()] for path in paths if len(path) > 1 and path[0].lower() in SIDES}
-    odd = [name for name, path in zip(ids, paths, strict=True) if len(path) < 3 or path[0].lower() not in SIDES]
+    met = {SPLIT_FOLDERS[path[0].lower()] for path in paths if len(path) > 1 and path[0].lower() in SPLIT_FOLDERS}
+    odd = [name for name, path in zip(ids, paths, strict=True) if len(path) < 3 or path[0].lower() not in SPLIT_FOLDERS]
     # One such name may be a class: trains beside cars and ships.
     if len(met) > 1 and odd:
         raise DataError(
@@ -107,4 +98,4 @@ def _expected(data: PicturesSection, every: Sequence[str]) -> dict[str, str]:
     return {"found": f"{len(every)} other files", "expected": expected}
 
 
-LAYOUT = Layout("classes", find, pixels)
+LAYOUT = ImageLayout("classes", find, pixels)

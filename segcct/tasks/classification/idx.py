@@ -17,7 +17,7 @@ from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.plurals import counted
 from segcct.tasks.classification.image_files import contents, names, unzipped
-from segcct.tasks.classification.image_layout import Labels, Layout, Pixels
+from segcct.tasks.classification.image_layout import ImageLayout, Labels, Pixels
 
 _NAME = re.compile(r"^(?:.*[-_])?(train|t10k|test)[-_](images|labels)[-.]idx[13][-_]ubyte(\.gz)?$", re.I)
 
@@ -126,4 +126,4 @@ def _class_names(data: PicturesSection, present: np.ndarray) -> tuple[str, ...]:
     return tuple(data.class_names)
 
 
-LAYOUT = Layout("idx", find, pixels)
+LAYOUT = ImageLayout("idx", find, pixels, packed=True, numbered=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcct.config import PicturesSection
+from segcct.config.layout_table import IMAGE_LAYOUTS
 
 
 @dataclass(frozen=True)
@@ -30,10 +31,25 @@ Pixels = Callable[[], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Layout:
+class ImageLayout:
     """One way of storing labelled pictures."""
 
     name: str
     find: Callable[[PicturesSection], Labels]
     pixels: Callable[[PicturesSection, Labels], Iterator[tuple[str, Pixels]]]
     """Each picture once, in any order."""
+    packed: bool = False
+    """Pictures are records of larger files, not files of their own."""
+    numbered: bool = False
+    """The files hold numbers of classes and no names, which `data.class_names` gives."""
+
+
+def get_image_layout(name: str) -> ImageLayout:
+    """The layout of that name; `data.layout` is one."""
+    layout: ImageLayout = IMAGE_LAYOUTS[name]
+    return layout
+
+
+def register_image_layout(layout: ImageLayout) -> None:
+    """Add a layout to the table. Raises `ValueError` where another has its name."""
+    IMAGE_LAYOUTS.register(layout.name, layout)

@@ -20,13 +20,12 @@ from segcct.plurals import counted
 from segcct.preparation.cache import Cache, StoredArrays, found_of, key_of
 from segcct.preparation.prepared_case import DEFAULT_CACHE
 from segcct.progress import Report
-from segcct.tasks.classification import cifar, class_folders, idx, image_files
+from segcct.tasks.classification import image_files
 from segcct.tasks.classification.decoding import fitted
-from segcct.tasks.classification.image_layout import Labels, Layout, Pixels
+from segcct.tasks.classification.image_layout import Labels, Pixels, get_image_layout
 
 DECODING_VERSION = 2
 """Part of every cache key: raised when the code of this package gives other pixels or digests."""
-LAYOUTS: dict[str, Layout] = {layout.name: layout for layout in (class_folders.LAYOUT, cifar.LAYOUT, idx.LAYOUT)}
 _AT_ONCE = 256
 _DIGEST_BYTES = 16
 _SHOWN = 10
@@ -72,7 +71,7 @@ class Collection(References):
 
 def find_labels(data: PicturesSection) -> Labels:
     """Names and classes of a dataset, without its pixels. Raises `DataError` where it is not as the layout says."""
-    return LAYOUTS[data.layout].find(data)
+    return get_image_layout(data.layout).find(data)
 
 
 def load_collection(
@@ -151,7 +150,9 @@ def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progre
     with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
         images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
         _reserve(Path(beside) / "image.npy")
-        for done, (name, outcome) in enumerate(decoded(LAYOUTS[data.layout].pixels(data, found), data), start=1):
+        for done, (name, outcome) in enumerate(
+            decoded(get_image_layout(data.layout).pixels(data, found), data), start=1
+        ):
             row = row_of[name]
             if isinstance(outcome, SegcctError):
                 failures.append(str(outcome))

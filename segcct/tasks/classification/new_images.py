@@ -11,8 +11,7 @@ from segcct.errors import DataError
 from segcct.tasks.classification.class_folders import is_picture
 from segcct.tasks.classification.decoding import decode
 from segcct.tasks.classification.image_files import contents, is_archive, names
-from segcct.tasks.classification.image_layout import Labels, Pixels
-from segcct.tasks.classification.labeled_images import LAYOUTS
+from segcct.tasks.classification.image_layout import Labels, Pixels, get_image_layout
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Source:
         """A decoder for each wanted picture, in any order."""
         root = self.data.root
         if self.labelled is not None:
-            every = LAYOUTS[self.data.layout].pixels(self.data, self.labelled)
+            every = get_image_layout(self.data.layout).pixels(self.data, self.labelled)
             yield from ((name, pixels) for name, pixels in every if name in wanted)
         elif root.is_file() and not is_archive(root):
             yield root.name, partial(decode, root.read_bytes(), str(root))
@@ -48,7 +47,8 @@ def find_source(data: PicturesSection) -> Source:
     pictures = tuple(name for name in names(root) if is_picture(name))
     if pictures:
         return Source(data, pictures)
-    if data.layout != "classes":
-        labelled = LAYOUTS[data.layout].find(data)
+    layout = get_image_layout(data.layout)
+    if layout.packed:
+        labelled = layout.find(data)
         return Source(data, labelled.ids, labelled)
     raise DataError("no picture below this folder", file=root, expected="files such as .png or .jpg")
