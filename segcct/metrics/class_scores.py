@@ -42,27 +42,17 @@ def top_k(probabilities: np.ndarray, reference: np.ndarray, k: int) -> np.ndarra
     return result
 
 
-def confusion(reference: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """(K, K) counts: row the true class, column the predicted one."""
-    return np.bincount(reference * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+def class_scores(reference: np.ndarray, predicted: np.ndarray, classes: int) -> list[ClassScores]:
+    """The scores of every class, from class numbers (N,)."""
+    from sklearn.metrics import multilabel_confusion_matrix, precision_recall_fscore_support  # half a second to import
 
-
-def class_scores(matrix: np.ndarray) -> list[ClassScores]:
-    """The scores of every class of a confusion matrix."""
-    total = int(matrix.sum())
-    scores = []
-    for number in range(len(matrix)):
-        hit, taken, held = int(matrix[number, number]), int(matrix[:, number].sum()), int(matrix[number].sum())
-        scores.append(
-            ClassScores(
-                precision=_ratio(hit, taken),
-                recall=_ratio(hit, held),
-                specificity=_ratio(total - taken - held + hit, total - held),
-                f1=_ratio(2 * hit, taken + held),
-                support=held,
-            )
-        )
-    return scores
+    labels = np.arange(classes)
+    columns = precision_recall_fscore_support(reference, predicted, labels=labels, zero_division=np.nan)
+    tn, fp = multilabel_confusion_matrix(reference, predicted, labels=labels)[:, 0].T
+    return [
+        ClassScores(defined(p), defined(r), float(n / (n + f)) if n + f else None, defined(f1), int(support))
+        for p, r, f1, support, n, f in zip(*columns, tn, fp, strict=True)
+    ]
 
 
 def log_losses(probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -93,8 +83,9 @@ def mean_of(values: list[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _ratio(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def defined(value: float) -> float | None:
+    """None in place of NaN."""
+    return None if np.isnan(value) else float(value)
 
 
 def _check(probabilities: np.ndarray, reference: np.ndarray) -> None:

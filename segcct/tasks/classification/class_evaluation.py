@@ -23,7 +23,6 @@ from segcct.metrics.class_scores import (
     brier_scores,
     class_aurocs,
     class_scores,
-    confusion,
     log_losses,
     mean_of,
     top_k,
@@ -138,8 +137,11 @@ def scores(
     probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]
 ) -> dict[str, Any]:
     """Everything in summary.json that follows from probabilities (N, K) and class numbers (N,)."""
-    matrix = confusion(labels, probabilities.argmax(axis=1), len(classes))
-    each = class_scores(matrix)
+    from sklearn.metrics import confusion_matrix
+
+    predicted = probabilities.argmax(axis=1)
+    matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
+    each = class_scores(labels, predicted, len(classes))
     aurocs = class_aurocs(probabilities, labels)
     ranges = class_intervals(probabilities, labels, groups)
     bins = reliability(probabilities.max(axis=1), top_k(probabilities, labels, 1))

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from segcct.config import ClassificationConfig
 from segcct.datasets.splits import Splits
 from segcct.inference.arithmetic_device import Inference
-from segcct.metrics.class_scores import class_scores, confusion, log_losses, top_k
+from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say
 from segcct.tasks.classification.batches import PictureDataset, picture_loader
@@ -162,15 +162,15 @@ class ClassificationTask(Task):
 
 def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The validation columns of metrics.csv, from (N, K) probabilities and (N,) class numbers."""
-    classes = probabilities.shape[1]
-    matrix = confusion(labels, probabilities.argmax(axis=1), classes)
-    held = [scores.f1 for scores in class_scores(matrix) if scores.support]
+    from sklearn.metrics import f1_score
+
+    predicted = probabilities.argmax(axis=1)
     scores = {
         "val_accuracy": float(top_k(probabilities, labels, 1).mean()),
-        "val_macro_f1": float(np.mean([0.0 if f1 is None else f1 for f1 in held])),
+        "val_macro_f1": float(f1_score(labels, predicted, labels=np.unique(labels), average="macro")),
         "val_log_loss": float(log_losses(probabilities, labels).mean()),
     }
-    if classes > _FEW_CLASSES:
+    if probabilities.shape[1] > _FEW_CLASSES:
         scores["val_top5"] = float(top_k(probabilities, labels, 5).mean())
     return scores
 
