@@ -34,7 +34,7 @@ _RESERVED = {"case", "class", "status", "counts", "scores"}
 """Other columns and keys of the files that metrics stand in."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Quantity:
     """How a column of numbers is called, written and understood."""
 
@@ -163,24 +163,24 @@ _TABLE = {
     metric.key: metric
     for metric in (
         Metric(
-            key="dice",
-            label="Dice",
-            definition="2 |P and R| / (|P| + |R|) over voxels",
+            "dice",
+            "Dice",
+            "2 |P and R| / (|P| + |R|) over voxels",
             score=lambda pair: pair.counts.dice,
             by_convention=True,
         ),
         Metric(
-            key="iou",
-            label="IoU",
-            definition="|P and R| / |P or R| over voxels",
+            "iou",
+            "IoU",
+            "|P and R| / |P or R| over voxels",
             score=lambda pair: pair.counts.iou,
             by_convention=True,
             compared=False,
         ),
         Metric(
-            key="hd95_mm",
-            label="HD95",
-            definition=_HD95,
+            "hd95_mm",
+            "HD95",
+            _HD95,
             unit="mm",
             digits=2,
             bounds=(0.0, math.inf),
@@ -190,9 +190,9 @@ _TABLE = {
             by_convention=True,
         ),
         Metric(
-            key="hd95_vox",
-            label="HD95",
-            definition=_HD95,
+            "hd95_vox",
+            "HD95",
+            _HD95,
             unit="voxels",
             digits=2,
             bounds=(0.0, math.inf),
@@ -203,57 +203,57 @@ _TABLE = {
             when_scored=True,
         ),
         Metric(
-            key="nsd",
-            label="NSD",
-            definition="share of the border voxels of both masks that lie within the tolerance of the other border",
+            "nsd",
+            "NSD",
+            "share of the border voxels of both masks that lie within the tolerance of the other border",
             score=_nsd,
             one_sided=lambda pair: None if pair.spacing_mm is None else 0.0,
             by_convention=True,
             compared=False,
         ),
         Metric(
-            key="sensitivity",
-            label="Sensitivity",
-            definition="fraction of the reference that is predicted",
+            "sensitivity",
+            "Sensitivity",
+            "fraction of the reference that is predicted",
             score=lambda pair: pair.counts.sensitivity,
             in_details=True,
         ),
         Metric(
-            key="specificity",
-            label="Specificity",
-            definition="fraction of the image outside the reference that is not predicted",
+            "specificity",
+            "Specificity",
+            "fraction of the image outside the reference that is not predicted",
             digits=4,
             score=lambda pair: pair.counts.specificity,
             in_details=True,
         ),
         Metric(
-            key="precision",
-            label="Precision",
-            definition="fraction of the prediction that lies in the reference",
+            "precision",
+            "Precision",
+            "fraction of the prediction that lies in the reference",
             score=lambda pair: pair.counts.precision,
             in_details=True,
         ),
         Metric(
-            key="accuracy",
-            label="Voxel accuracy",
-            definition="fraction of all voxels, background included, on which both masks agree",
+            "accuracy",
+            "Voxel accuracy",
+            "fraction of all voxels, background included, on which both masks agree",
             digits=4,
             score=lambda pair: pair.counts.accuracy,
             in_details=True,
         ),
         Metric(
-            key="volume_difference",
-            label="Relative volume difference",
-            definition="(|P| - |R|) / |R|",
+            "volume_difference",
+            "Relative volume difference",
+            "(|P| - |R|) / |R|",
             bounds=(-1.0, math.inf),
             higher_is_better=None,
             score=lambda pair: pair.counts.volume_difference,
             in_details=True,
         ),
         Metric(
-            key="hd_mm",
-            label="HD",
-            definition="Hausdorff distance: the largest distance of a border voxel to the other border",
+            "hd_mm",
+            "HD",
+            "Hausdorff distance: the largest distance of a border voxel to the other border",
             unit="mm",
             digits=2,
             bounds=(0.0, math.inf),
@@ -262,9 +262,9 @@ _TABLE = {
             in_details=True,
         ),
         Metric(
-            key="asd_mm",
-            label="Mean surface distance",
-            definition="mean over the border voxels of both masks of the distance to the other border",
+            "asd_mm",
+            "Mean surface distance",
+            "mean over the border voxels of both masks of the distance to the other border",
             unit="mm",
             digits=2,
             bounds=(0.0, math.inf),
@@ -280,18 +280,17 @@ LABEL_MAP_QUANTITIES = {
     each.key: each
     for each in (
         Quantity(
-            key="pixel_accuracy",
-            label="Pixel accuracy",
-            definition="share of all voxels of the image that hold the same label in prediction and reference: all "
+            "pixel_accuracy",
+            "Pixel accuracy",
+            "share of all voxels of the image that hold the same label in prediction and reference: all "
             "classes at once, background included, regions left out; most voxels are background, so an empty mask "
             "scores high too",
             digits=4,
         ),
         Quantity(
-            key="background",
-            label="Accuracy of an empty mask",
-            definition="share of all voxels of the image that are background in the reference: the accuracy of an "
-            "empty mask",
+            "background",
+            "Accuracy of an empty mask",
+            "share of all voxels of the image that are background in the reference: the accuracy of an empty mask",
             digits=4,
         ),
     )

@@ -4,33 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from segcct.evaluation.summary_record import MetricStats
 from segcct.figures import class_colours
 from segcct.files.atomic_file import atomic_path
+from segcct.metrics.metric_table import Quantity
 from segcct.version import VERSION
 
 NOT_DEFINED = "not defined"
 _MINUS = "\N{MINUS SIGN}"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is named and written."""
-
-    key: str
-    label: str
-    unit: str = ""
-    digits: int = 3
-    share: bool = False
-    """Between 0 and 1, the more the better: cells are tinted by it."""
-
-    @property
-    def title(self) -> str:
-        """Label with unit, as in table heads."""
-        return f"{self.label} ({self.unit})" if self.unit else self.label
 
 
 @dataclass(frozen=True)
@@ -45,43 +29,13 @@ class Tile:
     """Drawn as a bar with the interval of its mean."""
 
     @classmethod
-    def of(cls, described: Metric, stats: MetricStats | None, *lines: str) -> Tile:
+    def of(cls, described: Quantity, stats: MetricStats | None, *lines: str) -> Tile:
         """A mean with its interval, and its median where that is known."""
         if stats is None or stats.mean is None:
             return cls(described.title, None)
         middle = () if stats.median is None else (f"median {number(stats.median, described.digits)}",)
         text = interval(stats.ci95, described.digits)
         return cls(described.title, stats.mean, (text, *middle, *lines), described.digits, stats)
-
-
-_KNOWN = (
-    Metric("dice", "Dice", share=True),
-    Metric("iou", "IoU", share=True),
-    Metric("hd95_mm", "HD95", "mm", 2),
-    Metric("hd95_vox", "HD95", "voxels", 2),
-    Metric("hd_mm", "HD", "mm", 2),
-    Metric("asd_mm", "Mean surface distance", "mm", 2),
-    Metric("nsd", "NSD", share=True),
-    Metric("sensitivity", "Sensitivity", share=True),
-    Metric("specificity", "Specificity", digits=4, share=True),
-    Metric("precision", "Precision", share=True),
-    Metric("accuracy", "Voxel accuracy", digits=4, share=True),
-    Metric("pixel_accuracy", "Pixel accuracy", digits=4, share=True),
-    Metric("background", "Accuracy of an empty mask", digits=4, share=True),
-    Metric("volume_difference", "Relative volume difference"),
-)
-MAIN = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
-"""Metrics of headlines and summary tables, in order."""
-METRICS = {metric.key: metric for metric in _KNOWN}
-
-
-def metric(key: str, tolerance_mm: float | None = None) -> Metric:
-    """The description of a metric column; a column of another name is shown under that name."""
-    if key == "nsd" and tolerance_mm is not None:
-        return replace(METRICS[key], unit=f"{tolerance_mm:g} mm")
-    if key in METRICS:
-        return METRICS[key]
-    return Metric(key, key.replace("_", " ").capitalize())
 
 
 def number(value: object, digits: int = 3) -> str:

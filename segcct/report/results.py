@@ -21,7 +21,6 @@ REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")
 _TEXT = ("case", "class", "status")
 _AMOUNTS = ("volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref")
-_FIRST = ("dice", "iou", "hd95_mm", "hd95_vox", "nsd")
 
 
 @dataclass(frozen=True)
@@ -118,10 +117,11 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
-        """Metric columns that hold at least one number, in the table's order; volumes are not metrics."""
+        """Metric columns that hold at least one number, the summary's first; volumes are not metrics."""
         columns = [name for name in (self.scores[0].values if self.scores else ()) if name not in _AMOUNTS]
         known = [name for name in columns if any(score.values[name] is not None for score in self.scores)]
-        return sorted(known, key=lambda name: _FIRST.index(name) if name in _FIRST else len(_FIRST))
+        main = list(self.summary.overall)
+        return sorted(known, key=lambda name: main.index(name) if name in main else len(main))
 
     def of_case(self, case: str) -> dict[str, Score]:
         """Class or region -> score of one case."""

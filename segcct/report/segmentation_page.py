@@ -12,6 +12,7 @@ from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reaso
 from segcct.evaluation.anonymous import NAMING
 from segcct.evaluation.summary_record import MetricStats, SegmentationSummary
 from segcct.inference.index import without_ids
+from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
 from segcct.progress import say
 from segcct.report import plots
@@ -19,13 +20,9 @@ from segcct.report.case_images import CaseImages, images_of
 from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, ranked, worst_cases
 from segcct.report.html import (
-    MAIN,
-    METRICS,
-    Metric,
     Tile,
     class_colors,
     interval,
-    metric,
     number,
     provenance,
     render,
@@ -64,7 +61,7 @@ class Shown:
 class Column:
     """One column of the table of conventions: per class and region, then overall."""
 
-    metric: Metric
+    metric: Quantity
     convention: str
     stats: list[MetricStats | None]
 
@@ -104,7 +101,7 @@ def write_report(evaluation: Path, output: Path) -> Path:
 
 def _context(results: Results, shown: list[Shown]) -> dict[str, object]:
     summary, classes = results.summary, results.classes
-    described = partial(metric, tolerance_mm=summary.tolerance_mm)
+    described = partial(quantity, tolerance_mm=summary.tolerance_mm)
     main = [described(key) for key in _main_metrics(summary)]
     return {
         "title": f"Segmentation report, {counted(len(results.cases), 'case')}",
@@ -135,7 +132,7 @@ def _context(results: Results, shown: list[Shown]) -> dict[str, object]:
         "synthetic_training": bool(summary.synthetic_training),
         "rows": [(case, results.mean_dice(case), results.of_case(case)) for case in results.cases],
         "pixel_accuracy": results.pixel_accuracy,
-        "pixel_accuracy_metric": metric("pixel_accuracy"),
+        "pixel_accuracy_metric": quantity("pixel_accuracy"),
         "paired": results.paired,
         "conventions": _conventions(results),
         "definitions": _definitions(summary),
@@ -158,15 +155,15 @@ def _headline(results: Results) -> Tile:
 def _pixel_accuracy_tile(summary: SegmentationSummary) -> list[Tile]:
     if summary.label_map is None:
         return []
-    empty = number(summary.label_map.background.mean, METRICS["background"].digits)
+    empty = number(summary.label_map.background.mean, quantity("background").digits)
     note = f"background included; an empty mask: {empty}"
-    return [Tile.of(metric("pixel_accuracy"), summary.label_map.pixel_accuracy, note)]
+    return [Tile.of(quantity("pixel_accuracy"), summary.label_map.pixel_accuracy, note)]
 
 
 def _main_metrics(summary: SegmentationSummary) -> list[str]:
     """Metrics of the headline and the tables: Dice, and those that are scored at least once."""
     lookups = [summary.overall.get, *(entry.scores.get for entry in summary.classes.values())]
-    scored = [key for key in MAIN if any((stats := get(key)) and stats.mean is not None for get in lookups)]
+    scored = [key for key in summary.overall if any((stats := get(key)) and stats.mean is not None for get in lookups)]
     return scored if "dice" in scored else ["dice", *scored]
 
 
@@ -209,7 +206,7 @@ def _conventions(results: Results) -> list[Column]:
         return []
     distances = ["hd95_vox" if "hd95_vox" in _main_metrics(summary) else "hd95_mm" for summary in summaries.values()]
     return [
-        Column(metric(key), name, [*_stats_of(summary, results.names, key), summary.overall.get(key)])
+        Column(quantity(key), name, [*_stats_of(summary, results.names, key), summary.overall.get(key)])
         for keys in (["dice"] * len(summaries), distances)
         for key, (name, summary) in zip(keys, summaries.items(), strict=True)
     ]
@@ -224,9 +221,9 @@ def _definitions(summary: SegmentationSummary) -> list[tuple[str, str]]:
     scored = _main_metrics(summary)
     of_label_map = summary.label_map.definitions if summary.label_map else None
     return [
-        (metric(key).label if key in METRICS else _DEFINED.get(key, key.capitalize()), text)
+        (_DEFINED.get(key) or quantity(key).label, text)
         for key, text in {**(summary.definitions or {}), **(of_label_map or {})}.items()
-        if key not in MAIN or key in scored
+        if key not in summary.overall or key in scored
     ]
 
 

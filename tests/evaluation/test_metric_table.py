@@ -13,6 +13,7 @@ from segcct.errors import MetricError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.metrics import MaskPair, Metric, all_metrics, metric_table, register_metric
+from segcct.report.segmentation_page import write_report
 
 PLUGIN = """
 from segcct.metrics import MaskPair, Metric, register_metric
@@ -84,6 +85,10 @@ def test_a_metric_from_outside_reaches_everything(
     markdown = (output / "table.md").read_text(encoding="utf-8")
     assert markdown.count("| Volume similarity |") == 1
     assert "Volume similarity difference" in markdown
+    page = write_report(output, tmp_path / "page").read_text(encoding="utf-8")
+    assert page.count("<h2>Volume similarity</h2>") == 1
+    assert page.count("<dt>Volume similarity</dt><dd>one minus the difference of the volumes") == 1
+    assert '<option value="volume_similarity"' in page
 
 
 @pytest.mark.usefixtures("table")

@@ -27,6 +27,7 @@ from segcct.metrics.class_scores import (
     mean_of,
     top_k,
 )
+from segcct.metrics.metric_table import Quantity
 from segcct.metrics.statistics import summarise
 from segcct.plurals import counted
 from segcct.progress import Report
@@ -39,24 +40,51 @@ from segcct.tasks.classification.probability_table import ProbabilityTable, read
 FEW_CLASSES = 5
 """Up to so many classes, top 5 says nothing and is left out."""
 OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
-DEFINITIONS = {
-    "accuracy": "share of the pictures whose class has the highest probability (top 1)",
-    "top5": "share of the pictures whose class is among the five of highest probability",
-    "precision": "share of right ones among the pictures taken for a class",
-    "recall": "share of the pictures of a class that are found (sensitivity)",
-    "specificity": "share of the pictures of other classes that are not taken for it",
-    "f1": "2 tp / (2 tp + fp + fn)",
-    "macro_f1": "mean F1 of the classes that the reference holds",
-    "balanced_accuracy": "mean recall of the classes",
-    "auroc": "probability that a picture of the class has a higher probability for it than one of another class; "
-    "overall the mean over the classes",
-    "ece": "expected calibration error: mean gap between confidence and share of right ones, in 15 bins of confidence",
-    "log_loss": "mean of minus the logarithm of the true class's probability",
-    "brier": "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
-    "ci95": "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
-    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws, those of ece moved by what the draws "
-    "exceed the figure by on average, for drawing again widens every gap",
+QUANTITIES = {
+    each.key: each
+    for each in (
+        Quantity("accuracy", "Accuracy", "share of the pictures whose class has the highest probability (top 1)"),
+        Quantity("top5", "Top 5", "share of the pictures whose class is among the five of highest probability"),
+        Quantity("precision", "Precision", "share of right ones among the pictures taken for a class"),
+        Quantity("recall", "Recall (sensitivity)", "share of the pictures of a class that are found (sensitivity)"),
+        Quantity("specificity", "Specificity", "share of the pictures of other classes that are not taken for it"),
+        Quantity("f1", "F1", "2 tp / (2 tp + fp + fn)"),
+        Quantity("macro_f1", "Macro F1", "mean F1 of the classes that the reference holds"),
+        Quantity("balanced_accuracy", "Balanced accuracy", "mean recall of the classes"),
+        Quantity(
+            "auroc",
+            "AUROC",
+            "probability that a picture of the class has a higher probability for it than one of another class; "
+            "overall the mean over the classes",
+        ),
+        Quantity(
+            "ece",
+            "Calibration error",
+            "expected calibration error: mean gap between confidence and share of right ones, in 15 bins of confidence",
+            higher_is_better=False,
+        ),
+        Quantity(
+            "log_loss",
+            "Log loss",
+            "mean of minus the logarithm of the true class's probability",
+            bounds=(0.0, np.inf),
+            higher_is_better=False,
+        ),
+        Quantity(
+            "brier",
+            "Brier score",
+            "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
+            bounds=(0.0, 2.0),
+            higher_is_better=False,
+        ),
+    )
 }
+"""Every figure of a classification."""
+CI95 = (
+    "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
+    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws, those of ece moved by what the draws "
+    "exceed the figure by on average, for drawing again widens every gap"
+)
 
 
 def evaluate_classes(
@@ -172,20 +200,23 @@ def scores(
         "confusion": matrix.tolist(),
         "reliability": [asdict(one) for one in bins],
         "mean_confidence": float(probabilities.max(axis=1).mean()),
-        "definitions": {name: text for name, text in DEFINITIONS.items() if name != "top5" or "top5" in overall},
+        "definitions": {
+            **{name: each.definition for name, each in QUANTITIES.items() if name != "top5" or "top5" in overall},
+            "ci95": CI95,
+        },
     }
 
 
 def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, Any]:
     """Statistics of what is a plain mean over the pictures."""
-    values: dict[str, tuple[np.ndarray, float]] = {"accuracy": (top_k(probabilities, labels, 1), 1.0)}
+    values = {"accuracy": top_k(probabilities, labels, 1)}
     if probabilities.shape[1] > FEW_CLASSES:
-        values["top5"] = (top_k(probabilities, labels, 5), 1.0)
-    values["log_loss"] = (log_losses(probabilities, labels), np.inf)
-    values["brier"] = (brier_scores(probabilities, labels), 2.0)
+        values["top5"] = top_k(probabilities, labels, 5)
+    values["log_loss"] = log_losses(probabilities, labels)
+    values["brier"] = brier_scores(probabilities, labels)
     return {
-        name: summarise(each.astype(float).tolist(), groups, bounds=(0.0, highest))
-        for name, (each, highest) in values.items()
+        name: summarise(each.astype(float).tolist(), groups, bounds=QUANTITIES[name].bounds)
+        for name, each in values.items()
     }
 
 

@@ -5,28 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from segcct.plurals import counted
-from segcct.report.html import Metric, Tile, interval, provenance, render, write_page
+from segcct.report.html import Tile, interval, provenance, render, write_page
+from segcct.tasks.classification.class_evaluation import QUANTITIES
 from segcct.tasks.classification.class_findings import class_findings, confusions
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
 from segcct.tasks.classification.class_record import ClassSummary
 from segcct.tasks.classification.class_results import ClassResults, read_class_results
 
-_TILES = (
-    Metric("balanced_accuracy", "Balanced accuracy", share=True),
-    Metric("macro_f1", "Macro F1", share=True),
-    Metric("auroc", "AUROC", share=True),
-    Metric("top5", "Top 5", share=True),
-    Metric("ece", "Calibration error", share=True),
-    Metric("log_loss", "Log loss"),
-    Metric("brier", "Brier score"),
-)
-_COLUMNS = (
-    Metric("f1", "F1", share=True),
-    Metric("recall", "Recall (sensitivity)", share=True),
-    Metric("precision", "Precision", share=True),
-    Metric("auroc", "AUROC", share=True),
-)
-_LABELS = {metric.key: metric.label for metric in (*_TILES, *_COLUMNS)} | {"ci95": "95% interval"}
+_TILES = ("balanced_accuracy", "macro_f1", "auroc", "top5", "ece", "log_loss", "brier")
+_COLUMNS = ("f1", "recall", "precision", "auroc")
+_LABELS = {key: each.label for key, each in QUANTITIES.items()} | {"ci95": "95% interval"}
 MOST_CELLS = 25
 """Classes up to which the confusion matrix is drawn; beyond, only the most frequent mistakes are listed."""
 
@@ -64,8 +52,8 @@ def _context(results: ClassResults) -> dict[str, object]:
         "colors": {},
         "headline": Tile("Accuracy", accuracy.mean, lines, stats=accuracy),
         "accuracy": accuracy,
-        "tiles": [Tile.of(metric, stats) for metric in _TILES if (stats := summary.overall.get(metric.key))],
-        "columns": _COLUMNS,
+        "tiles": [Tile.of(QUANTITIES[key], stats) for key in _TILES if (stats := summary.overall.get(key))],
+        "columns": [QUANTITIES[key] for key in _COLUMNS],
         "classes": summary.classes,
         "findings": class_findings(results),
         "matrix": _matrix(results) if len(results.classes) <= MOST_CELLS else None,
@@ -74,7 +62,9 @@ def _context(results: ClassResults) -> dict[str, object]:
         "mean_confidence": summary.mean_confidence,
         "gallery": gallery(results),
         "most_classes": MOST_CLASSES,
-        "definitions": [(_label(key), text) for key, text in (summary.definitions or {}).items()],
+        "definitions": [
+            (_LABELS.get(key, key.capitalize()), text) for key, text in (summary.definitions or {}).items()
+        ],
         "provenance": provenance(
             {
                 "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
@@ -98,7 +88,3 @@ def _matrix(results: ClassResults) -> list[tuple[str, list[tuple[int, float | No
         (name, [(n, n / sum(counts) if n else None, place == column) for column, n in enumerate(counts)])
         for place, (name, counts) in enumerate(zip(results.classes, results.summary.confusion, strict=True))
     ]
-
-
-def _label(key: str) -> str:
-    return _LABELS.get(key, key.replace("_", " ").capitalize())
