@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segcct.version import VERSION as __version__  # noqa: N811 - the name Python expects
 
-_DOORS = {
+if TYPE_CHECKING:
+    from segcct import metrics
+    from segcct.evaluation.evaluate_folders import evaluate
+    from segcct.images.volume import Volume
+    from segcct.inference.predictor import Predictor
+    from segcct.models.weights import load_pretrained
+    from segcct.models.zoo import create_model, model_names
+
+_EXPORTS = {
     "create_model": "segcct.models.zoo",
     "model_names": "segcct.models.zoo",
     "load_pretrained": "segcct.models.weights",
@@ -32,8 +40,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name == "metrics":
         return importlib.import_module("segcct.metrics")
-    if name in _DOORS:
-        return getattr(importlib.import_module(_DOORS[name]), name)
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(_EXPORTS[name]), name)
     raise AttributeError(f"module segcct has no attribute {name}")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.commands.network_options import add_network_options, inference_of
-from segcct.commands.parser import add_command, command_line, share
+from segcct.commands.parser import Commands, add_command, command_line, share
 from segcct.plurals import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segcct.quality.quality_model import QualityModel
 
 
-def add_calibrate(commands: argparse._SubParsersAction) -> None:
+def add_calibrate(commands: Commands) -> None:
     """The quality estimate of a segmenter."""
     parser = add_command(
         commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into best/ of --i2m"

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from segcct.commands.network_options import add_network_options, inference_of
-from segcct.commands.parser import add_command, at_least_one
+from segcct.commands.parser import Commands, add_command, at_least_one
 
 
-def add_compare(commands: argparse._SubParsersAction) -> None:
+def add_compare(commands: Commands) -> None:
     """The page of image, mask and image again."""
     parser = add_command(
         commands, "compare", _compare, "compare scans with what a generator makes of their predicted masks"

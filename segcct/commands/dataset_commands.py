@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import Commands, add_command, command_line
 from segcct.plurals import counted
 
 
-def add_phantom(commands: argparse._SubParsersAction) -> None:
+def add_phantom(commands: Commands) -> None:
     """Synthetic datasets."""
     parser = add_command(commands, "phantom", _phantom, "write a small synthetic dataset in a real layout")
     parser.add_argument("layout", metavar="LAYOUT", help="brats, acdc or synapse")
@@ -21,14 +21,14 @@ def add_phantom(commands: argparse._SubParsersAction) -> None:
     )
 
 
-def add_init(commands: argparse._SubParsersAction) -> None:
+def add_init(commands: Commands) -> None:
     """A config for a folder of one's own."""
     parser = add_command(commands, "init", _init, "look at a folder of scans and masks and write a config for it")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: configs/<name of DIR>.yaml")
 
 
-def add_check(commands: argparse._SubParsersAction) -> None:
+def add_check(commands: Commands) -> None:
     """Verification before training."""
     parser = add_command(commands, "check", _check, "verify a dataset and print every problem", takes_keys=True)
     parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the experiment, as YAML")

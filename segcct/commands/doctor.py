@@ -6,10 +6,10 @@ import argparse
 import json
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import Commands, add_command
 
 
-def add_doctor(commands: argparse._SubParsersAction) -> None:
+def add_doctor(commands: Commands) -> None:
     """What this machine is, and what that means."""
     parser = add_command(commands, "doctor", _doctor, "report versions, hardware, measured speed and what is missing")
     parser.add_argument("--json", action="store_true", help="print the facts as JSON")

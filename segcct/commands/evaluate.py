@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import Commands, add_command
 from segcct.commands.task_options import run_for_task
 
 
-def add_evaluate(commands: argparse._SubParsersAction) -> None:
+def add_evaluate(commands: Commands) -> None:
     """Scores of a folder of masks, or of a table of classes."""
     parser = add_command(
         commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of images, against references"
@@ -39,7 +39,7 @@ def add_evaluate(commands: argparse._SubParsersAction) -> None:
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
 
 
-def add_report(commands: argparse._SubParsersAction) -> None:
+def add_report(commands: Commands) -> None:
     """The page of an evaluation."""
     parser = add_command(commands, "report", _report, "write report.html of an evaluation")
     parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")

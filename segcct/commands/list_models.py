@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import add_command
+from segcct.commands.parser import Commands, add_command
 
 
-def add_models(commands: argparse._SubParsersAction) -> None:
+def add_models(commands: Commands) -> None:
     """The zoo."""
     parser = add_command(commands, "models", _models, "list every model with its parameters and MACs")
     parser.add_argument(

@@ -6,10 +6,14 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable
+from typing import TypeAlias
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""Where a command is registered."""
 
 
 def add_command(
-    commands: argparse._SubParsersAction,
+    commands: Commands,
     name: str,
     run: Callable[[argparse.Namespace], None],
     help: str,

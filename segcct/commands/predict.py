@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 
 from segcct.commands.network_options import add_network_options, inference_of
-from segcct.commands.parser import add_command
+from segcct.commands.parser import Commands, add_command
 from segcct.commands.task_options import run_for_task
 
 
-def add_predict(commands: argparse._SubParsersAction) -> None:
+def add_predict(commands: Commands) -> None:
     """Masks for scans, class probabilities for pictures."""
     parser = add_command(
         commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"

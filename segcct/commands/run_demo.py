@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import Commands, add_command, command_line
 
 
-def add_demo(commands: argparse._SubParsersAction) -> None:
+def add_demo(commands: Commands) -> None:
     """The main job on synthetic cases."""
     parser = add_command(
         commands, "demo", _demo, "run the main job on synthetic cases: train, segment, score, and pages to look at"

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import add_command, command_line
+from segcct.commands.parser import Commands, add_command, command_line
 from segcct.errors import ConfigError
 from segcct.tasks.task import TASKS, TaskRow
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segcct.run_folder import RunFolder
 
 
-def add_train(commands: argparse._SubParsersAction) -> None:
+def add_train(commands: Commands) -> None:
     """A training of each task."""
     for row in TASKS.values():
         parser = add_command(

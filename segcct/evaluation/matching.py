@@ -18,11 +18,12 @@ from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import SCHEMES, Scheme, get_scheme, stored_scheme
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
 from segcct.errors import DataError, EvaluationError, LabelError
-from segcct.files.file_names import absolute, split_name
+from segcct.files.file_names import EXACT_IMAGE_SUFFIXES as PICTURE_SUFFIXES
+from segcct.files.file_names import VOLUME_SUFFIXES, absolute, split_name
 from segcct.files.json_file import read_object
 from segcct.files.private_file import pseudonym
 from segcct.inference.index import INDEX, SOURCES, check_cases, is_anonymized, read_key, read_sources
-from segcct.inference.masks import PICTURE_SUFFIXES, SUFFIXES, VOLUME, VOLUME_SUFFIXES
+from segcct.inference.masks import SUFFIXES, VOLUME
 from segcct.plurals import counted
 
 REFERENCE_ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")

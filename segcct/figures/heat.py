@@ -13,4 +13,5 @@ def heat(share: np.ndarray) -> np.ndarray:
     stops = np.array([[int(colour[place : place + 2], 16) for place in (1, 3, 5)] for colour in HEAT], dtype=float)
     table = np.stack([np.interp(np.linspace(0, 8, 256), np.arange(9), stops[:, band]) for band in range(3)], axis=1)
     index = np.clip(np.rint(np.nan_to_num(share) * 255), 0, 255).astype(np.uint8)
-    return table.round().astype(np.uint8)[index]
+    colors: np.ndarray = table.round().astype(np.uint8)[index]
+    return colors

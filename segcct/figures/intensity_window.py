@@ -26,7 +26,8 @@ class Window:
     def apply(self, image: np.ndarray) -> np.ndarray:
         """Any shape, the file's intensities -> uint8, 0 at `low`, 255 at `high`, clipped."""
         scaled = (image.astype(np.float32) - self.low) * (255.0 / (self.high - self.low))
-        return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        gray: np.ndarray = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+        return gray
 
 
 def window(image: np.ndarray, low_pct: float = 0.5, high_pct: float = 99.5) -> Window:

@@ -38,4 +38,5 @@ def svg_path(mask: np.ndarray) -> str:
 def _without_straight_points(line: np.ndarray) -> np.ndarray:
     before, after = line - np.roll(line, 1, axis=0), np.roll(line, -1, axis=0) - line
     turns = before[:, 0] * after[:, 1] != before[:, 1] * after[:, 0]
-    return line[turns]
+    corners: np.ndarray = line[turns]
+    return corners

@@ -34,7 +34,8 @@ def token_overlay(image: np.ndarray, shares: np.ndarray, side_px: int) -> np.nda
     smooth = Image.fromarray(relative).resize((side_px, side_px), Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(smooth), 0.0, 1.0)
     opacity = (_LEAST + (_MOST - _LEAST) * weight)[..., None]
-    return np.rint(grey * (1 - opacity) + heat(weight) * opacity).astype(np.uint8)
+    blended: np.ndarray = np.rint(grey * (1 - opacity) + heat(weight) * opacity).astype(np.uint8)
+    return blended
 
 
 def tokens_for_half(shares: np.ndarray) -> float:

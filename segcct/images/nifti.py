@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -28,7 +29,7 @@ from segcct.images.inflate import Inflated
 from segcct.images.streams import read_exactly, skip
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
-_SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
+_SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _UNIT_MM = {1: 1000.0, 2: 1.0, 3: 0.001}
 """Code of a unit of length -> mm; 0 (unknown) and codes that nobody defined count as mm."""
 _SCALES = (1e-30, 1e30)

@@ -105,7 +105,7 @@ def has_eight_bits(image: Image.Image) -> bool:
         return False
     if image.format == "TIFF":
         bits = image.tag_v2.get(_BITS_PER_SAMPLE, (1,))  # type: ignore[attr-defined]
-        return max(bits if isinstance(bits, tuple) else (bits,)) <= 8
+        return bool(max(bits if isinstance(bits, tuple) else (bits,)) <= 8)
     return not any(";16" in mode and not mode.startswith("BGR") for mode in raw_modes(image))  # BGR;16: 5, 6, 5 bits
 
 

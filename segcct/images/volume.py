@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import nibabel as nib
 import numpy as np
@@ -96,7 +96,7 @@ class Volume:
             raise VolumeError("volumes are written as NIfTI", file=path, expected=f"a name ending in {NIFTI_SUFFIXES}")
         array = _storable(self.array, path)
         header = self._header_for(array)
-        image_class = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        image_class: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         image = image_class(array.reshape(header.get_data_shape()), None, header)
         with atomic_path(path) as temporary:
             nib.save(image, temporary)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from torch import nn
 
-from segcct.inference.predictor import Inference, probabilities
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.predictor import probabilities
 from segcct.preparation.prepared_case import PreparedCase
 
 Turn = Callable[[np.ndarray], np.ndarray]

@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
-from segcct.evaluation.summary_record import MetricStats, SegmentationSummary
+from segcct.evaluation.summary_record import STATUSES, MetricStats, SegmentationSummary
 from segcct.inference.index import without_ids
 from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
@@ -28,7 +28,7 @@ from segcct.report.html import (
     render,
     write_page,
 )
-from segcct.report.results import STATUSES, Results, StoredIndex, read_results
+from segcct.report.results import Results, StoredIndex, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
 _MOST_CHANNELS = 4

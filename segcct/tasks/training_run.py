@@ -8,9 +8,10 @@ from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
 from segcct.training.arithmetic import settle
+from segcct.training.processes import is_first_process
 from segcct.training.session import check_run, check_same_dataset, open_run, owning_run
 from segcct.training.single_sample import check_batch_size
-from segcct.training.trainer import fit, is_first_process
+from segcct.training.trainer import fit
 
 
 @owning_run

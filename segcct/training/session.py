@@ -17,7 +17,8 @@ from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.run_folder import BUSY, RunFolder
 from segcct.training.checkpoint import check_architecture, check_best, read_state
-from segcct.training.trainer import CONFIG, is_first_process
+from segcct.training.processes import is_first_process
+from segcct.training.trainer import CONFIG
 
 RESUMABLE = ("train.epochs", "train.budget", "train.device", "train.precision", "data.workers")
 """Keys that may change when a run is resumed."""

@@ -28,8 +28,9 @@ from segcct.tasks.classification.labeled_images import Collection, find_labels, 
 from segcct.tasks.classification.mixing import Mixing
 from segcct.tasks.classification.normalization import Normalisation
 from segcct.tasks.task import Found, Task
+from segcct.training.processes import is_first_process
 from segcct.training.session import gather
-from segcct.training.trainer import is_first_process, progress_bar
+from segcct.training.trainer import progress_bar
 
 _NAMED = 8
 """Pictures of a batch that a message names."""

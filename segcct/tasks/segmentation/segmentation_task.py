@@ -13,7 +13,8 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import SegmentationConfig
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
-from segcct.inference.predictor import Inference, segment
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.predictor import segment
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset

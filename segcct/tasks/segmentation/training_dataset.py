@@ -23,7 +23,8 @@ from segcct.plurals import counted
 from segcct.preparation.prepared_case import PreparedCase, fingerprint, prepare_cases
 from segcct.progress import say
 from segcct.tasks.segmentation.overlays import Pictured, pictured
-from segcct.training.trainer import is_first_process, progress_bar
+from segcct.training.processes import is_first_process
+from segcct.training.trainer import progress_bar
 
 
 @dataclass(frozen=True)
