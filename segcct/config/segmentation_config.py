@@ -26,11 +26,15 @@ class LossSection(Section):
     """Count the background in the Dice loss (the published Swin-Unet recipe does)."""
     deep_supervision: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the losses at the decoder's lower scales."""
+    terms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Weights of terms that other packages have registered."""
 
     @model_validator(mode="after")
     def _some(self) -> LossSection:
-        if self.ce + self.dice + self.focal <= 0:
+        if self.ce + self.dice + self.focal + sum(self.terms.values()) <= 0:
             raise ValueError("one of train.loss.ce, dice, focal must be above 0")
+        if twice := self.terms.keys() & {"ce", "dice", "focal"}:
+            raise ValueError(f"the weight of {min(twice)} is train.loss.{min(twice)}")
         return self
 
 

@@ -1,6 +1,13 @@
-"""The segmentation loss: cross-entropy, soft Dice (MONAI's) and focal terms, weighted by the config."""
+"""The segmentation loss: a weighted sum of the terms of one table, to which other packages can add.
+
+A term is a module that maps logits (B, K, H, W) and a batch to a scalar. The batch holds the `label` (B, H, W) and
+the maps that the term needs, such as `distance`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from monai.losses import DiceLoss
@@ -9,34 +16,31 @@ from torch.nn import functional as F
 
 from segcct.config import LossSection
 from segcct.errors import ConfigError
+from segcct.plugins import Registry
+from segcct.tasks.segmentation.loss_maps import MAPS
 
 _LEAST_DOUBT = 1e-6
 """Below it, 1 - p counts as this: its power has no finite derivative at 0 where gamma is below 1."""
 
-
-def focal_loss(logits: Tensor, target: Tensor, gamma: float, class_weights: Tensor | None = None) -> Tensor:
-    """Logits (B, K, H, W) and target (B, H, W) -> scalar: -(1 - p)^gamma log p of the true class, averaged over pixels.
-
-    With class weights the average is a weighted one, as in the cross-entropy, which it is at gamma 0 (Lin et al. 2017).
-    """
-    log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
-    loss = -(1 - log_p.exp()).clamp_min(_LEAST_DOUBT).pow(gamma) * log_p
-    if class_weights is None:
-        return loss.mean()
-    weight = class_weights[target]
-    return (weight * loss).sum() / weight.sum()
+Batch = Mapping[str, Tensor]
 
 
-class SegmentationLoss(nn.Module):
-    """Weighted sum of cross-entropy, Dice and focal loss; deeper scales of the decoder join with halved weights.
+@dataclass(frozen=True)
+class LossTerm:
+    """One row: how a term is built, and what it needs of a batch beside the label."""
 
-    The Dice term is soft, over the whole batch (a slice without the structure then does no harm), with squared
-    denominator and smoothing 1e-5, as in the Swin-Unet recipe.
+    build: Callable[[LossSection, int], nn.Module]
+    """Called with `train.loss` and the number of classes, background included."""
+    needs: frozenset[str] = frozenset()
+    """Keys of `loss_maps.MAPS`."""
 
-    Args:
-        section: the weights.
-        num_classes: classes, background included.
-    """
+    def __post_init__(self) -> None:
+        if unknown := self.needs - MAPS.keys():
+            raise ValueError(f"a loss term needs {', '.join(sorted(unknown))}, not one of {', '.join(MAPS)}")
+
+
+class ClassWeightedTerm(nn.Module):
+    """A term that weighs classes as `train.loss.class_weights` says."""
 
     class_weights: Tensor | None
 
@@ -49,8 +53,43 @@ class SegmentationLoss(nn.Module):
                 found=f"{len(weights)} weights",
                 expected=f"{num_classes}, background first",
             )
-        self.section = section
         self.register_buffer("class_weights", None if weights is None else torch.tensor(weights), persistent=False)
+
+
+class CrossEntropy(ClassWeightedTerm):
+    """Cross-entropy."""
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        return F.cross_entropy(logits, batch["label"], weight=self.class_weights)
+
+
+class Focal(ClassWeightedTerm):
+    """-(1 - p)^gamma log p of the true class, averaged over pixels (Lin et al. 2017).
+
+    With class weights the average is a weighted one, as in the cross-entropy, which it is at gamma 0.
+    """
+
+    def __init__(self, section: LossSection, num_classes: int) -> None:
+        super().__init__(section, num_classes)
+        self.gamma = section.focal_gamma
+
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        target = batch["label"]
+        log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
+        loss = -(1 - log_p.exp()).clamp_min(_LEAST_DOUBT).pow(self.gamma) * log_p
+        if self.class_weights is None:
+            return loss.mean()
+        weight = self.class_weights[target]
+        return (weight * loss).sum() / weight.sum()
+
+
+class Dice(nn.Module):
+    """Soft Dice (MONAI's) over the whole batch, so that a slice without the structure does no harm; with squared
+    denominator and smoothing 1e-5, as in the Swin-Unet recipe."""
+
+    def __init__(self, section: LossSection, num_classes: int) -> None:
+        super().__init__()
+        del num_classes
         self.dice = DiceLoss(
             include_background=section.dice_background,
             to_onehot_y=True,
@@ -61,23 +100,64 @@ class SegmentationLoss(nn.Module):
             smooth_dr=1e-5,
         )
 
-    def forward(self, output: Tensor | list[Tensor], target: Tensor) -> Tensor:
-        """Logits (B, K, H, W), or a list of them from full to lower scales, and target (B, H, W) -> scalar."""
+    def forward(self, logits: Tensor, batch: Batch) -> Tensor:
+        loss: Tensor = self.dice(logits, batch["label"][:, None])
+        return loss
+
+
+CE, DICE, FOCAL = LossTerm(CrossEntropy), LossTerm(Dice), LossTerm(Focal)
+
+LOSS_TERMS = Registry(
+    "loss term", "segcct.losses", {name.lower(): f"{__name__}:{name}" for name in ("CE", "DICE", "FOCAL")}
+)
+"""Key of `train.loss`, or of `train.loss.terms` for those of other packages -> its row."""
+
+register_loss_term = LOSS_TERMS.register
+
+
+class SegmentationLoss(nn.Module):
+    """Weighted sum of terms; deeper scales of the decoder join with halved weights.
+
+    Args:
+        section: the weights.
+        num_classes: classes, background included.
+
+    Raises:
+        ConfigError: an unknown term, or class weights for another number of classes.
+    """
+
+    def __init__(self, section: LossSection, num_classes: int) -> None:
+        super().__init__()
+        self.deep_supervision = section.deep_supervision
+        own = {"ce": section.ce, "dice": section.dice, "focal": section.focal}
+        self.weights = {name: weight for name, weight in {**own, **section.terms}.items() if weight}
+        rows: dict[str, LossTerm] = {name: LOSS_TERMS[_checked(name)] for name in self.weights}
+        self.terms = nn.ModuleDict({name: row.build(section, num_classes) for name, row in rows.items()})
+        self.needs = frozenset().union(*(row.needs for row in rows.values()))
+        """Maps that the batch must hold, see `loss_maps`."""
+
+    def forward(self, output: Tensor | list[Tensor], target: Tensor, maps: Batch | None = None) -> Tensor:
+        """Logits (B, K, H, W), or a list of them from full to lower scales, target (B, H, W), and maps (B, C, H, W) by
+        name (others are passed over) -> scalar."""
         outputs = output if isinstance(output, list) else [output]
-        total = self._at_one_scale(outputs[0].float(), target)
+        needed = {name: (maps or {})[name] for name in self.needs}
+        total = self._at_one_scale(outputs[0].float(), {**needed, "label": target})
         for depth, logits in enumerate(outputs[1:]):
-            small = F.interpolate(target[:, None].float(), size=logits.shape[-2:], mode="nearest-exact")[:, 0].long()
-            weight = self.section.deep_supervision * 0.5**depth
-            total = total + weight * self._at_one_scale(logits.float(), small)
+            size = logits.shape[-2:]
+            small = {name: F.interpolate(value, size=size, mode="bilinear") for name, value in needed.items()}
+            small["label"] = F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+            total = total + self.deep_supervision * 0.5**depth * self._at_one_scale(logits.float(), small)
         return total
 
-    def _at_one_scale(self, logits: Tensor, target: Tensor) -> Tensor:
-        section = self.section
+    def _at_one_scale(self, logits: Tensor, batch: Batch) -> Tensor:
         total = logits.new_zeros(())
-        if section.ce:
-            total = total + section.ce * F.cross_entropy(logits, target, weight=self.class_weights)
-        if section.dice:
-            total = total + section.dice * self.dice(logits, target[:, None])
-        if section.focal:
-            total = total + section.focal * focal_loss(logits, target, section.focal_gamma, self.class_weights)
+        for name, term in self.terms.items():
+            total = total + self.weights[name] * term(logits, batch)
         return total
+
+
+def _checked(name: str) -> str:
+    try:
+        return LOSS_TERMS.checked(name)
+    except ValueError as error:
+        raise ConfigError("unknown term in train.loss.terms", found=name, expected=error) from None

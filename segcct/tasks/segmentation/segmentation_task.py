@@ -19,6 +19,7 @@ from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
+from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.tasks.slice_task import SliceTask
@@ -44,14 +45,17 @@ class SegmentationTask(SliceTask):
         refuse_seen(self.config.train.cycle_model, splits)
 
     def samples(self, slices: SliceDataset) -> TorchDataset:
-        return slices if self.cycle is None else WithUnlabelled(slices, self.dataset.unlabelled)
+        samples = slices if self.cycle is None else WithUnlabelled(slices, self.dataset.unlabelled)
+        needs = self.criterion.needs
+        return WithMaps(samples, needs, self.scheme.num_classes) if needs else samples
 
     def example(self, size: int, device: str) -> dict[str, Any]:
         batch = super().example(size, device)
+        batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
         return {**batch, UNLABELLED: {"image": batch["image"], "position": torch.rand(size, 1, device=device)}}
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"])
+        loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"], batch)
         if self.cycle is not None:
             weight = self.config.train.cycle_weight * risen(self.progress)
             loss = loss + weight * cycle_loss(self.cycle, network, batch[UNLABELLED])
