@@ -20,16 +20,14 @@ from segcct.check.label_contents import CaseContents, absent_classes, read_conte
 from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import scan_cases, scheme_of
-from segcct.datasets.splits import SIDES, Splits, make_splits
+from segcct.datasets.inventory import Inventory
+from segcct.datasets.splits import SIDES, Splits
 from segcct.datasets.unread_files import Unread, find_unread
 from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
 from segcct.plurals import counted
 from segcct.progress import Report
 
-__all__ = ["DatasetCheck", "Problem", "check_dataset", "examine_dataset", "format_problems"]
+__all__ = ["DatasetCheck", "Problem", "check_dataset", "check_inventory", "examine_dataset", "format_problems"]
 
 
 @dataclass(frozen=True)
@@ -56,20 +54,24 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
 
 def examine_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> DatasetCheck:
     """The problems as `check_dataset` gives them, with the cases and the files that are not read."""
-    tree = FolderTree(data.root)
     try:
-        scheme = scheme_of(data)
-        found = scan_cases(data, tree)
+        inventory = Inventory(data)
     except SegcctError as error:
         return DatasetCheck([Problem.of(error, file=data.root)])
-    unread = find_unread(data, found, tree)
+    return check_inventory(inventory, deep=deep, progress=progress)
+
+
+def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None = None) -> DatasetCheck:
+    """As `examine_dataset`, of what is found already."""
+    data, found, scheme = inventory.data, inventory.found, inventory.scheme
+    unread = find_unread(data, found, inventory.tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    splits, split_problems = _check_split(found.cases, data)
+    splits, split_problems = _check_split(inventory)
     problems += _without_label(found.cases, data) + _idle_folders(data, unread) + split_problems
 
     contents: list[CaseContents] = []
-    examine = partial(_examine, data=data, scheme=scheme if deep else None)
+    examine = partial(_examine, inventory=inventory, deep=deep)
     for done, one in enumerate(_in_threads(examine, found.cases, data.workers), start=1):
         problems += one.problems
         contents.append(one)
@@ -81,11 +83,11 @@ def examine_dataset(data: DataSection, *, deep: bool = True, progress: Report | 
     return DatasetCheck(problems, found.cases, unread.describe(folders=False))
 
 
-def _examine(case: Case, data: DataSection, scheme: Scheme | None) -> CaseContents:
-    """One case: its headers and, given the scheme, its voxels."""
+def _examine(case: Case, inventory: Inventory, *, deep: bool) -> CaseContents:
+    """One case: its headers and, when `deep`, its voxels."""
     try:
-        by_header = check_grids(case, data)
-        contents = CaseContents(case.id) if scheme is None else read_contents(case, data, scheme)
+        by_header = check_grids(case, inventory)
+        contents = read_contents(case, inventory.data, inventory.scheme) if deep else CaseContents(case.id)
     except CASE_FAILURES as error:
         return CaseContents(case.id, problems=[Problem(str(case.files()[0]), failure_of(error, case.id))])
     named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
@@ -139,17 +141,17 @@ def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
     ]
 
 
-def _check_split(cases: Sequence[Case], data: DataSection) -> tuple[Splits | None, list[Problem]]:
+def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
     try:
-        splits = make_splits(cases, data)
+        splits = inventory.splits
     except SplitError as error:
-        return None, [Problem.of(error, file=data.root)]
-    spare = [case for case in cases if case.label and splits.side_of(case.id) is None]
+        return None, [Problem.of(error, file=inventory.data.root)]
+    spare = [case for case in inventory.cases if case.label and splits.side_of(case.id) is None]
     if not spare:
         return splits, []
     counts = ", ".join(f"{len(getattr(splits, side))} in {side}" for side in SIDES)
     notice = Problem(
-        str(data.root),
+        str(inventory.data.root),
         "cases with a label are on no list",
         found=f"{len(spare)} such as {spare[0].id}; {counts}",
         remedy="Add them to a list of data.split if they were forgotten",

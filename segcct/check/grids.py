@@ -8,19 +8,19 @@ from pathlib import Path
 from segcct.check.problem import Problem
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.layouts import get_layout
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import SegcctError
 from segcct.images.volume import Volume, check_same_grid
 
 
-def check_grids(case: Case, data: DataSection) -> list[Problem]:
+def check_grids(case: Case, inventory: Inventory) -> list[Problem]:
     """Files of one case that do not open, or lie on another grid than the first channel, by their headers."""
     problems = []
     first: Volume | None = None
-    for file, array in _parts(case, data):
+    for file, array in _parts(case, inventory.data):
         try:
-            header = get_layout(data.layout).read_header(file, array)
+            header = inventory.header(file, array)
             if first is None:
                 first = header
             else:

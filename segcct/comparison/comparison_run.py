@@ -23,12 +23,12 @@ from segcct.evaluation.scoring import read_reference
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
+from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, examination_of
 from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted
-from segcct.preparation.cache import content_digest
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel

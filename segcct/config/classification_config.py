@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from segcct.config.base import (
+    DEFAULT_CACHE,
     Experiment,
     Fraction,
     ModelSection,
@@ -86,6 +87,11 @@ class PicturesSection(Section):
     """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
     """Loader processes; results do not depend on it."""
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the decoded pictures are."""
+        return DEFAULT_CACHE if self.cache is None else self.cache
 
     @property
     def num_channels(self) -> int:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
+from segcct.config.base import DEFAULT_CACHE, Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
 from segcct.config.expressions import check_patient_expression
 from segcct.config.layout_table import LayoutName
 
@@ -124,6 +124,11 @@ class DataSection(Section):
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
     """Loader processes, and threads of `segcct check`; results do not depend on it."""
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where the prepared cases are."""
+        return DEFAULT_CACHE if self.cache is None else self.cache
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSection:

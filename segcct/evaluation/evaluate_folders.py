@@ -31,9 +31,9 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
+from segcct.images.content_digest import content_digest
 from segcct.metrics import Convention, get_convention
 from segcct.metrics.metric_table import registered_metrics
-from segcct.preparation.cache import content_digest
 from segcct.progress import Report, say
 from segcct.provenance import provenance
 

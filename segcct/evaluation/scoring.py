@@ -16,11 +16,11 @@ from segcct.datasets.layouts import read_label
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError, kind_of
 from segcct.evaluation.matching import ReferenceCase
+from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
 from segcct.inference.masks import load_mask
 from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy, register_metric
 from segcct.metrics.metric_table import detail_metrics
-from segcct.preparation.cache import content_digest
 
 _OTHER_VALUES = "Name the scheme that the masks follow by --scheme, or write them again with the values of this one"
 

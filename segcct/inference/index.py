@@ -19,8 +19,8 @@ from segcct.files.file_names import absolute
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.images.content_digest import content_digest
 from segcct.model_card import ModelCard
-from segcct.preparation.cache import content_digest
 from segcct.provenance import invocation, provenance, versions
 
 INDEX = "predictions.json"

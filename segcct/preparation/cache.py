@@ -3,47 +3,40 @@
 An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
 digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries appear
 whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time. A folder's time
-of change is when it was last asked for.
+of change is when it was last asked for. Beside them stand memos of source files and of arrays whose checksum was right
+(`.*.memo`, see `file_memo`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from segcct.errors import DataError, VolumeError
+from segcct.errors import DataError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS
 from segcct.files.disk_space import free_bytes, is_disk_full
+from segcct.files.file_memo import FileMemo, key_of
 from segcct.files.json_file import read_object
 from segcct.files.lock import waiting
 from segcct.files.private_file import make_private
-from segcct.images.claims import refuse_special
-from segcct.images.companion import companion
-from segcct.images.metaimage import data_file_of_metaimage
-from segcct.images.nrrd import data_file_of_nrrd
 from segcct.progress import say
 
 _ENTRY = "entry.json"
-_HEADER_NAMES_DATA = {
-    ".mhd": data_file_of_metaimage,
-    ".mha": data_file_of_metaimage,
-    ".nhdr": data_file_of_nrrd,
-    ".nrrd": data_file_of_nrrd,
-}
-_PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _BLOCK_BYTES = 2**20
 _UNUSED_SECONDS = 30 * 86400
+_OPEN_MAPS = 128
+"""Each takes a file handle, of which a process may have 256 on some systems."""
 
 
 class CacheError(DataError):
@@ -51,21 +44,25 @@ class CacheError(DataError):
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
-    """The arrays of one entry by name. Each access opens a read-only memory map of its own.
+    """The arrays of one entry by name, as read-only memory maps; travels to loader processes as a path.
 
-    Nothing stays open between accesses, so a thousand cases do not hold a thousand file handles, and the object
-    travels to loader processes as a path.
+    A map stays open while it is among the last `_OPEN_MAPS` that the process asked for, so a thousand cases do not
+    hold a thousand file handles.
     """
 
     def __init__(self, folder: Path, names: Iterable[str]) -> None:
         self.folder = folder
         self.names = tuple(names)
+        self._opening = object()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StoredArrays, (self.folder, self.names)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self.names:
             raise KeyError(name)
         try:
-            return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+            return _mapped(self.folder / f"{name}.npy", self._opening)
         except (OSError, ValueError) as error:
             raise DataError(
                 "a prepared case has gone from the cache or is damaged",
@@ -82,10 +79,16 @@ class StoredArrays(Mapping[str, np.ndarray]):
 
 
 class Cache:
-    """A folder of entries, shared by any number of processes."""
+    """A folder of entries, shared by any number of processes.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: the folder.
+        memo: arrays that were compared with their checksums before, and did not change since.
+    """
+
+    def __init__(self, folder: Path, memo: FileMemo | None = None) -> None:
         self.folder = folder
+        self.memo = memo or FileMemo()
         self._told: set[str] = set()
         """What has been said: an entry is asked for again before it is made again."""
 
@@ -102,7 +105,8 @@ class Cache:
             if entry["digest"] != key_of(entry["arrays"], entry["facts"]):
                 raise ValueError("its description was changed")
             for name, described in entry["arrays"].items():
-                if _described(folder / f"{name}.npy") != described:
+                file = folder / f"{name}.npy"
+                if self.memo.value("array", file, partial(_described, file), _is_description) != described:
                     raise ValueError(f"{name}.npy was changed")
         except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             self._tell(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
@@ -149,6 +153,7 @@ class Cache:
         for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
             _remove_older(self.folder.glob(pattern), LEFT_BEHIND_SECONDS)
         _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
+        _remove_older(self.folder.glob(".*.memo"), _UNUSED_SECONDS)
 
     def _tell(self, text: str) -> None:
         if text not in self._told:
@@ -188,55 +193,6 @@ def _remove_older(folders: Iterable[Path], seconds: float) -> None:
                     folder.unlink()
 
 
-def content_digest(paths: Iterable[Path]) -> str:
-    """blake2b over names and contents of files, in the order given; folders by their sorted files.
-
-    A header that names its voxels' file (MHD, NHDR, HDR/IMG) counts with it. Names are the last part only: a dataset
-    that moves keeps its digest.
-
-    Raises:
-        DataError: a file is missing or cannot be read.
-    """
-    digest = hashlib.blake2b(digest_size=20)
-    for path in paths:
-        for file in _with_companions(path):
-            try:
-                refuse_special(file)
-                with file.open("rb") as stream:
-                    content = hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20))
-            except OSError as error:
-                raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
-            digest.update(json.dumps([file.name, content.hexdigest()]).encode())
-    return digest.hexdigest()
-
-
-def key_of(*parts: object) -> str:
-    """A short digest of JSON-able parts."""
-    text = json.dumps(parts, sort_keys=True, default=str)
-    return hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
-
-
-def _with_companions(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.is_file())
-    suffix = path.suffix.lower()
-    if suffix in _PAIRS:
-        return [path, *_named_in_header(path, lambda one: one.with_suffix(_PAIRS[suffix]).name)]
-    if suffix in _HEADER_NAMES_DATA:
-        return [path, *_named_in_header(path, _HEADER_NAMES_DATA[suffix])]
-    return [path]
-
-
-def _named_in_header(path: Path, name_in: Callable[[Path], str | None]) -> list[Path]:
-    """The file of voxels that a text header names; none when they follow the header itself, or where the reading of
-    the image will refuse it."""
-    try:
-        name = name_in(path)
-        return [] if name is None else [companion(path, name)]
-    except (OSError, VolumeError):
-        return []
-
-
 def found_of(error: OSError, folder: Path) -> str:
     """Why a folder cannot be written to, and how much space is free where it is full."""
     free = free_bytes(folder) if is_disk_full(error) else None
@@ -249,6 +205,16 @@ def _write_array(file: Path, array: np.ndarray) -> list[Any]:
         stream.flush()
         os.fsync(stream.fileno())
     return _described(file)
+
+
+@lru_cache(maxsize=_OPEN_MAPS)
+def _mapped(file: Path, opening: object) -> np.ndarray:  # noqa: ARG001 - an entry that was made again is opened again
+    array: np.ndarray = np.load(file, mmap_mode="r")
+    return array
+
+
+def _is_description(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 4
 
 
 def _described(file: Path) -> list[Any]:

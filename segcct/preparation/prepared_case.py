@@ -13,7 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,16 +22,20 @@ from segcct.datasets import layouts
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
+from segcct.files.file_memo import FileMemo, key_of
+from segcct.images.content_digest import content_digest
 from segcct.plurals import counted
-from segcct.preparation.cache import Cache, CacheError, content_digest, key_of
+from segcct.preparation.cache import Cache, CacheError
 from segcct.preparation.intensity import UnitScale, unit_scale
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.progress import Report
 from segcct.version import VERSION
 
-PREPARATION_VERSION = 2
+if TYPE_CHECKING:
+    from segcct.figures import Plane
+
+PREPARATION_VERSION = 3
 """Part of every cache key: raised when the code below, the grid, the rules or a reader give other numbers."""
-DEFAULT_CACHE = Path(".cache") / "segcct"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class PreparedCase:
     case_id: str
     patient: str
     arrays: Mapping[str, np.ndarray]
-    """image, and for a case with a label: label, full_label, present."""
+    """image, and for a case with a label: label, full_label, present, shown."""
     mean: np.ndarray
     """(C,) float32, in [0, 1] units."""
     sd: np.ndarray
@@ -70,6 +74,8 @@ class PreparedCase:
     grid: SliceGrid
     spacing_mm: tuple[float, float, float] | None
     """Voxel size of the stored volume along X, Y, Z; None where the files hold none."""
+    affine: np.ndarray
+    """(4, 4) float64, voxel index of the stored volume -> RAS position in mm."""
 
     @property
     def image(self) -> np.ndarray:
@@ -90,6 +96,18 @@ class PreparedCase:
     def present(self) -> np.ndarray | None:
         """(D, K) bool: which classes (column 0 is background) a slice of `label` holds."""
         return self.arrays.get("present")
+
+    @property
+    def plane(self) -> Plane:
+        """How the stored volume is looked at."""
+        from segcct.figures import plane_of
+
+        return plane_of(self.grid.shape_xyz, self.affine, self.spacing_mm)
+
+    @property
+    def shown(self) -> np.ndarray | None:
+        """(H, W) float32: the slice with most structure in that plane, of the first channel in its own intensities."""
+        return self.arrays.get("shown")
 
     def standardise(self, image: np.ndarray) -> np.ndarray:
         """(..., C, h, w) in [0, 1] -> float32 with mean 0 and sd 1 over the case's foreground."""
@@ -115,7 +133,7 @@ def prepare_examination(examination: Examination, preparation: Preparation, sche
     arrays = {"image": _network_slices(examination, scales, grid)}
     if examination.label is not None:
         arrays |= _label_arrays(examination, grid, scheme)
-    return PreparedCase(
+    prepared = PreparedCase(
         case_id=case.id,
         patient=case.patient,
         arrays=arrays,
@@ -123,28 +141,45 @@ def prepare_examination(examination: Examination, preparation: Preparation, sche
         sd=np.asarray([scale.sd for scale in scales], dtype=np.float32),
         grid=grid,
         spacing_mm=examination.grid.spacing_mm,
+        affine=examination.grid.affine,
     )
+    if prepared.full_label is not None:
+        from segcct.figures import best_slice
+
+        plane = prepared.plane
+        index = best_slice(plane.slices(prepared.full_label), None)
+        arrays["shown"] = np.ascontiguousarray(plane.slices(examination.image[0])[index])
+    return prepared
 
 
 def prepare_cases(
-    cases: Sequence[Case], data: DataSection, scheme: Scheme, *, progress: Report | None = None
+    cases: Sequence[Case],
+    data: DataSection,
+    scheme: Scheme,
+    *,
+    memo: FileMemo | None = None,
+    progress: Report | None = None,
 ) -> list[PreparedCase]:
     """Cases through the cache, in order; what is not there yet is read, prepared and stored.
 
-    Every file is read for its digest each time: equal size and date do not make equal content. Cases that are missing
-    are prepared by `data.workers` processes where there are two or more.
+    Cases that are missing are prepared by `data.workers` processes where there are two or more.
 
     Args:
+        cases: the cases.
+        data: how they are read and prepared, and where the cache is.
+        scheme: the meaning of their labels.
+        memo: what is known of files that have not changed; without it, every file is read for its digest.
         progress: called with (done, total) after each case.
 
     Raises:
         SegcctError: the failure of a case, once the others are prepared and stored; all of them where several fail.
     """
-    cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    memo = memo or FileMemo()
+    cache = Cache(data.cache_folder, memo)
     prepared: dict[int, PreparedCase] = {}
     missing: list[tuple[int, str]] = []
     for place, case in enumerate(cases):
-        key = cache_key(case, data, scheme)
+        key = cache_key(case, data, scheme, memo)
         found = cache.get(key)
         if found is None:
             missing.append((place, key))
@@ -160,18 +195,19 @@ def prepare_cases(
         _tell(progress, len(prepared) + len(failures), len(cases))
     _raise(failures, len(cases))
     cache.sweep()  # not before: what has just been asked for is in use
+    memo.save()
     return [prepared[place] for place in range(len(cases))]
 
 
-def fingerprint(cases: Sequence[Case]) -> str:
+def fingerprint(cases: Sequence[Case], memo: FileMemo | None = None) -> str:
     """A digest of all files of all cases by content, whatever the cases' order or place on disk."""
-    return key_of(sorted([case.id, content_digest(case.files())] for case in cases))
+    return key_of(sorted([case.id, content_digest(case.files(), memo)] for case in cases))
 
 
-def cache_key(case: Case, data: DataSection, scheme: Scheme) -> str:
+def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | None = None) -> str:
     """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
     groups = [*case.channels.values(), case.label or (), case.mask or ()]
-    digests = {paths: content_digest(paths) for paths in set(groups)}  # one file may hold channels and label
+    digests = {paths: content_digest(paths, memo) for paths in set(groups)}  # one file may hold channels and label
     reading = {
         "layout": data.layout,
         "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
@@ -258,6 +294,7 @@ def _stored(
         "sd": made.sd.tolist(),
         "grid": made.grid.to_json(),
         "spacing_mm": made.spacing_mm,
+        "affine": made.affine.tolist(),
     }
     return cache.put(key, made.arrays, facts), facts
 
@@ -272,6 +309,7 @@ def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
         sd=np.asarray(facts["sd"], dtype=np.float32),
         grid=SliceGrid.from_json(facts["grid"]),
         spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
+        affine=np.asarray(facts["affine"], dtype=np.float64),
     )
 
 

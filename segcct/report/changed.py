@@ -7,8 +7,8 @@ from pathlib import Path
 
 from segcct.errors import SegcctError
 from segcct.evaluation.summary_record import CaseFiles
+from segcct.images.content_digest import content_digest
 from segcct.plurals import counted
-from segcct.preparation.cache import content_digest
 from segcct.report.html import listed
 from segcct.report.results import Results
 

@@ -14,8 +14,8 @@ from segcct.evaluation.anonymous import FILES, restore
 from segcct.evaluation.summary_record import STATUSES, PairedSummary, Record, SegmentationSummary
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
+from segcct.images.content_digest import content_digest
 from segcct.inference.index import INDEX, is_anonymized
-from segcct.preparation.cache import content_digest
 
 REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")

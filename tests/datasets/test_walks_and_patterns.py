@@ -16,7 +16,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import scan_cases
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, VolumeError
-from segcct.preparation.cache import content_digest
+from segcct.images.content_digest import content_digest
 from tests.support.hostile_itk import meta, nrrd
 
 

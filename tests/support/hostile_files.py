@@ -57,8 +57,8 @@ def read(path: Path, kind: str) -> list[np.ndarray]:
     from segcct.datasets.image_headers import read_header
     from segcct.datasets.layouts.images_2d import mask_values
     from segcct.images.arrays import array_shapes, read_array
+    from segcct.images.content_digest import content_digest
     from segcct.images.volume import Volume
-    from segcct.preparation.cache import content_digest
     from segcct.tasks.classification.decoding import decode
 
     if kind in ("hdf5", "npz"):

@@ -16,9 +16,9 @@ import numpy as np
 from segcct.config import PicturesSection
 from segcct.config.expressions import search_patient
 from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
+from segcct.files.file_memo import key_of
 from segcct.plurals import counted
-from segcct.preparation.cache import Cache, StoredArrays, found_of, key_of
-from segcct.preparation.prepared_case import DEFAULT_CACHE
+from segcct.preparation.cache import Cache, StoredArrays, found_of
 from segcct.progress import Report
 from segcct.tasks.classification import image_files
 from segcct.tasks.classification.decoding import fitted
@@ -124,7 +124,7 @@ class _Decoding:
 
 def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, progress: Report | None) -> _Decoding:
     key = key_of("classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint)
-    cache = Cache(DEFAULT_CACHE if data.cache is None else data.cache)
+    cache = Cache(data.cache_folder)
     entry = cache.get(key)
     if entry is not None:
         return _Decoding(entry[0], np.asarray(entry[0]["content"]))

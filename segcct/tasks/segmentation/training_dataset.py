@@ -7,22 +7,20 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from segcct.check import check_dataset, format_problems
+from segcct.check import Problem, check_inventory, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import read_header
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_classes import one_sided_classes
 from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SIDES, Splits, make_splits
-from segcct.datasets.synthetic import says_synthetic
+from segcct.datasets.splits import SIDES, Splits
 from segcct.datasets.unlabelled_cases import unlabelled_cases
-from segcct.errors import DataError
+from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted
 from segcct.preparation.prepared_case import PreparedCase, fingerprint, prepare_cases
 from segcct.progress import say
-from segcct.tasks.segmentation.overlays import Pictured, pictured
+from segcct.tasks.segmentation.overlays import Overlay
 from segcct.training.processes import is_first_process
 from segcct.training.trainer import progress_bar
 
@@ -31,11 +29,19 @@ from segcct.training.trainer import progress_bar
 class Division:
     """Who is on which side, as far as names and headers tell."""
 
-    scheme: Scheme
-    cases: list[Case]
-    splits: Splits
+    inventory: Inventory
     unlabelled: list[Case] = field(default_factory=list)
     """Cases that train without labels."""
+
+    @property
+    def cases(self) -> list[Case]:
+        """Every case of the dataset."""
+        return self.inventory.cases
+
+    @property
+    def splits(self) -> Splits:
+        """Who trains, validates and tests."""
+        return self.inventory.splits
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Dataset:
     splits: Splits
     train: list[PreparedCase]
     val: list[PreparedCase]
-    pictured: dict[str, Pictured]
+    pictured: dict[str, Overlay]
     """Validation cases that are drawn during training."""
     fingerprint: str
     synthetic: bool
@@ -61,20 +67,26 @@ def divide(data: DataSection, *, unlabelled: bool = False) -> Division:
         data: the data section.
         unlabelled: the training uses the cases of `data.split.unlabelled_list`.
     """
-    problems = [problem for problem in check_dataset(data, deep=False) if problem.severity == "error"]
+    try:
+        inventory = Inventory(data, remember=True)
+        problems = [
+            problem for problem in check_inventory(inventory, deep=False).problems if problem.severity == "error"
+        ]
+    except SegcctError as error:
+        problems = [Problem.of(error, file=data.root)]
     if problems:
         raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
-    cases = find_cases(data)
-    splits = make_splits(cases, data)
-    return Division(scheme_of(data), cases, splits, unlabelled_cases(cases, data, splits) if unlabelled else [])
+    return Division(inventory, unlabelled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
 
 
 def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = False) -> Dataset:
     """`divide`, and prepare the cases; `pictures`: how many validation cases are to be drawn during training."""
     division = divide(data, unlabelled=unlabelled)
-    scheme, free = division.scheme, division.unlabelled
+    inventory, free = division.inventory, division.unlabelled
+    scheme, memo = inventory.scheme, inventory.memo
     train, val = (division.splits.select(division.cases, side) for side in ("train", "val"))
-    prepared = prepare_cases([*train, *val, *free], data, scheme, progress=progress_bar("preparing cases"))
+    progress = progress_bar("preparing cases")
+    prepared = prepare_cases([*train, *val, *free], data, scheme, memo=memo, progress=progress)
     until = len(train) + len(val)
     if not any(bool(np.any(case.label)) for case in prepared[len(train) : until]):
         raise DataError(
@@ -89,9 +101,13 @@ def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = Fal
         splits=division.splits,
         train=prepared[: len(train)],
         val=prepared[len(train) : until],
-        pictured=pictured(val[:pictures], data, scheme) if is_first_process() else {},
-        fingerprint=fingerprint([*train, *val, *free]),
-        synthetic=any(is_synthetic(case) for case in train),
+        pictured={
+            case.id: Overlay(shown, inventory.is_synthetic(case))
+            for case, shown in zip(val[:pictures], prepared[len(train) :], strict=False)
+            if is_first_process()
+        },
+        fingerprint=fingerprint([*train, *val, *free], memo),
+        synthetic=any(inventory.is_synthetic(case) for case in train),
         unlabelled=prepared[until:],
     )
 
@@ -106,14 +122,6 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
     told = one_sided_classes(classes, splits)
     if told is not None and is_first_process():
         say(f"warning: classes are not in training and validation cases alike ({told})")
-
-
-def is_synthetic(case: Case) -> bool:
-    """The case says in its header that it is a phantom."""
-    first = next(iter(case.channels.values()))[0]
-    if not first.name.endswith((".nii", ".nii.gz")):
-        return False
-    return says_synthetic(read_header(first))
 
 
 def describe_sides(division: Division) -> str:

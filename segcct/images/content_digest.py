@@ -1,0 +1,93 @@
+"""The digest of an image by the content of all of its files, wherever they lie."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from segcct.errors import DataError, VolumeError
+from segcct.files.file_memo import FileMemo
+from segcct.images.claims import refuse_special
+from segcct.images.companion import companion
+from segcct.images.metaimage import data_file_of_metaimage
+from segcct.images.nrrd import data_file_of_nrrd
+
+_HEADER_NAMES_DATA = {
+    ".mhd": data_file_of_metaimage,
+    ".mha": data_file_of_metaimage,
+    ".nhdr": data_file_of_nrrd,
+    ".nrrd": data_file_of_nrrd,
+}
+_PAIRS = {".hdr": ".img", ".img": ".hdr"}
+_DIGEST = re.compile("[0-9a-f]{40}")
+
+
+def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
+    """A digest of the names and bytes of some files, in their order.
+
+    A folder counts with all its files; a header whose voxels are in another file counts with that file. The folders
+    above do not count, so a dataset that moves keeps its digests.
+
+    Args:
+        paths: the files.
+        memo: digests that are known already.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+    """
+    memo = memo or FileMemo()
+    digest = hashlib.blake2b(digest_size=20)
+    for path in paths:
+        for file in _files_of(path, memo):
+            try:
+                content = memo.value("content", file, lambda file=file: _content(file), _is_digest)  # type: ignore[misc]
+            except OSError as error:
+                raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
+            digest.update(json.dumps([file.name, content]).encode())
+    return digest.hexdigest()
+
+
+def is_one_file(path: Path) -> bool:
+    """Whether all of an image lies in that file: no folder, and no header of voxels that lie elsewhere."""
+    return path.suffix.lower() not in {*_PAIRS, *_HEADER_NAMES_DATA} and path.is_file()
+
+
+def _content(file: Path) -> str:
+    refuse_special(file)
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=20)).hexdigest()
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
+
+
+def _files_of(path: Path, memo: FileMemo) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    suffix = path.suffix.lower()
+    if suffix in _PAIRS:
+        name: str | None = path.with_suffix(_PAIRS[suffix]).name
+    elif suffix in _HEADER_NAMES_DATA:
+        name = _named_in_header(path, memo)
+    else:
+        return [path]
+    try:
+        return [path] if name is None else [path, companion(path, name)]
+    except (OSError, VolumeError):
+        return [path]
+
+
+def _named_in_header(path: Path, memo: FileMemo) -> str | None:
+    """The file of voxels that a text header names; None when they follow the header itself, or where the reading of
+    the image will refuse it."""
+    name_in = _HEADER_NAMES_DATA[path.suffix.lower()]
+    try:
+        name = memo.value("data file", path, lambda: name_in(path), lambda value: isinstance(value, str | None))
+    except (OSError, VolumeError):
+        return None
+    return name if isinstance(name, str) else None
