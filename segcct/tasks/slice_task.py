@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segcct.config import DataSection, M2IConfig, SegmentationConfig
+from segcct.config import M2IConfig, SegmentationConfig
 from segcct.datasets.case import Case
-from segcct.datasets.image_headers import read_header
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.splits import Splits
 from segcct.model_card import Architecture, SchemeCard, reading
@@ -68,7 +69,7 @@ class SliceTask(Task):
         data, train = self.config.data, self.config.train
         division = divide(data, unlabelled=self.unlabelled)
         self.check_splits(division.splits)
-        slices = train.slices_per_epoch or count_slices(division.splits.select(division.cases, "train"), data)
+        slices = train.slices_per_epoch or count_slices(division.select("train"), division.inventory)
         return Found(describe_sides(division), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
@@ -113,15 +114,15 @@ class SliceTask(Task):
         return {"cases": len(self.dataset.val)}
 
 
-def count_slices(cases: list[Case], data: DataSection) -> int:
+def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
     """Slices of all cases by their headers; a crop to the foreground leaves fewer.
 
     Raises `VolumeError` where a header cannot be read.
     """
-    count = 0
+    count, data = 0, inventory.data
     for case in cases:
         name, files = next(iter(case.channels.items()))
-        stored = read_header(files[0], data.channels[name])
+        stored = inventory.header(files[0], data.channels[name])
         grid = SliceGrid.plan(
             stored.shape,
             stored.affine,

@@ -21,6 +21,7 @@ import torch
 import segcct
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.splits import Splits
 from segcct.model_card import load_card
@@ -222,7 +223,7 @@ def test_dry_run_counts_the_slices_that_training_would_show(phantom, trained):
     )
     cases = find_cases(config.data)
     depths = [nib.load(next(iter(case.channels.values()))[0]).shape[2] for case in cases]
-    assert count_slices(cases, config.data) == sum(depths)
+    assert count_slices(cases, Inventory(config.data)) == sum(depths)
 
 
 def test_dry_run_writes_nothing(phantom, tmp_path, capsys):

@@ -12,7 +12,9 @@ from torch import nn
 
 from segcct.config import AugmentSection, DataSection
 from segcct.datasets.case import Case, Examination
+from segcct.datasets.layouts import read_case
 from segcct.errors import DataError, GeometryError, RunError
+from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
@@ -21,7 +23,7 @@ from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation import overlays as pictures
+from segcct.tasks.segmentation import overlays
 
 
 class Threshold(nn.Module):
@@ -245,8 +247,21 @@ def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
     phantom.save(scan.array.astype(np.int16), scan.affine, tmp_path / "ct.nii.gz")
     phantom.save(np.full(scan.shape, 3, np.uint8), scan.affine, tmp_path / "seg.nii.gz")
     case = Case("patient001", "patient001", {"ct": (tmp_path / "ct.nii.gz",)}, (tmp_path / "seg.nii.gz",))
-    shown = {}
-    monkeypatch.setattr(pictures, "training_panel", lambda *_, title, **__: shown.update(title=title) or b"")
-    drawn = pictures.pictured([case], data, predictor().scheme)["patient001"]
-    drawn.write(tmp_path / "pictures", np.zeros(scan.shape, np.uint8), predictor().scheme, {})
-    assert shown["title"].startswith("patient001, synthetic data, axial slice")
+    drawn = {}
+
+    def panel(*shown, title, **_):
+        drawn.update(title=title, shown=shown)
+        return b""
+
+    monkeypatch.setattr(overlays, "training_panel", panel)
+    of = predictor()
+    read = read_case(case, data, of.scheme)
+    overlay = overlays.Overlay(prepare_examination(read, of.preparation, of.scheme), synthetic=True)
+    prediction = np.arange(scan.array.size, dtype=np.uint8).reshape(scan.shape) % 4
+    overlay.write(tmp_path / "pictures", prediction, of.scheme, {})
+    assert drawn["title"].startswith("patient001, synthetic data, axial slice")
+    plane = plane_of(scan.shape, scan.affine, scan.spacing_mm)
+    of_all = (plane.slices(volume) for volume in (read.image[0], of.scheme.to_index(read.label), prediction))
+    index = best_slice(plane.slices(read.label), None)
+    for one, slices in zip(drawn["shown"], of_all, strict=False):
+        np.testing.assert_array_equal(one, slices[index])

@@ -21,9 +21,11 @@ from segcct.datasets import layouts
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, GeometryError, LabelError
+from segcct.files.file_memo import key_of
+from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.preparation import prepared_case as prepare
-from segcct.preparation.cache import Cache, content_digest, key_of
+from segcct.preparation.cache import Cache
 from segcct.preparation.intensity import to_unit
 from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_examination
 
@@ -374,16 +376,26 @@ class TestCache:
         assert isinstance(pickle.loads(sent).image, np.memmap)
         assert np.array_equal(pickle.loads(sent).image, case.image)
 
-    def test_open_files_do_not_pile_up(self, dataset):
+    def test_arrays_are_opened_once(self, dataset, monkeypatch):
         cases, data, _ = dataset
         prepared = prepare.prepare_cases(cases, data, BRATS)
+        opened, usual = [], np.load
+        monkeypatch.setattr(np, "load", lambda file, **how: opened.append(file) or usual(file, **how))
+        for _ in range(20):
+            [case.image[0].sum() + case.label[0].sum() for case in prepared]
+        assert len(opened) == 2 * len(prepared)
+
+    def test_open_files_do_not_pile_up(self, tmp_path):
+        """The maps of thousands of cases."""
+        names = [f"array{number}" for number in range(300)]
+        arrays = Cache(tmp_path).put("key", dict.fromkeys(names, np.zeros(3)), {})
         handles = Path("/proc/self/fd")
         if not handles.is_dir():
             pytest.skip("open files are counted through /proc")
         before = len(list(handles.iterdir()))
-        for _ in range(20):
-            [case.image[0].sum() for case in prepared]
-        assert len(list(handles.iterdir())) <= before + 1
+        for _ in range(3):
+            assert not any(arrays[name].any() for name in names)
+        assert len(list(handles.iterdir())) <= before + 128
 
     @pytest.mark.slow
     def test_several_processes_give_the_same(self, tmp_path):
@@ -516,7 +528,7 @@ class TestDigest:
     def test_one_file_in_two_roles_is_read_once(self, dataset, monkeypatch):
         cases, data, _ = dataset
         read = []
-        monkeypatch.setattr(prepare, "content_digest", lambda paths: read.append(paths) or "digest")
+        monkeypatch.setattr(prepare, "content_digest", lambda paths, memo: read.append(paths) or "digest")
         file = cases[0].label
         cache_key(dataclasses.replace(cases[0], channels={"red": file, "green": file}), data, BRATS)
         assert sorted(read) == [(), file]

@@ -42,6 +42,7 @@ def prepared(case_id: str, label: np.ndarray, *, channels: int = 1, labelled: bo
             image_size=32,
         ),
         spacing_mm=None,
+        affine=np.eye(4),
     )
 
 

@@ -33,10 +33,9 @@ class Division:
     unlabelled: list[Case] = field(default_factory=list)
     """Cases that train without labels."""
 
-    @property
-    def cases(self) -> list[Case]:
-        """Every case of the dataset."""
-        return self.inventory.cases
+    def select(self, side: str) -> list[Case]:
+        """The cases of one side."""
+        return self.splits.select(self.inventory.cases, side)
 
     @property
     def splits(self) -> Splits:
@@ -84,7 +83,7 @@ def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = Fal
     division = divide(data, unlabelled=unlabelled)
     inventory, free = division.inventory, division.unlabelled
     scheme, memo = inventory.scheme, inventory.memo
-    train, val = (division.splits.select(division.cases, side) for side in ("train", "val"))
+    train, val = (division.select(side) for side in ("train", "val"))
     progress = progress_bar("preparing cases")
     prepared = prepare_cases([*train, *val, *free], data, scheme, memo=memo, progress=progress)
     until = len(train) + len(val)
@@ -126,7 +125,7 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
 
 def describe_sides(division: Division) -> str:
     """`train 12 cases of 10 patients, val ..., test ...`."""
-    sides = {side: division.splits.select(division.cases, side) for side in SIDES}
+    sides = {side: division.select(side) for side in SIDES}
     return ", ".join(
         f"{side} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
         for side, cases in sides.items()
