@@ -61,6 +61,11 @@ class FolderTree:
             names += files if place == "." else [f"{place}/{name}" for name in files]
         return sorted(names)
 
+    def names(self, folder: Path) -> list[str]:
+        """Sorted names of what a folder holds; nothing where there is no such folder."""
+        folders, files = self._listing(folder)
+        return sorted(name for name in (*folders, *files) if not _hidden(name))
+
     def _listing(self, place: Path) -> tuple[list[str], list[str]]:
         """Sorted names of the folders and the files in a folder; none where it cannot be read."""
         if place not in self._listings:

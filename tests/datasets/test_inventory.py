@@ -30,11 +30,13 @@ from segcct.tasks.slice_task import count_slices
 
 file_memo.SETTLED_NS = 0  # the files were written a moment ago
 root, cache = Path(sys.argv[1]), Path(sys.argv[2])
-opened, counts = Counter(), Counter()
+opened, listed, counts = Counter(), Counter(), Counter()
 
 def listen(event, arguments):
     if event == "open" and isinstance(arguments[0], str) and arguments[0].startswith(str(root)):
         opened[arguments[0]] += 1
+    if event in ("os.scandir", "os.listdir") and str(arguments[0]).startswith(str(root)):
+        listed[str(arguments[0])] += 1
 
 def counting(place, name):
     usual = getattr(place, name)
@@ -44,7 +46,7 @@ def counting(place, name):
     setattr(place, name, counted)
 
 for place, name in (
-    (hashlib, "file_digest"), (zlib, "crc32"), (os, "walk"), (inventory, "make_splits"), (layouts, "read_case")
+    (hashlib, "file_digest"), (zlib, "crc32"), (inventory, "make_splits"), (layouts, "read_case")
 ):
     counting(place, name)
 sys.addaudithook(listen)
@@ -54,6 +56,7 @@ data = DataSection(
 )
 for step in sys.argv[3:]:
     opened.clear()
+    listed.clear()
     counts.clear()
     if step == "plan":
         division = divide(data)
@@ -69,6 +72,7 @@ for step in sys.argv[3:]:
         content[4] ^= 1  # the time in the gzip header
         file.write_bytes(content)
         os.utime(file, ns=(dates.st_atime_ns, dates.st_mtime_ns))
+    counts["listings"] = max(listed.values(), default=0)
     print(json.dumps({"files": len(opened), "opens": max(opened.values(), default=0), **counts}))
 """
 
@@ -107,16 +111,16 @@ def test_a_warm_start_reads_no_file_twice(root: Path) -> None:
     plan, cold, _, warm, _, changed = steps(root, "plan", "train", "train", "train", "change", "train")
     assert (plan["files"], plan["opens"]) == (16, 1)
     assert plan["slices"] == 24
-    assert plan["walk"] == plan["make_splits"] == 1
+    assert plan["listings"] == plan["make_splits"] == 1
     assert not plan["cache"]
 
     assert cold["read_case"] == 7  # all but the test case; overlays decode none of them again
     assert cold["file_digest"] == 14
-    assert cold["walk"] == cold["make_splits"] == 1
+    assert cold["listings"] == cold["make_splits"] == 1
 
     assert warm["overlays"] == 1
     assert warm["opens"] <= 1
-    assert warm["walk"] == warm["make_splits"] == 1
+    assert warm["listings"] == warm["make_splits"] == 1
     assert not warm.keys() & {"file_digest", "crc32", "read_case"}
 
     assert changed["files"] == 2  # its image is decoded again too
@@ -132,7 +136,7 @@ def test_headers_are_those_of_the_files(root: Path, monkeypatch: pytest.MonkeyPa
     read = first.header(file, "t1.nii.gz")
     first.memo.save()
     second = Inventory(section(root), remember=True)
-    monkeypatch.setattr("segcct.datasets.inventory.read_header", None)
+    monkeypatch.setattr("segcct.datasets.inventory._facts_of", None)
     known = second.header(file, "t1.nii.gz")
     assert known.shape == read.shape == (12, 12, 4)
     assert known.spacing_mm == read.spacing_mm == (1.5, 1.5, 8.0)

@@ -16,6 +16,7 @@ from PIL import Image
 from segcct.check import check_dataset
 from segcct.config import DataSection
 from segcct.datasets.case import Case, Examination
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.patterns import compiled, matching
@@ -657,7 +658,7 @@ def test_the_table_names_every_layout_of_the_config() -> None:
 def test_patterns_take_special_characters_literally(tmp_path: Path) -> None:
     (tmp_path / "a[1].nii.gz").touch()
     (tmp_path / "a1.nii.gz").touch()
-    assert [path.name for path in matching(tmp_path, "{id}.nii.gz", "a[1]")] == ["a[1].nii.gz"]
+    assert [path.name for path in matching(FolderTree(tmp_path), tmp_path, "{id}.nii.gz", "a[1]")] == ["a[1].nii.gz"]
     assert compiled("{id}/{id}_t1.nii.gz").match("x/x_t1.nii.gz")
     assert not compiled("{id}/{id}_t1.nii.gz").match("x/y_t1.nii.gz")
     for pattern in ("/absolute/*.nii", "{case}_t1.nii.gz"):

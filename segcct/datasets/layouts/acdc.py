@@ -39,7 +39,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
             found.errors.append(error)
             continue
         for case_id in frames:
-            found.add(partial(folder.make_case, place, case_id, patient, data, side))
+            found.add(partial(folder.make_case, tree, place, case_id, patient, data, side))
     return found
 
 

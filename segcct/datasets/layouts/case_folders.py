@@ -35,7 +35,7 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str]
     lone = []
     for folder, is_case in _case_folders(data, tree):
         name = folder_name(folder)
-        make = partial(make_case, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
+        make = partial(make_case, tree, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
         if is_case:
             found.add(make)
         else:
@@ -47,7 +47,7 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str]
     return found
 
 
-def make_case(folder: Path, case_id: str, patient: str, data: DataSection, side: str | None) -> Case:
+def make_case(tree: FolderTree, folder: Path, case_id: str, patient: str, data: DataSection, side: str | None) -> Case:
     """The case whose files match the config's patterns in `folder`; without a label file, without a label.
 
     Raises:
@@ -55,11 +55,11 @@ def make_case(folder: Path, case_id: str, patient: str, data: DataSection, side:
     """
 
     def one(what: str, pattern: str) -> tuple[Path, ...]:
-        return (only(matching(folder, pattern, case_id), what, filled(pattern, case_id), folder),)
+        return (only(matching(tree, folder, pattern, case_id), what, filled(pattern, case_id), folder),)
 
     channels = {name: one(f"channel {name}", pattern) for name, pattern in data.channels.items()}
     label = None
-    if data.label is not None and matching(folder, data.label, case_id):
+    if data.label is not None and matching(tree, folder, data.label, case_id):
         label = one("label", data.label)
     mask = None if data.intensity.mask is None else one("intensity mask", data.intensity.mask)
     return Case(case_id, patient, channels, label, mask, side)
@@ -75,10 +75,10 @@ def _case_folders(data: DataSection, tree: FolderTree) -> Iterator[tuple[Path, b
     """Folders with a file of a channel; and, marked False, those with nothing but a label."""
     for folder, below, _ in tree.folders():
         name = folder_name(folder)
-        if any(matching(folder, pattern, name) for pattern in data.channels.values()):
+        if any(matching(tree, folder, pattern, name) for pattern in data.channels.values()):
             below.clear()
             yield folder, True
-        elif data.label is not None and matching(folder, data.label, name):
+        elif data.label is not None and matching(tree, folder, data.label, name):
             yield folder, False
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segcct.config import DataSection
+from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import ConfigError, DataError
 from segcct.files.file_names import split_name
 
@@ -128,19 +129,12 @@ def filled(pattern: str, case_id: str) -> str:
     return pattern.replace(ID, case_id)
 
 
-def matching(folder: Path, pattern: str, case_id: str) -> list[Path]:
+def matching(tree: FolderTree, folder: Path, pattern: str, case_id: str) -> list[Path]:
     """Files and folders at the pattern's depth below `folder` that match, sorted; hidden names never do."""
     candidates = [folder]
-    parts = pattern.split("/")
-    for part in parts:
+    for part in pattern.split("/"):
         one = compiled(part, case_id)
-        candidates = [
-            entry
-            for parent in candidates
-            if parent.is_dir()
-            for entry in sorted(parent.iterdir())
-            if not entry.name.startswith(".") and one.match(entry.name)
-        ]
+        candidates = [parent / name for parent in candidates for name in tree.names(parent) if one.match(name)]
     return candidates
 
 
