@@ -39,11 +39,6 @@ class CaseContents:
     """Label values; None without a readable label."""
 
 
-def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents:
-    """Every problem in the voxels of one case, whatever of it can be read."""
-    return _Reader(case, data, scheme).read()
-
-
 def absent_classes(contents: Iterable[CaseContents], data: DataSection, scheme: Scheme) -> list[Problem]:
     """Classes that no label of the dataset holds."""
     present = [one.values for one in contents if one.values is not None]
@@ -88,95 +83,83 @@ def uneven_classes(
     ]
 
 
-class _Reader:
-    """Reads one case, whole if that goes, else part by part."""
+def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents:
+    """Every problem in the voxels of one case: of the case as a whole, or where it cannot be read, of each part."""
+    contents = CaseContents(case.id)
+    whole, trouble = _read(case, data, scheme, case.files())
+    if whole is not None:
+        contents.problems += [*_judge_image(whole, data, contents), *_judge_label(whole, scheme, contents)]
+        return contents
+    first: DataSection | None = None
+    for name, pattern in data.channels.items():
+        alone = data.model_copy(update={"channels": {name: pattern}})
+        image, problems = _read(replace(case, label=None, mask=None), alone, scheme, case.channels[name])
+        contents.problems += problems
+        if image is not None:
+            first = first or alone
+            contents.problems += _judge_image(image, alone, contents, intensities=case.mask is None)
+    if first is not None and case.label:
+        labelled, problems = _read(replace(case, mask=None), first, scheme, case.label)
+        contents.problems += problems
+        contents.problems += [] if labelled is None else _judge_label(labelled, scheme, contents)
+    if first is not None and case.mask:
+        contents.problems += _read(replace(case, label=None), first, scheme, case.mask)[1]
+    contents.problems = contents.problems or trouble  # the parts are sound, but do not fit each other
+    return contents
 
-    def __init__(self, case: Case, data: DataSection, scheme: Scheme) -> None:
-        self._case = case
-        self._data = data
-        self._scheme = scheme
-        self._contents = CaseContents(case.id)
 
-    def read(self) -> CaseContents:
-        """The case's problems, digests and label values."""
-        whole, trouble = _read(self._case, self._data, self._scheme, self._case.files())
-        if whole is not None:
-            found = [*self._image(whole, self._data, judge=True), *self._label(whole)]
-        else:
-            found = self._read_apart() or trouble  # trouble: the parts are sound, but do not fit each other
-        self._contents.problems = found
-        return self._contents
-
-    def _read_apart(self) -> list[Problem]:
-        """Each channel, the label and the mask on their own, where the case as a whole cannot be read."""
-        case = self._case
-        problems: list[Problem] = []
-        carrier: DataSection | None = None
-        for name, pattern in self._data.channels.items():
-            alone = self._data.model_copy(update={"channels": {name: pattern}})
-            image, trouble = _read(replace(case, label=None, mask=None), alone, self._scheme, case.channels[name])
-            problems += trouble
-            if image is not None:
-                carrier = carrier or alone
-                problems += self._image(image, alone, judge=case.mask is None)
-        if carrier is None:
-            return problems
-        if case.label:
-            labelled, trouble = _read(replace(case, mask=None), carrier, self._scheme, case.label)
-            problems += trouble
-            problems += self._label(labelled) if labelled is not None else []
-        if case.mask:
-            problems += _read(replace(case, label=None), carrier, self._scheme, case.mask)[1]
-        return problems
-
-    def _image(self, examination: Examination, data: DataSection, *, judge: bool) -> Iterator[Problem]:
-        """Blank channels and, when `judge`, intensities that do not fit the rule; remembers each image."""
-        case = examination.case
-        for index, name in enumerate(data.channels):
-            voxels = examination.image[index]
-            files = case.channels[name]
-            low, high = float(voxels.min()), float(voxels.max())
-            if low == high:
-                yield Problem(
-                    str(files[0]),
-                    "the image is blank",
-                    found=f"every voxel is {low:g}",
-                    expected="an image with more than one value",
-                    remedy="Export it again, or take the case out",
-                )
-                continue
-            if judge:
-                apply_rule = partial(to_unit, voxels, data.intensity, mask=examination.mask, file=files[0])
-                yield from _attempt(apply_rule, files[0])[1]
-            self._contents.images += digests(case, name, files, voxels)
-
-    def _label(self, examination: Examination) -> Iterator[Problem]:
-        label, files = examination.label, examination.case.label
-        if label is None or files is None:
-            return
-        self._contents.values = {value for value in self._scheme.values if (label == value).any()}
-        if len(files) > 1:
-            empty = [str(file) for index, file in enumerate(files) if not label[:, :, index].any()]
-            for file in empty if len(empty) < len(files) else []:
-                yield Problem(file, "a slice without foreground", severity="notice")
-        if not label.any():
+def _judge_image(
+    examination: Examination, data: DataSection, contents: CaseContents, *, intensities: bool = True
+) -> Iterator[Problem]:
+    """Blank channels and intensities that do not fit the rule; remembers each image."""
+    case = examination.case
+    for index, name in enumerate(data.channels):
+        voxels = examination.image[index]
+        files = case.channels[name]
+        low, high = float(voxels.min()), float(voxels.max())
+        if low == high:
             yield Problem(
                 str(files[0]),
-                "the label is empty",
-                found="background only",
-                expected="a structure of the scheme",
-                remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
+                "the image is blank",
+                found=f"every voxel is {low:g}",
+                expected="an image with more than one value",
+                remedy="Export it again, or take the case out",
             )
-        elif examination.mask is not None:
-            outside = np.count_nonzero(label[~examination.mask]) / np.count_nonzero(label)
-            if outside > _OUTSIDE_MASK:
-                yield Problem(
-                    str(files[0]),
-                    "labeled voxels lie outside the intensity mask",
-                    found=f"{outside:.1%} of them",
-                    remedy="Check that label and mask belong together",
-                    severity="notice",
-                )
+            continue
+        if intensities:
+            apply_rule = partial(to_unit, voxels, data.intensity, mask=examination.mask, file=files[0])
+            yield from _attempt(apply_rule, files[0])[1]
+        contents.images += digests(case, name, files, voxels)
+
+
+def _judge_label(examination: Examination, scheme: Scheme, contents: CaseContents) -> Iterator[Problem]:
+    """Empty labels and slices, and what lies outside the mask; remembers the values."""
+    label, files = examination.label, examination.case.label
+    if label is None or files is None:
+        return
+    contents.values = {value for value in scheme.values if (label == value).any()}
+    if len(files) > 1:
+        empty = [str(file) for index, file in enumerate(files) if not label[:, :, index].any()]
+        for file in empty if len(empty) < len(files) else []:
+            yield Problem(file, "a slice without foreground", severity="notice")
+    if not label.any():
+        yield Problem(
+            str(files[0]),
+            "the label is empty",
+            found="background only",
+            expected="a structure of the scheme",
+            remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
+        )
+    elif examination.mask is not None:
+        outside = np.count_nonzero(label[~examination.mask]) / np.count_nonzero(label)
+        if outside > _OUTSIDE_MASK:
+            yield Problem(
+                str(files[0]),
+                "labeled voxels lie outside the intensity mask",
+                found=f"{outside:.1%} of them",
+                remedy="Check that label and mask belong together",
+                severity="notice",
+            )
 
 
 def _read(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from segcct.datasets.layouts.file_roles import channel_names, label_score, sort_roles
@@ -84,58 +84,47 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
 
 def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
     """Scans and masks side by side, whether the case or the role comes first in a name; what tells a label is right."""
-    case_first = side_by_side(names, layout)
-    return case_first if case_first and case_first.label else roles_first(names, layout) or case_first
+
+    def namings(parted: Callable[[str, int], tuple[str, str]]) -> Iterator[Naming]:
+        return (_naming(layout, one, "scans and masks side by side", []) for one in _side_by_side(names, parted))
+
+    case_first = next(namings(_case_first), None)
+    if case_first and case_first.label:
+        return case_first
+    return next((naming for naming in namings(_role_first) if naming.label and naming.channels), case_first)
 
 
-def roles_first(names: Sequence[str], layout: str) -> Naming | None:
-    """volume-0.nii, segmentation-0.nii, ...: the first words say what a file is, the rest is the case."""
+def _side_by_side(names: Sequence[str], parted: Callable[[str, int], tuple[str, str]]) -> Iterator[list[str]]:
+    """The patterns that most cases have alike, for each number of words at which names can be parted into case and
+    role: A_ct.nii.gz, A_seg.nii.gz, B_ct.nii.gz, ..."""
     bases = [PurePosixPath(name).name for name in names]
-    if len(set(bases)) < len(bases):
-        return None
-    longest = max((len(_pieces(base)) for base in bases), default=0)
-    for length in range(longest):
-        roles: dict[str, set[str]] = {}
+    if not bases or len(set(bases)) < len(bases):
+        return
+    for length in range(1 + max(len(_pieces(base)) for base in bases)):
+        of_case: dict[str, set[str]] = {}
         for base in bases:
-            role, case = _role(stem_of(base), length)
-            roles.setdefault(case, set()).add(f"{role}{{id}}{base[len(stem_of(base)) :]}")
-        common, times = Counter(frozenset(patterns) for patterns in roles.values()).most_common(1)[0]
-        if len(roles) < 2 or len(common) < 2 or times < _MOST * len(roles):
-            continue
-        naming = _naming(layout, sorted(common), "scans and masks side by side", [])
-        if naming.label and naming.channels:
-            return naming
-    return None
+            case, pattern = parted(base, length)
+            of_case.setdefault(case, set()).add(pattern)
+        common, times = Counter(frozenset(patterns) for patterns in of_case.values()).most_common(1)[0]
+        if len(of_case) >= 2 and len(common) >= 2 and times >= _MOST * len(of_case):
+            yield sorted(common)
 
 
-def _role(name: str, length: int) -> tuple[str, str]:
-    """(`volume-`, `0`): the words in front of a number at the end, or, when `length` is given, so many first words."""
-    if not length:
-        number = re.search(r"\d+$", name)
-        return (name[: number.start()], number[0]) if number and number.start() else ("", name)
-    pieces = _pieces(name)
-    rest = "".join(pieces[length:])
-    case = rest.lstrip("_-. ")
-    return name[: len(name) - len(case)], case
+def _case_first(base: str, length: int) -> tuple[str, str]:
+    """(`A`, `{id}_ct.nii.gz`): the first words are the case, the rest says what the file is."""
+    case = "".join(_pieces(base)[:length])
+    return case, f"{{id}}{base[len(case) :]}"
 
 
-def side_by_side(names: Sequence[str], layout: str) -> Naming | None:
-    """A_ct.nii.gz, A_seg.nii.gz, B_ct.nii.gz, ...: the first words are the case, the rest says what the file is."""
-    bases = [PurePosixPath(name).name for name in names]
-    if len(set(bases)) < len(bases):
-        return None
-    longest = max((len(_pieces(base)) for base in bases), default=0)
-    for length in range(1, longest + 1):
-        rests: dict[str, set[str]] = {}
-        for base in bases:
-            pieces = _pieces(base)
-            case = "".join(pieces[:length])
-            rests.setdefault(case, set()).add(base[len(case) :])
-        common, times = Counter(frozenset(rest) for rest in rests.values()).most_common(1)[0]
-        if len(rests) < 2 or len(common) < 2 or times < _MOST * len(rests):
-            continue
-        return _naming(layout, [f"{{id}}{rest}" for rest in sorted(common)], "scans and masks side by side", [])
-    return None
+def _role_first(base: str, length: int) -> tuple[str, str]:
+    """(`0`, `volume-{id}.nii`): the words in front of a number at the end, or so many first words, say what it is."""
+    name = stem_of(base)
+    if length:
+        case = "".join(_pieces(name)[length:]).lstrip("_-. ")
+    else:
+        number = re.search(r"(?<=\D)\d+$", name)
+        case = number[0] if number else name
+    return case, f"{name[: len(name) - len(case)]}{{id}}{base[len(name) :]}"
 
 
 def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str]) -> Naming:
