@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme, stored_scheme
-from segcct.errors import CheckpointError, LabelError, RunError
+from segcct.errors import CheckpointError, RunError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
 from segcct.files.json_file import read_object
 
@@ -67,7 +67,8 @@ class ModelCard(BaseModel):
     architecture: Architecture
     data: dict[str, Any]
     """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
-    scheme: SchemeCard
+    scheme: SchemeCard | None = None
+    """Meaning of the classes; None where the task has none."""
     selected_on: dict[str, Any]
     """Metric, value and epoch that chose these weights, and the number of cases; their ids are in the run folder."""
     data_fingerprint: str
@@ -75,6 +76,17 @@ class ModelCard(BaseModel):
     """Trained on phantoms."""
     provenance: dict[str, Any]
     weights_sha256: str = ""
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """Class -> value; empty where the task has none."""
+        return {} if self.scheme is None else self.scheme.classes
+
+    def label_scheme(self) -> Scheme:
+        """The scheme. Raises `CheckpointError` or `LabelError` where there is none."""
+        if self.scheme is None:
+            raise CheckpointError("model.json does not say what the classes are")
+        return self.scheme.scheme()
 
     def data_section(self, root: Path) -> DataSection:
         """How to read cases below `root` for this model."""
@@ -140,7 +152,7 @@ def load_card(folder: Path) -> ModelCard:
 
     Raises:
         RunError: no such folder, or no model in it.
-        CheckpointError: the file is damaged, of another kind, or contradicts itself.
+        CheckpointError: the file is damaged or of another kind.
     """
     recover_model(folder)
     file = folder / CARD
@@ -160,33 +172,16 @@ def load_card(folder: Path) -> ModelCard:
         place = ".".join(str(part) for part in first["loc"])[:80]
         message = " ".join(str(first["msg"]).split())[:200]
         raise CheckpointError(what, file=file, found=f"{place}: {message}" if place else message) from None
-    _check_consistent(card, file)
     return card
 
 
-def _check_consistent(card: ModelCard, file: Path) -> None:
-    """Classes and channels of the network are those of scheme and data. Raises `CheckpointError`."""
-    built, classes = card.architecture, len(card.scheme.classes)
-    expected = {"num_classes": (built.num_classes, classes)}
-    if card.task in ("segmentation", "reconstruction"):
-        try:
-            data = card.data_section(Path())
-            card.scheme.scheme()
-        except (CheckpointError, LabelError) as error:
-            raise CheckpointError(error.what, file=file, found=error.found, expected=error.expected) from None
-        expected = {
-            "num_classes": (built.num_classes, classes + 1),
-            "in_channels": (built.in_channels, len(data.channels)),
-        }
-    elif card.task == "classification":
-        if sorted(card.scheme.classes.values()) != list(range(classes)):
-            raise CheckpointError("the classes are not numbered from 0 on", file=file)
-    else:
-        return
-    for name, (found, wanted) in expected.items():
-        if found != wanted:
+def check_fit(card: ModelCard, file: Path, **wanted: int) -> None:
+    """Raises `CheckpointError` where the network is of other sizes (fields of `Architecture`) than data and classes."""
+    for name, size in wanted.items():
+        found = getattr(card.architecture, name)
+        if found != size:
             raise CheckpointError(
-                f"architecture and data contradict each other in {name}", file=file, found=found, expected=wanted
+                f"architecture and data contradict each other in {name}", file=file, found=found, expected=size
             )
 
 

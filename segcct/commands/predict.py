@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from segcct.commands.network_options import add_network_options, inference_of
@@ -50,8 +51,7 @@ def add_predict(commands: Commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from segcct.model_card import load_card
-    from segcct.tasks.task import task_named
+    from segcct.tasks.task_files import task_of_model
 
-    row = task_named(load_card(arguments.model).task, file=arguments.model)
-    run_for_task(row, "predict", arguments, how=lambda: inference_of(arguments, arguments.protocol))
+    how = partial(inference_of, arguments, arguments.protocol)
+    run_for_task(task_of_model(arguments.model), "predict", arguments, how=how)

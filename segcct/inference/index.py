@@ -139,7 +139,7 @@ class Index:
             "anonymized": self.anonymized,
             "cases": cases,
             "data": {**self.data.model_dump(mode="json"), "root": "." if self.anonymized else root},
-            "scheme": card.scheme.model_dump(mode="json"),
+            "scheme": None if card.scheme is None else card.scheme.model_dump(mode="json"),
             "selection": selection,
             "weights_sha256": card.weights_sha256,
             "synthetic_training": card.synthetic,

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import CheckpointError, ModelError, is_out_of_memory
+from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
 from segcct.hardware.devices import pick_device
 from segcct.inference.arithmetic_device import Inference
-from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, load_card, load_weights
+from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
 from segcct.preparation.prepared_case import Preparation
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
@@ -66,9 +66,18 @@ class VolumeModel(LoadedModel):
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network, card, how)
-        self.scheme: Scheme = card.scheme.scheme()
+        self.scheme: Scheme = card.label_scheme()
         self.data = card.data_section(Path())
         self.preparation = Preparation.of(self.data)
+
+    @classmethod
+    def check_card(cls, card: ModelCard, file: Path) -> None:
+        """Classes and channels of the network are those of scheme and data."""
+        try:
+            data, scheme = card.data_section(Path()), card.label_scheme()
+        except (CheckpointError, LabelError) as error:
+            raise CheckpointError(error.what, file=file, found=error.found, expected=error.expected) from None
+        check_fit(card, file, num_classes=scheme.num_classes, in_channels=len(data.channels))
 
 
 def load_network(folder: Path, card: ModelCard) -> nn.Module:

@@ -272,7 +272,7 @@ def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[s
                 expected=expected[other[0]],
                 remedy="Name k-fold runs of one configuration",
             )
-    return tuple(card.scheme.classes)
+    return tuple(card.classes)
 
 
 def _experiment(card: ModelCard) -> dict[str, Any]:
@@ -281,7 +281,7 @@ def _experiment(card: ModelCard) -> dict[str, Any]:
     return {
         "model": card.architecture.name,
         "model options": dict(card.architecture.options),
-        "classes": dict(card.scheme.classes),
+        "classes": dict(card.classes),
         "channels": list(data.channels),
         "preparation": Preparation.of(data).to_json(),
     }

@@ -194,7 +194,7 @@ class QualityModel:
             model = cls.from_json(content)
             if content.get("weights_sha256") != card.weights_sha256:
                 raise ModelError("was calibrated for other weights")
-            strangers = [name for name in model.classes if name not in card.scheme.classes]
+            strangers = [name for name in model.classes if name not in card.classes]
             if strangers:
                 raise ModelError(f"an estimate of class {strangers[0][:80]}, which the model does not predict")
         except ModelError as error:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from segcct.config import Experiment
     from segcct.datasets.splits import Splits
+    from segcct.inference.trained import LoadedModel
     from segcct.model_card import Architecture, ModelCard, SchemeCard
     from segcct.models.zoo import Kind
     from segcct.run_folder import RunFolder
@@ -96,8 +97,8 @@ class Task(ABC):
 
     @property
     @abstractmethod
-    def scheme_card(self) -> SchemeCard:
-        """The meaning of the classes, as model.json keeps it."""
+    def scheme_card(self) -> SchemeCard | None:
+        """The meaning of the classes, as model.json keeps it; None where there are none."""
 
     @property
     @abstractmethod
@@ -190,6 +191,8 @@ class TaskRow:
     """Place of the `Task`."""
     config: str
     """Place of its `Experiment`."""
+    model: str = ""
+    """Place of its `LoadedModel`."""
     predict: str = ""
     """Place of what `segcct predict` does with its models: a function whose parameters are named as the options that
     it takes, and `how` for those of the network; returns an `Outcome`. An option it does not take is refused."""
@@ -207,6 +210,12 @@ class TaskRow:
     def load_config(self) -> type[Experiment]:
         """Its configuration."""
         return cast("type[Experiment]", _imported(self.config))
+
+    def load_model(self) -> type[LoadedModel]:
+        """The class of its trained models. Raises `ConfigError` where it names none."""
+        if not self.model:
+            raise ConfigError(f"task {self.name} has no class of trained models")
+        return cast("type[LoadedModel]", _imported(self.model))
 
     def function(self, command: str) -> Callable[..., Outcome]:
         """What a command does for the task. Raises `ConfigError` where that is nothing."""
@@ -260,6 +269,7 @@ for _row in (
         help="train a segmentation model (image to mask)",
         task="segcct.tasks.segmentation.segmentation_task:SegmentationTask",
         config="segcct.config.segmentation_config:SegmentationConfig",
+        model="segcct.inference.predictor:Predictor",
         predict="segcct.tasks.segmentation.mask_commands:predict",
         evaluate="segcct.tasks.segmentation.mask_commands:evaluate",
         report="segcct.tasks.segmentation.mask_commands:report",
@@ -270,6 +280,7 @@ for _row in (
         help="train a classification model (image to class)",
         task="segcct.tasks.classification.classification_task:ClassificationTask",
         config="segcct.config.classification_config:ClassificationConfig",
+        model="segcct.tasks.classification.classifier:Classifier",
         predict="segcct.tasks.classification.class_commands:predict",
         evaluate="segcct.tasks.classification.class_commands:evaluate",
         report="segcct.tasks.classification.class_commands:report",
@@ -281,6 +292,7 @@ for _row in (
         help="train a generator (mask to image)",
         task="segcct.tasks.reconstruction.reconstruction_task:ReconstructionTask",
         config="segcct.config.reconstruction_config:M2IConfig",
+        model="segcct.inference.reconstructor:Reconstructor",
     ),
 ):
     register_task(_row)

@@ -1,4 +1,4 @@
-"""Which task predictions and evaluations belong to: the key `task` of predictions.json and summary.json.
+"""Which task a file belongs to: the key `task` of model.json, predictions.json and summary.json.
 
 Files without the key are older than it, and of masks. What is wrong with a file is said by the task's own reader.
 """
@@ -9,8 +9,21 @@ from pathlib import Path
 
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
+from segcct.inference.arithmetic_device import Inference
 from segcct.inference.index import INDEX
+from segcct.inference.trained import LoadedModel
+from segcct.model_card import load_card
 from segcct.tasks.task import TASKS, TaskRow, task_named
+
+
+def load_model(folder: Path, how: Inference | None = None) -> LoadedModel:
+    """The model of a `best/` folder, whatever its task. Raises as `LoadedModel.load`, and `ConfigError`."""
+    return task_of_model(folder).load_model().load(folder, how)
+
+
+def task_of_model(folder: Path) -> TaskRow:
+    """The task of a `best/` folder. Raises as `load_card`, and `ConfigError` where it is not known here."""
+    return task_named(load_card(folder).task, file=folder)
 
 
 def task_of_predictions(path: Path) -> TaskRow:

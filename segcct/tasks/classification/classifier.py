@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from segcct.errors import CheckpointError, ModelError
 from segcct.inference.arithmetic_device import Inference, autocast, finite
 from segcct.inference.trained import LoadedModel
-from segcct.model_card import ModelCard
+from segcct.model_card import ModelCard, check_fit
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.normalization import Normalisation
 
@@ -60,7 +60,7 @@ class Classifier(LoadedModel):
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
-        self.classes: tuple[str, ...] = tuple(card.scheme.classes)
+        self.classes: tuple[str, ...] = tuple(card.classes)
         self.data = section_of(card.data, Path())
         self.normalisation = Normalisation(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
 
@@ -72,6 +72,9 @@ class Classifier(LoadedModel):
         except ValidationError as error:
             reason = " ".join(str(error.errors()[0]["msg"]).split())
             raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
+        if sorted(card.classes.values()) != list(range(len(card.classes))):
+            raise CheckpointError("the classes are not numbered from 0 on", file=file)
+        check_fit(card, file, num_classes=len(card.classes))
         channels, size = card.architecture.in_channels, card.architecture.image_size
         if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
             raise CheckpointError(

@@ -1,0 +1,57 @@
+"""A small training of each task, on data drawn here, by name of the task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.splits import Splits
+from segcct.preparation.prepared_case import Preparation, prepare_examination
+from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
+from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+from segcct.tasks.segmentation.training_dataset import Dataset
+from segcct.tasks.task import Task
+from tests.support.drawn_pictures import write_folder
+from tests.support.toy_pair import CLASSES, data_section, examination
+
+TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}
+
+
+def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
+    """Data and training sections, and the dataset, of a training on one drawn case."""
+    data = data_section()
+    scheme = Scheme("custom", CLASSES)
+    cases = [prepare_examination(examination(), Preparation.of(data), scheme)]
+    content = {"data": data.model_dump(mode="json") | {"workers": workers}, "train": TRAIN | {"slices_per_epoch": 12}}
+    return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
+
+
+def segmentation(workers: int, folder: Path) -> Task:
+    content, dataset = volumes(workers)
+    content |= {"model": {"name": "cct_unet_t"}}
+    return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
+
+
+def reconstruction(workers: int, folder: Path) -> Task:
+    content, dataset = volumes(workers)
+    return ReconstructionTask(settings.build(M2IConfig, content, {}, source="test"), dataset)
+
+
+def classification(workers: int, folder: Path) -> Task:
+    root = folder / "pictures"
+    content = {
+        "data": {"root": str(root if root.is_dir() else write_folder(root, 6)), "image_size": 16, "workers": workers,
+                 "cache": str(folder / "cache"), "split": {"val": 3, "test": 0}},
+        "augment": {"shift_px": 1, "randaugment": "rand-m5-n1", "erase": 0.5, "mixup": 0.8, "cutmix": 1.0},
+        "model": {"name": "cct_2_3x2_32"},
+        "train": TRAIN,
+    }  # fmt: skip
+    config = settings.build(ClassificationConfig, content, {}, source="test")
+    return ClassificationTask(config, load_pictures(config))
+
+
+SMALL = {"segmentation": segmentation, "classification": classification, "reconstruction": reconstruction}
+"""Task -> its small training, of (loader processes, a folder)."""

@@ -1,0 +1,180 @@
+"""What every task keeps to, and a task from outside the package that does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from segcct.cli import main
+from segcct.config import Experiment
+from segcct.errors import CheckpointError, ConfigError, ModelError
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.predictor import Predictor
+from segcct.model_card import load_card, save_model
+from segcct.models.zoo import entry
+from segcct.tasks.task import TASKS, TaskRow, register_task, task_named, task_of
+from segcct.tasks.task_files import load_model, task_of_evaluation, task_of_predictions
+from tests.support.small_tasks import SMALL
+
+HOW = Inference(batch_size=4, device="cpu", precision="fp32")
+OUTSIDE = Path(__file__).parents[1] / "support" / "outside_task.py"
+
+
+@pytest.fixture(params=list(TASKS))
+def row(request: pytest.FixtureRequest) -> TaskRow:
+    return TASKS[request.param]
+
+
+def test_a_row_names_what_is_there(row: TaskRow) -> None:
+    assert row.load().name == row.name == row.load_model().task
+    assert row.command == row.load_model().command
+    assert issubclass(row.load_config(), Experiment)
+    assert all(callable(row.function(name)) for name in ("predict", "evaluate", "report") if getattr(row, name))
+    assert set(TASKS) == set(SMALL)
+
+
+def test_the_loss_of_an_example_reaches_the_network(row: TaskRow, tmp_path: Path) -> None:
+    task = SMALL[row.name](0, tmp_path)
+    assert task_of(task.config) is row
+    assert entry(task.architecture.name).kind == task.model_kind
+    loss = task.loss(task.network.train(), task.example(2, "cpu"))
+    loss.backward()
+    assert loss.shape == ()
+    assert torch.isfinite(loss)
+    reached = [value.grad is not None for value in task.network.parameters() if value.requires_grad]
+    assert all(reached)
+
+
+def test_a_batch_of_the_loader_is_an_example_with_names(row: TaskRow, tmp_path: Path) -> None:
+    task = SMALL[row.name](0, tmp_path)
+    batch = next(iter(task.loader(0, 1)))
+    example = task.example(len(batch["image"]), "cpu")
+    for name, value in example.items():
+        if name in batch and isinstance(value, torch.Tensor):
+            assert (batch[name].shape, batch[name].dtype) == (value.shape, value.dtype), name
+    assert len(task.names(batch)) == len(batch["image"])
+    assert torch.isfinite(task.loss(task.network, batch))
+
+
+def test_validation_gives_the_score(row: TaskRow, tmp_path: Path) -> None:
+    task = SMALL[row.name](0, tmp_path)
+    assert np.isfinite(task.validate(task.network, "cpu", 0, 1)[task.score])
+
+
+def test_a_saved_model_loads_as_its_task_alone(row: TaskRow, tmp_path: Path) -> None:
+    task = SMALL[row.name](0, tmp_path)
+    card = task.card({"metric": task.score})
+    assert card.task == row.name
+    assert card.selected_on == {"metric": task.score, **task.judged_on()}
+    best = tmp_path / "best"
+    save_model(best, task.network.state_dict(), card)
+    model = load_model(best, HOW)
+    assert type(model) is row.load_model()
+    assert all(
+        torch.equal(value, task.network.state_dict()[name]) for name, value in model.network.state_dict().items()
+    )
+    for other in TASKS.values():
+        if other is not row:
+            with pytest.raises(ModelError, match=f"found a model of task {row.name}"):
+                other.load_model().load(best, HOW)
+    save_model(best, task.network.state_dict(), card.model_copy(update={"scheme": None}))
+    with pytest.raises(CheckpointError):  # each of these needs to know its classes
+        load_model(best, HOW)
+
+
+def test_names_and_commands_are_taken_once() -> None:
+    known = TASKS["segmentation"]
+    for name, command in (("segmentation", "train-other"), ("other", "train-seg"), ("other", "other")):
+        with pytest.raises(ConfigError):
+            register_task(TaskRow(name, command, "", known.task, known.config))
+    with pytest.raises(ConfigError, match="segmentation, classification, reconstruction"):
+        task_named("other")
+    with pytest.raises(ConfigError, match="train_dataset"):
+        task_named(["train_dataset"])
+
+
+def test_files_without_the_key_are_of_masks(tmp_path: Path) -> None:
+    assert task_of_predictions(tmp_path).name == task_of_evaluation(tmp_path).name == "segmentation"
+    (tmp_path / "predictions.csv").write_text("picture\n")
+    assert task_of_predictions(tmp_path).name == "classification"
+    assert task_of_predictions(tmp_path / "predictions.csv").name == "classification"
+    (tmp_path / "predictions.json").write_text("{}")
+    (tmp_path / "summary.json").write_text('{"task": "classification"}')
+    assert task_of_evaluation(tmp_path).name == "classification"
+    (tmp_path / "summary.json").write_text('{"task": ["segmentation"]}')
+    with pytest.raises(ConfigError, match="names no task of this installation"):
+        task_of_evaluation(tmp_path)
+
+
+# a task from outside
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number in range(4):
+        np.save(folder / f"{number}.npy", np.random.default_rng(number).random((32, 32), dtype=np.float32))
+    return folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The file of the task, where it can be imported from, and its row."""
+    place = tmp_path / "site"
+    place.mkdir()
+    shutil.copy(OUTSIDE, place)
+    monkeypatch.syspath_prepend(place)
+    import outside_task  # type: ignore[import-not-found]
+
+    register_task(outside_task.ROW)
+    yield
+    del TASKS["denoising"], sys.modules["outside_task"]
+
+
+@pytest.mark.usefixtures("outside")
+def test_a_task_from_outside_is_trained_and_used(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "denoising.yaml"
+    config.write_text(f"data: {{root: {images}}}\ntrain: {{epochs: 1, batch_size: 2, device: cpu}}\n")
+    with pytest.raises(SystemExit):
+        main(["train-denoising", "--help"])
+    assert "Folder of .npy files" in capsys.readouterr().out
+    assert main(["train-denoising", "--config", str(config), "--dry-run"]) == 0
+    assert "train 3, val 1" in capsys.readouterr().out
+    assert main(["train-denoising", "--config", str(config)]) == 0
+    assert main(["train-denoising", "--resume", "runs/run", "--train.epochs", "2"]) == 0
+    capsys.readouterr()
+    best = tmp_path / "runs" / "run" / "best"
+    assert (load_card(best).task, load_card(best).scheme) == ("denoising", None)
+    assert type(load_model(best, HOW)).__name__ == "Denoiser"
+    with pytest.raises(ModelError, match="is not a segmenter"):
+        Predictor.load(best)
+    predict = ["predict", "--model", str(best), "--input", str(images), "--output", "made"]
+    assert main([*predict, "--keep-largest"]) == 1
+    assert "--keep-largest does nothing for denoising" in capsys.readouterr().err
+    assert main(predict) == 0
+    assert capsys.readouterr().out.startswith("wrote made; next: segcct evaluate --prediction made")
+    assert main(["evaluate", "--prediction", "made", "--reference", str(images), "--output", "scores"]) == 0
+    assert main(["report", "--evaluation", "scores", "--output", "page"]) == 0
+    assert "the mean error is" in capsys.readouterr().out
+
+
+def test_an_installed_package_adds_its_task_by_an_entry_point(tmp_path: Path) -> None:
+    shutil.copy(OUTSIDE, tmp_path)
+    info = tmp_path / "outside-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[segcct.tasks]\ndenoising = outside_task:ROW\n")
+    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from segcct.cli import main; main(['--help'])"
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
+    assert "train a network that takes noise from images" in " ".join(shown.split())
