@@ -29,13 +29,13 @@ class Tile:
     """Drawn as a bar with the interval of its mean."""
 
     @classmethod
-    def of(cls, described: Quantity, stats: MetricStats | None, *lines: str) -> Tile:
+    def of(cls, quantity: Quantity, stats: MetricStats | None, *lines: str) -> Tile:
         """A mean with its interval, and its median where that is known."""
         if stats is None or stats.mean is None:
-            return cls(described.title, None)
-        middle = () if stats.median is None else (f"median {number(stats.median, described.digits)}",)
-        text = interval(stats.ci95, described.digits)
-        return cls(described.title, stats.mean, (text, *middle, *lines), described.digits, stats)
+            return cls(quantity.title, None)
+        middle = () if stats.median is None else (f"median {number(stats.median, quantity.digits)}",)
+        text = interval(stats.ci95, quantity.digits)
+        return cls(quantity.title, stats.mean, (text, *middle, *lines), quantity.digits, stats)
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -19,15 +19,7 @@ from segcct.report import plots
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, ranked, worst_cases
-from segcct.report.html import (
-    Tile,
-    class_colors,
-    interval,
-    number,
-    provenance,
-    render,
-    write_page,
-)
+from segcct.report.html import Tile, class_colors, interval, number, provenance, render, write_page
 from segcct.report.results import Results, StoredIndex, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
@@ -61,14 +53,14 @@ class Shown:
 class Column:
     """One column of the table of conventions: per class and region, then overall."""
 
-    metric: Quantity
+    quantity: Quantity
     convention: str
     stats: list[MetricStats | None]
 
     @property
     def texts(self) -> list[str]:
         """The means as they are written."""
-        return [number(stats.mean if stats else None, self.metric.digits) for stats in self.stats]
+        return [number(stats.mean if stats else None, self.quantity.digits) for stats in self.stats]
 
 
 def write_report(evaluation: Path, output: Path) -> Path:
@@ -162,9 +154,7 @@ def _pixel_accuracy_tile(summary: SegmentationSummary) -> list[Tile]:
 
 def _main_metrics(summary: SegmentationSummary) -> list[str]:
     """Metrics of the headline and the tables: Dice, and those that are scored at least once."""
-    lookups = [summary.overall.get, *(entry.scores.get for entry in summary.classes.values())]
-    scored = [key for key in summary.overall if any((stats := get(key)) and stats.mean is not None for get in lookups)]
-    return scored if "dice" in scored else ["dice", *scored]
+    return ["dice", *(name for name in summary.scored_metrics if name != "dice")]
 
 
 def _show(results: Results, rank: str, case: str, changed: str | None) -> Shown:

@@ -39,7 +39,7 @@ def evaluation(folder: Path, table: list = TABLE, classes: tuple[str, ...] = CLA
     ids = [f"{classes[true]}/{place}.png" for place, true in enumerate(labels)]
     folder.mkdir(parents=True)
     write_pictures(folder / "pictures.csv", ids, probabilities, labels, classes)
-    write_json(folder / "summary.json", {**scores(probabilities, labels, classes, ids), **more})
+    write_json(folder / "summary.json", {**scores(probabilities, labels, classes, ids).to_json(), **more})
     return folder
 
 

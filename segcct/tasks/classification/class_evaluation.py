@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from segcct.config import PicturesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
+from segcct.evaluation.summary_record import MetricStats
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
@@ -32,6 +33,7 @@ from segcct.metrics.statistics import summarise
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
+from segcct.tasks.classification.class_record import Bin, ClassEntry, ClassSummary
 from segcct.tasks.classification.class_tables import markdown, write_classes, write_pictures
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.labeled_images import References, load_references
@@ -95,7 +97,7 @@ def evaluate_classes(
     layout: str | None = None,
     allow_unmatched: bool = False,
     progress: Report | None = None,
-) -> dict[str, Any]:
+) -> ClassSummary:
     """Score predictions.csv, or the folder that holds it, against a labelled dataset.
 
     Args:
@@ -143,28 +145,25 @@ def evaluate_classes(
         labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
         probabilities = table.probabilities[kept]
         summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
-        summary |= {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
+        sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
+        summary = summary.model_copy(update=sources)
         if output is not None:
             _write(Path(output), summary, ids, probabilities, labels)
     return summary
 
 
-def _write(
-    folder: Path, summary: dict[str, Any], ids: list[str], probabilities: np.ndarray, labels: np.ndarray
-) -> None:
+def _write(folder: Path, summary: ClassSummary, ids: list[str], probabilities: np.ndarray, labels: np.ndarray) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_classes(folder / "metrics.csv", summary)
-    write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary["classes"]))
+    write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary.classes))
     with atomic_path(folder / "table.md") as beside:
         beside.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(folder / "summary.json", summary, private=True)
+    write_json(folder / "summary.json", summary.to_json(), private=True)
 
 
-def scores(
-    probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]
-) -> dict[str, Any]:
-    """Everything in summary.json that follows from probabilities (N, K) and class numbers (N,)."""
+def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]) -> ClassSummary:
+    """What follows from probabilities (N, K) and class numbers (N,)."""
     from sklearn.metrics import confusion_matrix
 
     predicted = probabilities.argmax(axis=1)
@@ -173,41 +172,41 @@ def scores(
     aurocs = class_aurocs(probabilities, labels)
     ranges = class_intervals(probabilities, labels, groups)
     bins = reliability(probabilities.max(axis=1), top_k(probabilities, labels, 1))
-    held = [one for one in each if one.support]
-    overall: dict[str, Any] = {
+    supported = [one for one in each if one.support]
+    overall = {
         **_means(probabilities, labels, groups),
-        "macro_f1": _figure(mean_of([one.f1 for one in held]), ranges.macro_f1),
-        "balanced_accuracy": _figure(mean_of([one.recall for one in held]), ranges.balanced_accuracy),
-        "auroc": _figure(mean_of(aurocs), ranges.macro_auroc),
-        "ece": _figure(expected_error(bins), ranges.ece),
+        "macro_f1": _stats(mean_of([one.f1 for one in supported]), ranges.macro_f1),
+        "balanced_accuracy": _stats(mean_of([one.recall for one in supported]), ranges.balanced_accuracy),
+        "auroc": _stats(mean_of(aurocs), ranges.macro_auroc),
+        "ece": _stats(expected_error(bins), ranges.ece),
     }
-    return {
-        "task": "classification",
-        "pictures": len(labels),
-        "groups": len(set(groups)),
-        "overall": overall,
-        "classes": {
-            name: {
-                "precision": _figure(one.precision, ranges.precision[place]),
-                "recall": _figure(one.recall, ranges.recall[place]),
-                "specificity": one.specificity,
-                "f1": _figure(one.f1, ranges.f1[place]),
-                "auroc": _figure(aurocs[place], ranges.auroc[place]),
-                "support": one.support,
-            }
+    return ClassSummary(
+        task="classification",
+        pictures=len(labels),
+        groups=len(set(groups)),
+        overall=overall,
+        classes={
+            name: ClassEntry(
+                precision=_stats(one.precision, ranges.precision[place]),
+                recall=_stats(one.recall, ranges.recall[place]),
+                specificity=one.specificity,
+                f1=_stats(one.f1, ranges.f1[place]),
+                auroc=_stats(aurocs[place], ranges.auroc[place]),
+                support=one.support,
+            )
             for place, (name, one) in enumerate(zip(classes, each, strict=True))
         },
-        "confusion": matrix.tolist(),
-        "reliability": [asdict(one) for one in bins],
-        "mean_confidence": float(probabilities.max(axis=1).mean()),
-        "definitions": {
+        confusion=matrix.tolist(),
+        reliability=[Bin(**asdict(one)) for one in bins],
+        mean_confidence=float(probabilities.max(axis=1).mean()),
+        definitions={
             **{name: each.definition for name, each in QUANTITIES.items() if name != "top5" or "top5" in overall},
             "ci95": CI95,
         },
-    }
+    )
 
 
-def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, Any]:
+def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, MetricStats]:
     """Statistics of what is a plain mean over the pictures."""
     values = {"accuracy": top_k(probabilities, labels, 1)}
     if probabilities.shape[1] > FEW_CLASSES:
@@ -215,13 +214,13 @@ def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> 
     values["log_loss"] = log_losses(probabilities, labels)
     values["brier"] = brier_scores(probabilities, labels)
     return {
-        name: summarise(each.astype(float).tolist(), groups, bounds=QUANTITIES[name].bounds)
+        name: MetricStats(**summarise(each.astype(float).tolist(), groups, bounds=QUANTITIES[name].bounds))
         for name, each in values.items()
     }
 
 
-def _figure(value: float | None, interval: list[float | None]) -> dict[str, Any]:
-    return {"mean": value, "ci95": interval if value is not None else [None, None]}
+def _stats(value: float | None, interval: list[float | None]) -> MetricStats:
+    return MetricStats(mean=value, ci95=interval if value is not None else [None, None])
 
 
 def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:

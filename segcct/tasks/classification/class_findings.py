@@ -70,7 +70,7 @@ def _most_confused(results: ClassResults) -> list[str]:
 
 
 def _confidence(results: ClassResults) -> list[str]:
-    sure, right = results.summary.mean_confidence, results.summary.overall.accuracy.mean
+    sure, right = results.summary.mean_confidence, results.summary.overall["accuracy"].mean
     if sure is None or right is None:
         return []
     if abs(sure - right) < _CALIBRATED:

@@ -44,7 +44,7 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
 
 def _context(results: ClassResults) -> dict[str, object]:
     summary = results.summary
-    accuracy = summary.overall.accuracy
+    accuracy = summary.overall["accuracy"]
     lines = [f"95% interval {interval(accuracy.ci95)}", _counted(summary)]
     pictures = sum(each.count for each in summary.reliability) or 1
     return {

@@ -1,14 +1,26 @@
-"""summary.json of a classification's evaluation as a typed record."""
+"""summary.json of a classification's evaluation as a typed record, for its writer and its readers."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from segcct.evaluation.summary_record import MetricStats, Record
 
 Count = Annotated[int, Field(ge=0)]
+
+
+class ClassEntry(Record):
+    """Figures of one class against all others."""
+
+    precision: MetricStats
+    recall: MetricStats
+    specificity: float | None
+    f1: MetricStats
+    auroc: MetricStats
+    support: Count
+    """Pictures of the class."""
 
 
 class Bin(Record):
@@ -21,51 +33,43 @@ class Bin(Record):
     count: Count
 
     @model_validator(mode="after")
-    def _filled(self) -> Bin:
+    def _filled(self) -> Self:
         if self.count and (self.confidence is None or self.accuracy is None):
             raise ValueError("a bin of pictures without their confidence or accuracy")
         return self
 
 
-class ClassEntry(Record):
-    """Figures of one class."""
-
-    precision: MetricStats
-    recall: MetricStats
-    f1: MetricStats
-    auroc: MetricStats
-    specificity: float | None
-    support: Count
-
-
-class ClassOverall(Record):
-    """Figures over all classes."""
-
-    __pydantic_extra__: dict[str, MetricStats] = Field(init=False)
-    accuracy: MetricStats
-
-    def get(self, metric: str) -> MetricStats | None:
-        """The figure of a metric; None where it is not scored."""
-        return self.__pydantic_extra__.get(metric)
-
-
 class ClassSummary(Record):
-    """summary.json of classes."""
+    """summary.json."""
 
-    definitions: dict[str, str] | None = None
-    data: dict[str, object] | None = None
-    seen: dict[str, list[str] | None] | None = None
-    unmatched: dict[str, list[str] | None] | None = None
-    provenance: dict[str, object] | None = None
-    weights_sha256: str | None = None
-    classes: dict[str, ClassEntry]
-    overall: ClassOverall
-    confusion: list[list[Count]]
-    reliability: list[Bin]
+    task: str = "classification"
     pictures: Annotated[int, Field(ge=1)]
     groups: int | None = None
+    overall: dict[str, MetricStats]
+    classes: dict[str, ClassEntry]
+    confusion: list[list[Count]]
+    """Row: true class; column: predicted class."""
+    reliability: list[Bin]
     mean_confidence: float | None = None
+    definitions: dict[str, str] | None = None
+    unmatched: dict[str, list[str] | None] | None = None
+    """`predictions` and `references` -> pictures without a counterpart."""
+    seen: dict[str, list[str] | None] | None = None
+    """`train` and `val` -> pictures that the model was trained or selected on."""
+    data: dict[str, object] | None = None
+    """How the pictures are read."""
+    selection: object = None
     model: str | None = None
+    """Its folder."""
+    weights_sha256: str | None = None
     architecture: object = None
     selected_on: object = None
-    selection: object = None
+    provenance: dict[str, object] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if "accuracy" not in self.overall:
+            raise ValueError("no accuracy over all classes")
+        if [len(row) for row in self.confusion] != [len(self.classes)] * len(self.classes):
+            raise ValueError("the confusion matrix has other classes")
+        return self
