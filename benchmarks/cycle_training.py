@@ -25,7 +25,8 @@ from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.splits import Splits, make_splits, patients_in_order
 from segcct.inference.arithmetic_device import Inference
-from segcct.inference.predictor import Predictor, segment
+from segcct.inference.inferers import SliceInferer
+from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice, paired
 from segcct.model_card import load_card
 from segcct.preparation.prepared_case import PreparedCase, prepare_cases
@@ -111,7 +112,7 @@ def scores_of(run: RunFolder, cases: Sequence[PreparedCase]) -> Scores:
     size = predictor.preparation.image_size
     scores = {}
     for case in cases:
-        found = segment(predictor.network, case, predictor.how, size)
+        found = SliceInferer()(predictor.network, case, predictor.how, size)
         dice = class_dice(found, np.asarray(case.full_label), predictor.scheme.classes)
         known = [value for value in dice.values() if value is not None]
         if known:

@@ -175,7 +175,29 @@ def show_tracebacks(show: bool) -> None:
     _debug = show
 
 
+def is_foreseen(error: BaseException) -> bool:
+    """A failure of the user's files or machine, and no bug."""
+    return isinstance(error, SegcctError | OSError) or is_out_of_memory(error)
+
+
+def traceback_of(error: BaseException) -> str:
+    """The traceback as Python prints it."""
+    return "".join(traceback.format_exception(error))
+
+
+def show_traceback(text: str) -> None:
+    """Print a traceback on stderr, where `--debug` asks for it."""
+    if text and _debug:
+        print(text, file=sys.stderr, flush=True)
+
+
 def failure_of(error: Exception, case_id: str) -> str:
+    """As `describe_failure`; also shows the traceback of what nobody foresaw, where `--debug` asks for it."""
+    show_traceback("" if is_foreseen(error) else traceback_of(error))
+    return describe_failure(error, case_id)
+
+
+def describe_failure(error: Exception, case_id: str) -> str:
     """Why one case of many failed, in one line. What is no expected failure is called a bug, and how to report it."""
     if isinstance(error, SegcctError):
         return str(error)
@@ -183,19 +205,11 @@ def failure_of(error: Exception, case_id: str) -> str:
         return f"{case_id}: {reason_of(error)}"
     if is_out_of_memory(error):
         return f"{case_id}: {_LITTLE_MEMORY}. Lower --batch-size"
-    if _debug:
-        print("".join(traceback.format_exception(error)), file=sys.stderr, flush=True)
     text = " ".join(str(error).split())[:200]
     return (
         f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
         "report it with the traceback that --debug shows"
     )
-
-
-def hidden_failure_of(error: Exception, case_id: str, alias: str) -> str:
-    """As `failure_of`, with the hashed name of the case and the kind of the failure: nothing that names a patient."""
-    failure_of(error, case_id)
-    return f"{alias}: {kind_of(error)}; sources.json tells which case it is"
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

@@ -65,6 +65,8 @@ class ModelCard(BaseModel):
     format: Literal[1] = 1
     task: str
     architecture: Architecture
+    spatial_dims: Literal[2, 3] = 2
+    """2: the network sees slices; 3: volumes."""
     data: dict[str, Any]
     """The data section without folders and split: layout, channels with patterns, orientation, intensity, sizes."""
     scheme: SchemeCard | None = None

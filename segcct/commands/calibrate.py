@@ -49,6 +49,7 @@ def add_calibrate(commands: Commands) -> None:
 def _calibrate(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
+    from segcct.case_runner import failures, values
     from segcct.errors import DataError, items
     from segcct.files.json_file import write_json
     from segcct.model_card import load_card
@@ -61,21 +62,22 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     folds = _folds(arguments)
     steps.disjoint(folds)
     classes = steps.check_alike(arguments.i2m, card, folds)
-    rows = []
-    failures: list[str] = []
+    outcomes = []
     for number, fold in enumerate(folds, start=1):
-        rows += steps.measure_fold(fold, failures, progress=Progress(f"measuring run {number} of {len(folds)}"))
-    if failures and not rows:
-        raise DataError(f"none of the cases can be measured:{items(failures)}")
+        outcomes += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
+    rows = [row for measured in values(outcomes) for row in measured]
+    reasons = failures(outcomes)
+    if reasons and not rows:
+        raise DataError(f"none of the cases can be measured:{items(reasons)}")
     model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
     digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
     model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
-    if failures:
+    if reasons:
         raise DataError(
-            f"{counted(len(failures), 'case')} failed; the estimate of the others is in {file}:{items(failures)}"
+            f"{counted(len(reasons), 'case')} failed; the estimate of the others is in {file}:{items(reasons)}"
         )
     command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
     print(f"wrote {file}; next: {command} writes quality.csv too")

@@ -37,6 +37,7 @@ def add_compare(commands: Commands) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from segcct.comparison.comparison_run import write_comparison
+    from segcct.errors import DataError
     from segcct.inference.cycle import Cycles
     from segcct.inference.folder_prediction import resolve
     from segcct.inference.predictor import Predictor
@@ -52,7 +53,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     quality = QualityModel.load(arguments.i2m)
     if quality is not None:
         quality.check_generator(cycles.reconstructor.card.weights_sha256, arguments.m2i)
-    page = write_comparison(
+    comparison = write_comparison(
         cycles,
         request,
         arguments.output,
@@ -63,4 +64,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         models={"I2M": arguments.i2m, "M2I": arguments.m2i},
         progress=Progress("comparing"),
     )
+    if comparison.problem:
+        raise DataError(comparison.problem)
+    page = comparison.page
     print(f"wrote {page}, its figures in {page.with_name('report.json')}")

@@ -26,11 +26,9 @@ def add_predict(commands: Commands) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
+    parser.add_argument("--m2i", type=Path, help=argparse.SUPPRESS)
     parser.add_argument(
-        "--m2i", type=Path, metavar="RUN/best", help="a generator, where the model's quality.json uses its features"
-    )
-    parser.add_argument(
-        "--no-quality", action="store_true", help="do not write quality.csv, which takes four more passes"
+        "--no-quality", action="store_true", help="do not write quality.csv, which takes three more passes"
     )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")

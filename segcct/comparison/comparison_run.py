@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
 from segcct.comparison.cases import Compared, compare
 from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
@@ -17,7 +18,7 @@ from segcct.comparison.comparison_summary import (
 from segcct.comparison.comparison_viewer import case_viewer
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.synthetic import says_synthetic
-from segcct.errors import CASE_FAILURES, DataError, RunError, failure_of, hidden_failure_of, items, kind_of
+from segcct.errors import DataError, RunError, items
 from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.files.json_file import read_object, write_json
@@ -42,6 +43,15 @@ _PICTURES = 500
 _MOST_CHANNELS = 4
 
 
+@dataclass(frozen=True)
+class WrittenComparison:
+    """What was written."""
+
+    page: Path
+    problem: str
+    """Names every case that is not on the page, and why; empty where all are."""
+
+
 def write_comparison(
     cycles: Cycles,
     request: Request,
@@ -53,7 +63,7 @@ def write_comparison(
     anonymize: bool = False,
     models: Mapping[str, Path] | None = None,
     progress: Report | None = None,
-) -> Path:
+) -> WrittenComparison:
     """Write `report.html` and `report.json` into the folder `output`.
 
     Args:
@@ -70,7 +80,7 @@ def write_comparison(
 
     Raises:
         RunError: a report is there already.
-        DataError: some cases failed; the others are on the page all the same, which is written unless all failed.
+        DataError: every case failed.
     """
     if (output / "report.html").exists():  # the last file to appear
         raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
@@ -88,7 +98,7 @@ def _write(
     models: Mapping[str, Path],
     progress: Report | None,
     anonymize: bool,
-) -> Path:
+) -> WrittenComparison:
     """The comparison into a folder that nobody else writes to."""
     labels = _references(cycles, request, references)
     key = _key_of(output) if anonymize else None
@@ -96,23 +106,26 @@ def _write(
     if anonymize:
         cases = dict(sorted(cases.items()))
     found = _Gathered({}, {}, {})
-    reasons: list[str] = []
-    for done, (name, case) in enumerate(cases.items()):
-        if progress:
-            progress(done, len(cases))
-        try:
-            examination = _examination(cycles, request, case, labels)
-            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
-            viewer = case_viewer(f"case-{done + 1}", compared, count=slices)
-            bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
-        except CASE_FAILURES as error:
-            reasons.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
-            found.failures[name] = kind_of(error) if anonymize else reasons[-1]
-            continue
+    jobs = [
+        CaseJob(case.id, (number, case), name if anonymize else None)
+        for number, (name, case) in enumerate(cases.items(), start=1)
+    ]
+
+    def work(numbered: tuple[int, Case]) -> tuple[CaseFigures, Compared, Viewer]:
+        number, case = numbered
+        examination = _examination(cycles, request, case, labels)
+        compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
+        bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
         figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
-        found.add(name, figures, compared, viewer)
-    if progress:
-        progress(len(request.cases), len(request.cases))
+        return figures, compared, case_viewer(f"case-{number}", compared, count=slices)
+
+    reasons: list[str] = []
+    for outcome in run_cases(jobs, work, progress=progress):
+        if isinstance(outcome, Done):
+            found.add(outcome.name, *outcome.value)
+        elif isinstance(outcome, Failed):
+            reasons += failures([outcome])
+            found.failures[outcome.name] = outcome.kind if anonymize else outcome.reasons[0]
     if key is not None:
         _write_sources(output, key, cases)
     if not found.figures:
@@ -122,12 +135,11 @@ def _write(
     output.mkdir(parents=True, exist_ok=True)
     write_json(output / "report.json", comparison.to_json(), private=not anonymize)
     written = write_page(output / "report.html", page, private=not anonymize)
+    problem = ""
     if reasons:
-        raise DataError(
-            f"{len(reasons)} of {counted(len(request.cases), 'case')} failed; the others are in {written}:"
-            + items(reasons)
-        )
-    return written
+        failed = f"{len(reasons)} of {counted(len(cases), 'case')}"
+        problem = f"{failed} failed; the others are in {written}:{items(reasons)}"
+    return WrittenComparison(written, problem)
 
 
 def _key_of(output: Path) -> str:

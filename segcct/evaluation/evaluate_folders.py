@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from segcct.case_runner import CaseJob, Outcome, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import FILES, redact
@@ -22,8 +23,7 @@ from segcct.evaluation.matching import (
     read_references,
 )
 from segcct.evaluation.paired_comparison import compare
-from segcct.evaluation.pool import run_jobs
-from segcct.evaluation.scoring import Agreement, Job, Outcome, Row
+from segcct.evaluation.scoring import Agreement, CaseScores, Job, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
 from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
@@ -60,11 +60,11 @@ class Scored:
     """Case id -> digests of its mask and of its reference."""
 
     @classmethod
-    def of(cls, outcomes: Sequence[Outcome]) -> Scored:
+    def of(cls, cases: Sequence[CaseScores]) -> Scored:
         """Those of some cases."""
-        digests = {outcome.id: dict(outcome.digests) for outcome in outcomes}
-        agreements = [outcome.agreement for outcome in outcomes if outcome.agreement is not None]
-        return cls([row for outcome in outcomes for row in outcome.rows], agreements, digests)
+        digests = {case.id: dict(case.digests) for case in cases}
+        agreements = [case.agreement for case in cases if case.agreement is not None]
+        return cls([row for case in cases for row in case.rows], agreements, digests)
 
 
 def evaluate(
@@ -173,21 +173,34 @@ def _score(
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names, registered = tuple(convention.name for convention in conventions), registered_metrics()
     jobs = [
-        Job(
-            case, mask, reference, scheme, names, tolerance_mm, hidden, check_only=bool(problems), registered=registered
+        CaseJob(
+            case,
+            Job(case, mask, reference, scheme, names, tolerance_mm, registered),
+            alias=case if hidden else None,
         )
         for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]
-    outcomes = run_jobs(jobs, workers, progress)
-    problems += [problem for outcome in outcomes for problem in outcome.problems]
+    work = check_case if problems else score_case
+    workers = min(workers, len(jobs))
+    backend = "serial" if workers < 2 else "processes"
+    outcomes = list(
+        run_cases(jobs, work, backend=backend, workers=workers, after_failure=check_case, progress=progress)
+    )
+    problems += [problem for outcome in outcomes for problem in _problems(outcome)]
     if problems:
         listed = items(list(dict.fromkeys(problems)))
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
-    left = iter(outcomes)
+    left = iter(values(outcomes))
     return [Scored.of(list(islice(left, len(matching.pairs)))) for matching in matchings]
+
+
+def _problems(outcome: Outcome[CaseScores]) -> list[str]:
+    """Why a case cannot be scored, each reason behind its id."""
+    start = f"{outcome.name}: "
+    return [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]
 
 
 def _unmatched(matching: Matching) -> list[str]:

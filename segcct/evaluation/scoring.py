@@ -14,7 +14,7 @@ import numpy as np
 from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.layouts import read_label
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
-from segcct.errors import GeometryError, SegcctError, kind_of
+from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.matching import ReferenceCase
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
@@ -35,10 +35,6 @@ class Job:
     scheme: Scheme
     conventions: tuple[str, ...]
     tolerance_mm: float
-    hidden: bool = False
-    """Cases are named by hashed ids: problems may not name their files."""
-    check_only: bool = False
-    """Only look for problems: another case had one, so no table will be written."""
     registered: tuple[Metric, ...] = ()
     """Rows of the table of metrics that a worker process does not know by itself."""
 
@@ -73,55 +69,55 @@ class Agreement:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Rows of a case, or what is wrong with it."""
+class CaseScores:
+    """What one case scores."""
 
     id: str
     rows: tuple[Row, ...] = ()
     agreement: Agreement | None = None
-    """None where the case was not scored."""
-    problems: tuple[str, ...] = ()
+    """None where the case was only checked."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """`prediction` and `reference` -> digest of the files that were scored."""
 
 
-def score_case(job: Job) -> Outcome:
-    """Score one case. An expected failure comes back as a problem that names the file."""
+def score_case(job: Job) -> CaseScores:
+    """Score one case; raises as `read_pair`."""
     for metric in job.registered:
         register_metric(metric)
+    prediction, reference = read_pair(job)
+    spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
+    structures = structures_of(job.scheme)
+    pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm)
+    rows = tuple(_row(job, name, pair) for name, pair in pairs)
+    files = {"prediction": [job.prediction], "reference": job.reference.files()}
+    digests = {name: content_digest(paths) for name, paths in files.items()}
+    return CaseScores(job.id, rows, _agreement(job, prediction.array, reference.array), digests)
+
+
+def check_case(job: Job) -> CaseScores:
+    """Only look for problems, where another case had one and no table will be written; raises as `read_pair`."""
+    read_pair(job)
+    return CaseScores(job.id)
+
+
+def read_pair(job: Job) -> tuple[Volume, Volume]:
+    """Prediction and reference. Raises as `read_reference`, and an `ExceptionGroup` of what is wrong with both where
+    the prediction cannot be read."""
     try:
         prediction = read_mask(job.prediction, job.scheme)
     except SegcctError as error:
-        return Outcome(job.id, problems=(_problem(job, error), *_reference_problems(job)))
-    try:
-        reference = read_reference(job.reference, job.scheme, prediction)
-        if job.check_only:
-            return Outcome(job.id)
-        spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
-        structures = structures_of(job.scheme)
-        pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm)
-        rows = tuple(_row(job, name, pair) for name, pair in pairs)
-        files = {"prediction": [job.prediction], "reference": job.reference.files()}
-        digests = {name: content_digest(paths) for name, paths in files.items()}
-        return Outcome(job.id, rows, _agreement(job, prediction.array, reference.array), digests=digests)
-    except SegcctError as error:
-        return Outcome(job.id, problems=(_problem(job, error),))
+        raise ExceptionGroup(job.id, [error, *_reference_problems(job)]) from None
+    return prediction, read_reference(job.reference, job.scheme, prediction)
 
 
-def _problem(job: Job, error: SegcctError) -> str:
-    """What is wrong with a case; where cases are hashed, without the names of its files."""
-    return f"{job.id}: {kind_of(error)}; sources.json tells which case it is" if job.hidden else f"{job.id}: {error}"
-
-
-def _reference_problems(job: Job) -> tuple[str, ...]:
-    """What is wrong with a reference file by itself, when its prediction cannot be read."""
-    if job.reference.file is None:
-        return ()
-    try:
-        read_mask(job.reference.file, job.scheme)
-    except SegcctError as error:
-        return (_problem(job, error),)
-    return ()
+def _reference_problems(job: Job) -> list[SegcctError]:
+    """What is wrong with a reference file by itself."""
+    if job.reference.file is not None:
+        try:
+            read_mask(job.reference.file, job.scheme)
+        except SegcctError as error:
+            return [error]
+    return []
 
 
 def read_mask(file: Path, scheme: Scheme) -> Volume:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from segcct.errors import ModelError
@@ -12,7 +14,7 @@ from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, choose_precision
 from segcct.hardware.precision import autocast as autocast_on
 
-__all__ = ["Inference", "autocast", "finite", "pick_device"]
+__all__ = ["Inference", "autocast", "finite", "in_batches", "pick_device"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Inference:
     device: str = "cpu"
     """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
-    """soft: probabilities are resampled to the input grid; transunet: see protocol.py."""
+    """soft: probabilities are resampled to the input grid; transunet: the published slice protocol."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 
@@ -43,6 +45,14 @@ class Inference:
 def autocast(how: Inference) -> torch.autocast:
     """The arithmetic of `how`."""
     return autocast_on(how.device, how.precision)
+
+
+def in_batches(step: Callable[[slice], torch.Tensor], count: int, how: Inference) -> Iterator[np.ndarray]:
+    """What `step` makes of the rows 0 to `count`, a batch of them at a time and no earlier than it is asked for."""
+    for start in range(0, count, how.batch_size):
+        with torch.inference_mode(), autocast(how):
+            made = step(slice(start, min(start + how.batch_size, count)))
+        yield made.cpu().numpy()
 
 
 def finite(values: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 
 from segcct.datasets.case import Examination
 from segcct.errors import DataError, ModelError
-from segcct.inference.predictor import Predictor, probabilities
+from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics import class_counts, class_dice, pixel_accuracy
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
@@ -72,9 +72,10 @@ class Cycles:
         _same("intensity rule", theirs.intensity.model_dump(), ours.intensity.model_dump())
         self.prepare_alike = predictor.preparation == reconstructor.preparation
 
-    def case(self, examination: Examination) -> CycleCase:
-        """An examination prepared for both."""
-        segmenter = prepare_examination(examination, self.predictor.preparation, self.predictor.scheme)
+    def case(self, examination: Examination, segmenter: PreparedCase | None = None) -> CycleCase:
+        """An examination prepared for both; `segmenter`: as it is prepared for that one already."""
+        if segmenter is None:
+            segmenter = prepare_examination(examination, self.predictor.preparation, self.predictor.scheme)
         if self.prepare_alike:
             return CycleCase(segmenter, segmenter)
         preparation, scheme = self.reconstructor.preparation, self.reconstructor.scheme
@@ -120,9 +121,7 @@ class Cycles:
         return self._segmented(case, generated).argmax(axis=1).astype(np.uint8)
 
     def _segmented(self, case: CycleCase, prepared: PreparedCase) -> np.ndarray:
-        predictor = self.predictor
-        size = predictor.preparation.image_size
-        soft = np.concatenate(list(probabilities(predictor.network, prepared, predictor.how, size)))
+        soft = np.concatenate(list(self.predictor.probabilities(prepared)))
         if self.prepare_alike:
             return soft
         moved = carried(soft, prepared.grid, case.for_generator.grid)

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from segcct.case_runner import CaseJob, Done, Outcome, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.splits import SIDES, Splits, known_splits
 from segcct.datasets.synthetic import says_synthetic
-from segcct.errors import (
-    CASE_FAILURES,
-    DataError,
-    RunError,
-    SplitError,
-    failure_of,
-    hidden_failure_of,
-    items,
-    reason_of,
-)
-from segcct.files.disk_space import is_full
+from segcct.errors import DataError, RunError, SplitError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
+from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
 from segcct.inference.index import Index, index_lock
 from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
-from segcct.inference.predictor import Predictor
+from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import keep_rows
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
@@ -99,25 +89,68 @@ def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
     return {name: side for name, side in sides.items() if side in ("train", "val")}
 
 
+@dataclass(frozen=True)
+class PredictedCase:
+    """A case with its mask."""
+
+    mask: Path
+    digest: str
+    synthetic: bool
+    """The case says that it is."""
+    heard: tuple[Outcome[Any], ...] = ()
+    """What came of each listener."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What became of the cases of one call."""
+
+    output: Path
+    """The folder."""
+    outcomes: Sequence[Outcome[PredictedCase]]
+    unwritten: str = ""
+    """Why predictions.json could not be brought up to date, where cases failed for the same reason."""
+
+    @property
+    def masks(self) -> list[Path]:
+        """The files."""
+        return [case.mask for case in values(self.outcomes)]
+
+    @property
+    def problem(self) -> str:
+        """Names every case without a mask, and why; empty where all have theirs."""
+        reasons = failures(self.outcomes)
+        skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
+        if skipped:
+            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were not begun")
+        if not reasons:
+            return ""
+        missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
+        told = items([*reasons, *([self.unwritten] if self.unwritten else [])])
+        return f"{missing} failed and got no mask:{told}"
+
+
 def predict_folder(
     predictor: Predictor,
     request: Request,
     output: Path,
     *,
+    listeners: Sequence[Callable[[Segmented], Any]] = (),
     keep_largest: bool = False,
     overwrite: bool = False,
     anonymize: bool = False,
     progress: Report | None = None,
-) -> list[Path]:
-    """Write the mask of every case (see `masks.py`) and predictions.json; returns the masks.
+) -> Predictions:
+    """Write the mask of every case (see `masks.py`) and predictions.json.
 
-    A case that fails leaves no mask; the others are written, then one `DataError` names every failure. Cases that the
-    same model predicted into this folder before stay in predictions.json.
+    A case that fails leaves no mask and costs no other. Cases that the same model predicted into this folder before
+    stay in predictions.json.
 
     Args:
         predictor: the model.
         request: the cases.
         output: the folder.
+        listeners: called with every case whose mask is written, from the same one pass, with its probabilities.
         keep_largest: keep only the largest component of each class.
         overwrite: replace earlier masks, and another model's index.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
@@ -125,7 +158,6 @@ def predict_folder(
 
     Raises:
         RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
-        DataError: some cases failed.
         OSError: the folder cannot be written to.
     """
     if output.exists() and not output.is_dir():
@@ -139,28 +171,30 @@ def predict_folder(
         if anonymize:  # the order in which the files appear tells nothing either
             cases = dict(sorted(cases.items()))
         _announce(index, request, cases, how)
-    masks: list[Path] = []
-    failures: list[str] = []
-    try:
-        for done, (name, case) in enumerate(cases.items()):
-            if progress:
-                progress(done, len(cases))
-            outcome = _mask_or_reason(predictor, request, case, index, name, keep_largest=keep_largest)
-            masks += [outcome] if isinstance(outcome, Path) else []
-            failures += [outcome] if isinstance(outcome, str) else []
-            if isinstance(outcome, str) and done + 1 < len(request.cases) and is_full(output):
-                failures.append(f"the disk of {output} is full: {len(request.cases) - done - 1} more were not begun")
-                break
-        if progress:
-            progress(len(request.cases), len(request.cases))
-    finally:
-        _write_again(index, failures)
-    if failures:
-        raise DataError(
-            f"{len(request.cases) - len(masks)} of {counted(len(request.cases), 'case')} failed and got no mask:"
-            + items(failures)
+    jobs = [CaseJob(case.id, (name, case), name if anonymize else None) for name, case in cases.items()]
+
+    def work(named: tuple[str, Case]) -> PredictedCase:
+        name, case = named
+        segmented = _segment(predictor, request, case, keep_largest=keep_largest, keep_probabilities=bool(listeners))
+        mask = predictor.mask_of(segmented)
+        file = save_mask(
+            _undescribed(mask) if anonymize else mask, output, name, predictor.scheme, picture=request.pictures
         )
-    return masks
+        job = CaseJob(case.id, segmented, name if anonymize else None)
+        heard = tuple(attempt(listener, job) for listener in listeners)
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
+
+    outcomes: list[Outcome[PredictedCase]] = []
+    unwritten = ""
+    try:
+        for outcome in run_cases(jobs, work, output=output, progress=progress):
+            outcomes.append(outcome)
+            if isinstance(outcome, Done):
+                made = outcome.value
+                index.made(outcome.name, made.mask, digest=made.digest, synthetic=made.synthetic)
+    finally:
+        unwritten = _write_again(index, failed=bool(failures(outcomes)))
+    return Predictions(output, outcomes, unwritten)
 
 
 def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any]) -> None:
@@ -182,22 +216,11 @@ def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: 
     if not request.single:
         return read_case(case, request.data, scheme, with_label=with_label)
     volume = Volume.load(next(iter(case.channels.values()))[0])
-    return Examination(case, volume.array[None].astype(np.float32), volume)
+    return Examination(case, volume.array[None], volume)
 
 
-def _mask_or_reason(
-    predictor: Predictor, request: Request, case: Case, index: Index, name: str, *, keep_largest: bool
-) -> Path | str:
-    """The mask that was written, or why there is none: one case, or a full disk, must not cost the others."""
-    try:
-        mask = _predict_one(predictor, request, case, keep_largest=keep_largest)
-        if index.anonymized:
-            mask = _undescribed(mask)
-        file = save_mask(mask, index.folder, name, predictor.scheme, picture=request.pictures)
-    except CASE_FAILURES as error:
-        return hidden_failure_of(error, case.id, name) if index.anonymized else failure_of(error, case.id)
-    index.made(name, file, synthetic=says_synthetic(mask))
-    return file
+def _segment(predictor: Predictor, request: Request, case: Case, **options: bool) -> Segmented:
+    return predictor.segment(examination_of(request, case, predictor.scheme, with_label=False), **options)
 
 
 def _undescribed(mask: Volume) -> Volume:
@@ -209,23 +232,17 @@ def _undescribed(mask: Volume) -> Volume:
     return replace(mask, header=header)
 
 
-def _write_again(index: Index, failures: list[str]) -> None:
-    """Write what became of the cases. On a full disk the index from before the work stays, and failures are told."""
+def _write_again(index: Index, *, failed: bool) -> str:
+    """Write what became of the cases. On a full disk the index from before the work stays; where cases `failed` too,
+    why is told with them."""
     try:
         with index_lock(index.folder):
             index.write()
     except OSError as error:
-        if not failures:
+        if not failed:
             raise
-        failures.append(reason_of(error))
-
-
-def _predict_one(predictor: Predictor, request: Request, case: Case, *, keep_largest: bool) -> Volume:
-    if request.single:
-        file = next(iter(case.channels.values()))[0]
-        return predictor.predict(Volume.load(file), keep_largest=keep_largest)
-    examination = read_case(case, request.data, predictor.scheme, with_label=False)
-    return predictor.predict_examination(examination, keep_largest=keep_largest)
+        return reason_of(error)
+    return ""
 
 
 def _single(card: ModelCard, source: Path) -> Request:

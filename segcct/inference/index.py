@@ -19,7 +19,6 @@ from segcct.files.file_names import absolute
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
-from segcct.images.content_digest import content_digest
 from segcct.model_card import ModelCard
 from segcct.provenance import invocation, provenance, versions
 
@@ -117,9 +116,9 @@ class Index:
         else:
             self.cases[name]["channels"] = channels
 
-    def made(self, name: str, mask: Path, *, synthetic: bool) -> None:
+    def made(self, name: str, mask: Path, *, digest: str, synthetic: bool) -> None:
         """Note the file of a case's mask with its digest, and whether the case says that it is synthetic."""
-        self.cases[name] |= {"mask": mask.name, "digest": content_digest([mask]), "synthetic": synthetic}
+        self.cases[name] |= {"mask": mask.name, "digest": digest, "synthetic": synthetic}
 
     def write(self) -> None:
         """Merge into predictions.json, and before it sources.json where ids are hashed; each whole or not at all.

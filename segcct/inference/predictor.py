@@ -3,48 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
 from segcct.datasets.case import Case, Examination
 from segcct.errors import DataError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
-from segcct.inference.arithmetic_device import Inference, autocast, finite
-from segcct.inference.protocol import native, segment_by_protocol
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.trained import VolumeModel
+from segcct.model_card import ModelCard
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
-from segcct.preparation.training_window import pad_to
 
 
-def probabilities(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> Iterator[np.ndarray]:
-    """Softmax per batch of slices at the network's scale, (n, K, h, w) float32, in slice order.
+@dataclass
+class KeptProbabilities:
+    """A listener that keeps the probabilities of a case, at the network's scale."""
 
-    Slices smaller than the training size are padded to it as in training. One batch at a time, so that memory does
-    not grow with the depth of the volume. Raises `ModelError` where they are not finite.
-    """
-    network.eval()
-    with torch.inference_mode(), autocast(how):
-        for start in range(0, len(prepared.image), how.batch_size):
-            unit, (rows, columns) = pad_to(prepared.image[start : start + how.batch_size], size)  # (n, C, S, S)
-            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, S, S)
-            yield finite(logits[..., rows, columns].float().softmax(dim=1)).cpu().numpy()
+    batches: list[np.ndarray] = field(default_factory=list)
+    indices: list[np.ndarray] = field(default_factory=list)
+
+    def __call__(self, batch: np.ndarray) -> None:
+        self.batches.append(batch.astype(np.float16))
+        self.indices.append(batch.argmax(axis=1).astype(np.uint8))
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(D, K, h, w) float16."""
+        return np.concatenate(self.batches)
+
+    @cached_property
+    def index(self) -> np.ndarray:
+        """(D, h, w) uint8: the most probable classes."""
+        return np.concatenate(self.indices)
 
 
-def segment(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> np.ndarray:
-    """Class indices (X, Y, Z) uint8 on the case's own grid; outside the crop is background.
+@dataclass(frozen=True)
+class Segmented:
+    """A case after its one pass through the network."""
 
-    Args:
-        network: (B, C, H, W) -> logits (B, K, H, W).
-        prepared: the case.
-        how: batch size, precision, device.
-        size: side of the training slices, in pixels.
-    """
-    batches = probabilities(network, prepared, how, size)
-    return prepared.grid.collect(prepared.grid.restore_labels(batch) for batch in batches)
+    grid: Volume
+    """The scan's own."""
+    prepared: PreparedCase
+    """The case as the network saw it."""
+    full: np.ndarray
+    """(X, Y, Z) uint8 class indices on the scan's own grid."""
+    kept: KeptProbabilities | None = None
 
 
 def largest_components(index: np.ndarray) -> np.ndarray:
@@ -71,6 +80,10 @@ class Predictor(VolumeModel):
     """A trained segmenter: (B, C, H, W) -> logits (B, K, H, W)."""
 
     task, noun, command = "segmentation", "a segmenter", "train-seg"
+
+    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+        super().__init__(network, card, how)
+        self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
 
     def predict(
         self,
@@ -108,15 +121,27 @@ class Predictor(VolumeModel):
 
     def predict_examination(self, examination: Examination, *, keep_largest: bool = False) -> Volume:
         """The mask of a case read by a layout, on its own grid."""
-        if self.how.protocol == "transunet":
-            prepared = prepare_examination(examination, native(self.preparation), self.scheme)
-            index = segment_by_protocol(self.network, prepared, self.how, self.preparation.image_size)
-        else:
-            prepared = prepare_examination(examination, self.preparation, self.scheme)
-            index = segment(self.network, prepared, self.how, self.preparation.image_size)
-        if keep_largest:
-            index = largest_components(index)
-        return examination.grid.with_array(self.scheme.to_values(index))
+        return self.mask_of(self.segment(examination, keep_largest=keep_largest))
+
+    def segment(
+        self, examination: Examination, *, keep_largest: bool = False, keep_probabilities: bool = False
+    ) -> Segmented:
+        """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
+        preparation = self.inferer.preparation(self.preparation)
+        prepared = prepare_examination(examination, preparation, self.scheme)
+        kept = KeptProbabilities() if keep_probabilities else None
+        index = self.inferer(self.network, prepared, self.how, self.preparation.image_size, kept)
+        full = largest_components(index) if keep_largest else index
+        return Segmented(examination.grid, prepared, full, kept)
+
+    def mask_of(self, segmented: Segmented) -> Volume:
+        """The mask in the scheme's own values."""
+        return segmented.grid.with_array(self.scheme.to_values(segmented.full))
+
+    def probabilities(self, prepared: PreparedCase) -> Iterator[np.ndarray]:
+        """Softmax of a prepared case at the network's scale, (n, K, h, w) float32 of successive slices."""
+        inferer = probability_inferer(self.card.spatial_dims)
+        return inferer.probabilities(self.network, prepared, self.how, self.preparation.image_size)
 
     def _by_channel(self, scan: Volume | Mapping[str, Volume]) -> dict[str, Volume]:
         wanted = list(self.data.channels)

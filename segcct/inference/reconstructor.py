@@ -11,7 +11,7 @@ import torch
 
 from segcct.datasets.case import Examination
 from segcct.errors import DataError, LabelError
-from segcct.inference.arithmetic_device import autocast
+from segcct.inference.arithmetic_device import in_batches
 from segcct.inference.trained import VolumeModel
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
@@ -163,22 +163,20 @@ class Reconstructor(VolumeModel):
         """Images in [0, 1], (n, C, h, w) float32 per batch of slices, padded inside as in training."""
         size, classes = self.preparation.image_size, self.network.num_classes
         positions = slice_positions(len(label))
-        mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.sd))
-        for start in range(0, len(label), self.how.batch_size):
-            part = slice(start, start + self.how.batch_size)
+
+        def step(part: slice) -> torch.Tensor:
             unit, (rows, columns) = pad_to(prepared.image[part], size)
             hard, _ = pad_to(label[part], size)
             mask = one_hot(hard, classes)  # (n, K, S, S)
             if soft is not None:
                 mask[..., rows, columns] = soft[part]
             distance = np.stack([signed_distances(each, classes) for each in hard])
-            image = self._run(prepared.standardise(unit), mask, distance, positions[part, None])
-            yield np.clip(image[..., rows, columns] * sd + mean, 0, 1)
+            inputs = (prepared.standardise(unit), mask, distance, positions[part, None])
+            image, *conditions = (torch.from_numpy(each).to(self.how.device) for each in inputs)
+            style = self.network.style_of(image, *conditions[:2])
+            made: torch.Tensor = self.network(*conditions, style)
+            return made[..., rows, columns].float()
 
-    def _run(self, image: np.ndarray, mask: np.ndarray, distance: np.ndarray, position: np.ndarray) -> np.ndarray:
-        """One batch through the network, standardised in and out."""
-        inputs = [torch.from_numpy(each).to(self.how.device) for each in (image, mask, distance, position)]
-        with torch.inference_mode(), autocast(self.how):
-            style = self.network.style_of(inputs[0], inputs[1], inputs[2])
-            made: np.ndarray = self.network(*inputs[1:], style).float().cpu().numpy()
-        return made
+        mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.sd))
+        for image in in_batches(step, len(label), self.how):
+            yield np.clip(image * sd + mean, 0, 1)

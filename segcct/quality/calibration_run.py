@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from segcct.case_runner import CaseJob, Outcome, run_cases
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.splits import Splits
-from segcct.errors import CASE_FAILURES, DataError, ModelError, RunError, SegcctError, failure_of
+from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.metrics import summarise
@@ -92,25 +94,17 @@ def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -
         )
 
 
-def measure_fold(fold: Fold, failures: list[str], *, progress: Report | None = None) -> list[Measured]:
-    """Signals and Dice of every class of every case of a fold; why a case has none is added to `failures`."""
-    rows: list[Measured] = []
-    for done, case in enumerate(fold.cases):
-        if progress:
-            progress(done, len(fold.cases))
-        try:
-            if case.label is None:
-                raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-            rows += measure_case(fold.predictor, fold.cycles, case, fold.data)
-        except CASE_FAILURES as error:
-            failures.append(failure_of(error, case.id))
-    if progress:
-        progress(len(fold.cases), len(fold.cases))
-    return rows
+def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[Outcome[list[Measured]]]:
+    """Signals and Dice of every class of every case of a fold."""
+    jobs = [CaseJob(case.id, case) for case in fold.cases]
+    work = partial(measure_case, fold.predictor, fold.cycles, data=fold.data)
+    return list(run_cases(jobs, work, progress=progress))
 
 
 def measure_case(predictor: Predictor, cycles: Cycles | None, case: Case, data: DataSection) -> list[Measured]:
     """Signals and Dice of every class of one labelled case; with M2I signals where `cycles` is given."""
+    if case.label is None:
+        raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
     seen = observe(predictor, read_case(case, data, predictor.scheme), cycles)
     return measured(seen, signals_of_case(predictor, seen))
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from segcct.datasets.case import Examination
 from segcct.inference.cycle import CycleCase, Cycles, carried
-from segcct.inference.predictor import Predictor, probabilities
+from segcct.inference.predictor import KeptProbabilities, Predictor, Segmented
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import dice
 from segcct.preparation.conditioning import one_hot
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.quality.features import Evidence, signals_of, with_others
 from segcct.quality.fitting import Measured
@@ -24,52 +24,35 @@ Signals = dict[str, dict[str, float | None] | None]
 
 
 @dataclass(frozen=True)
-class Segmented:
-    """A case as the segmenter sees it."""
-
-    probabilities: np.ndarray
-    """(D, K, h, w) float16."""
-    index: np.ndarray
-    """(D, h, w) uint8: its most probable classes at the network's scale."""
-    full: np.ndarray
-    """(X, Y, Z) uint8 class indices on the scan's own grid, as `segcct predict` writes them."""
-
-
-def segment_softly(predictor: Predictor, prepared: PreparedCase) -> Segmented:
-    """Probabilities and masks of a prepared case; the whole volume's probabilities are held at once, as float16."""
-    soft, small, full = [], [], []
-    for batch in probabilities(predictor.network, prepared, predictor.how, predictor.preparation.image_size):
-        soft.append(batch.astype(np.float16))
-        small.append(batch.argmax(axis=1).astype(np.uint8))
-        full.append(prepared.grid.restore_labels(batch))
-    volume = prepared.grid.to_volume(np.concatenate(full), fill=0)
-    return Segmented(np.concatenate(soft), np.concatenate(small), volume)
-
-
-@dataclass(frozen=True)
 class Observed:
     """One case through the segmenter, and through the generator where there is one."""
 
-    prepared: PreparedCase
-    """As the segmenter sees it."""
     segmented: Segmented
+    """With its probabilities kept."""
     case: CycleCase | None = None
     made: Reconstruction | None = None
     """The image that the generator makes of the predicted mask."""
     again: np.ndarray | None = None
     """(D, h, w) class indices that the segmenter finds in it, on the generator's slices."""
 
+    @property
+    def kept(self) -> KeptProbabilities:
+        """Probabilities and class indices at the network's scale."""
+        assert self.segmented.kept is not None
+        return self.segmented.kept
+
 
 def observe(predictor: Predictor, examination: Examination, cycles: Cycles | None = None) -> Observed:
     """Segment an examination; with `cycles`, make an image of the mask and segment that too."""
+    segmented = predictor.segment(examination, keep_probabilities=True)
+    seen = Observed(segmented)
     if cycles is None:
-        prepared = prepare_examination(examination, predictor.preparation, predictor.scheme)
-        return Observed(prepared, segment_softly(predictor, prepared))
-    case = cycles.case(examination)
-    segmented = segment_softly(predictor, case.for_segmenter)
-    index = segmented.index if cycles.prepare_alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
+        return seen
+    case = cycles.case(examination, segmented.prepared)
+    alike = cycles.prepare_alike
+    index = seen.kept.index if alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
     made = cycles.image_cycle(case, index)
-    return Observed(case.for_segmenter, segmented, case, made, cycles.recover(case, made))
+    return Observed(segmented, case, made, cycles.recover(case, made))
 
 
 def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = True) -> Signals:
@@ -78,19 +61,18 @@ def signals_of_case(predictor: Predictor, seen: Observed, *, with_m2i: bool = Tr
     Args:
         with_m2i: False leaves the generator's signals undefined.
     """
-    size = predictor.preparation.image_size
     classes = predictor.scheme.num_classes
-    prepared, segmented, made, again = seen.prepared, seen.segmented, seen.made, seen.again
+    prepared, made, again = seen.segmented.prepared, seen.made, seen.again
     evidence = Evidence(
-        probabilities=segmented.probabilities,
-        flips=flipped(predictor.network, prepared, predictor.how, size),
-        rotations=rotated(predictor.network, prepared, predictor.how, size),
+        probabilities=seen.kept.probabilities,
+        flips=flipped(predictor, prepared),
+        rotations=rotated(predictor, prepared),
         residual=_residual(prepared, made) if with_m2i and made is not None else None,
         again=_moved(again, made.grid, prepared.grid, classes) if with_m2i and made and again is not None else None,
-        volumes=volumes_of(segmented.full, prepared.spacing_mm, classes),
+        volumes=volumes_of(seen.segmented.full, prepared.spacing_mm, classes),
     )
     return with_others({
-        name: signals_of(evidence, segmented.index, number)
+        name: signals_of(evidence, seen.kept.index, number)
         for number, name in enumerate(predictor.scheme.classes, start=1)
     })  # fmt: skip
 
@@ -146,7 +128,7 @@ def measured(seen: Observed, signals: Signals) -> list[Measured]:
 
     The examination must have had its label.
     """
-    prepared = seen.prepared
+    prepared = seen.segmented.prepared
     reference = np.asarray(prepared.full_label)
     rows = []
     for number, (name, own) in enumerate(signals.items(), start=1):

@@ -3,66 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import dataclass
 
-from segcct.errors import CASE_FAILURES, DataError, failure_of, hidden_failure_of, items
-from segcct.files.json_file import read_object
-from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import Request, examination_of
-from segcct.inference.index import INDEX, index_lock, names_in
-from segcct.inference.predictor import Predictor
+from segcct.case_runner import Failed, Outcome, failures, values
+from segcct.errors import items
+from segcct.inference.folder_prediction import Predictions
+from segcct.inference.index import index_lock
+from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import TABLE, read_rows, write_rows
 from segcct.plurals import counted
-from segcct.progress import Report
-from segcct.quality.observe import Signals, observe, signals_of_case
+from segcct.quality.observe import Observed, Signals, signals_of_case
 from segcct.quality.quality_model import Estimate, QualityModel
 
 
-def write_quality(
-    predictor: Predictor,
-    request: Request,
-    output: Path,
-    quality: QualityModel,
-    *,
-    cycles: Cycles | None = None,
-    anonymize: bool = False,
-    progress: Report | None = None,
-) -> dict[str, bool]:
-    """Write or extend `quality.csv` in a folder of predictions; returns case -> it holds a doubtful or missed class.
+@dataclass(frozen=True)
+class SignalListener:
+    """Listens to the prediction of a case; costs three more passes of the network."""
 
-    Every case with a mask is looked at again: four passes of the network, two more with a generator. Rows of other
-    cases stay. Raises `DataError` once the others have their rows, where a case has a mask and no estimate.
+    predictor: Predictor
+
+    def __call__(self, segmented: Segmented) -> Signals:
+        """The signals of every class."""
+        return signals_of_case(self.predictor, Observed(segmented))
+
+
+@dataclass(frozen=True)
+class Estimated:
+    """What became of the estimates of a folder's masks."""
+
+    doubtful: Mapping[str, bool]
+    """Case -> it holds a doubtful or missed class."""
+    heard: tuple[Outcome[Signals], ...]
+
+    @property
+    def problem(self) -> str:
+        """Names every mask without an estimate, and why; empty where all have theirs."""
+        if not (reasons := failures(self.heard)):
+            return ""
+        failed = sum(isinstance(outcome, Failed) for outcome in self.heard)
+        return f"{failed} of {counted(len(self.heard), 'mask')} got no row in {TABLE}:{items(reasons)}"
+
+
+def write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool = False) -> Estimated:
+    """Write or extend `quality.csv` from what the one listener of a prediction, a `SignalListener`, made.
+
+    Rows of other cases stay.
     """
+    heard: list[Outcome[Signals]] = []
     rows: list[dict[str, str]] = []
-    failures: list[str] = []
-    names = names_in(output, request.cases, anonymized=anonymize)
-    index = read_object(output / INDEX, "is not an index of predictions")["cases"]
-    cases = [case for case in request.cases if (output / index[names[case.id]]["mask"]).is_file()]
-    cases = sorted(cases, key=lambda case: names[case.id])
-    for done, case in enumerate(cases):
-        if progress:
-            progress(done, len(cases))
-        try:
-            examination = examination_of(request, case, predictor.scheme, with_label=False)
-            signals = signals_of_case(predictor, observe(predictor, examination, cycles))
-            estimates = quality_rows(quality, names[case.id], signals)
-        except CASE_FAILURES as error:
-            name = names[case.id]
-            failures.append(hidden_failure_of(error, case.id, name) if anonymize else failure_of(error, case.id))
-            continue
-        digest = index[names[case.id]].get("digest", "")
-        rows += [{**row, "mask": digest} for row in estimates]
-    if progress:
-        progress(len(cases), len(cases))
+    for case in values(predictions.outcomes):
+        (outcome,) = case.heard
+        heard.append(outcome)
+        for signals in values([outcome]):
+            rows += [{**row, "mask": case.digest} for row in quality_rows(quality, outcome.name, signals)]
     doubtful: dict[str, bool] = {}
     for row in rows:
         doubtful[row["case"]] = doubtful.get(row["case"], False) or row["doubtful"] == "yes"
-    with index_lock(output):
-        kept = [row for row in read_rows(output / TABLE) if row["case"] not in doubtful]
-        write_rows(output / TABLE, sorted([*kept, *rows], key=lambda row: row["case"]), private=not anonymize)
-    if failures:
-        raise DataError(f"{len(failures)} of {counted(len(cases), 'mask')} got no row in {TABLE}:" + items(failures))
-    return doubtful
+    table = predictions.output / TABLE
+    with index_lock(predictions.output):
+        kept = [row for row in read_rows(table) if row["case"] not in doubtful]
+        write_rows(table, sorted([*kept, *rows], key=lambda row: row["case"]), private=not anonymize)
+    return Estimated(doubtful, tuple(heard))
 
 
 def quality_rows(quality: QualityModel, case: str, signals: Signals) -> list[dict[str, str]]:

@@ -6,10 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from torch import nn
 
-from segcct.inference.arithmetic_device import Inference
-from segcct.inference.predictor import probabilities
+from segcct.inference.predictor import Predictor
 from segcct.preparation.prepared_case import PreparedCase
 
 Turn = Callable[[np.ndarray], np.ndarray]
@@ -25,17 +23,17 @@ ROTATIONS: tuple[tuple[Turn, Turn], ...] = (
 """A quarter turn and how it is undone; the turn the other way is this one flipped twice."""
 
 
-def flipped(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> tuple[np.ndarray, ...]:
+def flipped(predictor: Predictor, prepared: PreparedCase) -> tuple[np.ndarray, ...]:
     """(D, K, h, w) float16 probabilities per flip, flipped back."""
-    return tuple(_seen(network, prepared, how, size, turn, turn) for turn in FLIPS)
+    return tuple(_seen(predictor, prepared, turn, turn) for turn in FLIPS)
 
 
-def rotated(network: nn.Module, prepared: PreparedCase, how: Inference, size: int) -> tuple[np.ndarray, ...]:
+def rotated(predictor: Predictor, prepared: PreparedCase) -> tuple[np.ndarray, ...]:
     """(D, K, h, w) float16 probabilities per quarter turn, turned back."""
-    return tuple(_seen(network, prepared, how, size, *turns) for turns in ROTATIONS)
+    return tuple(_seen(predictor, prepared, *turns) for turns in ROTATIONS)
 
 
-def _seen(network: nn.Module, prepared: PreparedCase, how: Inference, size: int, turn: Turn, back: Turn) -> np.ndarray:
+def _seen(predictor: Predictor, prepared: PreparedCase, turn: Turn, back: Turn) -> np.ndarray:
     image = np.ascontiguousarray(turn(np.asarray(prepared.image)))
     view = replace(prepared, arrays={"image": image})
-    return back(np.concatenate([batch.astype(np.float16) for batch in probabilities(network, view, how, size)]))
+    return back(np.concatenate([batch.astype(np.float16) for batch in predictor.probabilities(view)]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from segcct import case_runner
 from segcct import check as checking
 from segcct.check import check_dataset
 from segcct.cli import main
@@ -60,47 +62,47 @@ def data(tmp_path: Path) -> DataSection:
 
 
 def test_predict(request_of_two, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "_predict_one", failing_at("a", folder._predict_one))
-    with pytest.raises(DataError, match=f"1 of 2 cases failed and got no mask:\n  - {BUG}"):
-        predict_folder(predictor(), request_of_two, tmp_path / "out")
+    monkeypatch.setattr(folder, "examination_of", failing_at("a", folder.examination_of))
+    predictions = predict_folder(predictor(), request_of_two, tmp_path / "out")
+    assert predictions.masks == [tmp_path / "out" / "b.nii.gz"]
+    assert re.match(f"1 of 2 cases failed and got no mask:\n  - {BUG}", predictions.problem)
     assert (tmp_path / "out" / "b.nii.gz").is_file()
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]) == ["a", "b"]
 
 
 def test_predict_stops_where_the_disk_is_full(request_of_two, tmp_path, monkeypatch):
-    full = failing_at("a", folder._predict_one, OSError(28, "No space left on device"))
-    monkeypatch.setattr(folder, "_predict_one", full)
-    monkeypatch.setattr(folder, "is_full", lambda output: True)
+    full = failing_at("a", folder.examination_of, OSError(28, "No space left on device"))
+    monkeypatch.setattr(folder, "examination_of", full)
+    monkeypatch.setattr(case_runner, "is_full", lambda output: True)
     words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were not begun"
-    with pytest.raises(DataError, match=words):
-        predict_folder(predictor(), request_of_two, tmp_path / "out")
+    assert re.match(words, predict_folder(predictor(), request_of_two, tmp_path / "out").problem)
 
 
-def test_quality(request_of_two, tmp_path, monkeypatch):
-    predict_folder(predictor(), request_of_two, tmp_path / "out")
-    monkeypatch.setattr(quality_table, "observe", lambda *_: None)
-    monkeypatch.setattr(quality_table, "signals_of_case", lambda *_: {})
-    usual = quality_table.examination_of
-    monkeypatch.setattr(quality_table, "examination_of", failing_at("a", usual))
-    with pytest.raises(DataError, match=rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}"):
-        quality_table.write_quality(predictor(), request_of_two, tmp_path / "out", SimpleNamespace(slopes={}))
+def test_quality(request_of_two, tmp_path):
+    def listener(segmented):
+        if segmented.prepared.case_id == "a":
+            raise KeyError("spacing")
+        return {}
+
+    predictions = predict_folder(predictor(), request_of_two, tmp_path / "out", listeners=[listener])
+    assert (predictions.problem, len(predictions.masks)) == ("", 2)
+    estimated = quality_table.write_quality(predictions, SimpleNamespace(slopes={}))
+    assert re.match(rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}", estimated.problem)
 
 
 def test_compare(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "compare", failing_at("a", comparison.compare))
-    with pytest.raises(DataError, match=f"(?s)1 of 2 cases failed; the others are in .*{BUG}"):
-        comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
+    written = comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
+    assert re.match(f"(?s)1 of 2 cases failed; the others are in .*{BUG}", written.problem)
     assert list(json.loads((tmp_path / "out" / "report.json").read_text())["cases"]) == ["b"]
 
 
 def test_calibrate(monkeypatch):
     cases = [SimpleNamespace(id=name, label=(Path(name),)) for name in ("a", "b")]
-    monkeypatch.setattr(calibrate, "measure_case", failing_at("a", lambda *_: ["row"]))
-    failures: list[str] = []
-    fold = SimpleNamespace(cases=cases, predictor=None, cycles=None, data=None)
-    assert calibrate.measure_fold(fold, failures) == ["row"]
-    assert len(failures) == 1
-    assert failures[0].startswith("a: unexpected KeyError: 'spacing'. This is a bug")
+    monkeypatch.setattr(calibrate, "measure_case", failing_at("a", lambda *_, **__: ["row"]))
+    failed, done = calibrate.measure_fold(SimpleNamespace(cases=cases, predictor=None, cycles=None, data=None))
+    assert done.value == ["row"]
+    assert failed.reasons[0].startswith("a: unexpected KeyError: 'spacing'. This is a bug")
 
 
 def test_check(data, monkeypatch):

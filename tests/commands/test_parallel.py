@@ -84,8 +84,8 @@ def model() -> Predictor:
 def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, monkeypatch, anonymize):
     """Each begins before any has ended: every one read the folder's index without the others' cases."""
     everyone = threading.Barrier(len(CASES))
-    predict = folder._predict_one
-    monkeypatch.setattr(folder, "_predict_one", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
+    predict = folder._segment
+    monkeypatch.setattr(folder, "_segment", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
     whole = resolve(model.card, scans)
     requests = [Request((case,), whole.data) for case in whole.cases]
     with ThreadPoolExecutor(len(CASES)) as pool:
@@ -100,14 +100,14 @@ def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, mo
 def test_another_model_that_takes_the_folder_meanwhile_is_noticed(model, scans, tmp_path, monkeypatch):
     other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), model.how)
     whole = resolve(model.card, scans)
-    predict = folder._predict_one
+    predict = folder._segment
 
     def overtaken(*args, **kw):
-        monkeypatch.setattr(folder, "_predict_one", predict)
+        monkeypatch.setattr(folder, "_segment", predict)
         predict_folder(other, Request(whole.cases[1:2], whole.data), tmp_path / "p", overwrite=True)
         return predict(*args, **kw)
 
-    monkeypatch.setattr(folder, "_predict_one", overtaken)
+    monkeypatch.setattr(folder, "_segment", overtaken)
     with pytest.raises(RunError, match="holds another model's predictions"):
         predict_folder(model, Request(whole.cases[:1], whole.data), tmp_path / "p")
     index = json.loads((tmp_path / "p" / "predictions.json").read_text())
@@ -133,14 +133,16 @@ def test_two_evaluations_into_one_folder_are_one_and_a_refusal(model, scans, tmp
 
 def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path, monkeypatch):
     everyone = threading.Barrier(len(CASES))
-    monkeypatch.setattr(table, "observe", lambda *_: everyone.wait(20))
-    monkeypatch.setattr(table, "signals_of_case", lambda *_: {})
+    monkeypatch.setattr(table, "signals_of_case", lambda *_: everyone.wait(20) or {})
     monkeypatch.setattr(table, "quality_rows", lambda _, name, __: [{"case": name, "class": "low", "doubtful": "no"}])
     whole = resolve(model.card, scans)
-    predict_folder(model, whole, tmp_path / "p")
-    requests = [Request((case,), whole.data) for case in whole.cases]
+
+    def predict(case):
+        request, listeners = Request((case,), whole.data), [table.SignalListener(model)]
+        return table.write_quality(predict_folder(model, request, tmp_path / "p", listeners=listeners), None).problem
+
     with ThreadPoolExecutor(len(CASES)) as pool:
-        list(pool.map(lambda request: table.write_quality(model, request, tmp_path / "p", None), requests))
+        assert list(pool.map(predict, whole.cases)) == [""] * len(CASES)
     rows = read_rows(tmp_path / "p" / "quality.csv")
     index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
     assert {row["case"]: row["mask"] for row in rows} == {name: entry["digest"] for name, entry in index.items()}

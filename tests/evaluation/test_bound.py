@@ -138,7 +138,7 @@ def test_evaluations_without_digests_are_reported_as_before(scored):
 
 
 def test_anonymized_evaluations_notice_it_too(model, scans, tmp_path):
-    masks = predict_folder(model, resolve(model.card, scans), tmp_path / "p", anonymize=True)
+    masks = predict_folder(model, resolve(model.card, scans), tmp_path / "p", anonymize=True).masks
     evaluate(tmp_path / "p", scans, output=tmp_path / "e")
     references = json.loads((tmp_path / "e" / "files.json").read_text())["digests"]
     assert {content_digest([scans / f"{name}_seg.nii.gz"]) for name in ("one", "two")} == {

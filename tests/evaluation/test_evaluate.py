@@ -18,9 +18,9 @@ import segcct
 from segcct.cli import main
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
-from segcct.evaluation import pool
+from segcct.evaluation import evaluate_folders
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.evaluation.scoring import Outcome
+from segcct.evaluation.scoring import CaseScores
 from segcct.images.volume import PICTURE_AFFINE, Volume
 from segcct.report.findings import findings
 from segcct.report.results import read_results
@@ -250,13 +250,13 @@ def test_processes_change_nothing(folders: tuple[Path, Path], tmp_path: Path) ->
 
 
 def test_an_unforeseen_error_names_the_case(folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(job: Any) -> Outcome:
+    def fail(job: Any) -> CaseScores:
         if job.id == "a":
             raise RuntimeError(f"no memory for {job.id}")
-        return Outcome(job.id)
+        return CaseScores(job.id)
 
-    monkeypatch.setattr(pool, "score_case", fail)
-    words = r"1 problem, .*a: unexpected RuntimeError: no memory for a\. This is a bug of segcct.*a\.nii\.gz"
+    monkeypatch.setattr(evaluate_folders, "score_case", fail)
+    words = r"1 problem, .*a: unexpected RuntimeError: no memory for a\. This is a bug of segcct"
     with pytest.raises(EvaluationError, match=f"(?s){words}"):
         evaluate(*folders, "acdc")
 

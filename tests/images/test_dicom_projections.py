@@ -119,7 +119,7 @@ def test_an_x_ray_is_segmented(tmp_path: Path) -> None:
     file = save(flat(np.full((32, 40), 90, np.uint16), PixelSpacing=[0.2, 0.1]), tmp_path / "chest.dcm")
     model = predictor(layout="pictures", channels={"gray": "images/*.png"}, label="masks/*.png")
     request = resolve(model.card, file)
-    (mask,) = predict_folder(model, request, tmp_path / "masks")
+    (mask,) = predict_folder(model, request, tmp_path / "masks").masks
     assert mask.name == "chest.nii.gz"
     written = Volume.load(mask)
     assert (written.array == CLASSES["high"]).all()

@@ -18,7 +18,8 @@ from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
-from segcct.inference.predictor import Inference, Predictor, largest_components, segment
+from segcct.inference.inferers import SliceInferer
+from segcct.inference.predictor import Inference, Predictor, largest_components
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_examination
@@ -86,7 +87,7 @@ def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan):
     of = predictor(fit="pad")
     case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
     recorder = Recorder()
-    index = segment(recorder, case, Inference(), 32)
+    index = SliceInferer()(recorder, case, Inference(), 32)
     dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_share=0.0)
     trained = {sample["slice"]: sample["image"] for sample in (dataset[(0, place)] for place in range(5))}
     assert index.shape == (20, 24, 5)
@@ -145,7 +146,7 @@ def test_a_dicom_folder_becomes_a_nifti_mask(shared_data, tmp_path):
         (scans / file.stem).write_bytes(file.read_bytes())  # DICOM files often have no suffix
     of = predictor()
     request = resolve(of.card, scans)
-    (mask,) = predict_folder(of, request, tmp_path / "out")
+    (mask,) = predict_folder(of, request, tmp_path / "out").masks
     assert mask.name == "series.nii.gz"
     written, source = Volume.load(mask), Volume.load(scans)
     assert written.array.shape == source.array.shape
@@ -156,7 +157,7 @@ def test_ids_are_hashed_on_request(scan, tmp_path):
     file = tmp_path / "JohnDoe.nii.gz"
     scan.save(file)
     of = predictor()
-    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymize=True)
+    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymize=True).masks
     assert "JohnDoe" not in mask.name
     assert mask.name.startswith("case_")
 
@@ -183,8 +184,8 @@ def test_another_models_predictions_are_not_mixed_in(scan, tmp_path):
 def test_a_failed_case_stays_in_the_index_for_the_evaluation_to_miss(scan, tmp_path):
     (tmp_path / "a.nii.gz").write_bytes(b"")
     of = predictor()
-    with pytest.raises(DataError, match="1 of 1 case failed"):
-        predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
+    predictions = predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
+    assert predictions.problem.startswith("1 of 1 case failed")
     index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     assert list(index["cases"]) == ["a"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.json"]
@@ -226,8 +227,8 @@ def test_a_failure_of_the_machine_costs_one_case(scan, tmp_path, monkeypatch, na
     monkeypatch.setattr(folder, "save_mask", failing)
     of = predictor()
     request = Request(tuple(cases), of.data, single=True)
-    with pytest.raises(DataError, match=f"1 of 2 cases failed and got no mask:\n  - {words}"):
-        predict_folder(of, request, tmp_path / "out")
+    predictions = predict_folder(of, request, tmp_path / "out")
+    assert predictions.problem.startswith(f"1 of 2 cases failed and got no mask:\n  - {words}")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["b.nii.gz", "predictions.json"]
     assert list(json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]) == ["a", "b"]
 

@@ -96,7 +96,7 @@ def dataset(tmp_path) -> Path:
 
 
 def test_pictures_from_prediction_to_report(of, dataset, tmp_path):
-    masks = predict_folder(of, resolve(of.card, dataset), tmp_path / "p")
+    masks = predict_folder(of, resolve(of.card, dataset), tmp_path / "p").masks
     assert [mask.name for mask in masks] == ["a.png", "b.png"]
     index = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))
     assert {name: entry["mask"] for name, entry in index["cases"].items()} == {"a": "a.png", "b": "b.png"}
@@ -150,7 +150,7 @@ def test_pages_become_pages_and_no_older_mask_stays(of, dataset, tmp_path):
     page.save(pages, save_all=True, append_images=[page])
     with pytest.raises(RunError, match=r"exist already \(found a\.png\)"):
         predict_folder(of, resolve(of.card, pages), tmp_path / "p")
-    (mask,) = predict_folder(of, resolve(of.card, pages), tmp_path / "p", overwrite=True)
+    (mask,) = predict_folder(of, resolve(of.card, pages), tmp_path / "p", overwrite=True).masks
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["a.tif", "predictions.json"]
     assert load_mask(mask).shape == (30, 20, 2)
     index = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "segcct"
 LEVELS = [
     {"version", "errors", "escape", "progress", "plurals", "plugins"},
     {"files", "provenance"},
-    {"hardware"},
+    {"hardware", "case_runner"},
     {"config", "images"},
     {"metrics", "figures", "models", "datasets"},
     {"phantom", "preparation", "model_card"},
@@ -35,7 +35,7 @@ LARGEST = 0.15
 """Most of the lines that one package may hold."""
 
 HEAVY = {
-    "monai": {"tasks", "models"},
+    "monai": {"tasks", "models", "inference"},
     "pytorch_lightning": {"training"},
     "torch": {
         "hardware",

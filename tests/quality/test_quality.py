@@ -23,12 +23,14 @@ from segcct.datasets.case import Case
 from segcct.datasets.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
+from segcct.images.volume import Volume
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.cycle import Cycles
+from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
-from segcct.model_card import ModelCard, SchemeCard, load_card, save_model
+from segcct.model_card import SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_examination
 from segcct.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
 from segcct.quality.calibration_run import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
@@ -235,7 +237,7 @@ def test_models_that_prepare_differently_are_carried_over():
     cycles = Cycles(predictor(), painter(fit="resize"))
     seen = observe(cycles.predictor, examination(noise=1.0), cycles)
     signals = signals_of_case(cycles.predictor, seen)
-    assert seen.made.label.shape != seen.segmented.index.shape
+    assert seen.made.label.shape != seen.kept.index.shape
     assert signals["high"]["m2i_cycle"] > 0.8
 
 
@@ -655,29 +657,34 @@ def test_a_threshold_that_is_no_dice_is_wrong_usage(value, capsys):
     assert "is not a number above 0 and at most 1" in capsys.readouterr().err
 
 
-def test_a_generator_that_nothing_needs_is_told(trained, estimated, phantom, tmp_path, capsys):
-    command = ["predict", "--input", str(phantom), "--split", "test", "--output", str(tmp_path / "out")]
-    assert main([*command, "--model", str(estimated), "--m2i", str(tmp_path / "gone")]) == 1
-    assert "is not a model folder" in capsys.readouterr().err
-    save_model(tmp_path / "m2i", painter().network.state_dict(), generator_card())
-    told = ["--m2i", str(tmp_path / "m2i")]
-    assert main([*command, "--model", str(trained / "best"), *told]) == 1
-    assert "has no quality.json" in (shown := capsys.readouterr().err)
-    assert "segcct calibrate --i2m" in shown
-    assert main([*command, "--model", str(estimated), *told, "--no-quality"]) == 1
-    assert "--m2i has no effect with --no-quality" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert main([*command, "--model", str(estimated), *told]) == 0
-    assert "--m2i is not used" in capsys.readouterr().err
+def test_a_generator_is_accepted_and_has_no_effect(estimated, phantom, tmp_path, capsys):
+    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*command, "--output", str(tmp_path / "out"), "--m2i", str(tmp_path / "gone")]) == 0
+    assert "--m2i has no effect any more" in capsys.readouterr().err
     assert read_rows(tmp_path / "out" / "quality.csv")
 
 
-def generator_card() -> ModelCard:
-    """Of the toy painter, as it is stored."""
-    stored = card("reconstruction", data_section())
-    return stored.model_copy(
-        update={"architecture": stored.architecture.model_copy(update={"options": {"style": "none"}})}
-    )
+def test_an_estimate_that_reads_a_generator_is_of_before(estimated, phantom, tmp_path, capsys):
+    content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
+    write_json(estimated / "quality.json", {**content, "uses_m2i": True, "generators": ["one"]})
+    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*command, "--output", str(tmp_path / "out")]) == 0
+    assert "quality.csv is not written: quality.json was calibrated with a generator" in capsys.readouterr().err
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
+    assert not (tmp_path / "out" / "quality.csv").exists()
+
+
+def test_masks_and_estimates_come_of_one_pass(estimated, phantom, tmp_path, monkeypatch):
+    """Each file is decoded once; the network sees a case four times: as it is, two flips, a quarter turn."""
+    passes, reads = [], []
+    infer, load = SliceInferer.probabilities, Volume.load.__func__
+    monkeypatch.setattr(SliceInferer, "probabilities", lambda *given: passes.append(1) or infer(*given))
+    monkeypatch.setattr(Volume, "load", classmethod(lambda cls, *given: reads.append(given[0]) or load(cls, *given)))
+    arguments = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*arguments, "--output", str(tmp_path / "out")]) == 0
+    assert read_rows(tmp_path / "out" / "quality.csv")
+    assert len(passes) == 4
+    assert len(reads) == len(set(reads)) == 4  # channels of one case
 
 
 def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from segcct.errors import DataError
 from segcct.inference.arithmetic_device import Inference
 from segcct.plurals import counted
 from segcct.progress import Progress
@@ -21,9 +22,11 @@ def predict(model: Path, input: Path, output: Path, *, split: str | None, overwr
     table = predict_pictures(
         classifier, request, output, model=model, overwrite=overwrite, progress=Progress("predicting")
     )
+    if table.problem:
+        raise DataError(table.problem)
     folders = ("--prediction", output, "--reference", input)
     next_words = ("evaluate", *folders, "--output", output.parent / "evaluation")
-    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_words)
+    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table.file}", next_words)
 
 
 def evaluate(prediction: Path, reference: Path, output: Path, *, layout: str | None, allow_unmatched: bool) -> Outcome:

@@ -10,6 +10,7 @@ from statistics import median_low
 import numpy as np
 from pydantic import ValidationError
 
+from segcct.case_runner import Done, failures
 from segcct.errors import DataError, RunError, SegcctError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
 from segcct.model_card import load_card
@@ -102,10 +103,10 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
     except ValidationError:
         raise DataError("the evaluation does not say how its pictures are read") from None
     read: dict[str, np.ndarray] = {}
-    for name, outcome in decoded(find_source(section).pixels(set(ids)), section):
-        if isinstance(outcome, SegcctError):
-            raise outcome
-        read[name] = outcome[0]
+    for outcome in decoded(find_source(section).pixels(set(ids)), section, total=len(ids)):
+        if not isinstance(outcome, Done):
+            raise DataError(failures([outcome])[0])
+        read[outcome.name] = outcome.value[0]
     gone = [name for name in ids if name not in read]
     if gone:
         raise DataError(

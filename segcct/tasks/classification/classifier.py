@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segcct.errors import CheckpointError, ModelError
-from segcct.inference.arithmetic_device import Inference, autocast, finite
+from segcct.inference.arithmetic_device import Inference, finite, in_batches
 from segcct.inference.trained import LoadedModel
 from segcct.model_card import ModelCard, check_fit
 from segcct.tasks.classification.image_reading import section_of
@@ -30,27 +30,19 @@ def class_probabilities(
 
     The pictures may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
     """
-    parts = []
-    for batch in _batches(network, images, normalisation, how, rows):
-        with torch.inference_mode(), autocast(how):
-            logits = network(batch)  # (B, K)
-        parts.append(finite(logits.float().softmax(dim=1)).cpu().numpy())
-    return np.concatenate(parts)
-
-
-def _batches(
-    network: nn.Module,
-    images: np.ndarray,
-    normalisation: Normalisation,
-    how: Inference,
-    rows: np.ndarray | None = None,
-) -> Iterator[Tensor]:
-    """(B, C, S, S) float32 on the device, a batch at a time; the network is set to evaluate."""
-    network.eval()
     chosen = np.arange(len(images)) if rows is None else rows
-    for start in range(0, len(chosen), how.batch_size):
-        part = np.asarray(images[chosen[start : start + how.batch_size]])
-        yield normalisation.apply(part.transpose(0, 3, 1, 2)).to(how.device)
+    network.eval()
+
+    def softmax(part: slice) -> Tensor:
+        batch = _normalized(images[chosen[part]], normalisation).to(how.device)  # (B, C, S, S)
+        return finite(network(batch).float().softmax(dim=1))
+
+    return np.concatenate(list(in_batches(softmax, len(chosen), how)))
+
+
+def _normalized(images: np.ndarray, normalisation: Normalisation) -> Tensor:
+    """(B, S, S, C) uint8 -> (B, C, S, S) float32."""
+    return normalisation.apply(np.asarray(images).transpose(0, 3, 1, 2))
 
 
 class Classifier(LoadedModel):
@@ -97,8 +89,9 @@ class Classifier(LoadedModel):
         shares: Any = getattr(self.network, "token_shares", None)
         if shares is None:
             raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
-        parts = [
-            shares(batch).float().cpu().numpy()
-            for batch in _batches(self.network, images, self.normalisation, self.how)
-        ]
-        return np.concatenate(parts)
+
+        def step(part: slice) -> Tensor:
+            weights: Tensor = shares(_normalized(images[part], self.normalisation).to(self.how.device))
+            return weights.float()
+
+        return np.concatenate(list(in_batches(step, len(images), replace(self.how, precision="fp32"))))

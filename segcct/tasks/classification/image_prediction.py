@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from segcct.case_runner import Done, Failed
 from segcct.datasets.splits import Splits, known_splits
-from segcct.errors import DataError, RunError, SegcctError, SplitError, items
+from segcct.errors import DataError, RunError, SplitError, items
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
@@ -84,6 +85,16 @@ def _seen(ids: Sequence[str], splits: Splits | None) -> dict[str, list[str]]:
     return {side: [name for name in ids if name in held] for side, held in sides.items()}
 
 
+@dataclass(frozen=True)
+class PredictedTable:
+    """What was written."""
+
+    file: Path
+    """predictions.csv, which is there unless every picture failed."""
+    problem: str
+    """Names every picture without a row, and why; empty where all have theirs."""
+
+
 def predict_pictures(
     classifier: Classifier,
     request: PictureRequest,
@@ -92,10 +103,10 @@ def predict_pictures(
     model: Path,
     overwrite: bool = False,
     progress: Report | None = None,
-) -> Path:
+) -> PredictedTable:
     """Write predictions.csv (a row per picture: its class and all probabilities) and predictions.json.
 
-    A picture that cannot be read has no row; the others are written, then one `DataError` names every failure.
+    A picture that cannot be read has no row; where none can, nothing is written.
 
     Args:
         classifier: the model.
@@ -107,31 +118,30 @@ def predict_pictures(
 
     Raises:
         RunError: a table stands there already and `overwrite` is off.
-        DataError: some pictures failed, or all of them, and then nothing is written.
     """
     if output.exists() and not output.is_dir():
         raise RunError("is not a folder", file=output)
     with exclusive(output / ".predict.lock", "another prediction is being written to this folder"):
         _clear(output, overwrite=overwrite)
         table: dict[str, np.ndarray] = {}
-        failures: dict[str, str] = {}
-        outcomes = decoded(request.source.pixels(set(request.ids)), request.source.data)
+        failed: dict[str, str] = {}
+        pixels = request.source.pixels(set(request.ids))
+        outcomes = decoded(pixels, request.source.data, total=len(request.ids), progress=progress)
         while part := list(islice(outcomes, _AT_ONCE)):
-            failures |= {name: str(outcome) for name, outcome in part if isinstance(outcome, SegcctError)}
-            read = {name: outcome[0] for name, outcome in part if not isinstance(outcome, SegcctError)}
+            failed |= {outcome.name: outcome.reasons[0] for outcome in part if isinstance(outcome, Failed)}
+            read = {outcome.name: outcome.value[0] for outcome in part if isinstance(outcome, Done)}
             if read:
                 table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
-            if progress:
-                progress(len(table) + len(failures), len(request.ids))
         if table:
             output.mkdir(parents=True, exist_ok=True)
             # The table last: a folder that holds it says how its pictures were read, also after a kill.
-            write_json(output / INDEX, _index(classifier, request, model, sorted(failures)), private=True)
+            write_json(output / INDEX, _index(classifier, request, model, sorted(failed)), private=True)
             write_table(output / TABLE, table, classifier.classes)
-        if failures:
-            listed = items(list(failures.values()), most=20)
-            raise DataError(f"{len(failures)} of {counted(len(request.ids), 'picture')} failed and got no row:{listed}")
-        return output / TABLE
+        if not failed:
+            return PredictedTable(output / TABLE, "")
+        pictures = counted(len(request.ids), "picture")
+        listed = items(list(failed.values()), most=20)
+        return PredictedTable(output / TABLE, f"{len(failed)} of {pictures} failed and got no row:{listed}")
 
 
 def _clear(output: Path, *, overwrite: bool) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
+from segcct.case_runner import CaseJob, Done, Failed, Outcome, run_cases
 from segcct.config import PicturesSection
 from segcct.config.expressions import search_patient
-from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
+from segcct.errors import DataError, items
 from segcct.files.file_memo import key_of
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, StoredArrays, found_of
@@ -26,7 +25,6 @@ from segcct.tasks.classification.image_layout import Labels, Pixels, get_image_l
 
 DECODING_VERSION = 2
 """Part of every cache key: raised when the code of this package gives other pixels or digests."""
-_AT_ONCE = 256
 _DIGEST_BYTES = 16
 _SHOWN = 10
 
@@ -150,17 +148,14 @@ def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progre
     with tempfile.TemporaryDirectory(dir=cache.folder, prefix=".", suffix=".tmp") as beside:
         images = np.lib.format.open_memmap(Path(beside) / "image.npy", "w+", np.uint8, shape)
         _reserve(Path(beside) / "image.npy")
-        for done, (name, outcome) in enumerate(
-            decoded(get_image_layout(data.layout).pixels(data, found), data), start=1
-        ):
-            row = row_of[name]
-            if isinstance(outcome, SegcctError):
-                failures.append(str(outcome))
-                content[row] = _digest(name.encode())
-            else:
-                images[row], content[row] = outcome
-            if progress:
-                progress(done, len(found.ids))
+        pixels = get_image_layout(data.layout).pixels(data, found)
+        for outcome in decoded(pixels, data, total=len(found.ids), progress=progress):
+            row = row_of[outcome.name]
+            if isinstance(outcome, Done):
+                images[row], content[row] = outcome.value
+            elif isinstance(outcome, Failed):
+                failures += outcome.reasons
+                content[row] = _digest(outcome.name.encode())
         stored = None if failures else cache.put(key, {"image": images, "content": content}, {})
     return _Decoding(stored, content, failures)
 
@@ -175,27 +170,23 @@ def _reserve(file: Path) -> None:
             os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
 
 
-Outcome = tuple[np.ndarray, np.ndarray] | SegcctError
-"""A picture as the network sees it with the digest of its pixels, or why it cannot be read."""
+Decoded = tuple[np.ndarray, np.ndarray]
+"""A picture as the network sees it, and the digest of its pixels."""
 
 
-def decoded(sources: Iterator[tuple[str, Pixels]], data: PicturesSection) -> Iterator[tuple[str, Outcome]]:
-    """Name and outcome of every source, in order, decoded in threads."""
+def decoded(
+    sources: Iterable[tuple[str, Pixels]], data: PicturesSection, *, total: int, progress: Report | None = None
+) -> Iterator[Outcome[Decoded]]:
+    """What became of every source, in order, decoded in threads."""
 
-    def one(source: tuple[str, Pixels]) -> tuple[str, Outcome]:
-        name, decode = source
-        try:
-            pixels = decode()
-            square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
-            return name, (square, _digest_of(pixels))
-        except SegcctError as error:
-            return name, error
-        except CASE_FAILURES as error:
-            return name, DataError(failure_of(error, name))
+    def one(decode: Pixels) -> Decoded:
+        pixels = decode()
+        square = fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit)
+        return square, _digest_of(pixels)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        while batch := list(islice(sources, _AT_ONCE)):
-            yield from pool.map(one, batch)
+    jobs = (CaseJob(name, decode) for name, decode in sources)
+    workers = min(8, os.cpu_count() or 1)
+    return run_cases(jobs, one, total=total, backend="threads", workers=workers, progress=progress)
 
 
 def _digest_of(pixels: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.errors import ConfigError, DataError, ModelError
+from segcct.errors import DataError
 from segcct.inference.quality_rows import TABLE
 from segcct.plurals import counted
 from segcct.progress import Progress, say
@@ -14,12 +14,8 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.arithmetic_device import Inference
-    from segcct.inference.cycle import Cycles
-    from segcct.inference.folder_prediction import Request
-    from segcct.inference.predictor import Predictor
+    from segcct.inference.folder_prediction import Predictions
     from segcct.quality.quality_model import QualityModel
-
-    Estimate = tuple[QualityModel, Cycles | None]
 
 
 def predict(
@@ -39,32 +35,29 @@ def predict(
     """Write the masks, predictions.json, and quality.csv where the model has an estimate."""
     from segcct.inference.folder_prediction import predict_folder, resolve
     from segcct.inference.predictor import Predictor
+    from segcct.quality.quality_table import SignalListener
 
     predictor = Predictor.load(model, how)
-    estimate = None
-    if m2i is not None or not no_quality:
-        estimate = _estimate_of(
-            predictor, model, m2i, no_quality=no_quality, usual=not keep_largest and protocol == "soft"
-        )
+    if m2i is not None:
+        say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
+    quality = None if no_quality else _estimate_of(model, usual=not keep_largest and protocol == "soft")
     request = resolve(predictor.card, input, split=model / ".." / "splits.json", side=split)
-    try:
-        masks = predict_folder(
-            predictor,
-            request,
-            output,
-            keep_largest=keep_largest,
-            overwrite=overwrite,
-            anonymize=anonymize,
-            progress=Progress("predicting"),
-        )
-    except DataError as failed:  # some cases failed: the others have their masks, and get their estimates
-        try:
-            _write_quality(predictor, request, estimate, output, anonymize=anonymize)
-        except DataError as also:
-            raise DataError(f"{failed}\n{also}") from None
-        raise
-    _write_quality(predictor, request, estimate, output, anonymize=anonymize)
-    wrote = f"wrote {counted(len(masks), 'mask')} to {output}"
+    predictions = predict_folder(
+        predictor,
+        request,
+        output,
+        listeners=() if quality is None else (SignalListener(predictor),),
+        keep_largest=keep_largest,
+        overwrite=overwrite,
+        anonymize=anonymize,
+        progress=Progress("predicting"),
+    )
+    problems = [predictions.problem]
+    if quality is not None:
+        problems.append(_write_quality(predictions, quality, anonymize=anonymize))
+    if any(problems):
+        raise DataError("\n".join(filter(None, problems)))
+    wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
     if not any(case.label for case in request.cases):
         return Outcome(wrote)
     folders = ("--prediction", output, "--reference", request.data.root)
@@ -72,66 +65,41 @@ def predict(
     return Outcome(wrote, ("evaluate", *folders, *scheme, "--output", output.parent / "evaluation"))
 
 
-def _estimate_of(
-    predictor: Predictor, model: Path, m2i: Path | None, *, no_quality: bool, usual: bool
-) -> Estimate | None:
-    """The estimate to be written beside the masks, with what its signals need; where there is none, why, on stderr.
-
-    Called before anything is predicted, so that a generator that does not fit costs no time.
+def _estimate_of(model: Path, *, usual: bool) -> QualityModel | None:
+    """The estimate to be written beside the masks; where there is one that cannot be, why, on stderr.
 
     Args:
-        predictor: the segmenter.
-        model: its folder.
-        m2i: the generator's.
-        no_quality: no estimate is asked for.
+        model: the folder of the segmenter.
         usual: masks are made as when the estimate was calibrated.
     """
-    from segcct.inference.cycle import Cycles
-    from segcct.inference.reconstructor import Reconstructor
     from segcct.quality.quality_model import QualityModel
 
-    generator = None if m2i is None else Reconstructor.load(m2i, predictor.how)
-    if no_quality:
-        if m2i is None:
-            return None
-        raise ConfigError("--m2i has no effect with --no-quality", remedy="Leave one of the two out")
     quality = QualityModel.load(model)
     if quality is None:
-        if m2i is None:
-            return None
-        command = shlex.join(["segcct", "calibrate", "--i2m", str(model), "--m2i", str(m2i)])
-        remedy = f"Run {command}, or leave --m2i out"
-        raise ModelError("has no quality.json, which alone needs --m2i", file=model, remedy=remedy)
+        return None
+    if quality.uses_m2i:
+        command = shlex.join(["segcct", "calibrate", "--i2m", str(model)])
+        say(f"{TABLE} is not written: quality.json was calibrated with a generator, which is no longer used. {command} "
+            "fits it anew")  # fmt: skip
+        return None
     if not usual:
         say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
         return None
-    if not quality.uses_m2i:
-        if generator is not None:
-            say("--m2i is not used: its signals were not shown to pay when the estimate was calibrated")
-        return quality, None
-    if generator is None or m2i is None:
-        say(f"{TABLE} is not written: the estimate needs the generator it was calibrated with; name it by --m2i")
-        return None
-    quality.check_generator(generator.card.weights_sha256, m2i)
-    return quality, Cycles(predictor, generator)
+    return quality
 
 
-def _write_quality(
-    predictor: Predictor, request: Request, estimate: Estimate | None, output: Path, *, anonymize: bool
-) -> None:
-    """quality.csv beside the masks that were written, where there is an estimate. Raises `DataError` for a mask that
-    gets none."""
+def _write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool) -> str:
+    """quality.csv beside the masks; returns why some of them got no row."""
     from segcct.quality.quality_table import write_quality
 
-    if estimate is None:
-        return
-    quality, cycles = estimate
-    progress = Progress("estimating quality")
-    doubtful = write_quality(predictor, request, output, quality, cycles=cycles, anonymize=anonymize, progress=progress)
-    print(
-        f"wrote {output / TABLE}: {sum(doubtful.values())} of {counted(len(doubtful), 'case')} with a mask "
-        f"that is doubtful (estimated Dice below {quality.doubtful_below:g}) or misses a structure"
-    )
+    estimated = write_quality(predictions, quality, anonymize=anonymize)
+    if not estimated.problem:
+        doubtful = estimated.doubtful.values()
+        print(
+            f"wrote {predictions.output / TABLE}: {sum(doubtful)} of {counted(len(doubtful), 'case')} with a mask "
+            f"that is doubtful (estimated Dice below {quality.doubtful_below:g}) or misses a structure"
+        )
+    return estimated.problem
 
 
 def evaluate(

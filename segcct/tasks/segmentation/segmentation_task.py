@@ -14,7 +14,7 @@ from segcct.config import SegmentationConfig
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
 from segcct.inference.arithmetic_device import Inference
-from segcct.inference.predictor import segment
+from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
@@ -77,7 +77,7 @@ class SegmentationTask(SliceTask):
     ) -> tuple[np.ndarray, dict[str, float | None]]:
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
         how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        prediction = segment(network, case, how, self.config.data.image_size)
+        prediction = SliceInferer()(network, case, how, self.config.data.image_size)
         return prediction, class_dice(prediction, np.asarray(case.full_label), self.dataset.scheme.classes)
 
 

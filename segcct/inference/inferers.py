@@ -1,0 +1,192 @@
+"""How a network sees a case: three ways from prepared slices to class indices on the case's own grid.
+
+inferer = inferer_of("soft", spatial_dims=2)
+prepared = prepare_examination(examination, inferer.preparation(preparation), scheme)
+index = inferer(network, prepared, how, preparation.image_size)   # (X, Y, Z) uint8
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segcct.errors import ModelError
+from segcct.inference.arithmetic_device import Inference, autocast, finite, in_batches
+from segcct.preparation.prepared_case import Preparation, PreparedCase
+from segcct.preparation.training_window import pad_to
+
+Listener = Callable[[np.ndarray], None]
+"""Hears the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
+
+
+class Inferer(Protocol):
+    """A way through a network."""
+
+    def preparation(self, preparation: Preparation) -> Preparation:
+        """How cases have to be prepared, given how they were for the training."""
+
+    def __call__(
+        self,
+        network: nn.Module,
+        prepared: PreparedCase,
+        how: Inference,
+        size: int,
+        listener: Listener | None = None,
+    ) -> np.ndarray:
+        """Class indices (X, Y, Z) uint8 on the case's own grid; outside the crop is background.
+
+        Args:
+            network: (B, C, ...) -> logits (B, K, ...).
+            prepared: the case.
+            how: batch size, precision, device.
+            size: side of the training slices, in pixels.
+            listener: called with the probabilities, where there are any.
+        """
+
+
+class ProbabilityInferer(ABC):
+    """Probabilities are resampled to the case's own grid, and the most probable class is taken there."""
+
+    @abstractmethod
+    def probabilities(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+    ) -> Iterator[np.ndarray]:
+        """Softmax at the network's scale, (n, K, h, w) float32 of successive slices. Raises `ModelError` where they
+        are not finite."""
+
+    def preparation(self, preparation: Preparation) -> Preparation:
+        """As for the training."""
+        return preparation
+
+    def __call__(
+        self,
+        network: nn.Module,
+        prepared: PreparedCase,
+        how: Inference,
+        size: int,
+        listener: Listener | None = None,
+    ) -> np.ndarray:
+        """See `Inferer`."""
+
+        def labels() -> Iterator[np.ndarray]:
+            for batch in self.probabilities(network, prepared, how, size):
+                if listener is not None:
+                    listener(batch)
+                yield prepared.grid.restore_labels(batch)
+
+        return prepared.grid.collect(labels())
+
+
+class SliceInferer(ProbabilityInferer):
+    """Slice by slice, padded to the training size where smaller; memory does not grow with the depth of the volume."""
+
+    def probabilities(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+    ) -> Iterator[np.ndarray]:
+        """See `ProbabilityInferer`."""
+        network.eval()
+
+        def softmax(part: slice) -> Tensor:
+            unit, (rows, columns) = pad_to(prepared.image[part], size)  # (n, C, S, S)
+            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, S, S)
+            return finite(logits[..., rows, columns].float().softmax(dim=1))
+
+        return in_batches(softmax, len(prepared.image), how)
+
+
+@dataclass(frozen=True)
+class SlidingWindowInferer(ProbabilityInferer):
+    """Overlapping windows of the training size, blended where they overlap (MONAI's `sliding_window_inference`)."""
+
+    spatial_dims: int = 3
+    """2: windows within slices; 3: cubes over all of them."""
+    overlap: float = 0.5
+    """Fraction of a window that the next one covers again."""
+
+    def probabilities(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+    ) -> Iterator[np.ndarray]:
+        """See `ProbabilityInferer`."""
+        from monai.inferers import sliding_window_inference
+
+        network.eval()
+
+        def softmax(image: np.ndarray) -> Tensor:
+            """(B, C, ...) -> (B, K, ...)."""
+            standardized = torch.from_numpy(np.ascontiguousarray(image)).to(how.device)
+            window = (size,) * self.spatial_dims
+            logits = sliding_window_inference(
+                standardized, window, how.batch_size, network, overlap=self.overlap, mode="gaussian"
+            )
+            assert isinstance(logits, Tensor)
+            return finite(logits.float().softmax(dim=1))
+
+        if self.spatial_dims == 2:
+            yield from in_batches(
+                lambda part: softmax(prepared.standardise(prepared.image[part])), len(prepared.image), how
+            )
+            return
+        with torch.inference_mode(), autocast(how):
+            volume = prepared.standardise(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
+            whole = softmax(volume[None])[0].transpose(0, 1).cpu().numpy()  # (D, K, h, w)
+        yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))
+
+
+class TransUNetInferer:
+    """The slice protocol of TransUNet and Swin-Unet, so that a number can stand beside their published tables.
+
+    Per slice: cubic resize to the training size, argmax, nearest-neighbor resize back (Chen et al. 2021). Scores differ
+    from those of resampled probabilities by what order-0 resampling does to borders.
+    """
+
+    def preparation(self, preparation: Preparation) -> Preparation:
+        """Without any resampling: the protocol resizes by itself."""
+        return replace(preparation, spacing_mm=None, fit="pad")
+
+    def __call__(
+        self,
+        network: nn.Module,
+        prepared: PreparedCase,
+        how: Inference,
+        size: int,
+        listener: Listener | None = None,  # noqa: ARG002 - as every inferer
+    ) -> np.ndarray:
+        """See `Inferer`; there are no probabilities to listen to."""
+        from scipy import ndimage
+
+        network.eval()
+        rows, columns = prepared.image.shape[-2:]
+
+        def labels(part: slice) -> Tensor:
+            image = ndimage.zoom(
+                prepared.standardise(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
+            )
+            return network(torch.from_numpy(image).to(how.device)).argmax(dim=1).to(torch.uint8)  # (n, S, S)
+
+        back = (1, rows / size, columns / size)
+        small = in_batches(labels, len(prepared.image), how)
+        return prepared.grid.collect(ndimage.zoom(each, back, order=0) for each in small)
+
+
+def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
+    """That of networks over slices (2) or volumes (3)."""
+    return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer(spatial_dims)
+
+
+def inferer_of(protocol: str, spatial_dims: int) -> Inferer:
+    """The inferer of `--protocol` for a network of so many dimensions. Raises `ModelError` where they do not fit."""
+    if protocol != "transunet":
+        return probability_inferer(spatial_dims)
+    if spatial_dims != 2:
+        raise ModelError(
+            "the published slice protocol is for networks over slices",
+            found=f"a network of {spatial_dims} dimensions",
+            remedy="Leave --protocol out",
+        )
+    return TransUNetInferer()

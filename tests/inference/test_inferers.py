@@ -1,0 +1,92 @@
+"""Ways through a network: slices, sliding windows over slices and volumes, chosen by the model card."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segcct.errors import ModelError
+from segcct.inference.arithmetic_device import Inference
+from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransUNetInferer, inferer_of
+from segcct.inference.predictor import Predictor
+from segcct.model_card import ModelCard
+from segcct.quality.observe import observe, signals_of_case
+from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, examination, predictor
+
+
+class NearestInVolume(nn.Module):
+    """`Nearest` of a volume (B, C, D, H, W), which notes the windows that it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, volume: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(volume.shape))
+        unit = volume[:, :1] * 0.25 + 0.5
+        return torch.cat([-100 * (unit - each / 100).square() for each in INTENSITIES], dim=1)
+
+
+def volume_predictor(network: nn.Module, **more: object) -> Predictor:
+    return Predictor(network, card("segmentation", data_section(**more), spatial_dims=3), HOW)
+
+
+def test_the_inferer_is_that_of_the_card_and_the_protocol():
+    assert isinstance(predictor().inferer, SliceInferer)
+    assert isinstance(inferer_of("transunet", 2), TransUNetInferer)
+    assert volume_predictor(Nearest()).inferer == SlidingWindowInferer(3)
+    with pytest.raises(ModelError, match="for networks over slices"):
+        inferer_of("transunet", 3)
+
+
+def test_a_card_of_before_is_of_slices():
+    stored = card("segmentation", data_section()).model_dump(exclude={"spatial_dims"})
+    assert ModelCard.model_validate(stored).spatial_dims == 2
+
+
+@pytest.mark.parametrize("fit", ["pad", "resize"])
+def test_a_network_over_volumes_sees_cubes_and_finds_what_the_slices_show(fit):
+    network = NearestInVolume()
+    scan = examination(noise=4.0)
+    mask = volume_predictor(network, fit=fit).predict_examination(scan)
+    assert {shape[2:] for shape in network.seen} == {(SIDE, SIDE, SIDE)}  # 5 slices are padded, 36 columns take two
+    slices = predictor(fit=fit).predict_examination(scan)
+    np.testing.assert_array_equal(mask.array, slices.array)
+    assert set(np.unique(mask.array)) == {0, *CLASSES.values()}
+
+
+def test_windows_within_slices_agree_with_whole_slices():
+    of = predictor(fit="pad")
+    prepared = of.segment(examination()).prepared
+    whole = of.inferer(of.network, prepared, HOW, SIDE)
+    heard: list[np.ndarray] = []
+    windows = SlidingWindowInferer(2)(of.network, prepared, HOW, SIDE, heard.append)
+    np.testing.assert_array_equal(windows, whole)
+    assert [len(batch) for batch in heard] == [4, 1]
+    np.testing.assert_allclose(np.concatenate(heard).sum(axis=1), 1, rtol=1e-5)
+
+
+def test_quality_listens_to_a_network_over_volumes():
+    of = volume_predictor(NearestInVolume())
+    signals = signals_of_case(of, observe(of, examination()))
+    assert signals["low"]["flip_agreement"] > 0.99
+
+
+def test_a_listener_hears_every_slice_once():
+    of = predictor()
+    segmented = of.segment(examination(), keep_probabilities=True)
+    assert segmented.kept.probabilities.shape[0] == segmented.kept.index.shape[0] == 5
+    assert of.segment(examination()).kept is None
+
+
+def test_probabilities_that_are_not_finite_are_refused():
+    class Broken(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image.expand(-1, 3, *image.shape[2:]) * torch.nan
+
+    for dims in (2, 3):
+        of = Predictor(Broken(), card("segmentation", data_section(), spatial_dims=dims), Inference(device="cpu"))
+        with pytest.raises(ModelError, match="not finite"):
+            of.predict_examination(examination())

@@ -1,0 +1,122 @@
+"""The one loop over cases: failures are values, memory is bounded, a full disk and a dead worker stop it early."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from segcct import case_runner
+from segcct.case_runner import BACKENDS, CaseJob, Done, Failed, Skipped, failures, run_cases, values
+from segcct.errors import DataError, show_tracebacks
+
+POOLED = [("serial", 1), ("threads", 2), pytest.param("processes", 2, marks=pytest.mark.slow)]
+
+
+def inverse(number: int) -> float:
+    """Work that fails on 0, and for want of data on 13."""
+    if number == 13:
+        raise DataError("unlucky", file="13.nii")
+    return 1 / number
+
+
+def nothing(number: int) -> float:
+    return 0.0
+
+
+def dies(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number
+
+
+def jobs(*numbers: int) -> list[CaseJob[int]]:
+    return [CaseJob(f"c{number}", number) for number in numbers]
+
+
+@pytest.mark.parametrize(("backend", "workers"), POOLED)
+def test_outcomes_in_the_order_of_the_jobs(backend, workers):
+    seen: list[tuple[int, int]] = []
+    progress = lambda *at: seen.append(at)  # noqa: E731
+    outcomes = list(run_cases(jobs(1, 0, 13, 2, 4), inverse, backend=backend, workers=workers, progress=progress))
+    assert [outcome.name for outcome in outcomes] == ["c1", "c0", "c13", "c2", "c4"]
+    assert values(outcomes) == [1, 0.5, 0.25]
+    bug, unlucky = failures(outcomes)
+    assert bug.startswith("c0: unexpected ZeroDivisionError: division by zero. This is a bug of segcct")
+    assert unlucky == "13.nii: unlucky"
+    assert "return 1 / number" in outcomes[1].traceback  # of the process that met it
+    assert outcomes[2].traceback == ""
+    assert seen == [(done, 5) for done in range(6)]
+    assert pickle.loads(pickle.dumps(outcomes)) == outcomes
+
+
+def test_a_hashed_case_is_told_by_its_alias():
+    (outcome,) = run_cases([CaseJob("jane", 13, alias="ab12")], inverse)
+    assert isinstance(outcome, Failed)
+    assert outcome.name == "ab12"
+    assert outcome.reasons == (f"ab12: {DataError.kind}; sources.json tells which case it is",)
+
+
+def test_several_reasons_come_as_a_group():
+    def work(_: int) -> None:
+        raise ExceptionGroup("two", [DataError("one", file="a"), DataError("other", file="b")])
+
+    assert failures(run_cases(jobs(1), work)) == ["a: one", "b: other"]
+
+
+def test_debug_shows_the_traceback(capsys):
+    show_tracebacks(True)
+    try:
+        list(run_cases(jobs(0), inverse))
+    finally:
+        show_tracebacks(False)
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_after_a_failure_the_rest_is_done_otherwise():
+    assert values(run_cases(jobs(1, 13, 2, 4), inverse, after_failure=nothing)) == [1, 0, 0]
+
+
+def test_a_full_disk_skips_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(case_runner, "is_full", lambda folder: folder == tmp_path)
+    first, failed, *rest = run_cases(jobs(1, 13, 2, 4), inverse, output=tmp_path)
+    assert (first, failed.name) == (Done("c1", 1.0), "c13")
+    assert rest == [Skipped(name, f"the disk of {tmp_path} is full") for name in ("c2", "c4")]
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_named():
+    outcomes = list(run_cases(jobs(1, 2, 3, 4, 5, 6, 7, 8), dies, backend="processes", workers=1))
+    assert len(outcomes) == 8
+    failed = next(outcome for outcome in outcomes if isinstance(outcome, Failed))
+    assert "a worker process died, while working on case c" in failed.reasons[0]
+    assert "use fewer than 1 workers" in failed.reasons[0]
+    assert isinstance(outcomes[-1], Skipped)
+
+
+def test_jobs_are_taken_no_earlier_than_there_is_room():
+    taken: list[int] = []
+    leave = threading.Event()
+
+    def endless() -> Iterator[CaseJob[int]]:
+        for number in range(1000):
+            taken.append(number)
+            yield CaseJob(str(number), number)
+
+    outcomes = run_cases(endless(), lambda number: leave.wait(10) and number, backend="threads", workers=2, total=1000)
+    leave.set()
+    assert next(outcomes) == Done("0", 0)
+    assert len(taken) <= 4
+    outcomes.close()
+
+
+def test_a_backend_may_come_from_outside(monkeypatch):
+    def backwards(tasks, workers):
+        for _, task in sorted(tasks, key=lambda pair: pair[0].id, reverse=True):
+            yield task()
+
+    monkeypatch.setitem(BACKENDS, "backwards", backwards)
+    assert values(run_cases(jobs(1, 2, 4), inverse, backend="backwards")) == [0.25, 0.5, 1]
