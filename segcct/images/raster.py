@@ -26,6 +26,8 @@ _MOST_SCANS = 2**31
 """Pixels times scans of a progressive JPEG, each of which is a pass over the image."""
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
 _BITS_PER_SAMPLE = 258
+_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
+"""The TIFF tag that says how an image is to be turned, and its values that exchange rows and columns."""
 
 
 def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
@@ -96,6 +98,13 @@ def check_size(image: Image.Image, file: str | Path) -> None:
             expected=f"at most {MOST_PIXELS:,} pixels",
             remedy="Store it smaller, or cut it into parts",
         )
+
+
+def size_as_read(image: Image.Image) -> tuple[int, int]:
+    """Width and height that the pixels will have: a TIFF is turned by its orientation tag while it is decoded."""
+    width, height = image.size
+    turned = image.format == "TIFF" and image.tag_v2.get(_ORIENTATION) in _TURNED  # type: ignore[attr-defined]
+    return (height, width) if turned else (width, height)
 
 
 def has_eight_bits(image: Image.Image) -> bool:

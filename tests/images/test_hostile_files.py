@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image, TiffImagePlugin
 
+from segcct.datasets.image_headers import read_header
+from segcct.datasets.layouts.images_2d import mask_values
 from tests.support.hostile_files import Hostile, all_hostile, fault_of
 from tests.support.mutations import SEEDS, fault_of_mutant
 
@@ -27,3 +30,12 @@ def test_a_hostile_file_is_refused_or_read_right(hostile: Hostile, tmp_path: Pat
 def test_changed_at_random_a_file_is_refused_or_read(kind: str, tmp_path: Path) -> None:
     faults = [fault_of_mutant(kind, number, tmp_path / str(number)) for number in range(150)]
     assert [fault for fault in faults if fault] == []
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_tiff_has_the_shape_that_its_head_tells(orientation: int, tmp_path: Path) -> None:
+    """A TIFF can say that it is to be turned, which Pillow does while it decodes."""
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[274] = orientation
+    Image.new("L", (6, 8)).save(tmp_path / "scan.tif", tiffinfo=tags)
+    assert read_header(tmp_path / "scan.tif").shape == mask_values(tmp_path / "scan.tif").shape
