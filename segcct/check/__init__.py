@@ -35,8 +35,6 @@ class DatasetCheck:
     """What the check of a dataset found."""
 
     problems: list[Problem]
-    cases: list[Case] = field(default_factory=list)
-    """The whole cases, sorted by id."""
     unread: list[str] = field(default_factory=list)
     """Files below the root that are not read, counted and named, a line each; folders of them are problems."""
 
@@ -53,7 +51,7 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
 
 
 def examine_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> DatasetCheck:
-    """The problems as `check_dataset` gives them, with the cases and the files that are not read."""
+    """The problems as `check_dataset` gives them, with the files that are not read."""
     try:
         inventory = Inventory(data)
     except SegcctError as error:
@@ -80,7 +78,7 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     if deep:
         problems += find_copies((image for one in contents for image in one.images), splits)
         problems += absent_classes(contents, data, scheme) + uneven_classes(contents, data, scheme, splits)
-    return DatasetCheck(problems, found.cases, unread.describe(folders=False))
+    return DatasetCheck(problems, unread.describe(folders=False))
 
 
 def _examine(case: Case, inventory: Inventory, *, deep: bool) -> CaseContents:

@@ -78,7 +78,7 @@ def inspect_folder(folder: str | Path) -> Findings:
         "orientation": orientation,
         "image_size": choose_size(naming, facts, axes, intensity),
         "intensity": intensity,
-        "split": choose_split(cases, root),
+        "split": choose_split(cases, tree),
     }
     settings = draft.model_dump(exclude_defaults=True)
     for choice in choices.values():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.split_lists import read_list
 from segcct.datasets.splits import make_splits
 from segcct.errors import SplitError
@@ -17,13 +18,13 @@ _FEW = 6
 """Patients below which none are kept for testing."""
 
 
-def choose_split(cases: Sequence[Case], root: Path) -> Choice:
+def choose_split(cases: Sequence[Case], tree: FolderTree) -> Choice:
     """Settings of `data.split`."""
     labelled = [case for case in cases if case.label]
     patients = len({case.patient for case in labelled})
     if not labelled:
         return Choice({}, "no case has a label")
-    lists = _lists(root, labelled)
+    lists = _lists(tree, labelled)
     if "train" in lists:
         return _by_lists(lists)
     own = [side for side in ("val", "test") if any(case.side == side for case in labelled)]
@@ -57,10 +58,11 @@ def _by_lists(lists: dict[str, Path]) -> Choice:
     return Choice({"split": {"kind": "lists", **names}}, "lists in the folder", tuple(doubts))
 
 
-def _lists(root: Path, cases: Sequence[Case]) -> dict[str, Path]:
+def _lists(tree: FolderTree, cases: Sequence[Case]) -> dict[str, Path]:
     """Side -> the text file that lists its cases; lists of slices and of anything else are passed over."""
     found: dict[str, Path] = {}
-    for path in sorted([*root.glob("*.list"), *root.glob("*.txt")], key=lambda path: (len(path.name), path.name)):
+    names = [name for name in tree.names(tree.root) if name.endswith((".list", ".txt"))]
+    for path in (tree.root / name for name in sorted(names, key=len)):
         side = next((side for side in ("train", "val", "test") if path.stem.lower().startswith(side)), None)
         if side is None or side in found:
             continue

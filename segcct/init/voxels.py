@@ -137,17 +137,13 @@ def _channel(voxels: np.ndarray, background: float | None, shown: np.ndarray, la
         background=background,
         background_share=1 - inside.size / voxels.size,
         labelled=_percentiles(marked) if marked.size else None,
-        central=_outer(_percentiles(inside)) if inside.size else (float(voxels.min()), float(voxels.max())),
+        central=_percentiles(inside)[::3] if inside.size else (float(voxels.min()), float(voxels.max())),
     )
 
 
 def _percentiles(voxels: np.ndarray) -> tuple[float, float, float, float]:
     lowest, low, high, highest = np.percentile(voxels[:: max(1, voxels.size // 1_000_000)], (0.5, 5, 95, 99.5))
     return float(lowest), float(low), float(high), float(highest)
-
-
-def _outer(percentiles: tuple[float, float, float, float]) -> tuple[float, float]:
-    return percentiles[0], percentiles[3]
 
 
 def _background(voxels: np.ndarray) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from segcct.check import examine_dataset
 from segcct.config import DataSection
 from segcct.config.expressions import check_patient_expression, search_patient
 from segcct.datasets import folder_tree
@@ -17,6 +19,7 @@ from segcct.datasets.layouts import scan_cases
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, VolumeError
 from segcct.images.content_digest import content_digest
+from segcct.init import inspect_folder
 from tests.support.hostile_itk import meta, nrrd
 
 
@@ -53,6 +56,34 @@ def test_a_walk_through_too_many_files_ends(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(folder_tree, "_MOST_ENTRIES", 8)
     with pytest.raises(DataError, match="more than 8 files and folders below"):
         scan_cases(section(tmp_path / "set"))
+
+
+def test_check_and_init_list_each_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path / "set"
+    for number in range(4):
+        for folder in ("images", "masks", "notes/old"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((32, 32), number + 1, np.uint8) * np.eye(32, dtype=np.uint8)).save(
+                root / folder / f"{number}.png"
+            )
+    listed: Counter[Path] = Counter()
+    for name in ("scandir", "listdir"):
+        plain = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda path=".", plain=plain: (listed.update([Path(path)]), plain(path))[1])
+
+    def times() -> dict[str, int]:
+        counts = {str(path.relative_to(root)): count for path, count in listed.items() if path.is_relative_to(root)}
+        listed.clear()
+        return counts
+
+    once = {".": 1, "images": 1, "masks": 1, "notes": 1, "notes/old": 1}
+    data = inspect_folder(root).data
+    assert times() == once
+    assert [problem.what for problem in examine_dataset(data).problems if problem.severity == "error"] == []
+    assert times() == once
 
 
 def test_slice_numbers_far_apart_make_a_short_notice(tmp_path: Path) -> None:
