@@ -44,10 +44,10 @@ def _empty(cases: Cases) -> list[str]:
 def _gain(summary: ComparisonSummary) -> list[str]:
     gain, by_slice = (gains[PREDICTED].mean for gains in (summary.gain, summary.gain_by_slice))
     if gain is None:
-        return ["The generator is not judged: no predicted mask holds a structure."]
+        return ["The generator is not evaluated: no predicted mask holds a structure."]
     if gain <= 0:
         return [f"The generator does no better than class means in the foreground ({-100 * gain:.0f}% more RMSE)."]
-    said = f"The generator saves {100 * gain:.0f}% of the foreground RMSE that painting each class in its mean leaves"
+    said = f"The generator saves {100 * gain:.0f}% of the foreground RMSE that filling each class with its mean leaves"
     if by_slice is None:
         return [f"{said}."]
     if by_slice > 0:

@@ -61,7 +61,7 @@ class Ranked:
         if figures.is_empty:
             reason = "nothing predicted"
         elif flagged:
-            parts = {"not predicted": missing, "doubtful": [name for name in flagged if name not in missing]}
+            parts = {"not predicted": missing, "low estimate": [name for name in flagged if name not in missing]}
             reason = "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
         else:
             reason = "" if figures.mean.dice is None else f"Dice {number(figures.mean.dice, 2)}"
@@ -245,7 +245,7 @@ def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
     if quality is not None:
         return (
             f"Estimated Dice per class with its {100 * quality.level:.0f}% interval, lowest mean first. "
-            f"Doubtful: an estimate below {quality.doubtful_below:g}. A structure that was not predicted "
+            f"Flagged: an estimate below {quality.doubtful_below:g}. A structure that was not predicted "
             "counts as 0 where most such cases of the calibration held it."
         )
     if with_reference:

@@ -33,12 +33,12 @@ DEFINITIONS = {
     "MAE": "mean absolute difference, the same units",
     "PSNR": "10 log10(1 / mean squared difference), in dB",
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
-    "class means": "the original with every class painted in its own mean intensity of this case: the baseline",
+    "class means": "the original with every class filled by its own mean intensity of this case: the baseline",
     "slice means": "the same with the means of each slice: the harder baseline, which knows what the style code of a "
     "generator knows of brightness; what is saved against it is structure, or the slope of a class towards its inside",
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
-    "pixel accuracy": "share of all voxels, background included, on which predicted mask and reference agree",
+    "pixel accuracy": "fraction of all voxels, background included, on which predicted mask and reference agree",
     "M → I → M'": "Dice, IoU and pixel accuracy of M' against M, on the slices that the generator makes, background "
     "included in the pixel accuracy; they say that mask and generator fit, not that the mask is right",
     "estimated Dice": "from quality.json of the segmenter, with its 90% interval; not defined for an empty mask. A "

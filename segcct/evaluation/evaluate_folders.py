@@ -246,7 +246,8 @@ def _files(matching: Matching, folder: PredictionFolder) -> dict[str, CaseFiles]
         channels = folder.channels.get(case)
         if not channels and reference.case is not None:
             channels = {name: [absolute(p) for p in paths] for name, paths in reference.case.channels.items()}
-        files[case] = CaseFiles(prediction=absolute(mask), reference=reference.name(), channels=channels or {})
+        named = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
+        files[case] = CaseFiles.from_json(named, folder.path)
     return files
 
 

@@ -17,7 +17,7 @@ from segcct.evaluation.summary_record import (
     StructureSummary,
 )
 from segcct.metrics import Convention, Metric, summarise
-from segcct.metrics.metric_table import LABEL_MAP_QUANTITIES, main_metrics
+from segcct.metrics.metric_table import LABEL_MAP_QUANTITIES, all_metrics, main_metrics
 
 CI95 = (
     "95% interval of the mean, resampling patients: BCa bootstrap with 10,000 draws, Student-widened; "
@@ -65,6 +65,7 @@ def summary_of(
         patients=len({row.patient for row in rows}),
         overall={metric.key: _overall(rows, scheme, convention.name, metric) for metric in metrics},
         classes=classes,
+        case_dice=case_means(rows, scheme, convention.name, all_metrics()["dice"])[0],
         **sources,
     )
 

@@ -171,6 +171,8 @@ class SegmentationSummary(Record):
     """Metric -> statistics of the cases' means over classes."""
     classes: dict[str, StructureSummary]
     """The classes, then the regions."""
+    case_dice: dict[str, float | None] | None = None
+    """Case -> its mean Dice over the scored classes."""
     unmatched: dict[str, list[str] | None] | None = None
     """`predictions` and `references` -> cases without a counterpart."""
     seen: dict[str, list[str] | None] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from segcct.errors import SegcctError
@@ -21,10 +21,10 @@ def changed_files(results: Results) -> dict[str, str]:
     changed = {}
     for case, digests in (results.summary.digests or {}).items():
         files = (results.summary.files or {}).get(case, CaseFiles())
-        for noun, file in (("mask", files.prediction), ("reference", files.reference)):
-            digest = digests.get({"mask": "prediction"}.get(noun, noun))
-            if case not in changed and digest and _is_other(file, digest):
-                changed[case] = noun
+        if _is_other(files.prediction, digests.get("prediction")):
+            changed[case] = "mask"
+        elif _is_other(files.reference, digests.get("reference")):
+            changed[case] = "reference"
     return changed
 
 
@@ -48,9 +48,9 @@ def changed_sentence(results: Results, changed: Mapping[str, str]) -> str:
     return f"{text[0].upper()}{text[1:]}. The scores are of what was there before: run segcct evaluate again."
 
 
-def _is_other(named: str | Sequence[str] | None, digest: str) -> bool:
-    paths = [Path(named)] if isinstance(named, str) else [Path(path) for path in named or ()]
+def _is_other(files: str | list[str] | None, digest: str | None) -> bool:
+    paths = [Path(file) for file in ([files] if isinstance(files, str) else files or ())]
     try:
-        return bool(paths) and all(path.exists() for path in paths) and content_digest(paths) != digest
+        return bool(paths and digest) and all(path.exists() for path in paths) and content_digest(paths) != digest
     except (SegcctError, OSError):
         return False  # the page says why the file cannot be read

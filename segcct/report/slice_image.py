@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
@@ -13,6 +11,7 @@ from segcct.report.case_images import CaseImages, images_of
 from segcct.report.changed import changed_files
 from segcct.report.findings import ranked
 from segcct.report.results import Results, read_results
+from segcct.report.viewer import SliceChoice
 
 
 def write_picture(
@@ -64,30 +63,25 @@ def _median_case(results: Results) -> str:
 
 
 def _panel(results: Results, images: CaseImages, case: str, channel: str, size_px: int) -> bytes:
-    plane = figures.plane_of(images.grid.shape, images.grid.affine, images.grid.spacing_mm)
-    volume = images.channels[channel]
-    prediction = plane.slices(images.prediction)
-    reference = None if images.reference is None else plane.slices(images.reference)
-    labels = [label for label in (reference, prediction) if label is not None]
-    index = figures.best_slice(reference, prediction)
-    if volume.ndim == 4:
-        shown, picture = None, np.stack([plane.slices(volume[..., band])[index] for band in range(3)], axis=-1)
-        grey = picture.max(axis=-1)
-    else:
-        shown, picture = images.window or figures.window(volume), plane.slices(volume)[index]
-        grey = shown.apply(picture)
-    box = figures.focus_box(grey[None], [label[index][None] for label in labels])
+    choice = SliceChoice.of(images.grid, images.reference, images.prediction, 1)
+    volume, plane = images.channels[channel], choice.plane
+    pixels, shown = choice.pick(volume), None
+    if volume.ndim == 3:
+        shown = images.window or figures.window(volume)
+    gray = pixels.max(axis=-1) if shown is None else shown.apply(pixels)
+    labels = [label for label in (choice.reference, choice.prediction) if label is not None]
+    box = figures.focus_box(gray, labels)
     scores = {name: score.values["dice"] for name, score in results.of_case(case).items() if name in results.classes}
     note = "synthetic data, " if images.synthetic else ""
     return figures.case_panel(
-        picture[box],
-        None if reference is None else reference[index][box],
-        prediction[index][box],
+        pixels[0][box],
+        None if choice.reference is None else choice.reference[0][box],
+        choice.prediction[0][box],
         results.classes,
         pixel_mm=plane.pixel_mm,
         letters=plane.letters,
         shown=shown,
-        title=f"{case}, {channel}: {note}{plane.name} slice {index + 1} of {len(prediction)}",
+        title=f"{case}, {channel}: {note}{plane.name} slice {choice.first + 1} of {choice.depth}",
         scores=scores,
         size_px=size_px,
     )

@@ -140,6 +140,10 @@ def test_the_figures_the_method_is_named_for_are_told(scans, cycles, content, pa
         assert words in page
 
 
+def test_report_json_is_read_back_as_it_was_written(content):
+    assert Comparison.from_json(content, Path("report.json")).to_json() == content
+
+
 def test_noise_raises_distance_and_lowers_overlap(content):
     dice = [content["cases"][name]["mean"]["dice"] for name in NOISE]
     rmse = [content["cases"][name]["reconstruction"]["predicted"]["distances"]["whole"]["rmse"] for name in NOISE]
@@ -329,6 +333,7 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert content["cases"][EMPTY]["missing"] == ["low", "high"]
     assert sorted(content["summary"]["doubtful"]) == sorted(doubtful)
     assert "not predicted, counted as 0" in page
+    assert "of 4 cases without reference, scheme custom" in page
     assert "Where the estimated Dice comes from" in page
     assert quality.facts["summary"][:40] in page
     assert "all signals <em>in use</em>" in page

@@ -145,6 +145,11 @@ def test_damaged_folders(tmp_path, name):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_summary_is_read_back_as_it_was_written(results):
+    content = json.loads((results.folder / "summary.json").read_text(encoding="utf-8"))
+    assert results.summary.to_json() == content
+
+
 def test_summaries_hold_no_nan(tmp_path):
     json.loads((evaluation(tmp_path / "e") / "summary.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
 

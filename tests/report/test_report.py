@@ -26,7 +26,7 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.summary_record import MetricStats
 from segcct.report import plots
 from segcct.report.findings import findings, ranked, worst_cases
-from segcct.report.html import flat, interval, listed, number, pvalue, share, signed
+from segcct.report.html import Tile, flat, interval, listed, number, pvalue, render, share, signed
 from segcct.report.results import Score, read_results
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
@@ -307,6 +307,28 @@ def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path)
     with pytest.raises(GeometryError):
         write_picture(tmp_path / "evaluation", tmp_path / "picture.png", case="p1_same")
     assert not (tmp_path / "picture.png").exists()
+
+
+def test_a_page_is_drawn_from_the_summarys_means_not_from_the_table_again(evaluation: Path, tmp_path: Path):
+    summary = json.loads((evaluation / "summary.json").read_text(encoding="utf-8"))
+    results = read_results(evaluation)
+    assert {case: results.mean_dice(case) for case in results.cases} == summary["case_dice"]
+    shutil.copytree(evaluation, tmp_path / "old")  # one that an older version wrote
+    del summary["case_dice"]
+    (tmp_path / "old" / "summary.json").write_text(json.dumps(summary))
+    older = read_results(tmp_path / "old")
+    for case in results.cases:
+        assert older.mean_dice(case) == pytest.approx(results.mean_dice(case), abs=1e-6)
+
+
+def test_a_page_of_another_package_is_made_of_the_same_kit(tmp_path: Path):
+    template = tmp_path / "own.html"
+    template.write_text(
+        '{% extends "base.html" %}{% from "kit.html" import hero %}{% block main %}{{ hero(tile, ["So it is."]) }}'
+        "{% endblock %}"
+    )
+    page = render(template, title="Own", colors={}, tile=Tile("Own score", 0.5))
+    assert "Own score 0.500 So it is." in Outline(page).words
 
 
 def test_synthetic_images_are_announced(masks: Path, evaluation: Path, tmp_path: Path):
