@@ -10,23 +10,17 @@ from typing import Any
 import numpy as np
 
 from segcct.errors import DataError
-from segcct.metrics import paired
+from segcct.metrics import paired, summarise
 from segcct.progress import Progress
 from segcct.provenance import provenance
 from segcct.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
-from segcct.quality.calibration_run import (
-    ALL_SIGNALS,
-    CHEAP,
-    WITHOUT_M2I,
-    leave_one_out,
-    pays,
-    worth_of_m2i,
-)
+from segcct.quality.calibration_run import ALL_SIGNALS, CHEAP, figures_of, leave_one_out
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import Performance, performance
 
 FINAL, EARLIER, CORRUPTED = "final", "earlier", "corrupted"
 CLASSES = ("RV", "MYO", "LV")
+WITHOUT_M2I = "without M2I"
 TARGETS = {
     "Natural predictions, final stage": {"spearman": 0.6, "coverage": 0.9},
     "Natural predictions, all stages": {"spearman": 0.85, "mae": 0.06, "auroc": 0.95, "coverage": 0.9},
@@ -99,7 +93,7 @@ def section(title: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -
         f"{len(usable)} masks of {len({row.patient for row in usable})} patients; Dice {dice.mean():.3f} on average, "
         f"{np.mean(dice < 0.7):.0%} below 0.7. {len(missed)} structures were not predicted at all and have no "
         f"estimate; in a row of their own they are taken as 0. In use: {in_use}, chosen between the two on these very "
-        "masks out of fold, by the rule of segcct calibrate.",
+        "masks out of fold, by whether M2I pays.",
         "",
         *performance_table(found, in_use, missed),
         "",
@@ -220,6 +214,22 @@ def hits(name: str, value: float, target: float) -> bool:
     return value <= target if name == "mae" else value >= target
 
 
+def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
+    """Mean out-of-fold error that the generator's signals take away, with its 95% interval over patients; None where
+    they were not measured."""
+    cheap = tuple(name for name in calibration.signals if name in CHEAP)
+    if len(cheap) == len(calibration.signals):
+        return None
+    errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.signals)]
+    stats = summarise((errors[0] - errors[1]).tolist(), [row.patient for row in calibration.rows])
+    return {"mean": stats["mean"], "ci95": stats["ci95"]}
+
+
+def pays(worth: dict[str, Any] | None) -> bool:
+    """The whole interval lies above zero: with few patients a signal of pure noise takes some error away by chance."""
+    return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
+
+
 def leaving_out(rows: Sequence[Measured]) -> str:
     """What each group of signals adds on the final stage, and what M2I adds, with its interval."""
     title = "## Leave one group of signals out, final stage\n\n"
@@ -229,8 +239,12 @@ def leaving_out(rows: Sequence[Measured]) -> str:
         return f"{title}Not possible: {error}.\n"
     worth = worth_of_m2i(calibration)
     lines = ["| signals | Spearman | MAE | AUROC |", "|---|---|---|---|"]
-    for row in leave_one_out(calibration, m2i_used=pays(worth)):
-        mark = " (in use)" if row["in_use"] else ""
+    rows_of_table = leave_one_out(calibration)
+    if worth is not None:
+        rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, CHEAP)})
+    in_use = ALL_SIGNALS if worth is None or pays(worth) else WITHOUT_M2I
+    for row in rows_of_table:
+        mark = " (in use)" if row["name"] == in_use else ""
         lines.append(f"| {row['name']}{mark} | {cell(row['spearman'])} | {cell(row['mae'])} | {cell(row['auroc'])} |")
     if worth is not None and worth["ci95"][0] is not None:
         low, high = worth["ci95"]

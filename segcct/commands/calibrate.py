@@ -31,14 +31,7 @@ def add_calibrate(commands: Commands) -> None:
         metavar="RUN/best",
         help="k-fold runs of the same experiment: each predicts its own validation fold (default: --i2m alone)",
     )
-    parser.add_argument(
-        "--m2i",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="RUN/best",
-        help="a generator, or one per fold, trained on the same split; its features stay only where they help",
-    )
+    parser.add_argument("--m2i", type=Path, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
     parser.add_argument(
         "--doubtful-below", type=share, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
@@ -53,11 +46,13 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     from segcct.errors import DataError, items
     from segcct.files.json_file import write_json
     from segcct.model_card import load_card
-    from segcct.progress import Progress
+    from segcct.progress import Progress, say
     from segcct.provenance import versions
     from segcct.quality import calibration_run as steps
     from segcct.quality.quality_model import FILE
 
+    if arguments.m2i:
+        say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
     steps.disjoint(folds)
@@ -70,8 +65,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     if reasons and not rows:
         raise DataError(f"none of the cases can be measured:{items(reasons)}")
     model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
-    digests = tuple(load_card(generator).weights_sha256 for generator in arguments.m2i) if model.uses_m2i else ()
-    model = replace(model, doubtful_below=arguments.doubtful_below, generators=digests)
+    model = replace(model, doubtful_below=arguments.doubtful_below)
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
@@ -84,35 +78,21 @@ def _calibrate(arguments: argparse.Namespace) -> None:
 
 
 def _folds(arguments: argparse.Namespace) -> list[Fold]:
-    """Each run with its generator and the cases that neither was trained on."""
-    from segcct.errors import ConfigError
-    from segcct.inference.cycle import Cycles
+    """Each run with the cases that it was not trained on."""
     from segcct.inference.predictor import Predictor
-    from segcct.inference.reconstructor import Reconstructor
     from segcct.quality.calibration_run import fold_of
     from segcct.run_folder import RunFolder
 
-    runs, generators = arguments.folds or [arguments.i2m], arguments.m2i
-    if len(generators) not in (0, 1, len(runs)):
-        raise ConfigError(
-            "another number of generators than of runs",
-            found=len(generators),
-            expected=f"0, 1 or {len(runs)}",
-        )
-    if len(generators) == 1:
-        generators = generators * len(runs)
     how = inference_of(arguments)
     folds = []
-    for place, run in enumerate(runs):
+    for run in arguments.folds or [arguments.i2m]:
         predictor = Predictor.load(run, how)
-        generator = generators[place] if generators else None
-        cycles = Cycles(predictor, Reconstructor.load(generator, how)) if generator else None
         root, sources = arguments.input, []
         if root is None or RunFolder(run.parent).config.is_file():
             config = _config(run)
             root = root or config.data.root
             sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
-        folds.append(fold_of(run, predictor, cycles, root, generator=generator, learnt_from=sources))
+        folds.append(fold_of(run, predictor, root, learnt_from=sources))
     return folds
 
 

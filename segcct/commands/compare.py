@@ -51,8 +51,6 @@ def _compare(arguments: argparse.Namespace) -> None:
         cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split
     )
     quality = QualityModel.load(arguments.i2m)
-    if quality is not None:
-        quality.check_generator(cycles.reconstructor.card.weights_sha256, arguments.m2i)
     comparison = write_comparison(
         cycles,
         request,

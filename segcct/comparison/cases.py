@@ -68,7 +68,7 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
     estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None
     if quality is not None:
-        signals = signals_of_case(cycles.predictor, seen, with_m2i=quality.uses_m2i)
+        signals = signals_of_case(cycles.predictor, seen, with_m2i=False)
         estimates = estimate_all(quality, signals)
         estimate = {
             name: None if each is None else EstimatedDice.model_validate(each) for name, each in estimates.items()

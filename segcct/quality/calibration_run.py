@@ -8,22 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from segcct.case_runner import CaseJob, Outcome, run_cases
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
-from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
-from segcct.metrics import summarise
 from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
 from segcct.preparation.prepared_case import Preparation
 from segcct.progress import Report, say
-from segcct.quality.features import GROUPS, M2I_GROUPS, SIGNALS
+from segcct.quality.features import GROUPS, M2I_GROUPS
 from segcct.quality.fitting import Calibration, Measured, cross_fit, fit
 from segcct.quality.observe import measured, observe, signals_of_case
 from segcct.quality.performance import Performance, performance
@@ -31,7 +27,7 @@ from segcct.quality.quality_model import QualityModel
 
 CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
 """Signals that need no generator."""
-ALL_SIGNALS, WITHOUT_M2I = "all signals", "without M2I"
+ALL_SIGNALS = "all signals"
 SPLITS = "splits.json"
 _MANY = 50
 """Patients from which a calibration is not called small."""
@@ -39,11 +35,10 @@ _MANY = 50
 
 @dataclass(frozen=True)
 class Fold:
-    """One trained segmenter, its generator (if any), and the cases that neither was trained on."""
+    """One trained segmenter and the cases that it was not trained on."""
 
     folder: Path
     predictor: Predictor
-    cycles: Cycles | None
     cases: tuple[Case, ...]
     data: DataSection
 
@@ -51,10 +46,8 @@ class Fold:
 def fold_of(
     folder: Path,
     predictor: Predictor,
-    cycles: Cycles | None,
     root: Path,
     *,
-    generator: Path | None = None,
     learnt_from: Sequence[Path] = (),
 ) -> Fold:
     """The validation side of a run, checked against what the models behind it were trained on.
@@ -62,7 +55,6 @@ def fold_of(
     Args:
         folder: the segmenter's best/ folder, inside its run.
         root: the dataset.
-        generator: the generator's best/ folder.
         learnt_from: weights (`model.pretrained`, `train.cycle_model`) that the run began or learnt with; looked at
             where they lie in a run folder. A phantom's patients are nobody's.
 
@@ -71,23 +63,22 @@ def fold_of(
         DataError: one of those was trained on these patients.
     """
     cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
-    if generator is not None:
-        _refuse_seen(generator, _splits(generator), cases, "the generator")
     for source in learnt_from:
         best = source if source.is_dir() else source.parent
         if not (best.parent / SPLITS).is_file():
             if (best / "model.json").is_file():  # a model of ours, not published weights
                 say(f"{source}: no {SPLITS} beside it; whether it was trained on the calibration cases is not known")
         elif load_card(best).synthetic == predictor.card.synthetic:
-            _refuse_seen(source, _splits(best), cases, "a model that this run learnt from")
-    return Fold(folder, predictor, cycles, tuple(cases), predictor.card.data_section(root))
+            _refuse_seen(source, _splits(best), cases)
+    return Fold(folder, predictor, tuple(cases), predictor.card.data_section(root))
 
 
-def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -> None:
+def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case]) -> None:
     seen = sides.trained_on({case.id: case.patient for case in cases})
     if seen:
         raise DataError(
-            f"{what} was trained on the patients of {len(seen)} of the {len(cases)} calibration cases",
+            "a model that this run learnt from was trained on the patients of "
+            f"{len(seen)} of the {len(cases)} calibration cases",
             file=model,
             found=", ".join(seen[:4]),
             remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
@@ -97,20 +88,20 @@ def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case], what: str) -
 def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[Outcome[list[Measured]]]:
     """Signals and Dice of every class of every case of a fold."""
     jobs = [CaseJob(case.id, case) for case in fold.cases]
-    work = partial(measure_case, fold.predictor, fold.cycles, data=fold.data)
+    work = partial(measure_case, fold.predictor, data=fold.data)
     return list(run_cases(jobs, work, progress=progress))
 
 
-def measure_case(predictor: Predictor, cycles: Cycles | None, case: Case, data: DataSection) -> list[Measured]:
-    """Signals and Dice of every class of one labelled case; with M2I signals where `cycles` is given."""
+def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Measured]:
+    """Signals and Dice of every class of one labelled case."""
     if case.label is None:
         raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-    seen = observe(predictor, read_case(case, data, predictor.scheme), cycles)
+    seen = observe(predictor, read_case(case, data, predictor.scheme))
     return measured(seen, signals_of_case(predictor, seen))
 
 
 def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
-    """Fit the estimate; M2I signals stay only where they pay out of fold.
+    """Fit the estimate, without signals of a generator: they were measured to add nothing.
 
     Args:
         rows: of all folds; patients are kept together.
@@ -120,73 +111,45 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
     Raises:
         DataError: fewer than three patients.
     """
-    everything = Calibration(rows, classes)
-    worth = worth_of_m2i(everything)
-    used = pays(worth)
-    signals = SIGNALS if used else CHEAP
-    model = fit(rows, classes, signals=signals)
-    honest = _crossed(rows, classes, signals)
+    everything = Calibration(rows, classes, CHEAP)
+    model = fit(rows, classes, signals=CHEAP)
+    honest = _crossed(rows, classes)
     facts: dict[str, Any] = {
         "sources": list(sources),
         "patients": len(everything.patients),
         "cases": len({row.case for row in rows}),
         "masks": len(everything.rows),
         "not_predicted": {name: _missed(rows, name) for name in classes},
-        "m2i": {"measured": worth is not None, "used": used, "error_saved": worth},
         "performance": None if honest is None else honest.to_json(),
-        "leave_one_out": leave_one_out(everything, m2i_used=used),
+        "leave_one_out": leave_one_out(everything),
     }
     return model.with_facts(**facts, summary=summary_text(facts, model))
 
 
-def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
-    """Mean out-of-fold error that the generator's signals take away, with its 95% interval over patients.
-
-    None where they were not measured. They are used only where the interval lies above zero: with few patients a
-    signal of pure noise takes some error away by chance.
-    """
-    cheap = tuple(name for name in calibration.signals if name in CHEAP)
-    if len(cheap) == len(calibration.signals):
-        return None
-    errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.signals)]
-    saved = errors[0] - errors[1]
-    stats = summarise(saved.tolist(), [row.patient for row in calibration.rows])
-    return {
-        "mae_without": float(errors[0].mean()),
-        "mae_with": float(errors[1].mean()),
-        "mean": stats["mean"],
-        "ci95": stats["ci95"],
-    }
-
-
-def pays(worth: dict[str, Any] | None) -> bool:
-    """What `worth_of_m2i` found is above zero with its whole interval."""
-    return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
-
-
-def leave_one_out(calibration: Calibration, *, m2i_used: bool) -> list[dict[str, Any]]:
-    """All signals, then without each group, without all of M2I, then each group alone: Spearman, mean error and AUROC
-    out of fold, by patient; `in_use` marks the row whose signals the estimate reads."""
+def leave_one_out(calibration: Calibration) -> list[dict[str, Any]]:
+    """All signals, then without each group, then each group alone: Spearman, mean error and AUROC out of fold, by
+    patient; `in_use` marks the row whose signals the estimate reads."""
     groups = {name: own for name, own in GROUPS.items() if set(own) & set(calibration.signals)}
     every = calibration.signals
     table = [(ALL_SIGNALS, every)]
     table += [(f"without {name}", tuple(one for one in every if one not in own)) for name, own in groups.items()]
-    m2i = [name for name in groups if name in M2I_GROUPS]
-    if m2i:
-        table.append((WITHOUT_M2I, tuple(one for one in every if one in CHEAP)))
-    in_use = ALL_SIGNALS if m2i_used or not m2i else WITHOUT_M2I
     table += [(f"{name} alone", tuple(one for one in every if one in own)) for name, own in groups.items()]
-    rows = []
-    for name, signals in table:
-        if signals:
-            found = _of(calibration, signals)
-            figures = {"spearman": found.spearman, "mae": found.mae, "auroc": found.auroc}
-            rows.append({"name": name, **figures, "in_use": name == in_use})
-    return rows
+    return [
+        {"name": name, **figures_of(calibration, signals), "in_use": name == ALL_SIGNALS}
+        for name, signals in table
+        if signals
+    ]
+
+
+def figures_of(calibration: Calibration, signals: Sequence[str]) -> dict[str, float | None]:
+    """Spearman, mean error and AUROC of an estimate from some signals, out of fold."""
+    kept = tuple(name for name in signals if name in calibration.signals)
+    found = performance(calibration.rows, calibration.out_of_fold(kept)[0])
+    return {"spearman": found.spearman, "mae": found.mae, "auroc": found.auroc}
 
 
 def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
-    """What a reader must know of the calibration, in three or four sentences."""
+    """What a reader must know of the calibration, in a few sentences."""
     small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
     runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
     text = (
@@ -203,24 +166,13 @@ def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
             text += " Too few patients to measure how many lie in their interval."
     if any(width is None for width in model.widths.values()):
         text += " Too few patients for an interval: it is given as 0 to 1."
-    worth = facts["m2i"]["error_saved"]
-    if worth is not None:
-        took = "pay and are used" if facts["m2i"]["used"] else "are not shown to pay and are left out"
-        ends = "not defined" if worth["ci95"][0] is None else f"{worth['ci95'][0]:+.4f} to {worth['ci95'][1]:+.4f}"
-        text += f" The signals of the generator {took}: they save {worth['mean']:+.4f} of the mean error (95% {ends})."
     return text
 
 
-def _of(calibration: Calibration, signals: Sequence[str]) -> Performance:
-    kept = tuple(name for name in signals if name in calibration.signals)
-    estimates, _ = calibration.out_of_fold(kept)
-    return performance(calibration.rows, estimates)
-
-
-def _crossed(rows: Sequence[Measured], classes: Sequence[str], signals: Sequence[str]) -> Performance | None:
+def _crossed(rows: Sequence[Measured], classes: Sequence[str]) -> Performance | None:
     """Of whole fits, intervals included; None where too few patients are left in a fold's complement."""
     try:
-        found = cross_fit(rows, classes, signals=signals)
+        found = cross_fit(rows, classes, signals=CHEAP)
     except DataError:
         return None
     intervals = [estimate for _, estimate in found]

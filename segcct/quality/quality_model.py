@@ -14,6 +14,7 @@ import numpy as np
 from segcct.errors import ModelError
 from segcct.files.json_file import read_object
 from segcct.model_card import load_card
+from segcct.progress import say
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import SIGNALS
 from segcct.quality.regression import Feature, read_table
@@ -58,8 +59,7 @@ class QualityModel:
     level: float = LEVEL
     doubtful_below: float = DOUBTFUL_BELOW
     uses_m2i: bool = False
-    generators: tuple[str, ...] = ()
-    """Digests of the weights of the generators it was calibrated with."""
+    """It reads signals of a generator, as calibrations before 0.3 could."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What it was fitted on and how well it did there out of fold; `misses` reads `not_predicted`."""
 
@@ -104,15 +104,6 @@ class QualityModel:
         values = [feature.of(signals, name) for feature in self.features]
         return from_angle(self.intercepts[name] + float(np.dot(self.slopes[name], values)))
 
-    def check_generator(self, digest: str, file: Path) -> None:
-        """Raises `ModelError` for another generator than those of the calibration, where its signals are used."""
-        if self.uses_m2i and digest not in self.generators:
-            raise ModelError(
-                "the quality estimate was calibrated with another generator",
-                file=file,
-                remedy="Name that one by --m2i, or run segcct calibrate with this one",
-            )
-
     def with_facts(self, **facts: Any) -> QualityModel:
         """The same estimate with more said about it."""
         return replace(self, facts={**self.facts, **facts})
@@ -138,7 +129,6 @@ class QualityModel:
                 level=float(content["level"]),
                 doubtful_below=float(content["doubtful_below"]),
                 uses_m2i=bool(content["uses_m2i"]),
-                generators=tuple(content["generators"]),
                 facts=dict(content["facts"]),
             )
             model._check()
@@ -179,7 +169,8 @@ class QualityModel:
 
     @classmethod
     def load(cls, folder: Path) -> QualityModel | None:
-        """The estimate beside a model; None where none was calibrated.
+        """The estimate beside a model; None where none was calibrated, or one that reads signals of a generator, which
+        is said on stderr.
 
         Raises:
             ModelError: the file is damaged, or was calibrated for other weights than those beside it.
@@ -199,6 +190,10 @@ class QualityModel:
                 raise ModelError(f"an estimate of class {strangers[0][:80]}, which the model does not predict")
         except ModelError as error:
             raise ModelError(what, file=file, found=str(error)[:300], remedy=remedy) from None
+        if model.uses_m2i:
+            say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. "
+                f"{remedy}")  # fmt: skip
+            return None
         return model
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,14 +74,7 @@ def _estimate_of(model: Path, *, usual: bool) -> QualityModel | None:
     from segcct.quality.quality_model import QualityModel
 
     quality = QualityModel.load(model)
-    if quality is None:
-        return None
-    if quality.uses_m2i:
-        command = shlex.join(["segcct", "calibrate", "--i2m", str(model)])
-        say(f"{TABLE} is not written: quality.json was calibrated with a generator, which is no longer used. {command} "
-            "fits it anew")  # fmt: skip
-        return None
-    if not usual:
+    if quality is not None and not usual:
         say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
         return None
     return quality
