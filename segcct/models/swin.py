@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import nn
 
 from segcct.models.transformer import DropPath
@@ -27,15 +28,13 @@ def relative_position_index(window: int) -> torch.Tensor:
 
 def partition_windows(maps: torch.Tensor, window: int) -> torch.Tensor:
     """(B, H, W, C) with H, W multiples of M -> (B * H/M * W/M, M*M, C), windows in row-major order."""
-    batch, height, width, channels = maps.shape
-    maps = maps.view(batch, height // window, window, width // window, window, channels)
-    return maps.transpose(2, 3).reshape(-1, window * window, channels)
+    return rearrange(maps, "b (h m) (w n) c -> (b h w) (m n) c", m=window, n=window)
 
 
 def merge_windows(windows: torch.Tensor, window: int, height: int, width: int) -> torch.Tensor:
     """Inverse of `partition_windows`: (B * H/M * W/M, M*M, C) -> (B, H, W, C)."""
-    windows = windows.view(-1, height // window, width // window, window, window, windows.shape[-1])
-    return windows.transpose(2, 3).reshape(-1, height, width, windows.shape[-1])
+    grid = {"h": height // window, "w": width // window}
+    return rearrange(windows, "(b h w) (m n) c -> b (h m) (w n) c", m=window, n=window, **grid)
 
 
 def window_mask(
@@ -80,14 +79,14 @@ class WindowAttention(nn.Module):
 
     def forward(self, tokens: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
         """tokens (B * windows, M*M, C), mask (windows, M*M, M*M) or None -> (B * windows, M*M, C)."""
-        groups, length, dim = tokens.shape
-        qkv = self.qkv(tokens).view(groups, length, 3, self.heads, dim // self.heads)
-        query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B * windows, heads, M*M, C / heads)
+        query, key, value = rearrange(self.qkv(tokens), "b n (qkv h c) -> qkv b h n c", qkv=3, h=self.heads)
         bias = self.position_bias().unsqueeze(0)  # (1, heads, M*M, M*M)
         if mask is not None:
-            bias = (bias + mask.unsqueeze(1)).repeat(groups // mask.shape[0], 1, 1, 1)  # (B * windows, heads, ..)
+            bias = (bias + mask.unsqueeze(1)).repeat(
+                tokens.shape[0] // mask.shape[0], 1, 1, 1
+            )  # (B * windows, heads, ..)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
-        return self.proj(mixed.transpose(1, 2).reshape(groups, length, dim))
+        return self.proj(rearrange(mixed, "b h n c -> b n (h c)"))
 
 
 class Mlp(nn.Module):
@@ -167,7 +166,7 @@ class PatchEmbed(nn.Module):
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.proj(image).permute(0, 2, 3, 1))
+        return self.norm(rearrange(self.proj(image), "b c h w -> b h w c"))
 
 
 class PatchMerging(nn.Module):
@@ -186,8 +185,8 @@ class PatchMerging(nn.Module):
 class PatchExpand(nn.Module):
     """Patch expanding: a linear layer makes scale^2 sub-pixels of each pixel, then a LayerNorm.
 
-    (B, H, W, dim) -> (B, scale*H, scale*W, out_dim). Channels run fastest within the linear layer's output,
-    unlike in PixelShuffle, as in Cao et al.: 'b h w (p1 p2 c) -> b (h p1) (w p2) c'.
+    (B, H, W, dim) -> (B, scale*H, scale*W, out_dim). Channels run fastest within the linear layer's output, unlike in
+    PixelShuffle, as in Cao et al.
     """
 
     def __init__(self, dim: int, out_dim: int, scale: int = 2) -> None:
@@ -197,18 +196,11 @@ class PatchExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        return self.norm(rearrange_subpixels(self.expand(maps), self.scale))
+        subpixels = self.expand(maps)
+        return self.norm(rearrange(subpixels, "b h w (p q c) -> b (h p) (w q) c", p=self.scale, q=self.scale))
 
     @torch.no_grad()
     def start_as_upsampling(self) -> None:
         """Give the sub-pixels of a pixel equal weights: at first the layer repeats pixels and learns to differ."""
         one = self.expand.weight[: self.norm.normalized_shape[0]].clone()
         self.expand.weight.copy_(one.repeat(self.scale * self.scale, 1))
-
-
-def rearrange_subpixels(maps: torch.Tensor, scale: int) -> torch.Tensor:
-    """(B, H, W, scale * scale * C) -> (B, scale*H, scale*W, C), channels fastest."""
-    batch, height, width, channels = maps.shape
-    channels //= scale * scale
-    maps = maps.view(batch, height, width, scale, scale, channels).transpose(2, 3)
-    return maps.reshape(batch, height * scale, width * scale, channels)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
+from einops import rearrange
 from torch import nn
 
 from segcct.models.swin import PatchExpand, SwinBlock
@@ -57,11 +58,11 @@ class DecoderStage(nn.Module):
         )
 
     def forward(self, maps: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
-        maps = self.expand(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (B, D, 2h, 2w)
-        maps = self.fuse(torch.cat([maps, skip], dim=1))
+        maps = self.expand(rearrange(maps, "b d h w -> b h w d"))  # (B, 2h, 2w, D)
+        maps = self.fuse(torch.cat([rearrange(maps, "b h w d -> b d h w"), skip], dim=1))
         if len(self.swin) == 0:
             return maps
-        return self.swin(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return rearrange(self.swin(rearrange(maps, "b d h w -> b h w d")), "b h w d -> b d h w")
 
 
 class SwinDecoder(nn.ModuleList):

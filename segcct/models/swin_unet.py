@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from pydantic import Field
 from torch import nn
 
@@ -57,8 +58,9 @@ class BilinearExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        maps = F.interpolate(maps.permute(0, 3, 1, 2), scale_factor=self.scale, mode="bilinear", align_corners=False)
-        return self.norm(self.expand(maps.permute(0, 2, 3, 1)))  # (B, scale*H, scale*W, out_dim)
+        maps = rearrange(maps, "b h w d -> b d h w")
+        maps = F.interpolate(maps, scale_factor=self.scale, mode="bilinear", align_corners=False)
+        return self.norm(self.expand(rearrange(maps, "b d h w -> b h w d")))  # (B, scale*H, scale*W, out_dim)
 
 
 class TransposedExpand(nn.Module):
@@ -70,8 +72,8 @@ class TransposedExpand(nn.Module):
         self.norm = nn.LayerNorm(out_dim)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        maps = self.expand(maps.permute(0, 3, 1, 2))
-        return self.norm(maps.permute(0, 2, 3, 1))  # (B, scale*H, scale*W, out_dim)
+        maps = self.expand(rearrange(maps, "b h w d -> b d h w"))
+        return self.norm(rearrange(maps, "b d h w -> b h w d"))  # (B, scale*H, scale*W, out_dim)
 
 
 EXPANDERS = {"expand": PatchExpand, "bilinear": BilinearExpand, "transposed": TransposedExpand}
@@ -181,7 +183,7 @@ class SwinUnetBody(nn.Module):
                 maps = torch.cat([maps, stage_inputs[stage]], dim=-1)
             maps = self.layers_up[index](self.concat_back_dim[index](maps))  # (B, H/8, W/8, 2D), (.., D), unchanged
         maps = self.up(self.norm_up(maps))  # (B, H, W, D)
-        return self.output(maps.permute(0, 3, 1, 2))
+        return self.output(rearrange(maps, "b h w d -> b d h w"))
 
 
 class SwinUnet(nn.Module):

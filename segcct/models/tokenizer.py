@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,13 +18,12 @@ Normalisation = Literal["none", "batch"]
 
 def to_tokens(feature_map: Tensor) -> Tensor:
     """Lays a map out row by row: (B, D, h, w) -> (B, h*w, D)."""
-    return feature_map.flatten(2).transpose(1, 2)  # (B, N, D)
+    return rearrange(feature_map, "b d h w -> b (h w) d")
 
 
 def to_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
     """Puts tokens back on their grid: (B, h*w, D) -> (B, D, h, w)."""
-    batch, _, dim = tokens.shape
-    return tokens.transpose(1, 2).reshape(batch, dim, *grid)  # (B, D, h, w)
+    return rearrange(tokens, "b (h w) d -> b d h w", h=grid[0], w=grid[1])
 
 
 def conv_block(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:

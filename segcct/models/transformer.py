@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -47,13 +48,10 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, count, dim = x.shape
-        qkv = self.qkv(x).reshape(batch, count, 3, self.heads, dim // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each (B, heads, N, D / heads)
+        q, k, v = rearrange(self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)
         drop = self.attention_dropout if self.training else 0.0
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
-        x = x.transpose(1, 2).reshape(batch, count, dim)  # (B, N, D)
-        return self.proj_drop(self.proj(x))
+        return self.proj_drop(self.proj(rearrange(x, "b h n d -> b n (h d)")))
 
 
 class EncoderBlock(nn.Module):
@@ -122,9 +120,9 @@ def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> T
     if old == new:
         return table
     lead = table.shape[1] - old[0] * old[1]
-    grid = table[:, lead:].transpose(1, 2).reshape(1, -1, *old)  # (1, D, h, w)
+    grid = rearrange(table[:, lead:], "one (h w) d -> one d h w", h=old[0], w=old[1])
     grid = F.interpolate(grid, size=new, mode="bilinear", align_corners=False)
-    return torch.cat([table[:, :lead], grid.flatten(2).transpose(1, 2)], dim=1)
+    return torch.cat([table[:, :lead], rearrange(grid, "one d h w -> one (h w) d")], dim=1)
 
 
 def init_linear(module: nn.Module) -> None:
