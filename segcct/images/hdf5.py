@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,16 @@ def hdf5_shapes(file: Path) -> dict[str, tuple[int, ...]]:
 
 def hdf5_shape(file: Path, name: str) -> tuple[int, ...]:
     """Shape of one array. Raises `VolumeError` as `read_hdf5`."""
-    return tuple(_ask("shape", [file], name)[0])
+    about = file.stat() if file.exists() else None
+    shapes = _shapes_at(file.absolute(), about.st_size, about.st_mtime_ns, about.st_ino) if about else {}
+    return tuple(shapes[name] if name in shapes else _ask("shape", [file], name)[0])
+
+
+@lru_cache(maxsize=4096)
+def _shapes_at(file: Path, *_stamp: int) -> dict[str, list[int]]:
+    """Shapes of the first arrays of a file that can be read; kept, as the next question is for another of them."""
+    shapes: dict[str, list[int]] = _ask("readable shapes", [file])[0]
+    return shapes
 
 
 def read_hdf5(files: Sequence[Path], name: str) -> list[np.ndarray]:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import os
 import signal
 import sys
 import time
 import zlib
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +31,8 @@ BUSY_S = 60
 _DEFLATE = 1
 _WORTH_LOOKING = 2**31
 """Bytes that the chunks of an array could become, from which on each is tried before HDF5 does."""
+_USUAL_ENTRIES = 8
+"""Arrays of one file: channels, label, mask."""
 _MOST_ENTRIES = 20_000
 """Names at the top of a file that are gone through."""
 _SCALE_OFFSET = 6
@@ -86,18 +90,29 @@ def _answer(question: str, file: Path, name: str) -> tuple[dict[str, Any], np.nd
     """What is asked of a file: the value, or data type, shape and the array. Raises `VolumeError`."""
     import h5py
 
-    with damage_refused(file), h5py.File(file, "r") as stored:
+    with damage_refused(file), closing(h5py.h5f.open(os.fsencode(file), h5py.h5f.ACC_RDONLY)) as opened:
+        stored = h5py.File(opened)  # whose own opening and closing takes longer than to read a slice
         if question == "names":
             return {"value": sorted(_entries(stored, file))}, None
         if question == "shapes":
             entries = _entries(stored, file)
             held = [entry for entry in entries if isinstance(stored.get(entry, getlink=True), h5py.HardLink)]
             return {"value": {e: list(stored[e].shape) for e in held if getattr(stored[e], "shape", None)}}, None
+        if question == "readable shapes":
+            return {"value": _readable_shapes(stored, file)}, None
         item = _dataset(stored, name, file)
         if question == "shape":
             return {"value": list(item.shape)}, None
         array = np.ascontiguousarray(item[()])
         return {"value": list(array.shape), "dtype": array.dtype.str}, array
+
+
+def _readable_shapes(stored: Any, file: Path) -> dict[str, list[int]]:
+    shapes = {}
+    for name in itertools.islice(stored, _USUAL_ENTRIES):
+        with suppress(Exception):  # refused or damaged: told where it is asked for
+            shapes[name] = list(_dataset(stored, name, file).shape)
+    return shapes
 
 
 def _entries(stored: Any, file: Path) -> Any:
@@ -123,15 +138,16 @@ def _dataset(stored: Any, name: str, file: Path) -> Any:
         raise VolumeError(f"'{name}' is no array", file=file)
     if item.is_virtual or item.external:
         raise _elsewhere(name, file, "a view of other files" if item.is_virtual else "external storage")
-    refuse_no_numbers(name, item.dtype, file)
+    dtype, chunks = item.dtype, item.chunks
+    refuse_no_numbers(name, dtype, file)
     plan = item.id.get_create_plist()
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
     if len(set(filters)) < len(filters):
         raise VolumeError(f"array '{name}' is compressed more than once", file=file, found=f"filters {filters}")
     ratio = _SCALE_OFFSET_RATIO if _SCALE_OFFSET in filters else DEFLATE_RATIO if filters else 1
     held = min(item.id.get_storage_size(), file.stat().st_size)
-    for shape in filter(None, (item.shape, item.chunks)):
-        refuse_claim(file, shape, item.dtype.itemsize, held, ratio=ratio)
+    for shape in filter(None, (item.shape, chunks)):
+        refuse_claim(file, shape, dtype.itemsize, held, ratio=ratio)
     if _DEFLATE in filters:
         _refuse_swollen_chunks(item, file)
     return item

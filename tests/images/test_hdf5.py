@@ -156,3 +156,19 @@ def test_the_process_ends_with_the_one_it_reads_for(sound, end):
     while alive(int(done.stdout)) and time.monotonic() < limit:
         time.sleep(0.05)
     assert not alive(int(done.stdout))
+
+
+def test_shapes_are_kept_only_as_long_as_the_file_is_the_same(tmp_path):
+    file = written(tmp_path / "a.h5", np.zeros((2, 3)))
+    with h5py.File(file, "a") as stored:
+        stored["label"] = np.zeros((4, 5, 6))
+        stored["names"] = ["a", "b"]
+    assert array_shape(file, "image") == (2, 3)
+    assert array_shape(file, "label") == (4, 5, 6)
+    with pytest.raises(VolumeError, match="'names' holds no numbers"):
+        array_shape(file, "names")
+    written(file, np.zeros((7, 8)))
+    assert array_shape(file, "image") == (7, 8)
+    file.unlink()
+    with pytest.raises(VolumeError):
+        array_shape(file, "image")
