@@ -1,4 +1,4 @@
-"""The comparison report: image, predicted mask, image made of the mask; what differs, and which masks to doubt."""
+"""The comparison report: image, predicted mask, image made of the mask; what differs, and which masks to review."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
-from segcct.comparison.cases import Compared, compare
+from segcct.comparison.cases import compare
 from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
-from segcct.comparison.comparison_summary import (
-    DEFINITIONS,
-    ordered,
-    summary_of,
-)
+from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
 from segcct.comparison.comparison_viewer import case_viewer
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.synthetic import says_synthetic
@@ -38,7 +34,7 @@ from segcct.report.viewer import Viewer
 
 SLICES = 10
 """Slices per case on the page."""
-_PICTURES = 500
+_IMAGES = 500
 """Slices times channels on a page, so that it stays below about 10 MB."""
 _MOST_CHANNELS = 4
 
@@ -50,6 +46,15 @@ class WrittenComparison:
     page: Path
     problem: str
     """Names every case that is not on the page, and why; empty where all are."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What is kept of a case: figures and embedded images, no volume."""
+
+    figures: CaseFigures
+    viewer: Viewer
+    synthetic: bool
 
 
 def write_comparison(
@@ -85,61 +90,45 @@ def write_comparison(
     if (output / "report.html").exists():  # the last file to appear
         raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
-        return _write(cycles, request, output, quality, references, slices, models or {}, progress, anonymize)
+        labels = _references(cycles, request, references)
+        key = _key_of(output) if anonymize else None
+        cases = {_name(case.id, key): case for case in request.cases}
+        if anonymize:
+            cases = dict(sorted(cases.items()))
 
+        def work(numbered: tuple[int, Case]) -> _Shown:
+            number, case = numbered
+            examination = _examination(cycles, request, case, labels)
+            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
+            bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
+            figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
+            viewer = case_viewer(f"case-{number}", compared, count=slices)
+            return _Shown(figures, viewer, says_synthetic(compared.grid))
 
-def _write(
-    cycles: Cycles,
-    request: Request,
-    output: Path,
-    quality: QualityModel | None,
-    references: Path | None,
-    slices: int,
-    models: Mapping[str, Path],
-    progress: Report | None,
-    anonymize: bool,
-) -> WrittenComparison:
-    """The comparison into a folder that nobody else writes to."""
-    labels = _references(cycles, request, references)
-    key = _key_of(output) if anonymize else None
-    cases = {_name(case.id, key): case for case in request.cases}
-    if anonymize:
-        cases = dict(sorted(cases.items()))
-    found = _Gathered({}, {}, {})
-    jobs = [
-        CaseJob(case.id, (number, case), name if anonymize else None)
-        for number, (name, case) in enumerate(cases.items(), start=1)
-    ]
-
-    def work(numbered: tuple[int, Case]) -> tuple[CaseFigures, Compared, Viewer]:
-        number, case = numbered
-        examination = _examination(cycles, request, case, labels)
-        compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
-        bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
-        figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
-        return figures, compared, case_viewer(f"case-{number}", compared, count=slices)
-
-    reasons: list[str] = []
-    for outcome in run_cases(jobs, work, progress=progress):
-        if isinstance(outcome, Done):
-            found.add(outcome.name, *outcome.value)
-        elif isinstance(outcome, Failed):
-            reasons += failures([outcome])
-            found.failures[outcome.name] = outcome.kind if anonymize else outcome.reasons[0]
-    if key is not None:
-        _write_sources(output, key, cases)
-    if not found.figures:
-        raise DataError(f"none of {counted(len(request.cases), 'case')} can be compared:{items(reasons)}")
-    comparison = _comparison(cycles, found, quality, models, anonymize=anonymize)
-    page = comparison_page(comparison, found.viewers, quality)
-    output.mkdir(parents=True, exist_ok=True)
-    write_json(output / "report.json", comparison.to_json(), private=not anonymize)
-    written = write_page(output / "report.html", page, private=not anonymize)
-    problem = ""
-    if reasons:
-        failed = f"{len(reasons)} of {counted(len(cases), 'case')}"
-        problem = f"{failed} failed; the others are in {written}:{items(reasons)}"
-    return WrittenComparison(written, problem)
+        jobs = [
+            CaseJob(case.id, (number, case), name if anonymize else None)
+            for number, (name, case) in enumerate(cases.items(), start=1)
+        ]
+        shown: dict[str, _Shown] = {}
+        failed: dict[str, str] = {}
+        reasons: list[str] = []
+        for outcome in run_cases(jobs, work, progress=progress):
+            if isinstance(outcome, Done):
+                shown[outcome.name] = outcome.value
+            elif isinstance(outcome, Failed):
+                reasons += failures([outcome])
+                failed[outcome.name] = outcome.kind if anonymize else outcome.reasons[0]
+        if key is not None:
+            _write_sources(output, key, cases)
+        if not shown:
+            raise DataError(f"none of {counted(len(cases), 'case')} can be compared:{items(reasons)}")
+        comparison = _comparison(cycles, shown, failed, quality, models or {}, anonymize=anonymize)
+        page = comparison_page(comparison, {name: each.viewer for name, each in shown.items()}, quality)
+        output.mkdir(parents=True, exist_ok=True)
+        write_json(output / "report.json", comparison.to_json(), private=not anonymize)
+        written = write_page(output / "report.html", page, private=not anonymize)
+    problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {written}:{items(reasons)}"
+    return WrittenComparison(written, problem if reasons else "")
 
 
 def _key_of(output: Path) -> str:
@@ -167,24 +156,9 @@ def _name(case_or_patient: str, key: str | None) -> str:
     return case_or_patient if key is None else pseudonym(case_or_patient, key)
 
 
-@dataclass
-class _Gathered:
-    """What is kept of the cases: figures and embedded images, no volume."""
-
-    figures: dict[str, CaseFigures]
-    viewers: dict[str, Viewer]
-    failures: dict[str, str]
-    synthetic: bool = False
-
-    def add(self, name: str, figures: CaseFigures, compared: Compared, viewer: Viewer) -> None:
-        self.figures[name] = figures
-        self.viewers[name] = viewer
-        self.synthetic |= says_synthetic(compared.grid)
-
-
 def _channels(slices: int, cases: int) -> int:
-    """Channels embedded as pictures; the figures are over all of them."""
-    return max(1, min(_MOST_CHANNELS, _PICTURES // max(1, slices * cases)))
+    """Channels embedded as images; the figures are over all of them."""
+    return max(1, min(_MOST_CHANNELS, _IMAGES // max(1, slices * cases)))
 
 
 def _references(cycles: Cycles, request: Request, folder: Path | None) -> dict[str, ReferenceCase] | None:
@@ -217,10 +191,17 @@ def _examination(
 
 
 def _comparison(
-    cycles: Cycles, found: _Gathered, quality: QualityModel | None, models: Mapping[str, Path], *, anonymize: bool
+    cycles: Cycles,
+    shown: Mapping[str, _Shown],
+    failed: dict[str, str],
+    quality: QualityModel | None,
+    models: Mapping[str, Path],
+    *,
+    anonymize: bool,
 ) -> Comparison:
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
     scheme = cycles.predictor.scheme
+    cases = {name: each.figures for name, each in shown.items()}
     hidden = {"sources"} if anonymize else set()
     facts = {} if quality is None else {name: told for name, told in quality.facts.items() if name not in hidden}
     return Comparison(
@@ -229,13 +210,13 @@ def _comparison(
         channels=list(cycles.predictor.data.channels),
         units={"intensities": "normalized to 0..1", "psnr": "dB"},
         definitions=DEFINITIONS,
-        synthetic=found.synthetic,
+        synthetic=any(each.synthetic for each in shown.values()),
         synthetic_training=segmenter.synthetic or generator.synthetic,
-        summary=summary_of(found.figures, tuple(scheme.classes), None if quality is None else quality.doubtful_below),
-        order=ordered(found.figures),
+        summary=summary_of(cases, tuple(scheme.classes), None if quality is None else quality.doubtful_below),
+        order=ordered(cases),
         quality=None if quality is None else {"level": quality.level, **facts},
-        cases=found.figures,
-        failed=found.failures,
+        cases=cases,
+        failed=failed,
         models={
             name: {
                 "folder": str(models[name]) if name in models and not anonymize else None,
