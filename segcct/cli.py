@@ -12,7 +12,7 @@ from typing import TextIO, cast
 
 from segcct.commands import build_parser
 from segcct.commands.wording import in_terms_of
-from segcct.errors import SegcctError, is_out_of_memory, reason_of, show_tracebacks
+from segcct.errors import PluginError, SegcctError, is_out_of_memory, reason_of, show_tracebacks
 from segcct.escape import TerminalStream
 
 INTERRUPTED = 130
@@ -23,7 +23,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a command
-    parser = build_parser()
+    try:
+        parser = build_parser()
+    except PluginError as error:
+        print(f"segcct: {error}", file=_safe(sys.stderr))
+        return 1
     parsed, rest = parser.parse_known_args(arguments)
     unknown = _no_keys(rest) if parsed.takes_keys else rest
     if unknown:

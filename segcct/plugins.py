@@ -48,6 +48,11 @@ class Registry(Mapping[str, Any]):
             raise ValueError(f"there is a {self.kind} '{name}' already")
         self._added[name] = thing
 
+    @property
+    def registered(self) -> Mapping[str, Any]:
+        """What was added so far, by whoever is imported."""
+        return self._added
+
     def added(self) -> tuple[str, ...]:
         """Names that other packages gave."""
         load_plugins(self._group)

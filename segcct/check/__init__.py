@@ -66,7 +66,11 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
     splits, split_problems = _check_split(inventory)
-    problems += _without_label(found.cases, data) + _idle_folders(data, unread) + split_problems
+    problems += (
+        (_without_label(found.cases, data) if inventory.needs_labels else [])
+        + _idle_folders(data, unread)
+        + split_problems
+    )
 
     contents: list[CaseContents] = []
     examine = partial(_examine, inventory=inventory, deep=deep)

@@ -38,14 +38,16 @@ class Inventory:
         data: root, layout, patterns, split.
         remember: what earlier trainings with this cache found out about the files counts while they are unchanged, and
             `memo.save` adds to it; else every file is read.
+        needs_labels: cases without a label take no part.
 
     Raises:
         DataError: the root is missing or holds nothing of the layout; `found.errors` tells what is wrong with a case.
         LabelError: no such scheme.
     """
 
-    def __init__(self, data: DataSection, *, remember: bool = False) -> None:
+    def __init__(self, data: DataSection, *, remember: bool = False, needs_labels: bool = True) -> None:
         self.data = data
+        self.needs_labels = needs_labels
         self.scheme = scheme_of(data)
         self.tree = FolderTree(data.root)
         self.found = scan_cases(data, self.tree)
@@ -60,7 +62,7 @@ class Inventory:
     @cached_property
     def splits(self) -> Splits:
         """Who trains, validates and tests. Raises `SplitError` as `make_splits`."""
-        return make_splits(self.cases, self.data)
+        return make_splits(self.cases, self.data, needs_labels=self.needs_labels)
 
     def header(self, file: Path, array: str) -> Volume:
         """The grid of a file, as its layout's `read_header` gives it, without the header's other fields.

@@ -133,23 +133,22 @@ def _number(stored: object) -> int | None:
     return stored
 
 
-def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
+def make_splits(cases: Sequence[Case], data: DataSection, *, needs_labels: bool = True) -> Splits:
     """The split that `data.split` and `data.fold` ask for, by patient and irrespective of the order of `cases`.
 
-    Cases without a label take no part. Where the dataset itself keeps patients for testing (`Case.side`), they are the
-    test side of a draw and no others are drawn; its validation patients validate under `fractions`, and are pooled
-    with the training patients under `kfold`. Lists say it all, but may not contradict the dataset.
+    Cases without a label take no part where labels are needed. Where the dataset itself keeps patients for testing
+    (`Case.side`), they are the test side of a draw and no others are drawn; its validation patients validate under
+    `fractions`, and are pooled with the training patients under `kfold`. Lists say it all, but may not contradict the
+    dataset.
 
     Raises:
         SplitError: too few patients, an empty side, a list that cannot be read or names an unknown case, or a patient
             on two sides.
     """
-    labelled = _labelled(cases)
+    members = _taking_part(cases, needs_labels=needs_labels)
     section = data.split
-    if section.kind == "lists":
-        sides = _from_lists(labelled, section, data.fold)
-    else:
-        sides = _drawn(labelled, section, data.fold)
+    drawn = _from_lists if section.kind == "lists" else _drawn
+    sides = drawn(members, section, data.fold)
     splits = Splits(
         train=tuple(sorted(sides["train"])),
         val=tuple(sorted(sides["val"])),
@@ -158,7 +157,7 @@ def make_splits(cases: Sequence[Case], data: DataSection) -> Splits:
         seed=section.seed if section.kind != "lists" or section.folded else None,
         fold=data.fold if section.folded else None,
         folds=section.folds if section.folded else None,
-        patients={case.id: case.patient for case in labelled},
+        patients={case.id: case.patient for case in members},
     )
     _refuse_empty(splits, section)
     return splits
@@ -173,18 +172,18 @@ def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
     return sorted(set(patients), key=drawn)
 
 
-def _labelled(cases: Sequence[Case]) -> list[Case]:
+def _taking_part(cases: Sequence[Case], *, needs_labels: bool) -> list[Case]:
     repeated = _repeated([case.id for case in cases])
     if repeated:
         raise SplitError("several cases share one id", found=repeated, expected="one id per case")
-    labelled = sorted((case for case in cases if case.label), key=lambda case: case.id)
-    if not labelled:
+    members = sorted((case for case in cases if case.label or not needs_labels), key=lambda case: case.id)
+    if not members:
         raise SplitError(
             "no case has a label, so there is nothing to train on",
             found=counted(len(cases), "case"),
             remedy="Check data.label and the names of the label files",
         )
-    return labelled
+    return members
 
 
 def _repeated(ids: Iterable[str]) -> str:

@@ -24,6 +24,8 @@ class SliceDataset(Dataset):
     nor cases with few slices are crowded out. The other positions go through all slices of all cases in an order
     shuffled per epoch, each slice at most once in `len` positions when `len` is at most their number.
 
+    A case without a label, where none is needed, has an empty mask.
+
     Nothing is remembered between samples, so any number of loader processes gives the same batches.
     """
 
@@ -36,8 +38,9 @@ class SliceDataset(Dataset):
         seed: int,
         slices_per_epoch: int | None = None,
         foreground_share: float,
+        needs_labels: bool = True,
     ) -> None:
-        unlabelled = [case.case_id for case in cases if case.present is None]
+        unlabelled = [case.case_id for case in cases if case.present is None and needs_labels]
         if not cases or unlabelled:
             raise DataError(
                 "no labeled cases to train on",
@@ -49,9 +52,8 @@ class SliceDataset(Dataset):
         self.image_size = image_size
         self.seed = seed
         self.foreground_share = foreground_share
-        present = [np.asarray(case.present) for case in cases]
-        self.starts = np.cumsum([0, *(len(rows) for rows in present)])  # first slice of each case, counted through
-        self.holders = _holders(present)
+        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each, counted on
+        self.holders = _holders([_present(case) for case in cases])
         self.length = int(self.starts[-1]) if slices_per_epoch is None else slices_per_epoch
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -64,9 +66,9 @@ class SliceDataset(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index])
         number, position, wanted = self.draw(epoch, index, rng)
         case = self.cases[number]
-        label = case.label
-        assert label is not None  # checked when the dataset was made
-        image, mask = take_window(case.image[position], label[position], self.image_size, rng, wanted=wanted)
+        image = case.image[position]
+        mask = np.zeros(image.shape[1:], dtype=np.uint8) if case.label is None else case.label[position]
+        image, mask = take_window(image, mask, self.image_size, rng, wanted=wanted)
         image, mask = self.augmenter.apply(image, mask, rng)
         return {
             "image": torch.from_numpy(case.standardise(image)),
@@ -124,3 +126,8 @@ def _holders(present: Sequence[np.ndarray]) -> dict[int, list[tuple[int, np.ndar
         for index in np.flatnonzero(rows[:, 1:].any(axis=0)) + 1:
             holders.setdefault(int(index), []).append((number, np.flatnonzero(rows[:, index])))
     return holders
+
+
+def _present(case: PreparedCase) -> np.ndarray:
+    """(D, K) bool: which classes each slice holds; none without a label."""
+    return np.zeros((len(case.image), 1), dtype=bool) if case.present is None else np.asarray(case.present)

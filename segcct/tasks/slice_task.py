@@ -67,13 +67,14 @@ class SliceTask(Task):
 
     def find(self) -> Found:
         data, train = self.config.data, self.config.train
-        division = divide(data, unlabelled=self.unlabelled)
+        division = divide(data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
         self.check_splits(division.splits)
         slices = train.slices_per_epoch or count_slices(division.select("train"), division.inventory)
         return Found(describe_sides(division), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
-        self.dataset = load_dataset(self.config.data, pictures=self.pictures, unlabelled=self.unlabelled)
+        needed = {"unlabelled": self.unlabelled, "needs_labels": self.needs_labels}
+        self.dataset = load_dataset(self.config.data, pictures=self.pictures, **needed)
         self.check_splits(self.dataset.splits)
 
     def check_splits(self, splits: Splits) -> None:
@@ -92,6 +93,7 @@ class SliceTask(Task):
             seed=self.config.run.seed,
             slices_per_epoch=train.slices_per_epoch,
             foreground_share=data.foreground_share,
+            needs_labels=self.needs_labels,
         )
         return DataLoader(
             self.samples(slices),

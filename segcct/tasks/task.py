@@ -3,14 +3,14 @@ the table of them all."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.metadata
+import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from segcct.errors import ConfigError
+from segcct.plugins import Registry
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from segcct.run_folder import RunFolder
 
 ENTRY_POINTS = "segcct.tasks"
-"""Group of the entry points by which installed packages add rows to `TASKS`."""
+"""Group of the entry points by which installed packages add to `TASKS`."""
 
 
 class Prepared(Protocol):
@@ -205,17 +205,17 @@ class TaskRow:
 
     def load(self) -> type[Task]:
         """The task."""
-        return cast("type[Task]", _imported(self.task))
+        return cast("type[Task]", pkgutil.resolve_name(self.task))
 
     def load_config(self) -> type[Experiment]:
         """Its configuration."""
-        return cast("type[Experiment]", _imported(self.config))
+        return cast("type[Experiment]", pkgutil.resolve_name(self.config))
 
     def load_model(self) -> type[LoadedModel]:
         """The class of its trained models. Raises `ConfigError` where it names none."""
         if not self.model:
             raise ConfigError(f"task {self.name} has no class of trained models")
-        return cast("type[LoadedModel]", _imported(self.model))
+        return cast("type[LoadedModel]", pkgutil.resolve_name(self.model))
 
     def function(self, command: str) -> Callable[..., Outcome]:
         """What a command does for the task. Raises `ConfigError` where that is nothing."""
@@ -223,26 +223,25 @@ class TaskRow:
         if not place:
             able = [row.name for row in TASKS.values() if getattr(row, command)]
             raise ConfigError(f"task {self.name} is not for segcct {command}", expected=" or ".join(able))
-        return cast("Callable[..., Outcome]", _imported(place))
+        return cast("Callable[..., Outcome]", pkgutil.resolve_name(place))
 
 
-TASKS: dict[str, TaskRow] = {}
+_TABLE = Registry("task", ENTRY_POINTS, {})
+TASKS: Mapping[str, TaskRow] = _TABLE
 """Name -> task; see `register_task`."""
 
 
 def register_task(row: TaskRow) -> None:
     """Add a task: `segcct` gets its command, and finds its models, predictions and evaluations by its name.
 
-    An installed package names a `TaskRow` as entry point of the group `segcct.tasks` instead.
+    An installed package does so in a module that it names as entry point of the group `segcct.tasks`.
 
-    Raises `ConfigError` where the name or the command is taken.
+    Raises `ValueError` where the name or the command is taken, or the command is no `train-...`.
     """
-    taken = [known for known in TASKS.values() if known.name == row.name or known.command == row.command]
-    if taken:
-        raise ConfigError("there is such a task already", found=f"{row.name} ({row.command})", expected="another name")
-    if not row.command.startswith("train-"):
-        raise ConfigError("the command of a task begins with train-", found=row.command)
-    TASKS[row.name] = row
+    commands = [known.command for name, known in _TABLE.registered.items() if name != row.name]
+    if row.command in commands or not row.command.startswith("train-"):
+        raise ValueError(f"'{row.command}' cannot be the command of task '{row.name}'")
+    _TABLE.register(row.name, row)
 
 
 def task_named(name: object, *, file: Path | None = None) -> TaskRow:
@@ -255,11 +254,6 @@ def task_named(name: object, *, file: Path | None = None) -> TaskRow:
 def task_of(config: Experiment) -> TaskRow:
     """The row of the task that a configuration belongs to."""
     return next(row for row in TASKS.values() if row.load_config() is type(config))
-
-
-def _imported(place: str) -> Any:
-    module, _, name = place.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 for _row in (
@@ -296,5 +290,3 @@ for _row in (
     ),
 ):
     register_task(_row)
-for _point in importlib.metadata.entry_points(group=ENTRY_POINTS):
-    register_task(_point.load())

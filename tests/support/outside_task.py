@@ -20,7 +20,7 @@ from segcct.inference.arithmetic_device import Inference
 from segcct.inference.trained import LoadedModel
 from segcct.model_card import Architecture
 from segcct.preparation.slice_sampling import EpochSampler
-from segcct.tasks.task import Found, Outcome, Task, TaskRow
+from segcct.tasks.task import Found, Outcome, Task, TaskRow, register_task
 from segcct.training.session import gather
 
 SIZE = 32
@@ -152,3 +152,4 @@ ROW = TaskRow(
     evaluate="outside_task:evaluate",
     report="outside_task:report",
 )
+register_task(ROW)

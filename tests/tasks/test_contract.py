@@ -13,15 +13,18 @@ import pytest
 import torch
 
 from segcct.cli import main
-from segcct.config import Experiment
-from segcct.errors import CheckpointError, ConfigError, ModelError
+from segcct.config import Experiment, SegmentationConfig, settings
+from segcct.errors import CheckpointError, ConfigError, DataError, ModelError
+from segcct.images.volume import Volume
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.predictor import Predictor
 from segcct.model_card import load_card, save_model
 from segcct.models.zoo import entry
-from segcct.tasks.task import TASKS, TaskRow, register_task, task_named, task_of
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+from segcct.tasks.task import _TABLE, TASKS, TaskRow, register_task, task_named, task_of
 from segcct.tasks.task_files import load_model, task_of_evaluation, task_of_predictions
 from tests.support.small_tasks import SMALL
+from tests.support.toy_pair import data_section
 
 HOW = Inference(batch_size=4, device="cpu", precision="fp32")
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside_task.py"
@@ -92,7 +95,7 @@ def test_a_saved_model_loads_as_its_task_alone(row: TaskRow, tmp_path: Path) -> 
 def test_names_and_commands_are_taken_once() -> None:
     known = TASKS["segmentation"]
     for name, command in (("segmentation", "train-other"), ("other", "train-seg"), ("other", "other")):
-        with pytest.raises(ConfigError):
+        with pytest.raises(ValueError, match=name):
             register_task(TaskRow(name, command, "", known.task, known.config))
     with pytest.raises(ConfigError, match="segmentation, classification, reconstruction"):
         task_named("other")
@@ -111,6 +114,33 @@ def test_files_without_the_key_are_of_masks(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text('{"task": ["segmentation"]}')
     with pytest.raises(ConfigError, match="names no task of this installation"):
         task_of_evaluation(tmp_path)
+
+
+# cases without labels
+
+
+class Unlabelled(SegmentationTask):
+    """Slices of cases without labels."""
+
+    needs_labels = False
+
+
+def test_cases_without_labels_are_found_split_and_shown(tmp_path: Path) -> None:
+    for number in range(4):
+        array = np.random.default_rng(number).uniform(0, 100, (32, 32, 3)).astype(np.float32)
+        (tmp_path / f"case{number}").mkdir()
+        Volume(array, np.eye(4), (1.0, 1.0, 1.0)).save(tmp_path / f"case{number}" / "ct.nii.gz")
+    data = data_section(root=tmp_path, label=None, cache=tmp_path / "cache", split={"val": 0.25, "test": 0})
+    content = {"data": data.model_dump(mode="json"), "model": {"name": "cct_unet_t"}, "train": {"batch_size": 3}}
+    config = settings.build(SegmentationConfig, content, {}, source="test")
+    with pytest.raises(DataError, match=r"data\.label names no label files"):
+        SegmentationTask(config).find()
+    task = Unlabelled(config)
+    assert task.find() == ("train 3 cases of 3 patients, val 1 case of 1 patient, test 0 cases of 0 patients", 3)
+    task.prepare()
+    batch = next(iter(task.loader(0, 1)))
+    assert batch["image"].shape == (3, 1, 32, 32)
+    assert not batch["label"].any()
 
 
 # a task from outside
@@ -132,11 +162,10 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     place.mkdir()
     shutil.copy(OUTSIDE, place)
     monkeypatch.syspath_prepend(place)
-    import outside_task  # type: ignore[import-not-found]
+    import outside_task  # type: ignore[import-not-found]  # noqa: F401 - it registers the task
 
-    register_task(outside_task.ROW)
     yield
-    del TASKS["denoising"], sys.modules["outside_task"]
+    del _TABLE._added["denoising"], sys.modules["outside_task"]
 
 
 @pytest.mark.usefixtures("outside")
@@ -174,7 +203,11 @@ def test_an_installed_package_adds_its_task_by_an_entry_point(tmp_path: Path) ->
     info = tmp_path / "outside-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[segcct.tasks]\ndenoising = outside_task:ROW\n")
+    (info / "entry_points.txt").write_text("[segcct.tasks]\ndenoising = outside_task\n")
     program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from segcct.cli import main; main(['--help'])"
     shown = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
     assert "train a network that takes noise from images" in " ".join(shown.split())
+    (tmp_path / "outside_task.py").write_text("raise ImportError('no such thing')\n")
+    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
+    assert "of package outside cannot be loaded" in failed.stderr
+    assert "Traceback" not in failed.stderr

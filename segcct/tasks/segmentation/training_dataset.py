@@ -59,15 +59,16 @@ class Dataset:
     """Cases that train without labels."""
 
 
-def divide(data: DataSection, *, unlabelled: bool = False) -> Division:
+def divide(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = True) -> Division:
     """Find, check and split the cases. Raises `DataError` naming every problem of the cheap check.
 
     Args:
         data: the data section.
         unlabelled: the training uses the cases of `data.split.unlabelled_list`.
+        needs_labels: cases without a label take no part.
     """
     try:
-        inventory = Inventory(data, remember=True)
+        inventory = Inventory(data, remember=True, needs_labels=needs_labels)
         problems = [
             problem for problem in check_inventory(inventory, deep=False).problems if problem.severity == "error"
         ]
@@ -78,16 +79,18 @@ def divide(data: DataSection, *, unlabelled: bool = False) -> Division:
     return Division(inventory, unlabelled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
 
 
-def load_dataset(data: DataSection, *, pictures: int = 0, unlabelled: bool = False) -> Dataset:
+def load_dataset(
+    data: DataSection, *, pictures: int = 0, unlabelled: bool = False, needs_labels: bool = True
+) -> Dataset:
     """`divide`, and prepare the cases; `pictures`: how many validation cases are to be drawn during training."""
-    division = divide(data, unlabelled=unlabelled)
+    division = divide(data, unlabelled=unlabelled, needs_labels=needs_labels)
     inventory, free = division.inventory, division.unlabelled
     scheme, memo = inventory.scheme, inventory.memo
     train, val = (division.select(side) for side in ("train", "val"))
     progress = progress_bar("preparing cases")
     prepared = prepare_cases([*train, *val, *free], data, scheme, memo=memo, progress=progress)
     until = len(train) + len(val)
-    if not any(bool(np.any(case.label)) for case in prepared[len(train) : until]):
+    if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : until]):
         raise DataError(
             "no validation case holds a structure, so none could tell which weights are the best",
             file=data.root,
