@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from segcct.evaluation.summary_record import MetricStats, Record
+from segcct.evaluation.summary_record import MetricStats
+from segcct.files.json_record import Record
 
 PREDICTED, REFERENCE = "predicted", "reference"
 """Which mask something was made from."""

@@ -15,7 +15,8 @@ from segcct.comparison.comparison_viewer import case_viewer
 from segcct.datasets.case import Case, Examination
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, items
-from segcct.evaluation.matching import PredictionFolder, ReferenceCase, read_references
+from segcct.evaluation.prediction_folder import PredictionFolder
+from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import exclusive

@@ -13,16 +13,10 @@ from segcct.case_runner import CaseJob, Outcome, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import FILES, redact
-from segcct.evaluation.matching import (
-    Matching,
-    PredictionFolder,
-    choose_scheme,
-    match,
-    named_alike,
-    read_predictions,
-    read_references,
-)
+from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import compare
+from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
+from segcct.evaluation.reference_folder import read_references
 from segcct.evaluation.scoring import Agreement, CaseScores, Job, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
 from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
@@ -125,7 +119,7 @@ def evaluate(
         if rival is not None:
             paired = compare(rows, scored[1].rows, labels, chosen[0])
             named = "the other predictions" if folder.anonymized else absolute(rival.path)
-            sources["paired"] = PairedSummary(against=named, weights_sha256=rival.weights_sha256, **paired)
+            sources["paired"] = PairedSummary(against=named, weights_sha256=rival.index.weights_sha256, **paired)
         sources["label_map"] = label_map_summary(scored[0].agreements)
         summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
         if summaries[0].edited:
@@ -216,27 +210,27 @@ def _sources(
     matching: Matching, folder: PredictionFolder, references: Path, digests: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     """Where everything came from, so that a report finds the pictures again, and notices other masks in their place."""
+    index, cases = folder.index, folder.index.cases
+    told = {case: cases[case] for case in matching.pairs if case in cases}
     sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
-        "seen": {side: [case for case in matching.pairs if folder.seen.get(case) == side] for side in ("train", "val")},
-        "synthetic": [case for case in matching.pairs if case in folder.synthetic],
-        "synthetic_training": folder.synthetic_training,
+        "seen": {split: [case for case, entry in told.items() if entry.seen == split] for split in ("train", "val")},
+        "synthetic": [case for case, entry in told.items() if entry.synthetic],
+        "synthetic_training": bool(index.synthetic_training),
         "edited": [
-            case
-            for case in matching.pairs
-            if digests[case]["prediction"] != folder.digests.get(case, digests[case]["prediction"])
+            case for case, entry in told.items() if entry.digest and entry.digest != digests[case]["prediction"]
         ],
         "digests": dict(digests),
-        "weights_sha256": folder.weights_sha256,
-        "model": ScoredModel(**folder.model),
+        "weights_sha256": index.weights_sha256,
+        "model": ScoredModel(
+            architecture=index.architecture, selected_on=index.selected_on, provenance=index.provenance
+        )
+        if cases
+        else ScoredModel(),
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
-        "provenance": {
-            **provenance(),
-            "predictions": absolute(folder.path),
-            "references": absolute(references),
-        },
+        "provenance": {**provenance(), "predictions": absolute(folder.path), "references": absolute(references)},
     }
 
 

@@ -15,7 +15,7 @@ from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.datasets.layouts import read_label
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError
-from segcct.evaluation.matching import ReferenceCase
+from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
 from segcct.inference.masks import load_mask

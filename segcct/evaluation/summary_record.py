@@ -10,63 +10,27 @@ Reading checks every type. Keys that are not known stay, and those that older ve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AliasChoices, Field, model_serializer, model_validator
 
-from segcct.errors import EvaluationError
+from segcct.errors import EvaluationError, SegcctError
+from segcct.files.json_record import FileName, Record
 
 STATUSES = ("ok", "missed", "spurious", "absent")
 
-
-def _file_name(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 4096:
-        raise ValueError("not the name of a file")
-    return value
-
-
-FileName = Annotated[Any, AfterValidator(_file_name)]
-"""A text of at most 4,096 characters; pydantic's own refuses bytes of a name that are not UTF-8."""
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 """[low, high]; both None where there is none."""
 
 
-class Record(BaseModel):
-    """Part of a JSON file: strict types, unknown keys kept."""
+class EvaluationRecord(Record):
+    """Part of what `segcct evaluate` writes."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    @classmethod
-    def from_json(cls, content: Mapping[str, Any], file: Path, remedy: str | None = None) -> Self:
-        """The record of a JSON object. Raises `EvaluationError` naming the first value that is missing or misfit."""
-        try:
-            return cls.model_validate(dict(content))
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])[:120]
-            raise EvaluationError(
-                "holds something else than an evaluation",
-                file=file,
-                found=f"{place}: {' '.join(first['msg'].split())[:160]}",
-                remedy=remedy,
-            ) from None
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object: every field that was set."""
-        return self.model_dump(exclude_unset=True)
+    NOT_THIS: ClassVar[str] = "holds something else than an evaluation"
+    ERROR: ClassVar[type[SegcctError]] = EvaluationError
 
 
-class MetricStats(Record):
+class MetricStats(EvaluationRecord):
     """`segcct.metrics.Stats`: one metric over cases."""
 
     mean: float | None = None
@@ -78,10 +42,10 @@ class MetricStats(Record):
     n: int = 0
 
 
-class StructureSummary(Record):
+class StructureSummary(EvaluationRecord):
     """One class or region: in the file, the metrics' statistics with `counts` as one more key."""
 
-    scores: dict[str, MetricStats] = {}
+    scores: dict[str, MetricStats] = Field(default_factory=dict)
     """Metric -> statistics."""
     counts: dict[str, int] | None = None
     """Status -> number of cases."""
@@ -100,7 +64,7 @@ class StructureSummary(Record):
         return scores if self.counts is None else {**scores, "counts": self.counts}
 
 
-class LabelMapSummary(Record):
+class LabelMapSummary(EvaluationRecord):
     """Agreement of whole label maps: all classes and the background at once."""
 
     pixel_accuracy: MetricStats
@@ -110,7 +74,7 @@ class LabelMapSummary(Record):
     unit: str | None = None
 
 
-class CaseFiles(Record):
+class CaseFiles(EvaluationRecord):
     """Image files of one case."""
 
     prediction: FileName | None = None
@@ -118,7 +82,7 @@ class CaseFiles(Record):
     channels: dict[str, FileName | list[FileName]] | None = None
 
 
-class ScoredModel(Record):
+class ScoredModel(EvaluationRecord):
     """What predictions.json says of the model and of how it predicted."""
 
     architecture: Any = None
@@ -126,7 +90,7 @@ class ScoredModel(Record):
     provenance: dict[str, Any] | None = None
 
 
-class PairedStats(Record):
+class PairedStats(EvaluationRecord):
     """`segcct.metrics.Paired` of one metric, with its p value corrected for the family of tests."""
 
     difference: float | None = None
@@ -139,7 +103,7 @@ class PairedStats(Record):
     p_holm: float | None = None
 
 
-class PairedSummary(Record):
+class PairedSummary(EvaluationRecord):
     """paired.json: these predictions minus others of the same cases."""
 
     against: FileName | None = None
@@ -152,7 +116,7 @@ class PairedSummary(Record):
     classes: dict[str, dict[str, PairedStats]]
 
 
-class SegmentationSummary(Record):
+class SegmentationSummary(EvaluationRecord):
     """summary.json of masks, under one convention."""
 
     task: str = "segmentation"

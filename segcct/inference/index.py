@@ -14,11 +14,13 @@ from typing import Any
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.errors import DataError, RunError
+from segcct.errors import DataError, RunError, SegcctError
 from segcct.files.file_names import absolute
 from segcct.files.json_file import read_object, write_json
+from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
 from segcct.provenance import invocation, provenance, versions
 
@@ -206,23 +208,7 @@ def are_channels(channels: Any) -> bool:
     """Whether something read from a file names the files of every channel."""
     if not isinstance(channels, dict) or not all(isinstance(files, list) for files in channels.values()):
         return False
-    return all(isinstance(file, str) for files in channels.values() for file in files)
-
-
-def check_cases(content: Mapping[str, Any]) -> None:
-    """Raises `ValueError` where what predictions.json says of its masks is of another kind."""
-    cases = content.get("cases")
-    if not isinstance(cases, dict):
-        raise ValueError("no mapping of cases")
-    for name, entry in cases.items():
-        mask = entry.get("mask") if isinstance(entry, dict) else None
-        # A mask lies in the folder itself: a path that leads out of it is of somebody else.
-        if not isinstance(mask, str) or not mask or Path(mask).name != mask:
-            raise ValueError(f"no mask of case {name[:80]}")
-        synthetic = isinstance(entry.get("synthetic") or False, bool)
-        texts = all(isinstance(entry.get(name) or "", str) for name in ("seen", "digest"))
-        if not (are_channels(entry.get("channels") or {}) and texts and synthetic):
-            raise ValueError(f"an entry of another kind for case {name[:80]}")
+    return all(isinstance(file, str) and len(file) <= LONGEST_NAME for files in channels.values() for file in files)
 
 
 def read_key(folder: Path) -> str | None:
@@ -240,14 +226,14 @@ def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:
         return {}
     try:
         content = read_object(file)
-        check_cases(content)
-    except (DataError, ValueError) as error:
+        StoredPredictions.from_json(content, file)
+    except SegcctError as error:
         if overwrite:
             return {}
         raise RunError(
             "is not an index of predictions",
             file=file,
-            found=error.found if isinstance(error, DataError) else str(error),
+            found=error.found,
             remedy="Choose another --output, or add --overwrite",
         ) from None
     return content

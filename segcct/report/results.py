@@ -11,11 +11,12 @@ from pathlib import Path
 from segcct.datasets.label_schemes import SCHEMES, Scheme
 from segcct.errors import EvaluationError, LabelError
 from segcct.evaluation.anonymous import FILES, restore
-from segcct.evaluation.summary_record import STATUSES, PairedSummary, Record, SegmentationSummary
+from segcct.evaluation.summary_record import STATUSES, PairedSummary, SegmentationSummary
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
 from segcct.inference.index import INDEX, is_anonymized
+from segcct.inference.predictions_record import StoredPredictions
 
 REMEDY = "Write the folder by `segcct evaluate --output DIR`"
 _COLUMNS = ("case", "class", "dice", "status")
@@ -39,16 +40,6 @@ class Score:
         """In ml; in voxels where no voxel size is known."""
         known = self.values.get("volume_ref_ml")
         return self.values.get("voxels_ref") if known is None else known
-
-
-class StoredIndex(Record):
-    """What a page reads of predictions.json."""
-
-    data: dict[str, object] | None = None
-    provenance: dict[str, object] | None = None
-    architecture: object = None
-    selected_on: object = None
-    weights_sha256: object = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +83,7 @@ class Results:
         return bool(self.summary.anonymized)
 
     @cached_property
-    def index(self) -> StoredIndex | None:
+    def index(self) -> StoredPredictions | None:
         """predictions.json as the folder of predictions holds it now; None where the masks came from elsewhere.
 
         Raises:
@@ -102,7 +93,7 @@ class Results:
         path = Path(str(folder)) / INDEX
         if folder is None or not path.is_file():
             return None
-        return StoredIndex.from_json(read_json(path), path, "Write it again by `segcct predict`")
+        return StoredPredictions.from_json(read_json(path), path, "Write it again by `segcct predict`")
 
     @property
     def other_model(self) -> bool:

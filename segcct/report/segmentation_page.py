@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
-from segcct.evaluation.summary_record import STATUSES, MetricStats, SegmentationSummary
+from segcct.evaluation.summary_record import STATUSES, MetricStats, ScoredModel, SegmentationSummary
 from segcct.inference.index import without_ids
 from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
@@ -20,7 +20,7 @@ from segcct.report.case_images import CaseImages, images_of
 from segcct.report.changed import changed_files, changed_sentence
 from segcct.report.findings import findings, ranked, worst_cases
 from segcct.report.html import Tile, class_colors, interval, number, provenance, render, write_page
-from segcct.report.results import Results, StoredIndex, read_results
+from segcct.report.results import Results, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
 _MOST_CHANNELS = 4
@@ -219,7 +219,7 @@ def _definitions(summary: SegmentationSummary) -> list[tuple[str, str]]:
 
 def _provenance(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """Where the masks and the scores come from; nothing that names a file or folder where ids are hashed."""
-    index = results.summary.model or (None if results.other_model else results.index) or StoredIndex()
+    index = results.summary.model or (None if results.other_model else results.index) or ScoredModel()
     hidden = NAMING if results.anonymized else ()
     groups: dict[str, Mapping[str, object] | None] = {
         "Model": {"architecture": index.architecture, "selected_on": without_ids(index.selected_on)}

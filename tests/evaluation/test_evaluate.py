@@ -564,7 +564,7 @@ def test_against_other_predictions(folders: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_anonymized_predictions_find_their_references(folders: tuple[Path, Path]) -> None:
-    from segcct.evaluation.matching import _hashed_without_key as hashed
+    from segcct.evaluation.reference_folder import _hashed_without_key as hashed
 
     for case in "abc":
         (folders[0] / f"{case}.nii.gz").rename(folders[0] / f"{hashed(case)}.nii.gz")

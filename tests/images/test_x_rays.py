@@ -15,7 +15,7 @@ from segcct.config import DataSection
 from segcct.datasets.label_schemes import get_scheme
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.errors import DataError, GeometryError
-from segcct.evaluation.matching import ReferenceCase
+from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.evaluation.scoring import read_reference
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.folder_prediction import predict_folder, resolve

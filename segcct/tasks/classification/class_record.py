@@ -6,12 +6,12 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from segcct.evaluation.summary_record import MetricStats, Record
+from segcct.evaluation.summary_record import EvaluationRecord, MetricStats
 
 Count = Annotated[int, Field(ge=0)]
 
 
-class ClassEntry(Record):
+class ClassEntry(EvaluationRecord):
     """Figures of one class against all others."""
 
     precision: MetricStats
@@ -23,7 +23,7 @@ class ClassEntry(Record):
     """Pictures of the class."""
 
 
-class Bin(Record):
+class Bin(EvaluationRecord):
     """One bin of the reliability diagram; an empty one has neither confidence nor accuracy."""
 
     low: float
@@ -39,7 +39,7 @@ class Bin(Record):
         return self
 
 
-class ClassSummary(Record):
+class ClassSummary(EvaluationRecord):
     """summary.json."""
 
     task: str = "classification"

@@ -1,0 +1,128 @@
+"""A folder of predicted masks: which file is whose, and what predictions.json says of them (where there is one)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from segcct.config import DataSection
+from segcct.datasets.label_schemes import Scheme, get_scheme, stored_scheme
+from segcct.errors import EvaluationError, LabelError
+from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
+from segcct.files.json_file import read_object
+from segcct.inference.index import INDEX, read_key, read_sources
+from segcct.inference.masks import SUFFIXES
+from segcct.inference.predictions_record import StoredPredictions
+
+
+@dataclass(frozen=True)
+class PredictionFolder:
+    """Predicted masks by case id."""
+
+    path: Path
+    masks: dict[str, Path]
+    """Those that predictions.json lists: what it does not list may be another model's, or no mask."""
+    index: StoredPredictions = field(default_factory=lambda: StoredPredictions(cases={}))
+    """What predictions.json says; empty where there is none."""
+    channels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    """Case id -> channel -> its files."""
+    data: DataSection | None = None
+    scheme: Scheme | None = None
+    key: str | None = None
+    """Of hashed ids; None where sources.json is not there, or was written before ids were hashed with a key."""
+
+    @property
+    def anonymized(self) -> bool:
+        """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
+        return bool(self.index.anonymized)
+
+
+def read_predictions(folder: Path) -> PredictionFolder:
+    """The masks of a folder. Raises `EvaluationError` when it is missing, empty, or its index cannot be read."""
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of predictions", file=folder, remedy="Name the folder that holds masks")
+    file = folder / INDEX
+    if not file.is_file():
+        masks = mask_files(folder)
+        if not masks:
+            raise EvaluationError("holds no masks", file=folder, expected=f"files ending in {', '.join(SUFFIXES)}")
+        return PredictionFolder(folder, masks, key=read_key(folder))
+    index = StoredPredictions.from_json(read_object(file, StoredPredictions.NOT_THIS, error=EvaluationError), file)
+    channels = {case: entry.channels or {} for case, entry in index.cases.items()}
+    if index.anonymized:
+        channels = {case: entry["channels"] for case, entry in read_sources(folder).items()}
+    try:
+        data = DataSection.model_validate(index.data) if index.data else None
+        scheme = None
+        if index.scheme is not None:
+            regions = {name: tuple(values) for name, values in (index.scheme.regions or {}).items()}
+            scheme = stored_scheme(index.scheme.name, index.scheme.classes, regions)
+    except (ValidationError, LabelError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EvaluationError(StoredPredictions.NOT_THIS, file=file, found=reason) from error
+    masks = {case: folder / entry.mask for case, entry in index.cases.items()}
+    return PredictionFolder(folder, masks, index, channels, data, scheme, read_key(folder))
+
+
+def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:
+    """The scheme as named, else that of `predictions.json`.
+
+    Raises `EvaluationError` when neither says, or when the named one gives the masks' values another meaning.
+    """
+    if isinstance(scheme, Scheme):
+        return scheme
+    if scheme is None or (scheme == "custom" and predictions.scheme is not None):
+        if predictions.scheme is None:
+            raise EvaluationError(
+                "the meaning of the label values is not known",
+                file=predictions.path,
+                found=f"no {INDEX}",
+                remedy="Name it by --scheme, such as --scheme brats2021",
+            )
+        return predictions.scheme
+    named, written = get_scheme(scheme), predictions.scheme
+    renamed = written is not None and written.name == "custom" and set(written.values) == set(named.values)
+    if written is not None and written.name != named.name and not renamed:
+        raise EvaluationError(
+            "the masks were not written under this scheme",
+            file=predictions.path / INDEX,
+            found=f"--scheme {named.name}",
+            expected=f"{written.name} ({', '.join(f'{name} {value}' for name, value in written.classes.items())})",
+            remedy="Leave --scheme out, or name the one the masks were written under",
+        )
+    return named
+
+
+def mask_files(folder: Path, endings: tuple[str, ...] = ()) -> dict[str, Path]:
+    """Masks directly in a folder by case id: its volumes, or where it holds none its 2-D images; `endings` are left
+    out of the id."""
+    return _named(folder, VOLUME_SUFFIXES, endings) or _named(folder, EXACT_IMAGE_SUFFIXES, endings)
+
+
+def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
+    """Files with such a suffix by case id; where `X` and `X_seg` both stand there, `X_seg` is the mask of X."""
+    plain: dict[str, Path] = {}
+    marked: dict[str, Path] = {}
+    for file in sorted(folder.iterdir()):
+        name = file.name
+        stem, suffix = split_name(name)
+        if suffix.lower() not in suffixes or name.startswith(".") or not is_there(file):
+            continue
+        ending = next((end for end in endings if stem.lower().endswith(end) and len(stem) > len(end)), "")
+        ids, case = (marked, stem[: -len(ending)]) if ending else (plain, stem)
+        if case in ids:
+            raise EvaluationError(
+                f"two masks of case {case}",
+                file=file,
+                found=f"also {ids[case].name}",
+                remedy="Take one of the two away, or rename it",
+            )
+        ids[case] = file
+    return dict(sorted((plain | marked).items()))
+
+
+def is_there(file: Path) -> bool:
+    """A file, or a link whose file is not there, which is told when it is read."""
+    return file.is_file() or (file.is_symlink() and not file.exists())

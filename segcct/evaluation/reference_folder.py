@@ -1,0 +1,146 @@
+"""A folder of references: a flat folder of masks, or a dataset root that its layout reads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.label_schemes import SCHEMES, Scheme
+from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
+from segcct.errors import DataError, EvaluationError
+from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
+from segcct.files.file_names import absolute
+from segcct.files.private_file import pseudonym
+from segcct.inference.index import INDEX
+from segcct.inference.masks import SUFFIXES
+
+ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
+"""Endings that a reference's file name may carry behind the case id."""
+HASHED = re.compile(r"case_([0-9a-f]{12}|[0-9a-f]{16})$")
+"""Ids as `segcct predict --anonymize` writes them; the shorter ones without a key, before 0.2."""
+
+
+@dataclass(frozen=True)
+class ReferenceCase:
+    """Where the reference of a case is: a mask file, or a case of a dataset layout with how it is read."""
+
+    id: str
+    patient: str
+    file: Path | None = None
+    case: Case | None = None
+    data: DataSection | None = None
+
+    def files(self) -> tuple[Path, ...]:
+        """What the reference is read from."""
+        return (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
+
+    def name(self) -> str | list[str]:
+        """The reference's file; files, where a label is several."""
+        names = [absolute(file) for file in self.files()]
+        return names[0] if len(names) == 1 else names
+
+
+def read_references(
+    folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme
+) -> dict[str, ReferenceCase]:
+    """The references below a folder, by case id; only cases with a label count.
+
+    A dataset root is read by `layout`, else as `predictions.json` says; where that finds none of the predicted cases,
+    masks directly in the folder are the references.
+
+    Raises:
+        EvaluationError: the folder is missing, holds no reference, or it is not known how to read it.
+        DataError: from the layout's reader.
+    """
+    if not folder.is_dir():
+        raise EvaluationError("no such folder of references", file=folder)
+    flat = {} if layout else mask_files(folder, ENDINGS)
+    channels = [files for case in predictions.channels.values() for files in case.values()]
+    scans = {os.path.realpath(file) for files in channels for file in files}
+    flat = {name: file for name, file in flat.items() if os.path.realpath(file) not in scans}
+    if flat:
+        cases = _labeled(predictions.data, folder) if predictions.data is not None else {}
+        if not set(with_hashed(predictions.masks, cases, predictions.key, everyone=False)) & set(predictions.masks):
+            return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
+        return cases
+    data = _reading(folder, predictions, layout, scheme)
+    find_cases(data, strict=False)  # raises what the layout has to say about a root without cases
+    cases = _labeled(data, folder)
+    if not cases:
+        raise EvaluationError(f"holds no labeled case of layout {data.layout}", file=folder)
+    return cases
+
+
+def _labeled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:
+    """The labeled cases of a dataset root; none where it is not one."""
+    data = data.model_copy(update={"root": folder})
+    try:
+        cases = find_cases(data, strict=False)
+    except DataError:
+        return {}
+    return {case.id: ReferenceCase(case.id, case.patient, case=case, data=data) for case in cases if case.label}
+
+
+def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, scheme: Scheme) -> DataSection:
+    """How a dataset root is read."""
+    if predictions.data is not None and layout in (None, predictions.data.layout):
+        return predictions.data.model_copy(update={"root": folder})
+    if layout is None:
+        raise EvaluationError(
+            "how these references are stored is not known",
+            file=folder,
+            found="no mask files in the folder itself",
+            expected=f"masks named by case id ({', '.join(SUFFIXES)}), or a dataset root",
+            remedy="For a dataset root, name its layout by --layout, such as --layout brats",
+        )
+    patterns = get_layout(layout).label_patterns if layout in LAYOUTS else ()
+    if not patterns:
+        fixed = [name for name in LAYOUTS if get_layout(name).label_patterns]
+        raise EvaluationError(
+            f"references of layout '{layout}' cannot be found without the config's file patterns",
+            file=folder,
+            expected=f"predictions with a {INDEX}, or layout {', '.join(fixed)}",
+            remedy="Or copy the reference masks into one flat folder, named by case id",
+        )
+    sections = [_labels_only(layout, pattern, folder, scheme) for pattern in patterns]
+    return next((data for data in sections if _labeled(data, folder)), sections[0])
+
+
+def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> DataSection:
+    """A section whose only channel is the label itself: evaluation reads no images."""
+    custom = scheme.name not in SCHEMES
+    return DataSection.model_validate(
+        {
+            "layout": layout,
+            "root": folder,
+            "channels": {"label": pattern},
+            "label": pattern,
+            "scheme": "custom" if custom else scheme.name,
+            "labels": dict(scheme.classes) if custom else None,
+        }
+    )
+
+
+def with_hashed(
+    masks: Iterable[str], references: Mapping[str, ReferenceCase], key: str | None, *, everyone: bool
+) -> Mapping[str, ReferenceCase]:
+    """References renamed as `segcct predict --anonymize` names their masks, where such masks are there; `everyone`:
+    those without a mask too.
+    """
+    strangers = {name for name in masks if HASHED.match(name) and name not in references}
+    hashed = _hashed_without_key if key is None else partial(pseudonym, key=key)
+    names = {name: name if HASHED.match(name) else hashed(name) for name in references}
+    names = {name: new if everyone or new in strangers else name for name, new in names.items()}
+    return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
+
+
+def _hashed_without_key(case_id: str) -> str:
+    """As ids were hashed before 0.2, for folders from then."""
+    return "case_" + hashlib.sha256(case_id.encode(errors="surrogateescape")).hexdigest()[:12]

@@ -1,0 +1,61 @@
+"""predictions.json of masks as a record, for everything that reads a folder of predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, AliasChoices, Field
+
+from segcct.errors import EvaluationError, SegcctError
+from segcct.files.json_record import FileName, Record
+
+
+def _inside(name: str) -> str:
+    # A mask lies in the folder itself: a path that leads out of it is of somebody else.
+    if not name or Path(name).name != name:
+        raise ValueError("not the name of a mask in the folder")
+    return name
+
+
+class PredictedCase(Record):
+    """What predictions.json says of one mask."""
+
+    mask: Annotated[str, AfterValidator(_inside)]
+    digest: str | None = None
+    """Of the mask that was predicted; a mask with another one was edited or replaced."""
+    seen: str | None = None
+    """`train` or `val`, where the model was trained or selected on the case."""
+    synthetic: bool | None = None
+    """The images say that they were generated."""
+    channels: dict[str, list[FileName]] | None = None
+    """Channel -> its files; kept in sources.json where ids are hashed."""
+
+
+class StoredScheme(Record):
+    """The label scheme of the masks."""
+
+    name: str
+    classes: dict[str, int]
+    regions: dict[str, list[int]] | None = None
+
+
+class StoredPredictions(Record):
+    """predictions.json."""
+
+    NOT_THIS: ClassVar[str] = "is not an index of predictions"
+    ERROR: ClassVar[type[SegcctError]] = EvaluationError
+    cases: dict[str, PredictedCase]
+    anonymized: bool | None = Field(default=None, validation_alias=AliasChoices("anonymized", "anonymised"))
+    """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
+    data: dict[str, Any] | None = None
+    """How the images were read: a config's `data` section."""
+    scheme: StoredScheme | None = None
+    selection: str | None = None
+    """The split that was predicted; `some` where calls differ."""
+    weights_sha256: str | None = None
+    synthetic_training: bool | None = None
+    """The model was trained on generated images."""
+    selected_on: Any = None
+    architecture: Any = None
+    provenance: dict[str, Any] | None = None
