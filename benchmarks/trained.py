@@ -6,6 +6,7 @@ from functools import reduce
 from typing import TypeAlias
 
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config.config_keys import keys
 from segcct.errors import RunError
 from segcct.run_folder import RunFolder
 from segcct.tasks.training_run import train
@@ -27,7 +28,7 @@ def trained(config: Config) -> RunFolder:
     if not run.config.is_file():
         return train(config)
     there = settings.load(type(config), run.config)
-    names = [key.name for key in settings.keys(type(config)) if key.name not in _ANYWHERE]
+    names = [key.name for key in keys(type(config)) if key.name not in _ANYWHERE]
     other = [name for name in names if _value(there, name) != _value(config, name)]
     if other:
         raise RunError(

@@ -77,9 +77,11 @@ def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tu
         run = RunFolder.open(arguments.resume)
         config = resumed_config(kind, run, overrides)
     if "train.epochs" in overrides and config.train.budget is not None:
+        from segcct.config.config_problems import COMMAND_LINE
+
         raise ConfigError(
             "--train.epochs would do nothing",
-            file=settings.COMMAND_LINE,
+            file=COMMAND_LINE,
             found=f"a train.budget of {config.train.budget:g} s, which replaces the epochs",
             remedy="Add --train.budget null to train by epochs, or leave --train.epochs out",
         )

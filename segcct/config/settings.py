@@ -1,53 +1,28 @@
-"""YAML plus command-line overrides -> a typed configuration, with errors that name file, key, value and a way out."""
+"""YAML plus command-line overrides -> a typed configuration."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
+from segcct.config.config_keys import keys
+from segcct.config.config_problems import COMMAND_LINE, config_error, shown
 from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
-from segcct.errors import ConfigError, items
+from segcct.errors import ConfigError
 from segcct.files.small_file import read_small
-from segcct.plurals import counted
 
 Config = TypeVar("Config", bound=BaseModel)
-COMMAND_LINE = "command line"
 MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
-_MOST_PROBLEMS = 20
-"""That are put into words."""
-_MOST_READ = 100
-"""Of pydantic's problems; some of them are one of ours."""
-_ALTERNATIVES = {"bool", "int", "float", "str"}
-"""What pydantic adds to the place of a problem, for each type that a value might have."""
-
-
-class Key(NamedTuple):
-    """A valid key: its dotted name, the field behind it, and whether deeper names are free (a mapping)."""
-
-    name: str
-    field: FieldInfo
-    open: bool
-
-
-def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
-    """Every leaf key of a configuration, in the order of its definition."""
-    for name, field in kind.model_fields.items():
-        section = field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            yield from keys(section, f"{prefix}{name}.")
-        else:
-            yield Key(prefix + name, field, "dict" in str(field.annotation))
 
 
 def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -67,7 +42,7 @@ def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str
     try:
         return kind.model_validate(typed(merged, kind))
     except ValidationError as error:
-        raise _worded(kind, error, by_key, source) from None
+        raise config_error(kind, error, by_key, source) from None
 
 
 def leaf_overrides(kind: type[BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,7 +108,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True, validated_data={})
-    return f"default {str(value).lower() if isinstance(value, bool) else _shown(value)}"
+    return f"default {str(value).lower() if isinstance(value, bool) else shown(value)}"
 
 
 def read_yaml(file: Path) -> dict[str, Any]:
@@ -171,101 +146,3 @@ def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> d
         return {**content, head: value}
     below = content.get(head)
     return {**content, head: _laid_over(below if isinstance(below, Mapping) else {}, tail, value)}
-
-
-def _worded(kind: type[BaseModel], error: ValidationError, overrides: Mapping[str, Any], source: str) -> ConfigError:
-    """One `ConfigError` for all problems pydantic found, each with key, value, what is allowed and the nearest key."""
-    raw = error.errors(include_url=False)
-    problems = _by_key(kind, raw[:_MOST_READ])
-    errors = [_one(kind, details, overrides, source) for details in problems[:_MOST_PROBLEMS]]
-    if len(problems) == 1:
-        return errors[0]
-    count = len(problems) + len(raw[_MOST_READ:])
-    more = f"\n  - and {count - len(errors)} more" if count > len(errors) else ""
-    return ConfigError(f"{counted(count, 'problem')} in the configuration:{items(errors)}{more}")
-
-
-def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:
-    """pydantic's problems; those of the types that one value might have (an option: number or text) in one."""
-    problems: list[Any] = []
-    for details in raw:
-        if details["loc"] and details["loc"][-1] in _ALTERNATIVES:
-            details["loc"] = details["loc"][:-1]
-        dotted = _dotted(kind, details["loc"])
-        same = [each for each in problems[-1:] if each["input"] is details["input"]]
-        if same and _dotted(kind, same[0]["loc"]) == dotted:
-            other = details["msg"].removeprefix("Input should be ")
-            same[0]["msg"] += "" if other in same[0]["msg"] else f" or {other}"
-        else:
-            problems.append(details)
-    return problems
-
-
-def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
-    dotted = _dotted(kind, details["loc"])
-    given = any(dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + ".") for key in overrides)
-    file = COMMAND_LINE if given and dotted else source
-    known = [key.name for key in keys(kind)]
-    if details["type"] == "extra_forbidden":
-        inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
-        if inner is not None:  # a mistyped section: what was typed, not the mapping it became
-            return ConfigError(
-                f"unknown key {_shown(inner)}", file=file, found=_shown(overrides[inner]),
-                remedy=f"Nearest valid key: {_nearest(inner, known)}",
-            )  # fmt: skip
-        return ConfigError(
-            f"unknown key {_shown(dotted)}",
-            file=file,
-            found=_shown(details["input"]),
-            remedy=f"Nearest valid key: {_nearest(dotted, known)}",
-        )
-    if details["type"] == "missing":
-        return ConfigError(f"key {_shown(dotted)} is missing", file=file, expected=_description(kind, dotted))
-    message = _shown(details["msg"].removeprefix("Value error, "), most=400)
-    if details["type"] == "value_error" and dotted not in known:
-        return ConfigError("impossible combination", file=file, found=message)
-    return ConfigError(
-        f"key {_shown(dotted)} has a value that cannot be used",
-        file=file,
-        found=_shown(details["input"]),
-        expected=message[:1].lower() + message[1:],
-    )
-
-
-def _dotted(kind: type[BaseModel], location: Sequence[str | int]) -> str:
-    """pydantic's location without the union branches it adds behind the key."""
-    parts: list[str] = []
-    known = {key.name: key for key in keys(kind)}
-    for part in location:
-        name = ".".join(parts)
-        if name in known and not known[name].open:
-            break
-        parts.append(str(part))
-    return ".".join(parts)
-
-
-def _description(kind: type[BaseModel], dotted: str) -> str | None:
-    for key in keys(kind):
-        if key.name == dotted and key.field.description:
-            return " ".join(key.field.description.split())
-    inside = [key.name for key in keys(kind) if key.name.startswith(dotted + ".") and key.field.is_required()]
-    return f"at least {', '.join(inside)}" if inside else None
-
-
-def _nearest(dotted: str, known: Sequence[str]) -> str:
-    """The likeliest key: by whole name, else by last part, so that `epochs` finds `train.epochs`."""
-    whole = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
-    if whole:
-        return whole[0]
-    leaf = dotted.rsplit(".", 1)[-1]
-    by_leaf = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6)
-    if by_leaf:
-        return next(name for name in known if name.rsplit(".", 1)[-1] == by_leaf[0])
-    return difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)[0]
-
-
-def _shown(value: object, most: int = 80) -> str:
-    if isinstance(value, BaseModel):
-        return "see its keys"
-    text = "null" if value is None else str(value)
-    return text if len(text) <= most else text[: most - 3] + "..."

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from segcct.cli import build_parser, main
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config.config_keys import keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -63,7 +64,7 @@ def test_help_holds_nothing_of_the_program_itself(command, capsys):
 def test_help_shows_defaults_that_can_be_typed(kind):
     """What stands behind "default" is YAML for the default itself."""
     shown = re.findall(r"--(\S+)  \[(required|default (.*))\]", settings.describe(kind))
-    fields = {key.name: key.field for key in settings.keys(kind)}
+    fields = {key.name: key.field for key in keys(kind)}
     assert [name for name, _, _ in shown] == list(fields)
     assert "model.options" in fields
     for name, _, text in shown:

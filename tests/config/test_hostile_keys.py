@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings, yaml_text
+from segcct.config.config_keys import keys
 from segcct.errors import ConfigError
 
 CONTENT = {
@@ -21,7 +22,7 @@ HOSTILE: list[Any] = [
     "x\0y", "a" * 10_000, [], [None], [[]], {}, {"": None}, {"a": {"b": 1}}, [1] * 10_000, b"bytes", ..., 1j,
 ]  # fmt: skip
 WRITTEN = ["0", "-1", ".nan", "-.inf", "1e400", "9" * 400, "yes", "010", "1:30", "[]", "{}", "~", '""', "!!int x", "*x"]
-PLACES = [(kind, key.name) for kind in CONTENT for key in settings.keys(kind)]
+PLACES = [(kind, key.name) for kind in CONTENT for key in keys(kind)]
 
 
 def finite(values: Any) -> bool:

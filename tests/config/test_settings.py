@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config.config_keys import keys
 from segcct.errors import ConfigError
 
 MINIMAL = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
@@ -170,7 +171,7 @@ def test_overrides_without_key_or_value(arguments):
 @pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
 def test_every_key_is_described_and_its_default_shown(kind):
     text = settings.describe(kind)
-    assert [key.name for key in settings.keys(kind) if not key.field.description] == []
+    assert [key.name for key in keys(kind) if not key.field.description] == []
     assert "--model.options  [default {}]" in text
     assert "Pydantic" not in text
 

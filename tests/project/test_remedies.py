@@ -12,7 +12,7 @@ import pytest
 from segcct.cli import build_parser, main
 from segcct.commands.wording import in_terms_of
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
-from segcct.config.settings import keys
+from segcct.config.config_keys import keys
 from segcct.errors import DataError, failure_of, items
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
@@ -69,7 +69,9 @@ def reaching() -> dict[Path, set[str]]:
     graph = {file: imported(file) for file in PACKAGE.rglob("*.py")}
     reached: dict[Path, set[str]] = {file: set() for file in graph}
     for name, parser in PARSERS.items():
-        module = PACKAGE.parent.joinpath(*str(parser.get_default("run").__module__).split(".")).with_suffix(".py")
+        run = parser.get_default("run")
+        home = str(getattr(run, "func", run).__module__)  # of a partial, the function's
+        module = PACKAGE.parent.joinpath(*home.split(".")).with_suffix(".py")
         waiting = [module]
         while waiting:
             file = waiting.pop()

@@ -6,7 +6,8 @@ import argparse
 from functools import cache
 
 from segcct.cli import build_parser
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.config.config_keys import keys
 
 KINDS = {
     "train-seg": SegmentationConfig,
@@ -33,7 +34,7 @@ def options() -> frozenset[str]:
 @cache
 def known_keys() -> dict[str, bool]:
     """Every configuration key -> whether deeper names are free."""
-    return {key.name: key.open for kind in KINDS.values() for key in settings.keys(kind)}
+    return {key.name: key.open for kind in KINDS.values() for key in keys(kind)}
 
 
 def is_key(name: str) -> bool:
