@@ -40,11 +40,6 @@ class WeightsFile:
     """The other keys, which are not read."""
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a weights file, as in `read_weights`."""
-    return read_weights(path).tensors
-
-
 def read_weights(path: Path) -> WeightsFile:
     """The named tensors of a weights file, and what stands beside them.
 

@@ -1,7 +1,7 @@
-"""The M2I generator: from a mask to the image it explains (SPADE-like modulation, Park et al. 2019).
+"""The M2I generator: from a mask to the image that it explains (SPADE-like modulation, Park et al. 2019).
 
-The mask is all the generator knows about places. How the picture looks (contrast, scanner) comes in as a style code of
-a few numbers, which cannot carry a shape through: see style.py.
+The mask is all that the generator is conditioned on in space. Appearance (contrast, scanner) comes in as a style code
+of a few numbers, which cannot carry a shape: see style.py.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.models.style import LearnedStyle, Moments, across, centred, depths
 
 HALVINGS = 4
-FIRST_SHARE = -2.0
-"""Logit of the share that the decoder's mixture of classes has at first; the rest is the mask's own."""
+FIRST_MIXTURE = -2.0
+"""Logit of the fraction that the decoder's mixture of classes has at first; the rest is the mask's own."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class GeneratorOptions(ModelOptions):
     """Use the signed distances; without them a soft mask alone decides, and gradients reach it unbroken."""
 
 
-class Modulated(nn.Module):
+class SpadeNorm(nn.Module):
     """Normalise, then scale and shift: by the mask at every pixel, by the style everywhere alike."""
 
     def __init__(self, width: int, style_size: int) -> None:
@@ -68,15 +68,15 @@ class Modulated(nn.Module):
         return F.relu(self.norm(maps) * (1 + scale) + shift)
 
 
-class Rise(nn.Module):
+class UpBlock(nn.Module):
     """Twice the size: project, enlarge, modulate, mix, modulate."""
 
     def __init__(self, before: int, width: int, style_size: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(before, width, 1, bias=False)
-        self.first = Modulated(width, style_size)
+        self.first = SpadeNorm(width, style_size)
         self.mix = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.second = Modulated(width, style_size)
+        self.second = SpadeNorm(width, style_size)
 
     def forward(self, maps: Tensor, layout: Tensor, style: Tensor) -> Tensor:
         """(B, D', H, W), layout (B, D, 2H, 2W) -> (B, D, 2H, 2W)."""
@@ -89,9 +89,9 @@ class Generator(nn.Module):
     """Mask, distances, slice position and style -> image.
 
     An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The decoder does
-    not paint intensities: it says per pixel how the classes mix there and how far the pixel lies from what they are
-    painted in, in their standard deviations. What they are painted in (mean, slope, deviation, trend) comes with the
-    style, so that another contrast needs no training.
+    not synthesize intensities: it predicts per pixel how the classes mix there and how far the pixel lies from their
+    intensity, in their standard deviations. The intensity (mean, slope, deviation, trend) comes with the style, so that
+    another contrast needs no training.
     """
 
     def __init__(
@@ -120,19 +120,19 @@ class Generator(nn.Module):
         self.style_size: int = code_size + (0 if self.moments is None else self.moments.size)
         self.palette = nn.Parameter(torch.zeros(num_classes, in_channels)) if self.moments is None else None
         widths = size.widths
-        told = num_classes + (num_classes - 1 if options.distance else 0) + 1
+        inputs = num_classes + (num_classes - 1 if options.distance else 0) + 1
         self.read = nn.ModuleList(
             _reader(before, width, stride=1 if level == 0 else 2)
-            for level, (before, width) in enumerate(zip((told, *widths[:-1]), widths, strict=True))
+            for level, (before, width) in enumerate(zip((inputs, *widths[:-1]), widths, strict=True))
         )
-        self.start = Modulated(widths[-1], code_size)
+        self.start = SpadeNorm(widths[-1], code_size)
         self.rise = nn.ModuleList(
-            Rise(widths[level + 1], widths[level], code_size) for level in reversed(range(HALVINGS))
+            UpBlock(widths[level + 1], widths[level], code_size) for level in reversed(range(HALVINGS))
         )
         self.head = nn.Conv2d(widths[0], num_classes + 1 + in_channels, 3, padding=1)
-        nn.init.normal_(self.head.weight, std=0.01)  # begins near the painted mask
+        nn.init.normal_(self.head.weight, std=0.01)  # begins near the class-mean fill
         first = torch.zeros(num_classes + 1 + in_channels)
-        first[num_classes] = FIRST_SHARE
+        first[num_classes] = FIRST_MIXTURE
         self.head.bias = nn.Parameter(first)
 
     def style_of(self, image: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
@@ -159,9 +159,9 @@ class Generator(nn.Module):
         Returns (B, C, H, W) float32.
         """
         height, width = mask.shape[-2:]
-        told = [mask, distance] if self.uses_distance else [mask]
-        told.append(position[..., None, None].expand(-1, -1, height, width))
-        maps = pad_to_multiple(torch.cat(told, dim=1), self.multiple, at_least=2 * self.multiple)
+        conditions = [mask, distance] if self.uses_distance else [mask]
+        conditions.append(position[..., None, None].expand(-1, -1, height, width))
+        maps = pad_to_multiple(torch.cat(conditions, dim=1), self.multiple, at_least=2 * self.multiple)
         layouts = []
         for read in self.read:
             maps = read(maps)  # (B, D, H / 2^level, W / 2^level)
@@ -173,14 +173,14 @@ class Generator(nn.Module):
             maps = rise(maps, layouts.pop(), code)
         said = crop_to(self.head(maps), height, width)
         with _exact(said):
-            return self._painted(mask.float(), distance, said.float(), style.float())
+            return self._synthesized(mask.float(), distance, said.float(), style.float())
 
     def _depths(self, distance: Tensor) -> Tensor:
         """(B, K, H, W): how deep each pixel lies in each class; nowhere where distances are not used."""
         deep = depths(distance.float())
         return deep if self.uses_distance else torch.zeros_like(deep)
 
-    def _painted(self, mask: Tensor, distance: Tensor, said: Tensor, style: Tensor) -> Tensor:
+    def _synthesized(self, mask: Tensor, distance: Tensor, said: Tensor, style: Tensor) -> Tensor:
         """Mask (B, K, H, W), distances and what the decoder says (B, K + 1 + C, H, W) -> (B, C, H, W)."""
         mixture, share, offset = said.split([self.num_classes, 1, self.in_channels], dim=1)
         classes = mask + torch.sigmoid(share) * (mixture.softmax(dim=1) - mask)  # (B, K, H, W), sums to 1 like the mask

@@ -13,8 +13,11 @@ from torch import nn
 
 from segcct.cli import main
 from segcct.errors import CheckpointError, ModelError
+from segcct.inference.trained import load_network
+from segcct.model_card import Architecture, load_card, save_model
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model, entry, model_names
+from tests.support.toy_pair import card, data_section
 
 
 def test_names_are_listed_without_importing_the_libraries() -> None:
@@ -131,6 +134,18 @@ def test_weights_that_dyn_unet_has_twice_are_stored_once() -> None:
     model.load_state_dict(stored)
     pair = nn.ModuleDict({"network": model})
     pair.load_state_dict(pair.state_dict())
+
+
+@pytest.mark.parametrize("name", ["monai/DynUNet", "timm/edgenext_xx_small"])
+def test_a_best_folder_holds_all_that_is_needed(tmp_path: Path, name: str) -> None:
+    options = {"deep_supervision": True}
+    network = create_model(name, 1, 3, 32, options).eval()
+    built = Architecture(name=name, in_channels=1, num_classes=3, image_size=32, options=options)
+    save_model(tmp_path / "best", network.state_dict(), card("segmentation", data_section(), architecture=built))
+    loaded = load_network(tmp_path / "best", load_card(tmp_path / "best")).eval()
+    image = torch.randn(1, 1, 40, 30)
+    with torch.inference_mode():
+        assert torch.equal(loaded(image), network(image))
 
 
 @pytest.mark.parametrize("name", ["timm:resnet18", *model_names("segmenter")])

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import CheckpointError
-from segcct.models.checkpoint_file import read_tensors
+from segcct.models.checkpoint_file import read_weights
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions, SwinUnetSize
 from segcct.models.tokenizer import to_tokens
 from segcct.models.transformer import Encoder, sine_table
@@ -505,10 +505,10 @@ def test_file_with_code_is_refused_and_runs_nothing(tmp_path: Path, kind: str) -
 def test_whole_models_and_functions_are_refused(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2), tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match=r"torch\.nn\.modules\.linear\.Linear"):
-        read_tensors(tmp_path / "model.pth")
+        read_weights(tmp_path / "model.pth")
     torch.save({"args": argparse.Namespace(hook=functools.partial(print)), "a": torch.ones(2)}, tmp_path / "f.pth")
     with pytest.raises(CheckpointError, match=r"functools\.partial"):
-        read_tensors(tmp_path / "f.pth")
+        read_weights(tmp_path / "f.pth")
 
 
 def test_a_program_is_refused(tmp_path: Path) -> None:
@@ -516,7 +516,7 @@ def test_a_program_is_refused(tmp_path: Path) -> None:
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(nn.Linear(2, 2), torch.ones(1, 2)), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"is a program \(TorchScript\)"):
-        read_tensors(tmp_path / "a.pt")
+        read_weights(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
@@ -558,7 +558,7 @@ def test_damage_anywhere_never_ends_in_another_error(place: float, value: int, z
         file = Path(folder) / "a.pth"
         file.write_bytes(content)
         try:
-            tensors = read_tensors(file)
+            tensors = read_weights(file).tensors
         except CheckpointError:
             return
         assert all(isinstance(tensor, Tensor) for tensor in tensors.values())
