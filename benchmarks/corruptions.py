@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import ndimage
 
-from segcct.datasets.case import Examination
+from segcct.datasets.case import LoadedCase
 
 
 def noise(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -58,11 +58,11 @@ CORRUPTIONS: tuple[Callable[[np.ndarray, float, np.random.Generator], np.ndarray
 )
 
 
-def corrupted(examination: Examination, draw: int) -> Examination:
+def corrupted(loaded: LoadedCase, draw: int) -> LoadedCase:
     """One corruption of random kind and strength, a function of case and draw."""
-    digest = hashlib.sha256(f"{examination.case.id} {draw}".encode()).digest()
+    digest = hashlib.sha256(f"{loaded.case.id} {draw}".encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
     kind = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
-    image = kind(np.clip(examination.image, 0, 1).astype(np.float64), float(rng.uniform(0.2, 1.0)), rng)
-    case = replace(examination.case, id=f"{examination.case.id}+{kind.__name__}{draw}")
-    return replace(examination, image=np.clip(image, 0, 1).astype(np.float32), case=case)
+    image = kind(np.clip(loaded.image, 0, 1).astype(np.float64), float(rng.uniform(0.2, 1.0)), rng)
+    case = replace(loaded.case, id=f"{loaded.case.id}+{kind.__name__}{draw}")
+    return replace(loaded, image=np.clip(image, 0, 1).astype(np.float32), case=case)

@@ -148,8 +148,8 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
     progress = Progress(f"{run.path.name}{', corrupted' if corrupt else ''}")
     for done, case in enumerate(cases):
         progress(done, len(cases))
-        examination = read_case(case, data, cycles.predictor.scheme)
-        versions = [corrupted(examination, draw) for draw in range(arguments.draws)] if corrupt else [examination]
+        loaded = read_case(case, data, cycles.predictor.scheme)
+        versions = [corrupted(loaded, draw) for draw in range(arguments.draws)] if corrupt else [loaded]
         for version in versions:
             seen = observe(cycles.predictor, version, cycles)
             rows += measured(seen, signals_of_case(cycles.predictor, seen))

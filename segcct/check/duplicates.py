@@ -63,7 +63,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             file,
             "one image is there as several patients",
             found=found,
-            expected="one case per examination",
+            expected="one case per study",
             remedy="Take the copy out, or make both one patient by data.patient: another fold or seed would put them "
             "on two sides of the split",
         )

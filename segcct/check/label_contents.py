@@ -13,7 +13,7 @@ import numpy as np
 from segcct.check.duplicates import Image, digests
 from segcct.check.problem import Problem
 from segcct.config import DataSection
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import read_case
 from segcct.datasets.split_classes import one_sided_classes
@@ -109,12 +109,12 @@ def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents
 
 
 def _judge_image(
-    examination: Examination, data: DataSection, contents: CaseContents, *, intensities: bool = True
+    loaded: LoadedCase, data: DataSection, contents: CaseContents, *, intensities: bool = True
 ) -> Iterator[Problem]:
     """Blank channels and intensities that do not fit the rule; remembers each image."""
-    case = examination.case
+    case = loaded.case
     for index, name in enumerate(data.channels):
-        voxels = examination.image[index]
+        voxels = loaded.image[index]
         files = case.channels[name]
         low, high = float(voxels.min()), float(voxels.max())
         if low == high:
@@ -127,14 +127,14 @@ def _judge_image(
             )
             continue
         if intensities:
-            apply_rule = partial(to_unit, voxels, data.intensity, mask=examination.mask, file=files[0])
+            apply_rule = partial(to_unit, voxels, data.intensity, mask=loaded.mask, file=files[0])
             yield from _attempt(apply_rule, files[0])[1]
         contents.images += digests(case, name, files, voxels)
 
 
-def _judge_label(examination: Examination, scheme: Scheme, contents: CaseContents) -> Iterator[Problem]:
+def _judge_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> Iterator[Problem]:
     """Empty labels and slices, and what lies outside the mask; remembers the values."""
-    label, files = examination.label, examination.case.label
+    label, files = loaded.label, loaded.case.label
     if label is None or files is None:
         return
     contents.values = {value for value in scheme.values if (label == value).any()}
@@ -150,8 +150,8 @@ def _judge_label(examination: Examination, scheme: Scheme, contents: CaseContent
             expected="a structure of the scheme",
             remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
         )
-    elif examination.mask is not None:
-        outside = np.count_nonzero(label[~examination.mask]) / np.count_nonzero(label)
+    elif loaded.mask is not None:
+        outside = np.count_nonzero(label[~loaded.mask]) / np.count_nonzero(label)
         if outside > _OUTSIDE_MASK:
             yield Problem(
                 str(files[0]),
@@ -164,7 +164,7 @@ def _judge_label(examination: Examination, scheme: Scheme, contents: CaseContent
 
 def _read(
     case: Case, data: DataSection, scheme: Scheme, files: Sequence[Path]
-) -> tuple[Examination | None, list[Problem]]:
+) -> tuple[LoadedCase | None, list[Problem]]:
     return _attempt(partial(read_case, case, data, scheme), files[0])
 
 

@@ -20,7 +20,7 @@ from segcct.comparison.comparison_record import (
     RegionDistances,
     mean_of,
 )
-from segcct.datasets.case import Examination
+from segcct.datasets.case import LoadedCase
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
@@ -53,16 +53,16 @@ class Compared:
     figures: CaseFigures
 
 
-def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel | None, channels: int) -> Compared:
-    """Segment, reconstruct, segment again, and measure one examination.
+def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None, channels: int) -> Compared:
+    """Segment, reconstruct, segment again, and measure one case.
 
     Args:
         cycles: the two models.
-        examination: with its label where there is a reference.
+        loaded: with its label where there is a reference.
         quality: estimates Dice without a reference; None where the segmenter has no quality.json.
         channels: how many channels are kept for pictures; the figures are always over all.
     """
-    seen = observe(cycles.predictor, examination, cycles)
+    seen = observe(cycles.predictor, loaded, cycles)
     case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
     assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
     estimate: dict[str, EstimatedDice | None] | None = None
@@ -74,7 +74,7 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
             name: None if each is None else EstimatedDice.model_validate(each) for name, each in estimates.items()
         }
         missing = missed(quality, signals)
-    reference = None if examination.label is None else np.asarray(case.for_segmenter.full_label)
+    reference = None if loaded.label is None else np.asarray(case.for_segmenter.full_label)
     reconstruction = {PREDICTED: _distances(made)}
     cycle = {PREDICTED: _agreement(again, made.label, made.classes)}
     if reference is not None:
@@ -86,7 +86,7 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         cycle["image"] = _agreement(made.label, from_reference.label, made.classes)
     overlaps, accuracy = _overlap(segmented.full, reference, made.classes)
     figures = CaseFigures(
-        patient=examination.case.patient,
+        patient=loaded.case.patient,
         slices=len(made.label),
         classes=overlaps,
         mean=_means(overlaps),
@@ -96,9 +96,7 @@ def compare(cycles: Cycles, examination: Examination, *, quality: QualityModel |
         estimate=estimate,
         missing=missing,
     )
-    return Compared(
-        examination.grid, _channels(cycles, examination, made, channels), segmented.full, reference, figures
-    )
+    return Compared(loaded.grid, _channels(cycles, loaded, made, channels), segmented.full, reference, figures)
 
 
 def _overlap(
@@ -161,9 +159,9 @@ def _agreement(recovered: np.ndarray, mask: np.ndarray, classes: tuple[str, ...]
     )
 
 
-def _channels(cycles: Cycles, examination: Examination, made: Reconstruction, count: int) -> dict[str, Channel]:
+def _channels(cycles: Cycles, loaded: LoadedCase, made: Reconstruction, count: int) -> dict[str, Channel]:
     rule = cycles.predictor.data.intensity
     return {
-        name: Channel(to_unit(examination.image[number], rule, mask=examination.mask).unit, made.volume(number))
+        name: Channel(to_unit(loaded.image[number], rule, mask=loaded.mask).unit, made.volume(number))
         for number, name in enumerate(list(cycles.predictor.data.channels)[:count])
     }

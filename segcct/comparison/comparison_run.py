@@ -12,7 +12,7 @@ from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
 from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
 from segcct.comparison.comparison_viewer import case_viewer
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
@@ -23,7 +23,7 @@ from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
 from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import Request, examination_of
+from segcct.inference.folder_prediction import Request, load_case
 from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted
@@ -99,8 +99,8 @@ def write_comparison(
 
         def work(numbered: tuple[int, Case]) -> _Shown:
             number, case = numbered
-            examination = _examination(cycles, request, case, labels)
-            compared = compare(cycles, examination, quality=quality, channels=_channels(slices, len(cases)))
+            loaded = _loaded(cycles, request, case, labels)
+            compared = compare(cycles, loaded, quality=quality, channels=_channels(slices, len(cases)))
             bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
             figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
             viewer = case_viewer(f"case-{number}", compared, count=slices)
@@ -179,16 +179,14 @@ def _references(cycles: Cycles, request: Request, folder: Path | None) -> dict[s
     return found
 
 
-def _examination(
-    cycles: Cycles, request: Request, case: Case, labels: Mapping[str, ReferenceCase] | None
-) -> Examination:
+def _loaded(cycles: Cycles, request: Request, case: Case, labels: Mapping[str, ReferenceCase] | None) -> LoadedCase:
     """The case as its layout reads it, with the label of the layout or the one the user named."""
     scheme = cycles.predictor.scheme
     own = labels is None and case.label is not None
-    examination = examination_of(request, case, scheme, with_label=own)
+    loaded = load_case(request, case, scheme, with_label=own)
     if labels is None or case.id not in labels:
-        return examination
-    return replace(examination, label=read_reference(labels[case.id], scheme, examination.grid).array)
+        return loaded
+    return replace(loaded, label=read_reference(labels[case.id], scheme, loaded.grid).array)
 
 
 def _comparison(

@@ -1,4 +1,4 @@
-"""What a layout yields: a case on disk (`Case`) and the same case in memory (`Examination`)."""
+"""What a layout yields: a case on disk (`Case`) and the same case in memory (`LoadedCase`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from segcct.images.volume import Volume
 
 @dataclass(frozen=True)
 class Case:
-    """One examination of one patient, as files.
+    """One study of one patient, as files.
 
     A channel or label is a tuple of files: one volume, or the slices of a patient in order.
     """
@@ -33,7 +33,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Examination:
+class LoadedCase:
     """One case read into memory, every array on the first channel's voxel grid, in its stored axis order."""
 
     case: Case

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segcct.datasets.case import Examination
+from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, ModelError
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics import class_counts, class_dice, pixel_accuracy
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_grid import SliceGrid
 
 
@@ -52,7 +52,7 @@ class Cycles:
     """A segmenter and a generator of one scheme and the same channels.
 
         cycles = Cycles(Predictor.load("runs/acdc/best"), Reconstructor.load("runs/acdc_m2i/best"))
-        case = cycles.case(examination)
+        case = cycles.case(loaded)
         soft = cycles.probabilities(case)              # (D, K, h, w) on the generator's slices
         predicted = cycles.image_cycle(case, soft)     # I -> M -> I' with the predicted mask: a Reconstruction
         reference = cycles.image_cycle(case)           # ... with the reference
@@ -72,14 +72,14 @@ class Cycles:
         _same("intensity rule", theirs.intensity.model_dump(), ours.intensity.model_dump())
         self.prepare_alike = predictor.preparation == reconstructor.preparation
 
-    def case(self, examination: Examination, segmenter: PreparedCase | None = None) -> CycleCase:
-        """An examination prepared for both; `segmenter`: as it is prepared for that one already."""
+    def case(self, loaded: LoadedCase, segmenter: PreparedCase | None = None) -> CycleCase:
+        """A case prepared for both; `segmenter`: as it is prepared for that one already."""
         if segmenter is None:
-            segmenter = prepare_examination(examination, self.predictor.preparation, self.predictor.scheme)
+            segmenter = prepare_case(loaded, self.predictor.preparation, self.predictor.scheme)
         if self.prepare_alike:
             return CycleCase(segmenter, segmenter)
         preparation, scheme = self.reconstructor.preparation, self.reconstructor.scheme
-        return CycleCase(segmenter, prepare_examination(examination, preparation, scheme))
+        return CycleCase(segmenter, prepare_case(loaded, preparation, scheme))
 
     def prepared(self, case: PreparedCase) -> CycleCase:
         """A case that is prepared already, for models that prepare alike."""
@@ -88,7 +88,7 @@ class Cycles:
                 "segmenter and generator prepare their slices differently",
                 found=self.reconstructor.preparation,
                 expected=self.predictor.preparation,
-                remedy="Prepare the examination for both by Cycles.case",
+                remedy="Prepare the case for both by Cycles.case",
             )
         return CycleCase(case, case)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from segcct.case_runner import CaseJob, Done, Outcome, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.splits import SIDES, Splits, known_splits
@@ -211,16 +211,16 @@ def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Ma
     index.write()
 
 
-def examination_of(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> Examination:
+def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> LoadedCase:
     """A case of a request read into memory; a single file is read as it is and has no label."""
     if not request.single:
         return read_case(case, request.data, scheme, with_label=with_label)
     volume = Volume.load(next(iter(case.channels.values()))[0])
-    return Examination(case, volume.array[None], volume)
+    return LoadedCase(case, volume.array[None], volume)
 
 
 def _segment(predictor: Predictor, request: Request, case: Case, **options: bool) -> Segmented:
-    return predictor.segment(examination_of(request, case, predictor.scheme, with_label=False), **options)
+    return predictor.segment(load_case(request, case, predictor.scheme, with_label=False), **options)
 
 
 def _undescribed(mask: Volume) -> Volume:

@@ -1,7 +1,7 @@
 """How a network sees a case: three ways from prepared slices to class indices on the case's own grid.
 
 inferer = inferer_of("soft", spatial_dims=2)
-prepared = prepare_examination(examination, inferer.preparation(preparation), scheme)
+prepared = prepare_case(loaded, inferer.preparation(preparation), scheme)
 index = inferer(network, prepared, how, preparation.image_size)   # (X, Y, Z) uint8
 """
 

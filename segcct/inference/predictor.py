@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.errors import DataError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
@@ -18,7 +18,7 @@ from segcct.inference.arithmetic_device import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.trained import VolumeModel
 from segcct.model_card import ModelCard
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 
 
 @dataclass
@@ -111,28 +111,29 @@ class Predictor(VolumeModel):
             raise DataError("this model needs a mask for intensity normalization", expected=self.data.intensity.mask)
         file = first.path or Path("scan")
         name = case_name(file)
-        examination = Examination(
+        loaded = LoadedCase(
             case=Case(name, name, {channel: (volume.path or file,) for channel, volume in volumes.items()}),
             image=_stacked(list(volumes.values())),
             grid=first,
             mask=None if mask is None else mask.array > 0,
         )
-        return self.predict_examination(examination, keep_largest=keep_largest)
+        return self.predict_case(loaded, keep_largest=keep_largest)
 
-    def predict_examination(self, examination: Examination, *, keep_largest: bool = False) -> Volume:
+    def predict_case(self, loaded: LoadedCase, *, keep_largest: bool = False) -> Volume:
         """The mask of a case read by a layout, on its own grid."""
-        return self.mask_of(self.segment(examination, keep_largest=keep_largest))
+        return self.mask_of(self.segment(loaded, keep_largest=keep_largest))
 
-    def segment(
-        self, examination: Examination, *, keep_largest: bool = False, keep_probabilities: bool = False
-    ) -> Segmented:
+    predict_examination = predict_case
+    """The old name."""
+
+    def segment(self, loaded: LoadedCase, *, keep_largest: bool = False, keep_probabilities: bool = False) -> Segmented:
         """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
         preparation = self.inferer.preparation(self.preparation)
-        prepared = prepare_examination(examination, preparation, self.scheme)
+        prepared = prepare_case(loaded, preparation, self.scheme)
         kept = KeptProbabilities() if keep_probabilities else None
         index = self.inferer(self.network, prepared, self.how, self.preparation.image_size, kept)
         full = largest_components(index) if keep_largest else index
-        return Segmented(examination.grid, prepared, full, kept)
+        return Segmented(loaded.grid, prepared, full, kept)
 
     def mask_of(self, segmented: Segmented) -> Volume:
         """The mask in the scheme's own values."""

@@ -9,14 +9,14 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from segcct.datasets.case import Examination
+from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, LabelError
 from segcct.inference.arithmetic_device import in_batches
 from segcct.inference.trained import VolumeModel
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.training_window import pad_to
 
@@ -108,25 +108,28 @@ class Reconstructor(VolumeModel):
             grid=prepared.grid,
         )
 
-    def reconstruct_examination(self, examination: Examination, values: np.ndarray | None = None) -> Reconstruction:
-        """The same from an examination as a layout reads it.
+    def reconstruct_case(self, loaded: LoadedCase, values: np.ndarray | None = None) -> Reconstruction:
+        """The same from a case as a layout reads it.
 
         Args:
-            examination: image, and label where it has one.
+            loaded: image, and label where it has one.
             values: (X, Y, Z) mask in the scheme's own values, such as a predicted one; None takes the label.
 
         Raises:
             DataError: as `reconstruct`; LabelError: a value outside the generator's scheme.
         """
-        if examination.image.shape[0] != self.network.in_channels:
+        if loaded.image.shape[0] != self.network.in_channels:
             raise DataError(
                 "channels do not fit the generator",
-                file=examination.case.id,
-                found=", ".join(examination.case.channels),
+                file=loaded.case.id,
+                found=", ".join(loaded.case.channels),
                 expected=", ".join(self.data.channels),
             )
-        prepared = prepare_examination(examination, self.preparation, self.scheme)
+        prepared = prepare_case(loaded, self.preparation, self.scheme)
         return self.reconstruct(prepared, None if values is None else self.slices_of(prepared, values))
+
+    reconstruct_examination = reconstruct_case
+    """The old name."""
 
     def slices_of(self, prepared: PreparedCase, values: np.ndarray) -> np.ndarray:
         """A mask in scheme values (X, Y, Z) -> class indices (D, h, w) at the network's scale."""

@@ -1,4 +1,4 @@
-"""From an examination to what a network sees. Training and prediction take this one path.
+"""From a loaded case to what a network sees. Training and prediction take this one path.
 
 Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16; beside
 them the mean and standard deviation of each channel, which are applied after augmentation.
@@ -19,7 +19,7 @@ import numpy as np
 
 from segcct.config import DataSection, IntensitySection
 from segcct.datasets import layouts
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
 from segcct.files.file_memo import FileMemo, key_of
@@ -40,7 +40,7 @@ PREPARATION_VERSION = 3
 
 @dataclass(frozen=True)
 class Preparation:
-    """The settings that turn an examination into network slices; a model carries them to prediction."""
+    """The settings that turn a case into network slices; a model carries them to prediction."""
 
     orientation: Literal["canonical", "native"]
     crop: Literal["foreground", "none"]
@@ -115,24 +115,24 @@ class PreparedCase:
         return (image.astype(np.float32) - mean) / sd
 
 
-def prepare_examination(examination: Examination, preparation: Preparation, scheme: Scheme) -> PreparedCase:
-    """The network's view of one examination, held in memory; with labels when the examination has them.
+def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -> PreparedCase:
+    """The network's view of one case, held in memory; with labels when the case has them.
 
     Raises:
         DataError: intensities or mask do not fit the rule.
         GeometryError: the case cannot be brought to the wanted spacing.
         LabelError: a label value outside the scheme. Each names the file.
     """
-    case = examination.case
+    case = loaded.case
     files = [paths[0] for paths in case.channels.values()]
     scales = [
-        unit_scale(voxels, preparation.intensity, mask=examination.mask, file=files[min(index, len(files) - 1)])
-        for index, voxels in enumerate(examination.image)  # an RGB picture has three channels in one file
+        unit_scale(voxels, preparation.intensity, mask=loaded.mask, file=files[min(index, len(files) - 1)])
+        for index, voxels in enumerate(loaded.image)  # an RGB picture has three channels in one file
     ]
-    grid = _plan(examination, preparation, scales)
-    arrays = {"image": _network_slices(examination, scales, grid)}
-    if examination.label is not None:
-        arrays |= _label_arrays(examination, grid, scheme)
+    grid = _plan(loaded, preparation, scales)
+    arrays = {"image": _network_slices(loaded, scales, grid)}
+    if loaded.label is not None:
+        arrays |= _label_arrays(loaded, grid, scheme)
     prepared = PreparedCase(
         case_id=case.id,
         patient=case.patient,
@@ -140,15 +140,15 @@ def prepare_examination(examination: Examination, preparation: Preparation, sche
         mean=np.asarray([scale.mean for scale in scales], dtype=np.float32),
         sd=np.asarray([scale.sd for scale in scales], dtype=np.float32),
         grid=grid,
-        spacing_mm=examination.grid.spacing_mm,
-        affine=examination.grid.affine,
+        spacing_mm=loaded.grid.spacing_mm,
+        affine=loaded.grid.affine,
     )
     if prepared.full_label is not None:
         from segcct.figures import best_slice
 
         plane = prepared.plane
         index = best_slice(plane.slices(prepared.full_label), None)
-        arrays["shown"] = np.ascontiguousarray(plane.slices(examination.image[0])[index])
+        arrays["shown"] = np.ascontiguousarray(plane.slices(loaded.image[0])[index])
     return prepared
 
 
@@ -287,7 +287,7 @@ def _stored(
     case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str
 ) -> tuple[Mapping[str, np.ndarray], dict[str, Any]]:
     """Arrays and facts of a case, prepared and put into the cache."""
-    made = prepare_examination(layouts.read_case(case, data, scheme), Preparation.of(data), scheme)
+    made = prepare_case(layouts.read_case(case, data, scheme), Preparation.of(data), scheme)
     facts = {
         "case": made.case_id,
         "mean": made.mean.tolist(),
@@ -322,16 +322,16 @@ def _use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it
 
 
-def _plan(examination: Examination, preparation: Preparation, scales: Sequence[UnitScale]) -> SliceGrid:
+def _plan(loaded: LoadedCase, preparation: Preparation, scales: Sequence[UnitScale]) -> SliceGrid:
     box_of = None
     if preparation.crop == "foreground":
-        box_of = np.zeros(examination.image.shape[1:], dtype=bool)
-        for voxels, scale in zip(examination.image, scales, strict=True):
-            box_of |= scale.foreground(voxels, examination.mask)
-    stored = examination.grid
+        box_of = np.zeros(loaded.image.shape[1:], dtype=bool)
+        for voxels, scale in zip(loaded.image, scales, strict=True):
+            box_of |= scale.foreground(voxels, loaded.mask)
+    stored = loaded.grid
     try:
         return SliceGrid.plan(
-            examination.image.shape[1:],
+            loaded.image.shape[1:],
             stored.affine,
             stored.spacing_mm,
             orientation=preparation.orientation,
@@ -341,14 +341,14 @@ def _plan(examination: Examination, preparation: Preparation, scales: Sequence[U
             image_size=preparation.image_size,
         )
     except GeometryError as error:
-        raise _naming(error, next(iter(examination.case.channels.values()))) from None
+        raise _naming(error, next(iter(loaded.case.channels.values()))) from None
 
 
-def _network_slices(examination: Examination, scales: Sequence[UnitScale], grid: SliceGrid) -> np.ndarray:
+def _network_slices(loaded: LoadedCase, scales: Sequence[UnitScale], grid: SliceGrid) -> np.ndarray:
     """(D, C, h, w) float16, a few slices of a channel at a time, so that no channel is held in float32 once more."""
     image = np.empty((grid.slice_shape[0], len(scales), *grid.size), dtype=np.float16)
-    mask = None if examination.mask is None else grid.to_slices(examination.mask)
-    for index, (voxels, scale) in enumerate(zip(examination.image, scales, strict=True)):
+    mask = None if loaded.mask is None else grid.to_slices(loaded.mask)
+    for index, (voxels, scale) in enumerate(zip(loaded.image, scales, strict=True)):
         slices = grid.to_slices(voxels)
         for part in grid.parts():
             unit = scale.unit(slices[part], None if mask is None else mask[part])
@@ -356,12 +356,12 @@ def _network_slices(examination: Examination, scales: Sequence[UnitScale], grid:
     return image
 
 
-def _label_arrays(examination: Examination, grid: SliceGrid, scheme: Scheme) -> dict[str, np.ndarray]:
-    assert examination.label is not None
+def _label_arrays(loaded: LoadedCase, grid: SliceGrid, scheme: Scheme) -> dict[str, np.ndarray]:
+    assert loaded.label is not None
     try:
-        full = scheme.to_index(examination.label)
+        full = scheme.to_index(loaded.label)
     except LabelError as error:
-        raise _naming(error, examination.case.label or ()) from None
+        raise _naming(error, loaded.case.label or ()) from None
     label = grid.shrink_labels(grid.to_slices(full))
     present = np.stack([(label == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
     return {"label": label, "full_label": full, "present": present}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from segcct.datasets.case import Examination
+from segcct.datasets.case import LoadedCase
 from segcct.inference.cycle import CycleCase, Cycles, carried
 from segcct.inference.predictor import KeptProbabilities, Predictor, Segmented
 from segcct.inference.reconstructor import Reconstruction
@@ -42,13 +42,13 @@ class Observed:
         return self.segmented.kept
 
 
-def observe(predictor: Predictor, examination: Examination, cycles: Cycles | None = None) -> Observed:
-    """Segment an examination; with `cycles`, make an image of the mask and segment that too."""
-    segmented = predictor.segment(examination, keep_probabilities=True)
+def observe(predictor: Predictor, loaded: LoadedCase, cycles: Cycles | None = None) -> Observed:
+    """Segment a case; with `cycles`, make an image of the mask and segment that too."""
+    segmented = predictor.segment(loaded, keep_probabilities=True)
     seen = Observed(segmented)
     if cycles is None:
         return seen
-    case = cycles.case(examination, segmented.prepared)
+    case = cycles.case(loaded, segmented.prepared)
     alike = cycles.prepare_alike
     index = seen.kept.index if alike else cycles.probabilities(case).argmax(axis=1).astype(np.uint8)
     made = cycles.image_cycle(case, index)
@@ -126,7 +126,7 @@ def volumes_of(
 def measured(seen: Observed, signals: Signals) -> list[Measured]:
     """One row per class for calibration: signals, and the Dice on the scan's own grid.
 
-    The examination must have had its label.
+    The case must have had its label.
     """
     prepared = seen.segmented.prepared
     reference = np.asarray(prepared.full_label)

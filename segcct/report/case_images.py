@@ -101,8 +101,8 @@ def _by_layout(
             remedy="Predict by `segcct predict`, whose predictions.json says so",
         )
     section = _section(data)
-    examination = read_case(Case(case_id, case_id, dict(channels)), section, scheme, with_label=False)
-    return dict(zip(section.channels, examination.image, strict=True)), examination.grid
+    loaded = read_case(Case(case_id, case_id, dict(channels)), section, scheme, with_label=False)
+    return dict(zip(section.channels, loaded.image, strict=True)), loaded.grid
 
 
 def _volumes(channels: Mapping[str, tuple[Path, ...]]) -> tuple[dict[str, np.ndarray], Volume]:

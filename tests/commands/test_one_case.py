@@ -25,7 +25,7 @@ from segcct.preparation import prepared_case as prepare
 from segcct.quality import calibration_run as calibrate
 from segcct.quality import quality_table as quality_table
 from tests.support.hostile_world import SCANS, write_scans
-from tests.support.toy_pair import examination, painter, predictor
+from tests.support.toy_pair import loaded_case, painter, predictor
 
 BUG = r"a: unexpected KeyError: 'spacing'\. This is a bug of segcct: please report it with the traceback that --debug"
 
@@ -45,7 +45,7 @@ def failing_at(place: str, usual, error: Exception | None = None):
 
 @pytest.fixture
 def request_of_two(tmp_path: Path) -> Request:
-    scan = examination().grid
+    scan = loaded_case().grid
     cases = []
     for name in ("a", "b"):
         scan.save(tmp_path / f"{name}.nii.gz")
@@ -62,7 +62,7 @@ def data(tmp_path: Path) -> DataSection:
 
 
 def test_predict(request_of_two, tmp_path, monkeypatch):
-    monkeypatch.setattr(folder, "examination_of", failing_at("a", folder.examination_of))
+    monkeypatch.setattr(folder, "load_case", failing_at("a", folder.load_case))
     predictions = predict_folder(predictor(), request_of_two, tmp_path / "out")
     assert predictions.masks == [tmp_path / "out" / "b.nii.gz"]
     assert re.match(f"1 of 2 cases failed and got no mask:\n  - {BUG}", predictions.problem)
@@ -71,8 +71,8 @@ def test_predict(request_of_two, tmp_path, monkeypatch):
 
 
 def test_predict_stops_where_the_disk_is_full(request_of_two, tmp_path, monkeypatch):
-    full = failing_at("a", folder.examination_of, OSError(28, "No space left on device"))
-    monkeypatch.setattr(folder, "examination_of", full)
+    full = failing_at("a", folder.load_case, OSError(28, "No space left on device"))
+    monkeypatch.setattr(folder, "load_case", full)
     monkeypatch.setattr(case_runner, "is_full", lambda output: True)
     words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were not begun"
     assert re.match(words, predict_folder(predictor(), request_of_two, tmp_path / "out").problem)
@@ -115,12 +115,12 @@ def test_check(data, monkeypatch):
 
 def test_prepare(data, monkeypatch):
     cases, scheme = find_cases(data), scheme_of(data)
-    usual = prepare.prepare_examination
-    monkeypatch.setattr(prepare, "prepare_examination", failing_at("p1", usual))
+    usual = prepare.prepare_case
+    monkeypatch.setattr(prepare, "prepare_case", failing_at("p1", usual))
     with pytest.raises(DataError, match="1 of 5 cases cannot be prepared:\n  - p1: unexpected KeyError"):
         prepare.prepare_cases(cases, data, scheme)
     assert len(list(data.cache.glob("*/entry.json"))) == 4  # the others are done
-    monkeypatch.setattr(prepare, "prepare_examination", failing_at("p1", usual, DataError("no mask", file="p1.nii")))
+    monkeypatch.setattr(prepare, "prepare_case", failing_at("p1", usual, DataError("no mask", file="p1.nii")))
     with pytest.raises(DataError, match=r"^p1\.nii: no mask$"):
         prepare.prepare_cases(cases, data, scheme)
 

@@ -30,7 +30,7 @@ from segcct.quality import quality_table as table
 from segcct.run_folder import RunFolder
 from segcct.training.session import owning_run
 from tests.conftest import training_command
-from tests.support.toy_pair import card, data_section, examination, predictor
+from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
 ROOT = Path(__file__).parents[2]
 CASES = ("a", "b", "c", "d")
@@ -67,7 +67,7 @@ def scans(tmp_path) -> Path:
     root = tmp_path / "scans"
     root.mkdir()
     for name in CASES:
-        case = examination()
+        case = loaded_case()
         case.grid.save(root / f"{name}_ct.nii.gz")
         case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
     return root

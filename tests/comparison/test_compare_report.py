@@ -35,7 +35,7 @@ from segcct.metrics import class_dice
 from segcct.quality import SIGNALS, Measured
 from segcct.quality.calibration_run import calibrate
 from segcct.report.html import number
-from tests.support.toy_pair import data_section, examination, painter, predictor
+from tests.support.toy_pair import data_section, loaded_case, painter, predictor
 
 NOISE = {"clean": 2.0, "fair": 9.0, "noisy": 14.0}
 EMPTY = "empty"
@@ -47,7 +47,7 @@ def scans(tmp_path_factory) -> Path:
     """Three labelled scans of rising noise and one without structures."""
     root = tmp_path_factory.mktemp("scans")
     for name, noise in {**NOISE, EMPTY: 0.5}.items():
-        one = examination(foreground=name != EMPTY, noise=noise)
+        one = loaded_case(foreground=name != EMPTY, noise=noise)
         nib.save(nib.Nifti1Image(one.image[0], one.grid.affine), root / f"{name}.nii.gz")
         nib.save(nib.Nifti1Image(one.label, one.grid.affine), root / f"{name}_seg.nii.gz")
     return root
@@ -85,7 +85,7 @@ def page(written) -> str:
 
 
 def test_figures_of_a_case_by_hand(cycles):
-    one = examination(noise=0.0)
+    one = loaded_case(noise=0.0)
     found = compare(cycles, one, quality=None, channels=1)
     np.testing.assert_array_equal(found.prediction, found.reference)
     assert (found.figures.mean.dice, found.figures.mean.iou) == (1.0, 1.0)
@@ -99,7 +99,7 @@ def test_figures_of_a_case_by_hand(cycles):
 
 
 def test_mask_against_the_mask_found_again_by_independent_computation(cycles):
-    one = examination(noise=12.0)
+    one = loaded_case(noise=12.0)
     case = cycles.case(one)
     cycle = cycles.mask_cycle(case)
     recovered = np.where(cycle.recovered == 1, 2, cycle.recovered)  # one class taken for the other
@@ -117,7 +117,7 @@ def test_mask_against_the_mask_found_again_by_independent_computation(cycles):
 def test_the_figures_the_method_is_named_for_are_told(scans, cycles, content, page):
     for name in NOISE:
         case = content["cases"][name]
-        one = examination(noise=NOISE[name])
+        one = loaded_case(noise=NOISE[name])
         made = cycles.mask_cycle(cycles.case(one))
         assert case["cycle"]["reference"]["iou"]["classes"] == pytest.approx(made.iou)
         assert case["cycle"]["reference"]["pixel_accuracy"] == pytest.approx(made.pixel_accuracy)
@@ -239,7 +239,7 @@ def test_a_generator_of_another_size_is_carried_over(scans, written, tmp_path):
 
 
 def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
-    one = examination(noise=5.0)
+    one = loaded_case(noise=5.0)
     case = cycles.case(one)
     made = cycles.image_cycle(case)
     figures = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
@@ -250,7 +250,7 @@ def test_the_baseline_is_the_one_of_the_reconstruction(cycles):
 
 def test_what_the_style_knows_of_slices_is_no_structure(cycles):
     """A case whose slices differ in brightness: the means of each slice leave its noise alone."""
-    one = examination(noise=2.0)
+    one = loaded_case(noise=2.0)
     one.image[:] = np.clip(one.image + np.linspace(0, 10, 5), 0, 100)
     found = compare(cycles, one, quality=None, channels=1).figures.to_json()["reconstruction"]["reference"]
     case, slices = (found[name]["low"]["rmse"] for name in ("baseline", "baseline_by_slice"))
@@ -269,7 +269,7 @@ def test_the_share_found_again_is_of_one_scale(scans, tmp_path):
     cycle = [content["cases"][name]["cycle"] for name in NOISE]
     again, own = (sum(each[which]["mean"] for each in cycle) for which in ("reference", "image"))
     assert content["summary"]["cycle_share_of_dice"] == pytest.approx(again / own)
-    case = other.case(examination(noise=NOISE["clean"]))
+    case = other.case(loaded_case(noise=NOISE["clean"]))
     found = class_dice(other.probabilities(case).argmax(axis=1), np.asarray(case.for_generator.label), ("low", "high"))
     assert cycle[0]["image"]["classes"] == pytest.approx(found, abs=0.02)
     assert content["cases"][EMPTY]["cycle"]["image"]["mean"] is None

@@ -14,7 +14,7 @@ from segcct.datasets.layouts import find_cases
 from segcct.datasets.splits import Splits
 from segcct.errors import DataError, SplitError, VolumeError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import examination_of, resolve
+from segcct.inference.folder_prediction import load_case, resolve
 from segcct.model_card import ModelCard
 from tests.support.toy_pair import CLASSES, card, data_section
 
@@ -45,7 +45,7 @@ def test_one_colour_picture_is_every_channel(tmp_path):
     request = resolve(of, file)
     (case,) = request.cases
     assert (case.id, request.single) == ("21", False)
-    image = examination_of(request, case, SCHEME, with_label=False).image
+    image = load_case(request, case, SCHEME, with_label=False).image
     np.testing.assert_array_equal(image[:, ..., 0].transpose(2, 1, 0), COLOUR[..., [2, 0]])
     other = resolve(of, picture(tmp_path / "my.new.png"))
     assert [case.id for case in other.cases] == ["my.new"]
@@ -75,7 +75,7 @@ def test_one_file_of_arrays(tmp_path, name, shape, volume_shape):
     request = resolve(card_of("slices", {"ct": "image"}, "label"), file)
     (case,) = request.cases
     assert case.id == name.split(".")[0]
-    assert examination_of(request, case, SCHEME, with_label=False).grid.shape == volume_shape
+    assert load_case(request, case, SCHEME, with_label=False).grid.shape == volume_shape
     with pytest.raises(VolumeError, match="holds no array named mri"):
         resolve(card_of("slices", {"ct": "mri"}), file)
 
@@ -100,7 +100,7 @@ def test_a_folder_of_new_files_is_predicted_but_not_trained_on(tmp_path, layout)
     of = card_of(layout, channels, label)
     request = resolve(of, tmp_path)
     assert [case.id for case in request.cases] == ["new_1", "new_2"]
-    assert examination_of(request, request.cases[0], SCHEME, with_label=False).image.shape[0] == len(channels)
+    assert load_case(request, request.cases[0], SCHEME, with_label=False).image.shape[0] == len(channels)
     with pytest.raises(DataError, match=f"no case of layout {layout}"):
         find_cases(of.data_section(tmp_path))
 

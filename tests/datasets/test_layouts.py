@@ -15,7 +15,7 @@ from PIL import Image
 
 from segcct.check import check_dataset
 from segcct.config import DataSection
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
@@ -45,7 +45,7 @@ def section(layout: str, root: Path, channels: Mapping[str, str], scheme: str = 
     return DataSection(layout=layout, root=root, channels=dict(channels), scheme=scheme, **more)
 
 
-def read_all(data: DataSection) -> dict[str, Examination]:
+def read_all(data: DataSection) -> dict[str, LoadedCase]:
     return {case.id: read_case(case, data, scheme_of(data)) for case in find_cases(data)}
 
 
@@ -72,13 +72,13 @@ def test_brats_2021_names(tmp_path: Path) -> None:
     ]
     assert list(cases[0].channels) == ["t1", "t1ce", "flair"]
     assert cases[0].channels["t1"][0].name == "BraTS2021_00005_t1.nii.gz"  # not _t1ce
-    examination = read_case(cases[0], data, scheme_of(data))
-    assert examination.image.shape == (3, *SHAPE)
-    assert examination.image.dtype == np.float32
-    assert np.array_equal(examination.image[1], nib.load(cases[0].channels["t1ce"][0]).get_fdata(dtype=np.float32))
-    assert np.array_equal(examination.grid.affine, np.diag([-1.0, -1, 2, 1]))
-    assert examination.label is not None
-    assert examination.label.dtype == np.uint8
+    loaded_case = read_case(cases[0], data, scheme_of(data))
+    assert loaded_case.image.shape == (3, *SHAPE)
+    assert loaded_case.image.dtype == np.float32
+    assert np.array_equal(loaded_case.image[1], nib.load(cases[0].channels["t1ce"][0]).get_fdata(dtype=np.float32))
+    assert np.array_equal(loaded_case.grid.affine, np.diag([-1.0, -1, 2, 1]))
+    assert loaded_case.label is not None
+    assert loaded_case.label.dtype == np.uint8
     assert read_case(cases[0], data, scheme_of(data), with_label=False).label is None
 
 
@@ -276,12 +276,12 @@ def test_slices_are_restacked_by_number(tmp_path: Path) -> None:
     (tmp_path / "train.list").write_text("patient003_frame02\n")
     found = read_all(slices(tmp_path))
     assert list(found) == ["patient002_frame01", "patient003_frame02"]
-    for examination in found.values():
-        assert examination.image.shape == (1, 3, 4, 12)
-        assert examination.image.dtype == np.float32
-        assert np.array_equal(examination.image[0], stack.transpose(2, 1, 0))  # slice_10 comes after slice_9
-        assert np.array_equal(examination.label, truth.transpose(2, 1, 0))
-        assert examination.grid.spacing_mm is None
+    for loaded_case in found.values():
+        assert loaded_case.image.shape == (1, 3, 4, 12)
+        assert loaded_case.image.dtype == np.float32
+        assert np.array_equal(loaded_case.image[0], stack.transpose(2, 1, 0))  # slice_10 comes after slice_9
+        assert np.array_equal(loaded_case.label, truth.transpose(2, 1, 0))
+        assert loaded_case.grid.spacing_mm is None
     assert found["patient003_frame02"].case.patient == "patient003"
     assert len(found["patient003_frame02"].case.files()) == 12
 
@@ -307,9 +307,9 @@ def test_a_volume_is_preferred_to_its_slices(tmp_path: Path) -> None:
     h5(tmp_path / "case1.h5", image=np.ones((2, 4, 3)))
     h5(tmp_path / "slices" / "case1_slice_0.h5", image=np.zeros((4, 3)))
     data = section("slices", tmp_path, {"ct": "image"}, label="label")
-    examination = read_all(data)["case1"]
-    assert examination.image.shape == (1, 3, 4, 2)
-    assert examination.label is None
+    loaded_case = read_all(data)["case1"]
+    assert loaded_case.image.shape == (1, 3, 4, 2)
+    assert loaded_case.label is None
 
 
 def test_gaps_between_slices_are_noticed(tmp_path: Path) -> None:
@@ -397,10 +397,10 @@ def test_folders_with_a_mask_and_subfolders(tmp_path: Path) -> None:
         "sub-01_ses-2": "sub-01",
         "sub-02_ses-1": "sub-02",
     }
-    examination = found["sub-02_ses-1"]
-    assert examination.mask is not None
-    assert examination.mask.dtype == bool
-    assert np.array_equal(examination.mask, labels([0, 1]) == 1)
+    loaded_case = found["sub-02_ses-1"]
+    assert loaded_case.mask is not None
+    assert loaded_case.mask.dtype == bool
+    assert np.array_equal(loaded_case.mask, labels([0, 1]) == 1)
     (tmp_path / "sub-02_ses-1" / "brain.nii.gz").unlink()
     with pytest.raises(DataError, match=r"intensity mask is missing.*brain\.nii\.gz"):
         find_cases(data)
@@ -431,9 +431,9 @@ def test_a_channel_may_be_a_folder_of_dicom(tmp_path: Path) -> None:
         image.SetMetaData("0028|0030", "1\\1")  # ITK leaves it out where it is 1
         writer.SetFileName(str(place / f"{z}.dcm"))
         writer.Execute(image)
-    examination = read_all(section("folder", tmp_path, {"ct": "CT"}))["case1"]
-    assert examination.image.shape == (1, 5, 4, 3)
-    assert examination.grid.spacing_mm == pytest.approx((1, 1, 2))
+    loaded_case = read_all(section("folder", tmp_path, {"ct": "CT"}))["case1"]
+    assert loaded_case.image.shape == (1, 5, 4, 3)
+    assert loaded_case.grid.spacing_mm == pytest.approx((1, 1, 2))
 
 
 def test_two_folders_of_one_name_are_refused(tmp_path: Path) -> None:
@@ -496,15 +496,15 @@ def test_pictures_in_colour_and_grey(tmp_path: Path) -> None:
     picture(tmp_path / "images" / "7_x.tif", COLOUR)
     picture(tmp_path / "masks" / "7_m.png", MASK * 255)
     data = pictures(tmp_path, dict.fromkeys(("blue", "red", "all"), "images/*_x.tif"))
-    examination = read_all(data)["7"]
-    assert examination.image.shape == (3, 6, 4, 1)
-    assert np.array_equal(examination.image[0, ..., 0].T, COLOUR[..., 2])
-    assert np.array_equal(examination.image[1, ..., 0].T, COLOUR[..., 0])
+    loaded_case = read_all(data)["7"]
+    assert loaded_case.image.shape == (3, 6, 4, 1)
+    assert np.array_equal(loaded_case.image[0, ..., 0].T, COLOUR[..., 2])
+    assert np.array_equal(loaded_case.image[1, ..., 0].T, COLOUR[..., 0])
     grey = np.asarray(Image.fromarray(COLOUR).convert("L"), dtype=np.float32)
-    assert np.abs(examination.image[2, ..., 0].T - grey).max() <= 1
-    assert examination.label is not None
-    assert np.array_equal(examination.label[..., 0].T, MASK)
-    assert examination.grid.spacing_mm is None
+    assert np.abs(loaded_case.image[2, ..., 0].T - grey).max() <= 1
+    assert loaded_case.label is not None
+    assert np.array_equal(loaded_case.label[..., 0].T, MASK)
+    assert loaded_case.grid.spacing_mm is None
 
 
 def test_pictures_of_many_kinds(tmp_path: Path) -> None:
@@ -617,9 +617,9 @@ def test_paired_volumes_in_two_folders_and_side_by_side(tmp_path: Path) -> None:
         cases = find_cases(data)
         assert [case.id for case in cases] == ["A", "B_2"]
         assert all(case.label for case in cases)
-        examination = read_case(cases[0], data, scheme_of(data))
-        assert examination.label is not None
-        assert examination.label.all()
+        loaded_case = read_case(cases[0], data, scheme_of(data))
+        assert loaded_case.label is not None
+        assert loaded_case.label.all()
 
 
 # ---------------------------------------------------------------- nnunet
@@ -741,15 +741,15 @@ def test_real_datasets_are_read(
     data = real(shared_data, name)
     cases = find_cases(data)
     assert len(cases) == count
-    examination = read_case(cases[0], data, scheme_of(data))
-    assert examination.image.shape == shape
-    assert examination.label is not None
-    assert set(np.unique(examination.label)) == classes
-    assert foreground[0] < (examination.label > 0).mean() < foreground[1]
-    assert (examination.grid.spacing_mm is None) == (data.layout in ("slices", "pictures"))
-    if examination.mask is not None:
-        assert 0.1 < examination.mask.mean() < 0.25
-        assert examination.mask[examination.label > 0].mean() > 0.99  # a few tumour voxels lie outside the brain mask
+    loaded_case = read_case(cases[0], data, scheme_of(data))
+    assert loaded_case.image.shape == shape
+    assert loaded_case.label is not None
+    assert set(np.unique(loaded_case.label)) == classes
+    assert foreground[0] < (loaded_case.label > 0).mean() < foreground[1]
+    assert (loaded_case.grid.spacing_mm is None) == (data.layout in ("slices", "pictures"))
+    if loaded_case.mask is not None:
+        assert 0.1 < loaded_case.mask.mean() < 0.25
+        assert loaded_case.mask[loaded_case.label > 0].mean() > 0.99  # a few tumour voxels lie outside the brain mask
 
 
 def test_real_acdc_slices_are_complete_and_split_by_patient(shared_data: Path) -> None:

@@ -18,7 +18,7 @@ from segcct.inference.folder_prediction import predict_folder, resolve
 from segcct.inference.predictor import Predictor
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import card, data_section, examination, predictor
+from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def scans(tmp_path) -> Path:
     root = tmp_path / "scans"
     root.mkdir()
     for name in ("one", "two"):
-        case = examination()
+        case = loaded_case()
         case.grid.save(root / f"{name}_ct.nii.gz")
         case.grid.with_array(case.label).save(root / f"{name}_seg.nii.gz")
     return root

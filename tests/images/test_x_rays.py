@@ -65,9 +65,9 @@ def test_a_mask_lies_on_its_x_ray(tmp_path: Path, masks: str) -> None:
     data = paired(x_rays(tmp_path, masks=masks), masks)
     assert [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"] == []
     for case in find_cases(data):
-        examination = read_case(case, data, get_scheme("binary"))
-        assert examination.image.shape == (1, COLUMNS, ROWS, 1)
-        assert np.array_equal(examination.label == 1, examination.image[0] > 200)
+        loaded_case = read_case(case, data, get_scheme("binary"))
+        assert loaded_case.image.shape == (1, COLUMNS, ROWS, 1)
+        assert np.array_equal(loaded_case.label == 1, loaded_case.image[0] > 200)
 
 
 def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:

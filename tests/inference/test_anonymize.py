@@ -25,7 +25,7 @@ from segcct.inference.index import read_key
 from segcct.inference.predictor import Predictor
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import card, data_section, examination, predictor
+from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
 SECRETS = ("JohnDoe", "JaneRoe", "Validated", "hospital")
 
@@ -44,7 +44,7 @@ def scans(tmp_path, monkeypatch) -> Path:
     root = tmp_path / "hospital"
     root.mkdir()
     for name in ("JohnDoe", "JaneRoe"):
-        one = examination()
+        one = loaded_case()
         one.grid.save(root / f"{name}_ct.nii.gz")
         one.grid.with_array(one.label).save(root / f"{name}_seg.nii.gz")
     monkeypatch.setattr(sys, "argv", ["segcct", "predict", "--input", str(root)])
@@ -132,7 +132,7 @@ def test_the_same_patient_has_another_name_in_every_folder(of, scans, tmp_path):
 def test_the_order_of_cases_tells_nothing(of, scans, tmp_path, monkeypatch):
     """Neither the tables nor the times of the files follow the order of the ids."""
     for place in range(6):
-        one = examination()
+        one = loaded_case()
         one.grid.save(scans / f"P{place}_ct.nii.gz")
         one.grid.with_array(one.label).save(scans / f"P{place}_seg.nii.gz")
     made = []

@@ -11,7 +11,7 @@ from scipy import ndimage
 from torch import nn
 
 from segcct.config import AugmentSection, DataSection
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.layouts import read_case
 from segcct.errors import DataError, GeometryError, RunError
 from segcct.figures import best_slice, plane_of
@@ -22,7 +22,7 @@ from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Inference, Predictor, largest_components
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation import overlays
 
@@ -68,7 +68,7 @@ def scan() -> Volume:
 
 def prepared_scan(of: Predictor, scan: Volume, label: np.ndarray | None = None) -> PreparedCase:
     case = Case("a", "a", {"ct": (scan.path,)})
-    return prepare_examination(Examination(case, scan.array[None], scan, label), of.preparation, of.scheme)
+    return prepare_case(LoadedCase(case, scan.array[None], scan, label), of.preparation, of.scheme)
 
 
 class Recorder(nn.Module):
@@ -257,7 +257,7 @@ def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
     monkeypatch.setattr(overlays, "training_panel", panel)
     of = predictor()
     read = read_case(case, data, of.scheme)
-    overlay = overlays.Overlay(prepare_examination(read, of.preparation, of.scheme), synthetic=True)
+    overlay = overlays.Overlay(prepare_case(read, of.preparation, of.scheme), synthetic=True)
     prediction = np.arange(scan.array.size, dtype=np.uint8).reshape(scan.shape) % 4
     overlay.write(tmp_path / "pictures", prediction, of.scheme, {})
     assert drawn["title"].startswith("patient001, synthetic data, axial slice")

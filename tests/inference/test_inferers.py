@@ -13,7 +13,7 @@ from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransU
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
 from segcct.quality.observe import observe, signals_of_case
-from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, examination, predictor
+from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, loaded_case, predictor
 
 
 class NearestInVolume(nn.Module):
@@ -49,17 +49,17 @@ def test_a_card_of_before_is_of_slices():
 @pytest.mark.parametrize("fit", ["pad", "resize"])
 def test_a_network_over_volumes_sees_cubes_and_finds_what_the_slices_show(fit):
     network = NearestInVolume()
-    scan = examination(noise=4.0)
-    mask = volume_predictor(network, fit=fit).predict_examination(scan)
+    scan = loaded_case(noise=4.0)
+    mask = volume_predictor(network, fit=fit).predict_case(scan)
     assert {shape[2:] for shape in network.seen} == {(SIDE, SIDE, SIDE)}  # 5 slices are padded, 36 columns take two
-    slices = predictor(fit=fit).predict_examination(scan)
+    slices = predictor(fit=fit).predict_case(scan)
     np.testing.assert_array_equal(mask.array, slices.array)
     assert set(np.unique(mask.array)) == {0, *CLASSES.values()}
 
 
 def test_windows_within_slices_agree_with_whole_slices():
     of = predictor(fit="pad")
-    prepared = of.segment(examination()).prepared
+    prepared = of.segment(loaded_case()).prepared
     whole = of.inferer(of.network, prepared, HOW, SIDE)
     heard: list[np.ndarray] = []
     windows = SlidingWindowInferer(2)(of.network, prepared, HOW, SIDE, heard.append)
@@ -70,15 +70,15 @@ def test_windows_within_slices_agree_with_whole_slices():
 
 def test_quality_listens_to_a_network_over_volumes():
     of = volume_predictor(NearestInVolume())
-    signals = signals_of_case(of, observe(of, examination()))
+    signals = signals_of_case(of, observe(of, loaded_case()))
     assert signals["low"]["flip_agreement"] > 0.99
 
 
 def test_a_listener_hears_every_slice_once():
     of = predictor()
-    segmented = of.segment(examination(), keep_probabilities=True)
+    segmented = of.segment(loaded_case(), keep_probabilities=True)
     assert segmented.kept.probabilities.shape[0] == segmented.kept.index.shape[0] == 5
-    assert of.segment(examination()).kept is None
+    assert of.segment(loaded_case()).kept is None
 
 
 def test_probabilities_that_are_not_finite_are_refused():
@@ -89,4 +89,4 @@ def test_probabilities_that_are_not_finite_are_refused():
     for dims in (2, 3):
         of = Predictor(Broken(), card("segmentation", data_section(), spatial_dims=dims), Inference(device="cpu"))
         with pytest.raises(ModelError, match="not finite"):
-            of.predict_examination(examination())
+            of.predict_case(loaded_case())

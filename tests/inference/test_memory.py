@@ -16,7 +16,7 @@ from segcct.images.volume import Volume
 from segcct.inference.predictor import largest_components
 from segcct.preparation import intensity
 from segcct.preparation import slice_grid as grid
-from segcct.preparation.prepared_case import Preparation, prepare_examination
+from segcct.preparation.prepared_case import Preparation, prepare_case
 from tests.support import toy_pair
 
 SHAPE = (96, 80, 64)
@@ -99,13 +99,13 @@ def test_a_lookup_does_not_depend_on_the_order_in_memory(layout):
 def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     """By the formulas of the rules, over the whole volume at once."""
     section = toy_pair.data_section(intensity=rule, crop=crop, fit="resize", image_size=24)
-    made = toy_pair.examination()
+    made = toy_pair.loaded_case()
     image = np.clip(made.image, 0, 100)
     if rule["rule"] == "none":
         image = image / 100
     mask = np.asarray(made.label) > 0 if rule["rule"] == "zscore_mask" else None
     made = type(made)(made.case, image, made.grid, made.label, mask)
-    prepared = prepare_examination(made, Preparation.of(section), Scheme("custom", toy_pair.CLASSES))
+    prepared = prepare_case(made, Preparation.of(section), Scheme("custom", toy_pair.CLASSES))
     whole = intensity.to_unit(image[0], section.intensity, mask=mask)
     slices = prepared.grid.shrink(prepared.grid.to_slices(whole.unit)[:, None])
     np.testing.assert_array_equal(prepared.image, slices.astype(np.float16))

@@ -153,8 +153,8 @@ def test_the_layout_finds_and_reads_every_case(
     assert cases[0].patient == first
     assert len(cases) == per_patient * len({case.patient for case in cases})
     for case in cases:
-        examination = read_case(case, data, scheme_of(data))
-        assert set(np.unique(examination.label)) == set(scheme_of(data).values)
+        loaded_case = read_case(case, data, scheme_of(data))
+        assert set(np.unique(loaded_case.label)) == set(scheme_of(data).values)
     assert check_dataset(data) == []
 
 

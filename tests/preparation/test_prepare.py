@@ -18,7 +18,7 @@ import pytest
 
 from segcct.config import DataSection, IntensitySection
 from segcct.datasets import layouts
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, GeometryError, LabelError
 from segcct.files.file_memo import key_of
@@ -27,7 +27,7 @@ from segcct.images.volume import Volume
 from segcct.preparation import prepared_case as prepare
 from segcct.preparation.cache import Cache
 from segcct.preparation.intensity import to_unit
-from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_examination
+from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_case
 
 ACDC = get_scheme("acdc")
 BRATS = get_scheme("brats2021")
@@ -50,13 +50,13 @@ def preparation(**changes) -> Preparation:
     return Preparation(**settings)
 
 
-def examination(image: np.ndarray, label: np.ndarray | None = None, *, mask=None, spacing=(1.0, 2.0, 5.0)):
+def loaded_case(image: np.ndarray, label: np.ndarray | None = None, *, mask=None, spacing=(1.0, 2.0, 5.0)):
     """A case in RAS by hand; `image` is (C, X, Y, Z)."""
     affine = np.diag([*(spacing or (1.0, 1.0, 1.0)), 1.0])
     names = [f"c{index}" for index in range(len(image))]
     case = Case("p1_a", "p1", {name: (Path(f"{name}.nii.gz"),) for name in names}, label=(Path("seg.nii.gz"),))
     grid = Volume(array=image[0], affine=affine, spacing_mm=spacing)
-    return Examination(case=case, image=image.astype(np.float32), grid=grid, label=label, mask=mask)
+    return LoadedCase(case=case, image=image.astype(np.float32), grid=grid, label=label, mask=mask)
 
 
 def brain(channels=2, shape=(20, 24, 6), seed=0) -> tuple[np.ndarray, np.ndarray]:
@@ -159,10 +159,10 @@ class TestIntensity:
             to_unit(voxels.reshape(2, 1, 1), rule, mask=mask, file=Path("t1.nii"))
 
 
-class TestExamination:
+class TestLoadedCase:
     def test_arrays_and_their_places(self):
         image, label = brain()
-        case = prepare_examination(examination(image, label), preparation(), BRATS)
+        case = prepare_case(loaded_case(image, label), preparation(), BRATS)
         assert case.image.shape == (6, 2, 24, 20)
         assert case.image.dtype == np.float16
         assert case.label.dtype == case.full_label.dtype == np.uint8
@@ -180,7 +180,7 @@ class TestExamination:
 
     def test_standardised_foreground_has_mean_0_and_sd_1(self):
         image, label = brain()
-        case = prepare_examination(examination(image, label), preparation(), BRATS)
+        case = prepare_case(loaded_case(image, label), preparation(), BRATS)
         standard = case.standardise(case.image)
         assert standard.dtype == np.float32
         for index in range(2):
@@ -193,36 +193,36 @@ class TestExamination:
         """The label plays no part in the image, so a scan without one is prepared alike."""
         image, label = brain()
         for settings in (preparation(crop="foreground", fit="resize"), preparation(spacing_mm=1.5)):
-            trained = prepare_examination(examination(image, label), settings, BRATS)
-            predicted = prepare_examination(examination(image), settings, BRATS)
+            trained = prepare_case(loaded_case(image, label), settings, BRATS)
+            predicted = prepare_case(loaded_case(image), settings, BRATS)
             assert np.array_equal(trained.image, predicted.image)
             assert trained.grid == predicted.grid
             assert predicted.label is predicted.full_label is predicted.present is None
 
     def test_crop_keeps_the_full_reference(self):
         image, label = brain()
-        case = prepare_examination(examination(image, label), preparation(crop="foreground"), BRATS)
+        case = prepare_case(loaded_case(image, label), preparation(crop="foreground"), BRATS)
         assert case.image.shape == (6, 2, 22, 18)  # 14 x 10 pixels and margins of 4, 4 slices and margins of 1
         assert case.full_label.shape == label.shape
 
     def test_resampled_to_spacing(self):
         image, label = brain()
-        case = prepare_examination(examination(image, label), preparation(spacing_mm=2.0), BRATS)
+        case = prepare_case(loaded_case(image, label), preparation(spacing_mm=2.0), BRATS)
         assert case.image.shape == (6, 2, 24, 10)
         assert case.label.shape == (6, 24, 10)
 
     def test_errors_name_the_file(self):
         image, label = brain()
         with pytest.raises(LabelError, match=r"seg.nii.gz: label values outside scheme acdc.*4 \(8 voxels\)"):
-            prepare_examination(examination(image, label), preparation(), ACDC)
+            prepare_case(loaded_case(image, label), preparation(), ACDC)
         with pytest.raises(GeometryError, match=r"c0.nii.gz: no pixel spacing"):
-            prepare_examination(examination(image, spacing=None), preparation(spacing_mm=1.0), BRATS)
+            prepare_case(loaded_case(image, spacing=None), preparation(spacing_mm=1.0), BRATS)
         image[1] -= 7
         with pytest.raises(DataError, match=r"c1.nii.gz: the background"):
-            prepare_examination(examination(image), preparation(), BRATS)
+            prepare_case(loaded_case(image), preparation(), BRATS)
 
     def test_pickles_in_memory(self):
-        case = prepare_examination(examination(*brain()), preparation(), BRATS)
+        case = prepare_case(loaded_case(*brain()), preparation(), BRATS)
         again = pickle.loads(pickle.dumps(case))
         assert np.array_equal(again.image, case.image)
         assert again.grid == case.grid
@@ -244,7 +244,7 @@ def dataset(tmp_path, monkeypatch):
     def read_case(case, data, scheme, *, with_label=True):
         reads.append(case.id)
         image = np.stack([np.load(paths[0]) for paths in case.channels.values()])
-        made = examination(image, np.load(case.label[0]))
+        made = loaded_case(image, np.load(case.label[0]))
         return dataclasses.replace(made, case=case)
 
     monkeypatch.setattr("segcct.datasets.layouts.read_case", read_case)
@@ -270,7 +270,7 @@ class TestCache:
         second = prepare.prepare_cases(cases, data, BRATS, progress=lambda done, total: steps.append((done, total)))
         assert reads == ["a", "b"]
         assert steps == [(1, 2), (2, 2)] * 2
-        in_memory = prepare_examination(examination(*brain(seed=ord("a"))), Preparation.of(data), BRATS)
+        in_memory = prepare_case(loaded_case(*brain(seed=ord("a"))), Preparation.of(data), BRATS)
         for case in (first[0], second[0]):
             assert isinstance(case.image, np.memmap)
             assert not case.image.flags.writeable
@@ -596,8 +596,8 @@ class TestRealScans:
         scheme = get_scheme("brats2015")
         read = layouts.read_case(layouts.find_cases(data)[0], data, scheme)
         with pytest.raises(DataError, match=r"Flair.*the background is not 0.*zscore_mask"):
-            prepare_examination(read, preparation(), scheme)
-        case = prepare_examination(read, Preparation.of(data), scheme)
+            prepare_case(read, preparation(), scheme)
+        case = prepare_case(read, Preparation.of(data), scheme)
         depth, channels, rows, columns = case.image.shape
         assert channels == 2
         assert depth < 155

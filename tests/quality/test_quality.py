@@ -31,7 +31,7 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import SchemeCard, load_card
-from segcct.preparation.prepared_case import prepare_examination
+from segcct.preparation.prepared_case import prepare_case
 from segcct.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
 from segcct.quality.calibration_run import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
 from segcct.quality.conformal import patient_coverage, patient_quantile
@@ -42,7 +42,7 @@ from segcct.quality.performance import performance
 from segcct.quality.quality_table import quality_rows
 from segcct.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
 from segcct.quality.shape import off_centre, shape_signals
-from tests.support.toy_pair import HOW, card, data_section, examination, painter, predictor
+from tests.support.toy_pair import HOW, card, data_section, loaded_case, painter, predictor
 
 CLASSES = ("a", "b", "c")
 
@@ -208,7 +208,7 @@ class Leaning(nn.Module):
 
 def test_views_come_back_in_place():
     """A network without a sense of direction agrees with itself exactly, whatever the slices' proportions."""
-    seen = observe(predictor(), examination())
+    seen = observe(predictor(), loaded_case())
     signals = signals_of_case(predictor(), seen)
     for name in ("low", "high"):
         assert signals[name]["flip_agreement"] == signals[name]["rotation_agreement"] == 1.0
@@ -216,7 +216,7 @@ def test_views_come_back_in_place():
 
 def test_a_network_with_a_sense_of_direction_disagrees_with_itself():
     leaning = Predictor(Leaning(), card("segmentation", data_section()), HOW)
-    signals = signals_of_case(leaning, observe(leaning, examination()))
+    signals = signals_of_case(leaning, observe(leaning, loaded_case()))
     assert signals["low"]["flip_agreement"] == pytest.approx(0.5, abs=0.05)  # up-down agrees, left-right not at all
     assert signals["low"]["rotation_agreement"] < 0.7
     assert signals["high"] is None
@@ -224,7 +224,7 @@ def test_a_network_with_a_sense_of_direction_disagrees_with_itself():
 
 def test_a_case_is_measured_on_its_own_grid():
     cycles = Cycles(predictor(), painter())
-    seen = observe(cycles.predictor, examination(noise=0.0), cycles)
+    seen = observe(cycles.predictor, loaded_case(noise=0.0), cycles)
     signals = signals_of_case(cycles.predictor, seen)
     assert all(value is not None for own in signals.values() for value in own.values())
     assert signals["low"]["m2i_cycle"] == 1.0
@@ -235,7 +235,7 @@ def test_a_case_is_measured_on_its_own_grid():
 
 def test_models_that_prepare_differently_are_carried_over():
     cycles = Cycles(predictor(), painter(fit="resize"))
-    seen = observe(cycles.predictor, examination(noise=1.0), cycles)
+    seen = observe(cycles.predictor, loaded_case(noise=1.0), cycles)
     signals = signals_of_case(cycles.predictor, seen)
     assert seen.made.label.shape != seen.kept.index.shape
     assert signals["high"]["m2i_cycle"] > 0.8
@@ -249,7 +249,7 @@ def test_volumes_without_spacing():
 
 def test_a_case_without_foreground_is_not_estimated(model):
     cycles = Cycles(predictor(), painter())
-    seen = observe(cycles.predictor, examination(foreground=False, noise=0.1), cycles)
+    seen = observe(cycles.predictor, loaded_case(foreground=False, noise=0.1), cycles)
     signals = signals_of_case(cycles.predictor, seen)
     assert signals == {"low": None, "high": None}
     assert [row.dice for row in measured(seen, signals)] == [None, None]
@@ -723,5 +723,5 @@ def test_one_validation_patient_is_too_few(trained, phantom, capsys):
 
 def test_prepared_without_a_label_cannot_be_measured():
     of = predictor()
-    prepared = prepare_examination(examination(labelled=False), of.preparation, of.scheme)
+    prepared = prepare_case(loaded_case(labelled=False), of.preparation, of.scheme)
     assert prepared.full_label is None

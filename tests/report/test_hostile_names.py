@@ -19,7 +19,7 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, predict_folder
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
-from tests.support.toy_pair import data_section, examination, painter, predictor
+from tests.support.toy_pair import data_section, loaded_case, painter, predictor
 
 CLEAR = "\x1b[2J"
 NAMES = (
@@ -54,7 +54,7 @@ def request_of(tmp_path) -> Request:
     root.mkdir()
     cases = []
     for name in NAMES:
-        one = examination()
+        one = loaded_case()
         scan, label = root / f"{name}_ct.nii.gz", root / f"{name}_seg.nii.gz"
         one.grid.save(scan)
         one.grid.with_array(one.label).save(label)

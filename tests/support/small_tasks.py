@@ -8,14 +8,14 @@ from typing import Any
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
-from segcct.preparation.prepared_case import Preparation, prepare_examination
+from segcct.preparation.prepared_case import Preparation, prepare_case
 from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.tasks.task import Task
 from tests.support.drawn_pictures import write_folder
-from tests.support.toy_pair import CLASSES, data_section, examination
+from tests.support.toy_pair import CLASSES, data_section, loaded_case
 
 TRAIN = {"epochs": 2, "batch_size": 4, "ema": 0.9, "lr": 0.01}
 
@@ -24,7 +24,7 @@ def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
     """Data and training sections, and the dataset, of a training on one drawn case."""
     data = data_section()
     scheme = Scheme("custom", CLASSES)
-    cases = [prepare_examination(examination(), Preparation.of(data), scheme)]
+    cases = [prepare_case(loaded_case(), Preparation.of(data), scheme)]
     content = {"data": data.model_dump(mode="json") | {"workers": workers}, "train": TRAIN | {"slices_per_epoch": 12}}
     return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
 

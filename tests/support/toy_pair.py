@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from segcct.config import DataSection
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.images.volume import Volume
 from segcct.inference.arithmetic_device import Inference
 from segcct.inference.predictor import Predictor
@@ -80,7 +80,7 @@ def painter(**more: object) -> Reconstructor:
     return Reconstructor(network, card("reconstruction", data), HOW)
 
 
-def examination(*, foreground: bool = True, noise: float = 4.0, labelled: bool = True) -> Examination:
+def loaded_case(*, foreground: bool = True, noise: float = 4.0, labelled: bool = True) -> LoadedCase:
     """Five slices of 36 x 30 with a disc in a square, noisy."""
     rows, columns, slices = np.meshgrid(np.arange(36), np.arange(30), np.arange(5), indexing="ij")
     index = np.zeros((36, 30, 5), dtype=np.uint8)
@@ -92,4 +92,4 @@ def examination(*, foreground: bool = True, noise: float = 4.0, labelled: bool =
     image = np.asarray(INTENSITIES, dtype=np.float32)[index] + rng.normal(0, noise, index.shape).astype(np.float32)
     grid = Volume(image, np.diag([1.5, 2.0, 6.0, 1.0]), (1.5, 2.0, 6.0), None, None)
     label = np.asarray([0, 3, 7], dtype=np.uint8)[index] if labelled else None
-    return Examination(Case("toy", "toy", {"ct": (Path("toy.nii.gz"),)}), image[None], grid, label)
+    return LoadedCase(Case("toy", "toy", {"ct": (Path("toy.nii.gz"),)}), image[None], grid, label)

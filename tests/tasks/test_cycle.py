@@ -13,12 +13,12 @@ from segcct.errors import CheckpointError, DataError, LabelError, ModelError
 from segcct.inference.cycle import Cycles, carried
 from segcct.inference.reconstructor import Reconstructor
 from segcct.model_card import save_model
-from segcct.preparation.prepared_case import prepare_examination
-from tests.support.toy_pair import INTENSITIES, card, data_section, examination, painter, predictor
+from segcct.preparation.prepared_case import prepare_case
+from tests.support.toy_pair import INTENSITIES, card, data_section, loaded_case, painter, predictor
 
 
 def test_a_painted_mask_is_what_comes_back():
-    made = painter().reconstruct_examination(examination(noise=0))
+    made = painter().reconstruct_case(loaded_case(noise=0))
     assert made.image.shape == made.original.shape == (5, 1, 30, 36)
     expected = np.asarray(INTENSITIES)[made.label] / 100
     np.testing.assert_allclose(made.image[:, 0], expected, atol=2e-3)
@@ -26,8 +26,8 @@ def test_a_painted_mask_is_what_comes_back():
 
 
 def test_volume_lies_on_the_grid_of_the_case():
-    scan = examination(noise=0)
-    made = painter(spacing_mm=1.0).reconstruct_examination(scan)
+    scan = loaded_case(noise=0)
+    made = painter(spacing_mm=1.0).reconstruct_case(scan)
     assert made.image.shape[2:] != made.grid.slice_shape[1:]
     volume = made.volume()
     assert volume.shape == scan.image.shape[1:]
@@ -35,7 +35,7 @@ def test_volume_lies_on_the_grid_of_the_case():
 
 
 def test_baseline_knows_the_means_of_the_case():
-    made = painter().reconstruct_examination(examination(noise=5))
+    made = painter().reconstruct_case(loaded_case(noise=5))
     assert made.baseline["foreground"].rmse == pytest.approx(0.05, rel=0.1)
     assert made.distances["foreground"].rmse == pytest.approx(0.05, rel=0.1)
     assert abs(made.gain) < 0.01  # painting is all this generator does
@@ -44,21 +44,21 @@ def test_baseline_knows_the_means_of_the_case():
 def test_reconstruction_does_not_depend_on_batches():
     first, second = painter(), painter()
     second.how = dataclasses.replace(second.how, batch_size=2)
-    images = [each.reconstruct_examination(examination()).image for each in (first, second)]
+    images = [each.reconstruct_case(loaded_case()).image for each in (first, second)]
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
 
 
 def test_error_map_shows_what_the_mask_does_not_explain():
-    scan = examination(noise=0)
+    scan = loaded_case(noise=0)
     scan.image[0, 10:14, 8:12, 2] = 100.0  # a bright spot inside the square that no class stands for
-    prepared_error = painter().reconstruct_examination(scan).error_map()
+    prepared_error = painter().reconstruct_case(scan).error_map()
     assert prepared_error.shape == (5, 30, 36)
     assert prepared_error[2, 8:12, 10:14].min() > 0.05
     assert prepared_error[1].max() < 0.01
 
 
 def test_without_foreground_distances_are_not_defined():
-    made = painter().reconstruct_examination(examination(foreground=False))
+    made = painter().reconstruct_case(loaded_case(foreground=False))
     assert not made.has_foreground
     assert made.distances["foreground"].rmse is None
     assert made.distances["low"].ssim is None
@@ -67,8 +67,8 @@ def test_without_foreground_distances_are_not_defined():
 
 
 def test_soft_masks_blend():
-    reconstructor, scan = painter(), examination()
-    prepared = prepare_examination(scan, reconstructor.preparation, reconstructor.scheme)
+    reconstructor, scan = painter(), loaded_case()
+    prepared = prepare_case(scan, reconstructor.preparation, reconstructor.scheme)
     soft = np.zeros((5, 3, 30, 36), dtype=np.float32)
     soft[:, 0] = soft[:, 2] = 0.5
     made = reconstructor.reconstruct(prepared, soft)
@@ -76,27 +76,27 @@ def test_soft_masks_blend():
 
 
 def test_masks_that_do_not_fit_are_refused():
-    reconstructor, scan = painter(), examination()
-    prepared = prepare_examination(scan, reconstructor.preparation, reconstructor.scheme)
+    reconstructor, scan = painter(), loaded_case()
+    prepared = prepare_case(scan, reconstructor.preparation, reconstructor.scheme)
     with pytest.raises(DataError, match=r"does not fit the slices.*\(5, 30, 36\) class indices or \(5, 3, 30, 36\)"):
         reconstructor.reconstruct(prepared, np.zeros((5, 30, 35), dtype=np.uint8))
     with pytest.raises(LabelError, match=r"outside the generator's scheme.*background, low, high"):
         reconstructor.reconstruct(prepared, np.full((5, 30, 36), 3, dtype=np.uint8))
     with pytest.raises(LabelError, match="outside scheme custom"):
-        reconstructor.reconstruct_examination(scan, np.full((36, 30, 5), 4, dtype=np.uint8))
+        reconstructor.reconstruct_case(scan, np.full((36, 30, 5), 4, dtype=np.uint8))
     with pytest.raises(DataError, match="no mask"):
-        reconstructor.reconstruct_examination(examination(labelled=False))
+        reconstructor.reconstruct_case(loaded_case(labelled=False))
 
 
 def test_other_channels_are_refused():
-    scan = examination()
+    scan = loaded_case()
     two = dataclasses.replace(
         scan,
         case=Case("toy", "toy", {"ct": (Path("toy.nii.gz"),), "pet": (Path("pet.nii.gz"),)}),
         image=np.repeat(scan.image, 2, axis=0),
     )
     with pytest.raises(DataError, match=r"channels do not fit the generator.*ct, pet.*expected ct"):
-        painter().reconstruct_examination(two)
+        painter().reconstruct_case(two)
 
 
 def test_another_model_is_no_generator(tmp_path):
@@ -115,7 +115,7 @@ def test_weights_of_another_generator_are_refused(tmp_path):
 def test_cycles_recover_a_painted_mask(more):
     """Also where segmenter and generator see slices of different size, crop or spacing."""
     cycles = Cycles(predictor(), painter(**more))
-    case = cycles.case(examination())
+    case = cycles.case(loaded_case())
     found = cycles.mask_cycle(case)
     assert all(score > 0.97 for score in found.dice.values())
     soft = cycles.probabilities(case)
@@ -128,7 +128,7 @@ def test_cycles_recover_a_painted_mask(more):
 
 def test_a_wrong_mask_is_further_from_the_image():
     cycles = Cycles(predictor(), painter())
-    case = cycles.case(examination())
+    case = cycles.case(loaded_case())
     wrong = np.roll(np.asarray(case.for_generator.label), 5, axis=2)
     right = cycles.image_cycle(case).distances["whole"].rmse
     assert cycles.image_cycle(case, wrong).distances["whole"].rmse > 2 * right
@@ -136,13 +136,13 @@ def test_a_wrong_mask_is_further_from_the_image():
 
 def test_dice_of_what_both_are_without_is_not_defined():
     cycles = Cycles(predictor(), painter())
-    found = cycles.mask_cycle(cycles.case(examination(foreground=False)))
+    found = cycles.mask_cycle(cycles.case(loaded_case(foreground=False)))
     assert found.dice == {"low": None, "high": None}
 
 
 def test_prepared_cases_are_taken_where_both_prepare_alike():
     cycles = Cycles(predictor(), painter())
-    case = cycles.prepared(cycles.case(examination()).for_segmenter)
+    case = cycles.prepared(cycles.case(loaded_case()).for_segmenter)
     assert case.for_segmenter is case.for_generator
     with pytest.raises(ModelError, match="prepare their slices differently"):
         Cycles(predictor(), painter(spacing_mm=1.0)).prepared(case.for_segmenter)
@@ -166,7 +166,7 @@ def test_models_that_do_not_fit_together_are_refused(more, message):
 
 
 def test_slices_of_another_volume_are_not_carried():
-    one, other = (painter(**more).reconstruct_examination(examination()) for more in ({}, {"crop": "foreground"}))
+    one, other = (painter(**more).reconstruct_case(loaded_case()) for more in ({}, {"crop": "foreground"}))
     moved = carried(one.image, one.grid, other.grid)
     assert moved.shape == other.image.shape
     stranger = dataclasses.replace(other.grid, shape_xyz=(9, 9, 9))

@@ -16,7 +16,7 @@ from segcct.datasets.splits import Splits
 from segcct.datasets.unlabelled_cases import unlabelled_cases
 from segcct.errors import ConfigError, SplitError
 from segcct.model_card import save_model
-from segcct.preparation.prepared_case import PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
@@ -24,7 +24,7 @@ from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import card, data_section, painter
-from tests.support.toy_pair import examination as examined
+from tests.support.toy_pair import loaded_case as examined
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def prepared() -> PreparedCase:
     reconstructor = painter()
-    return prepare_examination(examined(), reconstructor.preparation, reconstructor.scheme)
+    return prepare_case(examined(), reconstructor.preparation, reconstructor.scheme)
 
 
 def without_label(case: PreparedCase) -> PreparedCase:

@@ -13,7 +13,7 @@ import torch
 from segcct.config import LossSection, SegmentationConfig, settings
 from segcct.datasets.splits import Splits
 from segcct.errors import ConfigError
-from segcct.preparation.prepared_case import prepare_examination
+from segcct.preparation.prepared_case import prepare_case
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation import segmentation_loss
 from segcct.tasks.segmentation.loss_maps import maps_of_batch
@@ -21,7 +21,7 @@ from segcct.tasks.segmentation.segmentation_loss import LOSS_TERMS, LossTerm, Se
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.training.trainer import fit
-from tests.support.toy_pair import data_section, examination, painter
+from tests.support.toy_pair import data_section, loaded_case, painter
 
 FILE = '''
 """Kervadec et al. 2019: probability mass weighted by its distance from the structure."""
@@ -66,7 +66,7 @@ def test_it_trains_with_the_distance_map_that_it_asks_for(boundary: None, tmp_pa
     }
     overrides = {"train.loss.terms.boundary": 0.5, "train.loss.dice": 0}
     config = settings.build(SegmentationConfig, content, overrides, source="test")
-    case = prepare_examination(examination(), painter().preparation, painter().scheme)
+    case = prepare_case(loaded_case(), painter().preparation, painter().scheme)
     dataset = Dataset(painter().scheme, Splits(("toy",), ()), [case], [case], {}, "", True)
     task = SegmentationTask(config, dataset)
     batch = next(iter(task.loader(0, 1)))

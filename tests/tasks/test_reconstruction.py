@@ -23,13 +23,13 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
 from segcct.model_card import load_card, load_weights
 from segcct.preparation.conditioning import signed_distances
-from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_examination
+from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_case
 from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask, summarise
 from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.training.trainer import fit
-from tests.support.toy_pair import data_section, examination
+from tests.support.toy_pair import data_section, loaded_case
 
 ROOT = Path(__file__).parents[2]
 HOW = Inference(batch_size=4, device="cpu")
@@ -43,7 +43,7 @@ def config(**overrides: object) -> M2IConfig:
 
 def toy_cases(noise: float) -> tuple[Scheme, list[PreparedCase]]:
     scheme = Scheme("custom", {"low": 3, "high": 7})
-    made = [prepare_examination(examination(noise=noise), Preparation.of(data_section()), scheme)]
+    made = [prepare_case(loaded_case(noise=noise), Preparation.of(data_section()), scheme)]
     return scheme, made
 
 
@@ -244,7 +244,7 @@ def test_reconstruction_of_a_case_that_was_never_seen(generator, phantom):
     data = reconstructor.card.data_section(phantom)
     name = Splits.load(generator / "splits.json").test[0]
     case = next(each for each in find_cases(data) if each.id == name)
-    made = reconstructor.reconstruct_examination(read_case(case, data, reconstructor.scheme))
+    made = reconstructor.reconstruct_case(read_case(case, data, reconstructor.scheme))
     assert made.image.shape == made.original.shape
     assert np.isfinite(made.image).all()
     assert 0 <= made.image.min() <= made.image.max() <= 1
@@ -292,7 +292,7 @@ def test_bad_input_is_refused(generator, phantom, tmp_path, capsys):
     data = reconstructor.card.data_section(phantom)
     examined = read_case(find_cases(data)[0], data, reconstructor.scheme)
     with pytest.raises(LabelError, match=r"outside scheme brats2021.*found 3"):
-        reconstructor.reconstruct_examination(examined, np.full(examined.image.shape[1:], 3, dtype=np.uint8))
+        reconstructor.reconstruct_case(examined, np.full(examined.image.shape[1:], 3, dtype=np.uint8))
     shutil.copytree(phantom, tmp_path / "phantom")
     for file in (tmp_path / "phantom").glob("*/*_t2.nii.gz"):
         file.unlink()

@@ -17,7 +17,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.config.expressions import search_patient
 from segcct.config.layout_table import LAYOUTS
-from segcct.datasets.case import Case, Examination
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
 from segcct.datasets.layouts.case_ids import clashes, with_ids
@@ -139,7 +139,7 @@ def _sorted(found: Found, data: DataSection) -> Found:
     return Found(sorted(cases, key=lambda case: case.id), errors, found.cases, found.notices)
 
 
-def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> Examination:
+def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool = True) -> LoadedCase:
     """A case in memory: channels in the config's order, label in the scheme's values.
 
     Raises:
@@ -154,7 +154,7 @@ def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool
         label = _scheme_values(layout.read_mask(case.label, data.label or "", grid), case, data, scheme)
     if case.mask:
         mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5
-    return Examination(case, image, grid, label, mask)
+    return LoadedCase(case, image, grid, label, mask)
 
 
 def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> np.ndarray:

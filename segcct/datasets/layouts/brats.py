@@ -4,7 +4,7 @@
     ROOT/BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz ... -seg.nii.gz   (2023 and later)
 
 The years differ in their patterns, which the config names. Patients: from 2023 on the last number is a time point of
-the patient before it; until 2019 the last number of an id is one examination of the patient.
+the patient before it; until 2019 the last number of an id is one study of the patient.
 """
 
 from __future__ import annotations
