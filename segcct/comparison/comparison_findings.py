@@ -56,16 +56,16 @@ def _gain(summary: ComparisonSummary) -> list[str]:
 
 
 def _cycle(summary: ComparisonSummary) -> list[str]:
-    predicted, share = summary.cycle.predicted.mean, summary.cycle_share_of_dice
+    predicted, fraction = summary.cycle.predicted.mean, summary.cycle_share_of_dice
     if predicted is None:
         return []
     sentence = f"In the generated images the segmenter finds its own masks again with a Dice of {number(predicted, 2)}"
-    if share is None:
+    if fraction is None:
         return [sentence + "."]
     reference = number(summary.cycle.reference.mean, 2)
     return [
         sentence
-        + f", and the reference masks with {reference} ({100 * share:.0f}% of what it finds in the real images)."
+        + f", and the reference masks with {reference} ({100 * fraction:.0f}% of what it finds in the real images)."
     ]
 
 

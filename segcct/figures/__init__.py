@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from segcct.figures.choose import best_slice, content_box, focus_box, spread_slices
-from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colours
+from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colors
 from segcct.figures.drawing import scale_bar
 from segcct.figures.intensity_window import Window, fixed_window, window
 from segcct.figures.outline import outlines, svg_path
@@ -19,7 +19,7 @@ __all__ = [
     "Window",
     "best_slice",
     "case_panel",
-    "class_colours",
+    "class_colors",
     "content_box",
     "difference",
     "fixed_window",

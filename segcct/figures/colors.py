@@ -1,6 +1,6 @@
-"""Colours of classes: apart from grey and from each other, also for colour-blind readers.
+"""Colors of classes: apart from gray and from each other, also for color-blind readers.
 
-The table was chosen greedily: each colour is the one farthest (CIE Lab) from those before it, in normal sight and under
+The table was chosen greedily: each color is the one farthest (CIE Lab) from those before it, in normal sight and under
 the protan, deutan and tritan simulations of Machado, Oliveira and Fernandes (2009). A test holds the distances.
 """
 
@@ -35,18 +35,18 @@ SWAPPED = "#ffe066"
 """Structure in both, of another class."""
 
 
-def class_colours(count: int) -> tuple[str, ...]:
-    """Colours (`#rrggbb`) of `count` classes, background not counted.
+def class_colors(count: int) -> tuple[str, ...]:
+    """Colors (`#rrggbb`) of `count` classes, background not counted.
 
-    The first n colours are the same for every count, so a class keeps its colour. Beyond sixteen classes hues are
-    spread by the golden ratio: distinct, but no longer promised to be so for colour-blind readers.
+    The first n colors are the same for every count, so a class keeps its color. Beyond sixteen classes hues are
+    spread by the golden ratio: distinct, but no longer promised to be so for color-blind readers.
     """
     return _TABLE[:count] + tuple(_generated(index) for index in range(len(_TABLE), count))
 
 
-def rgb(colour: str) -> tuple[int, int, int]:
+def rgb(color: str) -> tuple[int, int, int]:
     """`#rrggbb` -> (r, g, b) in 0..255."""
-    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+    return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
 def _generated(index: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image
 
-from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colours
+from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colors
 from segcct.figures.drawing import draw_letters, draw_masks, draw_scale, draw_slice, picture_size
 from segcct.figures.intensity_window import Window, window
 from segcct.figures.plane import Letters
@@ -19,7 +19,7 @@ _DIFFERENCES = {"missed": MISSED, "extra": EXTRA, "other class": SWAPPED}
 def overlay(
     image: np.ndarray,
     masks: Mapping[str, np.ndarray],
-    colours: Sequence[str] | None = None,
+    colors: Sequence[str] | None = None,
     *,
     pixel_mm: tuple[float, float] | None = None,
     letters: Letters | None = None,
@@ -31,9 +31,9 @@ def overlay(
     """One slice with its masks, letters, scale, window and legend, as PNG bytes.
 
     Args:
-        image: (H, W) intensities, top row first; (H, W, 3) uint8 for colour pictures.
+        image: (H, W) intensities, top row first; (H, W, 3) uint8 for color pictures.
         masks: name -> (H, W) bool, drawn in order.
-        colours: one per mask; the class colours in order by default.
+        colors: one per mask; the class colors in order by default.
         pixel_mm: height and width of a pixel; None draws the scale in px.
         letters: orientation; None draws none.
         shown: intensity window; by default of this slice's percentiles.
@@ -41,12 +41,12 @@ def overlay(
         size_px: longer side of the picture.
         fill: opacity of the areas; 0 leaves the lines.
     """
-    colours = class_colours(len(masks)) if colours is None else colours
-    grey, note = _windowed(image, shown)
-    picture = _picture(grey, masks, colours, pixel_mm, letters, size_px, fill=fill)
-    legend = dict(zip(masks, colours, strict=True))
+    colors = class_colors(len(masks)) if colors is None else colors
+    gray, note = _windowed(image, shown)
+    picture = _picture(gray, masks, colors, pixel_mm, letters, size_px, fill=fill)
+    legend = dict(zip(masks, colors, strict=True))
     sheet = draw_sheet([("", picture)], title, _note(note, letters, pixel_mm), legend)
-    return encode(sheet, None if image.ndim == 3 else colours)
+    return encode(sheet, None if image.ndim == 3 else colors)
 
 
 def case_panel(
@@ -65,7 +65,7 @@ def case_panel(
     """Image | reference | prediction | difference in one wide figure, as PNG bytes.
 
     Args:
-        image: (H, W) intensities, top row first; (H, W, 3) uint8 for colour pictures.
+        image: (H, W) intensities, top row first; (H, W, 3) uint8 for color pictures.
         reference: (H, W) class indices, 0 background; None leaves out reference and difference.
         prediction: the same.
         classes: names of the indices 1, 2, ... in order.
@@ -73,13 +73,13 @@ def case_panel(
         pixel_mm, letters, shown, title: as in `overlay`.
         size_px: longer side of each picture.
     """
-    grey, note = _windowed(image, shown)
-    colours = class_colours(len(classes))
+    gray, note = _windowed(image, shown)
+    colors = class_colors(len(classes))
 
     def picture(label: np.ndarray) -> Image.Image:
-        return _picture(grey, masks_of(label, classes), colours, pixel_mm, letters, size_px)
+        return _picture(gray, masks_of(label, classes), colors, pixel_mm, letters, size_px)
 
-    pictures = [("Image", _picture(grey, {}, (), pixel_mm, letters, size_px))]
+    pictures = [("Image", _picture(gray, {}, (), pixel_mm, letters, size_px))]
     if reference is not None:
         pictures.append(("Reference", picture(reference)))
     pictures.append(("Prediction", picture(prediction)))
@@ -87,12 +87,12 @@ def case_panel(
         parts = difference(reference, prediction)
         tints = tuple(_DIFFERENCES.values())
         pictures.append(
-            ("Difference", _picture(grey, parts, tints, pixel_mm, letters, size_px, fill=0.6, line_px=1, dim=0.7))
+            ("Difference", _picture(gray, parts, tints, pixel_mm, letters, size_px, fill=0.6, line_px=1, dim=0.7))
         )
-    legend = {_scored(name, scores): colour for name, colour in zip(classes, colours, strict=True)}
+    legend = {_scored(name, scores): color for name, color in zip(classes, colors, strict=True)}
     last_legend = _DIFFERENCES if reference is not None else {}
     sheet = draw_sheet(pictures, title, _note(note, letters, pixel_mm), legend, last_legend)
-    return encode(sheet, None if image.ndim == 3 else (*colours, *last_legend.values()))
+    return encode(sheet, None if image.ndim == 3 else (*colors, *last_legend.values()))
 
 
 def training_panel(
@@ -155,9 +155,9 @@ def _scored(name: str, scores: Mapping[str, float | None] | None) -> str:
 
 
 def _picture(
-    grey: np.ndarray,
+    gray: np.ndarray,
     masks: Mapping[str, np.ndarray],
-    colours: Sequence[str],
+    colors: Sequence[str],
     pixel_mm: tuple[float, float] | None,
     letters: Letters | None,
     size_px: int,
@@ -166,9 +166,9 @@ def _picture(
     line_px: float = 1.8,
     dim: float = 1.0,
 ) -> Image.Image:
-    height, width = grey.shape[:2]
-    picture = draw_slice(grey, picture_size((height, width), pixel_mm, size_px), dim=dim)
-    draw_masks(picture, masks, colours, fill=fill, line_px=line_px)
+    height, width = gray.shape[:2]
+    picture = draw_slice(gray, picture_size((height, width), pixel_mm, size_px), dim=dim)
+    draw_masks(picture, masks, colors, fill=fill, line_px=line_px)
     text_px = max(11, size_px // 34)
     draw_letters(picture, letters, text_px)
     draw_scale(picture, width * (pixel_mm[1] if pixel_mm else 1.0), "mm" if pixel_mm else "px", text_px)

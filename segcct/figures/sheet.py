@@ -12,8 +12,8 @@ from segcct.escape import in_a_line
 from segcct.figures.colors import rgb
 from segcct.figures.drawing import BACKGROUND, INK, MUTED, font
 
-_GREYS = 80
-"""Palette entries for plain grey; the others are shared out among the colours."""
+_GRAYS = 80
+"""Palette entries for plain gray; the others are shared out among the colors."""
 
 
 def draw_sheet(
@@ -23,7 +23,7 @@ def draw_sheet(
     legend: Mapping[str, str],
     last_legend: Mapping[str, str] | None = None,
 ) -> Image.Image:
-    """Captioned pictures side by side; `legend` (name -> colour) below, `last_legend` below the last picture."""
+    """Captioned pictures side by side; `legend` (name -> color) below, `last_legend` below the last picture."""
     text_px = max(12, max(max(picture.size) for _, picture in pictures) // 30)
     edge, gap = round(text_px * 1.4), round(text_px * 0.8)
     line_px = round(text_px * 1.8)
@@ -50,31 +50,31 @@ def draw_sheet(
     return sheet
 
 
-def encode(sheet: Image.Image, colours: Sequence[str] | None) -> bytes:
-    """PNG of 256 colours made of greys and tints of `colours`, about a third of the full size; None keeps all colours.
+def encode(sheet: Image.Image, colors: Sequence[str] | None) -> bytes:
+    """PNG of 256 colors made of grays and tints of `colors`, about a third of the full size; None keeps all colors.
 
-    The palette is laid out, not searched for: a search merges colours that few pixels hold, and those are the masks'.
+    The palette is laid out, not searched for: a search merges colors that few pixels hold, and those are the masks'.
     """
-    if colours is not None:
+    if colors is not None:
         holder = Image.new("P", (1, 1))
-        holder.putpalette(_palette(colours).tobytes())
+        holder.putpalette(_palette(colors).tobytes())
         sheet = sheet.quantize(palette=holder, dither=Image.Dither.FLOYDSTEINBERG)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
 
 
-def _palette(colours: Sequence[str]) -> np.ndarray:
-    """(256, 3) uint8: greys, and each colour pure, in shade, and over greys as thin as a mask's area."""
-    greys = np.linspace(0, 255, _GREYS)[:, None] * np.ones(3)
-    entries = [greys, np.array([BACKGROUND, INK, MUTED], dtype=float)]
-    names = list(dict.fromkeys(colours))
-    levels = (256 - _GREYS - 3) // max(1, len(names)) - 2
+def _palette(colors: Sequence[str]) -> np.ndarray:
+    """(256, 3) uint8: grays, and each color pure, in shade, and over grays as thin as a mask's area."""
+    grays = np.linspace(0, 255, _GRAYS)[:, None] * np.ones(3)
+    entries = [grays, np.array([BACKGROUND, INK, MUTED], dtype=float)]
+    names = list(dict.fromkeys(colors))
+    levels = (256 - _GRAYS - 3) // max(1, len(names)) - 2
     for name in names:
-        colour = np.array([rgb(name)], dtype=float)
-        entries += [colour, colour * 0.5]
+        color = np.array([rgb(name)], dtype=float)
+        entries += [color, color * 0.5]
         if levels > 0:
-            entries.append(np.linspace(0, 165, levels)[:, None] + 0.35 * colour)
+            entries.append(np.linspace(0, 165, levels)[:, None] + 0.35 * color)
     palette = np.concatenate(entries)[:256]
     return np.pad(palette, ((0, 256 - len(palette)), (0, 0))).clip(0, 255).round().astype(np.uint8)
 
@@ -83,12 +83,12 @@ def _rows(legend: Mapping[str, str], width: float, text_px: int) -> list[list[tu
     """Legend entries wrapped to lines of `width`."""
     rows: list[list[tuple[str, str]]] = []
     used = width + 1.0
-    for name, colour in legend.items():
+    for name, color in legend.items():
         needs = _entry_width(name, text_px)
         if used + needs > width + text_px:
             rows.append([])
             used = 0.0
-        rows[-1].append((name, colour))
+        rows[-1].append((name, color))
         used += needs
     return rows
 
@@ -101,7 +101,7 @@ def _draw_row(
     draw: ImageDraw.ImageDraw, row: Sequence[tuple[str, str]], left: float, middle: float, text_px: int
 ) -> None:
     half = text_px * 0.36
-    for name, colour in row:
-        draw.rounded_rectangle((left, middle - half, left + 2 * half, middle + half), 2, fill=rgb(colour))
+    for name, color in row:
+        draw.rounded_rectangle((left, middle - half, left + 2 * half, middle + half), 2, fill=rgb(color))
         draw.text((left + text_px * 1.1, middle), name, font=font(text_px), fill=INK, anchor="lm")
         left += _entry_width(name, text_px)

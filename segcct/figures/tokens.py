@@ -22,19 +22,19 @@ def enlarged(image: np.ndarray, side_px: int) -> np.ndarray:
 
 
 def token_overlay(image: np.ndarray, shares: np.ndarray, side_px: int) -> np.ndarray:
-    """The picture in grey under the heat of its tokens' weights, as (side, side, 3) uint8.
+    """The picture in gray under the heat of its tokens' weights, as (side, side, 3) uint8.
 
     Args:
         image: (S, S, C) uint8.
         shares: (h, w), the weight of each token; the largest is shown palest, or four times the even share.
         side_px: side of the result.
     """
-    grey = np.asarray(Image.fromarray(enlarged(image, side_px)).convert("L"), dtype=float)[..., None]
+    gray = np.asarray(Image.fromarray(enlarged(image, side_px)).convert("L"), dtype=float)[..., None]
     relative = (shares / max(float(shares.max()), _FULL * float(shares.mean()), 1e-12)).astype(np.float32)
     smooth = Image.fromarray(relative).resize((side_px, side_px), Image.Resampling.BICUBIC)
     weight = np.clip(np.asarray(smooth), 0.0, 1.0)
     opacity = (_LEAST + (_MOST - _LEAST) * weight)[..., None]
-    blended: np.ndarray = np.rint(grey * (1 - opacity) + heat(weight) * opacity).astype(np.uint8)
+    blended: np.ndarray = np.rint(gray * (1 - opacity) + heat(weight) * opacity).astype(np.uint8)
     return blended
 
 

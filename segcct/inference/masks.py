@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.figures.colors import class_colours, rgb
+from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES as PICTURE_SUFFIXES
 from segcct.files.file_names import VOLUME_SUFFIXES
@@ -73,5 +73,5 @@ def _page(plane: np.ndarray, scheme: Scheme) -> Image.Image:
 def _palette(scheme: Scheme) -> bytes:
     """Red, green and blue of every value up to the largest; black where the scheme has none."""
     palette = np.zeros((max(scheme.values) + 1, 3), dtype=np.uint8)
-    palette[list(scheme.classes.values())] = [rgb(colour) for colour in class_colours(len(scheme.classes))]
+    palette[list(scheme.classes.values())] = [rgb(colour) for colour in class_colors(len(scheme.classes))]
     return palette.tobytes()

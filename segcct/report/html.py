@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from segcct import figures
 from segcct.evaluation.summary_record import MetricStats
-from segcct.figures import class_colours
 from segcct.files.atomic_file import atomic_path
 from segcct.metrics.metric_table import Quantity
 from segcct.version import VERSION
@@ -65,7 +65,7 @@ def pvalue(value: object) -> str:
     return f"p {NOT_DEFINED}" if text == NOT_DEFINED else "p < 0.001" if text == "0.000" else f"p = {text}"
 
 
-def share(value: object) -> float | None:
+def fraction(value: object) -> float | None:
     """The value when it lies within 0..1, for widths and tints; None otherwise."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         return None
@@ -81,7 +81,7 @@ def listed(names: list[str], most: int = 4) -> str:
 
 def class_colors(classes: Sequence[str]) -> dict[str, str]:
     """CSS class of the first, second, ... class -> its color."""
-    return {f"k{number}": color for number, color in enumerate(class_colours(len(classes)), start=1)}
+    return {f"k{number}": color for number, color in enumerate(figures.class_colors(len(classes)), start=1)}
 
 
 def provenance(groups: Mapping[str, Mapping[str, object] | None]) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -118,7 +118,7 @@ def render(template: Path, **context: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, interval=interval, share=share, signed=signed, pvalue=pvalue)
+    environment.filters.update(number=number, interval=interval, fraction=fraction, signed=signed, pvalue=pvalue)
     return environment.get_template(template.name).render(version=VERSION, **context)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,6 @@ from segcct.inference.index import INDEX, is_anonymized
 from segcct.inference.predictions_record import StoredPredictions
 
 REMEDY = "Write the folder by `segcct evaluate --output DIR`"
-_COLUMNS = ("case", "class", "dice", "status")
 _TEXT = ("case", "class", "status")
 _AMOUNTS = ("volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref")
 
@@ -54,7 +53,7 @@ class Results:
     paired: PairedSummary | None = None
     """Differences to other predictions of the same cases."""
     pixel_accuracy: Mapping[str, float | None] = field(default_factory=dict)
-    """Case -> share of its voxels with the right label; empty where the evaluation does not say."""
+    """Case -> fraction of its voxels with the right label; empty where the evaluation does not say."""
 
     @property
     def names(self) -> list[str]:
@@ -157,7 +156,7 @@ def read_results(folder: Path) -> Results:
                 file=folder / name,
                 remedy="Run `segcct evaluate` again",
             )
-    scores = _with_details(_read_scores(folder / "metrics.csv"), folder / "details.csv")
+    scores = _read_scores(folder)
     unknown = sorted({score.name for score in scores} - set(summary.classes))
     if unknown:
         raise EvaluationError(
@@ -173,13 +172,14 @@ def read_results(folder: Path) -> Results:
         if path.name != "summary.json"
     }
     paired = folder / "paired.json"
+    cases = _rows(folder / "cases.csv", ("case", "pixel_accuracy"), optional=True)
     results = Results(
         folder,
         summary,
-        tuple(scores),
+        scores,
         others,
         PairedSummary.from_json(read_json(paired), paired, REMEDY) if paired.is_file() else None,
-        _pixel_accuracy(folder / "cases.csv"),
+        {row["case"]: values["pixel_accuracy"] for row, values in cases},
     )
     try:
         _ = results.scheme
@@ -205,55 +205,37 @@ def read_json(path: Path) -> dict[str, object]:
     return read_object(path, "not valid JSON", error=EvaluationError, remedy=REMEDY)
 
 
-def _with_details(scores: list[Score], path: Path) -> list[Score]:
-    """The scores with the further measures of details.csv, where there is one."""
-    if not path.is_file():
-        return scores
-    rows = read_rows_of(path, ("case", "class"), error=EvaluationError, remedy=REMEDY)
-    further = {(row["case"], row["class"]): _numbers(path, number, row) for number, row in enumerate(rows, start=2)}
-    columns = next(iter(further.values()), {})
-    blank = dict.fromkeys(columns)
-    return [
-        Score(score.case, score.name, score.status, {**further.get((score.case, score.name), blank), **score.values})
-        for score in scores
-    ]
+def _read_scores(folder: Path) -> tuple[Score, ...]:
+    """metrics.csv, with the further measures of details.csv where there is one."""
+    file, scores = folder / "metrics.csv", []
+    rows = list(_rows(file, ("case", "class", "dice", "status")))
+    details = {(row["case"], row["class"]): values for row, values in _rows(folder / "details.csv", optional=True)}
+    blank: dict[str, float | None] = dict.fromkeys(next(iter(details.values()), {}))
+    for line, (row, values) in enumerate(rows, start=2):
+        case, name, status = row["case"], row["class"], row["status"]
+        if status not in STATUSES:
+            expected = ", ".join(STATUSES)
+            raise EvaluationError(f"line {line}: unknown status", file=file, found=repr(status), expected=expected)
+        scores.append(Score(case, name, status, {**details.get((case, name), blank), **values}))
+    if not scores:
+        raise EvaluationError("the table holds no case", file=file, remedy=REMEDY)
+    return tuple(scores)
 
 
-def _pixel_accuracy(path: Path) -> dict[str, float | None]:
-    """What cases.csv says, where there is one."""
-    if not path.is_file():
-        return {}
-    rows = read_rows_of(path, ("case", "pixel_accuracy"), error=EvaluationError, remedy=REMEDY)
-    return {row["case"]: _numbers(path, line, row)["pixel_accuracy"] for line, row in enumerate(rows, start=2)}
-
-
-def _read_scores(path: Path) -> list[Score]:
-    stored = read_rows_of(path, _COLUMNS, error=EvaluationError, remedy=REMEDY)
-    rows = [_score(path, number, row) for number, row in enumerate(stored, start=2)]
-    if not rows:
-        raise EvaluationError("the table holds no case", file=path, remedy=REMEDY)
-    return rows
-
-
-def _score(path: Path, line: int, row: dict[str, str]) -> Score:
-    values = _numbers(path, line, row)
-    status = row["status"]
-    if status not in STATUSES:
-        raise EvaluationError(
-            f"line {line}: unknown status", file=path, found=repr(status), expected=", ".join(STATUSES)
-        )
-    return Score(row["case"], row["class"], status, values)
-
-
-def _numbers(path: Path, line: int, row: dict[str, str]) -> dict[str, float | None]:
-    """Every cell that is not text; None where it is empty or not finite."""
-    values: dict[str, float | None] = {}
-    for name, cell in row.items():
-        if name in _TEXT:
-            continue
-        try:
-            value = float(cell) if cell.strip() else None
-        except ValueError:
-            raise EvaluationError(f"line {line}: {name} is not a number", file=path, found=repr(cell)) from None
-        values[name] = value if value is not None and math.isfinite(value) else None
-    return values
+def _rows(
+    file: Path, columns: tuple[str, ...] = ("case", "class"), *, optional: bool = False
+) -> Iterator[tuple[dict[str, str], dict[str, float | None]]]:
+    """Every row of a table, and its numbers: None where a cell is empty or not finite. `optional`: it may be gone."""
+    if optional and not file.is_file():
+        return
+    for line, row in enumerate(read_rows_of(file, columns, error=EvaluationError, remedy=REMEDY), start=2):
+        values: dict[str, float | None] = {}
+        for name, cell in row.items():
+            if name in _TEXT:
+                continue
+            try:
+                value = float(cell) if cell.strip() else None
+            except ValueError:
+                raise EvaluationError(f"line {line}: {name} is not a number", file=file, found=repr(cell)) from None
+            values[name] = value if value is not None and math.isfinite(value) else None
+        yield row, values

@@ -67,12 +67,12 @@ if (table) {
   }));
   const metric = document.getElementById("metric");
   metric?.addEventListener("change", () => {
-    const { digits, share } = metric.selectedOptions[0].dataset;
+    const { digits, fraction } = metric.selectedOptions[0].dataset;
     all("td[data-status]", table).forEach((cell) => {
       const raw = cell.getAttribute("data-" + metric.value.replaceAll("_", "-"));
       cell.dataset.value = raw;
       cell.querySelector(".cell").textContent = raw === "" ? "–" : Number(raw).toFixed(Number(digits)).replace("-", "−");
-      if (raw !== "" && share === "1") cell.style.setProperty("--v", raw); else cell.style.removeProperty("--v");
+      if (raw !== "" && fraction === "1") cell.style.setProperty("--v", raw); else cell.style.removeProperty("--v");
     });
   });
   all("a[data-case]").forEach((link) => link.addEventListener("click", (event) => {

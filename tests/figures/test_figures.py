@@ -1,4 +1,4 @@
-"""Pictures of slices: colours, windows, planes and orientation letters, chosen slices, outlines, panels."""
+"""Pictures of slices: colors, windows, planes and orientation letters, chosen slices, outlines, panels."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COLOUR_BLIND = {
 }
 
 
-def _lab(colours: tuple[str, ...], sight: str | None) -> np.ndarray:
+def _lab(colors: tuple[str, ...], sight: str | None) -> np.ndarray:
     from skimage.color import rgb2lab
 
-    values = np.array([rgb(colour) for colour in colours]) / 255
+    values = np.array([rgb(color) for color in colors]) / 255
     if sight is not None:
         linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
         linear = np.clip(linear @ np.array(_COLOUR_BLIND[sight]).T, 0, 1)
@@ -35,23 +35,23 @@ def _lab(colours: tuple[str, ...], sight: str | None) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("sight", "least"), [(None, 35), ("protan", 19), ("deutan", 19), ("tritan", 19)])
-def test_eight_class_colours_stay_apart_in_every_sight(sight, least):
-    lab = _lab(figures.class_colours(8), sight)
+def test_eight_class_colors_stay_apart_in_every_sight(sight, least):
+    lab = _lab(figures.class_colors(8), sight)
     apart = min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2))
     assert apart >= least
 
 
-def test_class_colours_are_not_grey_and_not_dark():
-    lab = _lab(figures.class_colours(16), None)
+def test_class_colors_are_not_gray_and_not_dark():
+    lab = _lab(figures.class_colors(16), None)
     assert np.hypot(lab[:, 1], lab[:, 2]).min() > 40
     assert lab[:, 0].min() > 45
 
 
-def test_a_class_keeps_its_colour_whatever_the_number_of_classes():
-    many = figures.class_colours(60)
+def test_a_class_keeps_its_color_whatever_the_number_of_classes():
+    many = figures.class_colors(60)
     assert len(set(many)) == 60
     for count in (0, 1, 3, 8, 20):
-        assert figures.class_colours(count) == many[:count]
+        assert figures.class_colors(count) == many[:count]
 
 
 def test_window_lies_between_the_percentiles():
@@ -259,16 +259,16 @@ def _decoded(png: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
 
-def _near(picture: np.ndarray, colour: str, within: float = 12.0) -> int:
-    return int((np.linalg.norm(picture - np.array(rgb(colour)), axis=2) < within).sum())
+def _near(picture: np.ndarray, color: str, within: float = 12.0) -> int:
+    return int((np.linalg.norm(picture - np.array(rgb(color)), axis=2) < within).sum())
 
 
-def test_case_panel_shows_every_class_and_every_difference_in_its_own_colour(pair):
+def test_case_panel_shows_every_class_and_every_difference_in_its_own_color(pair):
     image, reference, prediction = pair
     panel = _decoded(figures.case_panel(image, reference, prediction, ["a", "b"], size_px=300))
-    for colour in (*figures.class_colours(2), figures.MISSED, figures.EXTRA, figures.SWAPPED):
-        assert _near(panel, colour) > 60, colour
-    assert _near(panel, figures.class_colours(3)[2]) == 0
+    for color in (*figures.class_colors(2), figures.MISSED, figures.EXTRA, figures.SWAPPED):
+        assert _near(panel, color) > 60, color
+    assert _near(panel, figures.class_colors(3)[2]) == 0
 
 
 def test_case_panel_without_reference_has_two_pictures(pair):
@@ -292,9 +292,9 @@ def test_difference_names_each_kind():
 def test_letters_are_drawn_only_where_they_are_known(pair):
     image, reference, _ = pair
     masks = figures.masks_of(reference, ["a", "b"])
-    grey = figures.fixed_window(100, 1000)
-    known = figures.overlay(image, masks, letters=figures.Letters("R", "L", "A", "P"), shown=grey)
-    unknown = figures.overlay(image, masks, shown=grey)
+    gray = figures.fixed_window(100, 1000)
+    known = figures.overlay(image, masks, letters=figures.Letters("R", "L", "A", "P"), shown=gray)
+    unknown = figures.overlay(image, masks, shown=gray)
     assert known != unknown
     # Left edge, mid height: a letter is the only near-white there.
     top = _decoded(known).shape[0] // 3
@@ -307,7 +307,7 @@ def test_letters_are_drawn_only_where_they_are_known(pair):
     assert ink(unknown) == 0
 
 
-def test_overlay_is_the_same_bytes_every_time_and_takes_colour_pictures(pair):
+def test_overlay_is_the_same_bytes_every_time_and_takes_color_pictures(pair):
     image, reference, _ = pair
     masks = figures.masks_of(reference, ["a", "b"])
     assert figures.overlay(image, masks, title="t") == figures.overlay(image, masks, title="t")
@@ -317,7 +317,7 @@ def test_overlay_is_the_same_bytes_every_time_and_takes_colour_pictures(pair):
     assert (shown[shown.shape[0] // 2, shown.shape[1] // 2] == [200, 0, 0]).all()
 
 
-def test_masks_and_colours_must_match(pair):
+def test_masks_and_colors_must_match(pair):
     image, reference, _ = pair
     with pytest.raises(ValueError, match="shorter"):
         figures.overlay(image, figures.masks_of(reference, ["a", "b"]), ["#ff0000"])

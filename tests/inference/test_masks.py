@@ -12,7 +12,7 @@ from PIL import Image
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, EvaluationError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
-from segcct.figures import class_colours
+from segcct.figures import class_colors
 from segcct.images.volume import PICTURE_AFFINE, Volume
 from segcct.inference.folder_prediction import predict_folder, resolve
 from segcct.inference.masks import load_mask, save_mask
@@ -50,7 +50,7 @@ def test_a_viewer_shows_every_class_in_its_colour(tmp_path):
             assert opened.mode == "P"
             shown = np.asarray(opened.convert("RGB"))
         colours = {tuple(shown[row, column]) for row, column in ((0, 0), (5, 6), (7, 9))}
-        named = {tuple(bytes.fromhex(colour[1:])) for colour in class_colours(2)}
+        named = {tuple(bytes.fromhex(colour[1:])) for colour in class_colors(2)}
         assert colours == {(0, 0, 0), *named}
 
 

@@ -26,7 +26,7 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.summary_record import MetricStats
 from segcct.report import plots
 from segcct.report.findings import findings, ranked, worst_cases
-from segcct.report.html import Tile, flat, interval, listed, number, pvalue, render, share, signed
+from segcct.report.html import Tile, flat, fraction, interval, listed, number, pvalue, render, signed
 from segcct.report.results import Score, read_results
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
@@ -628,7 +628,7 @@ def test_numbers_are_written_for_people():
         "not defined",
     ]
     assert [pvalue(value) for value in (0.0312, 0.00001, None)] == ["p = 0.031", "p < 0.001", "p not defined"]
-    assert [share(value) for value in (0.5, 1.2, -0.1, None, True)] == [0.5, None, None, None, None]
+    assert [fraction(value) for value in (0.5, 1.2, -0.1, None, True)] == [0.5, None, None, None, None]
     assert listed(["a"]) == "a"
     assert listed(list("abcde"), 2) == "a, b and 3 more"
     details = {"packages": {"torch": "2.6", "x_y": None, "numpy": 2}, "d": [1, 2], "e": None, "data_hash": "ab"}

@@ -21,12 +21,12 @@ class Confused:
     true: str
     predicted: str
     count: int
-    share: float
+    fraction: float
     """Of the pictures of the true class."""
 
 
 def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
-    """The most frequent mistakes, by share of the true class."""
+    """The most frequent mistakes, by fraction of the true class."""
     names = results.classes
     found = [
         Confused(names[row], names[column], count, count / sum(counts))
@@ -34,7 +34,7 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confused]:
         for column, count in enumerate(counts)
         if count and row != column
     ]
-    return sorted(found, key=lambda one: (-one.share, -one.count, one.true, one.predicted))[:most]
+    return sorted(found, key=lambda one: (-one.fraction, -one.count, one.true, one.predicted))[:most]
 
 
 def class_findings(results: ClassResults) -> list[str]:
@@ -62,10 +62,10 @@ def _most_confused(results: ClassResults) -> list[str]:
     if not first:
         return ["No picture was taken for another class."]
     one = first[0]
-    held = round(one.count / one.share)
+    held = round(one.count / one.fraction)
     return [
         f"The most frequent mistake: {one.true} taken for {one.predicted}, in {one.count} of "
-        f"{counted(held, 'picture')} ({100 * one.share:.0f}%)."
+        f"{counted(held, 'picture')} ({100 * one.fraction:.0f}%)."
     ]
 
 

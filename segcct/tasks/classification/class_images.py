@@ -36,7 +36,7 @@ class Tile:
     tokens: str | None = None
     """The same under the weights of its tokens; None where there are none."""
     half: float | None = None
-    """Smallest share of the tokens that holds half of the weight."""
+    """Smallest fraction of the tokens that holds half of the weight."""
 
 
 @dataclass(frozen=True)
