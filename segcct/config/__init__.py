@@ -10,12 +10,14 @@ from segcct.config.classification_config import (
     PictureSplitSection,
     PicturesSection,
 )
-from segcct.config.data_section import AugmentSection, DataSection, IntensitySection, SplitSection
+from segcct.config.data_section import AugmentSection, CaseSplitSection, DataSection, IntensitySection
 from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
 from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection
+from segcct.config.split_section import SplitSection
 
 __all__ = [
     "AugmentSection",
+    "CaseSplitSection",
     "ClassificationConfig",
     "DataSection",
     "Experiment",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -32,16 +31,6 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveInt = Annotated[int, Field(ge=1, le=10**9)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Workers = Annotated[int, Field(ge=0, le=256)]
-
-
-def refuse_idle_lists(kind: str, lists: Mapping[str, Path | None]) -> None:
-    """Raises `ValueError` for lists of a split that draws its sides: they would be passed over."""
-    given = [f"data.split.{name}" for name, path in lists.items() if path is not None]
-    if kind != "lists" and given:
-        raise ValueError(
-            f"{' and '.join(given)} would not be read under data.split.kind: {kind}; "
-            "set data.split.kind: lists, or the lists to null"
-        )
 
 
 class Section(BaseModel):

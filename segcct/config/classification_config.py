@@ -16,44 +16,18 @@ from segcct.config.base import (
     RunSection,
     ScheduleSection,
     Section,
-    Seed,
     Workers,
-    refuse_idle_lists,
 )
 from segcct.config.expressions import check_patient_expression
 from segcct.config.layout_table import IMAGE_LAYOUTS, ImageLayoutName
+from segcct.config.split_section import Amount, Fold, SplitSection
 
 
-class PictureSplitSection(Section):
-    kind: Literal["holdout", "crossval", "lists"] = "holdout"
-    """holdout: images drawn by seed, class by class; crossval: fold `data.fold` of `folds` tests and `val` is drawn
-    from the others, so that no image is tested on that selected the weights; lists: files that name the images. A
-    test or validation split that the dataset itself has is used as it is (crossval leaves its test split out)."""
-    val: Annotated[float, Field(ge=0)] = 0.1
-    """Images that select the model: a fraction below 1, a number from 1 on."""
-    test: Annotated[float, Field(ge=0)] = 0.1
-    """Images kept for testing, likewise (holdout)."""
-    folds: Annotated[int, Field(ge=2)] = 5
-    """Number of folds, for crossval."""
-    train_list: Path | None = None
-    """File with a picture per line (path below the dataset's root), for lists."""
-    val_list: Path | None = None
-    """File with a picture per line."""
-    test_list: Path | None = None
-    """File with a picture per line."""
-    seed: Seed = 0
-    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> PictureSplitSection:
-        if self.kind == "lists" and (self.train_list is None or self.val_list is None):
-            raise ValueError("split kind lists needs data.split.train_list and data.split.val_list")
-        for name, amount in (("val", self.val), ("test", self.test)):
-            if amount > 1 and amount != int(amount):
-                raise ValueError(f"data.split.{name} is a share below 1 or a whole number of pictures, found {amount}")
-        lists = {"train_list": self.train_list, "val_list": self.val_list, "test_list": self.test_list}
-        refuse_idle_lists(self.kind, lists)
-        return self
+class PictureSplitSection(SplitSection):
+    val: Amount = 0.1
+    """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
+    test: Amount = 0.1
+    """What is kept for testing, likewise (fractions and kfold)."""
 
 
 class PicturesSection(Section):
@@ -81,8 +55,9 @@ class PicturesSection(Section):
     """Standard deviation of each channel; default: that of the training images."""
     split: PictureSplitSection = PictureSplitSection()
     """Which images train, select and test; copies, pixel for pixel, are always in the same split."""
-    fold: Annotated[int, Field(ge=0)] = 0
-    """Which fold tests, for crossval."""
+    fold: Fold = 0
+    """Which fold is held out: it tests under crossval, and validates under kfold and lists without a validation
+    list."""
     cache: Path | None = None
     """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
@@ -108,15 +83,7 @@ class PicturesSection(Section):
             check_patient_expression(self.patient)
         if self.class_names is not None and not IMAGE_LAYOUTS[self.layout].numbered:
             raise ValueError("data.class_names goes with data.layout: idx; the other layouts hold the names")
-        if self.fold and self.split.kind != "crossval":
-            raise ValueError(
-                f"data.fold is {self.fold}, but nothing is folded here: every fold would train on the same split; "
-                "set data.split.kind: crossval, or leave data.fold at 0"
-            )
-        if self.split.kind == "crossval" and self.fold >= self.split.folds:
-            raise ValueError(
-                f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
-            )
+        self.split.check_fold(self.fold)
         return self
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import DEFAULT_CACHE, Fraction, PositiveInt, Section, Seed, Workers, refuse_idle_lists
+from segcct.config.base import DEFAULT_CACHE, Fraction, PositiveInt, Section, Workers
 from segcct.config.expressions import check_patient_expression
 from segcct.config.layout_table import LayoutName
+from segcct.config.split_section import Fold, SplitSection
 
 MOST_CHANNELS = 256
 """Of one case; each pattern is compared with every file of a case's folder."""
@@ -40,41 +41,10 @@ class IntensitySection(Section):
         return self
 
 
-class SplitSection(Section):
-    kind: Literal["fractions", "kfold", "lists"] = "fractions"
-    """fractions: patients drawn by seed; kfold: fold `data.fold` validates; lists: files that name the cases."""
-    val: Fraction = 0.15
-    """Fraction of patients whose cases select the model (fractions)."""
-    test: Fraction = 0.15
-    """Fraction of patients kept for testing (fractions and kfold)."""
-    folds: Annotated[int, Field(ge=2)] = 5
-    """Number of folds, for kfold and for lists without a validation list."""
-    train_list: Path | None = None
-    """File with a case id per line, for lists."""
-    val_list: Path | None = None
-    """File with a case id per line; without it fold `data.fold` of the training list validates."""
-    test_list: Path | None = None
-    """File with a case id per line."""
+class CaseSplitSection(SplitSection):
     unlabelled_list: Path | None = None
     """File with a case id per line: cases that join a segmentation training without their labels, through
     train.cycle_weight."""
-    seed: Seed = 0
-    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> SplitSection:
-        if self.kind == "lists" and self.train_list is None:
-            raise ValueError("split kind lists needs data.split.train_list")
-        if self.kind == "fractions" and self.val + self.test >= 1.0:
-            raise ValueError("data.split.val + data.split.test must leave patients for training (below 1)")
-        lists = {"train_list": self.train_list, "val_list": self.val_list, "test_list": self.test_list}
-        refuse_idle_lists(self.kind, lists)
-        return self
-
-    @property
-    def folded(self) -> bool:
-        """A fold of the patients validates, whose number is `data.fold`."""
-        return self.kind == "kfold" or (self.kind == "lists" and self.val_list is None)
 
 
 class DataSection(Section):
@@ -114,9 +84,10 @@ class DataSection(Section):
     """Side of the square training slice, in pixels."""
     intensity: IntensitySection = IntensitySection()
     """Intensity normalization."""
-    fold: Annotated[int, Field(ge=0)] = 0
-    """Which fold validates, under kfold and lists without a validation list."""
-    split: SplitSection = SplitSection()
+    fold: Fold = 0
+    """Which fold is held out: it tests under crossval, and validates under kfold and lists without a validation
+    list."""
+    split: CaseSplitSection = CaseSplitSection()
     """Which cases train, validate and test; always by patient."""
     foreground_share: Fraction = 0.67
     """Fraction of the training slices drawn among those that hold a structure."""
@@ -147,15 +118,7 @@ class DataSection(Section):
             )
         if self.fit == "resize" and self.spacing_mm is not None:
             raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")
-        if self.fold and not self.split.folded:
-            raise ValueError(
-                f"data.fold is {self.fold}, but nothing is folded here: every fold would train on the same split; "
-                "set data.split.kind: kfold, or lists without data.split.val_list, or leave data.fold at 0"
-            )
-        if self.split.folded and self.fold >= self.split.folds:
-            raise ValueError(
-                f"data.fold is {self.fold} but data.split.folds is {self.split.folds} (folds count from 0)"
-            )
+        self.split.check_fold(self.fold)
         return self
 
 

@@ -137,9 +137,9 @@ def make_splits(cases: Sequence[Case], data: DataSection, *, needs_labels: bool 
     """The split that `data.split` and `data.fold` ask for, by patient and irrespective of the order of `cases`.
 
     Cases without a label take no part where labels are needed. Where the dataset itself keeps patients for testing
-    (`Case.side`), they are the test side of a draw and no others are drawn; its validation patients validate under
-    `fractions`, and are pooled with the training patients under `kfold`. Lists say it all, but may not contradict the
-    dataset.
+    (`Case.side`), they are the test side of a draw and no others are drawn; its validation patients validate, but are
+    pooled with the training patients under `kfold`. Under `crossval` a fold tests, and what the dataset keeps for
+    testing is left out. Lists say it all, but may not contradict the dataset.
 
     Raises:
         SplitError: too few patients, an empty side, a list that cannot be read or names an unknown case, or a patient
@@ -148,19 +148,26 @@ def make_splits(cases: Sequence[Case], data: DataSection, *, needs_labels: bool 
     members = _taking_part(cases, needs_labels=needs_labels)
     section = data.split
     drawn = _from_lists if section.kind == "lists" else _drawn
-    sides = drawn(members, section, data.fold)
-    splits = Splits(
-        train=tuple(sorted(sides["train"])),
-        val=tuple(sorted(sides["val"])),
-        test=tuple(sorted(sides["test"])),
-        kind=section.kind,
-        seed=section.seed if section.kind != "lists" or section.folded else None,
-        fold=data.fold if section.folded else None,
-        folds=section.folds if section.folded else None,
-        patients={case.id: case.patient for case in members},
-    )
+    sides = {side: sorted(ids) for side, ids in drawn(members, section, data.fold).items()}
+    splits = splits_of(sides, section, data.fold, {case.id: case.patient for case in members})
     _refuse_empty(splits, section)
     return splits
+
+
+def splits_of(
+    sides: Mapping[str, Sequence[str]], section: SplitSection, fold: int, patients: Mapping[str, str]
+) -> Splits:
+    """Sides that were drawn or listed, with how that came about. Raises `SplitError` as `Splits`."""
+    return Splits(
+        train=tuple(sides["train"]),
+        val=tuple(sides["val"]),
+        test=tuple(sides["test"]),
+        kind=section.kind,
+        seed=section.seed if section.kind != "lists" or section.folded else None,
+        fold=fold if section.folded else None,
+        folds=section.folds if section.folded else None,
+        patients=patients,
+    )
 
 
 def patients_in_order(patients: Iterable[str], seed: int) -> list[str]:
@@ -191,25 +198,28 @@ def _repeated(ids: Iterable[str]) -> str:
 
 
 def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, list[str]]:
-    kept = ("test", "val") if section.kind == "fractions" else ("test",)
+    kept = ("test",) if section.kind == "kfold" else ("test", "val")
     given = {side: {case.patient for case in cases if case.side == side} for side in kept}
     fixed = set().union(*given.values())
     everyone = len({case.patient for case in cases})
     pool = patients_in_order({case.patient for case in cases} - fixed, section.seed)
 
-    tested = set(given["test"])
-    if not tested:
-        tested = set(pool[: _share(section.test, everyone)])
-        pool = [patient for patient in pool if patient not in tested]
-    if section.kind == "kfold":
-        validating = _fold(pool, fold, section.folds, "data.split.folds")
+    if section.kind == "crossval":
+        tested = _fold(pool, fold, section.folds)
     else:
-        validating = given["val"] or set(pool[: _share(section.val, everyone)])
+        tested = set(given["test"]) or set(pool[: _amount(section.test, everyone)])
+    pool = [patient for patient in pool if patient not in tested]
+    if section.kind == "kfold":
+        validating = _fold(pool, fold, section.folds)
+    else:
+        validating = given["val"] or set(pool[: _amount(section.val, everyone)])
     side_of = {patient: "val" if patient in validating else "train" for patient in pool}
     side_of |= dict.fromkeys(given.get("val", ()), "val")
     side_of |= dict.fromkeys(tested, "test")
     sides: dict[str, list[str]] = {side: [] for side in SIDES}
     for case in cases:
+        if section.kind == "crossval" and case.patient in given["test"]:
+            continue
         # Where the dataset's own word fixes a patient it is kept per case, so that a patient on two sides is refused.
         own = case.side if case.patient in fixed else None
         sides[own or side_of[case.patient]].append(case.id)
@@ -233,43 +243,58 @@ def known_splits(file: Path, *, needed: bool) -> Splits | None:
         return None
 
 
-def _share(share: float, patients: int) -> int:
-    """Rounded half up, and at least one patient of a share that is not zero."""
-    return max(1, math.floor(share * patients + 0.5)) if share > 0 else 0
+def _amount(amount: float, patients: int) -> int:
+    """Patients of a fraction below 1, rounded half up, and at least one where it is not zero; or the number itself."""
+    if amount >= 1:
+        return int(amount)
+    return max(1, math.floor(amount * patients + 0.5)) if amount > 0 else 0
 
 
-def _fold(patients: Sequence[str], fold: int, folds: int, key: str) -> set[str]:
+def _fold(patients: Sequence[str], fold: int, folds: int) -> set[str]:
+    """Every `folds`-th patient. Raises `SplitError` where there are fewer."""
     if len(patients) < folds:
         raise SplitError(
             f"too few patients for {folds} folds",
             found=counted(len(patients), "patient"),
             expected=f"at least {folds}",
-            remedy=f"Lower {key}, or take fewer patients for testing",
+            remedy="Lower data.split.folds, or take fewer patients for testing",
         )
     return set(patients[fold::folds])
 
 
 def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str, list[str]]:
-    files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
-    sides = {side: [] if path is None else read_list(path, f"data.split.{side}_list", cases)
-             for side, path in files.items()}  # fmt: skip
+    sides = read_lists(cases, section)
     by_id = {case.id: case for case in cases}
-    for side, ids in sides.items():
-        for case in (by_id[case_id] for case_id in ids):
-            if case.side == "test" and side != "test":  # to hold a training case back harms nothing
-                raise SplitError(
-                    f"case {case.id} is listed for {side}, but the dataset itself keeps it for test",
-                    file=files[side],
-                    remedy="Take it off the list",
-                )
     if section.test_list is None:
         listed = set(sides["train"]) | set(sides["val"])
         sides["test"] = [case.id for case in cases if case.side == "test" and case.id not in listed]
     if section.val_list is None:
         patients = patients_in_order((by_id[case_id].patient for case_id in sides["train"]), section.seed)
-        validating = _fold(patients, fold, section.folds, "data.split.folds") if patients else set()
+        validating = _fold(patients, fold, section.folds) if patients else set()
         sides["val"] = [case_id for case_id in sides["train"] if by_id[case_id].patient in validating]
         sides["train"] = [case_id for case_id in sides["train"] if by_id[case_id].patient not in validating]
+    return sides
+
+
+def read_lists(cases: Sequence[Case], section: SplitSection, noun: str = "case") -> dict[str, list[str]]:
+    """Case ids that the lists of a split name, by side; nothing where there is no list.
+
+    Raises:
+        SplitError: as `read_list`; cases to train or select on that the dataset itself keeps for test.
+    """
+    files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
+    sides = {side: [] if path is None else read_list(path, f"data.split.{side}_list", cases)
+             for side, path in files.items()}  # fmt: skip
+    by_id = {case.id: case for case in cases}
+    for side in ("train", "val"):  # to hold a training case back harms nothing
+        tested = [case_id for case_id in sides[side] if by_id[case_id].side == "test"]
+        if tested:
+            raise SplitError(
+                f"{counted(len(tested), noun)} listed for {side}, but the dataset itself keeps them for test",
+                file=files[side],
+                found=shown(tested),
+                remedy="Take them off the list",
+            )
     return sides
 
 

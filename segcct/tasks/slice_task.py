@@ -17,7 +17,7 @@ from segcct.datasets.splits import Splits
 from segcct.model_card import Architecture, SchemeCard, reading
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
-from segcct.tasks.segmentation.training_dataset import Dataset, describe_sides, divide, load_dataset
+from segcct.tasks.segmentation.training_dataset import Dataset, describe_splits, load_dataset, split_cases
 from segcct.tasks.task import Found, Task
 
 
@@ -67,10 +67,10 @@ class SliceTask(Task):
 
     def find(self) -> Found:
         data, train = self.config.data, self.config.train
-        division = divide(data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
-        self.check_splits(division.splits)
-        slices = train.slices_per_epoch or count_slices(division.select("train"), division.inventory)
-        return Found(describe_sides(division), -(-slices // train.batch_size))
+        found = split_cases(data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
+        self.check_splits(found.splits)
+        slices = train.slices_per_epoch or count_slices(found.select("train"), found.inventory)
+        return Found(describe_splits(found), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
         needed = {"unlabelled": self.unlabelled, "needs_labels": self.needs_labels}

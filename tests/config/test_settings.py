@@ -95,6 +95,7 @@ def test_a_mapping_that_is_one_value_is_replaced_as_a_whole(file):
         ({"train.loss.deep_supervision": 0.5}, ["deep supervision needs both"]),
         ({"data.fit": "resize", "data.spacing_mm": 1.5}, ["no effect under data.fit: resize"]),
         ({"data.split.kind": "lists"}, ["data.split.train_list"]),
+        ({"data.split.val": 2.5}, ["data.split.val is a fraction below 1 or a whole number", "2.5"]),
         ({"data.fold": 1}, ["data.fold is 1", "nothing is folded", "data.split.kind: kfold"]),
         (
             {"data.fold": 1, "data.split": {"kind": "lists", "train_list": "a", "val_list": "b"}},
@@ -181,3 +182,9 @@ def test_help_shows_keys_and_whether_they_must_be_given():
     assert "--train.budget" in text
     assert "--data.intensity.rule" in text
     assert "[required]" in text
+
+
+def test_holdout_is_the_former_name_of_fractions() -> None:
+    content = {"data": {"root": "pictures", "split": {"kind": "holdout", "test": 6}}}
+    split = settings.build(ClassificationConfig, content, {}, source="test").data.split
+    assert (split.kind, split.val, split.test) == ("fractions", 0.1, 6)

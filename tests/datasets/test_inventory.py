@@ -25,7 +25,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets import inventory, layouts
 from segcct.files import file_memo
-from segcct.tasks.segmentation.training_dataset import describe_sides, divide, load_dataset
+from segcct.tasks.segmentation.training_dataset import describe_splits, load_dataset, split_cases
 from segcct.tasks.slice_task import count_slices
 
 file_memo.SETTLED_NS = 0  # the files were written a moment ago
@@ -59,9 +59,9 @@ for step in sys.argv[3:]:
     listed.clear()
     counts.clear()
     if step == "plan":
-        division = divide(data)
-        describe_sides(division)
-        counts["slices"] = count_slices(division.select("train"), division.inventory)
+        found = split_cases(data)
+        describe_splits(found)
+        counts["slices"] = count_slices(found.select("train"), found.inventory)
         counts["cache"] = cache.exists()
     elif step == "train":
         dataset = load_dataset(data, pictures=2)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segcct.config import DataSection, SplitSection
+from segcct.config import CaseSplitSection, DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.splits import Splits, make_splits
 from segcct.errors import SplitError
@@ -33,7 +33,7 @@ def acdc(patients: int, side: str | None = None, first: int = 1) -> list[Case]:
 def section(fold: int = 0, **split: object) -> DataSection:
     return DataSection(
         layout="folder", root=Path(), channels={"mr": "*"}, label="*", scheme="acdc", fold=fold,
-        split=SplitSection.model_validate(split),
+        split=CaseSplitSection.model_validate(split),
     )  # fmt: skip
 
 
@@ -227,10 +227,29 @@ def test_a_patient_in_two_lists_is_refused(tmp_path: Path) -> None:
     assert caught.value.found == "case patient002_frame01 in train, case patient002_frame02 in val"
 
 
+def test_crossval_tests_every_patient_once_and_never_selects_on_it() -> None:
+    cases = acdc(20) + acdc(2, side="test", first=31)
+    folds = [make_splits(cases, section(fold=fold, kind="crossval", folds=4, val=3)) for fold in range(4)]
+    tested = [case for each in folds for case in each.test]
+    assert sorted(tested) == sorted(case.id for case in cases if case.side != "test")
+    for each in folds:
+        assert len({each.patients[case] for case in each.val}) == 3
+        assert len({each.patients[case] for case in each.test}) == 5
+        assert not {case.id for case in cases if case.side == "test"} & {*each.train, *each.val, *each.test}
+
+
+def test_a_number_of_patients_may_stand_in_place_of_a_fraction() -> None:
+    splits = make_splits(acdc(20), section(val=2, test=4))
+    assert [len({splits.patients[case] for case in side}) for side in (splits.val, splits.test)] == [2, 4]
+
+
 def test_lists_may_not_contradict_the_dataset(tmp_path: Path) -> None:
     cases = acdc(6, side="train") + acdc(2, side="test", first=11)
     train = listed(tmp_path / "train.list", ["patient001", "patient002", "patient003", "patient004", "patient011"])
-    with pytest.raises(SplitError, match="patient011_frame01 is listed for train, but the dataset itself keeps it"):
+    with pytest.raises(
+        SplitError,
+        match=r"2 cases listed for train, but the dataset itself keeps them for test \(found patient011_frame01",
+    ):
         make_splits(cases, section(kind="lists", train_list=train))
     listed(train, [f"patient{n:03d}" for n in range(1, 7)])
     splits = make_splits(cases, section(kind="lists", train_list=train, folds=3))

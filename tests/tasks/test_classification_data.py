@@ -24,7 +24,7 @@ from segcct.tasks.classification import decoding as picture_module
 from segcct.tasks.classification import image_files as files
 from segcct.tasks.classification import labeled_images as collection_module
 from segcct.tasks.classification.batches import PictureDataset, picture_loader
-from segcct.tasks.classification.class_split import describe, divide, left_out
+from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
 from segcct.tasks.classification.decoding import decode, fitted
 from segcct.tasks.classification.image_augmentation import PictureAugmenter
 from segcct.tasks.classification.labeled_images import Collection, load_collection, load_references
@@ -358,24 +358,41 @@ def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, 
 
 def test_holdout_by_class_whatever_the_order(tmp_path):
     found = load(write_folder(tmp_path / "data", 10))
-    splits = divide(found, section(tmp_path, split={"val": 0.2, "test": 6}))
+    splits = make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6}))
     assert [len(side) for side in (splits.train, splits.val, splits.test)] == [18, 6, 6]
     for side in (splits.val, splits.test):
         assert sorted(name.split("/")[0] for name in side) == sorted(CLASSES * 2)
-    other = divide(found, section(tmp_path, split={"val": 0.2, "test": 6, "seed": 1}))
+    other = make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6, "seed": 1}))
     assert other.test != splits.test
-    assert divide(found, section(tmp_path, split={"val": 0.2, "test": 6})) == splits
+    assert make_class_splits(found, section(tmp_path, split={"val": 0.2, "test": 6})) == splits
 
 
 def test_crossval_tests_every_picture_once_and_never_selects_on_it(tmp_path):
     found = load(write_folder(tmp_path / "data", 10))
-    folds = [divide(found, section(tmp_path, split={"kind": "crossval", "val": 0.1}, fold=fold)) for fold in range(5)]
+    folds = [
+        make_class_splits(found, section(tmp_path, split={"kind": "crossval", "val": 0.1}, fold=fold))
+        for fold in range(5)
+    ]
     assert sorted(name for each in folds for name in each.test) == sorted(found.ids)
     for each in folds:
         assert len(each.test) == 6
         assert len(each.val) == 3
         assert not set(each.val) & set(each.test)
         assert len(each.train) == 21
+
+
+def test_kfold_and_lists_without_a_validation_list_validate_on_a_fold(tmp_path):
+    found = load(write_folder(tmp_path / "data", 10))
+    rest = {"kind": "lists", "train_list": write_list(tmp_path / "train.txt", list(found.ids))}
+    for split, tested in (({"kind": "kfold", "test": 6}, 6), (rest, 0)):
+        folds = [make_class_splits(found, section(tmp_path, split=split, fold=fold)) for fold in range(5)]
+        assert len({each.test for each in folds}) == 1
+        assert len(folds[0].test) == tested
+        selected = sorted(name for each in folds for name in each.val)
+        assert selected == sorted(set(found.ids) - set(folds[0].test))
+        assert [(each.fold, each.folds, each.seed) for each in folds] == [(fold, 5, 0) for fold in range(5)]
+        for each in folds:
+            assert {name.split("/")[0] for name in each.val} >= set(CLASSES[: len(each.val)])
 
 
 def test_copies_stay_together(tmp_path):
@@ -394,12 +411,12 @@ def test_copies_stay_together(tmp_path):
     assert group["plain/grey.png"] == group["plain/grey_as_rgb.png"] == group["plain/grey_by_palette.png"]
     assert group["plain/again.bmp"] == group["plain/00.png"] == group["plain/copy0.png"]
     for seed in range(4):
-        splits = divide(found, section(tmp_path, split={"seed": seed, "val": 0.3, "test": 0.3}))
+        splits = make_class_splits(found, section(tmp_path, split={"seed": seed, "val": 0.3, "test": 0.3}))
         sides = {name: side for side in ("train", "val", "test") for name in getattr(splits, side)}
         assert set(sides) == set(found.ids)
         for name, lead in group.items():
             assert sides[name] == sides[lead]
-    assert "21 are copies" in describe(found, splits)
+    assert "21 are copies" in describe_class_splits(found, splits)
 
 
 def test_copies_of_test_pictures_leave_training(tmp_path):
@@ -410,12 +427,12 @@ def test_copies_of_test_pictures_leave_training(tmp_path):
     shutil.copy(root / "train" / "plain" / "02.png", root / "test" / "plain" / "x.png")
     Image.fromarray(drawn("circle", 99)).save(root / "test" / "circle" / "y.png")
     found = load(root)
-    splits = divide(found, section(tmp_path, split={"val": 3}))
+    splits = make_class_splits(found, section(tmp_path, split={"val": 3}))
     assert splits.test == ("test/circle/y.png", "test/plain/x.png")
     assert left_out(found) == ["train/plain/02.png"]
     assert "train/plain/02.png" not in {*splits.train, *splits.val}
-    assert "1 left out" in describe(found, splits)
-    assert "test as the dataset itself has it" in describe(found, splits)
+    assert "1 left out" in describe_class_splits(found, splits)
+    assert "test as the dataset itself has it" in describe_class_splits(found, splits)
 
 
 def test_patients_stay_together_across_copies(tmp_path):
@@ -446,12 +463,12 @@ def test_lists(tmp_path):
         "train_list": write_list(tmp_path / "train.txt", train),
         "val_list": write_list(tmp_path / "val.txt", ["circle/03.png", "plain/03.png"]),
     }
-    splits = divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+    splits = make_class_splits(found, section(tmp_path, split={"kind": "lists", **lists}))
     assert splits.train == tuple(train)
     assert splits.val == ("circle/03.png", "plain/03.png")
     write_list(tmp_path / "val.txt", ["circle/33.png"])
     with pytest.raises(SplitError, match=r"val\.txt.*circle/33\.png"):
-        divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+        make_class_splits(found, section(tmp_path, split={"kind": "lists", **lists}))
 
 
 @pytest.mark.parametrize("side", ["train", "val"])
@@ -467,7 +484,7 @@ def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, s
     lists[side] = [*lists[side], name]
     files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
     with pytest.raises(SplitError, match=rf"{side}\.txt: 1 picture .* for {side}, .* for test \(found {name}\)"):
-        divide(found, section(tmp_path, split={"kind": "lists", **files}))
+        make_class_splits(found, section(tmp_path, split={"kind": "lists", **files}))
 
 
 def test_lists_with_copies_on_two_sides(tmp_path):
@@ -479,8 +496,8 @@ def test_lists_with_copies_on_two_sides(tmp_path):
         "train_list": write_list(tmp_path / "train.txt", rest),
         "val_list": write_list(tmp_path / "val.txt", ["plain/copy.png", "circle/02.png"]),
     }
-    with pytest.raises(SplitError, match=r"plain/copy\.png in val, plain/00\.png in train"):
-        divide(found, section(tmp_path, split={"kind": "lists", **lists}))
+    with pytest.raises(SplitError, match=r"copies, .*plain/00\.png in train, case plain/copy\.png in val"):
+        make_class_splits(found, section(tmp_path, split={"kind": "lists", **lists}))
 
 
 @pytest.mark.parametrize(
@@ -494,13 +511,13 @@ def test_lists_with_copies_on_two_sides(tmp_path):
 def test_splits_that_cannot_train(tmp_path, split, words):
     found = load(write_folder(tmp_path / "data", 10))
     with pytest.raises(SplitError, match=words):
-        divide(found, section(tmp_path, split=split))
+        make_class_splits(found, section(tmp_path, split=split))
 
 
 def test_splits_survive_their_file(tmp_path):
     root = write_folder(tmp_path / "data", 6)
     shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
-    splits = divide(load(root), section(tmp_path))
+    splits = make_class_splits(load(root), section(tmp_path))
     splits.save(tmp_path / "splits.json")
     again = Splits.load(tmp_path / "splits.json")
     assert (again.train, again.val, again.test) == (splits.train, splits.val, splits.test)

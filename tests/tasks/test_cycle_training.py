@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from segcct.config import AugmentSection, DataSection, SegmentationConfig, SplitSection, settings
+from segcct.config import AugmentSection, CaseSplitSection, DataSection, SegmentationConfig, settings
 from segcct.datasets.case import Case
 from segcct.datasets.splits import Splits
 from segcct.datasets.unlabelled_cases import unlabelled_cases
@@ -197,7 +197,7 @@ def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
 def data_with_list(path: Path, *names: str) -> DataSection:
     path.write_text("\n".join(names))
     data = data_section()
-    return data.model_copy(update={"split": SplitSection(unlabelled_list=path)})
+    return data.model_copy(update={"split": CaseSplitSection(unlabelled_list=path)})
 
 
 def test_who_may_be_unlabelled(tmp_path):

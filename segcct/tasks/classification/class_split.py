@@ -7,21 +7,21 @@ of the others as it was.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from segcct.config import PictureSplitSection, PicturesSection
+from segcct.config import PicturesSection, SplitSection
 from segcct.datasets.case import Case
-from segcct.datasets.split_lists import read_list, shown
-from segcct.datasets.splits import SIDES, Splits, patients_in_order
+from segcct.datasets.split_lists import shown
+from segcct.datasets.splits import SIDES, Splits, patients_in_order, read_lists, splits_of
 from segcct.errors import SplitError
 from segcct.plurals import counted
 from segcct.tasks.classification.labeled_images import Collection
 
 
-def divide(collection: Collection, data: PicturesSection) -> Splits:
+def make_class_splits(collection: Collection, data: PicturesSection) -> Splits:
     """The split that `data.split` and `data.fold` ask for.
 
     A picture that the dataset itself puts on another side than its copy stays out of the split: the copy that tests
@@ -32,17 +32,14 @@ def divide(collection: Collection, data: PicturesSection) -> Splits:
             on two sides, or trains or selects on the dataset's own test side.
     """
     section = data.split
-    sides = _listed(collection, section) if section.kind == "lists" else _drawn(collection, section, data.fold)
-    splits = Splits(
-        train=tuple(sides["train"]),
-        val=tuple(sides["val"]),
-        test=tuple(sides["test"]),
-        kind=section.kind,
-        seed=None if section.kind == "lists" else section.seed,
-        fold=data.fold if section.kind == "crossval" else None,
-        folds=section.folds if section.kind == "crossval" else None,
-        patients=_shared_groups(collection),
+    sides = (
+        _listed(collection, section, data.fold) if section.kind == "lists" else _drawn(collection, section, data.fold)
     )
+    try:
+        splits = splits_of(sides, section, data.fold, _shared_groups(collection))
+    except SplitError as error:
+        together = "copies, or pictures of one patient, are on two sides"
+        raise SplitError(together, found=error.found, remedy="Keep them on one side") from None
     _refuse_unusable(splits, collection, section)
     return splits
 
@@ -57,12 +54,12 @@ def left_out(collection: Collection) -> list[str]:
     ]
 
 
-def describe(collection: Collection, splits: Splits) -> str:
+def describe_class_splits(collection: Collection, splits: Splits) -> str:
     """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out and whose sides."""
     sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SIDES)
     together = len(collection.ids) - len(set(collection.groups))
     notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
-    own = [side for side in ("val", "test") if side in collection.sides] if splits.kind == "holdout" else []
+    own = [side for side in ("val", "test") if side in collection.sides] if splits.kind == "fractions" else []
     if own:
         notes.append(f"{' and '.join(own)} as the dataset itself has it, whatever data.split says")
     out = [] if splits.kind == "lists" else left_out(collection)
@@ -84,18 +81,21 @@ def _given_sides(collection: Collection) -> dict[str, str | None]:
     return {group: next((side for side in ("test", "val", "train") if side in on), None) for group, on in found.items()}
 
 
-def _drawn(collection: Collection, section: PictureSplitSection, fold: int) -> dict[str, list[str]]:
+def _drawn(collection: Collection, section: SplitSection, fold: int) -> dict[str, list[str]]:
     given = _given_sides(collection)
-    side_of = {group: side for group, side in given.items() if side in ("test", "val")}
+    kept = ("test",) if section.kind == "kfold" else ("test", "val")
+    side_of = {group: side for group, side in given.items() if side is not None and side in kept}
     pool = _by_class(collection, [group for group in given if group not in side_of], section.seed)
     everyone = sum(len(own) for own in pool)
     if section.kind == "crossval":
         side_of = {group: "none" if side == "test" else side for group, side in side_of.items()}
-        side_of |= dict.fromkeys([group for own in pool for group in own][fold :: section.folds], "test")
+        side_of |= dict.fromkeys(_fold(pool, fold, section), "test")
     elif "test" not in side_of.values():
         side_of |= dict.fromkeys(_first(pool, section.test, everyone), "test")
-    if "val" not in side_of.values():
-        rest = [[group for group in own if group not in side_of] for own in pool]
+    rest = [[group for group in own if group not in side_of] for own in pool]
+    if section.kind == "kfold":
+        side_of |= dict.fromkeys(_fold(rest, fold, section), "val")
+    elif "val" not in side_of.values():
         side_of |= dict.fromkeys(_first(rest, section.val, everyone), "val")
     sides: dict[str, list[str]] = {side: [] for side in (*SIDES, "none")}
     for name, own, group in zip(collection.ids, collection.sides, collection.groups, strict=True):
@@ -123,50 +123,26 @@ def _first(pool: Sequence[Sequence[str]], amount: float, everyone: int) -> list[
     return [group for own, count in zip(pool, counts, strict=True) for group in own[:count]]
 
 
-def _listed(collection: Collection, section: PictureSplitSection) -> dict[str, list[str]]:
+def _fold(pool: Sequence[Sequence[str]], fold: int, section: SplitSection) -> list[str]:
+    """Groups of one fold, class after class."""
+    return [group for own in pool for group in own][fold :: section.folds]
+
+
+def _listed(collection: Collection, section: SplitSection, fold: int) -> dict[str, list[str]]:
+    given, group_of = _given_sides(collection), dict(zip(collection.ids, collection.groups, strict=True))
     cases = [
-        Case(name, name, {"picture": (Path(name),)}, side=side)
-        for name, side in zip(collection.ids, collection.sides, strict=True)
+        Case(name, group_of[name], {"picture": (Path(name),)}, side=given[group_of[name]]) for name in collection.ids
     ]
-    lists = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
-    sides = {
-        side: [] if path is None else sorted(read_list(path, f"data.split.{side}_list", cases))
-        for side, path in lists.items()
-    }
-    group_of = dict(zip(collection.ids, collection.groups, strict=True))
-    _refuse_own_test_side(collection, sides, lists)
-    met: dict[str, tuple[str, str]] = {}
-    for side, listed in sides.items():
-        for name in listed:
-            other_side, other = met.setdefault(group_of[name], (side, name))
-            if other_side != side:
-                raise SplitError(
-                    "copies, or pictures of one patient, are on two sides",
-                    file=lists[side],
-                    found=f"{name} in {side}, {other} in {other_side}",
-                    remedy="Keep them on one side",
-                )
+    sides = {side: sorted(names) for side, names in read_lists(cases, section, "picture").items()}
+    if section.val_list is None:
+        groups = list(dict.fromkeys(group_of[name] for name in sides["train"]))
+        validating = set(_fold(_by_class(collection, groups, section.seed), fold, section))
+        sides["val"] = [name for name in sides["train"] if group_of[name] in validating]
+        sides["train"] = [name for name in sides["train"] if group_of[name] not in validating]
     return sides
 
 
-def _refuse_own_test_side(
-    collection: Collection, sides: Mapping[str, Sequence[str]], lists: Mapping[str, Path | None]
-) -> None:
-    """Lists say it all, but may not train or select on what the dataset itself tests on."""
-    group_of = dict(zip(collection.ids, collection.groups, strict=True))
-    given = _given_sides(collection)
-    for side in ("train", "val"):
-        tested = [name for name in sides[side] if given[group_of[name]] == "test"]
-        if tested:
-            raise SplitError(
-                f"{counted(len(tested), 'picture')} listed for {side}, but the dataset keeps them, or a copy, for test",
-                file=lists[side],
-                found=shown(tested),
-                remedy="Take them off the list",
-            )
-
-
-def _refuse_unusable(splits: Splits, collection: Collection, section: PictureSplitSection) -> None:
+def _refuse_unusable(splits: Splits, collection: Collection, section: SplitSection) -> None:
     label = dict(zip(collection.ids, collection.labels.tolist(), strict=True))
     for side in ("train", "val"):
         held = {label[name] for name in getattr(splits, side)}

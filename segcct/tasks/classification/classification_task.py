@@ -19,7 +19,7 @@ from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say
 from segcct.tasks.classification.batches import PictureDataset, picture_loader
-from segcct.tasks.classification.class_split import describe, divide
+from segcct.tasks.classification.class_split import describe_class_splits, make_class_splits
 from segcct.tasks.classification.classifier import class_probabilities
 from segcct.tasks.classification.image_augmentation import PictureAugmenter
 from segcct.tasks.classification.image_layout import Labels
@@ -111,7 +111,7 @@ class ClassificationTask(Task):
 
     def find(self) -> Found:
         self.prepare()
-        return Found(describe(self.dataset.collection, self.dataset.splits), len(self.loader(0, 1)))
+        return Found(describe_class_splits(self.dataset.collection, self.dataset.splits), len(self.loader(0, 1)))
 
     def prepare(self) -> None:
         self.dataset = load_pictures(self.config, self.labels)
@@ -182,8 +182,8 @@ def load_pictures(config: ClassificationConfig, labels: Labels | None = None) ->
     Raises `DataError` naming every picture that cannot be read.
     """
     collection = load_collection(config.data, found=labels, progress=progress_bar("decoding pictures"))
-    splits = divide(collection, config.data)
+    splits = make_class_splits(collection, config.data)
     if is_first_process():
-        say(describe(collection, splits))
+        say(describe_class_splits(collection, splits))
     train, val = collection.rows(splits.train), collection.rows(splits.val)
     return Pictures(collection, splits, Normalisation.of(config.data, collection, train), train, val)

@@ -26,7 +26,7 @@ from segcct.training.trainer import progress_bar
 
 
 @dataclass(frozen=True)
-class Division:
+class SplitCases:
     """Who is on which side, as far as names and headers tell."""
 
     inventory: Inventory
@@ -59,7 +59,7 @@ class Dataset:
     """Cases that train without labels."""
 
 
-def divide(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = True) -> Division:
+def split_cases(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = True) -> SplitCases:
     """Find, check and split the cases. Raises `DataError` naming every problem of the cheap check.
 
     Args:
@@ -76,17 +76,17 @@ def divide(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = 
         problems = [Problem.of(error, file=data.root)]
     if problems:
         raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
-    return Division(inventory, unlabelled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
+    return SplitCases(inventory, unlabelled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
 
 
 def load_dataset(
     data: DataSection, *, pictures: int = 0, unlabelled: bool = False, needs_labels: bool = True
 ) -> Dataset:
-    """`divide`, and prepare the cases; `pictures`: how many validation cases are to be drawn during training."""
-    division = divide(data, unlabelled=unlabelled, needs_labels=needs_labels)
-    inventory, free = division.inventory, division.unlabelled
+    """`split_cases`, and prepare the cases; `pictures`: how many validation cases are to be drawn during training."""
+    found = split_cases(data, unlabelled=unlabelled, needs_labels=needs_labels)
+    inventory, free = found.inventory, found.unlabelled
     scheme, memo = inventory.scheme, inventory.memo
-    train, val = (division.select(side) for side in ("train", "val"))
+    train, val = (found.select(side) for side in ("train", "val"))
     progress = progress_bar("preparing cases")
     prepared = prepare_cases([*train, *val, *free], data, scheme, memo=memo, progress=progress)
     until = len(train) + len(val)
@@ -97,10 +97,10 @@ def load_dataset(
             found=shown([case.id for case in val]),
             remedy="Change data.split or data.fold, or mend the labels (segcct check)",
         )
-    _warn_of_classes(prepared[:until], scheme, division.splits)
+    _warn_of_classes(prepared[:until], scheme, found.splits)
     return Dataset(
         scheme=scheme,
-        splits=division.splits,
+        splits=found.splits,
         train=prepared[: len(train)],
         val=prepared[len(train) : until],
         pictured={
@@ -126,9 +126,9 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
         say(f"warning: classes are not in training and validation cases alike ({told})")
 
 
-def describe_sides(division: Division) -> str:
+def describe_splits(found: SplitCases) -> str:
     """`train 12 cases of 10 patients, val ..., test ...`."""
-    sides = {side: division.select(side) for side in SIDES}
+    sides = {side: found.select(side) for side in SIDES}
     return ", ".join(
         f"{side} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
         for side, cases in sides.items()
