@@ -104,9 +104,9 @@ def load_dataset(
         train=prepared[: len(train)],
         val=prepared[len(train) : until],
         pictured={
-            case.id: Overlay(shown, inventory.is_synthetic(case))
-            for case, shown in zip(val[:pictures], prepared[len(train) :], strict=False)
-            if is_first_process()
+            case.id: Overlay(its, inventory.is_synthetic(case))
+            for case, its in zip(val[:pictures], prepared[len(train) :], strict=False)
+            if its.shown is not None and is_first_process()
         },
         fingerprint=fingerprint([*train, *val, *free], memo),
         synthetic=any(inventory.is_synthetic(case) for case in train),
