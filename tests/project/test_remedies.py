@@ -53,13 +53,19 @@ def texts(file: Path) -> list[str]:
     return found
 
 
+IN_A_TABLE = re.compile(r"(segcct(?:\.\w+)+)(?::\w+)?")
+
+
 def imported(file: Path) -> set[Path]:
-    """Modules of the package that a module imports anywhere in it, also inside functions."""
+    """Modules of the package that a module imports anywhere in it, also inside functions, or names in a table."""
     found = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("segcct"):
             base = PACKAGE.parent.joinpath(*str(node.module).split("."))
             found |= {base.joinpath(alias.name).with_suffix(".py") for alias in node.names}
+            found |= {base.with_suffix(".py"), base / "__init__.py"}
+        elif isinstance(node, ast.Constant) and (named := IN_A_TABLE.fullmatch(str(node.value))):
+            base = PACKAGE.parent.joinpath(*named[1].split("."))
             found |= {base.with_suffix(".py"), base / "__init__.py"}
     return {path for path in found if path.is_file()}
 
