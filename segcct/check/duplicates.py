@@ -53,7 +53,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
     if len(set(sides.values())) > 1:
         return Problem(
             file,
-            "one image is on two sides of the split",
+            "one image is in two splits",
             found=f"{found} ({', '.join(f'{case} in {side}' for case, side in list(sides.items())[:4])})",
             expected="training, validation and test images that differ",
             remedy="Take the copy out, or make both one patient by data.patient",
@@ -64,8 +64,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             "one image is there as several patients",
             found=found,
             expected="one case per study",
-            remedy="Take the copy out, or make both one patient by data.patient: another fold or seed would put them "
-            "on two sides of the split",
+            remedy="Take the copy out, or make both one patient by data.patient: another fold or seed would part them",
         )
     return Problem(
         file,

@@ -204,7 +204,7 @@ def test_copies_on_two_sides_are_worse_than_on_one(root: Path) -> None:
         return {"kind": "lists", "train_list": root.parent / "train.list", "val_list": root.parent / "val.list"}
 
     apart = check_dataset(section(root, split=split(train, ["case6", "case7"])))
-    assert [(p.what, p.severity) for p in apart] == [("one image is on two sides of the split", "error")]
+    assert [(p.what, p.severity) for p in apart] == [("one image is in two splits", "error")]
     assert "case1 in train, case6 in val" in (apart[0].found or "")
     assert apart[0].file == str(root / "case1" / "t1.nii.gz")
     together = check_dataset(section(root, split=split([*train, "case6"], ["case7"])))

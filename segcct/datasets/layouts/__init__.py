@@ -190,7 +190,7 @@ def _with_patient(case: Case, data: DataSection) -> Case:
             file=case.files()[0],
             found=case.id,
             expected=f"a match of {data.patient}",
-            remedy="Correct the expression: every case needs a patient, so that no patient stands on two sides",
+            remedy="Correct the expression: every case needs a patient, so that no patient is in two splits",
         )
     return replace(case, patient=match[1])
 
