@@ -13,7 +13,7 @@ from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
 from segcct.files.json_file import write_json
 from segcct.tasks.classification.class_evaluation import scores
 from segcct.tasks.classification.class_findings import Confused, class_findings, confusions
-from segcct.tasks.classification.class_images import gallery, surest_mistakes, usual_ones
+from segcct.tasks.classification.class_images import gallery, surest_mistakes, typical_pictures
 from segcct.tasks.classification.class_page import write_class_report
 from segcct.tasks.classification.class_results import read_class_results
 from segcct.tasks.classification.class_tables import write_pictures
@@ -78,7 +78,10 @@ def test_left_out_pictures_are_named(tmp_path):
 
 
 def test_which_pictures_are_shown(results):
-    assert [(one.picture, one.confidence) for one in usual_ones(results)] == [("cat/1.png", 0.8), ("dog/4.png", 0.8)]
+    assert [(one.picture, one.confidence) for one in typical_pictures(results)] == [
+        ("cat/1.png", 0.8),
+        ("dog/4.png", 0.8),
+    ]
     assert [one.picture for one in surest_mistakes(results)] == ["dog/6.png", "cat/3.png", "dog/5.png", "owl/7.png"]
 
 

@@ -1,11 +1,10 @@
-"""The pictures of a classification report: usual and mistaken ones, with the tokens that the classifier weighed."""
+"""The pictures of a classification report: typical and mistaken ones, with the tokens that the classifier weighed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median_low
 
 import numpy as np
 from pydantic import ValidationError
@@ -27,7 +26,7 @@ MOST_MISTAKES = 12
 
 
 @dataclass(frozen=True)
-class Tile:
+class Thumbnail:
     """One picture of the page."""
 
     verdict: Verdict
@@ -43,25 +42,19 @@ class Tile:
 class Gallery:
     """Both rows of pictures, or why there is none."""
 
-    usual: tuple[Tile, ...] = ()
-    mistakes: tuple[Tile, ...] = ()
+    typical: tuple[Thumbnail, ...] = ()
+    mistakes: tuple[Thumbnail, ...] = ()
     problem: str = ""
     """Why there are no pictures at all."""
     without_tokens: str = ""
     """Why there are no token weights."""
 
 
-def usual_ones(results: ClassResults) -> list[Verdict]:
-    """Of every class the rightly told picture of median confidence, up to so many classes."""
-    chosen = []
-    for name in results.classes[:MOST_CLASSES]:
-        right = sorted(
-            (one for one in results.verdicts if one.correct and one.true == name),
-            key=lambda one: (one.confidence, one.picture),
-        )
-        if right:
-            chosen.append(right[median_low(range(len(right)))])
-    return chosen
+def typical_pictures(results: ClassResults) -> list[Verdict]:
+    """Of each of the first classes the correctly classified picture of median confidence."""
+    ranked = sorted(results.verdicts, key=lambda one: (one.confidence, one.picture))
+    correct = [[one for one in ranked if one.correct and one.true == name] for name in results.classes[:MOST_CLASSES]]
+    return [ones[(len(ones) - 1) // 2] for ones in correct if ones]
 
 
 def surest_mistakes(results: ClassResults) -> list[Verdict]:
@@ -72,25 +65,25 @@ def surest_mistakes(results: ClassResults) -> list[Verdict]:
 
 def gallery(results: ClassResults) -> Gallery:
     """Pictures read from the dataset that the evaluation names, weighed by the model that predicted."""
-    usual, mistakes = usual_ones(results), surest_mistakes(results)
+    typical, mistakes = typical_pictures(results), surest_mistakes(results)
     try:
-        images = _images(results, [one.picture for one in (*usual, *mistakes)])
+        images = _images(results, [one.picture for one in (*typical, *mistakes)])
     except SegcctError as error:
         return Gallery(problem=str(error))
-    tiles = [
-        Tile(verdict, data_uri(enlarged(image, SIDE_PX)))
-        for verdict, image in zip((*usual, *mistakes), images, strict=True)
+    shown = [
+        Thumbnail(verdict, data_uri(enlarged(image, SIDE_PX)))
+        for verdict, image in zip((*typical, *mistakes), images, strict=True)
     ]
     problem = ""
     try:
-        shares = _token_shares(results, images)
-        tiles = [
-            replace(tile, tokens=data_uri(token_overlay(image, share, SIDE_PX)), half=tokens_for_half(share))
-            for tile, image, share in zip(tiles, images, shares, strict=True)
+        weights = _token_weights(results, images)
+        shown = [
+            replace(each, tokens=data_uri(token_overlay(image, weight, SIDE_PX)), half=tokens_for_half(weight))
+            for each, image, weight in zip(shown, images, weights, strict=True)
         ]
     except SegcctError as error:
         problem = str(error)
-    return Gallery(tuple(tiles[: len(usual)]), tuple(tiles[len(usual) :]), without_tokens=problem)
+    return Gallery(tuple(shown[: len(typical)]), tuple(shown[len(typical) :]), without_tokens=problem)
 
 
 def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
@@ -117,7 +110,7 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
     return np.array([read[name] for name in ids])
 
 
-def _token_shares(results: ClassResults, images: np.ndarray) -> np.ndarray:
+def _token_weights(results: ClassResults, images: np.ndarray) -> np.ndarray:
     """(n, h, w). Raises `SegcctError` where the model is gone, another one by now, or does not pool by weights."""
     named = results.summary.model
     if named is None:
