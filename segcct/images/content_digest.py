@@ -43,12 +43,17 @@ def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
     digest = hashlib.blake2b(digest_size=20)
     for path in paths:
         for file in _files_of(path, memo):
-            try:
-                content = memo.value("content", file, lambda file=file: _content(file), _is_digest)  # type: ignore[misc]
-            except OSError as error:
-                raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
-            digest.update(json.dumps([file.name, content]).encode())
+            digest.update(json.dumps([file.name, file_digest(file, memo)]).encode())
     return digest.hexdigest()
+
+
+def file_digest(file: Path, memo: FileMemo) -> str:
+    """A digest of the bytes of one file. Raises `DataError` where it is missing or cannot be read."""
+    try:
+        digest: str = memo.value("content", file, lambda: _content(file), _is_digest)
+    except OSError as error:
+        raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
+    return digest
 
 
 def is_one_file(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import random
 import shutil
@@ -20,6 +21,7 @@ from pydantic import ValidationError
 from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection, settings
 from segcct.datasets.splits import Splits
 from segcct.errors import ConfigError, DataError, SplitError
+from segcct.files import file_memo
 from segcct.tasks.classification import decoding as picture_module
 from segcct.tasks.classification import image_files as files
 from segcct.tasks.classification import labeled_images as collection_module
@@ -326,7 +328,7 @@ def test_decoded_once_and_again_when_anything_changes(tmp_path, monkeypatch):
     first = load(root)
     decodings = []
     real = collection_module.decoded
-    monkeypatch.setattr(collection_module, "decoded", lambda *a: decodings.append(1) or real(*a))
+    monkeypatch.setattr(collection_module, "decoded", lambda *a, **k: decodings.append(1) or real(*a, **k))
     assert load(root).stored.folder == first.stored.folder
     assert not decodings
     load(root, channels="grey")
@@ -338,6 +340,21 @@ def test_decoded_once_and_again_when_anything_changes(tmp_path, monkeypatch):
     shutil.move(root / "circle" / "00.png", root / "plain" / "77.png")
     assert load(root).labels.tolist() == [0, 1, 1, 1, 2, 2]
     assert len(decodings) == 5
+
+
+def test_files_that_did_not_change_are_not_read_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(file_memo, "SETTLED_NS", 0)
+    root = write_folder(tmp_path / "data", 2)
+    hashed = []
+    usual = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda *a: hashed.append(a) or usual(*a))
+    first = load(root)
+    assert len(hashed) == 6
+    assert load(root).fingerprint == first.fingerprint
+    assert len(hashed) == 6
+    Image.fromarray(drawn("plain", 77)).save(root / "plain" / "00.png")
+    assert load(root).fingerprint != first.fingerprint
+    assert len(hashed) == 7
 
 
 def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, cache):

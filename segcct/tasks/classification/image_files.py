@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
 from segcct.errors import DataError
+from segcct.files.file_memo import FileMemo
+from segcct.images.content_digest import file_digest
 from segcct.images.inflate import Inflated
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -66,18 +68,17 @@ def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
     yield from ((name, content) for name, content in _members(root, kept) if name in kept)
 
 
-def digest(root: Path, wanted: Collection[str]) -> str:
-    """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it."""
+def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
+    """A digest of the archive, or of names and contents of the wanted files; a dataset that moves keeps it.
+
+    Files that have not changed since the memo was written are not read.
+    """
+    if not root.is_dir():
+        return file_digest(root, memo)
     told = hashlib.blake2b(digest_size=20)
-    if root.is_dir():
-        for name, content in contents(root, wanted):
-            told.update(json.dumps([name, hashlib.blake2b(content, digest_size=20).hexdigest()]).encode())
-        return told.hexdigest()
-    try:
-        with root.open("rb") as stream:
-            return hashlib.file_digest(stream, lambda: told).hexdigest()
-    except OSError as error:
-        raise DataError("cannot be read", file=root, found=error.strerror or str(error)) from None
+    for name in sorted(wanted):
+        told.update(json.dumps([name, file_digest(root / name, memo)]).encode())
+    return told.hexdigest()
 
 
 def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:

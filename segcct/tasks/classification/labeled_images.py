@@ -14,6 +14,7 @@ import numpy as np
 from segcct.case_runner import CaseJob, Done, Failed, Outcome, run_cases
 from segcct.config import PicturesSection
 from segcct.config.expressions import search_patient
+from segcct.datasets.inventory import memo_of
 from segcct.errors import DataError, items
 from segcct.files.file_memo import key_of
 from segcct.plurals import counted
@@ -63,7 +64,7 @@ class Collection(References):
 
     @property
     def images(self) -> np.ndarray:
-        """(N, S, S, C) uint8, memory-mapped; opened anew at each access."""
+        """(N, S, S, C) uint8, memory-mapped."""
         return self.stored["image"]
 
 
@@ -86,15 +87,16 @@ def load_collection(
         DataError: the folders are not as the layout says, or one message that names the pictures that cannot be read.
     """
     found = find_labels(data) if found is None else found
-    fingerprint = image_files.digest(data.root, found.files)
-    decoding = _decoded_or_kept(data, found, fingerprint, progress)
+    decoding = _decoded_or_kept(data, found, progress)
     if decoding.stored is None:
         failures = decoding.failures
         raise DataError(
             f"{counted(len(failures), 'picture')} cannot be used:{items(failures, most=_SHOWN)}", file=data.root
         )
     groups = _groups(found.ids, decoding.content, data.patient)
-    return Collection(found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, fingerprint)
+    return Collection(
+        found.classes, found.ids, found.labels, found.sides, groups, decoding.stored, decoding.fingerprint
+    )
 
 
 def load_references(data: PicturesSection, *, progress: Report | None = None) -> References:
@@ -104,7 +106,7 @@ def load_references(data: PicturesSection, *, progress: Report | None = None) ->
         DataError: the folders are not as the layout says.
     """
     found = find_labels(data)
-    decoding = _decoded_or_kept(data, found, image_files.digest(data.root, found.files), progress)
+    decoding = _decoded_or_kept(data, found, progress)
     groups = _groups(found.ids, decoding.content, data.patient)
     return References(found.classes, found.ids, found.labels, found.sides, groups)
 
@@ -117,19 +119,24 @@ class _Decoding:
     """None where some failed."""
     content: np.ndarray
     """(N, 16) digests of the pixels; of a picture that failed, of its name."""
+    fingerprint: str
+    """Digest of the files' names and contents."""
     failures: Sequence[str] = ()
 
 
-def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, progress: Report | None) -> _Decoding:
+def _decoded_or_kept(data: PicturesSection, found: Labels, progress: Report | None) -> _Decoding:
+    memo = memo_of(data.cache_folder, data.root)
+    fingerprint = image_files.digest(data.root, found.files, memo)
     key = key_of("classes", DECODING_VERSION, data.layout, data.channels, data.image_size, data.fit, fingerprint)
-    cache = Cache(data.cache_folder)
+    cache = Cache(data.cache_folder, memo)
     entry = cache.get(key)
     if entry is not None:
-        return _Decoding(entry[0], np.asarray(entry[0]["content"]))
+        memo.save()
+        return _Decoding(entry[0], np.asarray(entry[0]["content"]), fingerprint)
     try:
         cache.folder.mkdir(parents=True, exist_ok=True)
         cache.sweep()
-        return _decode(data, found, cache, key, progress)
+        stored, content, failures = _decode(data, found, cache, key, progress)
     except OSError as error:
         raise DataError(
             "the cache of decoded pictures cannot be written",
@@ -137,9 +144,15 @@ def _decoded_or_kept(data: PicturesSection, found: Labels, fingerprint: str, pro
             found=found_of(error, cache.folder),
             remedy="Free some space, or set data.cache to a folder with room",
         ) from None
+    if stored is not None:
+        memo.save()
+    return _Decoding(stored, content, fingerprint, failures)
 
 
-def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None) -> _Decoding:
+def _decode(
+    data: PicturesSection, found: Labels, cache: Cache, key: str, progress: Report | None
+) -> tuple[StoredArrays | None, np.ndarray, list[str]]:
+    """What is stored (None where some failed), digests of the pixels, and why some failed."""
     row_of = {name: row for row, name in enumerate(found.ids)}
     shape = (len(found.ids), data.image_size, data.image_size, data.num_channels)
     content = np.zeros((len(found.ids), _DIGEST_BYTES), dtype=np.uint8)
@@ -157,7 +170,7 @@ def _decode(data: PicturesSection, found: Labels, cache: Cache, key: str, progre
                 failures += outcome.reasons
                 content[row] = _digest(outcome.name.encode())
         stored = None if failures else cache.put(key, {"image": images, "content": content}, {})
-    return _Decoding(stored, content, failures)
+    return stored, content, failures
 
 
 def _reserve(file: Path) -> None:
