@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,36 +11,20 @@ from typing import Any
 from segcct.case_runner import CaseJob, Outcome, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
-from segcct.evaluation.anonymous import FILES, redact
+from segcct.evaluation.anonymous import redact
+from segcct.evaluation.evaluation_files import OUTPUTS, output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import compare
 from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
 from segcct.evaluation.reference_folder import read_references
 from segcct.evaluation.scoring import Agreement, CaseScores, Job, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
-from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
-from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
-from segcct.files.atomic_file import atomic_path
+from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel
 from segcct.files.file_names import absolute
-from segcct.files.json_file import write_json
-from segcct.files.lock import exclusive
-from segcct.images.content_digest import content_digest
 from segcct.metrics import Convention, get_convention
 from segcct.metrics.metric_table import registered_metrics
 from segcct.progress import Report, say
 from segcct.provenance import provenance
-
-OUTPUTS = (
-    "metrics.csv",
-    "metrics.*.csv",
-    "details.csv",
-    "cases.csv",
-    "summary.json",
-    "summary.*.json",
-    FILES,
-    "table.md",
-    "paired.json",
-)
 
 
 @dataclass(frozen=True)
@@ -109,9 +92,7 @@ def evaluate(
     matchings = [match(folder, known)]
     if rival is not None:
         matchings.append(named_alike(match(rival, known), matchings[0]))
-    with _owned(output):
-        if output is not None:
-            _remove_old(Path(output))
+    with output_folder(output, OUTPUTS):
         scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
         rows = scored[0].rows
         sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
@@ -125,8 +106,7 @@ def evaluate(
         if summaries[0].edited:
             say(summaries[0].edited_sentence())
         if output is not None:
-            write_cases(Path(output) / "cases.csv", scored[0].agreements, private=hidden is None)
-            _write(Path(output), rows, summaries, hidden)
+            write_evaluation(Path(output), rows, scored[0].agreements, summaries, hidden)
     return summaries[0].to_json()
 
 
@@ -135,16 +115,6 @@ def _check_numbers(workers: int, tolerance_mm: float | None) -> None:
         raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
     if tolerance_mm is not None and not tolerance_mm > 0:
         raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
-
-
-def _owned(output: str | Path | None) -> AbstractContextManager[None]:
-    """Two evaluations into one folder would leave tables of both."""
-    if output is None:
-        return nullcontext()
-    if Path(output).exists() and not Path(output).is_dir():
-        raise EvaluationError("is not a folder", file=output)
-    what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
-    return exclusive(Path(output) / ".evaluate.lock", what, remedy=remedy)
 
 
 def _conventions(names: Sequence[str]) -> list[Convention]:
@@ -243,33 +213,3 @@ def _files(matching: Matching, folder: PredictionFolder) -> dict[str, CaseFiles]
         named = {"prediction": absolute(mask), "reference": reference.name(), "channels": channels or {}}
         files[case] = CaseFiles.from_json(named, folder.path)
     return files
-
-
-def _remove_old(output: Path) -> None:
-    """No table of an earlier evaluation may be taken for one of this, should this one fail."""
-    for pattern in OUTPUTS:
-        for file in output.glob(pattern):
-            file.unlink()
-
-
-def _write(
-    output: Path, rows: Sequence[Row], summaries: Sequence[SegmentationSummary], hidden: Mapping[str, Any] | None
-) -> None:
-    private = hidden is None  # what names patients is its owner's alone
-    first = summaries[0]
-    write_metrics(output / "metrics.csv", rows, first.convention, private=private)
-    for summary in summaries:
-        if len(summaries) > 1 or summary.convention != "default":
-            write_metrics(output / f"metrics.{summary.convention}.csv", rows, summary.convention, private=private)
-            write_json(output / f"summary.{summary.convention}.json", summary.to_json(), private=private)
-    if first.paired is not None:
-        write_json(output / "paired.json", first.paired.to_json(), private=private)
-    if hidden is not None:
-        write_json(output / FILES, hidden, private=True)
-    write_details(output / "details.csv", rows, private=private)
-    first.tables = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
-    table = output / "table.md"
-    with atomic_path(table, private=private) as beside:
-        beside.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
-    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(output / "summary.json", first.to_json(), private=private)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from pydantic import ValidationError
 from segcct.config import PicturesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
+from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
-from segcct.files.lock import exclusive
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
 from segcct.metrics.class_scores import (
@@ -132,13 +131,7 @@ def evaluate_classes(
     kept = [place for place, name in enumerate(table.ids) if name not in stray]
     if not kept:
         raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
-    with ExitStack() as owned:
-        if output is not None:
-            _refuse_file(Path(output))
-            what = "another evaluation is being written to this folder"
-            owned.enter_context(exclusive(Path(output) / ".evaluate.lock", what))
-            for name in OUTPUTS:  # no table of an earlier evaluation may be taken for one of this, should this one fail
-                (Path(output) / name).unlink(missing_ok=True)
+    with output_folder(output, OUTPUTS):
         ids = [table.ids[place] for place in kept]
         rows = collection.rows(ids)
         number = {name: index for index, name in enumerate(table.classes)}
@@ -277,8 +270,3 @@ def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) ->
             "references": absolute(reference),
         },
     }
-
-
-def _refuse_file(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise EvaluationError("is not a folder", file=output)

@@ -1,0 +1,81 @@
+"""The files of an evaluation: the folder they go to, and what is written there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from segcct.errors import EvaluationError
+from segcct.evaluation.anonymous import FILES
+from segcct.evaluation.scoring import Agreement, Row
+from segcct.evaluation.summary_record import SegmentationSummary
+from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
+from segcct.files.atomic_file import atomic_path
+from segcct.files.json_file import write_json
+from segcct.files.lock import exclusive
+from segcct.images.content_digest import content_digest
+
+OUTPUTS = (
+    "metrics.csv",
+    "metrics.*.csv",
+    "details.csv",
+    "cases.csv",
+    "summary.json",
+    "summary.*.json",
+    FILES,
+    "table.md",
+    "paired.json",
+)
+"""Patterns of their names."""
+
+
+@contextmanager
+def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterator[None]:
+    """Hold a folder for one evaluation, without the files of an earlier one; None holds nothing.
+
+    Two evaluations into one folder would leave tables of both, and no table of an earlier one may be taken for one of
+    this, should this one fail.
+    """
+    if output is None:
+        yield
+        return
+    folder = Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise EvaluationError("is not a folder", file=output)
+    what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
+    with exclusive(folder / ".evaluate.lock", what, remedy=remedy):
+        for pattern in patterns:
+            for file in folder.glob(pattern):
+                file.unlink()
+        yield
+
+
+def write_evaluation(
+    output: Path,
+    rows: Sequence[Row],
+    agreements: Sequence[Agreement],
+    summaries: Sequence[SegmentationSummary],
+    hidden: Mapping[str, Any] | None,
+) -> None:
+    """Write all tables and summaries; `hidden` is the content of files.json where cases are named by hashed ids."""
+    private = hidden is None  # what names patients is its owner's alone
+    first = summaries[0]
+    write_metrics(output / "metrics.csv", rows, first.convention, private=private)
+    for summary in summaries:
+        if len(summaries) > 1 or summary.convention != "default":
+            write_metrics(output / f"metrics.{summary.convention}.csv", rows, summary.convention, private=private)
+            write_json(output / f"summary.{summary.convention}.json", summary.to_json(), private=private)
+    if first.paired is not None:
+        write_json(output / "paired.json", first.paired.to_json(), private=private)
+    write_cases(output / "cases.csv", agreements, private=private)
+    if hidden is not None:
+        write_json(output / FILES, hidden, private=True)
+    write_details(output / "details.csv", rows, private=private)
+    first.tables = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
+    table = output / "table.md"
+    with atomic_path(table, private=private) as beside:
+        beside.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(output / "summary.json", first.to_json(), private=private)
