@@ -113,7 +113,7 @@ class LabelError(DataError):
 
 
 class SplitError(DataError):
-    """A split that is empty, unknown, or puts one patient on two sides."""
+    """A split that is empty, unknown, or has one patient in two subsets."""
 
 
 class ModelError(SegcctError):

@@ -85,8 +85,8 @@ class RunFolder:
 
     def write_text(self, file: Path, text: str) -> None:
         """One of the run's files, written atomically, for its owner alone: it may name patients, or their paths."""
-        with atomic_path(file, private=True) as beside:
-            beside.write_text(text, encoding="utf-8")
+        with atomic_path(file, private=True) as temporary:
+            temporary.write_text(text, encoding="utf-8")
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
         """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: the one way in which segcct writes.
+"""Files that are written atomically: the one way in which segcct writes.
 
 What is written goes to a temporary name next to its target, is synced to the disk, and is then renamed. A process that
 is killed in between leaves that name behind; whoever writes to the folder a day later removes it.
@@ -35,7 +35,7 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
     Args:
         path: the target.
         private: it is a file that names patients: its owner alone may read and write it (mode 0600).
-        needs_bytes: size of what is written, where it is known; told where the disk is full.
+        needs_bytes: size of what is written, where it is known; for the error where the disk is full.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written to or has vanished.
@@ -55,16 +55,16 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
     except Exception as error:
         written = size_on_disk(temporary)
         _remove(temporary)
-        told = storage_error(error, folder, needs_bytes=needs_bytes, written=written)
-        if told is None:
+        failure = storage_error(error, folder, needs_bytes=needs_bytes, written=written)
+        if failure is None:
             raise
-        raise told from error
+        raise failure from error
     finally:
         _remove(temporary)
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write a file, whole or not at all. Raises `StorageError` as `atomic_path`."""
+    """Write a file atomically. Raises `StorageError` as `atomic_path`."""
     with atomic_path(path, needs_bytes=len(content)) as temporary:
         temporary.write_bytes(content)
 

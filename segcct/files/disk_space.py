@@ -65,7 +65,7 @@ def storage_error(
         free = free_bytes(folder)
         least = f"more than {written / 1e6:.1f} MB" if written else None
         needed = least if needs_bytes is None else f"{needs_bytes / 1e6:.1f} MB"
-        told = StorageError(
+        failure = StorageError(
             "No space left on device",
             file=folder,
             found=None if free is None else f"{free / 1e6:.1f} MB free",
@@ -73,8 +73,8 @@ def storage_error(
             remedy="Free some space there (or raise the quota or size limit), or choose another folder, then start "
             "the command again",
         )
-        told.errno = errno.ENOSPC
-        return told
+        failure.errno = errno.ENOSPC
+        return failure
     if not isinstance(error, OSError) or not _is_about(error, folder):
         return None
     if error.errno in _UNWRITABLE:
@@ -84,9 +84,9 @@ def storage_error(
         remedy = "See that the disk is still there, then start the command again"
     else:
         return None
-    told = StorageError(what, file=folder, found=error.strerror, remedy=remedy)
-    told.errno = error.errno
-    return told
+    failure = StorageError(what, file=folder, found=error.strerror, remedy=remedy)
+    failure.errno = error.errno
+    return failure
 
 
 def _is_about(error: OSError, folder: Path) -> bool:

@@ -108,8 +108,8 @@ class FileMemo:
         content = {"version": self.version, "files": kept, "digest": key_of(kept)}
         with suppress(OSError, SegcctError):
             make_private(self.path.parent)
-            with atomic_path(self.path, private=True) as beside:
-                beside.write_text(json.dumps(content), encoding="utf-8")
+            with atomic_path(self.path, private=True) as temporary:
+                temporary.write_text(json.dumps(content), encoding="utf-8")
 
 
 def _loaded(path: Path, version: str) -> dict[str, tuple[FileState, dict[str, Any]]]:

@@ -85,9 +85,9 @@ def reason_of_parse(problem: Exception) -> str:
 
 
 def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:
-    """JSON, whole or not at all, `private` for its owner alone; NaN is refused."""
-    with atomic_path(file, private=private) as beside:
-        beside.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    """Write JSON atomically, `private` for its owner alone; NaN is refused."""
+    with atomic_path(file, private=private) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 _KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
@@ -126,7 +126,7 @@ def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     if len(content) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"key {twice[:40]!r} is there twice")
+        raise ValueError(f"key {twice[:40]!r} is listed twice")
     return content
 
 

@@ -154,14 +154,14 @@ def _of_another_user(file: Path, cause: OSError) -> StorageError:
         owner = file.owner()
     except (OSError, KeyError, NotImplementedError):
         owner = "another user"
-    told = StorageError(
+    failure = StorageError(
         "the lock of this folder belongs to another user",
         file=file,
         found=owner,
         remedy=f"Ask {owner} whether a command still runs there; if none does, have the file deleted",
     )
-    told.errno = cause.errno
-    return told
+    failure.errno = cause.errno
+    return failure
 
 
 def _wait(file: Path, most_s: float) -> int:

@@ -1,4 +1,4 @@
-"""CSV tables: written whole or not at all and harmless for a spreadsheet; read back checked, cells as they were."""
+"""CSV tables: written atomically and harmless for a spreadsheet; read back checked, cells as they were."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def write_csv(file: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]],
         private: the file names patients, and is for its owner alone.
     """
     with (
-        atomic_path(file, private=private) as beside,
-        beside.open("w", newline="", encoding="utf-8") as stream,
+        atomic_path(file, private=private) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
     ):
         writer = csv.writer(stream)
         writer.writerow([for_cell(name) for name in columns])
@@ -68,7 +68,7 @@ def read_rows_of(
         raise error("columns are missing", file=file, found=found, expected=", ".join(columns) or None, remedy=remedy)
     if len(set(header)) < len(header):
         twice = next(name for name in header if header.count(name) > 1)
-        raise error("a column is there twice", file=file, found=repr(twice[:40]), remedy=remedy)
+        raise error("a column is listed twice", file=file, found=repr(twice[:40]), remedy=remedy)
     for number, cells in lines[1:]:
         if len(cells) != len(header):
             raise error(f"line {number} has another number of cells than the header", file=file, remedy=remedy)

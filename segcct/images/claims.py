@@ -82,16 +82,16 @@ def refuse_claim(
         VolumeError: a size is not positive, the voxels are more than the file can hold, than segcct reads, or than
             fit into the free memory.
     """
-    told = " x ".join(str(size) for size in shape)
+    size = " x ".join(str(size) for size in shape)
     if not shape or min(shape) < 1:
-        raise VolumeError("its header gives no usable size", file=file, found=told or "no size", remedy=AGAIN)
+        raise VolumeError("its header gives no usable size", file=file, found=size or "no size", remedy=AGAIN)
     voxels = math.prod(int(size) for size in shape)
     claimed = voxels * itemsize
     if voxels > MOST_VOXELS or claimed > MOST_BYTES:
         raise VolumeError(
             "its header claims more voxels than are read",
             file=file,
-            found=f"{told} of {itemsize} bytes",
+            found=f"{size} of {itemsize} bytes",
             expected=f"at most {MOST_VOXELS:,} voxels in {_size(MOST_BYTES)}",
             remedy="Cut or resample it; if the file is small, it is damaged",
         )
@@ -99,7 +99,7 @@ def refuse_claim(
         raise VolumeError(
             "its compressed voxels become too many",
             file=file,
-            found=f"{told} of {itemsize} bytes in {_size(held)}",
+            found=f"{size} of {itemsize} bytes in {_size(held)}",
             expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed so far",
             remedy="Save it in a smaller type, such as uint8 for a mask",
         )
@@ -107,7 +107,7 @@ def refuse_claim(
         raise VolumeError(
             f"cannot be read as {kind}",
             file=file,
-            found=f"{told} of {itemsize} bytes in a file that has {_size(held)} for them: truncated data, or a "
+            found=f"{size} of {itemsize} bytes in a file that has {_size(held)} for them: truncated data, or a "
             "damaged header",
             remedy=AGAIN,
         )
@@ -116,7 +116,7 @@ def refuse_claim(
         raise VolumeError(
             "its voxels do not fit into the free memory",
             file=file,
-            found=f"{told}: {_size(claimed)}",
+            found=f"{size}: {_size(claimed)}",
             expected=f"at most {free_gb:.3g} GB",
         )
     return claimed

@@ -175,8 +175,8 @@ def _answer(incoming: io.BufferedReader, file: Path) -> Any:
 def _ending(code: int) -> str:
     if code == -getattr(signal, "SIGXCPU", 0) != 0:
         return "it keeps the HDF5 library busy without an end"
-    told = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"the HDF5 library crashed over it ({told})"
+    code_name = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the HDF5 library crashed over it ({code_name})"
 
 
 _reader = _Reader()

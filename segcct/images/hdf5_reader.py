@@ -110,7 +110,7 @@ def _answer(question: str, file: Path, name: str) -> tuple[dict[str, Any], np.nd
 def _readable_shapes(stored: Any, file: Path) -> dict[str, list[int]]:
     shapes = {}
     for name in itertools.islice(stored, _USUAL_ENTRIES):
-        with suppress(Exception):  # refused or damaged: told where it is asked for
+        with suppress(Exception):  # refused or damaged: an error where it is asked for
             shapes[name] = list(_dataset(stored, name, file).shape)
     return shapes
 

@@ -83,7 +83,7 @@ def _in_parts(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
 
 
 def unit_mm(header: nib.Nifti1Header) -> float:
-    """Millimetres of the header's unit of length."""
+    """Millimeters of the header's unit of length."""
     return _UNIT_MM.get(int(header["xyzt_units"]) % 8, 1.0)
 
 
@@ -113,7 +113,7 @@ def _readable(path: Path) -> Iterator[tuple[BufferedReader, Inflated | BufferedR
 
 
 def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path) -> tuple[nib.Nifti1Header, int]:
-    """The header, mended where nibabel knows how, and the bits of a voxel that it told before."""
+    """The header, fixed where nibabel knows how, and the bits of a voxel that it gave before."""
     first = read_exactly(content, 4).tobytes()
     sizes = [size for size in (int.from_bytes(first, order) for order in ("little", "big")) if size in _SIZES]
     if not sizes:
@@ -121,7 +121,7 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
     header_class = _SIZES[sizes[0]]
     header = header_class(first + read_exactly(content, sizes[0] - 4).tobytes(), check=False)
     told_bits = int(header["bitpix"])
-    quiet = logging.Logger("nifti")  # nibabel writes what it mends to stderr, without the file's name
+    quiet = logging.Logger("nifti")  # nibabel writes what it fixes to stderr, without the file's name
     quiet.disabled = True
     header.check_fix(logger=quiet, error_level=40)
     shape, dtype = tuple(int(size) for size in header.get_data_shape()), header.get_data_dtype()

@@ -84,21 +84,21 @@ def _member(
     names = _names(archive)
     if name not in names:
         raise no_array(name, names[:8], file)
-    told = archive.getinfo(f"{name}{_ENDING}")
-    if told.compress_type not in _METHODS:
+    member = archive.getinfo(f"{name}{_ENDING}")
+    if member.compress_type not in _METHODS:
         raise VolumeError(f"array '{name}' is compressed in an unknown way", file=file, remedy="Save it by numpy.savez")
-    with archive.open(told) as stream:
+    with archive.open(member) as stream:
         assert isinstance(stream, zipfile.ZipExtFile)
         version = npy.read_magic(stream)
         if version not in _READ_HEADER:
             raise ValueError(f"an array of version {version[0]}.{version[1]}")
         shape, fortran, dtype = _READ_HEADER[version](stream)
         refuse_no_numbers(name, dtype, file)
-        held = min(told.compress_size, file.stat().st_size)
-        ratio = DEFLATE_RATIO if told.compress_type == zipfile.ZIP_DEFLATED else 1
+        held = min(member.compress_size, file.stat().st_size)
+        ratio = DEFLATE_RATIO if member.compress_type == zipfile.ZIP_DEFLATED else 1
         if not shape:
             raise VolumeError(f"'{name}' is one number, not an array", file=file)
         claimed = refuse_claim(file, shape, dtype.itemsize, held, ratio=ratio)
-        if claimed != told.file_size - stream.tell():
-            raise ValueError(f"array '{name}' has {told.file_size - stream.tell()} bytes of values, not {claimed}")
+        if claimed != member.file_size - stream.tell():
+            raise ValueError(f"array '{name}' has {member.file_size - stream.tell()} bytes of values, not {claimed}")
         yield stream, shape, fortran, dtype

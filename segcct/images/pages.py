@@ -17,7 +17,7 @@ _SPREAD = {"L;2": 85, "L;4": 17}
 
 
 def mask_values(file: Path) -> np.ndarray:
-    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no picture, or one in colours."""
+    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no image, or one in colors."""
     pages = read_pages(file, palette=True)
     if pages.ndim == 4:
         if (pages != pages[..., :1]).any():
@@ -46,7 +46,7 @@ def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
             pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
     except (SegcctError, MemoryError):
         raise
-    except Exception as error:  # a damaged picture makes its reader fail in any way
+    except Exception as error:  # a damaged image makes its reader fail in any way
         raise unreadable(error, file) from error
     kinds = Counter(page.shape for page in pages)
     if len(kinds) > 1:
@@ -59,10 +59,10 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
     """(Y, X) or (Y, X, 3) of one page."""
     if frame.mode not in _DEEP_GREY and not has_eight_bits(frame):
         raise VolumeError(
-            "a picture in colors of more than 8 bits",
+            "an image in colors of more than 8 bits",
             file=file,
             expected="8 bits per color, or one gray value of up to 32 bits",
-            remedy="Store each color as a gray picture of its own",
+            remedy="Store each color as a gray image of its own",
         )
     if frame.mode == "1":
         return np.asarray(frame).astype(np.uint8)  # 0 and 1

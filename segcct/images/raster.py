@@ -51,7 +51,7 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
     except UnidentifiedImageError:
         expected = ", ".join(formats)
         raise VolumeError(
-            "cannot be read as a picture", file=file, found="no picture in a known format", expected=expected
+            "cannot be read as an image", file=file, found="no image in a known format", expected=expected
         ) from None
     except Exception as error:  # a damaged file makes its reader fail in any way
         raise unreadable(error, file) from error
@@ -68,8 +68,8 @@ def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
     """The pages or frames of an image one after the other. Raises `VolumeError` where they are too many."""
     pixels = 0
     # A TIFF tells its pages only when it is gone through.
-    told = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
-    _refuse_many(told, told * image.size[0] * image.size[1], file)
+    pages = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
+    _refuse_many(pages, pages * image.size[0] * image.size[1], file)
     for page, frame in enumerate(ImageSequence.Iterator(image), start=1):
         check_size(frame, file)
         pixels += frame.size[0] * frame.size[1]
@@ -80,7 +80,7 @@ def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
 def _refuse_many(pages: int, pixels: int, file: str | Path) -> None:
     if pages > _MOST_PAGES or pixels > _MOST_ALL_PAGES:
         raise VolumeError(
-            "the pages of the picture are too many",
+            "the pages of the image are too many",
             file=file,
             expected=f"at most {_MOST_PAGES:,} pages with {_MOST_ALL_PAGES:,} pixels in all",
             remedy="Cut it into parts",
@@ -92,7 +92,7 @@ def check_size(image: Image.Image, file: str | Path) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise VolumeError(
-            "the picture is too large",
+            "the image is too large",
             file=file,
             found=f"{width} x {height} pixels",
             expected=f"at most {MOST_PIXELS:,} pixels",
@@ -128,7 +128,7 @@ def raw_modes(image: Image.Image) -> list[str]:
 def unreadable(error: Exception, file: str | Path) -> VolumeError:
     """The error for an image whose reader failed."""
     found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-    return VolumeError("cannot be read as a picture", file=file, found=found, remedy="Copy or export it again")
+    return VolumeError("cannot be read as an image", file=file, found=found, remedy="Copy or export it again")
 
 
 def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path) -> None:
@@ -144,7 +144,7 @@ def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path)
     scans = content.count(b"\xff\xda")
     if image.size[0] * image.size[1] * scans > _MOST_SCANS:
         raise VolumeError(
-            "the picture has too many scans",
+            "the image has too many scans",
             file=file,
             found=f"{scans} of {image.size[0]} x {image.size[1]} pixels",
             remedy="Store it as a baseline JPEG or as PNG",

@@ -81,7 +81,7 @@ class Volume:
         return volume if has_spacing else replace(volume, spacing_mm=None)
 
     def save(self, path: str | Path) -> None:
-        """Write `.nii` or `.nii.gz`, whole or not at all.
+        """Write `.nii` or `.nii.gz`, atomically.
 
         Read from NIfTI, the header is kept: affine, sform and qform with their codes, units, description, 2-D shape;
         intensity scale, display range, intent and extensions, which speak of the source's voxels, are not.

@@ -553,11 +553,11 @@ def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match=r"1_m\.png: mask and image differ in size.*5 x 4.*6 x 4"):
         read_all(data)
     target.write_text("<html>")
-    with pytest.raises(VolumeError, match=r"1_m\.png: cannot be read as a picture.*no picture"):
+    with pytest.raises(VolumeError, match=r"1_m\.png: cannot be read as an image.*no image"):
         read_all(data)
     image = tmp_path / "images" / "1_x.png"
     image.write_bytes(image.read_bytes()[:60])
-    with pytest.raises(VolumeError, match=r"1_x\.png: cannot be read as a picture"):
+    with pytest.raises(VolumeError, match=r"1_x\.png: cannot be read as an image"):
         read_all(data)
     picture(tmp_path / "more" / "images" / "1_x.png", COLOUR)
     with pytest.raises(DataError, match=r"several cases have one id \(found 1 in images/1_x.png, more/images/1_x.png"):

@@ -37,7 +37,7 @@ WRONG_JSON = {
     "infinity": (b'{"a": -Infinity}', "-Infinity in place of a number"),
     "overflow": (b'{"a": 1e999}', "a number that is too large: 1e999"),
     "many digits": (b'{"a": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
-    "key twice": (b'{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' is there twice"),
+    "key twice": (b'{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' is listed twice"),
     "deep arrays": (b'{"a": ' + b"[" * 100000 + b"]" * 100000 + b"}", "nested too deeply"),
     "deep objects": (b'{"a":' * 300 + b"1" + b"}" * 300, "nested too deeply"),
     "half a surrogate": (rb'{"a": ["\ud800"]}', "characters that no text has"),

@@ -185,7 +185,7 @@ def png_of(width: int, height: int) -> bytes:
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize(
-    ("side", "words"), [(9_500, "the picture is too large .*9500 x 9500"), (60_000, "cannot be read .*exceeds limit")]
+    ("side", "words"), [(9_500, "the image is too large .*9500 x 9500"), (60_000, "cannot be read .*exceeds limit")]
 )
 def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
     root = write_folder(tmp_path / "data", 2)
@@ -204,7 +204,7 @@ def test_whatever_a_damaged_picture_does_to_its_reader(tmp_path, monkeypatch, er
         raise error
 
     monkeypatch.setattr(picture_module.ImageOps, "exif_transpose", fails)
-    with pytest.raises(DataError, match=rf"a\.png: cannot be read as a picture .*{type(error).__name__}"):
+    with pytest.raises(DataError, match=rf"a\.png: cannot be read as an image .*{type(error).__name__}"):
         decode(content, "a.png")
 
 
