@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import CheckpointError
-from segcct.models.checkpoint_file import WeightsFile, read_weights
+from segcct.models.checkpoint_file import read_weights
 from segcct.models.transformer import Encoder, resize_table, sine_table
 from segcct.models.weight_names import (
     Plan,
@@ -90,7 +90,9 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
         elif not is_computed(name):
             report.missing.append(name)
     _note_unused(source, matched, report)
-    _note_beside(held, report)
+    if held.beside:
+        beside = ", ".join(sorted(held.beside))
+        report.notes.append(f"the weights under '{held.key}' were read; the file also holds, not read: {beside}")
     model.load_state_dict({**state, **filled}, strict=True)
     return report
 
@@ -100,19 +102,14 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
     if not (absent or surplus) and matched.source_of:
         return
     held = surplus or list(source)
+    lacking = f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
     raise CheckpointError(
         "holds weights of another architecture",
         file=path,
         found=f"{len(held)} tensors{' too many' if surplus else ''}, such as {', '.join(held[:3])}",
-        expected=_expected(absent, surplus),
+        expected=lacking if absent else None if surplus else "names of the model",
         remedy=_remedy(absent, surplus, source),
     )
-
-
-def _expected(absent: Sequence[str], surplus: Sequence[str]) -> str | None:
-    if absent:
-        return f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
-    return None if surplus else "names of the model"
 
 
 def _remedy(absent: Sequence[str], surplus: Sequence[str], source: Collection[str]) -> str:
@@ -221,12 +218,6 @@ def _note_unused(source: Mapping[str, Tensor], matched: Plan, report: LoadReport
             report.skipped[name] = matched.apart[name]
         elif name not in used:
             report.skipped[name] = "no place for it in the model"
-
-
-def _note_beside(held: WeightsFile, report: LoadReport) -> None:
-    if held.beside:
-        beside = ", ".join(sorted(held.beside))
-        report.notes.append(f"the weights under '{held.key}' were read; the file also holds, not read: {beside}")
 
 
 def _counted(names: Iterable[str]) -> str:
