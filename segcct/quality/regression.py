@@ -1,4 +1,4 @@
-"""The regressor of the quality estimate: ridge on transformed signals, then a monotone table. numpy only.
+"""The regressor of the quality estimate: ridge on transformed signals, then a monotone table.
 
 Signals become features (two transforms each, centred and scaled); every class has its own intercept and may have its
 own slopes, which the penalty pulls towards the shared ones. The line's output is read off a monotone table.
@@ -132,29 +132,19 @@ def unfold(slopes: np.ndarray, intercept: float, features: int, classes: int) ->
     return slopes[:features] + CLASS_SLOPES * own[:, :features], intercept + CLASS_INTERCEPTS * own[:, features]
 
 
-def pool_adjacent(values: np.ndarray, weights: np.ndarray | None = None) -> list[tuple[float, float]]:
-    """The nearest non-decreasing sequence (pool adjacent violators), as (value, weight) of its blocks in order."""
-    weight = np.ones(len(values)) if weights is None else weights
-    blocks: list[tuple[float, float]] = []
-    for value, size in zip(values.tolist(), weight.tolist(), strict=True):
-        blocks.append((value, size))
-        while len(blocks) > 1 and blocks[-2][0] >= blocks[-1][0]:
-            (high, first), (low, second) = blocks[-2:]
-            blocks[-2:] = [((high * first + low * second) / (first + second), first + second)]
-    return blocks
-
-
 def monotone_table(x: np.ndarray, y: np.ndarray, least: int = 5) -> tuple[list[float], list[float]]:
-    """Knots of a non-decreasing, piecewise linear function through (x, y): means of the pooled blocks.
+    """Knots of a non-decreasing, piecewise linear function through (x, y): means of the blocks of isotonic regression.
 
     Blocks of fewer than `least` points are joined with the next (the last with the one before), so that a knot is not
     one case; means of joined neighbours still ascend.
     """
+    from scipy.optimize import isotonic_regression
+
     order = np.argsort(x, kind="stable")
     ends: list[int] = []
     pending = 0
-    for _, size in pool_adjacent(y[order]):
-        pending += round(size)
+    for size in np.diff(isotonic_regression(y[order]).blocks).tolist():
+        pending += size
         if pending >= least:
             ends.append((ends[-1] if ends else 0) + pending)
             pending = 0

@@ -40,7 +40,7 @@ from segcct.quality.fitting import Calibration
 from segcct.quality.observe import measured, missed, observe, signals_of_case, volumes_of
 from segcct.quality.performance import performance
 from segcct.quality.quality_table import quality_rows
-from segcct.quality.regression import Ridge, monotone_table, pool_adjacent, read_table
+from segcct.quality.regression import Ridge, monotone_table, read_table
 from segcct.quality.shape import off_centre, shape_signals
 from tests.support.toy_pair import HOW, card, data_section, loaded_case, painter, predictor
 
@@ -268,18 +268,14 @@ def test_ridge_solves_its_equations():
     assert intercept == pytest.approx(y.mean() - x.mean(axis=0) @ slopes)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30))
-def test_pooled_blocks_ascend_and_keep_the_sum(values):
-    blocks = pool_adjacent(np.array(values))
-    means = [mean for mean, _ in blocks]
-    assert means == sorted(means)
-    assert sum(mean * size for mean, size in blocks) == pytest.approx(sum(values), abs=1e-9)
-    assert sum(size for _, size in blocks) == len(values)
-
-
-def test_pooling_by_hand():
-    assert pool_adjacent(np.array([1.0, 3.0, 2.0, 4.0])) == [(1.0, 1.0), (2.5, 2.0), (4.0, 1.0)]
+def test_knots_by_hand():
+    x, y = np.arange(5.0), np.array([0.1, 0.4, 0.2, 0.6, 0.6])
+    assert monotone_table(x, y, least=1) == (
+        [0.0, 1.5, 3.5],
+        [pytest.approx(0.1), pytest.approx(0.3), pytest.approx(0.6)],
+    )
+    assert monotone_table(x, y, least=2)[0] == [1.0, 3.5]  # a block of one joins the next
+    assert monotone_table(x, y, least=9)[0] == [2.0]
 
 
 @settings(deadline=None, max_examples=30)
