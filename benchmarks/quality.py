@@ -24,6 +24,7 @@ from typing import Any
 
 import corruptions
 from corruptions import corrupted
+from m2i_signals import M2I_SIGNALS, with_m2i
 from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
@@ -39,7 +40,7 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
 from segcct.quality import SIGNALS, Measured
-from segcct.quality.observe import measured, observe, signals_of_case
+from segcct.quality.observe import measured, signals_of_case
 from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -151,8 +152,9 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
         loaded = read_case(case, data, cycles.predictor.scheme)
         versions = [corrupted(loaded, draw) for draw in range(arguments.draws)] if corrupt else [loaded]
         for version in versions:
-            seen = observe(cycles.predictor, version, cycles)
-            rows += measured(seen, signals_of_case(cycles.predictor, seen))
+            seen = cycles.of_scan(version)
+            signals = with_m2i(signals_of_case(cycles.predictor, seen.segmented), seen)
+            rows += measured(seen.segmented, signals)
     progress(len(cases), len(cases))
     write_json(file, {"depends": depends, "rows": [asdict(row) for row in rows]})
     return rows
@@ -167,7 +169,7 @@ def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool
     return {
         "segmenter": cycles.predictor.card.weights_sha256,
         "generator": cycles.reconstructor.card.weights_sha256,
-        "signals": list(SIGNALS),
+        "signals": [*SIGNALS, *M2I_SIGNALS],
         "code": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
         "precision": arguments.precision,
         "patients": arguments.patients,

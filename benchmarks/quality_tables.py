@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from m2i_signals import M2I_GROUPS, M2I_SIGNALS
 
 from segcct.errors import DataError
 from segcct.metrics import paired, summarise
 from segcct.progress import Progress
 from segcct.provenance import provenance
 from segcct.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
-from segcct.quality.calibration_run import ALL_SIGNALS, CHEAP, figures_of, leave_one_out
+from segcct.quality.calibration_run import ALL_SIGNALS, figures_of, leave_one_out
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import Performance, performance
 
@@ -28,10 +29,11 @@ TARGETS = {
 _COVERAGE_MARGIN = 0.05
 RIVALS = ("entropy alone", "flip agreement alone", "volume alone")
 """What the estimate has to beat."""
+EVERY = SIGNALS + M2I_SIGNALS
 METHODS: dict[str, tuple[str, ...]] = {
-    ALL_SIGNALS: SIGNALS,
-    WITHOUT_M2I: CHEAP,
-    "M2I alone": GROUPS["m2i_residual"] + GROUPS["m2i_cycle"],
+    ALL_SIGNALS: EVERY,
+    WITHOUT_M2I: SIGNALS,
+    "M2I alone": M2I_SIGNALS,
     "entropy alone": GROUPS["entropy"],
     "flip agreement alone": GROUPS["flips"],
     "rotation agreement alone": GROUPS["rotations"],
@@ -81,7 +83,7 @@ def section(title: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -
     if not usable:
         return f"## {title}\n\nNo masks.\n"
     try:
-        in_use = ALL_SIGNALS if pays(worth_of_m2i(Calibration(fitted, CLASSES))) else WITHOUT_M2I
+        in_use = ALL_SIGNALS if pays(worth_of_m2i(Calibration(fitted, CLASSES, EVERY))) else WITHOUT_M2I
         found = {method: crossed(title, method, fitted, asked) for method in METHODS}
     except DataError as error:
         return f"## {title}\n\nNot possible: {error}.\n"
@@ -217,7 +219,7 @@ def hits(name: str, value: float, target: float) -> bool:
 def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
     """Mean out-of-fold error that the generator's signals take away, with its 95% interval over patients; None where
     they were not measured."""
-    cheap = tuple(name for name in calibration.signals if name in CHEAP)
+    cheap = tuple(name for name in calibration.signals if name in SIGNALS)
     if len(cheap) == len(calibration.signals):
         return None
     errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.signals)]
@@ -234,14 +236,14 @@ def leaving_out(rows: Sequence[Measured]) -> str:
     """What each group of signals adds on the final stage, and what M2I adds, with its interval."""
     title = "## Leave one group of signals out, final stage\n\n"
     try:
-        calibration = Calibration(rows, CLASSES)
+        calibration = Calibration(rows, CLASSES, EVERY)
     except DataError as error:
         return f"{title}Not possible: {error}.\n"
     worth = worth_of_m2i(calibration)
     lines = ["| signals | Spearman | MAE | AUROC |", "|---|---|---|---|"]
-    rows_of_table = leave_one_out(calibration)
+    rows_of_table = leave_one_out(calibration, GROUPS | M2I_GROUPS)
     if worth is not None:
-        rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, CHEAP)})
+        rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, SIGNALS)})
     in_use = ALL_SIGNALS if worth is None or pays(worth) else WITHOUT_M2I
     for row in rows_of_table:
         mark = " (in use)" if row["name"] == in_use else ""

@@ -27,7 +27,7 @@ from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, pixel_accuracy
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
 from segcct.preparation.intensity import to_unit
-from segcct.quality.observe import estimate_all, missed, observe, signals_of_case
+from segcct.quality.observe import estimate_all, missed, signals_of_case
 from segcct.quality.quality_model import QualityModel
 
 
@@ -62,13 +62,12 @@ def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None,
         quality: estimates Dice without a reference; None where the segmenter has no quality.json.
         channels: how many channels are kept for pictures; the figures are always over all.
     """
-    seen = observe(cycles.predictor, loaded, cycles)
+    seen = cycles.of_scan(loaded)
     case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
-    assert case is not None and made is not None and again is not None  # noqa: PT018 - observe was given cycles
     estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None
     if quality is not None:
-        signals = signals_of_case(cycles.predictor, seen, with_m2i=False)
+        signals = signals_of_case(cycles.predictor, segmented)
         estimates = estimate_all(quality, signals)
         estimate = {
             name: None if each is None else EstimatedDice.model_validate(each) for name, each in estimates.items()

@@ -8,7 +8,7 @@ import numpy as np
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, ModelError
-from segcct.inference.predictor import Predictor
+from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics import class_counts, class_dice, pixel_accuracy
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -48,6 +48,18 @@ class MaskCycle:
         return pixel_accuracy(self.recovered, self.made.label)
 
 
+@dataclass(frozen=True)
+class CycleOfScan:
+    """I -> M -> I' -> M': a scan, its predicted mask, the image made of that, and the mask found in it."""
+
+    segmented: Segmented
+    """With its probabilities kept."""
+    case: CycleCase
+    made: Reconstruction
+    again: np.ndarray
+    """(D, h, w) class indices, on the generator's slices."""
+
+
 class Cycles:
     """A segmenter and a generator of one scheme and the same channels.
 
@@ -80,6 +92,15 @@ class Cycles:
             return CycleCase(segmenter, segmenter)
         preparation, scheme = self.reconstructor.preparation, self.reconstructor.scheme
         return CycleCase(segmenter, prepare_case(loaded, preparation, scheme))
+
+    def of_scan(self, loaded: LoadedCase) -> CycleOfScan:
+        """Segment a case, make an image of the mask, and segment that too."""
+        segmented = self.predictor.segment(loaded, keep_probabilities=True)
+        case = self.case(loaded, segmented.prepared)
+        alike = self.prepare_alike
+        index = segmented.soft.index if alike else self.probabilities(case).argmax(axis=1).astype(np.uint8)
+        made = self.image_cycle(case, index)
+        return CycleOfScan(segmented, case, made, self.recover(case, made))
 
     def prepared(self, case: PreparedCase) -> CycleCase:
         """A case that is prepared already, for models that prepare alike."""

@@ -55,6 +55,12 @@ class Segmented:
     """(X, Y, Z) uint8 class indices on the scan's own grid."""
     kept: KeptProbabilities | None = None
 
+    @property
+    def soft(self) -> KeptProbabilities:
+        """What was kept, where that was asked for."""
+        assert self.kept is not None
+        return self.kept
+
 
 def largest_components(index: np.ndarray) -> np.ndarray:
     """Keep, of each class, its largest face-connected component; the rest becomes background."""

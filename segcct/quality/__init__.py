@@ -6,7 +6,7 @@ model.estimate("ET", signals)                          # Estimate(dice=0.81, low
 
 from __future__ import annotations
 
-from segcct.quality.features import GROUPS, M2I_GROUPS, SIGNALS, Evidence, signals_of
+from segcct.quality.features import GROUPS, SIGNALS, Evidence, signals_of
 from segcct.quality.fitting import Measured, cross_fit, fit
 from segcct.quality.quality_model import DOUBTFUL_BELOW, FILE, Estimate, QualityModel
 
@@ -14,7 +14,6 @@ __all__ = [
     "DOUBTFUL_BELOW",
     "FILE",
     "GROUPS",
-    "M2I_GROUPS",
     "SIGNALS",
     "Estimate",
     "Evidence",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,12 @@ from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
 from segcct.preparation.prepared_case import Preparation
 from segcct.progress import Report, say
-from segcct.quality.features import GROUPS, M2I_GROUPS
+from segcct.quality.features import GROUPS
 from segcct.quality.fitting import Calibration, Measured, cross_fit, fit
-from segcct.quality.observe import measured, observe, signals_of_case
+from segcct.quality.observe import measured, signals_of_case
 from segcct.quality.performance import Performance, performance
 from segcct.quality.quality_model import QualityModel
 
-CHEAP = tuple(name for group, names in GROUPS.items() if group not in M2I_GROUPS for name in names)
-"""Signals that need no generator."""
 ALL_SIGNALS = "all signals"
 SPLITS = "splits.json"
 _MANY = 50
@@ -96,12 +94,12 @@ def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Me
     """Signals and Dice of every class of one labelled case."""
     if case.label is None:
         raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-    seen = observe(predictor, read_case(case, data, predictor.scheme))
-    return measured(seen, signals_of_case(predictor, seen))
+    segmented = predictor.segment(read_case(case, data, predictor.scheme), keep_probabilities=True)
+    return measured(segmented, signals_of_case(predictor, segmented))
 
 
 def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
-    """Fit the estimate, without signals of a generator: they were measured to add nothing.
+    """Fit the estimate.
 
     Args:
         rows: of all folds; patients are kept together.
@@ -111,8 +109,8 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
     Raises:
         DataError: fewer than three patients.
     """
-    everything = Calibration(rows, classes, CHEAP)
-    model = fit(rows, classes, signals=CHEAP)
+    everything = Calibration(rows, classes)
+    model = fit(rows, classes)
     honest = _crossed(rows, classes)
     facts: dict[str, Any] = {
         "sources": list(sources),
@@ -126,10 +124,10 @@ def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequ
     return model.with_facts(**facts, summary=summary_text(facts, model))
 
 
-def leave_one_out(calibration: Calibration) -> list[dict[str, Any]]:
+def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] = GROUPS) -> list[dict[str, Any]]:
     """All signals, then without each group, then each group alone: Spearman, mean error and AUROC out of fold, by
     patient; `in_use` marks the row whose signals the estimate reads."""
-    groups = {name: own for name, own in GROUPS.items() if set(own) & set(calibration.signals)}
+    groups = {name: own for name, own in groups.items() if set(own) & set(calibration.signals)}
     every = calibration.signals
     table = [(ALL_SIGNALS, every)]
     table += [(f"without {name}", tuple(one for one in every if one not in own)) for name, own in groups.items()]
@@ -172,7 +170,7 @@ def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
 def _crossed(rows: Sequence[Measured], classes: Sequence[str]) -> Performance | None:
     """Of whole fits, intervals included; None where too few patients are left in a fold's complement."""
     try:
-        found = cross_fit(rows, classes, signals=CHEAP)
+        found = cross_fit(rows, classes)
     except DataError:
         return None
     intervals = [estimate for _, estimate in found]

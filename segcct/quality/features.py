@@ -1,6 +1,6 @@
 """The named signals of one case and class: numbers that may tell how good a mask is without a reference.
 
-All are taken at the network's scale, where probabilities, reconstruction and prediction share one grid.
+All are taken at the network's scale, where probabilities and prediction share one grid.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "thickness",
         "off_centre",
     ),
-    "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
-    "m2i_cycle": ("m2i_cycle", "m2i_cycle_others"),
 }
 """Signals by where they come from; leave-one-out tables take away one group at a time. Names that end in `_all` are of
 all classes together, in `_others` the mean over the case's other classes: what is wrong with one class of a case is
@@ -49,9 +47,7 @@ often wrong with the others."""
 SIGNALS = tuple(name for group in GROUPS.values() for name in group)
 _SUFFIX = "_others"
 _OTHERS = tuple(name for name in SIGNALS if name.endswith(_SUFFIX))
-M2I_GROUPS = ("m2i_residual", "m2i_cycle")
 _TINY = 1e-7
-_FLOOR = 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,11 +60,6 @@ class Evidence:
     """(D, K, h, w) probabilities predicted from flipped slices, flipped back."""
     rotations: tuple[np.ndarray, ...] = ()
     """The same from slices turned by a quarter."""
-    residual: np.ndarray | None = None
-    """(D, h, w) float32: root mean square over the channels of image minus reconstruction, in the image's standard
-    deviations; None without a generator."""
-    again: np.ndarray | None = None
-    """(D, h, w) class indices that the segmenter finds in the reconstruction (M -> I -> M')."""
     volumes: Mapping[int, tuple[int, float | None]] = field(default_factory=dict)
     """Class index -> voxels on the scan's own grid, and ml (None without spacing)."""
 
@@ -99,8 +90,6 @@ def signals_of(evidence: Evidence, index: np.ndarray, class_index: int) -> dict[
         **_volume_signals(evidence.volumes.get(class_index)),
         **shape_signals(mask[:, box[1], box[2]]),
         "off_centre": off_centre(mask, index > 0),
-        **({} if evidence.residual is None else _residual_signals(evidence.residual[box[0]], mask[box[0]])),
-        "m2i_cycle": None if evidence.again is None else _dice(mask, evidence.again == class_index),
     }
 
 
@@ -171,23 +160,6 @@ def _volume_signals(volume: tuple[int, float | None] | None) -> dict[str, float 
         "volume_voxels": float(np.log10(1 + voxels)),
         "volume_ml": None if ml is None else float(np.log10(1e-3 + ml)),
     }
-
-
-def _residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
-    """Root mean square residual in the mask, in its border band, and the band against the whole of the same slices.
-
-    The last is a logarithm of a ratio: what scanner and contrast do to all of a picture cancels in it.
-    """
-    border = _rms(residual[border_band(mask)])
-    return {
-        "m2i_foreground": _rms(residual[mask]),
-        "m2i_border": border,
-        "m2i_contrast": float(np.log((border + _FLOOR) / (_rms(residual) + _FLOOR))),
-    }
-
-
-def _rms(values: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(values.astype(float) ** 2)))
 
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice, slice]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from segcct.errors import DataError
 from segcct.quality.conformal import LEVEL, patient_quantile
-from segcct.quality.features import GROUPS, M2I_GROUPS, SIGNALS
+from segcct.quality.features import SIGNALS
 from segcct.quality.quality_model import Estimate, QualityModel, from_angle, to_angle
 from segcct.quality.regression import (
     PENALTIES,
@@ -203,7 +203,6 @@ def fit(
         spread=(tuple(fitted.spread[0]), tuple(fitted.spread[1])),
         widths=_widths(calibration, scores, level),
         level=level,
-        uses_m2i=any(name in calibration.signals for group in M2I_GROUPS for name in GROUPS[group]),
     )
 
 

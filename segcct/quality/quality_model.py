@@ -58,8 +58,6 @@ class QualityModel:
     """Class -> multiple of the usual error that makes the interval; None: too few patients for one."""
     level: float = LEVEL
     doubtful_below: float = DOUBTFUL_BELOW
-    uses_m2i: bool = False
-    """It reads signals of a generator, as calibrations before 0.3 could."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """What it was fitted on and how well it did there out of fold; `misses` reads `not_predicted`."""
 
@@ -128,7 +126,6 @@ class QualityModel:
                 widths=dict(content["widths"]),
                 level=float(content["level"]),
                 doubtful_below=float(content["doubtful_below"]),
-                uses_m2i=bool(content["uses_m2i"]),
                 facts=dict(content["facts"]),
             )
             model._check()
@@ -180,6 +177,10 @@ class QualityModel:
             return None
         what, remedy = "cannot be used as a quality estimate", "Write it again by segcct calibrate"
         content = read_object(file, what, error=ModelError, remedy=remedy)
+        if content.get("uses_m2i"):
+            say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. "
+                f"{remedy}")  # fmt: skip
+            return None
         card = load_card(folder)
         try:
             model = cls.from_json(content)
@@ -190,10 +191,6 @@ class QualityModel:
                 raise ModelError(f"an estimate of class {strangers[0][:80]}, which the model does not predict")
         except ModelError as error:
             raise ModelError(what, file=file, found=str(error)[:300], remedy=remedy) from None
-        if model.uses_m2i:
-            say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. "
-                f"{remedy}")  # fmt: skip
-            return None
         return model
 
 

@@ -12,7 +12,7 @@ from segcct.inference.index import index_lock
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import TABLE, read_rows, write_rows
 from segcct.plurals import counted
-from segcct.quality.observe import Observed, Signals, signals_of_case
+from segcct.quality.observe import Signals, signals_of_case
 from segcct.quality.quality_model import Estimate, QualityModel
 
 
@@ -24,7 +24,7 @@ class SignalListener:
 
     def __call__(self, segmented: Segmented) -> Signals:
         """The signals of every class."""
-        return signals_of_case(self.predictor, Observed(segmented))
+        return signals_of_case(self.predictor, segmented)
 
 
 @dataclass(frozen=True)

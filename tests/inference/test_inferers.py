@@ -12,7 +12,7 @@ from segcct.inference.arithmetic_device import Inference
 from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransUNetInferer, inferer_of
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
-from segcct.quality.observe import observe, signals_of_case
+from segcct.quality.observe import signals_of_case
 from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, loaded_case, predictor
 
 
@@ -70,7 +70,7 @@ def test_windows_within_slices_agree_with_whole_slices():
 
 def test_quality_listens_to_a_network_over_volumes():
     of = volume_predictor(NearestInVolume())
-    signals = signals_of_case(of, observe(of, loaded_case()))
+    signals = signals_of_case(of, of.segment(loaded_case(), keep_probabilities=True))
     assert signals["low"]["flip_agreement"] > 0.99
 
 

@@ -17,11 +17,12 @@ from segcct.datasets.case import Case
 from segcct.errors import RunError
 from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
+from segcct.quality.observe import signals_of_case
 from segcct.run_folder import RunFolder
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
 from tests.support.drawn_pictures import write_folder
-from tests.support.toy_pair import data_section, painter, predictor
+from tests.support.toy_pair import data_section, loaded_case, painter, predictor
 
 CLASSES = {"a": "RV", "b": "MYO", "c": "LV"}
 
@@ -65,6 +66,28 @@ def test_measurements_know_what_they_depend_on(benchmark_of):
     other = Cycles(predictor(), painter())
     other.reconstructor.card = other.reconstructor.card.model_copy(update={"weights_sha256": "another"})
     assert quality.dependencies(other, told, corrupt=True) != found
+
+
+def test_residual_signals_look_where_they_say(benchmark_of):
+    signals = benchmark_of("m2i_signals").residual_signals
+    mask = np.zeros((3, 20, 20), dtype=bool)
+    mask[:, 6:14, 6:14] = True
+    found = signals(np.ones(mask.shape, dtype=np.float32), mask)
+    assert found["m2i_foreground"] == found["m2i_border"] == 1.0
+    assert found["m2i_contrast"] == pytest.approx(0.0)
+    found = signals(mask.astype(np.float32), mask)
+    assert found["m2i_foreground"] == 1.0
+    assert 0 < found["m2i_border"] < 1
+    assert found["m2i_contrast"] > 0
+
+
+@pytest.mark.parametrize("fit", ["pad", "resize"])
+def test_signals_of_a_generator_also_where_models_prepare_differently(benchmark_of, fit):
+    cycles = Cycles(predictor(), painter(fit=fit))
+    seen = cycles.of_scan(loaded_case(noise=1.0))
+    signals = benchmark_of("m2i_signals").with_m2i(signals_of_case(cycles.predictor, seen.segmented), seen)
+    assert all(value is not None for own in signals.values() for value in own.values())
+    assert signals["high"]["m2i_cycle"] > 0.8
 
 
 def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, capsys):

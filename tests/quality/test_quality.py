@@ -19,35 +19,34 @@ from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
 from segcct.cli import main
-from segcct.datasets.case import Case
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
 from segcct.inference.arithmetic_device import Inference
-from segcct.inference.cycle import Cycles
 from segcct.inference.inferers import SliceInferer
-from segcct.inference.predictor import Predictor
+from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_case
-from segcct.quality import GROUPS, SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
-from segcct.quality.calibration_run import CHEAP, Fold, calibrate, check_alike, disjoint, fold_of
+from segcct.quality import SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
+from segcct.quality.calibration_run import Fold, calibrate, check_alike, disjoint, fold_of
 from segcct.quality.conformal import patient_coverage, patient_quantile
 from segcct.quality.features import with_others
 from segcct.quality.fitting import Calibration
-from segcct.quality.observe import measured, missed, observe, signals_of_case, volumes_of
+from segcct.quality.observe import measured, missed, signals_of_case, volumes_of
 from segcct.quality.performance import performance
 from segcct.quality.quality_table import quality_rows
 from segcct.quality.regression import Ridge, monotone_table, read_table
 from segcct.quality.shape import off_centre, shape_signals
-from tests.support.toy_pair import HOW, card, data_section, loaded_case, painter, predictor
+from tests.support.toy_pair import HOW, card, data_section, loaded_case, predictor
 
 CLASSES = ("a", "b", "c")
 
 
-def simulated(patients: int, seed: int, *, cases: int = 2, m2i_noise: float | None = None) -> list[Measured]:
+def simulated(patients: int, seed: int, *, cases: int = 2) -> list[Measured]:
     """Patients whose cases share an offset; two signals that follow the Dice, one that does not, skewed failures."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -63,8 +62,6 @@ def simulated(patients: int, seed: int, *, cases: int = 2, m2i_noise: float | No
                 signals["expected_dice"] = float(np.clip(dice + 0.05 * rng.normal(), 0.01, 0.99))
                 signals["flip_agreement"] = float(np.clip(dice + 0.1 * rng.normal(), 0.01, 0.99))
                 signals["volume_voxels"] = float(rng.normal())
-                if m2i_noise is not None:
-                    signals["m2i_cycle"] = float(np.clip(dice + m2i_noise * rng.normal(), 0.01, 0.99))
                 rows.append(Measured(f"s{seed}p{patient}_{case}", f"s{seed}p{patient}", name, signals, dice))
     return rows
 
@@ -164,7 +161,7 @@ def test_softmax_signals_by_hand():
     inside, outside = 3 * 64, 3 * (400 - 64)
     assert found["expected_dice"] == pytest.approx(2 * 0.8 * inside / (0.8 * inside + 0.1 * outside + inside), rel=1e-4)
     assert found["volume_ml"] == pytest.approx(math.log10(1.921))
-    assert found["flip_agreement"] is found["m2i_border"] is found["m2i_cycle"] is None
+    assert found["flip_agreement"] is None
     assert set(found) == set(SIGNALS)
 
 
@@ -182,20 +179,8 @@ def test_an_empty_class_has_no_signals():
     assert signals_of(one, one.index, 2) is None
 
 
-def test_residual_signals_look_where_they_say():
-    one = evidence()
-    inside = one.index == 1
-    flat = replace(one, residual=np.ones(inside.shape, dtype=np.float32), again=one.index)
-    found = signals_of(flat, one.index, 1)
-    assert found["m2i_foreground"] == found["m2i_border"] == 1.0
-    assert found["m2i_contrast"] == pytest.approx(0.0)
-    assert found["m2i_cycle"] == 1.0
-    only_inside = replace(one, residual=inside.astype(np.float32), again=np.zeros_like(one.index))
-    found = signals_of(only_inside, one.index, 1)
-    assert found["m2i_foreground"] == 1.0
-    assert 0 < found["m2i_border"] < 1
-    assert found["m2i_contrast"] > 0
-    assert found["m2i_cycle"] == 0.0
+def kept(of: Predictor, scan: LoadedCase) -> Segmented:
+    return of.segment(scan, keep_probabilities=True)
 
 
 class Leaning(nn.Module):
@@ -208,37 +193,24 @@ class Leaning(nn.Module):
 
 def test_views_come_back_in_place():
     """A network without a sense of direction agrees with itself exactly, whatever the slices' proportions."""
-    seen = observe(predictor(), loaded_case())
-    signals = signals_of_case(predictor(), seen)
+    signals = signals_of_case(predictor(), kept(predictor(), loaded_case()))
     for name in ("low", "high"):
         assert signals[name]["flip_agreement"] == signals[name]["rotation_agreement"] == 1.0
 
 
 def test_a_network_with_a_sense_of_direction_disagrees_with_itself():
     leaning = Predictor(Leaning(), card("segmentation", data_section()), HOW)
-    signals = signals_of_case(leaning, observe(leaning, loaded_case()))
+    signals = signals_of_case(leaning, kept(leaning, loaded_case()))
     assert signals["low"]["flip_agreement"] == pytest.approx(0.5, abs=0.05)  # up-down agrees, left-right not at all
     assert signals["low"]["rotation_agreement"] < 0.7
     assert signals["high"] is None
 
 
 def test_a_case_is_measured_on_its_own_grid():
-    cycles = Cycles(predictor(), painter())
-    seen = observe(cycles.predictor, loaded_case(noise=0.0), cycles)
-    signals = signals_of_case(cycles.predictor, seen)
+    seen = kept(predictor(), loaded_case(noise=0.0))
+    signals = signals_of_case(predictor(), seen)
     assert all(value is not None for own in signals.values() for value in own.values())
-    assert signals["low"]["m2i_cycle"] == 1.0
     assert [(row.name, row.dice) for row in measured(seen, signals)] == [("low", 1.0), ("high", 1.0)]
-    without = signals_of_case(cycles.predictor, seen, with_m2i=False)
-    assert without["low"]["m2i_cycle"] is without["low"]["m2i_border"] is None
-
-
-def test_models_that_prepare_differently_are_carried_over():
-    cycles = Cycles(predictor(), painter(fit="resize"))
-    seen = observe(cycles.predictor, loaded_case(noise=1.0), cycles)
-    signals = signals_of_case(cycles.predictor, seen)
-    assert seen.made.label.shape != seen.kept.index.shape
-    assert signals["high"]["m2i_cycle"] > 0.8
 
 
 def test_volumes_without_spacing():
@@ -248,9 +220,8 @@ def test_volumes_without_spacing():
 
 
 def test_a_case_without_foreground_is_not_estimated(model):
-    cycles = Cycles(predictor(), painter())
-    seen = observe(cycles.predictor, loaded_case(foreground=False, noise=0.1), cycles)
-    signals = signals_of_case(cycles.predictor, seen)
+    seen = kept(predictor(), loaded_case(foreground=False, noise=0.1))
+    signals = signals_of_case(predictor(), seen)
     assert signals == {"low": None, "high": None}
     assert [row.dice for row in measured(seen, signals)] == [None, None]
     assert model.estimate("a", None) is None
@@ -471,10 +442,8 @@ def test_performance_is_of_the_estimates(rows):
     assert useless.auroc == 0.5
 
 
-def test_a_calibration_leaves_groups_out_and_reads_no_generator():
-    told = calibrate(simulated(30, 0, m2i_noise=0.01), CLASSES, sources=["run"])
-    assert not told.uses_m2i
-    assert "m2i_cycle" not in told.signals
+def test_a_calibration_leaves_groups_out():
+    told = calibrate(simulated(30, 0), CLASSES, sources=["run"])
     table = {row["name"]: row for row in told.facts["leave_one_out"]}
     assert [name for name, row in table.items() if row["in_use"]] == ["all signals"]
     assert table["without flips"]["mae"] > table["all signals"]["mae"]
@@ -484,7 +453,6 @@ def test_a_calibration_leaves_groups_out_and_reads_no_generator():
 
 def test_signals_are_in_one_group_each():
     assert len(SIGNALS) == len(set(SIGNALS))
-    assert set(CHEAP) | set(GROUPS["m2i_residual"]) | set(GROUPS["m2i_cycle"]) == set(SIGNALS)
 
 
 def test_undefined_signals_are_left_out(rows):

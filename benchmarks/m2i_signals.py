@@ -1,0 +1,80 @@
+"""Signals of a generator: what it cannot explain of an image, and the mask found again in what it made of the mask.
+
+Measured by quality.py to add nothing to those of the segmenter, so `segcct calibrate` does without.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from segcct.inference.cycle import CycleOfScan, carried
+from segcct.inference.reconstructor import Reconstruction
+from segcct.metrics.image import border_band
+from segcct.preparation.conditioning import one_hot
+from segcct.preparation.prepared_case import PreparedCase
+from segcct.preparation.slice_grid import SliceGrid
+from segcct.quality.observe import Signals
+
+M2I_GROUPS = {
+    "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
+    "m2i_cycle": ("m2i_cycle", "m2i_cycle_others"),
+}
+M2I_SIGNALS = tuple(name for names in M2I_GROUPS.values() for name in names)
+_FLOOR = 1e-3
+
+
+def with_m2i(signals: Signals, seen: CycleOfScan) -> Signals:
+    """The signals of a case with those of the generator."""
+    prepared, index = seen.segmented.prepared, seen.segmented.soft.index
+    residual = residual_of(prepared, seen.made)
+    again = _moved(seen.again, seen.made.grid, prepared.grid, len(signals) + 1)
+    found: Signals = {}
+    for number, (name, own) in enumerate(signals.items(), start=1):
+        mask = index == number
+        cycle = (
+            None
+            if own is None
+            else float(2 * (mask & (again == number)).sum() / (mask.sum() + (again == number).sum()))
+        )
+        found[name] = None if own is None else {**own, **residual_signals(residual, mask), "m2i_cycle": cycle}
+    for name, own in found.items():
+        others = [each["m2i_cycle"] for other, each in found.items() if other != name and each is not None]
+        if own is not None:
+            own["m2i_cycle_others"] = float(np.mean(others)) if others else None
+    return found
+
+
+def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
+    """(D, h, w) on the segmenter's slices: root mean square over the channels of image minus reconstruction, in the
+    image's own standard deviations."""
+    difference = (made.original - made.image) / prepared.sd[:, None, None]
+    residual: np.ndarray = np.sqrt(np.square(difference).mean(axis=1))
+    if made.grid == prepared.grid:
+        return residual
+    return carried(residual[:, None], made.grid, prepared.grid)[:, 0]
+
+
+def residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
+    """Root mean square residual in the mask, in its border band, and the band against the whole of the same slices.
+
+    The last is a logarithm of a ratio: what scanner and contrast do to all of a picture cancels in it.
+    """
+    slices = np.flatnonzero(mask.any(axis=(1, 2)))
+    residual, mask = (each[slices[0] : slices[-1] + 1] for each in (residual, mask))
+    border = _rms(residual[border_band(mask)])
+    return {
+        "m2i_foreground": _rms(residual[mask]),
+        "m2i_border": border,
+        "m2i_contrast": float(np.log((border + _FLOOR) / (_rms(residual) + _FLOOR))),
+    }
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values.astype(float) ** 2)))
+
+
+def _moved(index: np.ndarray, source: SliceGrid, target: SliceGrid, classes: int) -> np.ndarray:
+    """Class indices resampled to another grid of the same volume."""
+    if source == target:
+        return index
+    return carried(one_hot(index, classes), source, target).argmax(axis=1).astype(np.uint8)
