@@ -80,8 +80,8 @@ class Metric(Quantity):
 
     def __call__(self, pair: MaskPair) -> float | None:
         """The score of a pair; None where it is not defined."""
-        one_sided = self.one_sided is not None and pair.status in ("missed", "spurious")
-        return defined(self.one_sided(pair) if one_sided and self.one_sided else self.score(pair))
+        rule = self.one_sided if pair.status in ("missed", "spurious") else None
+        return defined((rule or self.score)(pair))
 
 
 def defined(value: float | None) -> float | None:
