@@ -1,4 +1,4 @@
-"""predictions.json of masks as a record, for everything that reads a folder of predictions."""
+"""predictions.json as a record, for everything that reads or writes a folder of predictions."""
 
 from __future__ import annotations
 
@@ -40,22 +40,41 @@ class StoredScheme(Record):
     regions: dict[str, list[int]] | None = None
 
 
-class StoredPredictions(Record):
-    """predictions.json."""
+class Predictions(Record):
+    """What predictions.json of any task says."""
 
     NOT_THIS: ClassVar[str] = "is not an index of predictions"
+    task: str = "segmentation"
+    data: dict[str, Any] | None = None
+    """How the images were read: a config's `data` section."""
+    selection: str | None = None
+    """The split that was predicted; `some` where calls differ."""
+    weights_sha256: str | None = None
+    selected_on: Any = None
+    architecture: Any = None
+    provenance: dict[str, Any] | None = None
+
+
+class StoredPredictions(Predictions):
+    """predictions.json of masks."""
+
     ERROR: ClassVar[type[SegcctError]] = EvaluationError
     cases: dict[str, PredictedCase]
     anonymized: bool | None = Field(default=None, validation_alias=AliasChoices("anonymized", "anonymised"))
     """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
-    data: dict[str, Any] | None = None
-    """How the images were read: a config's `data` section."""
     scheme: StoredScheme | None = None
-    selection: str | None = None
-    """The split that was predicted; `some` where calls differ."""
-    weights_sha256: str | None = None
     synthetic_training: bool | None = None
     """The model was trained on generated images."""
-    selected_on: Any = None
-    architecture: Any = None
-    provenance: dict[str, Any] | None = None
+
+
+class StoredTable(Predictions):
+    """predictions.json beside a table of class probabilities."""
+
+    task: str = "classification"
+    classes: list[FileName] | None = None
+    seen: dict[str, list[FileName]] | None = None
+    """`train` and `val` -> images that the model was trained or selected on."""
+    failed: list[FileName] | None = None
+    """Images that could not be read, and are not in the table."""
+    model: FileName | None = None
+    """The model's folder."""

@@ -218,7 +218,7 @@ def _stats(value: float | None, interval: list[float | None]) -> MetricStats:
 
 def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
     """How the dataset is read: as the predicted pictures were, with its own root."""
-    stored = dict(table.index.get("data") or {})
+    stored = dict(table.index.data or {})
     if layout is not None:
         if layout not in IMAGE_LAYOUTS:
             raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(IMAGE_LAYOUTS))
@@ -235,7 +235,7 @@ def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -
     """Ids on one side only. A table of one side of a split lacks only what failed in its prediction."""
     known, predicted = set(collection.ids), set(table.ids)
     extra = [name for name in table.ids if name not in known]
-    wanted = table.index.get("failed") or [] if table.index.get("selection") else collection.ids
+    wanted = table.index.failed or [] if table.index.selection else collection.ids
     lacking = [name for name in wanted if name not in predicted]
     if (extra or lacking) and not allowed:
         problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
@@ -251,7 +251,7 @@ def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -
 
 def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
     """Those of the scored pictures that the model was trained or selected on, as the prediction noted."""
-    noted = table.index.get("seen") or {}
+    noted = table.index.seen or {}
     return {side: [name for name in noted.get(side) or () if name in scored] for side in ("train", "val")}
 
 
@@ -259,11 +259,11 @@ def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) ->
     """Where everything came from, so that a report finds the pictures and the model again."""
     return {
         "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
-        "selection": table.index.get("selection"),
-        "model": table.index.get("model"),
-        "weights_sha256": table.index.get("weights_sha256"),
-        "architecture": table.index.get("architecture"),
-        "selected_on": table.index.get("selected_on"),
+        "selection": table.index.selection,
+        "model": table.index.model,
+        "weights_sha256": table.index.weights_sha256,
+        "architecture": table.index.architecture,
+        "selected_on": table.index.selected_on,
         "provenance": {
             **provenance(),
             "predictions": absolute(table.file),

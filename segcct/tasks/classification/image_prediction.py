@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,8 @@ from segcct.errors import DataError, RunError, SplitError, items
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
+from segcct.inference.index import INDEX
+from segcct.inference.predictions_record import StoredTable
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
@@ -23,7 +24,7 @@ from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.labeled_images import decoded
 from segcct.tasks.classification.new_images import Source, find_source
-from segcct.tasks.classification.probability_table import INDEX, TABLE, write_table
+from segcct.tasks.classification.probability_table import TABLE, write_table
 
 _AT_ONCE = 512
 
@@ -135,7 +136,7 @@ def predict_pictures(
         if table:
             output.mkdir(parents=True, exist_ok=True)
             # The table last: a folder that holds it says how its pictures were read, also after a kill.
-            write_json(output / INDEX, _index(classifier, request, model, sorted(failed)), private=True)
+            write_json(output / INDEX, _index(classifier, request, model, sorted(failed)).to_json(), private=True)
             write_table(output / TABLE, table, classifier.classes)
         if not failed:
             return PredictedTable(output / TABLE, "")
@@ -153,18 +154,18 @@ def _clear(output: Path, *, overwrite: bool) -> None:
         file.unlink()
 
 
-def _index(classifier: Classifier, request: PictureRequest, model: Path, failed: list[str]) -> dict[str, Any]:
+def _index(classifier: Classifier, request: PictureRequest, model: Path, failed: list[str]) -> StoredTable:
     card = classifier.card
-    return {
-        "task": card.task,
-        "classes": list(classifier.classes),
-        "data": {**request.source.data.model_dump(mode="json"), "root": absolute(request.source.data.root)},
-        "selection": request.selection,
-        "seen": {side: list(ids) for side, ids in request.seen.items()},
-        "failed": failed,
-        "model": absolute(model),
-        "weights_sha256": card.weights_sha256,
-        "selected_on": card.selected_on,
-        "architecture": card.architecture.model_dump(mode="json"),
-        "provenance": provenance(card.data_fingerprint),
-    }
+    return StoredTable(
+        task=card.task,
+        classes=list(classifier.classes),
+        data={**request.source.data.model_dump(mode="json"), "root": absolute(request.source.data.root)},
+        selection=request.selection,
+        seen={side: list(ids) for side, ids in request.seen.items()},
+        failed=failed,
+        model=absolute(model),
+        weights_sha256=card.weights_sha256,
+        selected_on=card.selected_on,
+        architecture=card.architecture.model_dump(mode="json"),
+        provenance=provenance(card.data_fingerprint),
+    )

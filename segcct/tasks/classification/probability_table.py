@@ -9,17 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of, write_csv
+from segcct.inference.index import INDEX
+from segcct.inference.predictions_record import StoredTable
 
 TABLE = "predictions.csv"
-INDEX = "predictions.json"
 PREFIX = "p_"
 _MOST_BYTES = 2**31
 """The probabilities of 50,000 images of 1,000 classes take 0.6 GB."""
@@ -37,7 +36,7 @@ class ProbabilityTable:
     classes: tuple[str, ...]
     probabilities: np.ndarray
     """(N, K), rows sum to 1."""
-    index: Mapping[str, Any] = field(default_factory=dict)
+    index: StoredTable = field(default_factory=StoredTable)
     """predictions.json beside it; empty where there is none."""
 
 
@@ -98,27 +97,10 @@ def _row(file: Path, line: int, row: Mapping[str, str], columns: Sequence[str]) 
     return values
 
 
-def _index(file: Path) -> dict[str, Any]:
+def _index(file: Path) -> StoredTable:
     if not file.is_file():
-        return {}
-    content = read_object(file, "is not valid JSON", remedy=_REMEDY)
+        return StoredTable()
+    content = read_object(file, StoredTable.NOT_THIS, remedy=_REMEDY)
     if content.get("task") != "classification":
         raise DataError("belongs to no classification", file=file, remedy=_REMEDY)
-    try:
-        _StoredIndex.model_validate(content)
-    except ValidationError as error:
-        place = ".".join(str(part) for part in error.errors()[0]["loc"])[:80]
-        raise DataError(f"{place} is of another kind than a prediction writes", file=file, remedy=_REMEDY) from None
-    return content
-
-
-class _StoredIndex(BaseModel):
-    """What an evaluation reads of predictions.json."""
-
-    model_config = ConfigDict(strict=True)
-    data: dict[str, Any] | None = None
-    selection: str | None = None
-    seen: dict[str, list[str]] | None = None
-    failed: list[str] | None = None
-    model: str | None = None
-    weights_sha256: str | None = None
+    return StoredTable.from_json(content, file, _REMEDY)
