@@ -35,7 +35,9 @@ class KeptProbabilities:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(D, K, h, w) float16."""
-        return np.concatenate(self.batches)
+        whole = np.concatenate(self.batches)
+        self.batches.clear()  # no second copy stays
+        return whole
 
     @cached_property
     def index(self) -> np.ndarray:
