@@ -14,22 +14,22 @@ from segcct.training.single_sample import check_batch_size
 from segcct.training.trainer import fit
 
 
-@owning_run
 def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
     """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
-    task = checked_task(config, resume)
-    task.prepare()
-    config, dataset = task.config, task.dataset
-    if resume is not None:
-        check_same_dataset(resume, dataset.splits, dataset.fingerprint)
-    run = open_run(config.run, config, dataset.splits, resume=resume)
-    best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
-    if is_first_process():
-        write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)}, private=True)
-    return run
+    with owning_run(config.run, resume):
+        task = checked_task(config, resume)
+        task.prepare()
+        config, dataset = task.config, task.dataset
+        if resume is not None:
+            check_same_dataset(resume, dataset.splits, dataset.fingerprint)
+        run = open_run(config.run, config, dataset.splits, resume=resume)
+        best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
+        if is_first_process():
+            write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)}, private=True)
+        return run
 
 
 def checked_task(config: Experiment, resume: RunFolder | None) -> Task:

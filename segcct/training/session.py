@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar, cast
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from pydantic import BaseModel
@@ -36,27 +35,19 @@ PLACES = (
 compared by content, and the weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=Experiment)
-Training = TypeVar("Training", bound=Callable[..., RunFolder])
 
 
-def owning_run(train: Training) -> Training:
-    """A training, `train(config, resume=run or None)`, that holds the lock of its run folder while it runs.
+def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContextManager[None]:
+    """Holds the lock of a run folder while its training runs; the first process of several holds it for all.
 
-    The first process of a distributed training holds it for all. The training raises `RunError`, which names the
-    process, where another one holds it.
+    Raises `RunError` where a new run's name is taken, or another process, which it names, holds the lock.
     """
-
-    @wraps(train)
-    def owned(config: Any, *, resume: RunFolder | None = None) -> RunFolder:
-        if not is_first_process():
-            return train(config, resume=resume)
-        run = resume or RunFolder(config.run.root / config.run.name)
-        if resume is None:
-            RunFolder.check_free(run.path)
-        with exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it"):
-            return train(config, resume=resume)
-
-    return cast(Training, owned)
+    if not is_first_process():
+        return nullcontext()
+    run = resume or RunFolder(section.root / section.name)
+    if resume is None:
+        RunFolder.check_free(run.path)
+    return exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it")
 
 
 def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from segcct.cli import main
+from segcct.config import RunSection
 from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference import folder_prediction as folder
@@ -184,19 +184,19 @@ def test_the_second_resume_of_a_run_is_refused_and_a_killed_one_holds_nothing(tr
 def test_two_trainings_that_start_together_under_one_name_are_one_training(tmp_path):
     """Neither has written a thing when the other begins; the name is free for both."""
     inside, leave = threading.Event(), threading.Event()
-    config = SimpleNamespace(run=SimpleNamespace(root=tmp_path, name="small"))
+    section = RunSection(root=tmp_path, name="small")
 
-    @owning_run
-    def train(config, *, resume):
-        inside.set()
-        assert leave.wait(20)
-        return RunFolder.create(tmp_path / "small")
+    def train():
+        with owning_run(section, None):
+            inside.set()
+            assert leave.wait(20)
+            return RunFolder.create(tmp_path / "small")
 
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(train, config, resume=None)
+        first = pool.submit(train)
         assert inside.wait(20)
         with pytest.raises(RunError, match="another process trains into this run"):
-            train(config, resume=None)
+            train()
         leave.set()
         assert first.result().path == tmp_path / "small"
     assert not list(tmp_path.iterdir())  # as nothing was written, the name is free again

@@ -49,11 +49,6 @@ def write_table(file: Path, rows: Mapping[str, np.ndarray], classes: Sequence[st
     write_csv(file, ["picture", "predicted", *(PREFIX + name for name in classes)], lines, private=True)
 
 
-def is_table(path: Path) -> bool:
-    """Whether `path` is a table of class probabilities, or a folder that `segcct predict` wrote one into."""
-    return path.name.lower().endswith(".csv") or (path / TABLE).is_file()
-
-
 def read_table(path: Path) -> ProbabilityTable:
     """Read a table, or the one in a folder.
 
