@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -53,17 +53,15 @@ def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended")
         RunError: another process, or this one, holds it; names process, machine and time.
         OSError: the folder cannot be written to, or the lock is another user's (a `StorageError`, which says so).
     """
-    made = _make_folders(file.parent)
-    try:
+
+    def acquire() -> int:
         descriptor = _acquire(file)
         if descriptor is None:
             raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
-        try:
-            yield
-        finally:
-            _release(file, descriptor)
-    finally:
-        _remove_empty(made)
+        return descriptor
+
+    with _held(file, acquire):
+        yield
 
 
 @contextmanager
@@ -73,9 +71,16 @@ def waiting(file: Path, *, most_s: float = 3600.0) -> Iterator[None]:
     Raises:
         RunError: it was not free for `most_s` seconds. OSError: the folder cannot be written to.
     """
+    with _held(file, lambda: _wait(file, most_s)):
+        yield
+
+
+@contextmanager
+def _held(file: Path, acquire: Callable[[], int]) -> Iterator[None]:
+    """From `acquire` to the end of the block; folders made for the lock go where nothing was written to them."""
     made = _make_folders(file.parent)
     try:
-        descriptor = _wait(file, most_s)
+        descriptor = acquire()
         try:
             yield
         finally:
