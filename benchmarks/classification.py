@@ -90,7 +90,7 @@ def rate(name: str) -> float:
 
 def tested(run: RunFolder, root: Path) -> dict[str, Any]:
     """summary.json of the run's test side."""
-    return evaluate_classes(predicted(run, root), root, output=run.path / "evaluation")
+    return evaluate_classes(predicted(run, root), root, output=run.path / "evaluation").to_json()
 
 
 def shown(summary: dict[str, Any], figure: str = "accuracy") -> str:
@@ -278,7 +278,8 @@ def folds(
         writer.writerows(rows)
     (together / INDEX).write_text((table / INDEX).read_text(encoding="utf-8"), encoding="utf-8")
     tokens = tokens_of(Classifier.load(run.best, Inference()).network, size)
-    return evaluate_classes(together, arguments.root, output=together / "evaluation"), total / 5, tokens
+    summary = evaluate_classes(together, arguments.root, output=together / "evaluation").to_json()
+    return summary, total / 5, tokens
 
 
 def tokens_of(network: torch.nn.Module, size: int) -> int:
