@@ -14,7 +14,7 @@ from segcct.images.affine import checked_affine
 from segcct.images.arrays import array_shape
 from segcct.images.claims import refuse_special, volume_shape
 from segcct.images.nifti import affine_of, read_nifti_header
-from segcct.images.raster import open_image, size_as_read
+from segcct.images.raster import open_image
 from segcct.images.volume import PICTURE_AFFINE, Volume, holds_dicom, no_such_file
 
 
@@ -76,7 +76,7 @@ def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.
 
 def _picture(path: Path) -> Volume:
     with open_image(path, path) as image:
-        columns, rows = size_as_read(image)
+        columns, rows = image.size
     return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), PICTURE_AFFINE, None, None, path)
 
 

@@ -56,7 +56,7 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
     except Exception as error:  # a damaged file makes its reader fail in any way
         raise unreadable(error, file) from error
     try:
-        check_size(image, file)
+        check_page(image, file)
         _check_scans(image, source, file)
     except BaseException:
         image.close()
@@ -71,7 +71,7 @@ def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
     pages = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
     _refuse_many(pages, pages * image.size[0] * image.size[1], file)
     for page, frame in enumerate(ImageSequence.Iterator(image), start=1):
-        check_size(frame, file)
+        check_page(frame, file)
         pixels += frame.size[0] * frame.size[1]
         _refuse_many(page, pixels, file)
         yield frame
@@ -87,8 +87,13 @@ def _refuse_many(pages: int, pixels: int, file: str | Path) -> None:
         )
 
 
-def check_size(image: Image.Image, file: str | Path) -> None:
-    """By the head of the file, before any pixel is decoded. Raises `VolumeError`."""
+def check_page(image: Image.Image, file: str | Path) -> None:
+    """By its head, before any pixel is decoded.
+
+    Raises:
+        VolumeError: too large, or a TIFF whose orientation exchanges rows and columns: Pillow turned those rightly in
+            some versions, wrongly in others.
+    """
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise VolumeError(
@@ -98,13 +103,15 @@ def check_size(image: Image.Image, file: str | Path) -> None:
             expected=f"at most {MOST_PIXELS:,} pixels",
             remedy="Store it smaller, or cut it into parts",
         )
-
-
-def size_as_read(image: Image.Image) -> tuple[int, int]:
-    """Width and height that the pixels will have: a TIFF is turned by its orientation tag while it is decoded."""
-    width, height = image.size
-    turned = image.format == "TIFF" and image.tag_v2.get(_ORIENTATION) in _TURNED  # type: ignore[attr-defined]
-    return (height, width) if turned else (width, height)
+    orientation = image.tag_v2.get(_ORIENTATION) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+    if orientation in _TURNED:
+        raise VolumeError(
+            "the image is to be turned by its orientation tag, which is not done reliably",
+            file=file,
+            found=f"orientation {orientation}",
+            expected="rows and columns as stored",
+            remedy="Save it upright, without the tag",
+        )
 
 
 def has_eight_bits(image: Image.Image) -> bool:
