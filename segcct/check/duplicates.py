@@ -49,12 +49,12 @@ def find_copies(images: Iterable[Image], splits: Splits | None) -> list[Problem]
 
 def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Splits | None) -> Problem:
     file, found = str(images[0][0].file), _found(cases, images)
-    sides = {case: side for case in cases if splits and (side := splits.side_of(case))}
-    if len(set(sides.values())) > 1:
+    split_of = {case: split for case in cases if splits and (split := splits.split_of(case))}
+    if len(set(split_of.values())) > 1:
         return Problem(
             file,
             "one image is in two splits",
-            found=f"{found} ({', '.join(f'{case} in {side}' for case, side in list(sides.items())[:4])})",
+            found=f"{found} ({', '.join(f'{case} in {split}' for case, split in list(split_of.items())[:4])})",
             expected="training, validation and test images that differ",
             remedy="Take the copy out, or make both one patient by data.patient",
         )

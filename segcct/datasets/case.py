@@ -23,7 +23,7 @@ class Case:
     label: tuple[Path, ...] | None = None
     mask: tuple[Path, ...] | None = None
     """Region over which intensities are normalised (rule zscore_mask)."""
-    side: str | None = None
+    split: str | None = None
     """`train`, `val` or `test` where the dataset itself says so."""
 
     def files(self) -> tuple[Path, ...]:

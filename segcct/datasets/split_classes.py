@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SIDES, Splits
+from segcct.datasets.splits import SPLIT_NAMES, Splits
 
 
 def one_sided_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> str | None:
@@ -15,13 +15,15 @@ def one_sided_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> 
         classes: case id -> names of the classes that its label holds; cases that are not here say nothing.
         splits: the split.
     """
-    sides = {side: frozenset().union(*(classes.get(case, ()) for case in getattr(splits, side))) for side in SIDES}
-    known = {side for side in SIDES if any(case in classes for case in getattr(splits, side))}
+    present = {
+        split: frozenset().union(*(classes.get(case, ()) for case in getattr(splits, split))) for split in SPLIT_NAMES
+    }
+    known = {split for split in SPLIT_NAMES if any(case in classes for case in getattr(splits, split))}
     if len(known) < 2 or "train" not in known:
         return None
-    elsewhere = sides["val"] | sides["test"]
+    elsewhere = present["val"] | present["test"]
     told = {
-        "in no training case": sorted(elsewhere - sides["train"]),
-        "in training cases only": sorted(sides["train"] - elsewhere),
+        "in no training case": sorted(elsewhere - present["train"]),
+        "in training cases only": sorted(present["train"] - elsewhere),
     }
     return "; ".join(f"{where}: {shown(names)}" for where, names in told.items() if names) or None

@@ -27,11 +27,12 @@ def unlabelled_cases(cases: Sequence[Case], data: DataSection, splits: Splits) -
     judged = {splits.patients.get(name, name) for name in (*splits.val, *splits.test)}
     taken = [case.id for case in chosen if case.id in splits.train or case.patient in judged]
     if taken:
+        split = splits.split_of(taken[0]) or "validation or test by its patient"
         raise SplitError(
-            f"{len(taken)} unlabeled cases stand on a side of the split already",
+            f"{len(taken)} unlabeled cases are in the split already",
             file=path,
-            found=f"{shown(taken)}; {taken[0]} is in {splits.side_of(taken[0]) or 'validation or test by its patient'}",
+            found=f"{shown(taken)}; {taken[0]} is in {split}",
             expected="cases that do not train with their label, of patients who do not validate or test",
-            remedy="Take them off the list, or name the sides by data.split.kind: lists",
+            remedy="Take them off the list, or name the splits by data.split.kind: lists",
         )
     return [replace(case, label=None) for case in chosen]

@@ -13,7 +13,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.splits import SIDES, Splits, known_splits
+from segcct.datasets.splits import SPLIT_NAMES, Splits, known_splits
 from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, SplitError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
@@ -84,8 +84,8 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
 
 def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
     """Case id -> side, for cases that were there in training or whose patients were."""
-    of_patient = {splits.patients.get(name, name): side for side in SIDES for name in getattr(splits, side)}
-    sides = {case.id: splits.side_of(case.id) or of_patient.get(case.patient) for case in cases}
+    of_patient = {splits.patients.get(name, name): side for side in SPLIT_NAMES for name in getattr(splits, side)}
+    sides = {case.id: splits.split_of(case.id) or of_patient.get(case.patient) for case in cases}
     return {name: side for name, side in sides.items() if side in ("train", "val")}
 
 

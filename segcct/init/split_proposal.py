@@ -27,7 +27,7 @@ def choose_split(cases: Sequence[Case], tree: FolderTree) -> Choice:
     lists = _lists(tree, labelled)
     if "train" in lists:
         return _by_lists(lists)
-    own = [side for side in ("val", "test") if any(case.side == side for case in labelled)]
+    own = [split for split in ("val", "test") if any(case.split == split for case in labelled)]
     drawn: dict[str, object] = {"kind": "fractions", "val": 0.15, "test": 0.15}
     if own:
         return Choice({"split": drawn}, f"the dataset's own {' and '.join(own)} cases are kept; shares of the rest")
@@ -48,7 +48,7 @@ def split_doubts(cases: Sequence[Case], data: DataSection) -> tuple[str, ...]:
 
 
 def _by_lists(lists: dict[str, Path]) -> Choice:
-    names = {f"{side}_list": str(path) for side, path in lists.items()}
+    names = {f"{split}_list": str(path) for split, path in lists.items()}
     doubts: list[str] = []
     if "val" in lists and "test" not in lists:
         doubts.append(
@@ -59,16 +59,16 @@ def _by_lists(lists: dict[str, Path]) -> Choice:
 
 
 def _lists(tree: FolderTree, cases: Sequence[Case]) -> dict[str, Path]:
-    """Side -> the text file that lists its cases; lists of slices and of anything else are passed over."""
+    """Split -> the text file that lists its cases; lists of slices and of anything else are passed over."""
     found: dict[str, Path] = {}
     names = [name for name in tree.names(tree.root) if name.endswith((".list", ".txt"))]
     for path in (tree.root / name for name in sorted(names, key=len)):
-        side = next((side for side in ("train", "val", "test") if path.stem.lower().startswith(side)), None)
-        if side is None or side in found:
+        split = next((split for split in ("train", "val", "test") if path.stem.lower().startswith(split)), None)
+        if split is None or split in found:
             continue
         try:
-            read_list(path, f"data.split.{side}_list", cases)
+            read_list(path, f"data.split.{split}_list", cases)
         except SplitError:
             continue
-        found[side] = path
+        found[split] = path
     return found

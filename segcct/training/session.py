@@ -9,7 +9,7 @@ import torch
 from pydantic import BaseModel
 
 from segcct.config import Experiment, RunSection, ScheduleSection, settings, yaml_text
-from segcct.datasets.splits import SIDES, Splits
+from segcct.datasets.splits import SPLIT_NAMES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
 from segcct.model_card import load_card
@@ -126,12 +126,12 @@ def _refuse_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
 
 
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
-    """A resumed run goes on with the cases it began with: others would move patients from one side to another.
+    """A resumed run goes on with the cases it began with: others would move patients from one split to another.
 
     Raises `RunError` where the split differs from the run's splits.json or the files from those behind best/.
     """
     began = Splits.load(run.splits)
-    changed = [side for side in SIDES if getattr(began, side) != getattr(splits, side)]
+    changed = [split for split in SPLIT_NAMES if getattr(began, split) != getattr(splits, split)]
     best = run.best / "model.json"
     if not changed and best.is_file() and load_card(run.best).data_fingerprint != fingerprint:
         changed = ["content of the files"]
@@ -139,7 +139,7 @@ def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None
         raise RunError(
             "the dataset is not the one the run began with",
             file=run.path,
-            found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " side of the split"),
+            found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " split"),
             remedy="Bring the dataset back to what it was, or start a new run by --config",
         )
 

@@ -210,7 +210,7 @@ def test_copies_on_two_sides_are_worse_than_on_one(root: Path) -> None:
     together = check_dataset(section(root, split=split([*train, "case6"], ["case7"])))
     assert [(p.what, p.severity) for p in together] == [("one image is there as several patients", "error")]
     one_patient = check_dataset(section(root, patient="(case)", split=split([*train, "case6"], ["case7"])), deep=False)
-    assert "on two sides of the split" in one_patient[0].what
+    assert "in two splits" in one_patient[0].what
 
 
 def test_the_same_image_packed_differently_is_a_copy(root: Path) -> None:

@@ -280,7 +280,7 @@ def _relabelled(data: Path) -> None:
     with_array(lambda array: np.where(array == 4, 1, array).astype(np.uint8))(file)
 
 
-@pytest.mark.parametrize(("change", "words"), [(_gone, "side of the split"), (_relabelled, "content of the files")])
+@pytest.mark.parametrize(("change", "words"), [(_gone, " split)"), (_relabelled, "content of the files")])
 def test_a_resume_on_another_dataset_is_refused(trained, phantom, tmp_path, capsys, change, words):
     data = Path(shutil.copytree(phantom, tmp_path / "data"))
     run = Path(shutil.copytree(trained, tmp_path / "run"))

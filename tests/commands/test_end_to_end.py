@@ -149,8 +149,8 @@ def test_a_case_folder_is_predicted_too(trained, phantom, tmp_path):
     assert main(arguments) == 0
     assert (tmp_path / "out" / f"{case.name}.nii.gz").is_file()
     entry = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"][case.name]
-    side = Splits.load(trained / "splits.json").side_of(case.name)
-    assert entry["seen"] == (None if side == "test" else side)
+    split = Splits.load(trained / "splits.json").split_of(case.name)
+    assert entry["seen"] == (None if split == "test" else split)
 
 
 def test_masks_do_not_depend_on_batches(trained, predicted, phantom, tmp_path):

@@ -183,7 +183,7 @@ def test_acdc_folders(tmp_path: Path) -> None:
     acdc(tmp_path / "testing", "patient101", (1, 14))
     data = section("acdc", tmp_path, {"cine": "{id}.nii.gz"}, "acdc", label="{id}_gt.nii.gz")
     cases = find_cases(data)
-    assert [(case.id, case.patient, case.side) for case in cases] == [
+    assert [(case.id, case.patient, case.split) for case in cases] == [
         ("patient001_frame01", "patient001", "train"),
         ("patient001_frame12", "patient001", "train"),
         ("patient002_frame01", "patient002", "train"),
@@ -224,7 +224,7 @@ def synapse(root: Path) -> DataSection:
 def test_synapse_names_cases_and_maps_btcv(tmp_path: Path) -> None:
     data = synapse(tmp_path)
     cases = find_cases(data)
-    assert [(case.id, case.side, case.label is None) for case in cases] == [
+    assert [(case.id, case.split, case.label is None) for case in cases] == [
         ("case0001", "train", False),
         ("case0010", "train", False),
         ("case0061", "test", True),
@@ -294,7 +294,7 @@ def test_transunet_files(tmp_path: Path) -> None:
     h5(tmp_path / "test_vol_h5" / "case0001.npy.h5", image=np.ones((7, 4, 3)), label=np.zeros((7, 4, 3)))
     data = section("slices", tmp_path, {"ct": "image"}, "synapse", label="label")
     found = read_all(data)
-    assert {name: (e.case.patient, e.case.side, e.image.shape) for name, e in found.items()} == {
+    assert {name: (e.case.patient, e.case.split, e.image.shape) for name, e in found.items()} == {
         "case0001": ("case0001", "test", (1, 3, 4, 7)),
         "case0005": ("case0005", "train", (1, 3, 4, 3)),
     }
@@ -594,7 +594,7 @@ def test_the_nearest_mask_is_taken(tmp_path: Path) -> None:
         picture(tmp_path / side / "masks" / f"{name}_m.png", MASK)
     picture(tmp_path / "old" / "masks" / "1_m.png", MASK)
     cases = find_cases(pictures(tmp_path, {"grey": "images/*_x.png"}))
-    assert [(case.id, case.side, case.label) for case in cases] == [
+    assert [(case.id, case.split, case.label) for case in cases] == [
         ("1", "train", (tmp_path / "train" / "masks" / "1_m.png",)),
         ("2", "test", (tmp_path / "test" / "masks" / "2_m.png",)),
     ]
@@ -635,7 +635,7 @@ def test_nnunet_raw(tmp_path: Path) -> None:
     channels = {"t1": "{id}_0000.nii.gz", "t2": "{id}_0001.nii.gz"}
     data = section("nnunet", tmp_path, channels, label="{id}.nii.gz")
     found = read_all(data)
-    assert {name: (e.case.side, e.image.shape[0], e.label is None) for name, e in found.items()} == {
+    assert {name: (e.case.split, e.image.shape[0], e.label is None) for name, e in found.items()} == {
         "la_0000": ("train", 2, False),
         "la_003": ("train", 2, False),
         "la_009": ("test", 2, True),

@@ -16,15 +16,15 @@ from segcct.datasets.splits import Splits, make_splits
 from segcct.errors import SplitError
 
 
-def case(case_id: str, patient: str | None = None, *, side: str | None = None, label: bool = True) -> Case:
+def case(case_id: str, patient: str | None = None, *, split: str | None = None, label: bool = True) -> Case:
     image = (Path(f"{case_id}.nii.gz"),)
-    return Case(case_id, patient or case_id, {"mr": image}, image if label else None, side=side)
+    return Case(case_id, patient or case_id, {"mr": image}, image if label else None, split=split)
 
 
-def acdc(patients: int, side: str | None = None, first: int = 1) -> list[Case]:
+def acdc(patients: int, split: str | None = None, first: int = 1) -> list[Case]:
     """Two frames per patient, as ACDC has them."""
     return [
-        case(f"patient{number:03d}_frame{frame:02d}", f"patient{number:03d}", side=side)
+        case(f"patient{number:03d}_frame{frame:02d}", f"patient{number:03d}", split=split)
         for number in range(first, first + patients)
         for frame in (1, 2)
     ]
@@ -48,8 +48,8 @@ def patients_of(ids: tuple[str, ...]) -> set[str]:
 
 def test_fractions_by_hand() -> None:
     splits = make_splits(acdc(20), section(kind="fractions", val=0.15, test=0.25))
-    assert [len(patients_of(side)) for side in (splits.train, splits.val, splits.test)] == [12, 3, 5]
-    assert [len(side) for side in (splits.train, splits.val, splits.test)] == [24, 6, 10]
+    assert [len(patients_of(split)) for split in (splits.train, splits.val, splits.test)] == [12, 3, 5]
+    assert [len(split) for split in (splits.train, splits.val, splits.test)] == [24, 6, 10]
 
 
 @settings(deadline=None, max_examples=40)
@@ -66,12 +66,12 @@ def test_draw_parts_patients_whatever_the_order(
     cases = [case(f"p{i:02d}_{frame}", f"p{i:02d}") for i, count in enumerate(frames) for frame in range(count)]
     data = section(kind=kind, seed=seed, test=test, fold=int(kind == "kfold"))
     splits = make_splits(cases, data)
-    sides = [patients_of(ids) for ids in (splits.train, splits.val, splits.test)]
-    assert sum(map(len, sides)) == len(set().union(*sides)) == len(frames)
+    patients = [patients_of(ids) for ids in (splits.train, splits.val, splits.test)]
+    assert sum(map(len, patients)) == len(set().union(*patients)) == len(frames)
     assert sorted(splits.train + splits.val + splits.test) == sorted(c.id for c in cases)
-    assert sides[0]
-    assert sides[1]
-    assert bool(sides[2]) == (test > 0)
+    assert patients[0]
+    assert patients[1]
+    assert bool(patients[2]) == (test > 0)
     shuffle.shuffle(cases)
     assert make_splits(cases, data) == splits
 
@@ -94,7 +94,7 @@ def test_folds_cover_everyone_once_and_share_the_test_side() -> None:
 
 
 def test_the_datasets_own_test_side_is_kept() -> None:
-    cases = acdc(10, side="train") + acdc(5, side="test", first=101)
+    cases = acdc(10, split="train") + acdc(5, split="test", first=101)
     for kind in ("fractions", "kfold"):
         splits = make_splits(cases, section(kind=kind, test=0.3))
         assert patients_of(splits.test) == {f"patient{n}" for n in range(101, 106)}
@@ -102,21 +102,21 @@ def test_the_datasets_own_test_side_is_kept() -> None:
 
 
 def test_the_datasets_own_validation_side_is_kept_by_fractions() -> None:
-    cases = acdc(10, side="train") + acdc(2, side="val", first=51)
+    cases = acdc(10, split="train") + acdc(2, split="val", first=51)
     splits = make_splits(cases, section(kind="fractions", test=0.2))
     assert patients_of(splits.val) == {"patient051", "patient052"}
 
 
 def test_a_patient_on_both_of_the_datasets_sides_is_refused() -> None:
-    cases = [*acdc(10, side="train"), case("patient003_again", "patient003", side="test")]
-    with pytest.raises(SplitError, match="patient patient003 is on two sides of the split, train and test"):
+    cases = [*acdc(10, split="train"), case("patient003_again", "patient003", split="test")]
+    with pytest.raises(SplitError, match="patient patient003 is in two splits, train and test"):
         make_splits(cases, section(kind="kfold", folds=9))
 
 
 def test_cases_without_label_take_no_part() -> None:
     cases = [*acdc(10), case("patient099_frame01", "patient099", label=False)]
     splits = make_splits(cases, section(kind="fractions"))
-    assert splits.side_of("patient099_frame01") is None
+    assert splits.split_of("patient099_frame01") is None
     with pytest.raises(SplitError, match="no case has a label"):
         make_splits(cases[-1:], section(kind="fractions"))
 
@@ -124,9 +124,9 @@ def test_cases_without_label_take_no_part() -> None:
 @pytest.mark.parametrize(
     ("patients", "split", "message"),
     [
-        (2, {"kind": "fractions"}, "train side of the split is empty"),
-        (1, {"kind": "fractions", "test": 0.0}, "train side of the split is empty"),
-        (8, {"kind": "fractions", "val": 0.0}, "val side of the split is empty"),
+        (2, {"kind": "fractions"}, "train split is empty"),
+        (1, {"kind": "fractions", "test": 0.0}, "train split is empty"),
+        (8, {"kind": "fractions", "val": 0.0}, "val split is empty"),
         (5, {"kind": "kfold", "folds": 5, "test": 0.2}, "too few patients for 5 folds .found 4 patients"),
     ],
 )
@@ -179,7 +179,7 @@ def test_without_a_validation_list_a_fold_of_the_training_list_validates(tmp_pat
     ]
     assert sorted(case_id for splits in folds for case_id in splits.val) == [c.id for c in acdc(10)]
     assert {splits.test for splits in folds} == {tuple(c.id for c in acdc(2, first=11))}
-    assert all(splits.side_of("patient013_frame01") is None for splits in folds)
+    assert all(splits.split_of("patient013_frame01") is None for splits in folds)
     assert folds[1].fold == 1
     assert folds[1].seed == 0
 
@@ -223,28 +223,28 @@ def test_a_patient_in_two_lists_is_refused(tmp_path: Path) -> None:
     val = listed(tmp_path / "val.list", ["patient002_frame02"])
     with pytest.raises(SplitError) as caught:
         make_splits(acdc(6), section(kind="lists", train_list=train, val_list=val))
-    assert caught.value.what == "patient patient002 is on two sides of the split, train and val"
+    assert caught.value.what == "patient patient002 is in two splits, train and val"
     assert caught.value.found == "case patient002_frame01 in train, case patient002_frame02 in val"
 
 
 def test_crossval_tests_every_patient_once_and_never_selects_on_it() -> None:
-    cases = acdc(20) + acdc(2, side="test", first=31)
+    cases = acdc(20) + acdc(2, split="test", first=31)
     folds = [make_splits(cases, section(fold=fold, kind="crossval", folds=4, val=3)) for fold in range(4)]
     tested = [case for each in folds for case in each.test]
-    assert sorted(tested) == sorted(case.id for case in cases if case.side != "test")
+    assert sorted(tested) == sorted(case.id for case in cases if case.split != "test")
     for each in folds:
         assert len({each.patients[case] for case in each.val}) == 3
         assert len({each.patients[case] for case in each.test}) == 5
-        assert not {case.id for case in cases if case.side == "test"} & {*each.train, *each.val, *each.test}
+        assert not {case.id for case in cases if case.split == "test"} & {*each.train, *each.val, *each.test}
 
 
 def test_a_number_of_patients_may_stand_in_place_of_a_fraction() -> None:
     splits = make_splits(acdc(20), section(val=2, test=4))
-    assert [len({splits.patients[case] for case in side}) for side in (splits.val, splits.test)] == [2, 4]
+    assert [len({splits.patients[case] for case in split}) for split in (splits.val, splits.test)] == [2, 4]
 
 
 def test_lists_may_not_contradict_the_dataset(tmp_path: Path) -> None:
-    cases = acdc(6, side="train") + acdc(2, side="test", first=11)
+    cases = acdc(6, split="train") + acdc(2, split="test", first=11)
     train = listed(tmp_path / "train.list", ["patient001", "patient002", "patient003", "patient004", "patient011"])
     with pytest.raises(
         SplitError,
@@ -282,7 +282,7 @@ def test_a_damaged_or_leaking_file_is_refused(tmp_path: Path) -> None:
             Splits.load(path)
     head = {"kind": "given", "seed": None, "fold": None, "folds": None}
     path.write_text(json.dumps(head | {"train": {"p1": ["a"]}, "val": {"p2": ["b"]}, "test": {"p1": ["c"]}}))
-    with pytest.raises(SplitError, match=r"splits\.json: patient p1 is on two sides of the split, train and test"):
+    with pytest.raises(SplitError, match=r"splits\.json: patient p1 is in two splits, train and test"):
         Splits.load(path)
 
 
@@ -292,12 +292,12 @@ def test_select_returns_the_cases_and_names_what_is_gone() -> None:
     assert [c.id for c in splits.select(cases, "val")] == ["patient002_frame01"]
     with pytest.raises(SplitError, match="1 of the 1 test cases are not in the dataset"):
         splits.select(cases[:4], "test")
-    with pytest.raises(SplitError, match=r"unknown side 'dev' .expected train, val, test"):
+    with pytest.raises(SplitError, match=r"unknown split 'dev' .expected train, val, test"):
         splits.select(cases, "dev")
 
 
-def test_a_case_twice_on_one_side() -> None:
-    with pytest.raises(SplitError, match=r"a case stands twice in train .found a"):
+def test_a_case_twice_in_one_split() -> None:
+    with pytest.raises(SplitError, match=r"a case is listed twice in train .found a"):
         Splits(("a", "a"), ("b",))
 
 

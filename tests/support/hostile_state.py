@@ -182,12 +182,12 @@ _QUALITY = {
     "counts as text": put("facts", "not_predicted", "one", value="often"),
 }  # fmt: skip
 _SPLITS = {
-    "no test side": drop("test"),
-    "side as list": put("test", value=["p0"]),
+    "no test split": drop("test"),
+    "split as list": put("test", value=["p0"]),
     "ids as text": put("train", "*", value="p0"),
     "ids as numbers": put("train", "*", value=[1, 2]),
     "seed as text": put("seed", value="7"),
-    "a patient on two sides": lambda content: content["test"].update(content["train"]),
+    "a patient in two splits": lambda content: content["test"].update(content["train"]),
 }
 _INDEX = {
     "cases as list": put("cases", value=[]),

@@ -520,8 +520,8 @@ def test_lists_with_copies_on_two_sides(tmp_path):
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        ({"val": 0}, "val side of the split is empty"),
-        ({"val": 30, "test": 0}, "train side of the split is empty"),
+        ({"val": 0}, "val split is empty"),
+        ({"val": 30, "test": 0}, "train split is empty"),
         ({"val": 1, "test": 28}, "classes have no training picture"),
     ],
 )

@@ -291,7 +291,7 @@ def test_a_dataset_that_changed_is_not_resumed(trained, folder, tmp_path):
     with pytest.raises(RunError, match="another content of the files"):
         train(config_of(data, tmp_path / "runs"), resume=run)
     Image.fromarray(drawn("plain", 81)).save(data / "plain" / "81.png")
-    with pytest.raises(RunError, match="side of the split"):
+    with pytest.raises(RunError, match="another train split"):
         train(config_of(data, tmp_path / "runs"), resume=run)
 
 
@@ -426,7 +426,7 @@ WRONG = {
     "missing dataset": ({"data__root": "/nowhere/pictures"}, ["/nowhere/pictures", "no such dataset"]),
     "another layout": ({"data__layout": "idx"}, ["idx files are missing"]),
     "pretrained that is missing": ({"model__pretrained": "nowhere.pth"}, ["nowhere.pth"]),
-    "too large a hold-out": ({"data__split__val": 45, "data__split__test": 0}, ["train side", "empty"]),
+    "too large a hold-out": ({"data__split__val": 45, "data__split__test": 0}, ["train split", "empty"]),
     "half a picture": ({"data__split__val": 1.5}, ["data.split.val", "1.5"]),
     "mean of one channel": ({"data__mean": "[0.5]"}, ["data.mean", "rgb", "3"]),
     "names of a folder": ({"data__class_names": "[a, b]"}, ["data.class_names", "idx"]),

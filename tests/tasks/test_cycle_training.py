@@ -210,7 +210,7 @@ def test_who_may_be_unlabelled(tmp_path):
     assert all(case.label is None for case in chosen)
     assert unlabelled_cases(cases, data_section(), splits) == []
     for taken in ("p0_a", "p1_b"):
-        with pytest.raises(SplitError, match=f"stand on a side.*{taken}"):
+        with pytest.raises(SplitError, match=f"are in the split.*{taken}"):
             unlabelled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
     with pytest.raises(SplitError, match="without a case"):
         unlabelled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)

@@ -3,7 +3,7 @@
     ROOT/[training|testing/]patient001/patient001_frame01.nii.gz, patient001_frame01_gt.nii.gz, Info.cfg
 
 A case is one frame, `patient001_frame01`: the two that Info.cfg names (ED, ES), or every frame file where Info.cfg is
-missing. The whole sequence, `patient001_4d.nii.gz`, is not read. Folders `training` and `testing` give the side.
+missing. The whole sequence, `patient001_4d.nii.gz`, is not read. Folders `training` and `testing` give the split.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
 from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.naming import Naming
-from segcct.datasets.layouts.patterns import compiled, data_patterns, drawn, filled, side_of, with_id
+from segcct.datasets.layouts.patterns import compiled, data_patterns, drawn, filled, split_of, with_id
 from segcct.errors import DataError
 from segcct.files.file_names import folder_name
 
@@ -32,14 +32,14 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     found = Found()
     for place in _patient_folders(tree):
         patient = folder_name(place)
-        side = side_of(place.relative_to(data.root))
+        split = split_of(place.relative_to(data.root))
         try:
             frames = _frames(place, patient, data)
         except DataError as error:
             found.errors.append(error)
             continue
         for case_id in frames:
-            found.add(partial(folder.make_case, tree, place, case_id, patient, data, side))
+            found.add(partial(folder.make_case, tree, place, case_id, patient, data, split))
     return found
 
 

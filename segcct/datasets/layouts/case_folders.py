@@ -18,7 +18,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import data_patterns, drawn, filled, matching, only, side_of
+from segcct.datasets.layouts.patterns import data_patterns, drawn, filled, matching, only, split_of
 from segcct.files.file_names import folder_name
 
 _BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
@@ -35,7 +35,7 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str]
     lone = []
     for folder, is_case in _case_folders(data, tree):
         name = folder_name(folder)
-        make = partial(make_case, tree, folder, name, patient_of(name), data, side_of(folder.relative_to(data.root)))
+        make = partial(make_case, tree, folder, name, patient_of(name), data, split_of(folder.relative_to(data.root)))
         if is_case:
             found.add(make)
         else:
@@ -47,7 +47,7 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str]
     return found
 
 
-def make_case(tree: FolderTree, folder: Path, case_id: str, patient: str, data: DataSection, side: str | None) -> Case:
+def make_case(tree: FolderTree, folder: Path, case_id: str, patient: str, data: DataSection, split: str | None) -> Case:
     """The case whose files match the config's patterns in `folder`; without a label file, without a label.
 
     Raises:
@@ -62,7 +62,7 @@ def make_case(tree: FolderTree, folder: Path, case_id: str, patient: str, data: 
     if data.label is not None and matching(tree, folder, data.label, case_id):
         label = one("label", data.label)
     mask = None if data.intensity.mask is None else one("intensity mask", data.intensity.mask)
-    return Case(case_id, patient, channels, label, mask, side)
+    return Case(case_id, patient, channels, label, mask, split)
 
 
 def example(data: DataSection, case_id: str = "CASE_001") -> str:

@@ -16,7 +16,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found
-from segcct.datasets.layouts.patterns import ID, compiled, filled, listed, only, side_of, with_id
+from segcct.datasets.layouts.patterns import ID, compiled, filled, listed, only, split_of, with_id
 from segcct.errors import DataError
 
 
@@ -192,7 +192,7 @@ def _make_case(
     channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
     label = one("label", patterns.label) if patterns.label and matches[patterns.label] else None
     mask = one("intensity mask", patterns.mask) if patterns.mask else None
-    return Case(case_id, case_id, channels, label, mask, side_of(first))
+    return Case(case_id, case_id, channels, label, mask, split_of(first))
 
 
 def _shared(a: str, b: str) -> int:

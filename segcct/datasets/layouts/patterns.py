@@ -23,7 +23,12 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """Name of a folder in small letters -> the split that it holds."""
-_SIDES = SPLIT_FOLDERS | {"imagestr": "train", "train_npz": "train", "imagests": "test", "test_vol_h5": "test"}
+_SPLIT_OF_FOLDER = SPLIT_FOLDERS | {
+    "imagestr": "train",
+    "train_npz": "train",
+    "imagests": "test",
+    "test_vol_h5": "test",
+}
 
 
 def with_id(pattern: str) -> str:
@@ -138,10 +143,10 @@ def matching(tree: FolderTree, folder: Path, pattern: str, case_id: str) -> list
     return candidates
 
 
-def side_of(relative: str | Path) -> str | None:
+def split_of(relative: str | Path) -> str | None:
     """`train`, `val` or `test` where a folder on the way is named so (Training, imagesTs, ...)."""
     folders = Path(relative).parts[:-1]
-    return next((_SIDES[part.lower()] for part in folders if part.lower() in _SIDES), None)
+    return next((_SPLIT_OF_FOLDER[part.lower()] for part in folders if part.lower() in _SPLIT_OF_FOLDER), None)
 
 
 def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:

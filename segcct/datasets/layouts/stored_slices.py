@@ -25,7 +25,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.file_roles import label_score
 from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.naming import Naming
-from segcct.datasets.layouts.patterns import data_patterns, drawn, listed, side_of
+from segcct.datasets.layouts.patterns import data_patterns, drawn, listed, split_of
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
 from segcct.images.arrays import array_names, array_shapes, read_array, read_arrays
@@ -159,7 +159,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
         channels=dict.fromkeys(data.channels, files),
         label=label,
         mask=files if data.intensity.mask is not None else None,
-        side=side_of(groups[0][0]),
+        split=split_of(groups[0][0]),
     )
 
 

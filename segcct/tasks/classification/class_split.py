@@ -15,7 +15,7 @@ import numpy as np
 from segcct.config import PicturesSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SIDES, Splits, patients_in_order, read_lists, splits_of
+from segcct.datasets.splits import SPLIT_NAMES, Splits, patients_in_order, read_lists, splits_of
 from segcct.errors import SplitError
 from segcct.plurals import counted
 from segcct.tasks.classification.labeled_images import Collection
@@ -56,7 +56,7 @@ def left_out(collection: Collection) -> list[str]:
 
 def describe_class_splits(collection: Collection, splits: Splits) -> str:
     """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out and whose sides."""
-    sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SIDES)
+    sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SPLIT_NAMES)
     together = len(collection.ids) - len(set(collection.groups))
     notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
     own = [side for side in ("val", "test") if side in collection.sides] if splits.kind == "fractions" else []
@@ -97,7 +97,7 @@ def _drawn(collection: Collection, section: SplitSection, fold: int) -> dict[str
         side_of |= dict.fromkeys(_fold(rest, fold, section), "val")
     elif "val" not in side_of.values():
         side_of |= dict.fromkeys(_first(rest, section.val, everyone), "val")
-    sides: dict[str, list[str]] = {side: [] for side in (*SIDES, "none")}
+    sides: dict[str, list[str]] = {side: [] for side in (*SPLIT_NAMES, "none")}
     for name, own, group in zip(collection.ids, collection.sides, collection.groups, strict=True):
         if own in (None, given[group]):
             sides[side_of.get(group, "train")].append(name)
@@ -131,7 +131,7 @@ def _fold(pool: Sequence[Sequence[str]], fold: int, section: SplitSection) -> li
 def _listed(collection: Collection, section: SplitSection, fold: int) -> dict[str, list[str]]:
     given, group_of = _given_sides(collection), dict(zip(collection.ids, collection.groups, strict=True))
     cases = [
-        Case(name, group_of[name], {"picture": (Path(name),)}, side=given[group_of[name]]) for name in collection.ids
+        Case(name, group_of[name], {"picture": (Path(name),)}, split=given[group_of[name]]) for name in collection.ids
     ]
     sides = {side: sorted(names) for side, names in read_lists(cases, section, "picture").items()}
     if section.val_list is None:
@@ -149,7 +149,7 @@ def _refuse_unusable(splits: Splits, collection: Collection, section: SplitSecti
         lacking = [name for number, name in enumerate(collection.classes) if number not in held]
         if not held or (lacking and side == "train"):
             raise SplitError(
-                f"the {side} side of the split is empty" if not held else "classes have no training picture",
+                f"the {side} split is empty" if not held else "classes have no training picture",
                 found=f"{counted(len(set(collection.groups)), 'picture')} without copies of others"
                 if not held
                 else shown(lacking),

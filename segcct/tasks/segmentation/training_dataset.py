@@ -14,7 +14,7 @@ from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_classes import one_sided_classes
 from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SIDES, Splits
+from segcct.datasets.splits import SPLIT_NAMES, Splits
 from segcct.datasets.unlabelled_cases import unlabelled_cases
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted
@@ -27,15 +27,15 @@ from segcct.training.trainer import progress_bar
 
 @dataclass(frozen=True)
 class SplitCases:
-    """Who is on which side, as far as names and headers tell."""
+    """Which case is in which split, as far as names and headers tell."""
 
     inventory: Inventory
     unlabelled: list[Case] = field(default_factory=list)
     """Cases that train without labels."""
 
-    def select(self, side: str) -> list[Case]:
-        """The cases of one side."""
-        return self.splits.select(self.inventory.cases, side)
+    def select(self, split: str) -> list[Case]:
+        """The cases of one split."""
+        return self.splits.select(self.inventory.cases, split)
 
     @property
     def splits(self) -> Splits:
@@ -45,7 +45,7 @@ class SplitCases:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Who is on which side, and the prepared cases of two sides."""
+    """Which case is in which split, and the prepared cases of train and val."""
 
     scheme: Scheme
     splits: Splits
@@ -86,7 +86,7 @@ def load_dataset(
     found = split_cases(data, unlabelled=unlabelled, needs_labels=needs_labels)
     inventory, free = found.inventory, found.unlabelled
     scheme, memo = inventory.scheme, inventory.memo
-    train, val = (found.select(side) for side in ("train", "val"))
+    train, val = (found.select(split) for split in ("train", "val"))
     progress = progress_bar("preparing cases")
     prepared = prepare_cases([*train, *val, *free], data, scheme, memo=memo, progress=progress)
     until = len(train) + len(val)
@@ -128,8 +128,8 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
 
 def describe_splits(found: SplitCases) -> str:
     """`train 12 cases of 10 patients, val ..., test ...`."""
-    sides = {side: found.select(side) for side in SIDES}
+    cases_of = {split: found.select(split) for split in SPLIT_NAMES}
     return ", ".join(
-        f"{side} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
-        for side, cases in sides.items()
+        f"{split} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
+        for split, cases in cases_of.items()
     )
