@@ -1,1 +1,1 @@
-"""Files of strangers: what a header may claim and where its voxels may lie, format by format."""
+"""Image files: what a header may claim, where its voxels may be, and the voxels, format by format."""

@@ -262,7 +262,7 @@ def _single(card: ModelCard, source: Path) -> Request:
 
 def _x_rays(data: DataSection, source: Path) -> list[Path]:
     """The X-rays directly in a folder, where a model of one channel reads them; none where they are a volume."""
-    from segcct.images.dicom.projections import projections_in
+    from segcct.images.dicom.series import projections_in
 
     if len(data.channels) != 1 or not source.is_dir() or not holds_dicom(source):
         return []

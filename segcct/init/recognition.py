@@ -104,7 +104,7 @@ def _literal(pattern: str) -> str:
 
 def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
     """The DICOM files that are 2-D images, each by itself, and not slices of a series."""
-    from segcct.images.dicom.projections import projections_in
+    from segcct.images.dicom.series import projections_in
 
     dicom = {name for name in names if name.lower().endswith(DICOM_SUFFIXES)}
     folders = {root / PurePosixPath(name).parent for name in dicom}

@@ -1,8 +1,8 @@
 """DICOM: one file, or the one series in a folder, as voxels with their place in the patient.
 
-`tags`, `elements` and `header` read what a file says; `kinds` tells images from other objects; `instance` and `planes`
-check it; `series` finds the files, `stack` their order and grid, `values` what their voxels mean (`fragments` and
-`codestream` where they are compressed). GDCM, by SimpleITK, only decodes compressed frames.
+`elements` and `header` read what a file says; `kinds` tells images from other objects; `instance` and `planes` check
+it; `series` finds the files, `stack` their order and grid, `values` what their voxels mean (`codestream` where they are
+compressed). GDCM, by SimpleITK, only decodes compressed frames.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
     Slices are ordered by their positions and the step between them is the positions' own, whatever file names,
     instance numbers or SliceThickness say; a tilted gantry gives a sheared affine. A size that the files do not give
     is a unit step in the affine. A projection, such as a chest X-ray, has no position: it is read as a 2-D image on
-    the grid of pictures, with the pixel size in the affine where the file gives one, and no voxel size.
+    the grid of 2-D images, with the pixel size in the affine where the file gives one, and no voxel size.
 
     Raises:
         VolumeError: no image, several series or volumes; a damaged file; a missing or malformed position, orientation

@@ -16,9 +16,8 @@ from typing import BinaryIO
 
 from segcct.errors import VolumeError
 from segcct.files.file_names import DICOM_SUFFIXES
-from segcct.images.dicom.elements import Elements
-from segcct.images.dicom.kinds import is_no_image
-from segcct.images.dicom.tags import PIXELS, SEQUENCES, WANTED, Tag
+from segcct.images.dicom.elements import PIXELS, SEQUENCES, WANTED, Elements, Tag
+from segcct.images.dicom.kinds import kind_of_no_image
 
 DEFLATED, BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
 UNDEFINED = 0xFFFFFFFF
@@ -27,6 +26,8 @@ _LONG = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b
 _SHORT = {b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FD", b"FL", b"IS", b"LO", b"LT", b"PN", b"SH", b"SL"}
 _VRS = _LONG | _SHORT | {b"SS", b"ST", b"TM", b"UI", b"UL", b"US"}
 _MOST_ELEMENTS, _MOST_LEVELS, _LONGEST_VALUE, _LARGEST_INFLATED = 1_000_000, 32, 1 << 16, 1 << 28
+
+_Values = dict[int, bytes | list[Elements]]
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,26 @@ class Header:
     """UID; empty where the file names none."""
     pixels: PixelElement | None
 
-
-class _DamagedError(Exception):
-    """Why a file cannot be followed further."""
-
-
-def starts_as_dicom(head: bytes) -> bool:
-    """Whether the first 132 bytes are those of a DICOM file, with the preamble or, in old files, without."""
-    if head[128:132] == b"DICM":
-        return True
-    group, element = struct.unpack_from("<HH", head) if len(head) >= 8 else (0, 0)
-    if group not in (0x0002, 0x0008) or element > 0x0060:
-        return False
-    return head[4:6] in _VRS or int.from_bytes(head[4:8], "little") <= 64
+    @property
+    def has_pixels(self) -> bool:
+        """Whether the file holds pixels, or says how many rows it should have."""
+        return self.pixels is not None or Tag.Rows in self.elements.values
 
 
 def claims_dicom(file: Path) -> bool:
-    """By its name or its first bytes. Devices and pipes are never opened."""
+    """Whether a file is DICOM by its name or its first bytes. Devices and pipes are never opened."""
     if file.name.lower().endswith(DICOM_SUFFIXES):
         return True
     if not file.is_file():
         return False
     with file.open("rb") as stream:
-        return starts_as_dicom(stream.read(132))
+        head = stream.read(132)
+    if head[128:] == b"DICM":
+        return True
+    # Old files have no preamble: they begin with an element of group 2 or 8.
+    group, element = struct.unpack_from("<HH", head) if len(head) >= 8 else (0, 0)
+    first = group in (0x0002, 0x0008) and element <= 0x0060
+    return first and (head[4:6] in _VRS or int.from_bytes(head[4:8], "little") <= 64)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -84,20 +82,14 @@ def files_in(folder: Path) -> list[Path]:
 
 def read_header(file: Path) -> Header:
     """The header of one file, up to its pixels. Raises `VolumeError`, naming the file, where it cannot be followed."""
-    try:
-        with file.open("rb") as stream:
-            return _Walk(stream, file).header()
-    except _DamagedError as error:
-        raise damaged(file, str(error)) from error
+    with file.open("rb") as stream:
+        return _Walk(stream, file).header()
 
 
 def open_body(file: Path, transfer_syntax: str) -> BinaryIO:
     """The stream that offsets of the header refer to: the file, or what is inflated from it."""
     stream = file.open("rb")
-    try:
-        return _inflated(stream, file) if transfer_syntax == DEFLATED else stream
-    except _DamagedError as error:
-        raise damaged(file, str(error)) from error
+    return _inflated(stream, file) if transfer_syntax == DEFLATED else stream
 
 
 def damaged(file: Path, found: str) -> VolumeError:
@@ -121,9 +113,9 @@ def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:
             inflater = zlib.decompressobj(-zlib.MAX_WBITS)
             body = inflater.decompress(stream.read(), _LARGEST_INFLATED)
     except zlib.error as error:
-        raise _DamagedError("deflated data that cannot be inflated") from error
+        raise damaged(file, "deflated data that cannot be inflated") from error
     if not inflater.eof:
-        raise _DamagedError(f"deflated data that is cut short or inflates to more than {_LARGEST_INFLATED >> 20} MiB")
+        raise damaged(file, f"deflated data that is cut short or inflates to more than {_LARGEST_INFLATED >> 20} MiB")
     return io.BytesIO(head + body)
 
 
@@ -146,31 +138,29 @@ class _Walk:
             inflated = _inflated(self.stream, self.file)
             self.stream, self.size, self.block = inflated, inflated.seek(0, os.SEEK_END), b""
         values = meta
-        if not is_no_image(Elements(self.file, meta).text(Tag.MediaStorageSOPClassUID)):
+        if not kind_of_no_image(Elements(self.file, meta).sop_class):
             group = int.from_bytes(self._peek(start, 2), "little")
             self.big_endian = syntax == BIG_ENDIAN or (not syntax and group >= 0x0400)
             explicit = self._peek(start + 4, 2) in _VRS
             values = meta | self._dataset(start, self.size, explicit=explicit, level=0)[0]
         return Header(Elements(self.file, values, self.big_endian), syntax, self.pixels)
 
-    def meta(self) -> tuple[dict[int, bytes | list[Elements]], int]:
+    def meta(self) -> tuple[_Values, int]:
         """Elements of group 2, which are explicit little endian always, and where the dataset begins."""
         at = 132 if self._peek(128, 4) == b"DICM" else 0
-        values: dict[int, bytes | list[Elements]] = {}
+        values: _Values = {}
         while self._peek(at, 2) == b"\x02\x00":
             tag, _, start, length = self._element(at, explicit=True)
             if tag in WANTED:
                 values[tag] = self._bytes(start, length)
             at = start + length
             if at > self.size:
-                raise _DamagedError("a meta header that ends too early")
+                raise damaged(self.file, "a meta header that ends too early")
         return values, at
 
-    def _dataset(
-        self, at: int, end: int, *, explicit: bool, level: int
-    ) -> tuple[dict[int, bytes | list[Elements]], int]:
+    def _dataset(self, at: int, end: int, *, explicit: bool, level: int) -> tuple[_Values, int]:
         """The wanted elements from `at`, to `end` or to the delimiter of the item, and where the walk ended."""
-        values: dict[int, bytes | list[Elements]] = {}
+        values: _Values = {}
         while at < end:
             tag, vr, start, length = self._element(at, explicit=explicit)
             if tag == _ITEM_END:
@@ -180,16 +170,16 @@ class _Walk:
                 break
             at = start + length
             if length == UNDEFINED:
-                known = tag in SEQUENCES and level < 4
-                items, at = self._items(start, end, vr, explicit=explicit, level=level, keep=known, raw=tag in PIXELS)
-                values |= {tag: items} if known else {}
+                keep = tag in SEQUENCES and level < 4
+                items, at = self._items(start, end, vr, explicit=explicit, level=level, keep=keep, raw=tag in PIXELS)
+                values |= {tag: items} if keep else {}
             elif at > end:
-                raise _DamagedError(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) that reaches beyond the end")
+                raise damaged(self.file, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) that reaches beyond the end")
             elif tag in SEQUENCES:
                 values[tag] = self._items(start, at, vr, explicit=explicit, level=level, keep=True, raw=False)[0]
             elif tag in WANTED:
                 values[tag] = self._bytes(start, length)
-            if level == 0 and tag == Tag.SOPClassUID and is_no_image(Elements(self.file, values).text(Tag.SOPClassUID)):
+            if level == 0 and tag == Tag.SOPClassUID and kind_of_no_image(Elements(self.file, values).sop_class):
                 break
         return values, at
 
@@ -198,17 +188,17 @@ class _Walk:
     ) -> tuple[list[Elements], int]:
         """Items of a sequence (datasets), or fragments of pixels (raw), and where the walk ended."""
         if level >= _MOST_LEVELS:
-            raise _DamagedError(f"sequences nested more than {_MOST_LEVELS} deep")
+            raise damaged(self.file, f"sequences nested more than {_MOST_LEVELS} deep")
         items: list[Elements] = []
         while at < end:
             tag, _, start, length = self._element(at, explicit=False)
             if tag == _SEQUENCE_END:
                 return items, start
             if tag != _ITEM:
-                raise _DamagedError(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) where an item should stand")
+                raise damaged(self.file, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) where an item should stand")
             at = start + length if length != UNDEFINED else at
             if length != UNDEFINED and at > end:
-                raise _DamagedError("an item that reaches beyond the end")
+                raise damaged(self.file, "an item that reaches beyond the end")
             if length == UNDEFINED or (keep and not raw):
                 inner = end if length == UNDEFINED else at
                 # What was of unknown kind to its writer (UN) is implicit inside, or should be.
@@ -222,7 +212,7 @@ class _Walk:
         """Tag, VR (empty where implicit), start of the value and its length."""
         self.elements_left -= 1
         if self.elements_left < 0:
-            raise _DamagedError(f"more than {_MOST_ELEMENTS} header elements")
+            raise damaged(self.file, f"more than {_MOST_ELEMENTS} header elements")
         head = self._bytes(at, 8)
         order = ">" if self.big_endian else "<"
         group, element = struct.unpack_from(f"{order}HH", head)
@@ -236,15 +226,15 @@ class _Walk:
     def _bytes(self, start: int, count: int) -> bytes:
         """`count` bytes from `start`, by way of a block."""
         if start + count > self.size:
-            raise _DamagedError("a header that ends too early" if self.size else "0 bytes")
+            raise damaged(self.file, "a header that ends too early" if self.size else "0 bytes")
         if count > _LONGEST_VALUE:
-            raise _DamagedError(f"a header value of {count} bytes")
+            raise damaged(self.file, f"a header value of {count} bytes")
         first = start - self.block_start
         if first < 0 or first + count > len(self.block):
             self.stream.seek(start)
             self.block, self.block_start, first = self.stream.read(max(count, 1 << 14)), start, 0
             if len(self.block) < count:
-                raise _DamagedError("a header that ends too early")
+                raise damaged(self.file, "a header that ends too early")
         return self.block[first : first + count]
 
     def _peek(self, start: int, count: int) -> bytes:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.dicom.elements import Elements, printable
+from segcct.images.dicom.elements import Elements, Tag, printable
 from segcct.images.dicom.header import UNDEFINED, Header, damaged, open_body
-from segcct.images.dicom.tags import Tag
 
 _NATIVE = {"", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"}
 _GRAY = ("MONOCHROME1", "MONOCHROME2", "")
@@ -68,12 +67,14 @@ def instance_of(file: Path, header: Header) -> Instance:
     if pixels is None:
         raise damaged(file, "an image without pixels")
     rows, columns = elements.integer(Tag.Rows), elements.integer(Tag.Columns)
-    frames = elements.number(Tag.NumberOfFrames)
-    frames = 1 if frames is None else frames
+    frames = 1.0 if (number := elements.number(Tag.NumberOfFrames)) is None else number
     for tag, value in ((Tag.Rows, rows), (Tag.Columns, columns), (Tag.NumberOfFrames, frames)):
         if value < 1 or value != int(value):
             raise elements.malformed(tag, f"{value:g}", "a whole number from 1")
-    _refuse_colors(elements)
+    meaning, samples = elements.text(Tag.PhotometricInterpretation), elements.integer(Tag.SamplesPerPixel, 1)
+    if samples != 1 or meaning not in _GRAY:
+        found = f"{samples} samples per pixel, {printable(meaning) or 'of unknown meaning'}"
+        raise VolumeError("voxels are colors or vectors", file=file, found=found, expected="one number per voxel")
     floating = pixels.tag in _FLOATS
     allocated = _FLOATS.get(pixels.tag) or elements.integer(Tag.BitsAllocated)
     stored = allocated if floating else elements.integer(Tag.BitsStored, allocated)
@@ -88,25 +89,13 @@ def instance_of(file: Path, header: Header) -> Instance:
         start=pixels.start,
     )
     if instance.compressed != (pixels.length == UNDEFINED):
-        raise damaged(
-            file, f"transfer syntax {printable(header.transfer_syntax) or 'unknown'} and pixels that do not go with it"
-        )
+        syntax = printable(header.transfer_syntax) or "unknown"
+        raise damaged(file, f"transfer syntax {syntax} and pixels that do not go with it")
     if not instance.compressed:
         _check_length(instance, pixels.length, pixels.size)
-        _refuse_swapped_bytes(instance, pixels.vr)
+        if elements.big_endian and allocated == 8 and pixels.vr == "OW":
+            raise damaged(file, "8-bit pixels in big-endian words, an encoding that is retired")
     return instance
-
-
-def _refuse_colors(elements: Elements) -> None:
-    meaning = elements.text(Tag.PhotometricInterpretation)
-    samples = elements.integer(Tag.SamplesPerPixel, 1)
-    if samples != 1 or meaning not in _GRAY:
-        raise VolumeError(
-            "voxels are colors or vectors",
-            file=elements.file,
-            found=f"{samples} samples per pixel, {printable(meaning) or 'of unknown meaning'}",
-            expected="one number per voxel",
-        )
 
 
 def _check_length(instance: Instance, length: int, size: int) -> None:
@@ -136,8 +125,3 @@ def _is_padding(instance: Instance, needed: int, spare: int) -> bool:
     with open_body(instance.file, instance.transfer_syntax) as stream:
         stream.seek(instance.start + needed)
         return not any(stream.read(spare))
-
-
-def _refuse_swapped_bytes(instance: Instance, vr: str) -> None:
-    if instance.elements.big_endian and instance.bits_allocated == 8 and vr == "OW":
-        raise damaged(instance.file, "8-bit pixels in big-endian words, an encoding that is retired")

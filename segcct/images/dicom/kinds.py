@@ -1,4 +1,4 @@
-"""Kinds of DICOM objects that are no images of a patient, though they may lie beside one or even hold pixels."""
+"""Kinds of DICOM objects that are no images of a patient, though they may lie next to one or even hold pixels."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ _NO_IMAGES = {
     "1.2.840.10008.5.1.4.43": "implant template",
     "1.2.840.10008.5.1.4.44": "implant assembly template",
     "1.2.840.10008.5.1.4.45": "implant template group",
-    f"{_STORAGE}4.2": "MR spectroscopy",
-    f"{_STORAGE}8": "overlay",
-    f"{_STORAGE}9": "waveform or curve",
-    f"{_STORAGE}10": "lookup table",
-    f"{_STORAGE}11": "presentation state",
-    f"{_STORAGE}30": "parametric map",
-    f"{_STORAGE}66": "raw data",
-    f"{_STORAGE}66.1": "spatial registration",
-    f"{_STORAGE}66.2": "spatial fiducials",
-    f"{_STORAGE}66.3": "deformable registration",
-    f"{_STORAGE}66.4": "segmentation",
-    f"{_STORAGE}66.5": "surface segmentation",
-    f"{_STORAGE}66.6": "tractography",
-    f"{_STORAGE}66.7": "label map segmentation",
-    f"{_STORAGE}66.8": "height map segmentation",
-    f"{_STORAGE}67": "real world value mapping",
-    f"{_STORAGE}68": "surface scan",
-    f"{_STORAGE}77.1.5.3": "stereometric relationship",
-    f"{_STORAGE}77.1.5.8": "eye measurement",
-    f"{_STORAGE}78": "eye measurement",
-    f"{_STORAGE}79": "eye measurement",
-    f"{_STORAGE}80": "eye measurement",
-    f"{_STORAGE}81": "eye measurement",
-    f"{_STORAGE}82": "eye measurement",
-    f"{_STORAGE}88": "structured report",
-    f"{_STORAGE}90": "content assessment",
-    f"{_STORAGE}91": "annotations",
-    f"{_STORAGE}104": "encapsulated document",
-    f"{_STORAGE}129": "PET curve",
-    f"{_STORAGE}131": "structured display",
-    f"{_STORAGE}200": "protocol or performed procedure",
-    f"{_STORAGE}201": "inventory",
-    f"{_STORAGE}481": "radiotherapy object",
-    f"{_STORAGE}481.2": "RT dose",
-    f"{_STORAGE}481.3": "RT structure set",
-    f"{_STORAGE}481.5": "RT plan",
+    **{
+        _STORAGE + end: name
+        for name, ends in {
+            "MR spectroscopy": "4.2",
+            "overlay": "8",
+            "waveform or curve": "9",
+            "lookup table": "10",
+            "presentation state": "11",
+            "parametric map": "30",
+            "raw data": "66",
+            "spatial registration": "66.1",
+            "spatial fiducials": "66.2",
+            "deformable registration": "66.3",
+            "segmentation": "66.4",
+            "surface segmentation": "66.5",
+            "tractography": "66.6",
+            "label map segmentation": "66.7",
+            "height map segmentation": "66.8",
+            "real world value mapping": "67",
+            "surface scan": "68",
+            "stereometric relationship": "77.1.5.3",
+            "eye measurement": "77.1.5.8 78 79 80 81 82",
+            "structured report": "88",
+            "content assessment": "90",
+            "annotations": "91",
+            "encapsulated document": "104",
+            "PET curve": "129",
+            "structured display": "131",
+            "protocol or performed procedure": "200",
+            "inventory": "201",
+            "radiotherapy object": "481",
+            "RT dose": "481.2",
+            "RT structure set": "481.3",
+            "RT plan": "481.5",
+        }.items()
+        for end in ends.split()
+    },
 }
-
-
+"""Class, or a class above it in the tree of UIDs -> what its objects are."""
 _CROSS_SECTIONS = {
     f"{_STORAGE}{end}"
     for end in ("2", "2.1", "2.2", "4", "4.1", "4.3", "4.4", "6.2", "13.1.1", "13.1.2", "13.1.3", "128", "128.1", "130")
@@ -68,17 +68,9 @@ def kind_of_no_image(sop_class: str) -> str | None:
     """What an object of this class is, where it is no image of a patient; None for images and unknown classes."""
     if sop_class in _RT_IMAGES:
         return None
-    parts = sop_class.split(".")
-    for count in range(len(parts), 0, -1):
-        name = _NO_IMAGES.get(".".join(parts[:count]))
-        if name is not None:
-            return name
-    return None
-
-
-def is_no_image(sop_class: str) -> bool:
-    """Whether objects of this class are known to be no images."""
-    return kind_of_no_image(sop_class) is not None
+    while sop_class and sop_class not in _NO_IMAGES:
+        sop_class = sop_class.rpartition(".")[0]
+    return _NO_IMAGES.get(sop_class)
 
 
 def is_cross_section(sop_class: str, modality: str) -> bool:
@@ -86,12 +78,7 @@ def is_cross_section(sop_class: str, modality: str) -> bool:
 
     A class that the standard does not know, or none, leaves the modality to go by.
     """
-    return sop_class in _CROSS_SECTIONS if is_standard(sop_class) else modality in ("CT", "MR", "PT")
-
-
-def is_standard(sop_class: str) -> bool:
-    """Whether the class is one of the standard's storage classes."""
-    return sop_class.startswith(_STORAGE)
+    return sop_class in _CROSS_SECTIONS if sop_class.startswith(_STORAGE) else modality in ("CT", "MR", "PT")
 
 
 def is_private(sop_class: str) -> bool:

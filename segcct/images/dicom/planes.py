@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.dicom.elements import Elements
+from segcct.images.dicom.elements import Elements, Tag
 from segcct.images.dicom.instance import Instance
 from segcct.images.dicom.kinds import is_cross_section
-from segcct.images.dicom.tags import Tag
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Plane:
     axes: np.ndarray
     """(3, 2) directions along a row and along a column, LPS, unit length."""
     placed: bool
-    """Position and axes are the file's; else the image has none by its nature, and those of a picture stand there."""
+    """Position and axes are the file's; else it is an image that needs none, and they are those of a 2-D image."""
     spacing: tuple[float, float] | None
     """mm along those two directions; None where the file does not say."""
     at_detector: bool
@@ -70,19 +69,18 @@ def planes_of(instance: Instance) -> list[Plane]:
             expected=f"{Tag.RescaleSlope} and {Tag.RescaleIntercept}",
         )
     per_frame = elements.items(Tag.PerFrameFunctionalGroupsSequence)
-    if instance.frames > 1 and not per_frame:
-        raise without_positions(
-            instance.file, f"no {Tag.PerFrameFunctionalGroupsSequence} for {instance.frames} frames"
-        )
-    if instance.frames > 1 and len(per_frame) != instance.frames:
+    frames = instance.frames
+    if frames > 1 and not per_frame:
+        raise without_positions(instance.file, f"no {Tag.PerFrameFunctionalGroupsSequence} for {frames} frames")
+    if frames > 1 and len(per_frame) != frames:
         raise VolumeError(
             f"{Tag.PerFrameFunctionalGroupsSequence} does not describe every frame",
             file=instance.file,
-            found=f"{len(per_frame)} items for {instance.frames} frames",
+            found=f"{len(per_frame)} items for {frames} frames",
             expected="the position of each frame",
         )
     shared = elements.items(Tag.SharedFunctionalGroupsSequence)[:1]
-    return [_plane(instance, frame, [*per_frame[frame : frame + 1], *shared]) for frame in range(instance.frames)]
+    return [_plane(instance, frame, [*per_frame[frame : frame + 1], *shared]) for frame in range(frames)]
 
 
 def without_positions(path: Path, found: str) -> VolumeError:

@@ -12,10 +12,8 @@ _said: defaultdict[str, set[Path]] = defaultdict(set)
 
 
 def remark(path: Path, text: str) -> None:
-    """Say it of a file or folder once, though several steps of a command read it, and of a few files at most.
-
-    What holds for one X-ray of a cohort holds for thousands.
-    """
+    """Print it for a file or folder once, though several steps of a command read it, and for a few files at most: what
+    holds for one X-ray of a cohort holds for thousands."""
     paths = _said[text]
     if path in paths or len(paths) > _MOST:
         return

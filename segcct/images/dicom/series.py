@@ -1,4 +1,7 @@
-"""The image files of the one series in a folder; what is no image is left out and named, damage is an error."""
+"""The image files of a folder: the one series of a volume, or X-rays that are each an image by itself.
+
+What is no image is left out and named; damage is an error.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segcct.errors import VolumeError
-from segcct.images.dicom.elements import printable
+from segcct.images.dicom.elements import Tag, printable
 from segcct.images.dicom.header import Header, claims_dicom, damaged, files_in, read_header
 from segcct.images.dicom.instance import Instance, instance_of
-from segcct.images.dicom.kinds import is_private, kind_of_no_image
+from segcct.images.dicom.kinds import is_cross_section, is_private, kind_of_no_image
 from segcct.images.dicom.remarks import remark
-from segcct.images.dicom.tags import Tag
+from segcct.plurals import counted
 
 _SHOWN = 5
 
@@ -25,86 +28,104 @@ def instances_in(path: Path) -> list[Instance]:
         VolumeError: a damaged file, by its name; no image, or several series.
     """
     if not path.is_dir():
-        header = header_of(path)
-        kind = no_image(header)
+        header = _header_of(path)
+        kind = _no_image(header)
         if kind is not None:
-            raise VolumeError(
-                "is a DICOM object that is no image", file=path, found=kind, expected="CT, MR or the like"
-            )
+            what = "is a DICOM object that is no image"
+            raise VolumeError(what, file=path, found=kind, expected="CT, MR or the like")
         return [instance_of(path, header)]
-    images, others, rest = _sorted_out(path)
-    if not images:
-        raise _no_series(path, others)
-    _refuse_stumps(rest, images)
-    instances = [instance_of(file, header) for file, header in images]
-    _refuse_several(path, instances)
-    if others:
-        names = _listed([f"{file.name} ({kind})" for file, kind in others])
-        remark(path, f"left out, being no images: {names}")
-    return instances
-
-
-def _sorted_out(folder: Path) -> tuple[list[tuple[Path, Header]], list[tuple[Path, str]], list[Path]]:
-    """Images, other DICOM objects with their kind, and the rest."""
     images: list[tuple[Path, Header]] = []
-    others: list[tuple[Path, str]] = []
+    no_images: list[str] = []
     rest: list[Path] = []
-    for file in files_in(folder):
+    for file in files_in(path):
         if not claims_dicom(file):
             rest.append(file)
             continue
-        header = header_of(file)
-        kind = no_image(header)
+        header = _header_of(file)
+        kind = _no_image(header)
         if kind is None:
             images.append((file, header))
         else:
-            others.append((file, kind))
-    return images, others, rest
+            no_images.append(f"{file.name} ({kind})")
+    if not images:
+        entries = sorted(path.iterdir())
+        below = any(entry.is_dir() for entry in entries)
+        raise VolumeError(
+            "the folder holds no DICOM image",
+            file=path,
+            found=_listed(no_images or [entry.name for entry in entries]) or "an empty folder",
+            expected="the slices of one series",
+            remedy="Give the folder that directly holds the slices" if below else None,
+        )
+    _refuse_lost_slices(rest, images)
+    instances = [instance_of(file, header) for file, header in images]
+    _refuse_several(path, instances)
+    if no_images:
+        remark(path, f"left out, being no images: {_listed(no_images)}")
+    return instances
 
 
-def header_of(file: Path) -> Header:
+def projections_in(folder: Path) -> list[Path]:
+    """The DICOM images directly in a folder, sorted, where they are projections such as X-rays; else none.
+
+    Each is a 2-D image without a position, and none is a slice of a volume. Other objects, such as reports, are left
+    out. A damaged file counts as an image among those that can be read, so that reading it says what is wrong. Headers
+    are read until the first slice of a volume.
+    """
+    images: list[Path] = []
+    readable = False
+    for file in filter(claims_dicom, files_in(folder)):
+        try:
+            header = _header_of(file)
+        except (VolumeError, OSError):
+            images.append(file)
+            continue
+        if _no_image(header) is not None:
+            continue
+        if not _is_projection(header):
+            return []
+        images.append(file)
+        readable = True
+    return images if readable else []
+
+
+def _is_projection(header: Header) -> bool:
+    """Whether an image has no place in the patient by its nature."""
+    elements = header.elements
+    places = (Tag.ImagePositionPatient, Tag.ImageOrientationPatient)
+    if any(elements.text(tag).strip() for tag in places) or elements.items(Tag.PerFrameFunctionalGroupsSequence):
+        return False
+    return not is_cross_section(elements.sop_class, elements.text(Tag.Modality))
+
+
+def _header_of(file: Path) -> Header:
     """The header of a file that must be DICOM."""
     if not file.is_file():
         raise VolumeError("not a file that can be read", file=file, found="a broken link or no regular file")
     header = read_header(file)
-    known = header.elements.sop_class or header.pixels is not None or Tag.Rows in header.elements.values
-    if not known:
+    if not header.elements.sop_class and not header.has_pixels:
         raise damaged(file, "0 bytes" if file.stat().st_size == 0 else "neither an image nor another DICOM object")
     return header
 
 
-def no_image(header: Header) -> str | None:
+def _no_image(header: Header) -> str | None:
     """What an object is that is no image of a patient; None for an image, whole or damaged."""
-    kind = kind_of_no_image(header.elements.sop_class)
-    if kind is not None:
-        return kind
-    has_pixels = header.pixels is not None or Tag.Rows in header.elements.values
-    return "a private object without pixels" if is_private(header.elements.sop_class) and not has_pixels else None
+    sop_class = header.elements.sop_class
+    private = "a private object without pixels" if is_private(sop_class) and not header.has_pixels else None
+    return kind_of_no_image(sop_class) or private
 
 
-def _refuse_stumps(rest: Sequence[Path], images: Sequence[tuple[Path, Header]]) -> None:
+def _refuse_lost_slices(rest: Sequence[Path], images: Sequence[tuple[Path, Header]]) -> None:
     """A file that is not DICOM but named as the slices are is a slice that was lost in copying."""
-    shapes = {_shape(file.name) for file, _ in images}
+    patterns = {_without_numbers(file.name) for file, _ in images}
     for file in rest:
-        if _shape(file.name) in shapes:
+        if _without_numbers(file.name) in patterns:
             empty = file.is_file() and file.stat().st_size == 0
             raise damaged(file, "0 bytes" if empty else "no DICOM, though it is named as the slices are")
 
 
-def _shape(name: str) -> str:
-    """A name with every number as #."""
+def _without_numbers(name: str) -> str:
     return re.sub(r"\d+", "#", name.lower())
-
-
-def _no_series(folder: Path, others: Sequence[tuple[Path, str]]) -> VolumeError:
-    names = [f"{file.name} ({kind})" for file, kind in others] or sorted(entry.name for entry in folder.iterdir())
-    return VolumeError(
-        "the folder holds no DICOM image",
-        file=folder,
-        found=_listed(names) or "an empty folder",
-        expected="the slices of one series",
-        remedy="Give the folder that directly holds the slices" if any(e.is_dir() for e in folder.iterdir()) else None,
-    )
 
 
 def _refuse_several(folder: Path, instances: Sequence[Instance]) -> None:
@@ -125,8 +146,8 @@ def _refuse_several(folder: Path, instances: Sequence[Instance]) -> None:
 def _describe(first: Instance, count: int) -> str:
     """`120 files from IM1 (CT, series 2)`."""
     modality, number = first.elements.text(Tag.Modality), first.elements.text(Tag.SeriesNumber)
-    known = printable(", ".join(note for note in (modality, f"series {number}" if number else "") if note))
-    return f"{count} file{'s' if count > 1 else ''} from {first.file.name}" + (f" ({known})" if known else "")
+    notes = printable(", ".join(filter(None, (modality, number and f"series {number}"))))
+    return f"{counted(count, 'file')} from {first.file.name}" + (f" ({notes})" if notes else "")
 
 
 def _listed(names: Sequence[str], separator: str = ", ") -> str:

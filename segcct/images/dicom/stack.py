@@ -9,8 +9,8 @@ import numpy as np
 
 from segcct.errors import VolumeError
 from segcct.images.affine import LPS_TO_RAS
+from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.planes import Plane, without_positions
-from segcct.images.dicom.tags import Tag
 
 _UNEVEN = 0.01
 """Largest difference between slice gaps, as a fraction of their mean."""
@@ -34,11 +34,10 @@ def ordered(planes: Sequence[Plane], path: Path) -> list[Plane]:
     gaps = np.diff(along[order])
     if gaps.size and gaps.min() < 1e-3:
         at = int(np.argmin(gaps))
-        pair = [planes[order[at]], planes[order[at + 1]]]
         raise VolumeError(
             "two slices at one position",
             file=path,
-            found=f"{pair[0].name} and {pair[1].name}",
+            found=f"{planes[order[at]].name} and {planes[order[at + 1]].name}",
             expected="one volume",
             remedy="Keep one time point, echo or stack per folder or file",
         )
@@ -48,7 +47,7 @@ def ordered(planes: Sequence[Plane], path: Path) -> list[Plane]:
 def affine_of(planes: Sequence[Plane], path: Path) -> tuple[np.ndarray, bool]:
     """Affine (4, 4) of ordered slices, voxel index -> RAS mm, and whether all voxel sizes are known.
 
-    A size that is unknown is a unit step in the affine; an image without a position lies on the grid of pictures.
+    An unknown size is a unit step in the affine; an image without a position lies on the grid of 2-D images.
     Raises `VolumeError` where slices are unevenly spaced.
     """
     first = planes[0]
@@ -65,7 +64,8 @@ def _check_alike(first: Plane, other: Plane) -> None:
     same_axes = float(np.abs(other.axes - first.axes).max()) <= 1e-3
     spacings = [plane.spacing or (0.0, 0.0) for plane in (first, other)]
     same_spacing = all(abs(a - b) <= 1e-3 * b for a, b in zip(*spacings, strict=True))
-    if _size(first) != _size(other) or not same_spacing or not same_axes:
+    sizes = {(plane.instance.columns, plane.instance.rows) for plane in (first, other)}
+    if len(sizes) > 1 or not same_spacing or not same_axes:
         raise VolumeError(
             "slices of one series differ in size, pixel spacing or orientation",
             file=other.instance.file,
@@ -92,12 +92,7 @@ def _step(planes: Sequence[Plane], path: Path) -> np.ndarray:
     return step
 
 
-def _size(plane: Plane) -> tuple[int, int]:
-    return plane.instance.columns, plane.instance.rows
-
-
 def _describe(plane: Plane) -> str:
-    columns, rows = _size(plane)
     spacing = "pixels of unknown size" if plane.spacing is None else f"{plane.spacing[0]:g} x {plane.spacing[1]:g} mm"
     axes = ", ".join(f"{value:.3g}" for value in plane.axes.T.ravel())
-    return f"{columns} x {rows}, {spacing}, orientation {axes}"
+    return f"{plane.instance.columns} x {plane.instance.rows}, {spacing}, orientation {axes}"

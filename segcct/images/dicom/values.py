@@ -6,20 +6,18 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segcct.errors import VolumeError
 from segcct.images.claims import refuse_claim
-from segcct.images.dicom.fragments import compressed_frames
+from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.header import damaged, open_body
 from segcct.images.dicom.instance import Instance
 from segcct.images.dicom.planes import Plane
-from segcct.images.dicom.tags import Tag
 
 _EXACT = 1 << 53
 """Whole numbers up to here are exact in the arithmetic of slopes."""
 
 _RATIO = 1000
 """Bytes of pixels that a compressed byte can become."""
-_LEAST_HELD = (1 << 28) // _RATIO
+_LEAST_BYTES = (1 << 28) // _RATIO
 """An image of one value may take fewer bytes yet."""
 _DECODED_TOGETHER = 1 << 23
 """Bytes of frames that are decoded in one go."""
@@ -50,19 +48,15 @@ def check_values(planes: Sequence[Plane]) -> None:
     """
     for instance in {plane.instance.file: plane.instance for plane in planes}.values():
         if instance.compressed:
-            held = max(instance.file.stat().st_size - instance.start, _LEAST_HELD)
+            size = max(instance.file.stat().st_size - instance.start, _LEAST_BYTES)
             shape = (instance.columns, instance.rows, instance.frames)
-            refuse_claim(instance.file, shape, instance.dtype.itemsize, held, ratio=_RATIO, kind="DICOM")
-    for tag, neutral in ((Tag.RescaleSlope, 1.0), (Tag.RescaleIntercept, 0.0)):
-        values = [plane.slope if tag == Tag.RescaleSlope else plane.intercept for plane in planes]
+            refuse_claim(instance.file, shape, instance.dtype.itemsize, size, ratio=_RATIO, kind="DICOM")
+    slopes, intercepts = [plane.slope for plane in planes], [plane.intercept for plane in planes]
+    for tag, values, neutral in ((Tag.RescaleSlope, slopes, 1.0), (Tag.RescaleIntercept, intercepts, 0.0)):
         other = next((value for value in values if value not in (None, neutral)), None)
         if other is not None and None in values:
-            plane = planes[values.index(None)]
-            raise VolumeError(
-                f"{tag} is missing or empty",
-                file=plane.instance.file,
-                expected=f"a number, as {other:g} in other slices",
-            )
+            elements = planes[values.index(None)].instance.elements
+            raise elements.malformed(tag, "", f"a number, as {other:g} in other slices")
 
 
 def _dtype(planes: Sequence[Plane]) -> np.dtype:
@@ -104,7 +98,8 @@ def _rescale(stored: np.ndarray, plane: Plane, out: np.ndarray) -> None:
 def _stored_frames(instance: Instance) -> Iterator[np.ndarray]:
     """(rows, columns) stored numbers of each frame, in stored order."""
     if instance.compressed:
-        from segcct.images.dicom.codestream import decode  # SimpleITK takes 0.2 s to import, and most series are native
+        # SimpleITK takes 0.2 s to import, and most series are native.
+        from segcct.images.dicom.codestream import compressed_frames, decode
 
         streams = compressed_frames(instance)
         together = max(1, min(256, _DECODED_TOGETHER // instance.frame_bytes))
