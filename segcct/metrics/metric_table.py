@@ -12,7 +12,7 @@ Tables, summaries, comparisons, reports and docs iterate over it, so a metric is
     register_metric(Metric(key="volume_similarity", label="Volume similarity", score=volume_similarity,
                            definition="1 - | |P| - |R| | / (|P| + |R|) over voxels"))
 
-A package makes its rows known without being imported by entry points of group `segcct.metrics`.
+An installed package names that module as an entry point of the group `segcct.metrics`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
 
 from segcct.errors import MetricError
 from segcct.metrics.borders import SurfaceDistances
 from segcct.metrics.pair import MaskPair
+from segcct.plugins import load_plugins
 
-GROUP = "segcct.metrics"
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = {"case", "class", "status", "counts", "scores"}
 """Other columns and keys of the files that metrics stand in."""
@@ -130,17 +129,9 @@ def quantity(key: str, tolerance_mm: float | None = None) -> Quantity:
 
 @cache
 def _load_entry_points() -> None:
-    for point in entry_points(group=GROUP):
-        try:
-            metric = point.load()
-            register_metric(metric)
-            _KNOWN_TO_ALL.add(metric.key)
-        except Exception as error:  # somebody else's code
-            raise MetricError(
-                f"the metric '{point.name}' of package {point.dist.name if point.dist else point.value} cannot be used",
-                found=" ".join(f"{type(error).__name__}: {error}".split())[:200],
-                remedy="Repair or uninstall that package",
-            ) from error
+    registered = set(_TABLE)
+    load_plugins("segcct.metrics")
+    _KNOWN_TO_ALL.update(_TABLE.keys() - registered)
 
 
 def _hausdorff(distances: SurfaceDistances | None, percentile: float) -> float | None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from segcct.errors import MetricError
+from segcct import plugins
+from segcct.errors import MetricError, PluginError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.metrics import MaskPair, Metric, all_metrics, metric_table, register_metric
+from segcct.metrics.metric_table import registered_metrics
 from segcct.report.segmentation_page import write_report
 
 PLUGIN = """
@@ -107,28 +110,30 @@ def test_registering_twice_is_registering_once() -> None:
 
 
 @pytest.mark.usefixtures("table")
-def test_entry_points_are_loaded_and_a_broken_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Point:
-        name, value, dist = "volume", "package.module:row", None
-
-        def __init__(self, row: object) -> None:
-            self.row = row
-
-        def load(self) -> object:
-            if isinstance(self.row, Exception):
-                raise self.row
-            return self.row
-
-    points: list[Point] = [Point(Metric(key="volume", label="Volume", score=lambda pair: 1.0))]
-    monkeypatch.setattr(metric_table, "entry_points", lambda group: points if group == "segcct.metrics" else [])
+def test_entry_points_are_loaded_and_a_broken_one_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "volume_metric.py").write_text(PLUGIN, encoding="utf-8")
+    record = tmp_path / "volume_metrics-1.0.dist-info"
+    record.mkdir()
+    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: volume-metrics\nVersion: 1.0\n")
+    (record / "entry_points.txt").write_text("[segcct.metrics]\nvolume = volume_metric\n")
+    monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(metric_table, "_KNOWN_TO_ALL", set(metric_table._KNOWN_TO_ALL))
-    metric_table._load_entry_points.cache_clear()
-    assert all_metrics()["volume"](MaskPair.of(np.ones(3), np.ones(3))) == 1.0
-    points.append(Point(ImportError("no module")))
-    metric_table._load_entry_points.cache_clear()
-    with pytest.raises(MetricError, match=r"volume.*package.module.*no module"):
+
+    def load() -> None:
+        for cached in (plugins._groups_named, plugins.load_plugins, metric_table._load_entry_points):
+            cached.cache_clear()
+        sys.modules.pop("volume_metric", None)
         all_metrics()
-    points.clear()
+
+    load()
+    assert all_metrics()["volume_similarity"](MaskPair.of(np.ones(3), np.ones(3))) == 1.0
+    assert registered_metrics() == ()  # another process loads it by itself
+    (tmp_path / "volume_metric.py").write_text("import nothing_of_that_name")
+    with pytest.raises(PluginError, match=r"volume of package volume-metrics .*nothing_of_that_name"):
+        load()
+    monkeypatch.undo()
+    for cached in (plugins._groups_named, plugins.load_plugins, metric_table._load_entry_points):
+        cached.cache_clear()
 
 
 def test_every_row_says_what_it_is() -> None:
