@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,20 @@ def test_a_format_is_opened_in_one_place(call, places):
     """Where it is checked what a file may be; elsewhere nobody would."""
     found = {str(path.relative_to(PACKAGE)) for path in FILES if call in path.read_text(encoding="utf-8")}
     assert found <= places
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    names = {".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts): path for path in FILES}
+    names = {name.removesuffix(".__init__"): path for name, path in names.items()}
+    graph = {}
+    for name, path in names.items():
+        imported = set()
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                whole = {f"{node.module}.{alias.name}" for alias in node.names}
+                imported |= {each if each in names else str(node.module) for each in whole}
+        graph[name] = imported & names.keys() - {name}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 def test_no_package_holds_more_than_a_seventh_of_the_code():
