@@ -34,7 +34,7 @@ from trained import trained
 from segcct.config import ClassificationConfig, settings
 from segcct.datasets.splits import Splits
 from segcct.hardware.devices import pick_device
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.metrics import paired
 from segcct.models.compact import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid

@@ -24,7 +24,7 @@ from trained import ONLY_AT_THE_END, minutes, trained
 from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.splits import Splits, make_splits, patients_in_order
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice, paired

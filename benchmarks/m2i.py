@@ -25,7 +25,7 @@ from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.splits import Splits
 from segcct.errors import SplitError
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor

@@ -34,7 +34,7 @@ from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.splits import Splits
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor

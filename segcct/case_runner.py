@@ -1,4 +1,4 @@
-"""The one loop over cases: jobs in, outcomes out. A failure is a value; who asked decides what is an error."""
+"""The one loop over cases: jobs in, outcomes out. A failure is a value; the caller decides what is an error."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class CaseJob(Generic[Input]):
     id: str
     input: Input
     alias: str | None = None
-    """The hashed name that stands for the id in everything told of the case; None where the id may be told."""
+    """The hashed name that replaces the id in every message; None where the id may be named."""
 
     @property
     def name(self) -> str:
-        """What the case is called."""
+        """What messages call the case."""
         return self.id if self.alias is None else self.alias
 
 
 @dataclass(frozen=True)
 class Done(Generic[Value]):
-    """A case that was worked on."""
+    """A case that was processed."""
 
     name: str
     value: Value
@@ -45,29 +45,29 @@ class Done(Generic[Value]):
 
 @dataclass(frozen=True)
 class Failed:
-    """A case that was not, and why: a line for each thing that is wrong with it."""
+    """A case that could not be processed, with a line for each reason."""
 
     name: str
     reasons: tuple[str, ...]
     kind: str
-    """The same in words that name no file, case or value."""
+    """The first reason in words that name no file, case or value."""
     traceback: str = ""
-    """Of the process that met it, where nobody foresaw the error."""
+    """From the process that raised it, where the error was not an expected one."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """A case that was not begun."""
+    """A case that was not started."""
 
     name: str
     reason: str
 
 
 _DIED = "a worker process died"
-Outcome = Done[Value] | Failed | Skipped
-Task = tuple[CaseJob[Any], Callable[[], Outcome[Any]]]
-Backend = Callable[[Iterable[Task], int], Iterator[Outcome[Any]]]
-"""Runs tasks, taken one by one as there is room for them, and yields their outcomes in the order of the tasks."""
+CaseOutcome = Done[Value] | Failed | Skipped
+Call = tuple[CaseJob[Any], Callable[[], CaseOutcome[Any]]]
+Backend = Callable[[Iterable[Call], int], Iterator[CaseOutcome[Any]]]
+"""Runs calls, taking each only when there is room for it, and yields their outcomes in order."""
 
 
 def run_cases(
@@ -80,30 +80,30 @@ def run_cases(
     after_failure: Callable[[Input], Value] | None = None,
     output: Path | None = None,
     progress: Report | None = None,
-) -> Iterator[Outcome[Value]]:
-    """Outcomes in the order of the jobs, each as soon as it is there; jobs are taken no earlier than there is room.
+) -> Iterator[CaseOutcome[Value]]:
+    """Outcomes in the order of the jobs, each as soon as it is there; jobs are taken only when there is room.
 
     Args:
         jobs: the cases.
-        work: what is done with the input of each; a function of a module, for processes.
-        total: how many jobs there are, where `jobs` has no length.
+        work: what is done with the input of each; a module-level function, for processes.
+        total: the number of jobs, where `jobs` has no length.
         backend: a name in `BACKENDS`.
-        workers: how many cases are worked on at a time.
+        workers: the number of cases processed at a time.
         after_failure: done instead of `work` once a case has failed.
-        output: the folder that the work writes into; where its disk is full after a failure, the rest is skipped.
+        output: the folder that `work` writes to; if its disk is full after a failure, the remaining cases are skipped.
         progress: called with (done, total).
     """
     count = len(jobs) if isinstance(jobs, Sized) else total or 0
     failed, reason = False, ""
 
-    def tasks() -> Iterator[Task]:
+    def calls() -> Iterator[Call]:
         for job in jobs:
-            what = after_failure if failed and after_failure else work
-            yield job, partial(Skipped, job.name, reason) if reason else partial(attempt, what, job)
+            function = after_failure if failed and after_failure else work
+            yield job, partial(Skipped, job.name, reason) if reason else partial(attempt, function, job)
 
     if progress and count:
         progress(0, count)
-    for done, outcome in enumerate(BACKENDS[backend](tasks(), workers), start=1):
+    for done, outcome in enumerate(BACKENDS[backend](calls(), workers), start=1):
         if isinstance(outcome, Failed):
             failed = True
             show_traceback(outcome.traceback)
@@ -114,86 +114,83 @@ def run_cases(
         yield outcome
 
 
-def attempt(work: Callable[[Input], Value], job: CaseJob[Input]) -> Outcome[Value]:
-    """Work on one case; all but an interrupt comes back as a value. Several failures may come as an ExceptionGroup."""
+def attempt(work: Callable[[Input], Value], job: CaseJob[Input]) -> CaseOutcome[Value]:
+    """Process one case; every exception becomes a value, except an interrupt. An `ExceptionGroup` is several failures
+    at once."""
     try:
         return Done(job.name, work(job.input))
     except Exception as error:
         return _failed(job, error)
 
 
+def failures(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
+    """The reasons why cases failed."""
+    return [reason for outcome in outcomes if isinstance(outcome, Failed) for reason in outcome.reasons]
+
+
+def values(outcomes: Iterable[CaseOutcome[Value]]) -> list[Value]:
+    """The results of the cases that were processed."""
+    return [outcome.value for outcome in outcomes if isinstance(outcome, Done)]
+
+
+def _serial(calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
+    return (call() for _, call in calls)
+
+
+def _in_threads(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+    return _pooled(calls, ThreadPoolExecutor(workers), workers)
+
+
+def _in_processes(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+    # Spawned, not forked: a fork copies the locks of threads that other libraries may hold.
+    return _pooled(calls, ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")), workers)
+
+
+BACKENDS: dict[str, Backend] = {"serial": _serial, "threads": _in_threads, "processes": _in_processes}
+"""Ways to run the calls; others may be added."""
+
+
 def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     parts = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
-    foreseen = all(is_foreseen(part) for part in parts)
     if job.alias is None:
         reasons = tuple(describe_failure(part, job.id) for part in parts)
     else:
         reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json tells which case it is" for part in parts)
+    foreseen = all(is_foreseen(part) for part in parts)
     return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
 
 
-def failures(outcomes: Iterable[Outcome[Any]]) -> list[str]:
-    """Why cases failed, a line for each reason."""
-    return [reason for outcome in outcomes if isinstance(outcome, Failed) for reason in outcome.reasons]
-
-
-def values(outcomes: Iterable[Outcome[Value]]) -> list[Value]:
-    """What came of the cases that were worked on."""
-    return [outcome.value for outcome in outcomes if isinstance(outcome, Done)]
-
-
-def _in_turn(tasks: Iterable[Task], _: int) -> Iterator[Outcome[Any]]:
-    return (task() for _, task in tasks)
-
-
-def _in_threads(tasks: Iterable[Task], workers: int) -> Iterator[Outcome[Any]]:
-    return _pooled(tasks, ThreadPoolExecutor(workers), workers)
-
-
-def _in_processes(tasks: Iterable[Task], workers: int) -> Iterator[Outcome[Any]]:
-    # Spawned, not forked: a fork copies locks of threads that other libraries may hold.
-    return _pooled(tasks, ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")), workers)
-
-
-BACKENDS: dict[str, Backend] = {"serial": _in_turn, "threads": _in_threads, "processes": _in_processes}
-"""How tasks are spread; others may be added."""
-
-
-def _pooled(tasks: Iterable[Task], pool: Executor, workers: int) -> Iterator[Outcome[Any]]:
-    """At most twice as many tasks as workers are under way, so that memory does not grow with their number."""
-    running: deque[tuple[CaseJob[Any], Future[Outcome[Any]]]] = deque()
+def _pooled(calls: Iterable[Call], pool: Executor, workers: int) -> Iterator[CaseOutcome[Any]]:
+    """At most twice as many calls as workers are pending, so that memory does not grow with the number of cases."""
+    pending: deque[tuple[CaseJob[Any], Future[CaseOutcome[Any]]]] = deque()
     dead = False
 
-    def first() -> Outcome[Any]:
+    def first() -> CaseOutcome[Any]:
         nonlocal dead
-        job, future = running.popleft()
+        job, future = pending.popleft()
         try:
             return future.result()
         except BrokenProcessPool:
             if dead:
                 return Skipped(job.name, _DIED)
             dead = True
-            beside = f"{_DIED}, while working on case {job.name} or one beside it"
-            reason = f"{beside}. It may have run out of memory: use fewer than {workers} workers"
+            where = f"{_DIED}, while working on case {job.name} or one beside it"
+            reason = f"{where}. It may have run out of memory: use fewer than {workers} workers"
             return Failed(job.name, (reason,), _DIED)
-        except Exception as error:  # such as an outcome that cannot be sent back
+        except Exception as error:  # such as a result that cannot be pickled
             return _failed(job, error)
 
     try:
-        for job, task in tasks:
-            running.append((job, _submitted(pool, task)))
-            if len(running) >= 2 * workers:
+        for job, call in calls:
+            try:
+                future = pool.submit(call)
+            except BrokenProcessPool as error:
+                future = Future()
+                future.set_exception(error)
+            pending.append((job, future))
+            if len(pending) >= 2 * workers:
                 yield first()
-        while running:
+        while pending:
             yield first()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _submitted(pool: Executor, task: Callable[[], Outcome[Any]]) -> Future[Outcome[Any]]:
-    try:
-        return pool.submit(task)
-    except BrokenProcessPool as error:
-        never: Future[Outcome[Any]] = Future()
-        never.set_exception(error)
-        return never

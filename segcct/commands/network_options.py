@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from segcct.commands.parser import at_least_one
 
 if TYPE_CHECKING:
-    from segcct.inference.arithmetic_device import Inference
+    from segcct.inference.batched_inference import Inference
 
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +29,7 @@ def inference_of(arguments: argparse.Namespace, protocol: str = "soft") -> Infer
     Raises `ModelError` for a device that is not there.
     """
     from segcct.hardware.devices import pick_device
-    from segcct.inference.arithmetic_device import Inference
+    from segcct.inference.batched_inference import Inference
     from segcct.progress import say
 
     how = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol)

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, Outcome, failures, run_cases, values
+from segcct.case_runner import CaseJob, CaseOutcome, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
@@ -161,7 +161,7 @@ def _score(
     return [Scored.of(list(islice(left, len(matching.pairs)))) for matching in matchings]
 
 
-def _problems(outcome: Outcome[CaseScores]) -> list[str]:
+def _problems(outcome: CaseOutcome[CaseScores]) -> list[str]:
     """Why a case cannot be scored, each reason behind its id."""
     start = f"{outcome.name}: "
     return [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, Done, Outcome, Skipped, attempt, failures, run_cases, values
+from segcct.case_runner import CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
@@ -97,7 +97,7 @@ class PredictedCase:
     digest: str
     synthetic: bool
     """The case says that it is."""
-    heard: tuple[Outcome[Any], ...] = ()
+    heard: tuple[CaseOutcome[Any], ...] = ()
     """What came of each listener."""
 
 
@@ -107,7 +107,7 @@ class Predictions:
 
     output: Path
     """The folder."""
-    outcomes: Sequence[Outcome[PredictedCase]]
+    outcomes: Sequence[CaseOutcome[PredictedCase]]
     unwritten: str = ""
     """Why predictions.json could not be brought up to date, where cases failed for the same reason."""
 
@@ -184,7 +184,7 @@ def predict_folder(
         heard = tuple(attempt(listener, job) for listener in listeners)
         return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
 
-    outcomes: list[Outcome[PredictedCase]] = []
+    outcomes: list[CaseOutcome[PredictedCase]] = []
     unwritten = ""
     try:
         for outcome in run_cases(jobs, work, output=output, progress=progress):

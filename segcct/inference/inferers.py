@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.inference.arithmetic_device import Inference, autocast, finite, in_batches
+from segcct.inference.batched_inference import Inference, finite, in_batches
 from segcct.preparation.prepared_case import Preparation, PreparedCase
 from segcct.preparation.training_window import pad_to
 
@@ -132,7 +132,7 @@ class SlidingWindowInferer(ProbabilityInferer):
                 lambda part: softmax(prepared.standardise(prepared.image[part])), len(prepared.image), how
             )
             return
-        with torch.inference_mode(), autocast(how):
+        with torch.inference_mode(), how.autocast():
             volume = prepared.standardise(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
             whole = softmax(volume[None])[0].transpose(0, 1).cpu().numpy()  # (D, K, h, w)
         yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))

@@ -14,9 +14,9 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.errors import DataError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
-from segcct.inference.trained import VolumeModel
+from segcct.inference.loaded_model import VolumeModel
 from segcct.model_card import ModelCard
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 

@@ -11,8 +11,8 @@ import torch
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, LabelError
-from segcct.inference.arithmetic_device import in_batches
-from segcct.inference.trained import VolumeModel
+from segcct.inference.batched_inference import in_batches
+from segcct.inference.loaded_model import VolumeModel
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions

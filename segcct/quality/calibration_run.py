@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, Outcome, run_cases
+from segcct.case_runner import CaseJob, CaseOutcome, run_cases
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case
@@ -83,7 +83,7 @@ def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case]) -> None:
         )
 
 
-def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[Outcome[list[Measured]]]:
+def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[CaseOutcome[list[Measured]]]:
     """Signals and Dice of every class of every case of a fold."""
     jobs = [CaseJob(case.id, case) for case in fold.cases]
     work = partial(measure_case, fold.predictor, data=fold.data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from segcct.case_runner import Failed, Outcome, failures, values
+from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
 from segcct.inference.folder_prediction import Predictions
 from segcct.inference.index import index_lock
@@ -33,7 +33,7 @@ class Estimated:
 
     doubtful: Mapping[str, bool]
     """Case -> it holds a doubtful or missed class."""
-    heard: tuple[Outcome[Signals], ...]
+    heard: tuple[CaseOutcome[Signals], ...]
 
     @property
     def problem(self) -> str:
@@ -49,7 +49,7 @@ def write_quality(predictions: Predictions, quality: QualityModel, *, anonymize:
 
     Rows of other cases stay.
     """
-    heard: list[Outcome[Signals]] = []
+    heard: list[CaseOutcome[Signals]] = []
     rows: list[dict[str, str]] = []
     for case in values(predictions.outcomes):
         (outcome,) = case.heard

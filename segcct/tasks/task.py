@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from segcct.config import Experiment
     from segcct.datasets.splits import Splits
-    from segcct.inference.trained import LoadedModel
+    from segcct.inference.loaded_model import LoadedModel
     from segcct.model_card import Architecture, ModelCard, SchemeCard
     from segcct.models.zoo import Kind
     from segcct.run_folder import RunFolder

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.index import INDEX
-from segcct.inference.trained import LoadedModel
+from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import load_card
 from segcct.tasks.task import TASKS, TaskRow, task_named
 

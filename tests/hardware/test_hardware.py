@@ -15,7 +15,7 @@ from segcct.errors import ConfigError, ModelError
 from segcct.hardware import cores, precision
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.precision import Timing, choose_precision
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.model_card import load_card
 from segcct.training.arithmetic import FIRST_CHOICE, lightning_devices, settle
 from tests.conftest import training_command

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from segcct.errors import ModelError
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransUNetInferer, inferer_of
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard

@@ -13,7 +13,7 @@ from torch import nn
 
 from segcct.cli import main
 from segcct.errors import CheckpointError, ModelError
-from segcct.inference.trained import load_network
+from segcct.inference.loaded_model import load_network
 from segcct.model_card import Architecture, load_card, save_model
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model, entry, model_names

@@ -24,7 +24,7 @@ from segcct.datasets.splits import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows

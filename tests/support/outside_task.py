@@ -16,8 +16,8 @@ from segcct.config import Experiment, ModelSection, RunSection, ScheduleSection
 from segcct.config.base import Section
 from segcct.datasets.splits import Splits
 from segcct.files.json_file import read_object, write_json
-from segcct.inference.arithmetic_device import Inference
-from segcct.inference.trained import LoadedModel
+from segcct.inference.batched_inference import Inference
+from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import Architecture
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.tasks.task import Found, Outcome, Task, TaskRow, register_task

@@ -11,7 +11,7 @@ from torch import nn
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.images.volume import Volume
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading

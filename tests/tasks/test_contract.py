@@ -16,7 +16,7 @@ from segcct.cli import main
 from segcct.config import Experiment, SegmentationConfig, settings
 from segcct.errors import CheckpointError, ConfigError, DataError, ModelError
 from segcct.images.volume import Volume
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.model_card import load_card, save_model
 from segcct.models.zoo import entry

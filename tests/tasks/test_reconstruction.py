@@ -18,7 +18,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.splits import Splits
 from segcct.errors import ConfigError, DataError, LabelError, TrainingError
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
 from segcct.model_card import load_card, load_weights

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from segcct.errors import DataError
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.plurals import counted
 from segcct.progress import Progress
 from segcct.tasks.classification.class_evaluation import evaluate_classes

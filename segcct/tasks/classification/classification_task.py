@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from segcct.config import ClassificationConfig
 from segcct.datasets.splits import Splits
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segcct.errors import CheckpointError, ModelError
-from segcct.inference.arithmetic_device import Inference, finite, in_batches
-from segcct.inference.trained import LoadedModel
+from segcct.inference.batched_inference import Inference, finite, in_batches
+from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import ModelCard, check_fit
 from segcct.tasks.classification.image_reading import section_of
 from segcct.tasks.classification.normalization import Normalisation

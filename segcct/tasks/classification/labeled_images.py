@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.case_runner import CaseJob, Done, Failed, Outcome, run_cases
+from segcct.case_runner import CaseJob, CaseOutcome, Done, Failed, run_cases
 from segcct.config import PicturesSection
 from segcct.config.expressions import search_patient
 from segcct.datasets.inventory import memo_of
@@ -189,7 +189,7 @@ Decoded = tuple[np.ndarray, np.ndarray]
 
 def decoded(
     sources: Iterable[tuple[str, Pixels]], data: PicturesSection, *, total: int, progress: Report | None = None
-) -> Iterator[Outcome[Decoded]]:
+) -> Iterator[CaseOutcome[Decoded]]:
     """What became of every source, in order, decoded in threads."""
 
     def one(decode: Pixels) -> Decoded:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import M2IConfig
 from segcct.errors import TrainingError
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator

@@ -12,7 +12,7 @@ from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.inference.arithmetic_device import Inference
+    from segcct.inference.batched_inference import Inference
     from segcct.inference.folder_prediction import Predictions
     from segcct.quality.quality_model import QualityModel
 

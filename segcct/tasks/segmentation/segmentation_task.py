@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import SegmentationConfig
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
 from segcct.hardware.devices import pick_device
-from segcct.inference.arithmetic_device import Inference
+from segcct.inference.batched_inference import Inference
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
 from segcct.preparation.prepared_case import Preparation
 

@@ -1,4 +1,4 @@
-"""How slices go through a network: batch, arithmetic, device."""
+"""How slices go through a network: batch size, precision, device."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ import torch
 from segcct.errors import ModelError
 from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import pick_device
-from segcct.hardware.precision import Choice, choose_precision
-from segcct.hardware.precision import autocast as autocast_on
-
-__all__ = ["Inference", "autocast", "finite", "in_batches", "pick_device"]
+from segcct.hardware.precision import Choice, autocast, choose_precision
 
 
 @dataclass(frozen=True)
 class Inference:
-    """How slices go through a network."""
+    """Settings of inference."""
 
     batch_size: int = 16
     precision: str = "auto"
-    """fp32 or bf16; `auto` becomes the faster one of the two on this device."""
+    """fp32 or bf16; `auto` becomes the faster of the two on this device."""
     device: str = "cpu"
     """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
@@ -41,22 +38,21 @@ class Inference:
         object.__setattr__(self, "choice", choose_precision(self.precision, self.device))
         object.__setattr__(self, "precision", self.choice.precision)
 
-
-def autocast(how: Inference) -> torch.autocast:
-    """The arithmetic of `how`."""
-    return autocast_on(how.device, how.precision)
+    def autocast(self) -> torch.autocast:
+        """Context in which the network runs in `precision`."""
+        return autocast(self.device, self.precision)
 
 
 def in_batches(step: Callable[[slice], torch.Tensor], count: int, how: Inference) -> Iterator[np.ndarray]:
-    """What `step` makes of the rows 0 to `count`, a batch of them at a time and no earlier than it is asked for."""
+    """The results of `step` for the rows 0 to `count`, one batch at a time, computed when it is asked for."""
     for start in range(0, count, how.batch_size):
-        with torch.inference_mode(), autocast(how):
-            made = step(slice(start, min(start + how.batch_size, count)))
-        yield made.cpu().numpy()
+        with torch.inference_mode(), how.autocast():
+            output = step(slice(start, min(start + how.batch_size, count)))
+        yield output.cpu().numpy()
 
 
 def finite(values: torch.Tensor) -> torch.Tensor:
-    """The values of a network as they are. Raises `ModelError` where one is NaN or infinite."""
+    """The output of a network, unchanged. Raises `ModelError` if a value is NaN or infinite."""
     if not bool(values.isfinite().all()):
         raise ModelError(
             "the network gives values that are not finite",
