@@ -66,7 +66,7 @@ def refuse_no_numbers(name: str, dtype: np.dtype, file: Path) -> None:
 
 
 def refuse_claim(
-    file: Path, shape: Sequence[int], itemsize: int, held: int, *, ratio: int = 1, kind: str = "an image"
+    file: Path, shape: Sequence[int], itemsize: int, stored: int, *, ratio: int = 1, kind: str = "an image"
 ) -> int:
     """Bytes of the voxels that a header describes.
 
@@ -74,7 +74,7 @@ def refuse_claim(
         file: the file, for messages.
         shape: sizes along all axes; each must be positive.
         itemsize: bytes per voxel.
-        held: bytes of the file that are left for voxels.
+        stored: bytes of the file that are left for voxels.
         ratio: bytes that one of them can become by decompression, at most.
         kind: what the file should be, for messages.
 
@@ -87,38 +87,30 @@ def refuse_claim(
         raise VolumeError("its header gives no usable size", file=file, found=size or "no size", remedy=AGAIN)
     voxels = math.prod(int(size) for size in shape)
     claimed = voxels * itemsize
+    voxels_found = f"{size} of {itemsize} bytes"
     if voxels > MOST_VOXELS or claimed > MOST_BYTES:
         raise VolumeError(
             "its header claims more voxels than are read",
             file=file,
-            found=f"{size} of {itemsize} bytes",
+            found=voxels_found,
             expected=f"at most {MOST_VOXELS:,} voxels in {_size(MOST_BYTES)}",
             remedy="Cut or resample it; if the file is small, it is damaged",
         )
-    if claimed > _MOST_BLOWN_UP and held * min(ratio, _USUAL_RATIO) < claimed <= held * ratio:
+    if claimed > stored * ratio:
+        found = f"{voxels_found} in a file that has {_size(stored)} for them: truncated data, or a damaged header"
+        raise VolumeError(f"cannot be read as {kind}", file=file, found=found, remedy=AGAIN)
+    if claimed > max(_MOST_BLOWN_UP, stored * min(ratio, _USUAL_RATIO)):
         raise VolumeError(
             "its compressed voxels become too many",
             file=file,
-            found=f"{size} of {itemsize} bytes in {_size(held)}",
+            found=f"{voxels_found} in {_size(stored)}",
             expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed so far",
             remedy="Save it in a smaller type, such as uint8 for a mask",
         )
-    if claimed > held * ratio:
-        raise VolumeError(
-            f"cannot be read as {kind}",
-            file=file,
-            found=f"{size} of {itemsize} bytes in a file that has {_size(held)} for them: truncated data, or a "
-            "damaged header",
-            remedy=AGAIN,
-        )
     free_gb = free_memory_gb() if claimed > _WORTH_ASKING else None
     if free_gb is not None and claimed > free_gb * 1e9:
-        raise VolumeError(
-            "its voxels do not fit into the free memory",
-            file=file,
-            found=f"{size}: {_size(claimed)}",
-            expected=f"at most {free_gb:.3g} GB",
-        )
+        found, most = f"{size}: {_size(claimed)}", f"at most {free_gb:.3g} GB"
+        raise VolumeError("its voxels do not fit into the free memory", file=file, found=found, expected=most)
     return claimed
 
 

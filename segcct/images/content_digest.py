@@ -12,16 +12,17 @@ from typing import Any
 from segcct.errors import DataError, VolumeError
 from segcct.files.file_memo import FileMemo
 from segcct.images.claims import refuse_special
-from segcct.images.companion import companion
 from segcct.images.metaimage import data_file_of_metaimage
 from segcct.images.nrrd import data_file_of_nrrd
+from segcct.images.voxel_data import companion
 
-_HEADER_NAMES_DATA = {
+_DATA_FILE = {
     ".mhd": data_file_of_metaimage,
     ".mha": data_file_of_metaimage,
     ".nhdr": data_file_of_nrrd,
     ".nrrd": data_file_of_nrrd,
 }
+"""Suffix of a format whose header may name the file of its voxels -> what reads that name."""
 _PAIRS = {".hdr": ".img", ".img": ".hdr"}
 _DIGEST = re.compile("[0-9a-f]{40}")
 
@@ -58,7 +59,7 @@ def file_digest(file: Path, memo: FileMemo) -> str:
 
 def is_one_file(path: Path) -> bool:
     """Whether all of an image lies in that file: no folder, and no header of voxels that lie elsewhere."""
-    return path.suffix.lower() not in {*_PAIRS, *_HEADER_NAMES_DATA} and path.is_file()
+    return path.suffix.lower() not in {*_PAIRS, *_DATA_FILE} and path.is_file()
 
 
 def _content(file: Path) -> str:
@@ -72,27 +73,17 @@ def _is_digest(value: Any) -> bool:
 
 
 def _files_of(path: Path, memo: FileMemo) -> list[Path]:
+    """All files of an image; where the reading of the image will refuse one that its header names, the header alone."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())
     suffix = path.suffix.lower()
-    if suffix in _PAIRS:
-        name: str | None = path.with_suffix(_PAIRS[suffix]).name
-    elif suffix in _HEADER_NAMES_DATA:
-        name = _named_in_header(path, memo)
-    else:
-        return [path]
     try:
-        return [path] if name is None else [path, companion(path, name)]
+        if suffix in _PAIRS:
+            return [path, companion(path, path.with_suffix(_PAIRS[suffix]).name)]
+        if suffix in _DATA_FILE:
+            read = _DATA_FILE[suffix]
+            name = memo.value("data file", path, lambda: read(path), lambda value: isinstance(value, str | None))
+            return [path] if name is None else [path, companion(path, name)]
     except (OSError, VolumeError):
-        return [path]
-
-
-def _named_in_header(path: Path, memo: FileMemo) -> str | None:
-    """The file of voxels that a text header names; None when they follow the header itself, or where the reading of
-    the image will refuse it."""
-    name_in = _HEADER_NAMES_DATA[path.suffix.lower()]
-    try:
-        name = memo.value("data file", path, lambda: name_in(path), lambda value: isinstance(value, str | None))
-    except (OSError, VolumeError):
-        return None
-    return name if isinstance(name, str) else None
+        pass
+    return [path]

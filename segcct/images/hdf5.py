@@ -60,7 +60,7 @@ def hdf5_shape(file: Path, name: str) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _shapes_at(file: Path, *_stamp: int) -> dict[str, list[int]]:
-    """Shapes of the first arrays of a file that can be read; kept, as the next question is for another of them."""
+    """Shapes of the first arrays of a file that can be read; cached, as the next question is for another of them."""
     shapes: dict[str, list[int]] = _ask("readable shapes", [file])[0]
     return shapes
 
@@ -101,8 +101,7 @@ class _Reader:
         return answers
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", _PROGRAM.format(path=sys.path)]
-        pipe = subprocess.PIPE
+        command, pipe = [sys.executable, "-c", _PROGRAM.format(path=sys.path)], subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
         if sys.platform == "linux":
             with contextlib.suppress(OSError):  # a few slices fit, so that it reads on while we work

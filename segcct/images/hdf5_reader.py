@@ -34,7 +34,7 @@ _WORTH_LOOKING = 2**31
 _USUAL_ENTRIES = 8
 """Arrays of one file: channels, label, mask."""
 _MOST_ENTRIES = 20_000
-"""Names at the top of a file that are gone through."""
+"""Arrays of a file whose names are listed."""
 _SCALE_OFFSET = 6
 _SCALE_OFFSET_RATIO = 2**20
 """A chunk of one value takes a few bytes under this filter."""
@@ -92,36 +92,25 @@ def _answer(question: str, file: Path, name: str) -> tuple[dict[str, Any], np.nd
 
     with damage_refused(file), closing(h5py.h5f.open(os.fsencode(file), h5py.h5f.ACC_RDONLY)) as opened:
         stored = h5py.File(opened)  # whose own opening and closing takes longer than to read a slice
+        if question in ("names", "shapes") and len(stored) > _MOST_ENTRIES:
+            found, most = f"{len(stored):,}", f"at most {_MOST_ENTRIES:,}"
+            raise VolumeError("holds too many arrays", file=file, found=found, expected=most)
         if question == "names":
-            return {"value": sorted(_entries(stored, file))}, None
+            return {"value": sorted(stored)}, None
         if question == "shapes":
-            entries = _entries(stored, file)
-            held = [entry for entry in entries if isinstance(stored.get(entry, getlink=True), h5py.HardLink)]
-            return {"value": {e: list(stored[e].shape) for e in held if getattr(stored[e], "shape", None)}}, None
+            names = [each for each in stored if isinstance(stored.get(each, getlink=True), h5py.HardLink)]
+            return {"value": {n: list(stored[n].shape) for n in names if getattr(stored[n], "shape", None)}}, None
         if question == "readable shapes":
-            return {"value": _readable_shapes(stored, file)}, None
+            shapes = {}
+            for each in itertools.islice(stored, _USUAL_ENTRIES):
+                with suppress(Exception):  # refused or damaged: an error where it is asked for
+                    shapes[each] = list(_dataset(stored, each, file).shape)
+            return {"value": shapes}, None
         item = _dataset(stored, name, file)
         if question == "shape":
             return {"value": list(item.shape)}, None
         array = np.ascontiguousarray(item[()])
         return {"value": list(array.shape), "dtype": array.dtype.str}, array
-
-
-def _readable_shapes(stored: Any, file: Path) -> dict[str, list[int]]:
-    shapes = {}
-    for name in itertools.islice(stored, _USUAL_ENTRIES):
-        with suppress(Exception):  # refused or damaged: an error where it is asked for
-            shapes[name] = list(_dataset(stored, name, file).shape)
-    return shapes
-
-
-def _entries(stored: Any, file: Path) -> Any:
-    """The group itself, whose names can be gone through. Raises `VolumeError` where they are too many."""
-    if len(stored) > _MOST_ENTRIES:
-        raise VolumeError(
-            "holds too many arrays", file=file, found=f"{len(stored):,}", expected=f"at most {_MOST_ENTRIES:,}"
-        )
-    return stored
 
 
 def _dataset(stored: Any, name: str, file: Path) -> Any:
@@ -145,9 +134,9 @@ def _dataset(stored: Any, name: str, file: Path) -> Any:
     if len(set(filters)) < len(filters):
         raise VolumeError(f"array '{name}' is compressed more than once", file=file, found=f"filters {filters}")
     ratio = _SCALE_OFFSET_RATIO if _SCALE_OFFSET in filters else DEFLATE_RATIO if filters else 1
-    held = min(item.id.get_storage_size(), file.stat().st_size)
+    size = min(item.id.get_storage_size(), file.stat().st_size)
     for shape in filter(None, (item.shape, chunks)):
-        refuse_claim(file, shape, dtype.itemsize, held, ratio=ratio)
+        refuse_claim(file, shape, dtype.itemsize, size, ratio=ratio)
     if _DEFLATE in filters:
         _refuse_swollen_chunks(item, file)
     return item

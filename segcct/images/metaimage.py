@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 
 from segcct.errors import VolumeError
 from segcct.images.affine import are_lengths
-from segcct.images.companion import companion
-from segcct.images.stored import Stored
-from segcct.images.text_header import TextHeader
+from segcct.images.voxel_data import TextHeader, VoxelData, companion
 
 _DATA_FILE = "ElementDataFile"
-_LONGEST = {"key": 100, "line": 4000}
+_LONGEST_KEY, _LONGEST_LINE = 100, 4000
 _VECTORS = ("Offset", "Position", "Origin", "ElementSpacing", "ElementSize")
 _MATRICES = ("TransformMatrix", "Orientation", "Rotation")
 _ONCE = {
@@ -36,7 +35,7 @@ _TYPES = {
 }
 
 
-def stored_metaimage(path: Path) -> Stored:
+def voxels_of_metaimage(path: Path) -> VoxelData:
     """Where the voxels of a MetaImage file are. Raises `VolumeError` where its header is damaged or names other files
     than one next to it."""
     header = _header(path)
@@ -56,7 +55,7 @@ def stored_metaimage(path: Path) -> Stored:
         if len(words) != count or not are_lengths(words):
             raise header.unusable(f"{key} {fields[key][:60]!a}")
     packed, name = _flag(header, "CompressedData"), _data_file(header)
-    return Stored(
+    return VoxelData(
         header=path,
         file=path if name is None else companion(path, name),
         shape=shape,
@@ -67,7 +66,7 @@ def stored_metaimage(path: Path) -> Stored:
 
 
 def data_file_of_metaimage(path: Path) -> str | None:
-    """The name that `ElementDataFile` gives; None where the voxels follow the header. Raises as `stored_metaimage`."""
+    """The name that `ElementDataFile` gives; None where they follow the header. Raises as `voxels_of_metaimage`."""
     return _data_file(_header(path))
 
 
@@ -85,13 +84,12 @@ def _header(path: Path) -> TextHeader:
     for line in content.decode("latin-1").split("\n"):
         if not line.strip():
             continue
-        at = min((place for place in (line.find("="), line.find(":")) if place >= 0), default=-1)
-        key, value = line[:at].strip(), line[at + 1 :].strip()
-        if at < 0 or not key or len(key) > _LONGEST["key"] or len(line) > _LONGEST["line"]:
+        key, *value = (part.strip() for part in re.split("[=:]", line, maxsplit=1))
+        if not value or not key or len(key) > _LONGEST_KEY or len(line) > _LONGEST_LINE:
             raise header.unusable(f"the line {line[:60]!a}")
         if key in header.fields and key in _ONCE:
             raise header.unusable(f"{key} twice")
-        header.fields[key] = value
+        header.fields[key] = value[0]
     if list(header.fields)[-1] != _DATA_FILE:
         raise header.unusable(f"no line {_DATA_FILE}")
     return header

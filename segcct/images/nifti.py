@@ -25,8 +25,7 @@ from nibabel.wrapstruct import WrapStructError
 from segcct.errors import VolumeError
 from segcct.images.affine import checked_affine
 from segcct.images.claims import AGAIN, DEFLATE_RATIO, refuse_claim, volume_shape
-from segcct.images.inflate import Inflated
-from segcct.images.streams import read_exactly, skip
+from segcct.images.streams import Inflated, read_exactly
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
 _SIZES: dict[int, Any] = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -57,29 +56,24 @@ def read_nifti(path: Path) -> tuple[np.ndarray, nib.Nifti1Header]:
         VolumeError: as `read_nifti_header`; the data ends too early, or its scale is out of range.
     """
     with _readable(path) as (raw, content):
-        header, told_bits = _header(content, raw, path)
+        header, bits = _header(content, raw, path)
         shape, dtype = volume_shape(header.get_data_shape(), path), header.get_data_dtype()
-        _skip(content, int(header["vox_offset"]) - header.template_dtype.itemsize)
+        before = int(header["vox_offset"]) - header.template_dtype.itemsize
+        if isinstance(content, Inflated):
+            content.skip(before)
+        else:
+            content.seek(before, os.SEEK_CUR)
         voxels = read_exactly(content, math.prod(shape) * dtype.itemsize)
         behind = _behind(content, raw, path)
-        if told_bits not in (0, 8 * dtype.itemsize) and behind:
+        if bits not in (0, 8 * dtype.itemsize) and behind:
             raise VolumeError(
                 "its header says two different sizes of a voxel",
                 file=path,
-                found=f"datatype {dtype.name}, but bitpix {told_bits}",
+                found=f"datatype {dtype.name}, but bitpix {bits}",
                 remedy="Write the file again with one of them",
             )
         array = voxels.view(dtype).reshape(shape, order="F")
         return _scaled(array, header, path), header
-
-
-def _in_parts(stored: np.ndarray, slope: float, inter: float) -> np.ndarray:
-    """Stored voxels -> float32 intensities, computed in double precision a part at a time, in their own order."""
-    scaled = np.empty_like(stored, dtype=np.float32)
-    source, target = stored.ravel(order="K"), scaled.ravel(order="K")  # views of contiguous arrays
-    for start in range(0, source.size, _SCALED_VOXELS):
-        target[start : start + _SCALED_VOXELS] = source[start : start + _SCALED_VOXELS] * np.float64(slope) + inter
-    return scaled
 
 
 def unit_mm(header: nib.Nifti1Header) -> float:
@@ -120,7 +114,7 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
         raise ImageFileError("no NIfTI header at its beginning")
     header_class = _SIZES[sizes[0]]
     header = header_class(first + read_exactly(content, sizes[0] - 4).tobytes(), check=False)
-    told_bits = int(header["bitpix"])
+    bits = int(header["bitpix"])
     quiet = logging.Logger("nifti")  # nibabel writes what it fixes to stderr, without the file's name
     quiet.disabled = True
     header.check_fix(logger=quiet, error_level=40)
@@ -133,17 +127,10 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
     offset = float(header["vox_offset"])
     if not sizes[0] <= offset < 2**40 or offset != int(offset):
         raise VolumeError("its header says nowhere where the voxels begin", file=path, found=f"vox_offset {offset:g}")
-    held = os.fstat(raw.fileno()).st_size
     ratio = DEFLATE_RATIO if isinstance(content, Inflated) else 1
-    refuse_claim(path, shape, dtype.itemsize, max(0, held - int(offset) // ratio), ratio=ratio, kind="NIfTI")
-    return header, told_bits
-
-
-def _skip(content: Inflated | BufferedReader, count: int) -> None:
-    if not isinstance(content, Inflated):
-        content.seek(count, os.SEEK_CUR)
-        return
-    skip(content, count)
+    size = max(0, os.fstat(raw.fileno()).st_size - int(offset) // ratio)
+    refuse_claim(path, shape, dtype.itemsize, size, ratio=ratio, kind="NIfTI")
+    return header, bits
 
 
 def _behind(content: Inflated | BufferedReader, raw: BufferedReader, path: Path) -> int:
@@ -174,8 +161,12 @@ def _scaled(array: np.ndarray, header: nib.Nifti1Header, path: Path) -> np.ndarr
             expected=f"a slope between {low:g} and {high:g}",
             remedy="Write the file again without a scale",
         )
+    scaled = np.empty_like(array, dtype=np.float32)
+    source, target = array.ravel(order="K"), scaled.ravel(order="K")  # views of contiguous arrays
     with np.errstate(over="ignore", invalid="ignore"):  # what leaves float32 is refused as not finite
-        return _in_parts(array, slope, inter)
+        for start in range(0, source.size, _SCALED_VOXELS):  # in double precision, a part at a time
+            target[start : start + _SCALED_VOXELS] = source[start : start + _SCALED_VOXELS] * np.float64(slope) + inter
+    return scaled
 
 
 def _found(path: Path, error: Exception) -> str:

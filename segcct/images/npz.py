@@ -31,14 +31,18 @@ def npz_names(file: Path) -> list[str]:
 
 def npz_shapes(file: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays of numbers. Raises `VolumeError`."""
+    shapes = {}
     with _opened(file) as archive:
-        return {name: _shape(archive, name, file) for name in sorted(set(_names(archive)))}
+        for name in sorted(set(_names(archive))):
+            with _member(archive, name, file) as (_, shape, _fortran, _dtype):
+                shapes[name] = shape
+    return shapes
 
 
 def npz_shape(file: Path, name: str) -> tuple[int, ...]:
     """Shape of one array. Raises `VolumeError` as `read_npz`."""
-    with _opened(file) as archive:
-        return _shape(archive, name, file)
+    with _opened(file) as archive, _member(archive, name, file) as (_, shape, _fortran, _dtype):
+        return shape
 
 
 def read_npz(file: Path, name: str) -> np.ndarray:
@@ -67,11 +71,6 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
         yield archive
 
 
-def _shape(archive: zipfile.ZipFile, name: str, file: Path) -> tuple[int, ...]:
-    with _member(archive, name, file) as (_, shape, _fortran, _dtype):
-        return shape
-
-
 def _names(archive: zipfile.ZipFile) -> list[str]:
     return [name.removesuffix(_ENDING) for name in archive.namelist() if name.endswith(_ENDING)]
 
@@ -81,10 +80,9 @@ def _member(
     archive: zipfile.ZipFile, name: str, file: Path
 ) -> Iterator[tuple[zipfile.ZipExtFile, tuple[int, ...], bool, np.dtype]]:
     """The stream of an array's values, their shape, whether its first axis is the fastest, and their type."""
-    names = _names(archive)
-    if name not in names:
-        raise no_array(name, names[:8], file)
-    member = archive.getinfo(f"{name}{_ENDING}")
+    member = archive.NameToInfo.get(f"{name}{_ENDING}")
+    if member is None:
+        raise no_array(name, _names(archive)[:8], file)
     if member.compress_type not in _METHODS:
         raise VolumeError(f"array '{name}' is compressed in an unknown way", file=file, remedy="Save it by numpy.savez")
     with archive.open(member) as stream:
@@ -94,11 +92,11 @@ def _member(
             raise ValueError(f"an array of version {version[0]}.{version[1]}")
         shape, fortran, dtype = _READ_HEADER[version](stream)
         refuse_no_numbers(name, dtype, file)
-        held = min(member.compress_size, file.stat().st_size)
+        size = min(member.compress_size, file.stat().st_size)
         ratio = DEFLATE_RATIO if member.compress_type == zipfile.ZIP_DEFLATED else 1
         if not shape:
             raise VolumeError(f"'{name}' is one number, not an array", file=file)
-        claimed = refuse_claim(file, shape, dtype.itemsize, held, ratio=ratio)
+        claimed = refuse_claim(file, shape, dtype.itemsize, size, ratio=ratio)
         if claimed != member.file_size - stream.tell():
             raise ValueError(f"array '{name}' has {member.file_size - stream.tell()} bytes of values, not {claimed}")
         yield stream, shape, fortran, dtype

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from segcct.errors import VolumeError
 from segcct.images.affine import are_lengths
-from segcct.images.companion import companion
-from segcct.images.stored import Stored
-from segcct.images.text_header import TextHeader
+from segcct.images.voxel_data import TextHeader, VoxelData, companion
 
 _MAGIC = re.compile(rb"NRRD000[1-5]\r?\n")
 _END = re.compile(rb"\n\r?\n")
@@ -45,7 +42,7 @@ _TYPES = {
 }
 
 
-def stored_nrrd(path: Path) -> Stored:
+def voxels_of_nrrd(path: Path) -> VoxelData:
     """Where the voxels of a NRRD file are. Raises `VolumeError` where its header is damaged or names other files than
     one next to it."""
     header = _header(path)
@@ -62,6 +59,9 @@ def stored_nrrd(path: Path) -> Stored:
             expected="raw, gzip, ascii or hex",
             remedy="Save it again with one of these",
         )
+    order = fields.get("endian", "").lower()
+    if order not in ("little", "big") and (order or (code[1] != "1" and encoding != "ascii")):
+        raise header.unusable(f"endian {order[:40] or 'missing'}")
     for key, unknown in _LENGTHS.items():
         words = re.split(r"[\s(),]+", fields.get(key, "").strip(" ()"))
         if not are_lengths(word for word in words if word.lower() not in ("", unknown)):
@@ -69,11 +69,11 @@ def stored_nrrd(path: Path) -> Stored:
     name = fields.get("data file")
     file = path if name is None else companion(path, name)
     start, skip = _start(header, file, header.end if name is None else 0, encoding)
-    return Stored(
+    return VoxelData(
         header=path,
         file=file,
         shape=shape,
-        dtype=np.dtype(code).newbyteorder(_endian(header, code, encoding)),
+        dtype=np.dtype(code).newbyteorder(">" if order == "big" and encoding != "ascii" else "<"),
         encoding=encoding,
         start=start,
         skip=skip,
@@ -81,7 +81,7 @@ def stored_nrrd(path: Path) -> Stored:
 
 
 def data_file_of_nrrd(path: Path) -> str | None:
-    """The name that `data file` gives; None where the voxels follow the header. Raises as `stored_nrrd`."""
+    """The name that `data file` gives; None where the voxels follow the header. Raises as `voxels_of_nrrd`."""
     return _header(path).fields.get("data file")
 
 
@@ -97,7 +97,8 @@ def _header(path: Path) -> TextHeader:
     for line in content[magic.end() : header.end].decode("latin-1").replace("\r", "").split("\n"):
         name, colon, value = line.partition(": ")
         name = " ".join(name.lower().split()).replace("datafile", "data file")
-        if "data file" in _squeezed(line) and not (line[:4].lower() == "data" and name == "data file" and colon):
+        squeezed = re.sub(r"[\s_-]*", "", line.lower())
+        if squeezed.startswith("datafile") and not (line[:4].lower() == "data" and name == "data file" and colon):
             raise header.unusable(f"the line {line[:60]!a}")
         if not line or line.startswith("#") or not colon or ":=" in name:
             continue  # comments and key/value pairs
@@ -105,11 +106,6 @@ def _header(path: Path) -> TextHeader:
             raise header.unusable(f"{name} twice")
         fields[name] = value.strip()
     return header
-
-
-def _squeezed(line: str) -> str:
-    """How a line that means a data file begins, however it is written."""
-    return re.sub(r"[\s_-]*", "", line.lower())[:8].replace("datafile", "data file")
 
 
 def _start(header: TextHeader, file: Path, begin: int, encoding: str) -> tuple[int | None, int]:
@@ -124,15 +120,7 @@ def _start(header: TextHeader, file: Path, begin: int, encoding: str) -> tuple[i
     if lines:
         with file.open("rb") as stream:
             stream.seek(begin)
-            for _ in range(lines):
-                if not stream.readline():
-                    raise header.unusable(f"line skip {lines}")
+            if not all(stream.readline() for _ in range(lines)):
+                raise header.unusable(f"line skip {lines}")
             begin = stream.tell()
     return (begin, count) if encoding == "gzip" else (begin + count, 0)
-
-
-def _endian(header: TextHeader, code: str, encoding: str) -> Literal["<", ">"]:
-    order = header.fields.get("endian", "").lower()
-    if order not in ("little", "big") and (order or (code[1] != "1" and encoding != "ascii")):
-        raise header.unusable(f"endian {order[:40] or 'missing'}")
-    return ">" if order == "big" and encoding != "ascii" else "<"

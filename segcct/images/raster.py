@@ -43,16 +43,16 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
     """
     if isinstance(source, Path):
         refuse_special(source)
-    _quiet()
+    # What Pillow warns of in damaged files is an error or does not matter, and its warnings do not name the file.
+    for category in (UserWarning, Image.DecompressionBombWarning):
+        warnings.filterwarnings("ignore", category=category, module=r"PIL\.")
     try:
         image = Image.open(source, formats=list(formats))
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        expected = ", ".join(formats)
-        raise VolumeError(
-            "cannot be read as an image", file=file, found="no image in a known format", expected=expected
-        ) from None
+        found, expected = "no image in a known format", ", ".join(formats)
+        raise VolumeError("cannot be read as an image", file=file, found=found, expected=expected) from None
     except Exception as error:  # a damaged file makes its reader fail in any way
         raise unreadable(error, file) from error
     try:
@@ -156,9 +156,3 @@ def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path)
             found=f"{scans} of {image.size[0]} x {image.size[1]} pixels",
             remedy="Store it as a baseline JPEG or as PNG",
         )
-
-
-def _quiet() -> None:
-    """What Pillow warns of in damaged files is an error or does not matter; its warnings do not name the file."""
-    for category in (UserWarning, Image.DecompressionBombWarning):
-        warnings.filterwarnings("ignore", category=category, module=r"PIL\.")

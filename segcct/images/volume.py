@@ -1,6 +1,6 @@
 """Images on disk: array, affine, spacing and header in one value.
 
-Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimetres, whatever convention
+Axes are the file's own voxel order (X, Y, Z); the affine maps voxel indices to RAS millimeters, whatever convention
 the file was written in. NIfTI is read and written here; NRRD and MHA are read by `itk.py`, DICOM by `dicom/`, which are
 imported only when a file needs them.
 """
@@ -25,7 +25,7 @@ SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
 PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
-"""Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a picture."""
+"""Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
 _NO_SPACING = "segcct: voxel size unknown"
 
 
@@ -59,21 +59,22 @@ class Volume:
                 not finite; the folder holds no DICOM series or several.
         """
         path = Path(path)
-        name = path.name.lower()
+        name = path.name.lower() if path.is_file() else ""
         if not path.exists():
             raise no_such_file(path)
         refuse_special(path)
         if path.is_file() and path.stat().st_size == 0:
             raise VolumeError("the file is empty (0 bytes)", file=path, remedy=AGAIN)
-        if path.is_file() and name.endswith(NIFTI_SUFFIXES):
-            return _read_nifti(path)
-        if path.is_file() and not name.endswith(ITK_SUFFIXES + DICOM_SUFFIXES) and not holds_dicom(path):
-            raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
-        if path.is_file() and name.endswith(ITK_SUFFIXES):
+        if name.endswith(NIFTI_SUFFIXES):
+            array, header = read_nifti(path)
+            return _checked(array, affine_of(header, path), header, path)
+        if name.endswith(ITK_SUFFIXES):
             from segcct.images import itk  # SimpleITK takes 0.2 s to import, and most data is NIfTI
 
             array, affine = itk.read_image(path)
             return _checked(array, checked_affine(affine, path), None, path)
+        if name and not name.endswith(DICOM_SUFFIXES) and not holds_dicom(path):
+            raise VolumeError("not a format segcct reads", file=path, found=path.name, expected=", ".join(SUFFIXES))
         from segcct.images.dicom import read_dicom
 
         array, affine, has_spacing = read_dicom(path)
@@ -103,10 +104,8 @@ class Volume:
 
     def with_array(self, array: np.ndarray) -> Volume:
         """Other voxels on the same grid. Raises `GeometryError` when the shapes differ."""
-        if array.shape != self.array.shape:
-            raise GeometryError(
-                "array does not fit the grid", file=self.path, found=array.shape, expected=self.array.shape
-            )
+        if array.shape != self.shape:
+            raise GeometryError("array does not fit the grid", file=self.path, found=array.shape, expected=self.shape)
         return replace(self, array=array)
 
     def _header_for(self, array: np.ndarray) -> nib.Nifti1Header:
@@ -119,12 +118,9 @@ class Volume:
         header["pixdim"] = self.header["pixdim"]  # the line above resets what lies beyond the shape
         header.set_data_dtype(array.dtype)
         header.set_intent("none")
-        for field in ("cal_min", "cal_max", "glmin", "glmax"):
+        for field in ("cal_min", "cal_max", "glmin", "glmax", "db_name", "aux_file"):
             if field in header:
-                header[field] = 0
-        for field in ("db_name", "aux_file"):
-            if field in header:
-                header[field] = b""
+                header[field] = b"" if field in ("db_name", "aux_file") else 0
         stored = affine_mm(self.header)
         if not np.allclose(stored, self.affine, rtol=0, atol=1e-6 * max(1.0, float(np.abs(stored).max()))):
             unit = np.diag([1 / unit_mm(header)] * 3 + [1.0])
@@ -156,8 +152,8 @@ def check_same_grid(a: Volume, b: Volume, *, tolerance_mm: float = 1e-3) -> None
     if a.spacing_mm is None or b.spacing_mm is None:
         return
     corners = np.array([[i, j, k] for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(a.shape) - 1)
-    apart = nib.affines.apply_affine(a.affine, corners) - nib.affines.apply_affine(b.affine, corners)
-    worst_mm = float(np.linalg.norm(apart, axis=1).max())
+    offsets = nib.affines.apply_affine(a.affine, corners) - nib.affines.apply_affine(b.affine, corners)
+    worst_mm = float(np.linalg.norm(offsets, axis=1).max())
     if worst_mm > tolerance_mm:
         raise GeometryError(
             f"voxel grids lie up to {worst_mm:.4g} mm apart (tolerance {tolerance_mm:g} mm)",
@@ -181,23 +177,16 @@ def _describe(volume: Volume) -> str:
     return f"{''.join(nib.aff2axcodes(volume.affine))} {spacing} mm at ({origin})"
 
 
-def _read_nifti(path: Path) -> Volume:
-    array, header = read_nifti(path)
-    return _checked(array, affine_of(header, path), header, path)
-
-
 def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | None, path: Path) -> Volume:
     """The volume when its voxels can be worked with. Floats become float32."""
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is refused below
             array = np.asarray(array, dtype=np.float32)
-        strays = array.size - int(np.count_nonzero(np.isfinite(array)))
-        if strays:
-            raise VolumeError(
-                f"{strays} of {array.size} voxels are NaN or infinite",
-                file=path,
-                remedy="Replace them (by 0 outside the body) and save the file again",
-            )
+        not_finite = array.size - int(np.count_nonzero(np.isfinite(array)))
+        if not_finite:
+            what = f"{not_finite} of {array.size} voxels are NaN or infinite"
+            remedy = "Replace them (by 0 outside the body) and save the file again"
+            raise VolumeError(what, file=path, remedy=remedy)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if header is not None and header["descrip"].item().decode("latin-1").startswith(_NO_SPACING):
@@ -227,13 +216,13 @@ def _storable(array: np.ndarray, path: Path) -> np.ndarray:
         return array.astype(np.float32, copy=False)
     if array.dtype.kind == "b":
         return array.astype(np.uint8)
-    kept = (np.uint8, np.uint16, np.int16, np.int32)
-    if array.dtype in kept or array.dtype.kind not in "iu":
-        if array.dtype.kind in "iu":
-            return array
+    if array.dtype.kind not in "iu":
         raise VolumeError("voxels cannot be written as NIfTI", file=path, found=array.dtype, expected="numbers")
+    storable = (np.uint8, np.uint16, np.int16, np.int32)
+    if array.dtype in storable:
+        return array
     low, high = (int(array.min()), int(array.max())) if array.size else (0, 0)
-    for dtype in kept:
+    for dtype in storable:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype)
     raise VolumeError("voxel values are too large", file=path, found=f"{low}..{high}", expected="32-bit integers")

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from segcct.errors import DataError
 from segcct.files.file_memo import FileMemo
 from segcct.images.content_digest import file_digest
-from segcct.images.inflate import Inflated
+from segcct.images.streams import Inflated
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 _LARGEST = 2**30
