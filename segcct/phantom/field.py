@@ -1,4 +1,4 @@
-"""Smooth random fields in millimetres: the same field on a fine grid, a coarse one, or a part of either."""
+"""Smooth random fields in millimeters: the same field on a fine grid, a coarse one, or a part of either."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_AXIS_SD = (151 / 315) ** 0.5
+_AXIS_STD = (151 / 315) ** 0.5
 """Root of the mean over x of the summed squared cubic B-spline weights: what one axis leaves of a unit deviation."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Voxel centres of a grid, one coordinate array per axis."""
+    """Voxel centers of a grid, one coordinate array per axis."""
 
     axes_mm: tuple[np.ndarray, ...]
 
@@ -26,15 +26,23 @@ class Frame:
         return tuple(float(axis[1] - axis[0]) for axis in self.axes_mm)
 
     @classmethod
-    def centred(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float], reduce: int = 1) -> Frame:
-        """A grid around 0; with `reduce`, every `reduce` voxels per axis become one that stands in their middle."""
-        return cls(tuple(_reduced_axis(n, step, reduce) for n, step in zip(shape, spacing_mm, strict=True)))
+    def centered(cls, shape: tuple[int, int, int], spacing_mm: tuple[float, float, float]) -> Frame:
+        """A grid around 0."""
+        axes = [(np.arange(n) - (n - 1) / 2) * step for n, step in zip(shape, spacing_mm, strict=True)]
+        return cls(tuple(axis.astype(np.float32) for axis in axes))
+
+    @classmethod
+    def stack(cls, columns: int, rows: int, pixel_mm: float, depth_mm: np.ndarray, reduce: int) -> Frame:
+        """Slices around 0 at those depths; every `reduce` pixels along x and along y become one in their middle."""
+        x, y, _ = cls.centered((columns, rows, 1), (pixel_mm, pixel_mm, 1.0)).axes_mm
+        middle = pixel_mm * (reduce - 1) / 2
+        return cls(tuple(axis.astype(np.float32) for axis in (x[::reduce] + middle, y[::reduce] + middle, depth_mm)))
 
     def part(self, box: tuple[slice, ...]) -> Frame:
         return Frame(tuple(axis[cut] for axis, cut in zip(self.axes_mm, box, strict=True)))
 
     def box(self, low_mm: np.ndarray, high_mm: np.ndarray) -> tuple[slice, ...]:
-        """The voxels whose centres lie within [low, high] per axis, as slices (at least two voxels each)."""
+        """The voxels whose centers lie within [low, high] per axis, as slices (at least two voxels each)."""
         cuts = []
         for axis, low, high in zip(self.axes_mm, low_mm, high_mm, strict=True):
             first = int(np.clip(np.searchsorted(axis, low), 0, len(axis) - 2))
@@ -44,13 +52,7 @@ class Frame:
 
     def open(self) -> tuple[np.ndarray, ...]:
         """Coordinates as (X, 1, 1), (1, Y, 1), (1, 1, Z)."""
-        x, y, z = self.axes_mm
-        return x[:, None, None], y[None, :, None], z[None, None, :]
-
-
-def _reduced_axis(count: int, step_mm: float, reduce: int) -> np.ndarray:
-    first = (reduce - 1) / 2 - (count - 1) / 2
-    return ((first + reduce * np.arange(-(-count // reduce))) * step_mm).astype(np.float32)
+        return np.ix_(*self.axes_mm)
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,11 @@ class SmoothField:
         steps = (step_mm,) * 3 if isinstance(step_mm, float) else step_mm
         counts = [int(np.ceil(size / step)) + 4 for size, step in zip(extent_mm, steps, strict=True)]
         origin = tuple(-(n - 1) / 2 * step for n, step in zip(counts, steps, strict=True))
-        coefficients = rng.standard_normal(counts, dtype=np.float32) / np.float32(_AXIS_SD**3)
+        coefficients = rng.standard_normal(counts, dtype=np.float32) / np.float32(_AXIS_STD**3)
         return cls(coefficients, origin, steps)
 
     def on(self, frame: Frame) -> np.ndarray:
-        """(X, Y, Z) float32 values at the frame's voxel centres; constant beyond the drawn box."""
+        """(X, Y, Z) float32 values at the frame's voxel centers; constant beyond the drawn box."""
         x, y, z = (self._weights(axis, at) for axis, at in enumerate(frame.axes_mm))  # (n, lattice)
         value = np.matmul(y, self.coefficients @ z.T)  # (lattice, Y, Z)
         return (x @ value.reshape(len(value), -1)).reshape(frame.shape)  # (X, Y, Z)

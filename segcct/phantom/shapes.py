@@ -14,7 +14,7 @@ Point = tuple[np.ndarray, ...]
 class Ellipsoid:
     """An ellipsoid with its axes turned."""
 
-    centre_mm: np.ndarray
+    center_mm: np.ndarray
     half_mm: np.ndarray
     turn: np.ndarray
     """(3, 3) rotation: from the patient's axes to the ellipsoid's."""
@@ -22,10 +22,10 @@ class Ellipsoid:
     @property
     def box_mm(self) -> tuple[np.ndarray, np.ndarray]:
         reach = np.sqrt(((self.turn.T * self.half_mm) ** 2).sum(axis=1))
-        return self.centre_mm - reach, self.centre_mm + reach
+        return self.center_mm - reach, self.center_mm + reach
 
     def distance(self, at: Point) -> np.ndarray:
-        offset = [one - np.float32(c) for one, c in zip(at, self.centre_mm, strict=True)]
+        offset = [one - np.float32(c) for one, c in zip(at, self.center_mm, strict=True)]
         first = second = np.float32(0)
         for row, half in zip(self.turn.astype(np.float32), self.half_mm, strict=True):
             q = (row[0] * offset[0] + row[1] * offset[1] + row[2] * offset[2]) / np.float32(half)

@@ -61,23 +61,24 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_field_has_zero_mean_and_unit_variance() -> None:
     rng = np.random.default_rng(0)
     extent = (400.0, 400.0, 400.0)
-    value = SmoothField.draw(rng, extent, 10.0).on(Frame.centred((90, 90, 90), (4.0, 4.0, 4.0)))
+    value = SmoothField.draw(rng, extent, 10.0).on(Frame.centered((90, 90, 90), (4.0, 4.0, 4.0)))
     assert value.mean() == pytest.approx(0.0, abs=0.03)
     assert value.std() == pytest.approx(1.0, abs=0.03)
 
 
 def test_field_is_the_same_on_a_part_of_the_frame() -> None:
     field = SmoothField.draw(np.random.default_rng(1), (40.0, 50.0, 60.0), (8.0, 9.0, 10.0))
-    frame = Frame.centred((20, 25, 30), (2.0, 2.0, 2.0))
+    frame = Frame.centered((20, 25, 30), (2.0, 2.0, 2.0))
     box = frame.box(np.array([-7.0, -3.0, 0.0]), np.array([5.0, 9.0, 30.0]))
     np.testing.assert_allclose(field.on(frame)[box], field.on(frame.part(box)), atol=1e-5)
 
 
 def test_reduced_frame_stands_in_the_middle_of_its_voxels() -> None:
-    fine, coarse = (Frame.centred((8, 8, 7), (1.0, 1.0, 2.0), reduce) for reduce in (1, 4))
+    fine, coarse = (Frame.stack(8, 12, 1.5, np.arange(7), reduce) for reduce in (1, 4))
     np.testing.assert_allclose(coarse.axes_mm[0], [fine.axes_mm[0][:4].mean(), fine.axes_mm[0][4:].mean()])
-    assert coarse.shape == (2, 2, 2)
-    assert coarse.axes_mm[2][0] == pytest.approx(fine.axes_mm[2][:4].mean())
+    assert fine.shape == (8, 12, 7)
+    assert coarse.shape == (2, 3, 7)
+    assert coarse.axes_mm[1][0] == pytest.approx(fine.axes_mm[1][:4].mean())
 
 
 # What every layout keeps
@@ -237,8 +238,8 @@ def test_brats_contrasts_are_those_of_glioma(brats: Path) -> None:
             image = voxels(brats_file(brats, index, name)).astype(float)
             brain_mean = image[(image > 0) & (label == 0)].mean()
             rows.append([image[label == value].mean() / brain_mean for value in (1, 2, 4)])
-    necrosis, oedema, enhancing = np.mean(means["t1ce"], axis=0)
-    assert enhancing > 1.25 > 1.0 > oedema > necrosis
+    necrosis, edema, enhancing = np.mean(means["t1ce"], axis=0)
+    assert enhancing > 1.25 > 1.0 > edema > necrosis
     assert np.mean(means["flair"], axis=0)[1] > 1.2
     assert np.mean(means["t2"], axis=0)[0] > 1.2
     assert np.mean(means["t1"], axis=0)[0] < 0.8
