@@ -42,7 +42,7 @@ from segcct.models.zoo import entry
 from segcct.run_folder import RunFolder
 from segcct.tasks.classification.class_evaluation import evaluate_classes
 from segcct.tasks.classification.classifier import Classifier
-from segcct.tasks.classification.image_prediction import find_pictures, predict_pictures
+from segcct.tasks.classification.image_prediction import find_images, predict_images
 from segcct.tasks.classification.probability_table import INDEX, TABLE
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -77,8 +77,8 @@ def predicted(run: RunFolder, root: Path) -> Path:
     """The folder of predictions of the run's test side."""
     output = run.path / "predictions"
     classifier = Classifier.load(run.best, Inference(256, device=pick_device()))
-    request = find_pictures(classifier, root, split=run.splits, side="test")
-    predict_pictures(classifier, request, output, model=run.best, overwrite=True)
+    request = find_images(classifier, root, splits_file=run.splits, split="test")
+    predict_images(classifier, request, output, model=run.best, overwrite=True)
     return output
 
 

@@ -10,8 +10,7 @@ import pytest
 from segcct.errors import DataError
 from segcct.files.table_file import read_rows_of, write_csv, write_records
 from segcct.inference.quality_rows import read_rows, write_rows
-from segcct.tasks.classification.class_results import _read_verdicts
-from segcct.tasks.classification.class_tables import write_pictures
+from segcct.tasks.classification.class_results import _read_image_results, write_image_results
 from segcct.tasks.classification.probability_table import read_table, write_table
 
 HOSTILE = ("=HYPERLINK(A1)", "@a", "a\nb", "plain", "'=1")
@@ -41,8 +40,8 @@ def test_probabilities_quality_and_pictures_survive_hostile_names(tmp_path):
     assert table.classes == ("=a", "b")
     write_rows(tmp_path / "quality.csv", [{"case": name, "class": "=c"} for name in HOSTILE])
     assert [row["case"] for row in read_rows(tmp_path / "quality.csv")] == list(HOSTILE)
-    write_pictures(tmp_path / "pictures.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
-    assert [verdict.picture for verdict in _read_verdicts(tmp_path / "pictures.csv")] == list(HOSTILE)
+    write_image_results(tmp_path / "pictures.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
+    assert [result.image for result in _read_image_results(tmp_path / "pictures.csv")] == list(HOSTILE)
     for file in tmp_path.iterdir():
         lines = file.read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if line[:1] in "=+@\t"]

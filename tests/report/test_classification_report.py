@@ -12,11 +12,9 @@ from segcct.errors import EvaluationError
 from segcct.figures.tokens import enlarged, token_overlay, tokens_for_half
 from segcct.files.json_file import write_json
 from segcct.tasks.classification.class_evaluation import scores
-from segcct.tasks.classification.class_findings import Confused, class_findings, confusions
-from segcct.tasks.classification.class_images import gallery, surest_mistakes, typical_pictures
-from segcct.tasks.classification.class_page import write_class_report
-from segcct.tasks.classification.class_results import read_class_results
-from segcct.tasks.classification.class_tables import write_pictures
+from segcct.tasks.classification.class_images import gallery, surest_mistakes, typical_images
+from segcct.tasks.classification.class_page import Confusion, class_findings, confusions, write_class_report
+from segcct.tasks.classification.class_results import read_class_results, write_image_results
 
 CLASSES = ("cat", "dog", "owl")
 #          true, probabilities
@@ -38,7 +36,7 @@ def evaluation(folder: Path, table: list = TABLE, classes: tuple[str, ...] = CLA
     probabilities = np.array([row for _, row in table])
     ids = [f"{classes[true]}/{place}.png" for place, true in enumerate(labels)]
     folder.mkdir(parents=True)
-    write_pictures(folder / "pictures.csv", ids, probabilities, labels, classes)
+    write_image_results(folder / "pictures.csv", ids, probabilities, labels, classes)
     write_json(folder / "summary.json", {**scores(probabilities, labels, classes, ids).to_json(), **more})
     return folder
 
@@ -51,9 +49,9 @@ def results(tmp_path: Path):
 def test_confusions_go_by_share_of_the_true_class(results):
     assert results.summary.confusion == [[3, 1, 0], [2, 1, 0], [0, 1, 0]]
     assert confusions(results) == [
-        Confused("owl", "dog", 1, 1.0),
-        Confused("dog", "cat", 2, 2 / 3),
-        Confused("cat", "dog", 1, 1 / 4),
+        Confusion("owl", "dog", 1, 1),
+        Confusion("dog", "cat", 2, 3),
+        Confusion("cat", "dog", 1, 4),
     ]
 
 
@@ -61,38 +59,38 @@ def test_findings_say_what_the_tables_say(results):
     text = " ".join(class_findings(results))
     assert "cat is classified best (F1 0.667), owl least well (0.000)" in text
     assert "Never predicted: owl." in text
-    assert "owl taken for dog, in 1 of 1 picture (100%)" in text
-    assert "surer than it is right: confidence 0.713, accuracy 0.500" in text
+    assert "owl predicted as dog, in 1 of 1 image (100%)" in text
+    assert "overconfident: confidence 0.713, accuracy 0.500" in text
 
 
 def test_findings_of_a_perfect_model(tmp_path):
     table = [(true, np.eye(3)[true].tolist()) for true in (0, 1, 2, 0)]
     text = " ".join(class_findings(read_class_results(evaluation(tmp_path / "e", table))))
-    assert "No picture was taken for another class." in text
-    assert "as sure as it is right" in text
+    assert "No image was classified wrongly." in text
+    assert "well calibrated" in text
 
 
 def test_left_out_pictures_are_named(tmp_path):
     folder = evaluation(tmp_path / "e", unmatched={"references": ["a", "b"], "predictions": []})
-    assert "Left out of every number: 2 pictures without a prediction." in class_findings(read_class_results(folder))
+    assert "Left out of every number: 2 images without a prediction." in class_findings(read_class_results(folder))
 
 
 def test_which_pictures_are_shown(results):
-    assert [(one.picture, one.confidence) for one in typical_pictures(results)] == [
+    assert [(one.image, one.confidence) for one in typical_images(results)] == [
         ("cat/1.png", 0.8),
         ("dog/4.png", 0.8),
     ]
-    assert [one.picture for one in surest_mistakes(results)] == ["dog/6.png", "cat/3.png", "dog/5.png", "owl/7.png"]
+    assert [one.image for one in surest_mistakes(results)] == ["dog/6.png", "cat/3.png", "dog/5.png", "owl/7.png"]
 
 
 def test_a_page_without_pictures_says_why(tmp_path):
     folder = evaluation(tmp_path / "e")
     page = write_class_report(folder, tmp_path / "out").read_text(encoding="utf-8")
-    assert "No pictures: the evaluation does not say where its pictures are." in page
+    assert "No images: the evaluation does not say where its images are." in page
     for word in (
         "0.500",
         "not defined",
-        "dog taken for cat: 2 (66.7% of dog)",
+        "dog predicted as cat: 2 (66.7% of dog)",
         "Calibration error",
         "For research use",
     ):
@@ -121,7 +119,7 @@ def test_names_are_escaped(tmp_path):
 DAMAGE = {
     "no summary": (lambda folder: (folder / "summary.json").unlink(), "summary.json: no such file"),
     "no table": (lambda folder: (folder / "pictures.csv").unlink(), "pictures.csv: no such file"),
-    "no overall": (lambda folder: write_json(folder / "summary.json", {"classes": {}}), "no 'overall'"),
+    "no overall": (lambda folder: write_json(folder / "summary.json", {"classes": {}}), "Field required"),
     "other columns": (lambda folder: (folder / "pictures.csv").write_text("a,b\n1,2\n"), "columns are missing"),
     "no number": (
         lambda folder: (folder / "pictures.csv").write_text(

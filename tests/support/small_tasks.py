@@ -9,7 +9,7 @@ from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, s
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
 from segcct.preparation.prepared_case import Preparation, prepare_case
-from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
+from segcct.tasks.classification.classification_task import ClassificationTask, load_dataset
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.training_dataset import Dataset
@@ -50,7 +50,7 @@ def classification(workers: int, folder: Path) -> Task:
         "train": TRAIN,
     }  # fmt: skip
     config = settings.build(ClassificationConfig, content, {}, source="test")
-    return ClassificationTask(config, load_pictures(config))
+    return ClassificationTask(config, load_dataset(config))
 
 
 SMALL = {"segmentation": segmentation, "classification": classification, "reconstruction": reconstruction}

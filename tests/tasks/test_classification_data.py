@@ -25,13 +25,13 @@ from segcct.files import file_memo
 from segcct.tasks.classification import decoding as picture_module
 from segcct.tasks.classification import image_files as files
 from segcct.tasks.classification import labeled_images as collection_module
-from segcct.tasks.classification.batches import PictureDataset, picture_loader
+from segcct.tasks.classification.batches import TrainingImages, image_loader
 from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
 from segcct.tasks.classification.decoding import decode, fitted
-from segcct.tasks.classification.image_augmentation import PictureAugmenter
-from segcct.tasks.classification.labeled_images import Collection, load_collection, load_references
-from segcct.tasks.classification.new_images import find_source
-from segcct.tasks.classification.normalization import Normalisation
+from segcct.tasks.classification.image_augmentation import ImageAugmenter
+from segcct.tasks.classification.image_source import find_source
+from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
+from segcct.tasks.classification.normalization import Normalization
 from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
 
 
@@ -44,8 +44,8 @@ def section(root: Path, **more: object) -> PicturesSection:
     return PicturesSection.model_validate({"root": root, "image_size": 16, "cache": root.parent / "cache", **more})
 
 
-def load(root: Path, **more: object) -> Collection:
-    return load_collection(section(root, **more))
+def load(root: Path, **more: object) -> LabeledImages:
+    return load_labeled_images(section(root, **more))
 
 
 # layouts
@@ -56,8 +56,8 @@ def test_a_folder_per_class(tmp_path):
     assert found.classes == CLASSES
     assert found.ids[:2] == ("circle/00.png", "circle/01.png")
     assert found.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert found.images.shape == (9, 16, 16, 3)
-    np.testing.assert_array_equal(found.images[4], drawn("plain", 1))
+    assert found.pixels.shape == (9, 16, 16, 3)
+    np.testing.assert_array_equal(found.pixels[4], drawn("plain", 1))
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.tgz"])
@@ -69,7 +69,7 @@ def test_an_archive_reads_as_its_folder(tmp_path, name):
     plain, packed = load(folder), load(write_tar(tmp_path / name, folder))
     assert packed.classes == plain.classes
     assert packed.ids == tuple(f"pictures/{each}" for each in plain.ids)
-    np.testing.assert_array_equal(packed.images, plain.images)
+    np.testing.assert_array_equal(packed.pixels, plain.pixels)
     np.testing.assert_array_equal(packed.labels, plain.labels)
 
 
@@ -77,12 +77,12 @@ def test_side_folders_by_any_usual_spelling(tmp_path):
     root = tmp_path / "data"
     for prefix in ("Training", "valid", "test"):
         write_folder(root, 2, prefix=prefix)
-    assert set(load(root).sides) == {"train", "val", "test"}
+    assert set(load(root).splits) == {"train", "val", "test"}
     assert load(root).classes == CLASSES
 
 
 def test_a_lone_train_folder_says_nothing_of_sides(tmp_path):
-    assert set(load(write_folder(tmp_path / "data", 2, prefix="train")).sides) == {None}
+    assert set(load(write_folder(tmp_path / "data", 2, prefix="train")).splits) == {None}
 
 
 @pytest.mark.parametrize("odd", ["test/1.png", "extra/foo/1.png", "loose.png"])
@@ -97,7 +97,7 @@ def test_sides_are_no_classes_where_a_picture_stands_outside_them(tmp_path, odd,
     if shell and odd == "loose.png":  # nothing says that the folder around it is none of a class
         (root / odd).rename(root / "train" / odd)
         odd = f"train/{odd}"
-    with pytest.raises(DataError, match=rf"{odd}: 1 picture .* of .*train, val .*/train/CLASS/picture\.png") as caught:
+    with pytest.raises(DataError, match=rf"{odd}: 1 image .* of .*train, val .*/train/CLASS/image\.png") as caught:
         load(tmp_path / "data")
     assert "segcct predict" in str(caught.value)
 
@@ -112,14 +112,14 @@ def test_a_class_may_be_called_train(tmp_path):
 def test_idx_files(tmp_path, zipped):
     found = load(write_idx(tmp_path / "data", zipped=zipped), layout="idx", channels="grey", class_names=list(CLASSES))
     assert found.classes == CLASSES
-    assert found.images.shape == (39, 16, 16, 1)
-    train = [row for row, side in enumerate(found.sides) if side == "train"]
+    assert found.pixels.shape == (39, 16, 16, 1)
+    train = [row for row, split in enumerate(found.splits) if split == "train"]
     assert len(train) == 30
     assert found.labels[train].tolist() == [number % 3 for number in range(30)]
     again = load(write_idx(tmp_path / "other", zipped=zipped), layout="idx", channels="grey", image_size=14)
     assert again.classes == ("0", "1", "2")
     row = again.ids.index("test/000004")
-    np.testing.assert_array_equal(again.images[row, ..., 0], drawn("plain", 1004, 14, colour=False))
+    np.testing.assert_array_equal(again.pixels[row, ..., 0], drawn("plain", 1004, 14, colour=False))
 
 
 @pytest.mark.parametrize(("hundred", "classes"), [(False, 10), (True, 100)])
@@ -127,10 +127,10 @@ def test_cifar_binaries(tmp_path, hundred, classes):
     found = load(write_cifar(tmp_path / "data", 2, hundred=hundred), layout="cifar", image_size=32)
     assert found.classes == tuple(f"kind{number}" for number in range(classes))
     row = found.ids.index("test/00003" if hundred else "test_batch/00003")
-    assert (found.labels[row], found.sides[row]) == (3, "test")
+    assert (found.labels[row], found.splits[row]) == (3, "test")
     expected = drawn("circle", 503, 32)
     expected[0, 0] = 3
-    np.testing.assert_array_equal(found.images[row], expected)
+    np.testing.assert_array_equal(found.pixels[row], expected)
 
 
 def test_cifar_inside_an_archive(tmp_path):
@@ -172,7 +172,7 @@ def test_how_the_camera_was_held(tmp_path):
 
 def test_sixteen_bits_are_refused(tmp_path):
     content = bytes_of(Image.fromarray(np.full((4, 4), 3000, np.uint16)), tmp_path)
-    with pytest.raises(DataError, match=r"a\.png: a picture of more than 8 bits"):
+    with pytest.raises(DataError, match=r"a\.png: an image of more than 8 bits"):
         decode(content, "a.png")
 
 
@@ -190,7 +190,7 @@ def png_of(width: int, height: int) -> bytes:
 def test_a_huge_picture_is_named_and_the_others_go_on(tmp_path, side, words):
     root = write_folder(tmp_path / "data", 2)
     (root / "plain" / "01.png").write_bytes(png_of(side, side))
-    with pytest.raises(DataError, match=rf"1 picture cannot be used.*\n.*plain/01\.png: {words}"):
+    with pytest.raises(DataError, match=rf"1 image cannot be used.*\n.*plain/01\.png: {words}"):
         load(root)
 
 
@@ -225,13 +225,13 @@ def broken(path: Path) -> None:
 
 DAMAGE = {
     "missing": (lambda root: shutil.rmtree(root), {}, ["no such dataset"]),
-    "empty": (lambda root: [shutil.rmtree(each) for each in root.iterdir()], {}, ["no picture", "CLASS/picture.png"]),
+    "empty": (lambda root: [shutil.rmtree(each) for each in root.iterdir()], {}, ["no image", "CLASS/image.png"]),
     "loose": (lambda root: shutil.copy(root / "plain" / "00.png", root / "loose.png"), {}, ["loose.png", "outside"]),
     "one class": (lambda root: [shutil.rmtree(root / kind) for kind in CLASSES[:2]], {}, ["only one class", "stripes"]),
-    "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 picture", "plain/01.png"]),
+    "truncated": (lambda root: broken(root / "plain" / "01.png"), {}, ["1 image", "plain/01.png"]),
     "no picture": (lambda root: (root / "plain" / "01.png").write_text("<html>"), {}, ["01.png: cannot be read"]),
     "empty file": (lambda root: (root / "plain" / "01.png").write_bytes(b""), {}, ["01.png"]),
-    "other layout": (lambda root: None, {"layout": "idx"}, ["idx files are missing"]),
+    "other layout": (lambda root: None, {"layout": "idx"}, ["IDX files are missing"]),
     "no binaries": (lambda root: None, {"layout": "cifar"}, ["no CIFAR binaries", "data_batch_1.bin"]),
     "pickles": (lambda root: (root / "data_batch_1").write_bytes(b""), {"layout": "cifar"}, ["pickles are not opened"]),
     "no patient": (lambda root: None, {"patient": r"(p\d+)_"}, ["data.patient", "circle/00.png"]),
@@ -268,7 +268,7 @@ def test_a_truncated_archive(tmp_path, keep):
 
 IDX_DAMAGE = {
     "truncated": ("train-images-idx3-ubyte", lambda b: b[:-5], ["train-images", "damaged", "30 x 14 x 14"]),
-    "no idx": ("train-labels-idx1-ubyte", lambda b: b"<!doctype html>", ["train-labels", "no idx file"]),
+    "no idx": ("train-labels-idx1-ubyte", lambda b: b"<!doctype html>", ["train-labels", "not an IDX file"]),
     "other count": (
         "train-labels-idx1-ubyte",
         lambda b: bytes([0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2]),
@@ -362,11 +362,11 @@ def test_classes_and_groups_are_known_of_pictures_that_cannot_be_read(tmp_path, 
     shutil.copy(root / "plain" / "00.png", root / "plain" / "copy.png")
     for name in ("circle/00.png", "stripes/01.png"):
         (root / name).write_bytes(b"")
-    found = load_references(section(root))
+    found = load_labeled_images(section(root), allow_unreadable=True)
     assert found.labels.tolist() == [0, 0, 1, 1, 1, 2, 2]
     assert len(set(found.groups)) == 6
     assert not list(cache.glob("*"))
-    with pytest.raises(DataError, match="2 pictures"):
+    with pytest.raises(DataError, match="2 images"):
         load(root)
 
 
@@ -500,7 +500,7 @@ def test_lists_may_not_train_or_select_on_the_datasets_own_test_side(tmp_path, s
     lists = {"train": [each for each in own if "03" not in each], "val": [each for each in own if "03" in each]}
     lists[side] = [*lists[side], name]
     files = {f"{each}_list": write_list(tmp_path / f"{each}.txt", names) for each, names in lists.items()}
-    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 picture .* for {side}, .* for test \(found {name}\)"):
+    with pytest.raises(SplitError, match=rf"{side}\.txt: 1 image .* for {side}, .* for test \(found {name}\)"):
         make_class_splits(found, section(tmp_path, split={"kind": "lists", **files}))
 
 
@@ -522,7 +522,7 @@ def test_lists_with_copies_on_two_sides(tmp_path):
     [
         ({"val": 0}, "val split is empty"),
         ({"val": 30, "test": 0}, "train split is empty"),
-        ({"val": 1, "test": 28}, "classes have no training picture"),
+        ({"val": 1, "test": 28}, "classes have no training image"),
     ],
 )
 def test_splits_that_cannot_train(tmp_path, split, words):
@@ -545,22 +545,24 @@ def test_splits_survive_their_file(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Collection:
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> LabeledImages:
     return load(write_folder(tmp_path_factory.mktemp("batches") / "data", 12))
 
 
 EVERYTHING = {"shift_px": 2, "crop_area": 0.7, "randaugment": "rand-m9-mstd0.5-inc1", "erase": 0.5}
-HALF = Normalisation((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+HALF = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def dataset(pictures: Collection, *, seed: int = 0, per_epoch: int | None = None, **augment: object) -> PictureDataset:
+def dataset(
+    pictures: LabeledImages, *, seed: int = 0, per_epoch: int | None = None, **augment: object
+) -> TrainingImages:
     changes = PictureAugmentSection.model_validate(augment)
     rows = np.arange(len(pictures.ids))
-    return PictureDataset(pictures, rows, PictureAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
+    return TrainingImages(pictures, rows, ImageAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
 
 
-def epoch_of(shown: PictureDataset, epoch: int, *, workers: int = 0, batch: int = 8) -> torch.Tensor:
-    loader = picture_loader(shown, batch_size=batch, workers=workers)
+def epoch_of(shown: TrainingImages, epoch: int, *, workers: int = 0, batch: int = 8) -> torch.Tensor:
+    loader = image_loader(shown, batch_size=batch, workers=workers)
     loader.sampler.set_epoch(epoch)
     return torch.cat([each["image"] for each in loader])
 
@@ -596,7 +598,7 @@ def test_the_global_generators_are_given_back(pictures):
 
 def test_every_picture_once_per_turn_whatever_the_epochs_length(pictures):
     shown = dataset(pictures, per_epoch=10)
-    rows = np.concatenate([shown.shown(epoch, np.arange(10)) for epoch in range(18)])
+    rows = np.concatenate([shown.rows_at(epoch, np.arange(10)) for epoch in range(18)])
     turns = rows.reshape(5, 36)
     for turn in turns:
         assert sorted(turn) == list(range(36))
@@ -605,7 +607,7 @@ def test_every_picture_once_per_turn_whatever_the_epochs_length(pictures):
 
 @pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [8]), (10, [8, 2]), (17, [8, 8])])
 def test_a_last_batch_of_one_is_left_out_where_there_are_others(pictures, count, sizes):
-    loader = picture_loader(dataset(pictures, per_epoch=count), batch_size=8, workers=0)
+    loader = image_loader(dataset(pictures, per_epoch=count), batch_size=8, workers=0)
     assert [len(batch["label"]) for batch in loader] == sizes
     assert len(loader) == len(sizes)
 
@@ -613,14 +615,14 @@ def test_a_last_batch_of_one_is_left_out_where_there_are_others(pictures, count,
 def test_without_changes_a_batch_is_the_standardised_picture(pictures):
     batch = dataset(pictures, flip=0).__getitems__([(0, 4), (0, 9)])
     for image, row, label in zip(batch["image"], batch["row"], batch["label"], strict=True):
-        expected = (pictures.images[int(row)].transpose(2, 0, 1) / 255.0 - 0.5) / 0.25
+        expected = (pictures.pixels[int(row)].transpose(2, 0, 1) / 255.0 - 0.5) / 0.25
         np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
         assert label == pictures.labels[int(row)]
 
 
 def test_flips_and_shifts_move_what_they_say(pictures):
-    augmenter = PictureAugmenter(PictureAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
-    image = pictures.images[:1]
+    augmenter = ImageAugmenter(PictureAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
+    image = pictures.pixels[:1]
     still = augmenter.move(image, np.array([[0.9, 0.9, 0.5, 0.5]]))
     np.testing.assert_array_equal(still[0], image[0].transpose(2, 0, 1))
     np.testing.assert_array_equal(augmenter.move(image, np.array([[0.1, 0.9, 0.5, 0.5]])), still[..., ::-1])
@@ -631,14 +633,14 @@ def test_flips_and_shifts_move_what_they_say(pictures):
     assert far[0, :, :, -2:].max() == 0
 
 
-def test_the_normalisation_is_that_of_the_training_pictures(pictures, tmp_path):
+def test_the_normalization_is_that_of_the_training_pictures(pictures, tmp_path):
     rows = np.arange(0, 36, 2)
-    measured = Normalisation.of(section(tmp_path), pictures, rows)
-    values = np.asarray(pictures.images[rows]) / 255.0
+    measured = Normalization.of(section(tmp_path), pictures, rows)
+    values = np.asarray(pictures.pixels[rows]) / 255.0
     np.testing.assert_allclose(measured.mean, values.mean(axis=(0, 1, 2)), atol=1e-6)
-    np.testing.assert_allclose(measured.sd, values.std(axis=(0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(measured.std, values.std(axis=(0, 1, 2)), atol=1e-6)
     given = section(tmp_path, mean=[0.1, 0.2, 0.3], sd=[1, 2, 3])
-    assert Normalisation.of(given, pictures, rows) == Normalisation((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
+    assert Normalization.of(given, pictures, rows) == Normalization((0.1, 0.2, 0.3), (1.0, 2.0, 3.0))
 
 
 @pytest.mark.parametrize("magnitude", ["rand-m10-n4-mstd3-inc1", "rand-m9-mstd0.5-inc1", "rand-m2-p0.3"])
@@ -651,8 +653,8 @@ def test_randaugment_takes_every_range(pictures, magnitude):
 def test_grey_pictures_are_augmented_too(tmp_path):
     grey = load(write_folder(tmp_path / "data", 4), channels="grey")
     changes = PictureAugmentSection.model_validate(EVERYTHING)
-    augmenter = PictureAugmenter(changes, 16, Normalisation((0.5,), (0.25,)))
-    shown = PictureDataset(grey, np.arange(12), augmenter, seed=0)
+    augmenter = ImageAugmenter(changes, 16, Normalization((0.5,), (0.25,)))
+    shown = TrainingImages(grey, np.arange(12), augmenter, seed=0)
     assert shown.__getitems__([(0, index) for index in range(12)])["image"].shape == (12, 1, 16, 16)
 
 
@@ -660,7 +662,7 @@ def test_a_word_that_timm_does_not_know():
     with pytest.raises(ValidationError, match="randaugment"):
         PictureAugmentSection(randaugment="rand-w7")
     with pytest.raises(ConfigError, match=r"augment\.randaugment .*rand-m9\.5"):
-        PictureAugmenter(PictureAugmentSection(randaugment="rand-m9.5"), 16, HALF)
+        ImageAugmenter(PictureAugmentSection(randaugment="rand-m9.5"), 16, HALF)
 
 
 # pictures without labels
@@ -673,11 +675,11 @@ def test_any_folder_is_a_source(tmp_path):
     assert "loose.png" in find_source(section(root)).ids
     one = find_source(section(root / "loose.png"))
     assert one.ids == ("loose.png",)
-    ((_name, pixels),) = list(one.pixels({"loose.png"}))
+    ((_name, pixels),) = list(one.decoders({"loose.png"}))
     np.testing.assert_array_equal(pixels(), drawn("plain", 5))
     idx = find_source(section(write_idx(tmp_path / "idx"), layout="idx"))
     assert len(idx.ids) == 39
-    assert [name for name, _ in idx.pixels({"test/000001"})] == ["test/000001"]
+    assert [name for name, _ in idx.decoders({"test/000001"})] == ["test/000001"]
 
 
 # configurations
@@ -695,8 +697,8 @@ def test_configurations_name_their_command_and_build_their_network(name):
     assert f"python scripts/train_cls.py --config configs/{name}.yaml" in file.read_text(encoding="utf-8")
     assert config.run.name == name
     create_model(config.model.name, config.data.num_channels, 10, config.data.image_size, config.model.options)
-    normalisation = Normalisation((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)
-    PictureAugmenter(config.augment, config.data.image_size, normalisation)
+    normalization = Normalization((0.5,) * config.data.num_channels, (0.2,) * config.data.num_channels)
+    ImageAugmenter(config.augment, config.data.image_size, normalization)
 
 
 def test_an_archive_or_a_compressed_file_that_grows_without_end_is_refused(tmp_path, monkeypatch):

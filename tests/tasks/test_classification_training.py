@@ -22,10 +22,10 @@ from segcct.datasets.splits import Splits
 from segcct.errors import RunError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
-from segcct.tasks.classification.classification_task import ClassificationTask, load_pictures
+from segcct.tasks.classification.classification_task import ClassificationTask, load_dataset
 from segcct.tasks.classification.classifier import Classifier
-from segcct.tasks.classification.labeled_images import load_collection
-from segcct.tasks.classification.mixing import Mixing
+from segcct.tasks.classification.image_augmentation import Mixing
+from segcct.tasks.classification.labeled_images import load_labeled_images
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.training_run import train
 from tests.conftest import training_command
@@ -129,7 +129,7 @@ def test_predictions_are_distributions_and_the_python_door_gives_the_same(traine
     np.testing.assert_allclose(found, expected, atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=1e-5)
     assert [row["predicted"] for row in rows] == [CLASSES[number] for number in expected.argmax(axis=1)]
-    shares = classifier.token_shares(images)
+    shares = classifier.token_weights(images)
     assert shares.shape == (9, 4, 4)
     np.testing.assert_allclose(shares.sum(axis=(1, 2)), 1, atol=1e-5)
 
@@ -223,7 +223,7 @@ def test_pictures_that_the_model_has_seen_are_told(trained, predicted, folder, i
         seen = json.loads(Path("scores/summary.json").read_text(encoding="utf-8"))["seen"]
         counts.append({side: len(ids) for side, ids in seen.items()})
         pages = [Path(file).read_text(encoding="utf-8") for file in ("scores/table.md", "report/report.html")]
-        told += ["Of the 45 pictures the model was trained on 30 and selected on 6" in page for page in pages]
+        told += ["Of the 45 images the model was trained on 30 and selected on 6" in page for page in pages]
     assert counts == [{"train": 30, "val": 6}, {"train": 0, "val": 0}]
     assert told == [True, True, False, False]
 
@@ -323,7 +323,7 @@ def test_two_processes(folder, tmp_path):
 
 def test_validation_is_divided_among_processes(folder, tmp_path, monkeypatch):
     """Each process predicts its share; together the figures are those of one process."""
-    task = ClassificationTask(config_of(folder, tmp_path / "runs"), load_pictures(config_of(folder, tmp_path / "r")))
+    task = ClassificationTask(config_of(folder, tmp_path / "runs"), load_dataset(config_of(folder, tmp_path / "r")))
     alone = task.validate(task.network, "cpu", 0, 1)
     shares: dict = {}
     for rank in range(2):
@@ -339,7 +339,7 @@ def test_validation_is_divided_among_processes(folder, tmp_path, monkeypatch):
 def test_dry_run_writes_no_run(folder, tmp_path, capsys):
     assert main([*command(folder, tmp_path / "runs"), "--dry-run"]) == 0
     shown = capsys.readouterr().out
-    for word in ("image_size: 16", "train 30, val 6, test 9 pictures of 3 classes", "parameters", "s per step"):
+    for word in ("image_size: 16", "train 30, val 6, test 9 images of 3 classes", "parameters", "s per step"):
         assert word in shown
     assert not (tmp_path / "runs").exists()
 
@@ -424,7 +424,7 @@ WRONG = {
     "unknown model": ({"model__name": "cct_8"}, ["cct_8"]),
     "unknown option": ({"model__options": "{depth: 3}"}, ["depth", "positional"]),
     "missing dataset": ({"data__root": "/nowhere/pictures"}, ["/nowhere/pictures", "no such dataset"]),
-    "another layout": ({"data__layout": "idx"}, ["idx files are missing"]),
+    "another layout": ({"data__layout": "idx"}, ["IDX files are missing"]),
     "pretrained that is missing": ({"model__pretrained": "nowhere.pth"}, ["nowhere.pth"]),
     "too large a hold-out": ({"data__split__val": 45, "data__split__test": 0}, ["train split", "empty"]),
     "half a picture": ({"data__split__val": 1.5}, ["data.split.val", "1.5"]),
@@ -455,7 +455,7 @@ def test_training_refuses_what_cannot_be(name, folder, tmp_path, capsys):
 def test_a_wrong_network_shows_before_pictures_are_decoded(folder, tmp_path, capsys, override):
     keys = {f"model__{name}": value for name, value in override.items()}
     assert main(command(folder, tmp_path / "runs", data__cache=tmp_path / "cache", **keys)) == 1
-    assert "decoding pictures" not in capsys.readouterr().err
+    assert "decoding images" not in capsys.readouterr().err
     assert not (tmp_path / "cache").exists()
 
 
@@ -465,7 +465,7 @@ def test_bad_pictures_are_all_named_before_anything_is_written(folder, tmp_path,
         (data / name).write_bytes(b"")
     assert main(command(data, tmp_path / "runs")) == 1
     message = capsys.readouterr().err
-    for word in ("2 pictures", "circle/00.png", "stripes/03.png"):
+    for word in ("2 images", "circle/00.png", "stripes/03.png"):
         assert word in message
     assert not (tmp_path / "runs").exists()
 
@@ -492,8 +492,8 @@ def test_flags_of_masks_are_refused(trained, folder, tmp_path, capsys, flags):
     ("source", "words"),
     [
         ("nowhere", "no such file"),
-        ("empty", "no picture"),
-        ("text.txt", "is no picture"),
+        ("empty", "no image"),
+        ("text.txt", "is not an image"),
         ("pictures", "be found"),
     ],
 )
@@ -509,12 +509,12 @@ def test_prediction_of_something_else(trained, tmp_path, capsys, source, words):
 
 TABLES = {
     "empty": (lambda text: "", "columns are missing"),
-    "no rows": (lambda text: text.splitlines()[0] + "\n", "holds no picture"),
+    "no rows": (lambda text: text.splitlines()[0] + "\n", "holds no image"),
     "no sum": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,0.6,0.3\n", "line 2"),
     "no number": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,x,0.3\n", "line 2: not a number"),
     "nan": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,nan,0.5\n", "line 2"),
     "short row": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain\n", "line 2 has another number"),
-    "twice": (lambda text: text + text.splitlines()[1] + "\n", "stands twice"),
+    "twice": (lambda text: text + text.splitlines()[1] + "\n", "listed twice"),
     "stranger": (lambda text: text.replace("circle/", "circles/"), "without a reference"),
     "other classes": (lambda text: text.replace("p_plain", "p_field"), "classes of predictions and reference differ"),
 }
@@ -565,4 +565,4 @@ def test_scheme_flags_are_refused_for_classes(predicted, folder, tmp_path, capsy
 def test_a_cached_dataset_is_read_again(folder, trained):
     """The training left the decoded pictures where its configuration says."""
     config = settings.load(ClassificationConfig, trained / "config.yaml")
-    assert load_collection(config.data).stored.folder.parent == folder.parent / "cache"
+    assert load_labeled_images(config.data).stored.folder.parent == folder.parent / "cache"

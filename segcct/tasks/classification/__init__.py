@@ -1,1 +1,1 @@
-"""Labelled pictures: found by layout, decoded once, divided by side, augmented in batches."""
+"""Image to class: labeled images found by layout, decoded once, split, augmented in batches; classes predicted."""

@@ -8,129 +8,132 @@ A record is its labels (CIFAR-100: coarse, fine; the fine one counts), then 1024
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from segcct.config import PicturesSection
 from segcct.errors import DataError
-from segcct.tasks.classification.image_files import contents, names
-from segcct.tasks.classification.image_layout import ImageLayout, Labels, Pixels
+from segcct.tasks.classification.image_files import contents, damaged, names, refuse_second
+from segcct.tasks.classification.image_layout import ClassLabels, Decoder, ImageLayout
 
 _PIXELS = 3 * 32 * 32
-_TEN = {**{f"data_batch_{number}.bin": "train" for number in range(1, 6)}, "test_batch.bin": "test"}
-_HUNDRED = {"train.bin": "train", "test.bin": "test"}
-_META = {"batches.meta.txt": 10, "fine_label_names.txt": 100}
 
 
-def find(data: PicturesSection) -> Labels:
+@dataclass(frozen=True)
+class _Version:
+    """One of the two datasets."""
+
+    split_of: Mapping[str, str]
+    """File of records -> split."""
+    num_classes: int
+    names_file: str
+    label_bytes: int
+
+    def records(self, content: bytes, file: Path) -> np.ndarray:
+        """(N, 3073 or 3074) uint8."""
+        size = _PIXELS + self.label_bytes
+        if not content or len(content) % size:
+            raise damaged(file, f"{len(content)} bytes", f"a multiple of {size}")
+        return np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
+
+    def labels(self, content: bytes, file: Path) -> np.ndarray:
+        """(N,) class numbers."""
+        labels = self.records(content, file)[:, self.label_bytes - 1].astype(np.int64)
+        if labels.max(initial=0) >= self.num_classes:
+            expected = f"0 to {self.num_classes - 1}"
+            raise DataError("a label is out of range", file=file, found=labels.max(), expected=expected)
+        return labels
+
+    def class_names(self, content: bytes | None, file: Path) -> tuple[str, ...]:
+        """Those of the file; the numbers where it is missing."""
+        if content is None:
+            return tuple(str(number) for number in range(self.num_classes))
+        lines = tuple(line.strip() for line in content.decode("latin-1").splitlines() if line.strip())
+        if len(lines) != self.num_classes:
+            raise damaged(file, f"{len(lines)} names", f"{self.num_classes}")
+        return lines
+
+
+_BATCHES = {f"data_batch_{number}.bin": "train" for number in range(1, 6)}
+_CIFAR_10 = _Version({**_BATCHES, "test_batch.bin": "test"}, 10, "batches.meta.txt", 1)
+_CIFAR_100 = _Version({"train.bin": "train", "test.bin": "test"}, 100, "fine_label_names.txt", 2)
+
+
+def find(data: PicturesSection) -> ClassLabels:
     """Every record with its label. Raises `DataError` naming the file that is missing, doubled or damaged."""
-    by_name = _by_name(data)
-    table = _TEN if any(name in by_name for name in _TEN) else _HUNDRED
-    present = [name for name in table if name in by_name]
-    if not present:
-        pickles = "data_batch_1" in by_name or {"train", "meta"} <= by_name.keys()
+    paths = _paths(data)
+    version = _version(paths)
+    files = sorted(name for name in version.split_of if name in paths)
+    if not files:
+        pickles = "data_batch_1" in paths or {"train", "meta"} <= paths.keys()
         raise DataError(
             "no CIFAR binaries here",
             file=data.root,
-            found="the Python version, whose pickles are not opened" if pickles else f"{len(by_name)} other files",
+            found="the Python version, whose pickles are not opened" if pickles else f"{len(paths)} other files",
             expected="data_batch_1.bin ... test_batch.bin, or train.bin and test.bin",
             remedy="Download the binary version",
         )
-    _check_training_batches(data, table, present)
-    count = 10 if table is _TEN else 100
-    meta = [name for name, classes in _META.items() if classes == count and name in by_name]
-    files = tuple(sorted(by_name[name] for name in (*present, *meta)))
-    read = {name.rsplit("/", 1)[-1]: content for name, content in contents(data.root, files)}
-    classes = _class_names(read[meta[0]], count, data, meta[0]) if meta else tuple(str(n) for n in range(count))
-    ids, labels, sides = [], [], []
-    for name in sorted(present):
-        numbers = _records(read[name], count, data, name)[:, 0 if count == 10 else 1].astype(np.int64)
-        if numbers.max(initial=0) >= count:
-            raise DataError(
-                "a label is out of range", file=data.root / name, found=numbers.max(), expected=f"0 to {count - 1}"
-            )
-        ids += [_id(name, number) for number in range(len(numbers))]
-        labels.append(numbers)
-        sides += [table[name]] * len(numbers)
-    given = set(sides)
-    return Labels(
-        classes=classes,
-        ids=tuple(ids),
-        labels=np.concatenate(labels),
-        sides=tuple(None if given == {"train"} else side for side in sides),
-        files=files,
-    )
-
-
-def pixels(data: PicturesSection, labels: Labels) -> Iterator[tuple[str, Pixels]]:
-    """A decoder per record."""
-    count = 10 if any(name.endswith(tuple(_TEN)) for name in labels.files) else 100
-    for path, content in contents(data.root, labels.files):
-        name = path.rsplit("/", 1)[-1]
-        if name.endswith(".bin"):
-            for number, record in enumerate(_records(content, count, data, name)):
-                yield _id(name, number), partial(_picture, record)
-
-
-def _by_name(data: PicturesSection) -> dict[str, str]:
-    """Last part of the name -> path below the root. Raises `DataError` where a file of the dataset is there twice."""
-    found: dict[str, str] = {}
-    for path in names(data.root):
-        name = path.rsplit("/", 1)[-1]
-        if name in found and name in (*_TEN, *_HUNDRED, *_META):
-            raise DataError(
-                f"two files are named {name}",
-                file=data.root / path,
-                found=found[name],
-                remedy="Keep one of them in the dataset folder",
-            )
-        found[name] = path
-    return found
-
-
-def _check_training_batches(data: PicturesSection, table: Mapping[str, str], present: Sequence[str]) -> None:
-    """All of them or, to test alone, none."""
-    wanted = [name for name, side in table.items() if side == "train"]
-    lacking = [name for name in wanted if name not in present]
-    if 0 < len(lacking) < len(wanted):
+    training = [name for name, split in version.split_of.items() if split == "train"]
+    missing = [name for name in training if name not in files]
+    if 0 < len(missing) < len(training):  # without any of them, a dataset to test on
         raise DataError(
             "training batches are missing",
             file=data.root,
-            found=f"no {', '.join(lacking)}",
-            expected=f"{wanted[0]} ... {wanted[-1]}",
+            found=f"no {', '.join(missing)}",
+            expected=f"{training[0]} ... {training[-1]}",
             remedy="Copy or download them again",
         )
+    sources = tuple(sorted(paths[name] for name in (*files, version.names_file) if name in paths))
+    content = {_base(path): content for path, content in contents(data.root, sources)}
+    labels = {name: version.labels(content[name], data.root / name) for name in files}
+    return ClassLabels(
+        classes=version.class_names(content.get(version.names_file), data.root / version.names_file),
+        ids=tuple(_id(name, number) for name in files for number in range(len(labels[name]))),
+        labels=np.concatenate(list(labels.values())),
+        splits=ClassLabels.known_splits([version.split_of[name] for name in files for _ in labels[name]]),
+        files=sources,
+    )
 
 
-def _picture(record: np.ndarray) -> np.ndarray:
+def pixels(data: PicturesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
+    """A decoder per record."""
+    version = _version({_base(path): path for path in labels.files})
+    for path, content in contents(data.root, labels.files):
+        name = _base(path)
+        if name.endswith(".bin"):
+            for number, record in enumerate(version.records(content, data.root / name)):
+                yield _id(name, number), partial(_image, record)
+
+
+def _version(paths: Mapping[str, str]) -> _Version:
+    return _CIFAR_10 if any(name in paths for name in _CIFAR_10.split_of) else _CIFAR_100
+
+
+def _paths(data: PicturesSection) -> dict[str, str]:
+    """Last part of the name -> path below the root. Raises `DataError` where a file of the dataset is there twice."""
+    paths: dict[str, str] = {}
+    for path in names(data.root):
+        name = _base(path)
+        if any(name in (*version.split_of, version.names_file) for version in (_CIFAR_10, _CIFAR_100)):
+            refuse_second(paths.get(name), data.root / path, f"two files are named {name}")
+        paths[name] = path
+    return paths
+
+
+def _base(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
+
+
+def _image(record: np.ndarray) -> np.ndarray:
     return record[-_PIXELS:].reshape(3, 32, 32).transpose(1, 2, 0)  # (32, 32, 3)
 
 
 def _id(file: str, number: int) -> str:
     return f"{file.removesuffix('.bin')}/{number:05d}"
-
-
-def _records(content: bytes, count: int, data: PicturesSection, name: str) -> np.ndarray:
-    """(N, 3073 or 3074) uint8."""
-    size = _PIXELS + (1 if count == 10 else 2)
-    if not content or len(content) % size:
-        raise DataError(
-            "is damaged",
-            file=data.root / name,
-            found=f"{len(content)} bytes",
-            expected=f"a multiple of {size}",
-            remedy="Copy or download it again",
-        )
-    return np.frombuffer(content, dtype=np.uint8).reshape(-1, size)
-
-
-def _class_names(content: bytes, count: int, data: PicturesSection, name: str) -> tuple[str, ...]:
-    found = tuple(line.strip() for line in content.decode("latin-1").splitlines() if line.strip())
-    if len(found) != count:
-        raise DataError("is damaged", file=data.root / name, found=f"{len(found)} names", expected=f"{count}")
-    return found
 
 
 LAYOUT = ImageLayout("cifar", find, pixels, packed=True)

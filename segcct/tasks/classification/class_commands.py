@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segcct.errors import DataError
 from segcct.inference.batched_inference import Inference
 from segcct.plurals import counted
 from segcct.progress import Progress
@@ -15,23 +14,20 @@ from segcct.tasks.task import Outcome
 def predict(model: Path, input: Path, output: Path, *, split: str | None, overwrite: bool, how: Inference) -> Outcome:
     """Write predictions.csv and predictions.json."""
     from segcct.tasks.classification.classifier import Classifier
-    from segcct.tasks.classification.image_prediction import find_pictures, predict_pictures
+    from segcct.tasks.classification.image_prediction import find_images, predict_images
 
     classifier = Classifier.load(model, how)
-    request = find_pictures(classifier, input, split=model / ".." / "splits.json", side=split)
-    table = predict_pictures(
-        classifier, request, output, model=model, overwrite=overwrite, progress=Progress("predicting")
-    )
-    if table.problem:
-        raise DataError(table.problem)
+    request = find_images(classifier, input, splits_file=model / ".." / "splits.json", split=split)
+    progress = Progress("predicting")
+    table = predict_images(classifier, request, output, model=model, overwrite=overwrite, progress=progress)
     folders = ("--prediction", output, "--reference", input)
     next_words = ("evaluate", *folders, "--output", output.parent / "evaluation")
-    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table.file}", next_words)
+    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_words)
 
 
 def evaluate(prediction: Path, reference: Path, output: Path, *, layout: str | None, allow_unmatched: bool) -> Outcome:
     """Score predictions.csv."""
-    progress = Progress("decoding pictures")
+    progress = Progress("decoding images")
     evaluate_classes(
         prediction, reference, output=output, layout=layout, allow_unmatched=allow_unmatched, progress=progress
     )

@@ -1,4 +1,4 @@
-"""A table of class probabilities against the true classes: the door behind `segcct evaluate` for classification."""
+"""A table of class probabilities against the true classes: `segcct evaluate` for classification."""
 
 from __future__ import annotations
 
@@ -32,36 +32,38 @@ from segcct.metrics.statistics import summarise
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
-from segcct.tasks.classification.class_record import Bin, ClassEntry, ClassSummary
-from segcct.tasks.classification.class_tables import markdown, write_classes, write_pictures
-from segcct.tasks.classification.image_reading import section_of
-from segcct.tasks.classification.labeled_images import References, load_references
+from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_image_results
+from segcct.tasks.classification.class_tables import markdown, write_classes
+from segcct.tasks.classification.image_layout import section_of
+from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
 
 FEW_CLASSES = 5
-"""Up to so many classes, top 5 says nothing and is left out."""
+"""With at most this many classes, top 5 says nothing and is left out."""
 OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
 QUANTITIES = {
     each.key: each
     for each in (
-        Quantity("accuracy", "Accuracy", "share of the pictures whose class has the highest probability (top 1)"),
-        Quantity("top5", "Top 5", "share of the pictures whose class is among the five of highest probability"),
-        Quantity("precision", "Precision", "share of right ones among the pictures taken for a class"),
-        Quantity("recall", "Recall (sensitivity)", "share of the pictures of a class that are found (sensitivity)"),
-        Quantity("specificity", "Specificity", "share of the pictures of other classes that are not taken for it"),
+        Quantity("accuracy", "Accuracy", "fraction of the images whose class has the highest probability (top 1)"),
+        Quantity("top5", "Top 5", "fraction of the images whose class is among the five of highest probability"),
+        Quantity("precision", "Precision", "fraction of correct ones among the images predicted as a class"),
+        Quantity(
+            "recall", "Recall (sensitivity)", "fraction of the images of a class that are predicted as it (sensitivity)"
+        ),
+        Quantity("specificity", "Specificity", "fraction of the images of other classes that are not predicted as it"),
         Quantity("f1", "F1", "2 tp / (2 tp + fp + fn)"),
-        Quantity("macro_f1", "Macro F1", "mean F1 of the classes that the reference holds"),
+        Quantity("macro_f1", "Macro F1", "mean F1 of the classes in the reference"),
         Quantity("balanced_accuracy", "Balanced accuracy", "mean recall of the classes"),
         Quantity(
             "auroc",
             "AUROC",
-            "probability that a picture of the class has a higher probability for it than one of another class; "
+            "probability that an image of the class has a higher probability for it than one of another class; "
             "overall the mean over the classes",
         ),
         Quantity(
             "ece",
             "Calibration error",
-            "expected calibration error: mean gap between confidence and share of right ones, in 15 bins of confidence",
+            "expected calibration error: mean gap between confidence and accuracy, in 15 bins of confidence",
             higher_is_better=False,
         ),
         Quantity(
@@ -74,7 +76,7 @@ QUANTITIES = {
         Quantity(
             "brier",
             "Brier score",
-            "mean over the pictures of the summed squared error of the probabilities, 0 to 2",
+            "mean over the images of the summed squared error of the probabilities, 0 to 2",
             bounds=(0.0, 2.0),
             higher_is_better=False,
         ),
@@ -82,9 +84,9 @@ QUANTITIES = {
 }
 """Every figure of a classification."""
 CI95 = (
-    "95% interval, drawing groups of pictures (copies, or one patient's): of means the BCa bootstrap with "
-    f"10,000 draws; of all other figures the percentiles of {RESAMPLES:,} draws, those of ece moved by what the draws "
-    "exceed the figure by on average, for drawing again widens every gap"
+    "95% interval, resampling groups of images (copies, or one patient's): of means the BCa bootstrap with 10,000 "
+    f"resamples; of all other figures the percentiles of {RESAMPLES:,} resamples, those of ece moved by what they "
+    "exceed the figure by on average, for resampling widens every gap"
 )
 
 
@@ -97,70 +99,67 @@ def evaluate_classes(
     allow_unmatched: bool = False,
     progress: Report | None = None,
 ) -> ClassSummary:
-    """Score predictions.csv, or the folder that holds it, against a labelled dataset.
+    """Score predictions.csv, or the folder that holds it, against a labeled dataset.
 
     Args:
-        predictions: the table; predictions.json beside it says how the dataset is read.
-        reference: root of the dataset; pictures are matched by their path below it.
-        output: folder for metrics.csv (a row per class), pictures.csv (a row per picture), table.md and summary.json;
+        predictions: the table; predictions.json in its folder says how the dataset is read.
+        reference: root of the dataset; images are matched by their path below it.
+        output: folder for metrics.csv (a row per class), pictures.csv (a row per image), table.md and summary.json;
             None writes nothing.
         layout: of the dataset; default: as predictions.json says, else a folder per class.
-        allow_unmatched: leave out pictures that stand on one side only.
-        progress: called with (done, total) pictures to decode.
+        allow_unmatched: leave out images without a prediction or without a reference.
+        progress: called with (done, total) images to decode.
 
     Returns:
         What summary.json holds.
 
     Raises:
-        EvaluationError: pictures or classes do not fit the dataset.
+        EvaluationError: images or classes do not fit the dataset.
         DataError: table or dataset cannot be read.
     """
+    reference = Path(reference)
     table = read_table(Path(predictions))
-    data = _reading(table, Path(reference), layout)
-    # A picture that cannot be read has no prediction, but its class is known.
-    collection = load_references(data, progress=progress)
-    if set(collection.classes) != set(table.classes):
+    data = _section(table, reference, layout)
+    # An image that cannot be read has no prediction, but its class is known.
+    images = load_labeled_images(data, allow_unreadable=True, progress=progress)
+    if set(images.classes) != set(table.classes):
         raise EvaluationError(
             "the classes of predictions and reference differ",
             file=table.file,
             found=", ".join(table.classes[:12]),
-            expected=", ".join(collection.classes[:12]),
+            expected=", ".join(images.classes[:12]),
         )
-    unmatched = _unmatched(table, collection, allow_unmatched)
+    unmatched = _unmatched(table, images, allow_unmatched)
     stray = set(unmatched["predictions"])
-    kept = [place for place, name in enumerate(table.ids) if name not in stray]
-    if not kept:
-        raise EvaluationError("no picture has both a prediction and a reference", file=table.file)
+    scored = [place for place, name in enumerate(table.ids) if name not in stray]
+    if not scored:
+        raise EvaluationError("no image has both a prediction and a reference", file=table.file)
     with output_folder(output, OUTPUTS):
-        ids = [table.ids[place] for place in kept]
-        rows = collection.rows(ids)
+        ids = [table.ids[place] for place in scored]
+        rows = images.rows(ids)
         number = {name: index for index, name in enumerate(table.classes)}
-        labels = np.array([number[collection.classes[label]] for label in collection.labels[rows]])
-        probabilities = table.probabilities[kept]
-        summary = scores(probabilities, labels, table.classes, [collection.groups[row] for row in rows])
-        sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, Path(reference))}
+        labels = np.array([number[images.classes[label]] for label in images.labels[rows]])
+        probabilities = table.probabilities[scored]
+        summary = scores(probabilities, labels, table.classes, [images.groups[row] for row in rows])
+        sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, reference)}
         summary = summary.model_copy(update=sources)
         if output is not None:
-            _write(Path(output), summary, ids, probabilities, labels)
+            folder = Path(output)
+            folder.mkdir(parents=True, exist_ok=True)
+            write_classes(folder / "metrics.csv", summary)
+            write_image_results(folder / "pictures.csv", ids, probabilities, labels, table.classes)
+            with atomic_path(folder / "table.md") as temporary:
+                temporary.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
+            # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+            write_json(folder / "summary.json", summary.to_json(), private=True)
     return summary
 
 
-def _write(folder: Path, summary: ClassSummary, ids: list[str], probabilities: np.ndarray, labels: np.ndarray) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_classes(folder / "metrics.csv", summary)
-    write_pictures(folder / "pictures.csv", ids, probabilities, labels, tuple(summary.classes))
-    with atomic_path(folder / "table.md") as beside:
-        beside.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
-    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-    write_json(folder / "summary.json", summary.to_json(), private=True)
-
-
 def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], groups: list[str]) -> ClassSummary:
-    """What follows from probabilities (N, K) and class numbers (N,)."""
+    """Every figure of probabilities (N, K) and class numbers (N,)."""
     from sklearn.metrics import confusion_matrix
 
     predicted = probabilities.argmax(axis=1)
-    matrix = confusion_matrix(labels, predicted, labels=range(len(classes)))
     each = class_scores(labels, predicted, len(classes))
     aurocs = class_aurocs(probabilities, labels)
     ranges = class_intervals(probabilities, labels, groups)
@@ -189,7 +188,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
             )
             for place, (name, one) in enumerate(zip(classes, each, strict=True))
         },
-        confusion=matrix.tolist(),
+        confusion=confusion_matrix(labels, predicted, labels=range(len(classes))).tolist(),
         reliability=[Bin(**asdict(one)) for one in bins],
         mean_confidence=float(probabilities.max(axis=1).mean()),
         definitions={
@@ -200,7 +199,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
 
 
 def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> dict[str, MetricStats]:
-    """Statistics of what is a plain mean over the pictures."""
+    """Statistics of every figure that is a plain mean over the images."""
     values = {"accuracy": top_k(probabilities, labels, 1)}
     if probabilities.shape[1] > FEW_CLASSES:
         values["top5"] = top_k(probabilities, labels, 5)
@@ -216,57 +215,54 @@ def _stats(value: float | None, interval: list[float | None]) -> MetricStats:
     return MetricStats(mean=value, ci95=interval if value is not None else [None, None])
 
 
-def _reading(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
-    """How the dataset is read: as the predicted pictures were, with its own root."""
+def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
+    """How the dataset is read: as the predicted images were, with its own root."""
     stored = dict(table.index.data or {})
     if layout is not None:
         if layout not in IMAGE_LAYOUTS:
-            raise EvaluationError("no such layout of labeled pictures", found=layout, expected=", ".join(IMAGE_LAYOUTS))
+            raise EvaluationError("no such layout of labeled images", found=layout, expected=", ".join(IMAGE_LAYOUTS))
         stored["layout"] = layout
     try:
         return section_of(stored, reference)
     except ValidationError as error:
         problem = " ".join(str(error).split())[:200]
-        raise EvaluationError("predictions.json does not say how to read pictures", file=table.file, found=problem) \
+        raise EvaluationError("predictions.json does not say how to read images", file=table.file, found=problem) \
             from None  # fmt: skip
 
 
-def _unmatched(table: ProbabilityTable, collection: References, allowed: bool) -> dict[str, list[str]]:
-    """Ids on one side only. A table of one side of a split lacks only what failed in its prediction."""
-    known, predicted = set(collection.ids), set(table.ids)
+def _unmatched(table: ProbabilityTable, images: LabeledImages, allowed: bool) -> dict[str, list[str]]:
+    """Ids without a counterpart. A table of one split lacks only what failed in its prediction."""
+    known, predicted = set(images.ids), set(table.ids)
     extra = [name for name in table.ids if name not in known]
-    wanted = table.index.failed or [] if table.index.selection else collection.ids
-    lacking = [name for name in wanted if name not in predicted]
-    if (extra or lacking) and not allowed:
+    expected = table.index.failed or [] if table.index.selection else images.ids
+    missing = [name for name in expected if name not in predicted]
+    if (extra or missing) and not allowed:
         problems = [f"{name} has a prediction but is not in the dataset" for name in extra[:5]]
-        problems += [f"{name} is in the dataset but has no prediction" for name in lacking[:5]]
+        problems += [f"{name} is in the dataset but has no prediction" for name in missing[:5]]
         raise EvaluationError(
             f"{counted(len(extra), 'prediction')} without a reference and "
-            f"{counted(len(lacking), 'reference')} without a prediction:" + items(problems),
+            f"{counted(len(missing), 'reference')} without a prediction:" + items(problems),
             file=table.file,
-            remedy="Mend them, or leave them out by --allow-unmatched",
+            remedy="Fix them, or leave them out by --allow-unmatched",
         )
-    return {"predictions": extra, "references": lacking}
+    return {"predictions": extra, "references": missing}
 
 
 def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
-    """Those of the scored pictures that the model was trained or selected on, as the prediction noted."""
-    noted = table.index.seen or {}
-    return {side: [name for name in noted.get(side) or () if name in scored] for side in ("train", "val")}
+    """Those of the scored images that the model was trained or selected on, as the prediction noted."""
+    seen = table.index.seen or {}
+    return {split: [name for name in seen.get(split) or () if name in scored] for split in ("train", "val")}
 
 
 def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:
-    """Where everything came from, so that a report finds the pictures and the model again."""
+    """Where everything came from, so that a report finds the images and the model again."""
+    index = table.index
     return {
         "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
-        "selection": table.index.selection,
-        "model": table.index.model,
-        "weights_sha256": table.index.weights_sha256,
-        "architecture": table.index.architecture,
-        "selected_on": table.index.selected_on,
-        "provenance": {
-            **provenance(),
-            "predictions": absolute(table.file),
-            "references": absolute(reference),
-        },
+        "selection": index.selection,
+        "model": index.model,
+        "weights_sha256": index.weights_sha256,
+        "architecture": index.architecture,
+        "selected_on": index.selected_on,
+        "provenance": {**provenance(), "predictions": absolute(table.file), "references": absolute(reference)},
     }

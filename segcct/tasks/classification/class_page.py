@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
+from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted
-from segcct.report.html import Tile, interval, provenance, render, write_page
+from segcct.report.findings import best_and_worst, left_out
+from segcct.report.html import Tile, interval, listed, number, provenance, render, write_page
 from segcct.tasks.classification.class_evaluation import QUANTITIES
-from segcct.tasks.classification.class_findings import class_findings, confusions
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
-from segcct.tasks.classification.class_record import ClassSummary
-from segcct.tasks.classification.class_results import ClassResults, read_class_results
+from segcct.tasks.classification.class_results import ClassResults, ClassSummary, read_class_results
 
 _TILES = ("balanced_accuracy", "macro_f1", "auroc", "top5", "ece", "log_loss", "brier")
 _COLUMNS = ("f1", "recall", "precision", "auroc")
 _LABELS = {key: each.label for key, each in QUANTITIES.items()} | {"ci95": "95% interval"}
+_CALIBRATED = 0.02
+"""Gap between mean confidence and accuracy below which the page speaks of neither over- nor underconfidence."""
 MOST_CELLS = 25
 """Classes up to which the confusion matrix is drawn; beyond, only the most frequent mistakes are listed."""
 
@@ -22,7 +25,7 @@ MOST_CELLS = 25
 def write_class_report(evaluation: Path, output: Path) -> Path:
     """Write `report.html` of a classification's evaluation folder into the folder `output`.
 
-    The page is one file without any reference to another. Pictures are read from the dataset, and the weights of their
+    The page is one file without any reference to another. Images are read from the dataset, and the weights of their
     tokens computed by the model, that the evaluation names; where one is gone the page says so.
 
     Args:
@@ -45,12 +48,13 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
 def _context(results: ClassResults) -> dict[str, object]:
     summary = results.summary
     accuracy = summary.overall["accuracy"]
-    lines = [f"95% interval {interval(accuracy.ci95)}", _counted(summary)]
-    pictures = sum(each.count for each in summary.reliability) or 1
+    images = sum(each.count for each in summary.reliability) or 1
     return {
-        "title": f"Classification report, {counted(summary.pictures, 'picture')}",
+        "title": f"Classification report, {counted(summary.pictures, 'image')}",
         "colors": {},
-        "headline": Tile("Accuracy", accuracy.mean, lines, stats=accuracy),
+        "headline": Tile(
+            "Accuracy", accuracy.mean, [f"95% interval {interval(accuracy.ci95)}", _size(summary)], stats=accuracy
+        ),
         "accuracy": accuracy,
         "tiles": [Tile.of(QUANTITIES[key], stats) for key in _TILES if (stats := summary.overall.get(key))],
         "columns": [QUANTITIES[key] for key in _COLUMNS],
@@ -58,7 +62,7 @@ def _context(results: ClassResults) -> dict[str, object]:
         "findings": class_findings(results),
         "matrix": _matrix(results) if len(results.classes) <= MOST_CELLS else None,
         "confusions": confusions(results, 10),
-        "bins": [(each, each.count / pictures) for each in summary.reliability if each.count],
+        "bins": [(each, each.count / images) for each in summary.reliability if each.count],
         "mean_confidence": summary.mean_confidence,
         "gallery": gallery(results),
         "most_classes": MOST_CLASSES,
@@ -68,18 +72,18 @@ def _context(results: ClassResults) -> dict[str, object]:
         "provenance": provenance(
             {
                 "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
-                "Pictures": {**(summary.data or {}), "selection": summary.selection},
+                "Images": {**(summary.data or {}), "selection": summary.selection},
                 "Evaluation": summary.provenance,
             }
         ),
     }
 
 
-def _counted(summary: ClassSummary) -> str:
-    """`5,000 pictures of 10 classes`, with the number of independent ones where some belong together."""
-    pictures, groups = summary.pictures, summary.groups or summary.pictures
-    text = f"{counted(pictures, 'picture', comma=True)} of {counted(len(summary.classes), 'class')}"
-    return text + (f", {groups:,} of them independent" if groups != pictures else "")
+def _size(summary: ClassSummary) -> str:
+    """`5,000 images of 10 classes`, with the number of independent ones where some belong together."""
+    images, groups = summary.pictures, summary.groups or summary.pictures
+    text = f"{counted(images, 'image', comma=True)} of {counted(len(summary.classes), 'class')}"
+    return text + (f", {groups:,} of them independent" if groups != images else "")
 
 
 def _matrix(results: ClassResults) -> list[tuple[str, list[tuple[int, float | None, bool]]]]:
@@ -88,3 +92,63 @@ def _matrix(results: ClassResults) -> list[tuple[str, list[tuple[int, float | No
         (name, [(n, n / sum(counts) if n else None, place == column) for column, n in enumerate(counts)])
         for place, (name, counts) in enumerate(zip(results.classes, results.summary.confusion, strict=True))
     ]
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """How often one class was predicted as another."""
+
+    true: str
+    predicted: str
+    count: int
+    total: int
+    """Images of the true class."""
+
+    @property
+    def fraction(self) -> float:
+        """Of the images of the true class."""
+        return self.count / self.total
+
+
+def confusions(results: ClassResults, most: int = 5) -> list[Confusion]:
+    """The most frequent mistakes, by fraction of the true class."""
+    names = results.classes
+    mistakes = [
+        Confusion(names[row], names[column], count, sum(counts))
+        for row, counts in enumerate(results.summary.confusion)
+        for column, count in enumerate(counts)
+        if count and row != column
+    ]
+    return sorted(mistakes, key=lambda one: (-one.fraction, -one.count, one.true, one.predicted))[:most]
+
+
+def class_findings(results: ClassResults) -> list[str]:
+    """Up to six sentences on what the numbers say, the most useful first; each is read off the tables."""
+    summary = results.summary
+    seen = seen_sentence(summary.seen, summary.pictures, "images")
+    f1 = {name: entry.f1.mean for name, entry in summary.classes.items() if entry.support}
+    predictions = [sum(column) for column in zip(*summary.confusion, strict=True)]
+    never = [name for name, count in zip(results.classes, predictions, strict=True) if not count]
+    mistake = next(iter(confusions(results, 1)), None)
+    return [
+        *([seen] if seen else []),
+        *best_and_worst(f1, "classified", "F1"),
+        *([f"Never predicted: {listed(never)}."] if never else []),
+        "No image was classified wrongly."
+        if mistake is None
+        else f"The most frequent mistake: {mistake.true} predicted as {mistake.predicted}, in {mistake.count} of "
+        f"{counted(mistake.total, 'image')} ({100 * mistake.fraction:.0f}%).",
+        *_confidence(summary),
+        *left_out(summary.unmatched, "image", named=False),
+    ]
+
+
+def _confidence(summary: ClassSummary) -> list[str]:
+    confidence, accuracy = summary.mean_confidence, summary.overall["accuracy"].mean
+    if confidence is None or accuracy is None:
+        return []
+    if abs(confidence - accuracy) < _CALIBRATED:
+        kind = "well calibrated"
+    else:
+        kind = "overconfident" if confidence > accuracy else "underconfident"
+    return [f"On average the model is {kind}: confidence {number(confidence)}, accuracy {number(accuracy)}."]

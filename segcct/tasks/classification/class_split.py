@@ -1,7 +1,7 @@
-"""Who trains, who selects, who is tested: drawn class by class, copies and patients kept together.
+"""Train, validation and test images: drawn class by class, copies and images of one patient kept together.
 
-The order of a draw is a hash of (seed, picture), so it depends on nothing else: a picture added later leaves the order
-of the others as it was.
+The order of a draw is a hash of (seed, image), so it depends on nothing else: an image added later leaves the order of
+the others as it was.
 """
 
 from __future__ import annotations
@@ -18,141 +18,136 @@ from segcct.datasets.split_lists import shown
 from segcct.datasets.splits import SPLIT_NAMES, Splits, patients_in_order, read_lists, splits_of
 from segcct.errors import SplitError
 from segcct.plurals import counted
-from segcct.tasks.classification.labeled_images import Collection
+from segcct.tasks.classification.labeled_images import LabeledImages
 
 
-def make_class_splits(collection: Collection, data: PicturesSection) -> Splits:
+def make_class_splits(images: LabeledImages, data: PicturesSection) -> Splits:
     """The split that `data.split` and `data.fold` ask for.
 
-    A picture that the dataset itself puts on another side than its copy stays out of the split: the copy that tests
-    (or else validates) is kept. `left_out` names them.
+    An image that the dataset itself puts into another split than its copy is left out: the copy that tests (or else
+    validates) stays. `left_out` names them.
 
     Raises:
-        SplitError: a side is empty or lacks a class, or a list cannot be read, names unknown pictures, puts copies
-            on two sides, or trains or selects on the dataset's own test side.
+        SplitError: a split is empty or lacks a class, or a list cannot be read, names unknown images, puts copies into
+            two splits, or trains or selects on the dataset's own test images.
     """
     section = data.split
-    sides = (
-        _listed(collection, section, data.fold) if section.kind == "lists" else _drawn(collection, section, data.fold)
-    )
+    ids = _listed(images, section, data.fold) if section.kind == "lists" else _drawn(images, section, data.fold)
+    sizes = Counter(images.groups)
+    groups = {name: group for name, group in zip(images.ids, images.groups, strict=True) if sizes[group] > 1}
     try:
-        splits = splits_of(sides, section, data.fold, _shared_groups(collection))
+        splits = splits_of(ids, section, data.fold, groups)
     except SplitError as error:
-        together = "copies, or pictures of one patient, are on two sides"
-        raise SplitError(together, found=error.found, remedy="Keep them on one side") from None
-    _refuse_unusable(splits, collection, section)
+        problem = "copies, or images of one patient, are in two splits"
+        raise SplitError(problem, found=error.found, remedy="Keep them in one split") from None
+    _refuse_unusable(splits, images, section)
     return splits
 
 
-def left_out(collection: Collection) -> list[str]:
-    """Pictures kept off their side, for a copy (or another picture of the patient) is on one that goes before."""
-    given = _given_sides(collection)
+def left_out(images: LabeledImages) -> list[str]:
+    """Images left out of their split, for a copy (or another image of the patient) is in one that goes before."""
+    split_of = _dataset_splits(images)
     return [
         name
-        for name, own, group in zip(collection.ids, collection.sides, collection.groups, strict=True)
-        if own not in (None, given[group])
+        for name, split, group in zip(images.ids, images.splits, images.groups, strict=True)
+        if split not in (None, split_of[group])
     ]
 
 
-def describe_class_splits(collection: Collection, splits: Splits) -> str:
-    """`train 44,000, val 1,000, test 5,000 pictures of 10 classes`, with what was left out and whose sides."""
-    sides = ", ".join(f"{side} {len(getattr(splits, side)):,}" for side in SPLIT_NAMES)
-    together = len(collection.ids) - len(set(collection.groups))
+def describe_class_splits(images: LabeledImages, splits: Splits) -> str:
+    """`train 44,000, val 1,000, test 5,000 images of 10 classes`, with what was left out and whose splits."""
+    sizes = ", ".join(f"{split} {len(getattr(splits, split)):,}" for split in SPLIT_NAMES)
+    together = len(images.ids) - len(set(images.groups))
     notes = [f"{together:,} are copies, or of one patient, and stay with the others"] if together else []
-    own = [side for side in ("val", "test") if side in collection.sides] if splits.kind == "fractions" else []
-    if own:
-        notes.append(f"{' and '.join(own)} as the dataset itself has it, whatever data.split says")
-    out = [] if splits.kind == "lists" else left_out(collection)
-    notes += [f"{len(out):,} left out, such as {out[0]}: copies of pictures that test or validate"] if out else []
-    return f"{sides} pictures of {len(collection.classes)} classes" + (f" ({'; '.join(notes)})" if notes else "")
+    fixed = [split for split in ("val", "test") if split in images.splits] if splits.kind == "fractions" else []
+    if fixed:
+        notes.append(f"{' and '.join(fixed)} as the dataset itself has it, whatever data.split says")
+    out = [] if splits.kind == "lists" else left_out(images)
+    notes += [f"{len(out):,} left out, such as {out[0]}: copies of images that test or validate"] if out else []
+    return f"{sizes} images of {len(images.classes)} classes" + (f" ({'; '.join(notes)})" if notes else "")
 
 
-def _shared_groups(collection: Collection) -> dict[str, str]:
-    """Picture -> its group, where the group has several; a picture alone is its own."""
-    sizes = Counter(collection.groups)
-    return {name: group for name, group in zip(collection.ids, collection.groups, strict=True) if sizes[group] > 1}
+def _dataset_splits(images: LabeledImages) -> dict[str, str | None]:
+    """Group -> the split the dataset puts it into; of several, test goes before val, val before train."""
+    splits: dict[str, set[str | None]] = {}
+    for group, split in zip(images.groups, images.splits, strict=True):
+        splits.setdefault(group, set()).add(split)
+    return {
+        group: next((name for name in ("test", "val", "train") if name in of), None) for group, of in splits.items()
+    }
 
 
-def _given_sides(collection: Collection) -> dict[str, str | None]:
-    """Group -> the side the dataset puts it on; test goes before val, val before train, for groups on several."""
-    found: dict[str, set[str | None]] = {}
-    for group, side in zip(collection.groups, collection.sides, strict=True):
-        found.setdefault(group, set()).add(side)
-    return {group: next((side for side in ("test", "val", "train") if side in on), None) for group, on in found.items()}
-
-
-def _drawn(collection: Collection, section: SplitSection, fold: int) -> dict[str, list[str]]:
-    given = _given_sides(collection)
-    kept = ("test",) if section.kind == "kfold" else ("test", "val")
-    side_of = {group: side for group, side in given.items() if side is not None and side in kept}
-    pool = _by_class(collection, [group for group in given if group not in side_of], section.seed)
-    everyone = sum(len(own) for own in pool)
+def _drawn(images: LabeledImages, section: SplitSection, fold: int) -> dict[str, list[str]]:
+    dataset_split = _dataset_splits(images)
+    fixed = ("test",) if section.kind == "kfold" else ("test", "val")
+    split_of = {group: split for group, split in dataset_split.items() if split is not None and split in fixed}
+    pool = _by_class(images, [group for group in dataset_split if group not in split_of], section.seed)
+    total = sum(len(groups) for groups in pool)
     if section.kind == "crossval":
-        side_of = {group: "none" if side == "test" else side for group, side in side_of.items()}
-        side_of |= dict.fromkeys(_fold(pool, fold, section), "test")
-    elif "test" not in side_of.values():
-        side_of |= dict.fromkeys(_first(pool, section.test, everyone), "test")
-    rest = [[group for group in own if group not in side_of] for own in pool]
+        split_of = {group: "none" if split == "test" else split for group, split in split_of.items()}
+        split_of |= dict.fromkeys(_fold(pool, fold, section), "test")
+    elif "test" not in split_of.values():
+        split_of |= dict.fromkeys(_first(pool, section.test, total), "test")
+    rest = [[group for group in groups if group not in split_of] for groups in pool]
     if section.kind == "kfold":
-        side_of |= dict.fromkeys(_fold(rest, fold, section), "val")
-    elif "val" not in side_of.values():
-        side_of |= dict.fromkeys(_first(rest, section.val, everyone), "val")
-    sides: dict[str, list[str]] = {side: [] for side in (*SPLIT_NAMES, "none")}
-    for name, own, group in zip(collection.ids, collection.sides, collection.groups, strict=True):
-        if own in (None, given[group]):
-            sides[side_of.get(group, "train")].append(name)
-    return sides
+        split_of |= dict.fromkeys(_fold(rest, fold, section), "val")
+    elif "val" not in split_of.values():
+        split_of |= dict.fromkeys(_first(rest, section.val, total), "val")
+    ids: dict[str, list[str]] = {split: [] for split in (*SPLIT_NAMES, "none")}
+    for name, split, group in zip(images.ids, images.splits, images.groups, strict=True):
+        if split in (None, dataset_split[group]):
+            ids[split_of.get(group, "train")].append(name)
+    return ids
 
 
-def _by_class(collection: Collection, groups: Sequence[str], seed: int) -> list[list[str]]:
-    """Groups of each class in an order drawn by `seed`; a group is of its first picture's class."""
-    label = dict(zip(reversed(collection.groups), reversed(collection.labels.tolist()), strict=True))
-    own: list[list[str]] = [[] for _ in collection.classes]
+def _by_class(images: LabeledImages, groups: Sequence[str], seed: int) -> list[list[str]]:
+    """Groups of each class in an order drawn by `seed`; a group is of its first image's class."""
+    label = dict(zip(reversed(images.groups), reversed(images.labels.tolist()), strict=True))
+    by_class: list[list[str]] = [[] for _ in images.classes]
     for group in groups:
-        own[label[group]].append(group)
-    return [patients_in_order(each, seed) for each in own]
+        by_class[label[group]].append(group)
+    return [patients_in_order(each, seed) for each in by_class]
 
 
-def _first(pool: Sequence[Sequence[str]], amount: float, everyone: int) -> list[str]:
-    """The first groups of every class: a share of `everyone`, or a number, in the classes' proportions."""
-    sizes = np.array([len(own) for own in pool], dtype=float)
-    total = int(min(round(amount * everyone if amount < 1 else amount), sizes.sum()))
-    exact = sizes * (total / max(sizes.sum(), 1.0))
+def _first(pool: Sequence[Sequence[str]], amount: float, total: int) -> list[str]:
+    """The first groups of every class: a fraction of `total`, or a number, in the classes' proportions."""
+    sizes = np.array([len(groups) for groups in pool], dtype=float)
+    wanted = int(min(round(amount * total if amount < 1 else amount), sizes.sum()))
+    exact = sizes * (wanted / max(sizes.sum(), 1.0))
     counts = np.floor(exact).astype(int)
-    counts[np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]] += 1  # the largest remainders
-    return [group for own, count in zip(pool, counts, strict=True) for group in own[:count]]
+    counts[np.argsort(counts - exact, kind="stable")[: wanted - int(counts.sum())]] += 1  # the largest remainders
+    return [group for groups, count in zip(pool, counts, strict=True) for group in groups[:count]]
 
 
 def _fold(pool: Sequence[Sequence[str]], fold: int, section: SplitSection) -> list[str]:
     """Groups of one fold, class after class."""
-    return [group for own in pool for group in own][fold :: section.folds]
+    return [group for groups in pool for group in groups][fold :: section.folds]
 
 
-def _listed(collection: Collection, section: SplitSection, fold: int) -> dict[str, list[str]]:
-    given, group_of = _given_sides(collection), dict(zip(collection.ids, collection.groups, strict=True))
+def _listed(images: LabeledImages, section: SplitSection, fold: int) -> dict[str, list[str]]:
+    dataset_split, group_of = _dataset_splits(images), dict(zip(images.ids, images.groups, strict=True))
     cases = [
-        Case(name, group_of[name], {"picture": (Path(name),)}, split=given[group_of[name]]) for name in collection.ids
+        Case(name, group, {"image": (Path(name),)}, split=dataset_split[group]) for name, group in group_of.items()
     ]
-    sides = {side: sorted(names) for side, names in read_lists(cases, section, "picture").items()}
+    ids = {split: sorted(names) for split, names in read_lists(cases, section, "image").items()}
     if section.val_list is None:
-        groups = list(dict.fromkeys(group_of[name] for name in sides["train"]))
-        validating = set(_fold(_by_class(collection, groups, section.seed), fold, section))
-        sides["val"] = [name for name in sides["train"] if group_of[name] in validating]
-        sides["train"] = [name for name in sides["train"] if group_of[name] not in validating]
-    return sides
+        groups = list(dict.fromkeys(group_of[name] for name in ids["train"]))
+        validating = set(_fold(_by_class(images, groups, section.seed), fold, section))
+        ids["val"] = [name for name in ids["train"] if group_of[name] in validating]
+        ids["train"] = [name for name in ids["train"] if group_of[name] not in validating]
+    return ids
 
 
-def _refuse_unusable(splits: Splits, collection: Collection, section: SplitSection) -> None:
-    label = dict(zip(collection.ids, collection.labels.tolist(), strict=True))
-    for side in ("train", "val"):
-        held = {label[name] for name in getattr(splits, side)}
-        lacking = [name for number, name in enumerate(collection.classes) if number not in held]
-        if not held or (lacking and side == "train"):
+def _refuse_unusable(splits: Splits, images: LabeledImages, section: SplitSection) -> None:
+    label = dict(zip(images.ids, images.labels.tolist(), strict=True))
+    for split in ("train", "val"):
+        labels = {label[name] for name in getattr(splits, split)}
+        missing = [name for number, name in enumerate(images.classes) if number not in labels]
+        if not labels or (missing and split == "train"):
+            independent = f"{counted(len(set(images.groups)), 'image')} without copies of others"
             raise SplitError(
-                f"the {side} split is empty" if not held else "classes have no training picture",
-                found=f"{counted(len(set(collection.groups)), 'picture')} without copies of others"
-                if not held
-                else shown(lacking),
-                expected="at least one picture of every class in train, and some in val",
-                remedy="Change data.split, or add pictures" if section.kind != "lists" else "Change the lists",
+                "classes have no training image" if labels else f"the {split} split is empty",
+                found=shown(missing) if labels else independent,
+                expected="at least one image of every class in train, and some in val",
+                remedy="Change the lists" if section.kind == "lists" else "Change data.split, or add images",
             )

@@ -18,68 +18,67 @@ from segcct.inference.batched_inference import Inference
 from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say
-from segcct.tasks.classification.batches import PictureDataset, picture_loader
+from segcct.tasks.classification.batches import TrainingImages, image_loader
+from segcct.tasks.classification.class_evaluation import FEW_CLASSES
 from segcct.tasks.classification.class_split import describe_class_splits, make_class_splits
 from segcct.tasks.classification.classifier import class_probabilities
-from segcct.tasks.classification.image_augmentation import PictureAugmenter
-from segcct.tasks.classification.image_layout import Labels
-from segcct.tasks.classification.image_reading import reading
-from segcct.tasks.classification.labeled_images import Collection, find_labels, load_collection
-from segcct.tasks.classification.mixing import Mixing
-from segcct.tasks.classification.normalization import Normalisation
+from segcct.tasks.classification.image_augmentation import ImageAugmenter, Mixing
+from segcct.tasks.classification.image_layout import ClassLabels, card_section, get_image_layout
+from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
+from segcct.tasks.classification.normalization import Normalization
 from segcct.tasks.task import Found, Task
 from segcct.training.processes import is_first_process
 from segcct.training.session import gather
 from segcct.training.trainer import progress_bar
 
 _NAMED = 8
-"""Pictures of a batch that a message names."""
-_FEW_CLASSES = 5
-"""Up to so many classes, top 5 says nothing."""
+"""Images of a batch that a message names."""
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """A dataset ready for training: the decoded pictures and who is on which side."""
+class ClassificationDataset:
+    """A dataset ready for training: the decoded images and their splits."""
 
-    collection: Collection
+    images: LabeledImages
     splits: Splits
-    normalisation: Normalisation
+    normalization: Normalization
     train: np.ndarray
-    """Rows of the collection."""
+    """Rows of the images."""
     val: np.ndarray
     synthetic = False
 
     @property
     def fingerprint(self) -> str:
         """Digest of the files' names and contents."""
-        return self.collection.fingerprint
+        return self.images.fingerprint
 
 
 class ClassificationTask(Task):
-    """Judged by the share of validation pictures whose class comes first.
+    """Selected by accuracy on the validation images.
 
     Args:
         config: the experiment.
-        dataset: the pictures; None: `prepare` reads those of the configuration.
+        dataset: the images; None: `prepare` reads those of the configuration.
         resumed: see `Task`.
     """
 
     name = "classification"
     model_kind = "classifier"
     score = "val_accuracy"
-    look_at_cases = "Look at these pictures; else lower"
+    look_at_cases = "Look at these images; else lower"
     config: ClassificationConfig
-    dataset: Pictures
+    dataset: ClassificationDataset
 
-    def __init__(self, config: ClassificationConfig, dataset: Pictures | None = None, *, resumed: bool = False) -> None:
+    def __init__(
+        self, config: ClassificationConfig, dataset: ClassificationDataset | None = None, *, resumed: bool = False
+    ) -> None:
         self.config = config
-        self.labels: Labels | None = None
+        self.labels: ClassLabels | None = None
         if dataset is None:
-            self.labels = find_labels(config.data)
+            self.labels = get_image_layout(config.data.layout).find(config.data)
             self.classes = self.labels.classes
         else:
-            self.dataset, self.classes = dataset, dataset.collection.classes
+            self.dataset, self.classes = dataset, dataset.images.classes
         super().__init__(config, resumed=resumed)
         # As the batches are laid out: half as fast again on processors.
         self.network = self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -102,19 +101,20 @@ class ClassificationTask(Task):
 
     @property
     def reading(self) -> dict[str, Any]:
-        return reading(self.config.data, self.dataset.normalisation.mean, self.dataset.normalisation.sd)
+        normalization = self.dataset.normalization
+        return card_section(self.config.data, normalization.mean, normalization.std)
 
     @cached_property
-    def augmenter(self) -> PictureAugmenter:
-        """What the training pictures undergo."""
-        return PictureAugmenter(self.config.augment, self.config.data.image_size, self.dataset.normalisation)
+    def augmenter(self) -> ImageAugmenter:
+        """The augmentation of the training images."""
+        return ImageAugmenter(self.config.augment, self.config.data.image_size, self.dataset.normalization)
 
     def find(self) -> Found:
         self.prepare()
-        return Found(describe_class_splits(self.dataset.collection, self.dataset.splits), len(self.loader(0, 1)))
+        return Found(describe_class_splits(self.dataset.images, self.dataset.splits), len(self.loader(0, 1)))
 
     def prepare(self) -> None:
-        self.dataset = load_pictures(self.config, self.labels)
+        self.dataset = load_dataset(self.config, self.labels)
         self.augmenter  # noqa: B018 - what timm does not understand shows now
 
     def example(self, size: int, device: str) -> dict[str, Any]:
@@ -125,15 +125,15 @@ class ClassificationTask(Task):
 
     def loader(self, rank: int, world: int) -> DataLoader:
         config = self.config
-        shown = PictureDataset(
-            self.dataset.collection,
+        images = TrainingImages(
+            self.dataset.images,
             self.dataset.train,
             self.augmenter,
             seed=config.run.seed,
             per_epoch=config.train.pictures_per_epoch,
         )
-        return picture_loader(
-            shown, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world
+        return image_loader(
+            images, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world
         )
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
@@ -141,18 +141,18 @@ class ClassificationTask(Task):
         return F.cross_entropy(network(image).float(), target)
 
     def names(self, batch: dict[str, Any]) -> list[str]:
-        ids = [self.dataset.collection.ids[row] for row in batch["row"].tolist()]
+        ids = [self.dataset.images.ids[row] for row in batch["row"].tolist()]
         return ids[:_NAMED] + ([f"{len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        collection, rows = self.dataset.collection, self.dataset.val[rank::world]
+        images, rows = self.dataset.images, self.dataset.val[rank::world]
         mine = {}
         if len(rows):
-            predicted = class_probabilities(network, collection.images, self.dataset.normalisation, how, rows)
-            mine[f"{rank:04d}"] = (collection.labels[rows], predicted)
+            predicted = class_probabilities(network, images.pixels, self.dataset.normalization, how, rows)
+            mine[f"{rank:04d}"] = (images.labels[rows], predicted)
         parts = gather(mine, world).values()
-        return scores_of(
+        return validation_scores(
             np.concatenate([probabilities for _, probabilities in parts]),
             np.concatenate([labels for labels, _ in parts]),
         )
@@ -161,7 +161,7 @@ class ClassificationTask(Task):
         return {"pictures": len(self.dataset.val)}
 
 
-def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def validation_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """The validation columns of metrics.csv, from (N, K) probabilities and (N,) class numbers."""
     from sklearn.metrics import f1_score
 
@@ -171,19 +171,19 @@ def scores_of(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]
         "val_macro_f1": float(f1_score(labels, predicted, labels=np.unique(labels), average="macro")),
         "val_log_loss": float(log_losses(probabilities, labels).mean()),
     }
-    if probabilities.shape[1] > _FEW_CLASSES:
+    if probabilities.shape[1] > FEW_CLASSES:
         scores["val_top5"] = float(top_k(probabilities, labels, 5).mean())
     return scores
 
 
-def load_pictures(config: ClassificationConfig, labels: Labels | None = None) -> Pictures:
-    """Read and divide the dataset, whose labels were found before or are now.
+def load_dataset(config: ClassificationConfig, labels: ClassLabels | None = None) -> ClassificationDataset:
+    """Read and split the dataset, whose labels were found before or are now.
 
-    Raises `DataError` naming every picture that cannot be read.
+    Raises `DataError` naming every image that cannot be read.
     """
-    collection = load_collection(config.data, found=labels, progress=progress_bar("decoding pictures"))
-    splits = make_class_splits(collection, config.data)
+    images = load_labeled_images(config.data, labels, progress=progress_bar("decoding images"))
+    splits = make_class_splits(images, config.data)
     if is_first_process():
-        say(describe_class_splits(collection, splits))
-    train, val = collection.rows(splits.train), collection.rows(splits.val)
-    return Pictures(collection, splits, Normalisation.of(config.data, collection, train), train, val)
+        say(describe_class_splits(images, splits))
+    train, val = images.rows(splits.train), images.rows(splits.val)
+    return ClassificationDataset(images, splits, Normalization.of(config.data, images, train), train, val)

@@ -1,4 +1,4 @@
-"""From pictures to class probabilities: the one path of prediction and of validation during training."""
+"""From images to class probabilities: the one path of prediction and of validation during training."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from segcct.errors import CheckpointError, ModelError
 from segcct.inference.batched_inference import Inference, finite, in_batches
 from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import ModelCard, check_fit
-from segcct.tasks.classification.image_reading import section_of
-from segcct.tasks.classification.normalization import Normalisation
+from segcct.tasks.classification.image_layout import section_of
+from segcct.tasks.classification.normalization import Normalization
 
 
 def class_probabilities(
     network: nn.Module,
     images: np.ndarray,
-    normalisation: Normalisation,
+    normalization: Normalization,
     how: Inference,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 pictures or of some rows of them.
+    """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 images or of some rows of them.
 
-    The pictures may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
+    The images may be memory-mapped: one batch is read at a time. Raises `ModelError` where they are not finite.
     """
-    chosen = np.arange(len(images)) if rows is None else rows
+    rows = np.arange(len(images)) if rows is None else rows
     network.eval()
 
     def softmax(part: slice) -> Tensor:
-        batch = _normalized(images[chosen[part]], normalisation).to(how.device)  # (B, C, S, S)
+        batch = _normalized(images[rows[part]], normalization).to(how.device)  # (B, C, S, S)
         return finite(network(batch).float().softmax(dim=1))
 
-    return np.concatenate(list(in_batches(softmax, len(chosen), how)))
+    return np.concatenate(list(in_batches(softmax, len(rows), how)))
 
 
-def _normalized(images: np.ndarray, normalisation: Normalisation) -> Tensor:
+def _normalized(images: np.ndarray, normalization: Normalization) -> Tensor:
     """(B, S, S, C) uint8 -> (B, C, S, S) float32."""
-    return normalisation.apply(np.asarray(images).transpose(0, 3, 1, 2))
+    return normalization.apply(np.asarray(images).transpose(0, 3, 1, 2))
 
 
 class Classifier(LoadedModel):
@@ -54,16 +54,16 @@ class Classifier(LoadedModel):
         super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
         self.classes: tuple[str, ...] = tuple(card.classes)
         self.data = section_of(card.data, Path())
-        self.normalisation = Normalisation(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
+        self.normalization = Normalization(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
-        """It says how pictures are read, with as many channels as the network has."""
+        """It says how images are read, with as many channels as the network has."""
         try:
             data = section_of(card.data, Path())
         except ValidationError as error:
             reason = " ".join(str(error.errors()[0]["msg"]).split())
-            raise CheckpointError("model.json does not say how to read pictures", file=file, found=reason) from None
+            raise CheckpointError("model.json does not say how to read images", file=file, found=reason) from None
         if sorted(card.classes.values()) != list(range(len(card.classes))):
             raise CheckpointError("the classes are not numbered from 0 on", file=file)
         check_fit(card, file, num_classes=len(card.classes))
@@ -78,20 +78,20 @@ class Classifier(LoadedModel):
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""
-        return class_probabilities(self.network, images, self.normalisation, self.how)
+        return class_probabilities(self.network, images, self.normalization, self.how)
 
-    def token_shares(self, images: np.ndarray) -> np.ndarray:
-        """How much sequence pooling weighs each token: (N, S, S, C) uint8 -> (N, h, w), each map sums to 1.
+    def token_weights(self, images: np.ndarray) -> np.ndarray:
+        """The weight of each token in sequence pooling: (N, S, S, C) uint8 -> (N, h, w), each map sums to 1.
 
         Raises:
             ModelError: the network does not pool its tokens by weights.
         """
-        shares: Any = getattr(self.network, "token_shares", None)
-        if shares is None:
+        token_weights: Any = getattr(self.network, "token_shares", None)
+        if token_weights is None:
             raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
 
         def step(part: slice) -> Tensor:
-            weights: Tensor = shares(_normalized(images[part], self.normalisation).to(self.how.device))
+            weights: Tensor = token_weights(_normalized(images[part], self.normalization).to(self.how.device))
             return weights.float()
 
         return np.concatenate(list(in_batches(step, len(images), replace(self.how, precision="fp32"))))

@@ -1,65 +1,98 @@
-"""One picture: from the bytes of a file to the square of 8-bit values that a network sees."""
+"""One image: from the bytes of a file to the square of 8-bit values that a network sees; and many, in threads."""
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from segcct.case_runner import CaseJob, CaseOutcome, run_cases
+from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.raster import FORMATS, has_eight_bits, open_image, unreadable
+from segcct.progress import Report
+from segcct.tasks.classification.image_layout import Decoder
 
-SUFFIXES = (*IMAGE_SUFFIXES, ".webp")
-_FORMATS = (*FORMATS, "WEBP")
+DIGEST_BYTES = 16
+Decoded = tuple[np.ndarray, np.ndarray]
+"""An image as the network sees it, and the digest of its pixels."""
+
+
+def is_image(name: str) -> bool:
+    """Whether the name ends as that of an image file."""
+    return name.lower().endswith((*IMAGE_SUFFIXES, ".webp"))
 
 
 def decode(content: bytes, file: str) -> np.ndarray:
-    """The pixels of a picture file: (H, W, 3) uint8 in colour, (H, W) in grey; transparency is dropped.
+    """The pixels of an image file: (H, W, 3) uint8 in color, (H, W) in gray; transparency is dropped.
 
-    A camera's note of how the picture was held is applied; of several pages the first is read.
+    A camera's orientation tag is applied; of several pages the first is read.
 
     Raises:
-        DataError: no picture, damaged, too large, or of more than 8 bits, whose display range nobody has named.
+        DataError: not an image, damaged, too large, or of more than 8 bits, whose display range is not known.
     """
     try:
-        stored = open_image(io.BytesIO(content), file, _FORMATS)
-        _check_depth(stored, file)
-        picture = ImageOps.exif_transpose(stored)
-        grey = picture.mode in ("1", "L", "LA", "La")
-        return np.asarray(picture.convert("L" if grey else "RGB"))
+        image = open_image(io.BytesIO(content), file, (*FORMATS, "WEBP"))
+        if not has_eight_bits(image):
+            raise DataError(
+                "an image of more than 8 bits",
+                file=file,
+                found=f"mode {image.mode}",
+                expected="gray or color values from 0 to 255",
+                remedy="Convert it with the range of intensities a reader would look at",
+            )
+        image = ImageOps.exif_transpose(image)
+        return np.asarray(image.convert("L" if image.mode in ("1", "L", "LA", "La") else "RGB"))
     except DataError:
         raise
-    except Exception as error:  # a damaged picture makes the reader fail in any way
+    except Exception as error:  # a damaged image makes the reader fail in any way
         raise unreadable(error, file) from None
 
 
-def _check_depth(picture: Image.Image, file: str) -> None:
-    if not has_eight_bits(picture):
-        raise DataError(
-            "a picture of more than 8 bits",
-            file=file,
-            found=f"mode {picture.mode}",
-            expected="gray or color values from 0 to 255",
-            remedy="Convert it with the range of intensities a reader would look at",
-        )
-
-
 def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndarray:
-    """A picture as (size, size, C) uint8, C 3 for rgb and 1 for grey; bicubic, averaged when it shrinks.
+    """An image as (size, size, C) uint8, C 3 for rgb and 1 for grey; bicubic, averaged when it shrinks.
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8.
         channels: rgb or grey (luminance).
-        size: side in pixels.
+        size: height and width in pixels.
         fit: resize, or pad: keep the proportions and fill with black on both sides.
     """
-    picture = Image.fromarray(pixels).convert("RGB" if channels == "rgb" else "L")
-    if picture.size != (size, size):
-        if fit == "pad":
-            picture = ImageOps.pad(picture, (size, size), Image.Resampling.BICUBIC)
-        else:
-            picture = picture.resize((size, size), Image.Resampling.BICUBIC)
-    square = np.asarray(picture)  # (S, S) or (S, S, 3)
+    image = Image.fromarray(pixels).convert("RGB" if channels == "rgb" else "L")
+    if image.size != (size, size):
+        fitting = ImageOps.pad if fit == "pad" else Image.Image.resize
+        image = fitting(image, (size, size), Image.Resampling.BICUBIC)
+    square = np.asarray(image)  # (S, S) or (S, S, 3)
     return square if square.ndim == 3 else square[..., None]
+
+
+def decoded(
+    decoders: Iterable[tuple[str, Decoder]], data: PicturesSection, *, total: int, progress: Report | None = None
+) -> Iterator[CaseOutcome[Decoded]]:
+    """The outcome of every image, in order, decoded in threads."""
+
+    def one(decoder: Decoder) -> Decoded:
+        pixels = decoder()
+        return fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit), pixel_digest(pixels)
+
+    jobs = (CaseJob(name, decoder) for name, decoder in decoders)
+    workers = min(8, os.cpu_count() or 1)
+    return run_cases(jobs, one, total=total, backend="threads", workers=workers, progress=progress)
+
+
+def pixel_digest(pixels: np.ndarray) -> np.ndarray:
+    """Of an image as it was stored, before any resizing: copies share it, whatever their file's name and whether gray
+    is stored as one channel or as three equal ones."""
+    if pixels.ndim == 3 and (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., 0]
+    return digest_of(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
+
+
+def digest_of(content: bytes) -> np.ndarray:
+    """(16,) uint8."""
+    return np.frombuffer(hashlib.blake2b(content, digest_size=DIGEST_BYTES).digest(), dtype=np.uint8)

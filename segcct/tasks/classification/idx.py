@@ -2,7 +2,7 @@
 
     ROOT/train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz
 
-An idx file is 0, 0, type (8: bytes), number of dimensions, each dimension as 4 bytes, big-endian, then the values.
+An IDX file is 0, 0, type (8: bytes), number of dimensions, each dimension as 4 bytes, big-endian, then the values.
 """
 
 from __future__ import annotations
@@ -16,100 +16,89 @@ import numpy as np
 from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.plurals import counted
-from segcct.tasks.classification.image_files import contents, names, unzipped
-from segcct.tasks.classification.image_layout import ImageLayout, Labels, Pixels
+from segcct.tasks.classification.image_files import contents, damaged, names, refuse_second, unzipped
+from segcct.tasks.classification.image_layout import ClassLabels, Decoder, ImageLayout
 
 _NAME = re.compile(r"^(?:.*[-_])?(train|t10k|test)[-_](images|labels)[-.]idx[13][-_]ubyte(\.gz)?$", re.I)
 
 
-def find(data: PicturesSection) -> Labels:
-    """Every picture with its label. Raises `DataError` naming the file that is missing or damaged."""
+def find(data: PicturesSection) -> ClassLabels:
+    """Every image with its label. Raises `DataError` naming the file that is missing or damaged."""
     pairs = _pairs(data)
-    read = dict(contents(data.root, [files["labels"] for files in pairs.values()]))
-    ids, numbers, sides = [], [], []
-    for side, files in pairs.items():
-        values = _values(files["labels"], read[files["labels"]], 1, data)
-        ids += [_id(side, number) for number in range(len(values))]
-        numbers.append(values.astype(np.int64))
-        sides += [side] * len(values)
-    every = np.concatenate(numbers)
-    present = np.unique(every)
+    content = dict(contents(data.root, [files["labels"] for files in pairs.values()]))
+    numbers = {split: _values(files["labels"], content[files["labels"]], 1, data) for split, files in pairs.items()}
+    values = np.concatenate(list(numbers.values())).astype(np.int64)
+    present = np.unique(values)
+    ids = [_id(split, number) for split in pairs for number in range(len(numbers[split]))]
+    splits = [split for split in pairs for _ in numbers[split]]
     order = np.argsort(np.array(ids))
-    return Labels(
+    return ClassLabels(
         classes=_class_names(data, present),
         ids=tuple(ids[place] for place in order),
-        labels=np.searchsorted(present, every)[order],
-        sides=tuple(sides[place] if len(pairs) > 1 else None for place in order),
+        labels=np.searchsorted(present, values)[order],
+        splits=ClassLabels.known_splits([splits[place] for place in order]),
         files=tuple(sorted(name for files in pairs.values() for name in files.values())),
     )
 
 
-def pixels(data: PicturesSection, labels: Labels) -> Iterator[tuple[str, Pixels]]:
-    """A decoder per picture."""
+def pixels(data: PicturesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
+    """A decoder per image."""
     pairs = _pairs(data)
-    side_of = {files["images"]: side for side, files in pairs.items()}
-    for name, content in contents(data.root, list(side_of)):
-        pictures = _values(name, content, 3, data)
-        expected = sum(each.startswith(f"{side_of[name]}/") for each in labels.ids)
-        if len(pictures) != expected:
+    split_of = {files["images"]: split for split, files in pairs.items()}
+    for name, content in contents(data.root, list(split_of)):
+        split = split_of[name]
+        images = _values(name, content, 3, data)
+        expected = sum(each.startswith(f"{split}/") for each in labels.ids)
+        if len(images) != expected:
             raise DataError(
-                "pictures and labels differ in number",
+                "images and labels differ in number",
                 file=data.root / name,
-                found=counted(len(pictures), "picture"),
-                expected=f"{expected}, as {pairs[side_of[name]]['labels']} has",
+                found=counted(len(images), "image"),
+                expected=f"{expected}, as {pairs[split]['labels']} has",
             )
-        for number, picture in enumerate(pictures):
-            yield _id(side_of[name], number), partial(np.array, picture)
+        for number, image in enumerate(images):
+            yield _id(split, number), partial(np.array, image)
 
 
-def _id(side: str, number: int) -> str:
-    return f"{side}/{number:06d}"
+def _id(split: str, number: int) -> str:
+    return f"{split}/{number:06d}"
 
 
 def _pairs(data: PicturesSection) -> dict[str, dict[str, str]]:
-    """Side -> `images` and `labels` -> file."""
-    every = names(data.root)
-    found: dict[str, dict[str, str]] = {}
-    for name in every:
-        match = _NAME.match(name.rsplit("/", 1)[-1])
-        if match:
-            files = found.setdefault("train" if match[1].lower() == "train" else "test", {})
-            if match[2].lower() in files:
-                raise DataError(
-                    f"two files of {match[2].lower()}",
-                    file=data.root / name,
-                    found=files[match[2].lower()],
-                    remedy="Keep one of them in the dataset folder",
-                )
-            files[match[2].lower()] = name
-    lacking = [f"{side} {what}" for side, files in found.items() for what in ("images", "labels") if what not in files]
-    if "train" not in found or lacking:
+    """Split -> `images` and `labels` -> file."""
+    paths = names(data.root)
+    pairs: dict[str, dict[str, str]] = {}
+    for path in paths:
+        if match := _NAME.match(path.rsplit("/", 1)[-1]):
+            files = pairs.setdefault("train" if match[1].lower() == "train" else "test", {})
+            kind = match[2].lower()
+            refuse_second(files.get(kind), data.root / path, f"two files of {kind}")
+            files[kind] = path
+    missing = [
+        f"{split} {kind}" for split, files in pairs.items() for kind in ("images", "labels") if kind not in files
+    ]
+    if "train" not in pairs or missing:
         raise DataError(
-            "idx files are missing",
+            "IDX files are missing",
             file=data.root,
-            found=f"no {', '.join(lacking or ['train images'])} among {counted(len(every), 'file')}",
+            found=f"no {', '.join(missing or ['train images'])} among {counted(len(paths), 'file')}",
             expected="train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz, and the same of t10k",
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(pairs.items()))
 
 
 def _values(name: str, content: bytes, dimensions: int, data: PicturesSection) -> np.ndarray:
-    """(N,) labels or (N, H, W) pictures, uint8."""
+    """(N,) labels or (N, H, W) images, uint8."""
     content = unzipped(name, content, data.root)
     head = 4 + 4 * dimensions
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) < head:
+        expected = f"0000080{dimensions}"
         raise DataError(
-            "is no idx file of bytes", file=data.root / name, found=content[:4].hex(), expected=f"0000080{dimensions}"
+            "is not an IDX file of bytes", file=data.root / name, found=content[:4].hex(), expected=expected
         )
     shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, 4))
     if len(content) - head != int(np.prod(shape)):
-        raise DataError(
-            "is damaged",
-            file=data.root / name,
-            found=f"{len(content) - head} values",
-            expected=" x ".join(str(size) for size in shape),
-            remedy="Copy or download it again",
-        )
+        raise damaged(data.root / name, f"{len(content) - head} values", " x ".join(str(size) for size in shape))
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 

@@ -44,11 +44,11 @@ def names(root: Path) -> list[str]:
         return sorted(path.as_posix() for path in inside if _shown(path.as_posix()))
     if not is_archive(root):
         raise DataError("is neither a folder nor an archive", file=root, expected=" or ".join(ARCHIVES))
-    found = [name for name, _ in _members(root, ())]
-    twice = sorted(name for name, times in Counter(found).items() if times > 1)
+    members = [name for name, _ in _members(root, ())]
+    twice = sorted(name for name, times in Counter(members).items() if times > 1)
     if twice:
         raise DataError("the archive holds a name twice", file=root, found=twice[0], remedy="Write it again")
-    return sorted(found)
+    return sorted(members)
 
 
 def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -64,8 +64,8 @@ def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
             except OSError as error:
                 raise DataError("cannot be read", file=root / name, found=error.strerror or str(error)) from None
         return
-    kept = set(wanted)
-    yield from ((name, content) for name, content in _members(root, kept) if name in kept)
+    wanted = set(wanted)
+    yield from ((name, content) for name, content in _members(root, wanted) if name in wanted)
 
 
 def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
@@ -75,10 +75,21 @@ def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:
     """
     if not root.is_dir():
         return file_digest(root, memo)
-    told = hashlib.blake2b(digest_size=20)
+    combined = hashlib.blake2b(digest_size=20)
     for name in sorted(wanted):
-        told.update(json.dumps([name, file_digest(root / name, memo)]).encode())
-    return told.hexdigest()
+        combined.update(json.dumps([name, file_digest(root / name, memo)]).encode())
+    return combined.hexdigest()
+
+
+def damaged(file: Path, found: object, expected: str | None = None) -> DataError:
+    """The error of a file that is broken, and of which another copy helps."""
+    return DataError("is damaged", file=file, found=found, expected=expected, remedy="Copy or download it again")
+
+
+def refuse_second(first: str | None, second: Path, problem: str) -> None:
+    """Raises `DataError` where a file of the dataset, `second`, has been met before as `first`."""
+    if first is not None:
+        raise DataError(problem, file=second, found=first, remedy="Keep one of them in the dataset folder")
 
 
 def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
@@ -93,12 +104,12 @@ def _members(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
                     yield name, stream.read() if stream else b""
     except _DAMAGED as error:
         raise DataError(
-            "the archive is damaged or no tar file", file=root, found=str(error), remedy="Copy or download it again"
+            "the archive is damaged or not a tar file", file=root, found=error, remedy="Copy or download it again"
         ) from None
 
 
 def _refuse_large(size: int, file: Path | str) -> None:
-    """A name in an archive, or a compressed file, that claims to be longer than any picture or table of labels."""
+    """Of a name in an archive, or a compressed file, that claims to be longer than any image or table of labels."""
     if size > _LARGEST:
         raise DataError(
             "the file is too large",
@@ -124,5 +135,5 @@ def unzipped(name: str, content: bytes, root: Path) -> bytes:
             size += len(part)
             _refuse_large(size, root / name)
         return b"".join(parts)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError("is damaged", file=root / name, found=str(error), remedy="Copy or download it again") from None
+    except _DAMAGED as error:
+        raise damaged(root / name, error) from None

@@ -1,45 +1,56 @@
-"""What a layout of labelled pictures offers: a cheap first look at names and labels, then the pixels."""
+"""How a dataset of labeled images is read: its layout, and the part of a data section that goes into a model card."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from segcct.config import PicturesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
 
+_NOT_IN_CARD = {"root", "cache", "workers", "fold", "split"}
+"""Keys that belong to one machine or one training, not to the model."""
+
 
 @dataclass(frozen=True)
-class Labels:
-    """Every picture of a dataset by name, in the order of the names."""
+class ClassLabels:
+    """Every image of a dataset by name, in the order of the names."""
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
-    """Path below the root; within a file of many pictures, its name and the picture's number."""
+    """Path below the root; within a file of many images, its name and the image's number."""
     labels: np.ndarray
     """(N,) class numbers."""
-    sides: tuple[str | None, ...]
+    splits: tuple[str | None, ...]
     """`train`, `val` or `test` where the dataset itself says so."""
     files: tuple[str, ...]
     """The files all this was read from."""
 
+    @staticmethod
+    def known_splits(splits: Sequence[str | None]) -> tuple[str | None, ...]:
+        """`train` alone says nothing about which images test: no image has a split then."""
+        return (None,) * len(splits) if set(splits) <= {"train"} else tuple(splits)
 
-Pixels = Callable[[], np.ndarray]
-"""Decodes one picture: (H, W) or (H, W, 3) uint8. Raises `DataError` naming it."""
+
+Decoder = Callable[[], np.ndarray]
+"""Decodes one image: (H, W) or (H, W, 3) uint8. Raises `DataError` naming it."""
 
 
 @dataclass(frozen=True)
 class ImageLayout:
-    """One way of storing labelled pictures."""
+    """One way of storing labeled images."""
 
     name: str
-    find: Callable[[PicturesSection], Labels]
-    pixels: Callable[[PicturesSection, Labels], Iterator[tuple[str, Pixels]]]
-    """Each picture once, in any order."""
+    find: Callable[[PicturesSection], ClassLabels]
+    """Names and classes, without the pixels. Raises `DataError` naming the file that is missing or damaged."""
+    pixels: Callable[[PicturesSection, ClassLabels], Iterator[tuple[str, Decoder]]]
+    """Each image once, in any order."""
     packed: bool = False
-    """Pictures are records of larger files, not files of their own."""
+    """Images are records of larger files, not files of their own."""
     numbered: bool = False
     """The files hold numbers of classes and no names, which `data.class_names` gives."""
 
@@ -53,3 +64,14 @@ def get_image_layout(name: str) -> ImageLayout:
 def register_image_layout(layout: ImageLayout) -> None:
     """Add a layout to the table. Raises `ValueError` where another has its name."""
     IMAGE_LAYOUTS.register(layout.name, layout)
+
+
+def card_section(data: PicturesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """What a model card holds of a data section, with the normalization that was used."""
+    return data.model_dump(mode="json", exclude=_NOT_IN_CARD) | {"mean": list(mean), "sd": list(std)}
+
+
+def section_of(stored: Mapping[str, Any], root: Path) -> PicturesSection:
+    """The data section of images below `root`, from a model card or predictions.json; pydantic's `ValidationError`
+    where it is damaged."""
+    return PicturesSection.model_validate({**stored, "root": root})

@@ -1,8 +1,8 @@
-"""Class probabilities of pictures: a file, a folder or a dataset -> predictions.csv and predictions.json."""
+"""Class probabilities of images: a file, a folder or a dataset -> predictions.csv and predictions.json."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,147 +21,132 @@ from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
 from segcct.tasks.classification.classifier import Classifier
-from segcct.tasks.classification.image_reading import section_of
-from segcct.tasks.classification.labeled_images import decoded
-from segcct.tasks.classification.new_images import Source, find_source
+from segcct.tasks.classification.image_layout import section_of
+from segcct.tasks.classification.image_source import ImageSource, find_source
 from segcct.tasks.classification.probability_table import TABLE, write_table
 
 _AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class PictureRequest:
+class ImageRequest:
     """What is to be predicted."""
 
-    source: Source
+    source: ImageSource
     ids: tuple[str, ...]
     selection: str | None = None
-    seen: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    """`train` and `val` -> those of the pictures that stand on that side of the model's split."""
+    seen: dict[str, list[str]] = field(default_factory=dict)
+    """`train` and `val` -> those of the images that are in that split of the model's run."""
 
 
-def find_pictures(
-    classifier: Classifier, root: Path, *, split: Path | None = None, side: str | None = None
-) -> PictureRequest:
-    """The pictures at `root`, read as the model's layout says.
+def find_images(
+    classifier: Classifier, root: Path, *, splits_file: Path | None = None, split: str | None = None
+) -> ImageRequest:
+    """The images at `root`, read as the model's layout says.
 
     Args:
         classifier: the model.
-        root: a picture, a folder or archive of pictures, or a dataset of the model's layout.
-        split: splits.json of the model's run: which pictures the model has seen, where the file is there.
-        side: train, val or test: only these pictures of that split.
+        root: an image, a folder or archive of images, or a dataset of the model's layout.
+        splits_file: splits.json of the model's run: which images the model has seen, where the file is there.
+        split: train, val or test: only these images of that split.
 
     Raises:
         DataError: nothing there to predict.
-        SplitError: the side is empty, or its pictures are not below `root`.
+        SplitError: the split is empty, or its images are not below `root`.
     """
     if not root.exists():
         raise DataError("no such file or folder", file=root)
     source = find_source(section_of(classifier.card.data, root))
-    splits = None if split is None else known_splits(split, needed=side is not None)
-    if side is None:
-        return PictureRequest(source, source.ids, seen=_seen(source.ids, splits))
+    splits = None if splits_file is None else known_splits(splits_file, needed=split is not None)
+    if split is None:
+        return ImageRequest(source, source.ids, seen=_seen(source.ids, splits))
     if splits is None:
         raise RunError(
-            f"side {side} is not known without the run's splits.json",
-            file=split,
+            f"split {split} is not known without the run's splits.json",
+            file=splits_file,
             remedy="Keep best/ in its run folder, or leave --split out",
         )
-    wanted: tuple[str, ...] = getattr(splits, side)
-    if not wanted:
-        raise SplitError(f"side {side} is empty", file=split)
+    ids: tuple[str, ...] = getattr(splits, split)
+    if not ids:
+        raise SplitError(f"split {split} is empty", file=splits_file)
     known = set(source.ids)
-    missing = [name for name in wanted if name not in known]
+    missing = [name for name in ids if name not in known]
     if missing:
-        raise SplitError(
-            f"{counted(len(missing), 'picture')} of side {side} cannot be found",
-            file=root,
-            found=f"no {', '.join(missing[:5])}",
-        )
-    return PictureRequest(source, wanted, side, _seen(wanted, splits))
+        problem = f"{counted(len(missing), 'image')} of split {split} cannot be found"
+        raise SplitError(problem, file=root, found=f"no {', '.join(missing[:5])}")
+    return ImageRequest(source, ids, split, _seen(ids, splits))
 
 
 def _seen(ids: Sequence[str], splits: Splits | None) -> dict[str, list[str]]:
-    sides: dict[str, set[str]] = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
-    return {side: [name for name in ids if name in held] for side, held in sides.items()}
+    seen = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
+    return {split: [name for name in ids if name in names] for split, names in seen.items()}
 
 
-@dataclass(frozen=True)
-class PredictedTable:
-    """What was written."""
-
-    file: Path
-    """predictions.csv, which is there unless every picture failed."""
-    problem: str
-    """Names every picture without a row, and why; empty where all have theirs."""
-
-
-def predict_pictures(
+def predict_images(
     classifier: Classifier,
-    request: PictureRequest,
+    request: ImageRequest,
     output: Path,
     *,
     model: Path,
     overwrite: bool = False,
     progress: Report | None = None,
-) -> PredictedTable:
-    """Write predictions.csv (a row per picture: its class and all probabilities) and predictions.json.
+) -> Path:
+    """Write predictions.csv (a row per image: its class and all probabilities) and predictions.json.
 
-    A picture that cannot be read has no row; where none can, nothing is written.
+    An image that cannot be read has no row; where none can, nothing is written.
 
     Args:
         classifier: the model.
-        request: the pictures.
+        request: the images.
         output: the folder.
-        model: the model's folder, named in predictions.json so that a report can ask it again.
+        model: the model's folder, named in predictions.json so that a report can load it again.
         overwrite: replace an earlier table.
         progress: called with (done, total).
 
+    Returns:
+        predictions.csv.
+
     Raises:
-        RunError: a table stands there already and `overwrite` is off.
+        RunError: there is a table already and `overwrite` is off.
+        DataError: at the end, naming every image without a row, and why.
     """
     if output.exists() and not output.is_dir():
         raise RunError("is not a folder", file=output)
     with exclusive(output / ".predict.lock", "another prediction is being written to this folder"):
-        _clear(output, overwrite=overwrite)
+        # Old tables are removed before the work, so that none is left to pass for a new one.
+        old = [file for file in (output / TABLE, output / INDEX) if file.exists()]
+        if old and not overwrite:
+            raise RunError("exists already", file=old[0], remedy="Choose another --output, or add --overwrite")
+        for file in old:
+            file.unlink()
         table: dict[str, np.ndarray] = {}
         failed: dict[str, str] = {}
-        pixels = request.source.pixels(set(request.ids))
-        outcomes = decoded(pixels, request.source.data, total=len(request.ids), progress=progress)
+        outcomes = request.source.decoded(request.ids, progress)
         while part := list(islice(outcomes, _AT_ONCE)):
             failed |= {outcome.name: outcome.reasons[0] for outcome in part if isinstance(outcome, Failed)}
-            read = {outcome.name: outcome.value[0] for outcome in part if isinstance(outcome, Done)}
-            if read:
-                table |= dict(zip(read, classifier.probabilities(np.stack(list(read.values()))), strict=True))
+            images = {outcome.name: outcome.value[0] for outcome in part if isinstance(outcome, Done)}
+            if images:
+                table |= dict(zip(images, classifier.probabilities(np.stack(list(images.values()))), strict=True))
         if table:
             output.mkdir(parents=True, exist_ok=True)
-            # The table last: a folder that holds it says how its pictures were read, also after a kill.
-            write_json(output / INDEX, _index(classifier, request, model, sorted(failed)).to_json(), private=True)
+            # The table last: a folder that holds it says how its images were read, also after a kill.
+            index = _index(classifier, request, model, sorted(failed))
+            write_json(output / INDEX, index.to_json(), private=True)
             write_table(output / TABLE, table, classifier.classes)
-        if not failed:
-            return PredictedTable(output / TABLE, "")
-        pictures = counted(len(request.ids), "picture")
-        listed = items(list(failed.values()), most=20)
-        return PredictedTable(output / TABLE, f"{len(failed)} of {pictures} failed and got no row:{listed}")
+    if failed:
+        problem = f"{len(failed)} of {counted(len(request.ids), 'image')} failed and got no row"
+        raise DataError(f"{problem}:{items(list(failed.values()), most=20)}")
+    return output / TABLE
 
 
-def _clear(output: Path, *, overwrite: bool) -> None:
-    """Old tables are refused, or removed before the work, so that none is left to pass for a new one."""
-    old = [file for file in (output / TABLE, output / INDEX) if file.exists()]
-    if old and not overwrite:
-        raise RunError("exists already", file=old[0], remedy="Choose another --output, or add --overwrite")
-    for file in old:
-        file.unlink()
-
-
-def _index(classifier: Classifier, request: PictureRequest, model: Path, failed: list[str]) -> StoredTable:
-    card = classifier.card
+def _index(classifier: Classifier, request: ImageRequest, model: Path, failed: list[str]) -> StoredTable:
+    card, data = classifier.card, request.source.data
     return StoredTable(
         task=card.task,
         classes=list(classifier.classes),
-        data={**request.source.data.model_dump(mode="json"), "root": absolute(request.source.data.root)},
+        data={**data.model_dump(mode="json"), "root": absolute(data.root)},
         selection=request.selection,
-        seen={side: list(ids) for side, ids in request.seen.items()},
+        seen=request.seen,
         failed=failed,
         model=absolute(model),
         weights_sha256=card.weights_sha256,

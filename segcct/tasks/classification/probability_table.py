@@ -1,6 +1,6 @@
-"""predictions.csv: pictures and their class probabilities, written by prediction and read back for evaluation.
+"""predictions.csv: images and their class probabilities, written by prediction and read back for evaluation.
 
-A row is `picture, predicted, p_CLASS, p_CLASS, ...`; predictions.json beside it says how the pictures were read.
+A row is `picture, predicted, p_CLASS, p_CLASS, ...`; predictions.json in the same folder says how the images were read.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from segcct.inference.predictions_record import StoredTable
 
 TABLE = "predictions.csv"
 PREFIX = "p_"
+"""Before a class name in the head of a probability column."""
 _MOST_BYTES = 2**31
 """The probabilities of 50,000 images of 1,000 classes take 0.6 GB."""
-"""Before a class name in the head of a probability column."""
 _SUM_TOLERANCE = 1e-3
 _REMEDY = "Write it by `segcct predict`"
 
@@ -37,11 +37,11 @@ class ProbabilityTable:
     probabilities: np.ndarray
     """(N, K), rows sum to 1."""
     index: StoredTable = field(default_factory=StoredTable)
-    """predictions.json beside it; empty where there is none."""
+    """predictions.json of the same folder; empty where there is none."""
 
 
 def write_table(file: Path, rows: Mapping[str, np.ndarray], classes: Sequence[str]) -> None:
-    """Write (K,) probabilities by picture, sorted by picture, whole or not at all."""
+    """Write (K,) probabilities by image, sorted by image."""
     lines = [
         [name, classes[int(probabilities.argmax())], *(f"{value:.7g}" for value in probabilities)]
         for name, probabilities in sorted(rows.items())
@@ -58,7 +58,7 @@ def read_table(path: Path) -> ProbabilityTable:
     file = path / TABLE if path.is_dir() else path
     rows = read_rows_of(file, remedy=_REMEDY, most_bytes=_MOST_BYTES)
     if not rows:
-        raise DataError("the table holds no picture", file=file, remedy=_REMEDY)
+        raise DataError("the table holds no image", file=file, remedy=_REMEDY)
     columns = [name for name in rows[0] if name.startswith(PREFIX)]
     if "picture" not in rows[0] or len(columns) < 2:
         raise DataError(
@@ -73,7 +73,7 @@ def read_table(path: Path) -> ProbabilityTable:
     classes = tuple(name.removeprefix(PREFIX) for name in columns)
     twice = [name for name, times in Counter(ids).items() if times > 1]
     if twice:
-        raise DataError("a picture stands twice", file=file, found=twice[0])
+        raise DataError("an image is listed twice", file=file, found=twice[0])
     return ProbabilityTable(file, tuple(ids), classes, probabilities, _index(file.parent / INDEX))
 
 
@@ -84,7 +84,7 @@ def _row(file: Path, line: int, row: Mapping[str, str], columns: Sequence[str]) 
         raise DataError(f"line {line}: not a number", file=file, found=str(error)) from None
     if not all(0 <= value <= 1 for value in values) or abs(sum(values) - 1) > _SUM_TOLERANCE:
         raise DataError(
-            f"line {line} is no distribution over the classes",
+            f"line {line} is not a distribution over the classes",
             file=file,
             found=f"a sum of {sum(values):g}",
             expected="values from 0 to 1 that sum to 1",
@@ -97,5 +97,5 @@ def _index(file: Path) -> StoredTable:
         return StoredTable()
     content = read_object(file, StoredTable.NOT_THIS, remedy=_REMEDY)
     if content.get("task") != "classification":
-        raise DataError("belongs to no classification", file=file, remedy=_REMEDY)
+        raise DataError("is not of a classification", file=file, remedy=_REMEDY)
     return StoredTable.from_json(content, file, _REMEDY)

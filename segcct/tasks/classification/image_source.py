@@ -1,0 +1,59 @@
+"""Images to predict: one file, any folder or archive of images, or a dataset read by its layout."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from segcct.case_runner import CaseOutcome
+from segcct.config import PicturesSection
+from segcct.errors import DataError
+from segcct.progress import Report
+from segcct.tasks.classification.decoding import Decoded, decode, decoded, is_image
+from segcct.tasks.classification.image_files import contents, is_archive, names
+from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
+
+
+@dataclass(frozen=True)
+class ImageSource:
+    """Where images to predict come from."""
+
+    data: PicturesSection
+    ids: tuple[str, ...]
+    """Path below the root, as in a labeled dataset."""
+    labels: ClassLabels | None = None
+    """Where there are no image files and the layout's own files are read."""
+
+    def decoded(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[Decoded]]:
+        """The outcome of each of these images, in any order."""
+        return decoded(self.decoders(set(ids)), self.data, total=len(ids), progress=progress)
+
+    def decoders(self, ids: Collection[str]) -> Iterator[tuple[str, Decoder]]:
+        """A decoder for each of these images, in any order."""
+        root = self.data.root
+        if self.labels is not None:
+            decoders = get_image_layout(self.data.layout).pixels(self.data, self.labels)
+            yield from ((name, decoder) for name, decoder in decoders if name in ids)
+        elif root.is_file() and not is_archive(root):
+            yield root.name, partial(decode, root.read_bytes(), str(root))
+        else:
+            for name, content in contents(root, ids):
+                yield name, partial(decode, content, str(root / name))
+
+
+def find_source(data: PicturesSection) -> ImageSource:
+    """The images at `data.root`. Raises `DataError` when it holds none."""
+    root = data.root
+    if root.is_file() and not is_archive(root):
+        if not is_image(root.name):
+            raise DataError("is not an image", file=root, expected="an image, a folder or an archive of images")
+        return ImageSource(data, (root.name,))
+    ids = tuple(name for name in names(root) if is_image(name))
+    if ids:
+        return ImageSource(data, ids)
+    layout = get_image_layout(data.layout)
+    if layout.packed:
+        labels = layout.find(data)
+        return ImageSource(data, labels.ids, labels)
+    raise DataError("no image below this folder", file=root, expected="files such as .png or .jpg")
