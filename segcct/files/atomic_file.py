@@ -22,7 +22,7 @@ LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
 _TEMPORARY = re.compile(r"^\..*\-part-[0-9a-f]{8}(\.|$)")
 _LONGEST_STEM = 100
-"""Bytes of a target's name in that of its temporary file."""
+"""Bytes of a target's name in that of its temporary file; a name has at most 255."""
 _swept: set[Path] = set()
 
 
@@ -42,7 +42,8 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
     """
     path = Path(path)
     folder = path.parent
-    stem, suffixes = _divided(path.name)
+    suffixes = "".join(path.suffixes[-2:])  # by which readers and writers tell the format
+    stem = os.fsencode(path.name.removesuffix(suffixes))[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
     temporary = folder / f".{stem}-part-{secrets.token_hex(4)}{suffixes}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -54,7 +55,7 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
         temporary.replace(path)
     except Exception as error:
         written = size_on_disk(temporary)
-        _remove(temporary)
+        _remove(temporary)  # before the free space is measured
         failure = storage_error(error, folder, needs_bytes=needs_bytes, written=written)
         if failure is None:
             raise
@@ -98,15 +99,8 @@ def sweep_once(folder: Path) -> None:
         sweep(folder)
 
 
-def _divided(name: str) -> tuple[str, str]:
-    """A file name as what it is called and its last two suffixes, by which readers and writers tell the format."""
-    suffixes = "".join(Path(name).suffixes[-2:])
-    stem = os.fsencode(name.removesuffix(suffixes))[:_LONGEST_STEM]  # a name has at most 255 bytes
-    return stem.decode(errors="ignore").lstrip("."), suffixes
-
-
 def _sync(written: Path) -> None:
-    """Bring a file, or every file of a folder, onto the disk before its name says that it is whole."""
+    """Bring a file, or every file of a folder, onto the disk before it is renamed."""
     files = [file for file in written.rglob("*") if file.is_file()] if written.is_dir() else [written]
     for file in files:
         with file.open("rb+") as stream:

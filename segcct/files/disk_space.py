@@ -1,4 +1,4 @@
-"""Disks that are full: how much is free, what a full one looks like, and the failures of writing in words."""
+"""Full disks: how much space is free, how a full one is recognized, and the failures of writing in words."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def free_bytes(folder: Path) -> int | None:
 
 
 def is_full(folder: Path) -> bool:
-    """The disk of a folder has no room left that anything could be written into."""
+    """Whether the disk of a folder has no room left that anything could be written into."""
     free = free_bytes(folder)
     return free is not None and free < _ROOM_BYTES
 
@@ -61,31 +61,30 @@ def storage_error(
     """
     if isinstance(error, StorageError):
         return None
+    number = error.errno if isinstance(error, OSError) else None
+    needed = found = None
     if is_disk_full(error):
-        free = free_bytes(folder)
-        least = f"more than {written / 1e6:.1f} MB" if written else None
-        needed = least if needs_bytes is None else f"{needs_bytes / 1e6:.1f} MB"
-        failure = StorageError(
-            "No space left on device",
-            file=folder,
-            found=None if free is None else f"{free / 1e6:.1f} MB free",
-            expected=None if needed is None else f"room for {needed}",
-            remedy="Free some space there (or raise the quota or size limit), or choose another folder, then start "
-            "the command again",
-        )
-        failure.errno = errno.ENOSPC
-        return failure
-    if not isinstance(error, OSError) or not _is_about(error, folder):
+        number, free = errno.ENOSPC, free_bytes(folder)
+        what = "No space left on device"
+        found = None if free is None else f"{free / 1e6:.1f} MB free"
+        if needs_bytes is not None:
+            needed = f"room for {needs_bytes / 1e6:.1f} MB"
+        elif written:
+            needed = f"room for more than {written / 1e6:.1f} MB"
+        remedy = "Free some space there (or raise the quota or size limit), or choose another folder, then start the "
+        remedy += "command again"
+    elif not isinstance(error, OSError) or not _is_about(error, folder):
         return None
-    if error.errno in _UNWRITABLE:
-        what, remedy = "the folder cannot be written to", "Choose another folder, or change who may write there"
+    elif error.errno in _UNWRITABLE:
+        what, found = "the folder cannot be written to", error.strerror
+        remedy = "Choose another folder, or change who may write there"
     elif isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
-        what = "the folder has vanished while it was written to"
+        what, found = "the folder has vanished while it was written to", error.strerror
         remedy = "See that the disk is still there, then start the command again"
     else:
         return None
-    failure = StorageError(what, file=folder, found=error.strerror, remedy=remedy)
-    failure.errno = error.errno
+    failure = StorageError(what, file=folder, found=found, expected=needed, remedy=remedy)
+    failure.errno = number
     return failure
 
 

@@ -1,4 +1,4 @@
-"""What was worked out from the bytes of files, kept until a file changes: digests, checksums, headers.
+"""What was computed from the bytes of files, cached until a file changes: digests, checksums, headers.
 
 The bytes are the truth, and reading them takes long. A value is kept under the file's path with its size, its inode
 and its times of modification and of change (mtime and ctime, in nanoseconds), and is used again as long as all four
@@ -72,19 +72,21 @@ class FileMemo:
             kind: what is computed.
             file: an ordinary file.
             compute: makes the value, as plain JSON.
-            valid: whether a value that was kept is one of that kind at all.
+            valid: whether a cached value is one of that kind at all.
 
         Raises `OSError` where there is no such file, and whatever `compute` raises.
         """
         name = str(file.absolute())
         state, asked_ns = FileState.of(file), time.time_ns()
-        known, kept = self._values.get(name, (None, {}))
-        if known == state and kind in kept and valid(kept[kind]):
-            return kept[kind]
+        cached_state, values = self._values.get(name, (None, {}))
+        if cached_state != state:
+            values = {}
+        if kind in values and valid(values[kind]):
+            return values[kind]
         value = compute()
         if FileState.of(file) != state:
             return value  # it is being written to
-        self._values[name] = state, {**(kept if known == state else {}), kind: value}
+        self._values[name] = state, {**values, kind: value}
         if max(state.mtime_ns, state.ctime_ns) > asked_ns - SETTLED_NS:
             self._unsettled.add(name)
         else:
@@ -97,15 +99,15 @@ class FileMemo:
         read-only keeps what it has."""
         if self.path is None or not self._changed:
             return
-        kept = {
+        settled = {
             name: [list(state), values]
             for name, (state, values) in self._values.items()
             if name not in self._unsettled and Path(name).exists()
         }
         self._changed = False
-        if not kept:
+        if not settled:
             return
-        content = {"version": self.version, "files": kept, "digest": key_of(kept)}
+        content = {"version": self.version, "files": settled, "digest": key_of(settled)}
         with suppress(OSError, SegcctError):
             make_private(self.path.parent)
             with atomic_path(self.path, private=True) as temporary:

@@ -1,7 +1,7 @@
-"""JSON that segcct reads back from a disk: an object of bounded size, in UTF-8, of finite numbers and unlike keys.
+"""JSON files: an object of bounded size, in UTF-8, of finite numbers and distinct keys.
 
-Every file of state is read here, so that one that is damaged, cut off or of another kind is refused before anything is
-made of it. What the object must hold is said where it is used.
+Every file of state is read here, so that one that is damaged, cut off or of another kind is refused before it is used.
+What the object must hold is checked where it is used (`json_record.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ MOST_BYTES = 128 * 2**20
 """An index of a million images stays below."""
 MOST_LEVELS = 100
 _MOST_DIGITS = 20
+_KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
 _ODD_TEXT = re.compile(r"\\u(0000|[dD][89a-fA-F])")
 _ODD = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")
 
@@ -90,9 +91,6 @@ def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False)
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
-_KINDS = {list: "an array", str: "a text", bool: "a truth value", type(None): "null"}
-
-
 def _refuse_depth(parsed: dict[str, Any]) -> None:
     """Python's parser goes as deep as the stack allows, and what walks over its result would not."""
     level: list[Any] = [parsed]
@@ -133,12 +131,8 @@ def _distinct(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 def _refuse_odd_text(value: Any) -> None:
     """Half a surrogate pair cannot be written anywhere, and a null character ends a file name. U+DC80 to U+DCFF stand
     for bytes of a file name that are not UTF-8."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _refuse_odd_text(name)
-            _refuse_odd_text(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _refuse_odd_text(inner)
-    elif isinstance(value, str) and _ODD.search(value):
+    if isinstance(value, str) and _ODD.search(value):
         raise ValueError("a text with characters that no text has")
+    inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for each in inner:
+        _refuse_odd_text(each)

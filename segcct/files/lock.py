@@ -31,13 +31,14 @@ else:
 _BUSY = {errno.EACCES, errno.EAGAIN, errno.EDEADLK}
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
 """What file systems without locks answer."""
+_UNLOCKED = "this file system has no locks, so nothing stops a second process from writing here too"
 _POLL_S = 0.05
-_SAID_AFTER_S = 5.0
+_ANNOUNCED_AFTER_S = 5.0
 
-_mine: dict[str, int] = {}
+_own_locks: dict[str, int] = {}
 """Locked file -> the process that holds it; record locks do not keep the threads of one process apart."""
 _guard = threading.Lock()
-_told: set[Path] = set()
+_announced: set[Path] = set()
 
 
 @contextmanager
@@ -54,13 +55,10 @@ def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended")
         OSError: the folder cannot be written to, or the lock is another user's (a `StorageError`, which says so).
     """
 
-    def acquire() -> int:
-        descriptor = _acquire(file)
-        if descriptor is None:
-            raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
-        return descriptor
+    def refuse() -> None:
+        raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
 
-    with _held(file, acquire):
+    with _locked(file, refuse):
         yield
 
 
@@ -71,22 +69,38 @@ def waiting(file: Path, *, most_s: float = 3600.0) -> Iterator[None]:
     Raises:
         RunError: it was not free for `most_s` seconds. OSError: the folder cannot be written to.
     """
-    with _held(file, lambda: _wait(file, most_s)):
+    began, announced = time.monotonic(), False
+
+    def wait() -> None:
+        nonlocal announced
+        waited = time.monotonic() - began
+        if waited > most_s:
+            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
+        if waited > _ANNOUNCED_AFTER_S and not announced:
+            announced = True
+            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
+        time.sleep(_POLL_S)
+
+    with _locked(file, wait):
         yield
 
 
 @contextmanager
-def _held(file: Path, acquire: Callable[[], int]) -> Iterator[None]:
-    """From `acquire` to the end of the block; folders made for the lock go where nothing was written to them."""
-    made = _make_folders(file.parent)
+def _locked(file: Path, when_busy: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock, calling `when_busy` as long as another does; folders made for it are removed if left empty."""
+    made = [each for each in (file.parent, *file.parent.parents) if not each.exists()]  # the innermost first
+    file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = acquire()
+        while (descriptor := _acquire(file)) is None:
+            when_busy()
         try:
             yield
         finally:
             _release(file, descriptor)
     finally:
-        _remove_empty(made)
+        for folder in made:
+            with suppress(OSError):  # something was written to it
+                folder.rmdir()
 
 
 def holder(file: Path) -> str | None:
@@ -110,7 +124,7 @@ def _acquire(file: Path) -> int | None:
     """The open file whose lock is held now, -1 where the file system has no locks; None where another holds it."""
     name = os.path.realpath(file)
     with _guard:
-        if _mine.get(name) == os.getpid():
+        if _own_locks.get(name) == os.getpid():
             return None
         while True:
             descriptor = _open(file)
@@ -121,13 +135,16 @@ def _acquire(file: Path) -> int | None:
                 if error.errno in _BUSY:
                     return None
                 if error.errno in _NO_LOCKS:
-                    _say_unlocked(file)
+                    if file.parent not in _announced:
+                        _announced.add(file.parent)
+                        say(f"{file.parent}: {_UNLOCKED}")
                     return -1
                 raise
-            if _is_still(file, descriptor):
-                break
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), file.stat()):
+                    break
             os.close(descriptor)  # its holder removed it between our two steps
-        _mine[name] = os.getpid()
+        _own_locks[name] = os.getpid()
     entry = {"pid": os.getpid(), "host": socket.gethostname(), "since": datetime.now().isoformat(" ", "seconds")}
     if sys.platform != "win32":
         with suppress(OSError):  # another user's
@@ -169,25 +186,11 @@ def _of_another_user(file: Path, cause: OSError) -> StorageError:
     return failure
 
 
-def _wait(file: Path, most_s: float) -> int:
-    """The open file, as soon as its lock is free."""
-    began, said = time.monotonic(), False
-    while (descriptor := _acquire(file)) is None:
-        waited = time.monotonic() - began
-        if waited > most_s:
-            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
-        if waited > _SAID_AFTER_S and not said:
-            said = True
-            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
-        time.sleep(_POLL_S)
-    return descriptor
-
-
 def _release(file: Path, descriptor: int) -> None:
     if descriptor < 0:
         return
     with _guard:
-        _mine.pop(os.path.realpath(file), None)
+        _own_locks.pop(os.path.realpath(file), None)
         if sys.platform == "win32":  # which removes no open file
             os.close(descriptor)
         with suppress(OSError):
@@ -205,39 +208,12 @@ def _lock(descriptor: int) -> None:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_still(file: Path, descriptor: int) -> bool:
-    """The name still belongs to the open file."""
-    try:
-        return os.path.samestat(os.fstat(descriptor), file.stat())
-    except FileNotFoundError:
-        return False
-
-
 def _owner(file: Path) -> str:
     """`process 4711 on ward3, since 2026-11-28 22:40:01`, as the lock says."""
-    if _mine.get(os.path.realpath(file)) == os.getpid():
+    if _own_locks.get(os.path.realpath(file)) == os.getpid():
         return f"this process, {os.getpid()}"  # to open the file would give the lock up
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         return f"process {int(entry['pid'])} on {entry['host']}, since {entry['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"
-
-
-def _make_folders(folder: Path) -> list[Path]:
-    """Make a folder with its parents; those that were made, the innermost first."""
-    missing = [each for each in (folder, *folder.parents) if not each.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with suppress(OSError):  # something was written to it
-            folder.rmdir()
-
-
-def _say_unlocked(file: Path) -> None:
-    if file.parent not in _told:
-        _told.add(file.parent)
-        say(f"{file.parent}: this file system has no locks, so nothing stops a second process from writing here too")

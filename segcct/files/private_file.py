@@ -1,4 +1,4 @@
-"""Folders of voxels for their owner alone, and names for patients that lead back to nobody."""
+"""Folders that their owner alone may enter, and pseudonyms of patients."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def new_key() -> str:
 
 
 def pseudonym(name: str, key: str) -> str:
-    """A name for a case or patient that only the key leads back from: a keyed BLAKE2b. Guessed ids cannot be tried."""
+    """A name for a case or patient, a keyed BLAKE2b digest: without the key, guessed ids cannot be tried."""
     content = name.encode(errors="surrogateescape")
     return "case_" + hashlib.blake2b(content, key=bytes.fromhex(key), digest_size=8).hexdigest()

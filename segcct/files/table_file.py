@@ -11,6 +11,7 @@ from typing import Any
 from segcct.errors import DataError, SegcctError
 from segcct.escape import for_cell, from_cell
 from segcct.files.atomic_file import atomic_path
+from segcct.files.json_file import reason_of_parse
 
 MOST_BYTES = 512 * 2**20
 
@@ -60,7 +61,7 @@ def read_rows_of(
     Raises:
         SegcctError: of class `error`, naming the file, and the line where there is one.
     """
-    lines = _lines(_text(file, error, remedy, most_bytes), file, error, remedy)
+    lines = _lines(file, error, remedy, most_bytes)
     header = lines[0][1] if lines else []
     missing = [name for name in columns if name not in header]
     if missing or not header:
@@ -75,26 +76,20 @@ def read_rows_of(
     return [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
 
 
-def _text(file: Path, error: type[SegcctError], remedy: str | None, most_bytes: int) -> str:
+def _lines(file: Path, error: type[SegcctError], remedy: str | None, most: int) -> list[tuple[int, list[str]]]:
+    """Line number and cells of every line that is not blank."""
     if not file.is_file():
         raise error("no such file" if not file.exists() else "is not a file", file=file, remedy=remedy)
     with file.open("rb") as stream:
-        content = stream.read(most_bytes + 1)
-    if len(content) > most_bytes:
-        raise error("is too large for a table", file=file, expected=f"at most {most_bytes:,} bytes", remedy=remedy)
+        content = stream.read(most + 1)
+    if len(content) > most:
+        raise error("is too large for a table", file=file, expected=f"at most {most:,} bytes", remedy=remedy)
     try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as problem:
-        found = f"byte {problem.start} is not UTF-8"
-        raise error("is not a table of text", file=file, found=found, remedy=remedy) from None
-
-
-def _lines(text: str, file: Path, error: type[SegcctError], remedy: str | None) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every line that is not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
+        text = content.decode("utf-8-sig")
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         if "\0" in text:
             raise csv.Error("a null character")
         return [(reader.line_num, [from_cell(cell) for cell in cells]) for cells in reader if cells]
-    except csv.Error as problem:
-        raise error("is not a table of text", file=file, found=problem, remedy=remedy) from None
+    except (UnicodeDecodeError, csv.Error) as problem:
+        found = reason_of_parse(problem)
+        raise error("is not a table of text", file=file, found=found, remedy=remedy) from None
