@@ -1,4 +1,4 @@
-"""What `segcct doctor` reports: versions, the machine, the speed of one known step, what is missing."""
+"""What `segcct doctor` reports: versions, the machine, the speed of one reference step, what is missing."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from typing import Any
 
 from segcct import provenance
 from segcct.files.disk_space import free_bytes
-from segcct.hardware.cores import container_cores, core_share, limit_threads
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.memory import free_memory_gb, load_average
 from segcct.hardware.precision import choose_precision, measure_cpu
-from segcct.hardware.processor import instruction_sets, processor_name
+from segcct.hardware.processor import container_cores, core_share, instruction_sets, limit_threads, processor_name
 from segcct.provenance import version_of
 from segcct.version import VERSION
 
 PACKAGES = (*provenance.PACKAGES, "timm")
 TABLE = "docs/machines.md"
-"""Where the seconds of other machines stand."""
+"""Lists the seconds of other machines."""
 _LITTLE_MEMORY_GB, _LITTLE_DISK_GB = 4.0, 5.0
 
 
@@ -30,8 +29,8 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     """Facts of this machine as plain values.
 
     Args:
-        folder: where datasets and runs will lie; its free space is told.
-        measure: time the known step too, which takes some seconds, and half a minute where bf16 is emulated.
+        folder: where datasets and runs will be; its free space is reported.
+        measure: time the reference step too, which takes some seconds, and half a minute where bf16 is emulated.
     """
     device = pick_device()
     threads, free_disk = limit_threads(), free_bytes(folder)
@@ -54,7 +53,14 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     choice = choose_precision("auto", device)
     facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
     if measure:
-        facts["step"] = _steps(device)
+        from segcct.tasks.segmentation.known_step import DESCRIPTION, MACHINES, known_step_s
+
+        facts["step"] = {
+            "what": DESCRIPTION,
+            "seconds": {precision: known_step_s(device, precision) for precision in ("fp32", "bf16")},
+            "elsewhere": dict(MACHINES),
+            "reference_ms": vars(measure_cpu()),
+        }
     facts["advice"] = advice(facts)
     return facts
 
@@ -100,17 +106,15 @@ def describe(facts: dict[str, Any]) -> str:
     cores, step = facts["cores"], facts.get("step")
     limit = "" if cores["container"] is None else f", a container's limit of {cores['container']:g}"
     memory, disk = facts["free_memory_gb"], facts["free_disk_gb"]
+    free_memory = "not known" if memory is None else f"{memory:.1f} GB free"
+    free_disk = "disk not known" if disk is None else f"{disk:.0f} GB of disk free"
     lines = [
         ("segcct", f"{facts['segcct']}, Python {facts['python']}, {facts['system']}"),
         ("packages", ", ".join(f"{name} {version}" for name, version in facts["packages"].items())),
         ("device", f"{facts['device']} (available: {', '.join(facts['devices'])})"),
         ("processor", f"{facts['processor']} ({' '.join(facts['instruction_sets']) or 'instruction sets not known'})"),
         ("cores", f"{cores['usable']} usable of {cores['machine']}{limit}; threads: {facts['threads']}"),
-        (
-            "memory",
-            f"{'not known' if memory is None else f'{memory:.1f} GB free'}; "
-            f"{'disk not known' if disk is None else f'{disk:.0f} GB of disk free'}",
-        ),
+        ("memory", f"{free_memory}; {free_disk}"),
         ("precision", f"auto is {facts['precision']['auto']}: {facts['precision']['reason']}"),
     ]
     if step is not None:
@@ -123,14 +127,3 @@ def describe(facts: dict[str, Any]) -> str:
 
 def _seconds(times: Mapping[str, float]) -> str:
     return ", ".join(f"{precision} {seconds:.2f} s" for precision, seconds in times.items())
-
-
-def _steps(device: str) -> dict[str, Any]:
-    from segcct.tasks.segmentation.known_step import DESCRIPTION, MACHINES, known_step_s
-
-    return {
-        "what": DESCRIPTION,
-        "seconds": {precision: known_step_s(device, precision) for precision in ("fp32", "bf16")},
-        "elsewhere": dict(MACHINES),
-        "reference_ms": vars(measure_cpu()),
-    }

@@ -58,12 +58,9 @@ class SegcctError(Exception):
 
     def __str__(self) -> str:
         head = self.what if self.file is None else f"{_named(self.file)}: {self.what}"
-        details = []
-        if self.found is not None:
-            details.append(f"found {self.found}")
-        if self.expected is not None:
-            details.append(f"expected {self.expected}")
-        line = head + (f" ({'; '.join(details)})" if details else "")
+        pairs = (("found", self.found), ("expected", self.expected))
+        details = "; ".join(f"{word} {text}" for word, text in pairs if text is not None)
+        line = f"{head} ({details})" if details else head
         return line if self.remedy is None else f"{line}. {self.remedy}"
 
 
@@ -158,14 +155,14 @@ def reason_of(error: SegcctError | OSError) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """The machine or its accelerator has too little memory, as numpy and torch say it in several ways."""
-    named = type(error).__name__ == "OutOfMemoryError"  # torch's; to import torch for it would slow every command
-    return isinstance(error, MemoryError) or named or "can't allocate memory" in str(error)
+    """Whether the machine or its accelerator has too little memory, as numpy and torch say it in several ways."""
+    torchs = type(error).__name__ == "OutOfMemoryError"  # to import torch for it would slow every command
+    return isinstance(error, MemoryError) or torchs or "can't allocate memory" in str(error)
 
 
 _LITTLE_MEMORY = "too little memory"
 CASE_FAILURES = (Exception,)
-"""What ends the work on one case and must not cost the others; an interrupt (Ctrl-C) ends all of it."""
+"""What fails one case and must not fail the others; an interrupt (Ctrl-C) ends all of it."""
 _debug = False
 
 
@@ -176,7 +173,7 @@ def show_tracebacks(show: bool) -> None:
 
 
 def is_foreseen(error: BaseException) -> bool:
-    """A failure of the user's files or machine, and no bug."""
+    """Whether it is a failure of the user's files or machine, and no bug."""
     return isinstance(error, SegcctError | OSError) or is_out_of_memory(error)
 
 
@@ -192,7 +189,7 @@ def show_traceback(text: str) -> None:
 
 
 def failure_of(error: Exception, case_id: str) -> str:
-    """As `describe_failure`; also shows the traceback of what nobody foresaw, where `--debug` asks for it."""
+    """As `describe_failure`; also shows the traceback of a bug, where `--debug` asks for it."""
     show_traceback("" if is_foreseen(error) else traceback_of(error))
     return describe_failure(error, case_id)
 
@@ -213,13 +210,13 @@ def describe_failure(error: Exception, case_id: str) -> str:
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:
-    """Several reasons, a line each, to stand below a first line; at most so many, and how many more there are."""
+    """Several reasons, a line each, to follow a first line; at most `most`, and how many more there are."""
     shown = "".join(f"\n  - {reason}" for reason in reasons[:most])
     return shown if most is None or len(reasons) <= most else f"{shown}\n  - and {len(reasons) - most} more"
 
 
 def kind_of(error: Exception) -> str:
-    """What went wrong without any name, for pages that must not tell whose files they are about."""
+    """What went wrong without any name, for pages that must not say whose files they are about."""
     if is_out_of_memory(error):
         return _LITTLE_MEMORY
     if not isinstance(error, OSError):

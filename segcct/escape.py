@@ -1,4 +1,4 @@
-"""Text from outside (file names, headers, tables) made harmless for the place it goes to; one function per place.
+"""Text from outside (file names, headers, tables) escaped for where it is written; one function per place.
 
 Pages are escaped by their templates (`report.html.render`).
 """
@@ -9,7 +9,6 @@ import re
 import unicodedata
 from typing import Any, TextIO, TypeVar
 
-_KEPT = "\n\t"
 _FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 """How a cell begins that a spreadsheet computes; in some languages the wide forms of = + - @ too."""
 _ESCAPED_FORMULA = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
@@ -22,11 +21,11 @@ def for_terminal(text: str) -> str:
     `\\x1b`. Line ends and tabs stay."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(char if char in _KEPT else _visible(char) for char in text)
+    return "".join(char if char in "\n\t" else _visible(char) for char in text)
 
 
 def in_a_line(text: str) -> str:
-    """As `for_terminal`, with line ends and tabs written out too: a name in a message, a title of a picture."""
+    """As `for_terminal`, with line ends and tabs written out too: a name in a message, a title of a figure."""
     return text if text.isprintable() else "".join(_visible(char) for char in text)
 
 

@@ -10,15 +10,16 @@ import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme, stored_scheme
-from segcct.errors import CheckpointError, RunError
+from segcct.errors import CheckpointError, RunError, SegcctError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
 from segcct.files.json_file import read_object
+from segcct.files.json_record import Record
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,7 @@ class Architecture(BaseModel):
 
 
 class SchemeCard(BaseModel):
-    """A label scheme as stored beside a model."""
+    """A label scheme as stored with a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
@@ -58,10 +59,12 @@ class SchemeCard(BaseModel):
         return stored_scheme(self.name, self.classes, self.regions)
 
 
-class ModelCard(BaseModel):
-    """model.json: all that must be known to use the weights beside it."""
+class ModelCard(Record):
+    """model.json: all that must be known to use the weights next to it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    NOT_THIS: ClassVar[str] = "is not a model card of this version"
+    ERROR: ClassVar[type[SegcctError]] = CheckpointError
     format: Literal[1] = 1
     task: str
     architecture: Architecture
@@ -132,16 +135,15 @@ def recover_model(folder: Path) -> None:
     The new one appears under its temporary name only when it is whole.
     """
     fresh, old = _swap_names(folder)
+    leftovers = [each for each in (fresh, old) if each.is_dir()]
     if folder.exists():
-        for left in (fresh, old):
-            if left.is_dir() and time.time() - left.stat().st_mtime > LEFT_BEHIND_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
-        return
-    if not (fresh.is_dir() or old.is_dir()):
-        return
-    time.sleep(_SWAP_SECONDS)  # a training that is alive is through with it by then
-    if not folder.exists():
-        (fresh if fresh.is_dir() else old).rename(folder)
+        for leftover in leftovers:
+            if time.time() - leftover.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    elif leftovers:
+        time.sleep(_SWAP_SECONDS)  # a training that is alive is through with it by then
+        if not folder.exists():
+            (fresh if fresh.is_dir() else old).rename(folder)
 
 
 def _swap_names(folder: Path) -> tuple[Path, Path]:
@@ -160,31 +162,17 @@ def load_card(folder: Path) -> ModelCard:
     file = folder / CARD
     if not file.is_file():
         near = (folder / "best", folder.parent, folder.parent / "best")  # of a run, or of a file in a run or in best/
-        models = [place for place in near if (place / CARD).is_file()]
-        remedy = f"Name {models[0]}" if models else "Name the best/ folder of a run"
-        raise RunError(
-            "is not a model folder", file=folder, expected="model.json and weights.safetensors", remedy=remedy
-        )
-    what = "is not a model card of this version"
-    content = read_object(file, what, error=CheckpointError)
-    try:
-        card = ModelCard.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])[:80]
-        message = " ".join(str(first["msg"]).split())[:200]
-        raise CheckpointError(what, file=file, found=f"{place}: {message}" if place else message) from None
-    return card
+        model = next((place for place in near if (place / CARD).is_file()), "the best/ folder of a run")
+        raise RunError("is not a model folder", file=folder, expected=f"{CARD} and {WEIGHTS}", remedy=f"Name {model}")
+    return ModelCard.from_json(read_object(file, ModelCard.NOT_THIS, error=CheckpointError), file)
 
 
 def check_fit(card: ModelCard, file: Path, **wanted: int) -> None:
     """Raises `CheckpointError` where the network is of other sizes (fields of `Architecture`) than data and classes."""
     for name, size in wanted.items():
-        found = getattr(card.architecture, name)
-        if found != size:
-            raise CheckpointError(
-                f"architecture and data contradict each other in {name}", file=file, found=found, expected=size
-            )
+        if (found := getattr(card.architecture, name)) != size:
+            what = f"architecture and data contradict each other in {name}"
+            raise CheckpointError(what, file=file, found=found, expected=size)
 
 
 def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
@@ -199,7 +187,7 @@ def load_weights(folder: Path, card: ModelCard) -> dict[str, torch.Tensor]:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     if digest != card.weights_sha256:
         raise CheckpointError(
-            "weights do not belong to the model.json beside them, or are damaged",
+            "weights do not belong to the model.json next to them, or are damaged",
             file=file,
             remedy="Copy the best/ folder again, whole",
         )

@@ -14,7 +14,7 @@ Report = Callable[[int, int], None]
 
 
 def say(text: str) -> None:
-    """One line on stderr, over a bar that stands there."""
+    """One line on stderr, in place of a progress bar."""
     print(("\x1b[K" if sys.stderr.isatty() else "") + for_terminal(text), file=raw(sys.stderr), flush=True)
 
 
@@ -45,7 +45,7 @@ class Progress:
         elapsed = now - self.start
         rest = f", {duration(elapsed / done * (total - done))} left" if 0 < done < total else ""
         line = f"{self.label}: {done}/{total} in {duration(elapsed)}{rest}"
-        if not self.terminal:
+        if self.terminal:
+            print(f"\r\x1b[K{for_terminal(line)}", end="\n" if finished else "\r", file=raw(sys.stderr), flush=True)
+        else:
             say(line)
-            return
-        print(f"\r\x1b[K{for_terminal(line)}", end="\n" if finished else "\r", file=raw(sys.stderr), flush=True)

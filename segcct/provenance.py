@@ -1,4 +1,4 @@
-"""Where a result comes from: the command, the versions of the packages, the machine."""
+"""Provenance of a result: the command, the versions of the packages, the machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "numpy", "nibabel", "SimpleITK", "albumentations", "monai",
 
 
 def provenance(fingerprint: str | None = None) -> dict[str, Any]:
-    """Who made this: the command, and what `versions` says."""
+    """The command, and what `versions` says."""
     return {"command": invocation(), **versions(fingerprint)}
 
 
@@ -46,13 +46,13 @@ def _commit() -> str | None:
     if not (source / ".git").exists():
         return None
     try:
-        head = subprocess.run(["git", "-C", source, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run(
-            ["git", "-C", source, "status", "--porcelain"], capture_output=True, text=True, check=True
+        head, changes = (
+            subprocess.check_output(["git", "-C", source, *words], stderr=subprocess.DEVNULL, text=True).strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain"))
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return head.stdout.strip() + ("+changes" if dirty.stdout.strip() else "")
+    return f"{head}+changes" if changes else head
 
 
 def version_of(package: str) -> str | None:

@@ -25,7 +25,7 @@ BUSY = "another process trains into this run"
 
 
 class RunFolder:
-    """One training's folder; knows the names of its files."""
+    """One training's folder and the names of its files."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,7 +74,7 @@ class RunFolder:
         return run
 
     def check_resumable(self) -> None:
-        """Raises `RunError` where the run holds no state to go on from."""
+        """Raises `RunError` where the run holds no state to resume from."""
         if not self.last.is_file():
             raise RunError(
                 "the run has nothing to resume from",
@@ -89,11 +89,11 @@ class RunFolder:
             temporary.write_text(text, encoding="utf-8")
 
     def add_metrics(self, row: Mapping[str, Any]) -> None:
-        """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, go."""
+        """Append the row of an epoch to metrics.csv; rows of that epoch or later, from before a resume, are removed."""
         self._write_metrics([*self._metrics_before(int(row["epoch"])), row])
 
     def keep_metrics(self, epochs: int) -> None:
-        """Leave the rows of the first so many epochs: a run that was killed may have one that is in no last.ckpt."""
+        """Remove the rows of later epochs: a run that was killed may have one that is in no last.ckpt."""
         rows = self._metrics_before(epochs)
         if len(rows) < len(self.read_metrics()):
             self._write_metrics(rows)
@@ -116,7 +116,7 @@ class RunFolder:
         write_records(self.metrics, columns or ["epoch"], rows)
 
     def remove_pictures(self) -> None:
-        """Remove the pictures that were drawn with other weights."""
+        """Remove the figures that were drawn with other weights."""
         for picture in self.pictures.glob("*.png"):
             picture.unlink()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from segcct.hardware.cores import CGROUP
+from segcct.hardware.processor import CGROUP
 
 MEMINFO = Path("/proc/meminfo")
 

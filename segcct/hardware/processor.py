@@ -1,10 +1,15 @@
-"""Which processor this is, and the instruction sets that matter for speed here."""
+"""The processor: its name, the instruction sets that matter for speed, and the cores that this process may use."""
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 from pathlib import Path
 
+from segcct.progress import say
+
+CGROUP = Path("/sys/fs/cgroup")
 CPUINFO = Path("/proc/cpuinfo")
 INSTRUCTION_SETS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
 """As Linux writes them; bf16 and sve are those of ARM."""
@@ -20,6 +25,40 @@ def instruction_sets(cpuinfo: Path = CPUINFO) -> list[str]:
     fields = _fields(cpuinfo)
     flags = set((fields.get("flags") or fields.get("Features") or "").split())
     return [name for name in INSTRUCTION_SETS if name in flags]
+
+
+def core_share() -> int:
+    """Cores that belong to this process: its CPU affinity, and a container's quota where that is smaller."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    limit = container_cores()
+    return affinity if limit is None else max(1, min(affinity, math.ceil(limit)))
+
+
+def container_cores(root: Path = CGROUP) -> float | None:
+    """Cores that the control group's quota is worth (version 2, then 1); None where there is no limit."""
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((root / name).read_text(encoding="ascii") for name in names).split()
+        except (OSError, ValueError):
+            continue
+        limited = quota.isdecimal() and period.isdecimal() and int(period) > 0  # "max" and -1: no limit
+        return int(quota) / int(period) if limited else None
+    return None
+
+
+def limit_threads(processes: int = 1) -> int:
+    """Let torch use no more threads than the cores of one of `processes` on this machine; returns their number.
+
+    More threads than cores wait for each other: two processes of two threads on two cores are ten times slower than
+    with one thread each. Fewer, as set by OMP_NUM_THREADS, stay as they are. Says so on stderr where it lowers them.
+    """
+    import torch  # slow, and the readers of files ask for no more than the memory of a container
+
+    threads = min(torch.get_num_threads(), max(1, core_share() // processes))
+    if threads != torch.get_num_threads():
+        say(f"{threads} threads instead of {torch.get_num_threads()}: the cores that this process has")
+        torch.set_num_threads(threads)
+    return threads
 
 
 def _fields(cpuinfo: Path) -> dict[str, str]:

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from segcct.errors import ModelError
-from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
+from segcct.hardware.processor import limit_threads
 
 
 @dataclass(frozen=True)

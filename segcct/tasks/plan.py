@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 
 from segcct.config import Experiment
-from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.precision import autocast
+from segcct.hardware.processor import limit_threads
 from segcct.progress import duration
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task

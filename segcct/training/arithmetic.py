@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import torch
 
 from segcct.config import Experiment, ScheduleSection
-from segcct.hardware.cores import limit_threads
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.precision import Choice, choose_precision
+from segcct.hardware.processor import limit_threads
 from segcct.progress import say
 from segcct.training.processes import is_first_process
 

@@ -9,10 +9,10 @@ import torch
 import yaml
 
 from segcct.cli import main
-from segcct.commands.experiment import read_experiment
+from segcct.commands.train import read_experiment
 from segcct.config import SegmentationConfig, settings
 from segcct.errors import ConfigError, ModelError
-from segcct.hardware import cores, precision
+from segcct.hardware import precision, processor
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.batched_inference import Inference
@@ -217,14 +217,14 @@ def test_a_container_limits_the_cores(tmp_path, files, expected):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text + "\n")
-    assert cores.container_cores(tmp_path) == expected
+    assert processor.container_cores(tmp_path) == expected
 
 
 def test_threads_never_exceed_the_cores_of_a_process(monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(cores, "core_share", lambda: 4)
+    monkeypatch.setattr(processor, "core_share", lambda: 4)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
     monkeypatch.setattr(torch, "set_num_threads", asked.append)
-    assert [cores.limit_threads(), cores.limit_threads(2), cores.limit_threads(9)] == [4, 2, 1]
+    assert [processor.limit_threads(), processor.limit_threads(2), processor.limit_threads(9)] == [4, 2, 1]
     assert asked == [4, 2, 1]
     assert "4 threads instead of 64: the cores that this process has" in capsys.readouterr().err
