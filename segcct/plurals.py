@@ -1,9 +1,16 @@
-"""Numbers with their nouns, in sentences for users."""
+"""Numbers with their nouns, and lists of names, in sentences for users."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def counted(number: int, noun: str, *, comma: bool = False) -> str:
     """`1 case`, `2 cases`, `3 classes`; with `comma`, `50,000 images`."""
     ending = "" if number == 1 else "es" if noun.endswith(("s", "x")) else "s"
     return f"{number:,} {noun}{ending}" if comma else f"{number} {noun}{ending}"
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """`a, b, c`; beyond `most`, how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

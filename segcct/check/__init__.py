@@ -21,7 +21,7 @@ from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
-from segcct.datasets.splits import SPLIT_NAMES, Splits
+from segcct.datasets.splits import Splits
 from segcct.datasets.unread_files import Unread, find_unread
 from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
 from segcct.plurals import counted
@@ -151,7 +151,7 @@ def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
     spare = [case for case in inventory.cases if case.label and splits.split_of(case.id) is None]
     if not spare:
         return splits, []
-    counts = ", ".join(f"{len(getattr(splits, split))} in {split}" for split in SPLIT_NAMES)
+    counts = ", ".join(f"{len(ids)} in {split}" for split, ids in splits.items())
     notice = Problem(
         str(inventory.data.root),
         "cases with a label are on no list",

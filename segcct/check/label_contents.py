@@ -16,8 +16,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import read_case
-from segcct.datasets.split_classes import one_sided_classes
-from segcct.datasets.splits import Splits
+from segcct.datasets.splits import Splits, unshared_classes
 from segcct.errors import SegcctError
 from segcct.preparation.intensity import to_unit
 
@@ -68,7 +67,7 @@ def uneven_classes(
         case: frozenset(name for name, value in scheme.classes.items() if value in values)
         for case, values in held.items()
     }
-    found = one_sided_classes(classes, splits)
+    found = unshared_classes(classes, splits)
     if found is None:
         return []
     return [

@@ -13,7 +13,7 @@ from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Com
 from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
 from segcct.comparison.comparison_viewer import case_viewer
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.synthetic import says_synthetic
+from segcct.datasets.image_headers import says_synthetic
 from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
 from segcct.evaluation.reference_folder import ReferenceCase, read_references

@@ -49,6 +49,11 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
     return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
 
 
+def says_synthetic(volume: Volume) -> bool:
+    """The header's description marks the image, or the mask that was written with it, as synthetic."""
+    return volume.header is not None and b"synthetic" in bytes(volume.header["descrip"].item()).lower()
+
+
 def _nifti(path: Path) -> Volume:
     header = read_nifti_header(path)
     return _volume(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
+from segcct.datasets.splits import Splits, repeated_ids
 from segcct.errors import SplitError
 from segcct.files.file_names import stem_of
 from segcct.files.json_file import reason_of_parse
 from segcct.files.small_file import read_small
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 _MOST_BYTES = 2**24
 """Of a list; a hundred thousand cases by their whole paths stay below."""
@@ -52,26 +54,64 @@ def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
         raise SplitError(
             f"{len(unknown)} of {counted(len(entries), 'line')} without a case of the dataset that has a label",
             file=path,
-            found=shown(unknown),
+            found=listed(unknown),
             expected=f"cases such as {near[0] if near else cases[0].id}",
             remedy=f"Correct the lines, or point data.root at the dataset that {key} belongs to",
         )
-    listed = [case_id for _, ids in found for case_id in ids]
-    twice = sorted(case_id for case_id, times in Counter(listed).items() if times > 1)
-    if twice:
+    case_ids = [case_id for _, ids in found for case_id in ids]
+    if repeated := repeated_ids(case_ids):
         raise SplitError(
-            "a case is listed more than once",
-            file=path,
-            found=shown(twice),
-            remedy="Leave one line per case",
+            "a case is listed more than once", file=path, found=listed(repeated), remedy="Leave one line per case"
         )
-    return listed
+    return case_ids
 
 
-def shown(names: Sequence[str], most: int = 5) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def read_lists(cases: Sequence[Case], section: SplitSection, noun: str = "case") -> dict[str, list[str]]:
+    """Case ids that the lists of a split name, by split; nothing where there is no list.
+
+    Raises:
+        SplitError: as `read_list`; cases to train or select on that the dataset itself keeps for test.
+    """
+    files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
+    case_ids = {split: [] if path is None else read_list(path, f"data.split.{split}_list", cases)
+             for split, path in files.items()}  # fmt: skip
+    by_id = {case.id: case for case in cases}
+    for split in ("train", "val"):  # to hold a training case back harms nothing
+        tested = [case_id for case_id in case_ids[split] if by_id[case_id].split == "test"]
+        if tested:
+            raise SplitError(
+                f"{counted(len(tested), noun)} listed for {split}, but the dataset itself keeps them for test",
+                file=files[split],
+                found=listed(tested),
+                remedy="Take them off the list",
+            )
+    return case_ids
+
+
+def unlabeled_cases(cases: Sequence[Case], data: DataSection, splits: Splits) -> list[Case]:
+    """The cases of `data.split.unlabelled_list`, sorted by id and stripped of any label; none without a list.
+
+    Raises:
+        SplitError: the list cannot be read, names an unknown case or a training case, or a case of a patient who
+            validates or tests.
+    """
+    path = data.split.unlabelled_list
+    if path is None:
+        return []
+    case_ids = set(read_list(path, "data.split.unlabelled_list", cases))
+    chosen = sorted((case for case in cases if case.id in case_ids), key=lambda case: case.id)
+    evaluated = {splits.patient_of(name) for name in (*splits.val, *splits.test)}
+    taken = [case.id for case in chosen if case.id in splits.train or case.patient in evaluated]
+    if taken:
+        split = splits.split_of(taken[0]) or "validation or test by its patient"
+        raise SplitError(
+            f"{len(taken)} unlabeled cases are in the split already",
+            file=path,
+            found=f"{listed(taken)}; {taken[0]} is in {split}",
+            expected="cases that do not train with their label, of patients who do not validate or test",
+            remedy="Take them off the list, or name the splits by data.split.kind: lists",
+        )
+    return [replace(case, label=None) for case in chosen]
 
 
 def _entries(path: Path, key: str) -> list[str]:

@@ -11,7 +11,7 @@ from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.layout import Found
-from segcct.datasets.layouts.patterns import compiled, listed
+from segcct.datasets.layouts.patterns import compiled
 from segcct.files.file_names import (
     ARRAY_SUFFIXES,
     DICOM_SUFFIXES,
@@ -19,7 +19,7 @@ from segcct.files.file_names import (
     VOLUME_SUFFIXES,
     split_name,
 )
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 _IMAGES = VOLUME_SUFFIXES + DICOM_SUFFIXES + ARRAY_SUFFIXES + IMAGE_SUFFIXES
 _OF_SYSTEMS = ("thumbs.db", "desktop.ini")

@@ -11,10 +11,10 @@ from typing import Any
 from segcct.case_runner import CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.splits import SPLIT_NAMES, Splits, known_splits
-from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, RunError, SplitError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest

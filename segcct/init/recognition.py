@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from segcct.datasets.layouts import LAYOUTS, get_layout
 from segcct.datasets.layouts.naming import Naming
-from segcct.datasets.layouts.patterns import compiled, listed
+from segcct.datasets.layouts.patterns import compiled
 from segcct.errors import DataError
 from segcct.files.file_names import (
     ARRAY_SUFFIXES,
@@ -23,6 +23,7 @@ from segcct.files.file_names import (
 )
 from segcct.images.raster import open_image
 from segcct.init.grouping import in_case_folders, in_one_heap, in_parallel_folders
+from segcct.plurals import listed
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming:

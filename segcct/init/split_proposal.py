@@ -7,9 +7,9 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.case_split import make_splits
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.split_lists import read_list
-from segcct.datasets.splits import make_splits
 from segcct.errors import SplitError
 from segcct.init.choices import Choice
 from segcct.plurals import counted

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 from segcct import figures
 from segcct.config import DataSection
 from segcct.datasets.case import Case
+from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme, whole_values
-from segcct.datasets.synthetic import says_synthetic
 from segcct.errors import DataError, GeometryError
 from segcct.images.volume import SUFFIXES, Volume
 from segcct.inference.masks import load_mask

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from segcct.config import CaseSplitSection, DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.splits import Splits, make_splits
+from segcct.datasets.case_split import make_splits
+from segcct.datasets.splits import Splits
 from segcct.errors import SplitError
 
 

@@ -11,8 +11,7 @@ import pytest
 from segcct.check import check_dataset, examine_dataset, format_problems
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
-from segcct.datasets.split_classes import one_sided_classes
-from segcct.datasets.splits import Splits
+from segcct.datasets.splits import Splits, unshared_classes
 from segcct.datasets.unread_files import find_unread
 from segcct.images.volume import Volume
 
@@ -160,7 +159,7 @@ def test_clashing_ids_are_one_kind_of_problem(tmp_path: Path) -> None:
 )
 def test_classes_that_one_part_of_the_split_lacks(classes: dict[str, str], told: str | None) -> None:
     held = {case: frozenset(names) for case, names in classes.items()}
-    assert one_sided_classes(held, Splits(train=("a",), val=("b",))) == told
+    assert unshared_classes(held, Splits(train=("a",), val=("b",))) == told
 
 
 def test_check_names_a_class_that_only_validation_holds(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import torch
 
 from segcct.config import AugmentSection, CaseSplitSection, DataSection, SegmentationConfig, settings
 from segcct.datasets.case import Case
+from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.splits import Splits
-from segcct.datasets.unlabelled_cases import unlabelled_cases
 from segcct.errors import ConfigError, SplitError
 from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -205,12 +205,12 @@ def test_who_may_be_unlabelled(tmp_path):
     cases = [Case(f"p{n}_{visit}", f"p{n}", {"ct": file}, file) for n in range(4) for visit in "ab"]
     patients = {case.id: case.patient for case in cases}
     splits = Splits(("p0_a",), ("p1_a", "p1_b"), (), patients=patients)
-    chosen = unlabelled_cases(cases, data_with_list(tmp_path / "list", "p0_b", "p3"), splits)
+    chosen = unlabeled_cases(cases, data_with_list(tmp_path / "list", "p0_b", "p3"), splits)
     assert [case.id for case in chosen] == ["p0_b", "p3_a", "p3_b"]
     assert all(case.label is None for case in chosen)
-    assert unlabelled_cases(cases, data_section(), splits) == []
+    assert unlabeled_cases(cases, data_section(), splits) == []
     for taken in ("p0_a", "p1_b"):
         with pytest.raises(SplitError, match=f"are in the split.*{taken}"):
-            unlabelled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
+            unlabeled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
     with pytest.raises(SplitError, match="without a case"):
-        unlabelled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)
+        unlabeled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)

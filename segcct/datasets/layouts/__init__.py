@@ -22,10 +22,9 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
 from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.patterns import listed
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 __all__ = [
     "LAYOUTS",

@@ -9,8 +9,8 @@ from dataclasses import replace
 from segcct.config import DataSection
 from segcct.config.layout_table import LAYOUTS
 from segcct.datasets.case import Case
-from segcct.datasets.layouts.patterns import listed
 from segcct.errors import DataError
+from segcct.plurals import listed
 
 
 def with_ids(cases: Sequence[Case], data: DataSection) -> list[Case]:

@@ -16,8 +16,9 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.layout import Found
-from segcct.datasets.layouts.patterns import ID, compiled, filled, listed, only, split_of, with_id
+from segcct.datasets.layouts.patterns import ID, compiled, filled, only, split_of, with_id
 from segcct.errors import DataError
+from segcct.plurals import listed
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.errors import ConfigError, DataError
 from segcct.files.file_names import split_name
+from segcct.plurals import listed
 
 ID = "{id}"
 _ANY_ENDING = r"\.(?i:nii\.gz|npy\.h5|[^./]+)"
@@ -165,15 +166,10 @@ def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:
     raise DataError(
         f"{what} is missing",
         file=where,
-        found=listed(names) or "an empty folder",
+        found=listed(names, 8) or "an empty folder",
         expected=pattern,
         remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
     )
-
-
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """The first few names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def data_patterns(data: DataSection) -> list[str]:

@@ -25,11 +25,12 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.file_roles import label_score
 from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.naming import Naming
-from segcct.datasets.layouts.patterns import data_patterns, drawn, listed, split_of
+from segcct.datasets.layouts.patterns import data_patterns, drawn, split_of
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
 from segcct.images.arrays import array_names, array_shapes, read_array, read_arrays
 from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.plurals import listed
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
 _LONG_GAP = 4

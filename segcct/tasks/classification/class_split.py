@@ -14,10 +14,11 @@ import numpy as np
 
 from segcct.config import PicturesSection, SplitSection
 from segcct.datasets.case import Case
-from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SPLIT_NAMES, Splits, patients_in_order, read_lists, splits_of
+from segcct.datasets.case_split import patients_in_order, splits_of
+from segcct.datasets.split_lists import read_lists
+from segcct.datasets.splits import SPLIT_NAMES, Splits
 from segcct.errors import SplitError
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 from segcct.tasks.classification.labeled_images import LabeledImages
 
 
@@ -147,7 +148,7 @@ def _refuse_unusable(splits: Splits, images: LabeledImages, section: SplitSectio
             independent = f"{counted(len(set(images.groups)), 'image')} without copies of others"
             raise SplitError(
                 "classes have no training image" if labels else f"the {split} split is empty",
-                found=shown(missing) if labels else independent,
+                found=listed(missing) if labels else independent,
                 expected="at least one image of every class in train, and some in val",
                 remedy="Change the lists" if section.kind == "lists" else "Change data.split, or add images",
             )

@@ -12,12 +12,10 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_classes import one_sided_classes
-from segcct.datasets.split_lists import shown
-from segcct.datasets.splits import SPLIT_NAMES, Splits
-from segcct.datasets.unlabelled_cases import unlabelled_cases
+from segcct.datasets.split_lists import unlabeled_cases
+from segcct.datasets.splits import SPLIT_NAMES, Splits, unshared_classes
 from segcct.errors import DataError, SegcctError
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 from segcct.preparation.prepared_case import PreparedCase, fingerprint, prepare_cases
 from segcct.progress import say
 from segcct.tasks.segmentation.overlays import Overlay
@@ -76,7 +74,7 @@ def split_cases(data: DataSection, *, unlabelled: bool = False, needs_labels: bo
         problems = [Problem.of(error, file=data.root)]
     if problems:
         raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
-    return SplitCases(inventory, unlabelled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
+    return SplitCases(inventory, unlabeled_cases(inventory.cases, data, inventory.splits) if unlabelled else [])
 
 
 def load_dataset(
@@ -94,7 +92,7 @@ def load_dataset(
         raise DataError(
             "no validation case holds a structure, so none could tell which weights are the best",
             file=data.root,
-            found=shown([case.id for case in val]),
+            found=listed([case.id for case in val]),
             remedy="Change data.split or data.fold, or mend the labels (segcct check)",
         )
     _warn_of_classes(prepared[:until], scheme, found.splits)
@@ -121,7 +119,7 @@ def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Spli
         for case in cases
         if case.present is not None
     }
-    told = one_sided_classes(classes, splits)
+    told = unshared_classes(classes, splits)
     if told is not None and is_first_process():
         say(f"warning: classes are not in training and validation cases alike ({told})")
 
