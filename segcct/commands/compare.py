@@ -37,7 +37,6 @@ def add_compare(commands: Commands) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from segcct.comparison.comparison_run import write_comparison
-    from segcct.errors import DataError
     from segcct.inference.cycle import Cycles
     from segcct.inference.folder_prediction import resolve
     from segcct.inference.predictor import Predictor
@@ -51,7 +50,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split
     )
     quality = QualityModel.load(arguments.i2m)
-    comparison = write_comparison(
+    page = write_comparison(
         cycles,
         request,
         arguments.output,
@@ -62,7 +61,4 @@ def _compare(arguments: argparse.Namespace) -> None:
         models={"I2M": arguments.i2m, "M2I": arguments.m2i},
         progress=Progress("comparing"),
     )
-    if comparison.problem:
-        raise DataError(comparison.problem)
-    page = comparison.page
     print(f"wrote {page}, its figures in {page.with_name('report.json')}")

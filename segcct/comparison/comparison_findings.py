@@ -7,8 +7,8 @@ from segcct.comparison.comparison_summary import Cases
 from segcct.plurals import counted
 from segcct.report.html import listed, number
 
-_WEAK, _STRONG = 0.3, 0.6
-"""Rank correlations below and above which a guide is called weak or good."""
+_BOUNDS = (0.15, 0.3, 0.6)
+"""Rank correlations from which on it is called weak, moderate or strong."""
 _ENOUGH = 8
 """Masks before a correlation is put into words."""
 
@@ -16,43 +16,39 @@ _ENOUGH = 8
 def findings(comparison: Comparison) -> list[str]:
     """Up to five sentences, the most useful first."""
     cases, summary = comparison.cases, comparison.summary
+    empty = [name for name, case in cases.items() if case.is_empty]
     return [
-        *_doubtful(cases, summary),
-        *_empty(cases),
-        *_gain(summary),
+        _flagged(len(cases), summary),
+        *([f"Nothing was predicted in {listed(empty)}: no estimate is possible there."] if empty else []),
+        _error_reduction(summary),
         *_cycle(summary),
         *_guide(cases, summary),
     ]
 
 
-def _doubtful(cases: Cases, summary: ComparisonSummary) -> list[str]:
+def _flagged(cases: int, summary: ComparisonSummary) -> str:
     if summary.doubtful is None:
-        return ["No calibrated estimate: the segmenter has no quality.json (segcct calibrate writes one)."]
+        return "No calibrated estimate: the segmenter has no quality.json (segcct calibrate writes one)."
     below = f"an estimated Dice below {summary.doubtful_below:g}"
     if not summary.doubtful:
-        return [f"No mask has {below}, and no structure seems missed."]
+        return f"No mask has {below}, and no structure seems missed."
     verb = "has" if len(summary.doubtful) == 1 else "have"
     count = counted(len(summary.doubtful), "case")
-    return [f"{count} of {len(cases)} {verb} {below} or a structure missed: {listed(summary.doubtful)}."]
+    return f"{count} of {cases} {verb} {below} or a structure missed: {listed(summary.doubtful)}."
 
 
-def _empty(cases: Cases) -> list[str]:
-    nothing = [name for name, case in cases.items() if case.is_empty]
-    return [f"Nothing was predicted in {listed(nothing)}: no estimate is possible there."] if nothing else []
-
-
-def _gain(summary: ComparisonSummary) -> list[str]:
-    gain, by_slice = (gains[PREDICTED].mean for gains in (summary.gain, summary.gain_by_slice))
-    if gain is None:
-        return ["The generator is not evaluated: no predicted mask holds a structure."]
-    if gain <= 0:
-        return [f"The generator does no better than class means in the foreground ({-100 * gain:.0f}% more RMSE)."]
-    said = f"The generator saves {100 * gain:.0f}% of the foreground RMSE that filling each class with its mean leaves"
+def _error_reduction(summary: ComparisonSummary) -> str:
+    reduction, by_slice = (stats[PREDICTED].mean for stats in (summary.gain, summary.gain_by_slice))
+    if reduction is None:
+        return "The generator is not evaluated: no predicted mask holds a structure."
+    if reduction <= 0:
+        return f"The generator does no better than class means in the foreground ({-100 * reduction:.0f}% more RMSE)."
+    sentence = f"The foreground RMSE of the generator is {100 * reduction:.0f}% below that of class means"
     if by_slice is None:
-        return [f"{said}."]
+        return f"{sentence}."
     if by_slice > 0:
-        return [f"{said}; {100 * by_slice:.0f}% where the means are those of each slice, which its style code knows."]
-    return [f"{said}, but nothing of what the means of each slice leave, which its style code knows: no structure."]
+        return f"{sentence}; {100 * by_slice:.0f}% below that of the means of each slice, which its style code knows."
+    return f"{sentence}, but not below that of the means of each slice, which its style code knows: no structure."
 
 
 def _cycle(summary: ComparisonSummary) -> list[str]:
@@ -61,12 +57,10 @@ def _cycle(summary: ComparisonSummary) -> list[str]:
         return []
     sentence = f"In the generated images the segmenter finds its own masks again with a Dice of {number(predicted, 2)}"
     if fraction is None:
-        return [sentence + "."]
+        return [f"{sentence}."]
     reference = number(summary.cycle.reference.mean, 2)
-    return [
-        sentence
-        + f", and the reference masks with {reference} ({100 * fraction:.0f}% of what it finds in the real images)."
-    ]
+    real = f"{100 * fraction:.0f}% of what it finds in the real images"
+    return [f"{sentence}, and the reference masks with {reference} ({real})."]
 
 
 def _guide(cases: Cases, summary: ComparisonSummary) -> list[str]:
@@ -74,14 +68,6 @@ def _guide(cases: Cases, summary: ComparisonSummary) -> list[str]:
     masks = sum(each.iou is not None for case in cases.values() for each in case.classes.values())
     if rank is None or masks < _ENOUGH:
         return []
-    kind = (
-        "no guide"
-        if rank < _WEAK / 2
-        else "a weak guide"
-        if rank < _WEAK
-        else "some guide"
-        if rank < _STRONG
-        else "a good guide"
-    )
-    said = f"Spearman {number(rank, 2)} with 1 \N{MINUS SIGN} IoU"
-    return [f"Reconstruction distance alone is {kind} to the overlap here: {said}."]
+    kind = ("not", "weakly", "moderately", "strongly")[sum(rank >= bound for bound in _BOUNDS)]
+    correlation = f"Spearman {number(rank, 2)} with 1 \N{MINUS SIGN} IoU"
+    return [f"Reconstruction distance alone is {kind} correlated with the overlap here: {correlation}."]

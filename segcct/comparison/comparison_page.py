@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from segcct.comparison.compared_case import FULL_ERROR
 from segcct.comparison.comparison_findings import findings
 from segcct.comparison.comparison_record import (
     CaseFigures,
@@ -15,8 +16,7 @@ from segcct.comparison.comparison_record import (
     EstimatedDice,
     RegionMeans,
 )
-from segcct.comparison.comparison_summary import DEFINITIONS, Cases, ValueOf, cycle_error
-from segcct.comparison.comparison_viewer import FULL_ERROR
+from segcct.comparison.comparison_summary import DEFINITIONS, Cases, ClassValueOf, ValueOf, class_pairs
 from segcct.figures.heat import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
@@ -46,7 +46,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Ranked:
-    """How a case stands in the order of trust, and why."""
+    """A case of the ranking, and why it is flagged."""
 
     case: str
     key: str
@@ -121,29 +121,24 @@ def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quali
 
 def plots_of(cases: Cases, classes: Sequence[str]) -> list[Plot]:
     """Every plot that has at least one dot: what predicts the overlap, against it; none without references."""
-    lost = "1 \N{MINUS SIGN} IoU"
+    iou = (CaseFigures.iou_error, "1 \N{MINUS SIGN} IoU")
     plots = [
-        _plot(cases, classes, _rmse, "RMSE in the class", _lost, lost, "Reconstruction distance and IoU"),
-        _plot(cases, classes, cycle_error, "1 \N{MINUS SIGN} Dice of M → I → M'", _lost, lost,
-              "What the segmenter finds again, and IoU"),
-        _plot(cases, classes, _estimated, "Estimated Dice", lambda case, name: case.classes[name].dice, "Dice",
+        _plot(cases, classes, CaseFigures.class_rmse, "RMSE in the class", *iou, "Reconstruction distance and IoU"),
+        _plot(cases, classes, CaseFigures.cycle_error, "1 \N{MINUS SIGN} Dice of M → I → M'", *iou,
+              "Dice of the mask found again, and IoU"),
+        _plot(cases, classes, CaseFigures.estimated_dice, "Estimated Dice", CaseFigures.class_dice, "Dice",
               "Estimated and measured Dice", same=True),
     ]  # fmt: skip
     return [plot for plot in plots if plot is not None]
 
 
-_OfClass = Callable[[CaseFigures, str], float | None]
-
-
 def _plot(
-    cases: Cases, classes: Sequence[str], x_of: _OfClass, x_name: str, y_of: _OfClass, y_name: str, title: str,
+    cases: Cases, classes: Sequence[str], x_of: ClassValueOf, x_name: str, y_of: ClassValueOf, y_name: str, title: str,
     *, same: bool = False,
 ) -> Plot | None:  # fmt: skip
     points = [
         Point(name, x, y, f"{case}: {name}, {x_name} {x:.3f}, {y_name} {y:.3f}")
-        for name in classes
-        for case, figures in cases.items()
-        if (x := x_of(figures, name)) is not None and (y := y_of(figures, name)) is not None
+        for case, name, x, y in class_pairs(cases, classes, x_of, y_of)
     ]
     if not points:
         return None
@@ -152,20 +147,6 @@ def _plot(
     note = f"{masks}: too few for a correlation" if rank is None else f"Spearman {number(rank, 2)}, {masks}"
     plot = linear_plot(classes, points, x_name, y_name, 1.0 if same else 0.0)
     return replace(plot, title=title, note=note, diagonal=same)
-
-
-def _rmse(case: CaseFigures, name: str) -> float | None:
-    return case.made.distances[name].rmse
-
-
-def _lost(case: CaseFigures, name: str) -> float | None:
-    iou = case.classes[name].iou
-    return None if iou is None else 1 - iou
-
-
-def _estimated(case: CaseFigures, name: str) -> float | None:
-    estimate = (case.estimate or {}).get(name)
-    return None if estimate is None else estimate.dice
 
 
 def _headline(summary: ComparisonSummary, scheme: str) -> Tile:
@@ -237,8 +218,8 @@ def _columns(with_reference: bool, calibrated: bool) -> list[Column]:
     ]  # fmt: skip
 
 
-def _distance(name: str, told: str, key: str, region: str = WHOLE, *, digits: int = 3, fact: str = "") -> Column:
-    return Column(name, told, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
+def _distance(name: str, help: str, key: str, region: str = WHOLE, *, digits: int = 3, fact: str = "") -> Column:
+    return Column(name, help, lambda case: getattr(case.made.distances[region], key), digits, fact=fact)
 
 
 def _order_note(quality: QualityModel | None, with_reference: bool) -> str:

@@ -10,7 +10,7 @@ PREDICTED, REFERENCE = "predicted", "reference"
 
 
 class RegionDistances(Record):
-    """How far original and reconstruction are apart in one region; see `segcct.metrics.image.ImageDistance`."""
+    """Distances of original and reconstruction in one region; see `segcct.metrics.image.ImageDistance`."""
 
     pixels: int | None = None
     euclidean: float | None = None
@@ -27,7 +27,7 @@ class Reconstructed(Record):
     distances: dict[str, RegionDistances]
     baseline: dict[str, RegionDistances]
     gain: float | None
-    """Fraction of the baseline's RMSE that is gone in the foreground."""
+    """Relative reduction of the baseline's RMSE in the foreground."""
     baseline_by_slice: dict[str, RegionDistances]
     gain_by_slice: float | None
 
@@ -39,11 +39,9 @@ class MeanOverlap(Record):
     iou: float | None = None
 
 
-class ClassOverlap(Record):
+class ClassOverlap(MeanOverlap):
     """One class of the predicted mask against the reference; without a reference only whether it was predicted."""
 
-    dice: float | None = None
-    iou: float | None = None
     status: str
 
 
@@ -54,11 +52,9 @@ class ClassMeans(Record):
     classes: dict[str, float | None]
 
 
-class Agreement(Record):
+class Agreement(ClassMeans):
     """A mask found again in an image made of it: Dice, IoU and pixel accuracy on the slices."""
 
-    mean: float | None = None
-    classes: dict[str, float | None]
     iou: ClassMeans
     pixel_accuracy: float | None = None
 
@@ -107,12 +103,12 @@ class CaseFigures(Record):
 
     @property
     def trust(self) -> float | None:
-        """What cases are ordered by: mean estimated Dice, in which a missed class counts as 0; without a calibration
-        the Dice, else M -> I -> M'."""
+        """Order of the cases: mean estimated Dice, in which a missed class counts as 0; without a calibration the Dice,
+        else M -> I -> M'."""
         if self.estimate is None:
             return self.again.mean if self.mean.dice is None else self.mean.dice
-        known = {name: estimate.dice for name, estimate in self.estimate.items() if estimate is not None}
-        return mean_of(list((known | dict.fromkeys(self.missing or (), 0.0)).values()))
+        dice = {name: estimate.dice for name, estimate in self.estimate.items() if estimate is not None}
+        return mean_of(list((dice | dict.fromkeys(self.missing or (), 0.0)).values()))
 
     def flagged(self, below: float) -> list[str]:
         """Classes whose estimated Dice lies below the threshold, and those that count as missed."""
@@ -121,6 +117,29 @@ class CaseFigures(Record):
             for name, estimate in (self.estimate or {}).items()
             if name in (self.missing or ()) or (estimate is not None and estimate.dice < below)
         ]
+
+    def class_rmse(self, name: str) -> float | None:
+        """RMSE of the reconstruction in a class."""
+        return self.made.distances[name].rmse
+
+    def cycle_error(self, name: str) -> float | None:
+        """1 - Dice of a class found again in the image made of the predicted mask."""
+        dice = self.again.classes[name]
+        return None if dice is None else 1 - dice
+
+    def iou_error(self, name: str) -> float | None:
+        """1 - IoU of a class with the reference."""
+        iou = self.classes[name].iou
+        return None if iou is None else 1 - iou
+
+    def class_dice(self, name: str) -> float | None:
+        """Dice of a class with the reference."""
+        return self.classes[name].dice
+
+    def estimated_dice(self, name: str) -> float | None:
+        """Estimated Dice of a class."""
+        estimate = (self.estimate or {}).get(name)
+        return None if estimate is None else estimate.dice
 
 
 class RegionMeans(Record):
@@ -134,7 +153,7 @@ class RegionMeans(Record):
     ssim: float | None
     correlation: float | None
     baseline: float | None
-    """RMSE of the class means, and the fraction of it that is gone."""
+    """RMSE of the class means, and its relative reduction."""
     gain: float | None
     baseline_by_slice: float | None
     gain_by_slice: float | None

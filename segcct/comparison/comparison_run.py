@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
-from segcct.comparison.cases import compare
+from segcct.comparison.compared_case import case_viewer, compare
 from segcct.comparison.comparison_page import comparison_page
 from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
 from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
-from segcct.comparison.comparison_viewer import case_viewer
-from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.case import Case
 from segcct.datasets.image_headers import says_synthetic
+from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
 from segcct.evaluation.reference_folder import ReferenceCase, read_references
@@ -41,16 +41,7 @@ _MOST_CHANNELS = 4
 
 
 @dataclass(frozen=True)
-class WrittenComparison:
-    """What was written."""
-
-    page: Path
-    problem: str
-    """Names every case that is not on the page, and why; empty where all are."""
-
-
-@dataclass(frozen=True)
-class _Shown:
+class _Result:
     """What is kept of a case: figures and embedded images, no volume."""
 
     figures: CaseFigures
@@ -69,7 +60,7 @@ def write_comparison(
     anonymize: bool = False,
     models: Mapping[str, Path] | None = None,
     progress: Report | None = None,
-) -> WrittenComparison:
+) -> Path:
     """Write `report.html` and `report.json` into the folder `output`.
 
     Args:
@@ -77,59 +68,70 @@ def write_comparison(
         request: the cases, and how they are read.
         output: made when missing.
         quality: the segmenter's quality.json.
-        references: a dataset root or a flat folder of masks; None takes the labels beside the cases, where there
-            are some.
+        references: a dataset root or a flat folder of masks; None takes the labels of the dataset, where there are
+            some.
         slices: shown per case, at most.
         anonymize: show hashed case ids, and name no file.
         models: name -> folder, for the provenance.
         progress: called with (done, total).
 
+    Returns:
+        report.html.
+
     Raises:
         RunError: a report is there already.
-        DataError: every case failed.
+        DataError: every case failed; or, after the report of the others is written, naming every case that failed.
     """
-    if (output / "report.html").exists():  # the last file to appear
-        raise RunError("exists already", file=output / "report.html", remedy="Choose another --output")
+    page = output / "report.html"
+    if page.exists():  # the last file to appear
+        raise RunError("exists already", file=page, remedy="Choose another --output")
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
-        labels = _references(cycles, request, references)
+        scheme = cycles.predictor.scheme
+        labels = _references(request, references, scheme)
         key = _key_of(output) if anonymize else None
         cases = {_name(case.id, key): case for case in request.cases}
         if anonymize:
             cases = dict(sorted(cases.items()))
+        channels = max(1, min(_MOST_CHANNELS, _IMAGES // max(1, slices * len(cases))))
 
-        def work(numbered: tuple[int, Case]) -> _Shown:
+        def work(numbered: tuple[int, Case]) -> _Result:
             number, case = numbered
-            loaded = _loaded(cycles, request, case, labels)
-            compared = compare(cycles, loaded, quality=quality, channels=_channels(slices, len(cases)))
-            bound = {} if anonymize else {"input_digest": content_digest(_scans(case))}
-            figures = compared.figures.model_copy(update={"patient": _name(case.patient, key), **bound})
+            loaded = load_case(request, case, scheme, with_label=labels is None and case.label is not None)
+            if labels is not None and case.id in labels:
+                loaded = replace(loaded, label=read_reference(labels[case.id], scheme, loaded.grid).array)
+            compared = compare(cycles, loaded, quality=quality, channels=channels)
+            update = {"patient": _name(case.patient, key)}
+            if not anonymize:
+                update["input_digest"] = content_digest([file for files in case.channels.values() for file in files])
             viewer = case_viewer(f"case-{number}", compared, count=slices)
-            return _Shown(figures, viewer, says_synthetic(compared.grid))
+            return _Result(compared.figures.model_copy(update=update), viewer, says_synthetic(compared.grid))
 
         jobs = [
             CaseJob(case.id, (number, case), name if anonymize else None)
             for number, (name, case) in enumerate(cases.items(), start=1)
         ]
-        shown: dict[str, _Shown] = {}
+        results: dict[str, _Result] = {}
         failed: dict[str, str] = {}
         reasons: list[str] = []
         for outcome in run_cases(jobs, work, progress=progress):
             if isinstance(outcome, Done):
-                shown[outcome.name] = outcome.value
+                results[outcome.name] = outcome.value
             elif isinstance(outcome, Failed):
                 reasons += failures([outcome])
                 failed[outcome.name] = outcome.kind if anonymize else outcome.reasons[0]
         if key is not None:
             _write_sources(output, key, cases)
-        if not shown:
+        if not results:
             raise DataError(f"none of {counted(len(cases), 'case')} can be compared:{items(reasons)}")
-        comparison = _comparison(cycles, shown, failed, quality, models or {}, anonymize=anonymize)
-        page = comparison_page(comparison, {name: each.viewer for name, each in shown.items()}, quality)
+        comparison = _comparison(cycles, results, failed, quality, models or {}, anonymize=anonymize)
+        text = comparison_page(comparison, {name: each.viewer for name, each in results.items()}, quality)
         output.mkdir(parents=True, exist_ok=True)
         write_json(output / "report.json", comparison.to_json(), private=not anonymize)
-        written = write_page(output / "report.html", page, private=not anonymize)
-    problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {written}:{items(reasons)}"
-    return WrittenComparison(written, problem if reasons else "")
+        write_page(page, text, private=not anonymize)
+    if reasons:
+        problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {page}"
+        raise DataError(f"{problem}:{items(reasons)}")
+    return page
 
 
 def _key_of(output: Path) -> str:
@@ -149,49 +151,27 @@ def _write_sources(output: Path, key: str, cases: Mapping[str, Case]) -> None:
         write_json(file, {**stored, "note": NOTE, "key": key, "cases": ids | read_sources(output)}, private=True)
 
 
-def _scans(case: Case) -> list[Path]:
-    return [file for files in case.channels.values() for file in files]
-
-
 def _name(case_or_patient: str, key: str | None) -> str:
     return case_or_patient if key is None else pseudonym(case_or_patient, key)
 
 
-def _channels(slices: int, cases: int) -> int:
-    """Channels embedded as images; the figures are over all of them."""
-    return max(1, min(_MOST_CHANNELS, _IMAGES // max(1, slices * cases)))
-
-
-def _references(cycles: Cycles, request: Request, folder: Path | None) -> dict[str, ReferenceCase] | None:
-    """References named by the user, by case id; None where the layout's own labels are to be taken."""
+def _references(request: Request, folder: Path | None, scheme: Scheme) -> dict[str, ReferenceCase] | None:
+    """References named by the user, by case id; None where the dataset's own labels are to be taken."""
     if folder is None:
         return None
-    wanted = {case.id: Path() for case in request.cases}
-    predictions = PredictionFolder(folder, wanted, data=request.data, scheme=cycles.predictor.scheme)
-    found = read_references(folder, predictions, None, cycles.predictor.scheme)
-    if not set(found) & set(wanted):
-        raise DataError(
-            "holds no reference of these cases",
-            file=folder,
-            found=listed(sorted(found)),
-            expected=listed(sorted(wanted)),
-        )
-    return found
-
-
-def _loaded(cycles: Cycles, request: Request, case: Case, labels: Mapping[str, ReferenceCase] | None) -> LoadedCase:
-    """The case as its layout reads it, with the label of the layout or the one the user named."""
-    scheme = cycles.predictor.scheme
-    own = labels is None and case.label is not None
-    loaded = load_case(request, case, scheme, with_label=own)
-    if labels is None or case.id not in labels:
-        return loaded
-    return replace(loaded, label=read_reference(labels[case.id], scheme, loaded.grid).array)
+    cases = {case.id: Path() for case in request.cases}
+    references = read_references(
+        folder, PredictionFolder(folder, cases, data=request.data, scheme=scheme), None, scheme
+    )
+    if not references.keys() & cases.keys():
+        found, expected = listed(sorted(references)), listed(sorted(cases))
+        raise DataError("holds no reference of these cases", file=folder, found=found, expected=expected)
+    return references
 
 
 def _comparison(
     cycles: Cycles,
-    shown: Mapping[str, _Shown],
+    results: Mapping[str, _Result],
     failed: dict[str, str],
     quality: QualityModel | None,
     models: Mapping[str, Path],
@@ -200,20 +180,22 @@ def _comparison(
 ) -> Comparison:
     segmenter, generator = cycles.predictor.card, cycles.reconstructor.card
     scheme = cycles.predictor.scheme
-    cases = {name: each.figures for name, each in shown.items()}
-    hidden = {"sources"} if anonymize else set()
-    facts = {} if quality is None else {name: told for name, told in quality.facts.items() if name not in hidden}
+    cases = {name: each.figures for name, each in results.items()}
+    calibration: dict[str, object] | None = None
+    if quality is not None:
+        facts = {name: fact for name, fact in quality.facts.items() if not (anonymize and name == "sources")}
+        calibration = {"level": quality.level, **facts}
     return Comparison(
         format=1,
         scheme=ComparedScheme(**SchemeCard.of(scheme).model_dump(mode="json")),
         channels=list(cycles.predictor.data.channels),
         units={"intensities": "normalized to 0..1", "psnr": "dB"},
         definitions=DEFINITIONS,
-        synthetic=any(each.synthetic for each in shown.values()),
+        synthetic=any(each.synthetic for each in results.values()),
         synthetic_training=segmenter.synthetic or generator.synthetic,
         summary=summary_of(cases, tuple(scheme.classes), None if quality is None else quality.doubtful_below),
         order=ordered(cases),
-        quality=None if quality is None else {"level": quality.level, **facts},
+        quality=calibration,
         cases=cases,
         failed=failed,
         models={

@@ -1,4 +1,4 @@
-"""Figures over the cases of a comparison: what report.json says beside the cases, and in which order to look."""
+"""Figures over the cases of a comparison: the summary of report.json, and in which order to review the cases."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from segcct.metrics.ranking import spearman
 Cases = Mapping[str, CaseFigures]
 ValueOf = Callable[[CaseFigures], float | None]
 """A figure of a case; None where it is not defined."""
+ClassValueOf = Callable[[CaseFigures, str], float | None]
+"""A figure of a class of a case, likewise."""
 DISTANCES = ("euclidean", "rmse", "mae", "psnr", "ssim", "correlation")
 DEFINITIONS = {
     "M, I, M'": "M: the predicted mask. I: the image the generator makes of it. M': what the segmenter finds in I.",
@@ -35,7 +37,7 @@ DEFINITIONS = {
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
     "class means": "the original with every class filled by its own mean intensity of this case: the baseline",
     "slice means": "the same with the means of each slice: the harder baseline, which knows what the style code of a "
-    "generator knows of brightness; what is saved against it is structure, or the slope of a class towards its inside",
+    "generator knows of brightness; a lower RMSE than its is structure, or the slope of a class towards its inside",
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
     "pixel accuracy": "fraction of all voxels, background included, on which predicted mask and reference agree",
@@ -76,8 +78,8 @@ def summary_of(cases: Cases, classes: Sequence[str], flag_below: float | None) -
         ),
         cycle_share_of_dice=_fraction_recovered(cases),
         spearman_with_one_minus_iou=RankCorrelations(
-            rmse_in_class=_rank(cases, classes, lambda case, name: case.made.distances[name].rmse),
-            one_minus_cycle_dice=_rank(cases, classes, cycle_error),
+            rmse_in_class=_rank(cases, classes, CaseFigures.class_rmse),
+            one_minus_cycle_dice=_rank(cases, classes, CaseFigures.cycle_error),
         ),
         doubtful_below=flag_below,
         doubtful=None if flag_below is None else [name for name in cases if cases[name].flagged(flag_below)],
@@ -85,18 +87,24 @@ def summary_of(cases: Cases, classes: Sequence[str], flag_below: float | None) -
 
 
 def ordered(cases: Cases) -> list[str]:
-    """Least trusted first; a case in which nothing was predicted before all others."""
+    """Lowest `CaseFigures.trust` first; a case in which nothing was predicted before all others."""
     return sorted(cases, key=lambda name: (-1.0 if (value := cases[name].trust) is None else value, name))
 
 
-def cycle_error(case: CaseFigures, name: str) -> float | None:
-    """1 - Dice of a class found again in the image made of the predicted mask."""
-    dice = case.again.classes[name]
-    return None if dice is None else 1 - dice
+def class_pairs(
+    cases: Cases, classes: Sequence[str], x_of: ClassValueOf, y_of: ClassValueOf
+) -> list[tuple[str, str, float, float]]:
+    """(case, class, x, y) of every mask for which two figures are defined."""
+    return [
+        (case, name, x, y)
+        for name in classes
+        for case, figures in cases.items()
+        if (x := x_of(figures, name)) is not None and (y := y_of(figures, name)) is not None
+    ]
 
 
 def _region_means(cases: Cases, name: str) -> RegionMeans:
-    """Mean distances of one region over the cases that define it, the baselines' RMSE, and the fractions saved."""
+    """Mean distances of one region over the cases that define it, the baselines' RMSE, and its relative reductions."""
     made = [case.made for case in cases.values()]
     rmse = [each.distances[name].rmse for each in made]
     by_case = [each.baseline[name].rmse for each in made]
@@ -122,21 +130,16 @@ def _fraction_recovered(cases: Cases) -> float | None:
     """Dice of the reference found again in its generated image, over that found in the image itself: on the same cases
     and slices, those of the generator."""
     pairs = [
-        (again, own)
+        (generated, real)
         for case in cases.values()
         if REFERENCE in case.cycle
-        and (again := case.cycle[REFERENCE].mean) is not None
-        and (own := case.cycle["image"].mean) is not None
+        and (generated := case.cycle[REFERENCE].mean) is not None
+        and (real := case.cycle["image"].mean) is not None
     ]
-    whole = sum(own for _, own in pairs)
-    return sum(again for again, _ in pairs) / whole if whole else None
+    total = sum(real for _, real in pairs)
+    return sum(generated for generated, _ in pairs) / total if total else None
 
 
-def _rank(cases: Cases, classes: Sequence[str], value_of: Callable[[CaseFigures, str], float | None]) -> float | None:
-    pairs = [
-        (value, 1 - iou)
-        for case in cases.values()
-        for name in classes
-        if (value := value_of(case, name)) is not None and (iou := case.classes[name].iou) is not None
-    ]
-    return spearman([value for value, _ in pairs], [lost for _, lost in pairs])
+def _rank(cases: Cases, classes: Sequence[str], value_of: ClassValueOf) -> float | None:
+    pairs = class_pairs(cases, classes, value_of, CaseFigures.iou_error)
+    return spearman([value for _, _, value, _ in pairs], [lost for _, _, _, lost in pairs])

@@ -92,8 +92,8 @@ def test_quality(request_of_two, tmp_path):
 
 def test_compare(request_of_two, tmp_path, monkeypatch):
     monkeypatch.setattr(comparison, "compare", failing_at("a", comparison.compare))
-    written = comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
-    assert re.match(f"(?s)1 of 2 cases failed; the others are in .*{BUG}", written.problem)
+    with pytest.raises(DataError, match=f"(?s)1 of 2 cases failed; the others are in .*{BUG}"):
+        comparison.write_comparison(Cycles(predictor(), painter()), request_of_two, tmp_path / "out", slices=2)
     assert list(json.loads((tmp_path / "out" / "report.json").read_text())["cases"]) == ["b"]
 
 

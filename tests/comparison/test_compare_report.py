@@ -21,7 +21,7 @@ from sklearn.metrics import confusion_matrix
 
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
-from segcct.comparison.cases import compare
+from segcct.comparison.compared_case import compare
 from segcct.comparison.comparison_page import _channels_note, plots_of
 from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_run import write_comparison
@@ -214,8 +214,8 @@ def test_a_folder_without_these_references_is_an_error(scans, cycles, tmp_path):
 def test_a_case_that_fails_is_named_and_the_others_are_shown(scans, cycles, tmp_path):
     request = request_of(scans)
     missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
-    problem = write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path).problem
-    assert re.match(r"1 of 2 cases failed; the others are in .*report\.html:\n.*gone\.nii\.gz", problem)
+    with pytest.raises(DataError, match=r"1 of 2 cases failed; the others are in .*report\.html:\n.*gone\.nii\.gz"):
+        write_comparison(cycles, Request((*request.cases[:1], missing), request.data), tmp_path)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(content["cases"]) == ["clean"]
     assert "gone.nii.gz" in content["failed"]["gone"]
@@ -334,7 +334,7 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert sorted(content["summary"]["doubtful"]) == sorted(doubtful)
     assert "not predicted, counted as 0" in page
     assert "of 4 cases without reference, scheme custom" in page
-    assert "Where the estimated Dice comes from" in page
+    assert "Calibration of the estimated Dice" in page
     assert quality.facts["summary"][:40] in page
     assert "all signals <em>in use</em>" in page
     assert content["quality"]["summary"] == quality.facts["summary"]
@@ -380,8 +380,8 @@ def test_a_case_too_large_for_the_memory_does_not_cost_the_others(scans, cycles,
         return usual(*given, **more)
 
     monkeypatch.setattr(comparison, "compare", fails_once)
-    written = write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
-    assert "too little memory" in written.problem
+    with pytest.raises(DataError, match="too little memory"):
+        write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
     content = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert list(content["failed"].values()) == ["too little memory"]
     assert len(content["cases"]) == 3
@@ -408,8 +408,8 @@ def test_names_can_be_hidden(scans, cycles, tmp_path, monkeypatch):
     missing = Case("gone", "gone", {"ct": (scans / "gone.nii.gz",)})
     models = {"I2M": scans / "best", "M2I": scans / "best"}
     every = Request((*request.cases, missing), request.data)
-    written = write_comparison(cycles, every, tmp_path, anonymize=True, models=models)
-    assert written.problem.startswith("1 of 5 cases failed")
+    with pytest.raises(DataError, match="1 of 5 cases failed"):
+        write_comparison(cycles, every, tmp_path, anonymize=True, models=models)
     for name in ("report.html", "report.json"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         for secret in ("noisy", "gone", "validated_on", str(scans)):

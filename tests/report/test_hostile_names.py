@@ -88,7 +88,7 @@ def test_pages_hold_the_names_as_text(evaluated, tmp_path):
 
 
 def test_the_comparison_holds_them_as_text_too(request_of, tmp_path):
-    page = write_comparison(Cycles(predictor(), painter()), request_of, tmp_path / "c", slices=1).page
+    page = write_comparison(Cycles(predictor(), painter()), request_of, tmp_path / "c", slices=1)
     seen = Tags(page.read_text(encoding="utf-8"))
     assert "img" not in seen.tags
     assert not seen.handlers

@@ -1,4 +1,4 @@
-"""One case through segmenter and generator: every figure of the I2M / M2I comparison, and the volumes to look at."""
+"""One case through segmenter and generator: every figure of the I2M / M2I comparison, and its slice viewer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from segcct import figures
 from segcct.comparison.comparison_record import (
     PREDICTED,
     REFERENCE,
@@ -21,6 +22,7 @@ from segcct.comparison.comparison_record import (
     mean_of,
 )
 from segcct.datasets.case import LoadedCase
+from segcct.figures.heat import heat
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
@@ -29,10 +31,18 @@ from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_
 from segcct.preparation.intensity import to_unit
 from segcct.quality.observe import estimate_all, missed, signals_of_case
 from segcct.quality.quality_model import QualityModel
+from segcct.report.viewer import SMALLEST_PX, Channel, Pane, SliceChoice, Viewer, build_viewer
+
+FULL_ERROR = 0.4
+"""Fraction of the window's width that is the palest color of an error map; the same for every case of a page."""
+_WINDOW_VOXELS = 1e6
+"""About as many voxels are enough for the percentiles of a window."""
+_QUALITY = 76
+"""Of the embedded images, each as small as the viewer takes them: a page holds three stacks per channel."""
 
 
 @dataclass(frozen=True)
-class Channel:
+class ChannelPair:
     """One channel before and after, on the scan's own grid, in the [0, 1] units that the networks see."""
 
     original: np.ndarray
@@ -42,60 +52,100 @@ class Channel:
 
 
 @dataclass(frozen=True)
-class Compared:
+class ComparedCase:
     """One case of the comparison."""
 
     grid: Volume
-    channels: Mapping[str, Channel]
+    channels: Mapping[str, ChannelPair]
     prediction: np.ndarray
     """(X, Y, Z) class indices."""
     reference: np.ndarray | None
     figures: CaseFigures
 
 
-def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None, channels: int) -> Compared:
+def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None, channels: int) -> ComparedCase:
     """Segment, reconstruct, segment again, and measure one case.
 
     Args:
         cycles: the two models.
         loaded: with its label where there is a reference.
         quality: estimates Dice without a reference; None where the segmenter has no quality.json.
-        channels: how many channels are kept for pictures; the figures are always over all.
+        channels: how many channels are kept for the viewer; the figures are always over all.
     """
-    seen = cycles.of_scan(loaded)
-    case, segmented, made, again = seen.case, seen.segmented, seen.made, seen.again
+    result = cycles.of_scan(loaded)
+    made, classes, prediction = result.made, result.made.classes, result.segmented.full
     estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None
     if quality is not None:
-        signals = signals_of_case(cycles.predictor, segmented)
-        estimates = estimate_all(quality, signals)
+        signals = signals_of_case(cycles.predictor, result.segmented)
         estimate = {
-            name: None if each is None else EstimatedDice.model_validate(each) for name, each in estimates.items()
+            name: None if each is None else EstimatedDice.model_validate(each)
+            for name, each in estimate_all(quality, signals).items()
         }
         missing = missed(quality, signals)
-    reference = None if loaded.label is None else np.asarray(case.for_segmenter.full_label)
-    reconstruction = {PREDICTED: _distances(made)}
-    cycle = {PREDICTED: _agreement(again, made.label, made.classes)}
+    reference = None if loaded.label is None else np.asarray(result.case.for_segmenter.full_label)
+    reconstruction = {PREDICTED: _reconstructed(made)}
+    cycle = {PREDICTED: _agreement(result.again, made.label, classes)}
     if reference is not None:
-        from_reference = cycles.image_cycle(case)
-        recovered = cycles.recover(case, from_reference)
-        reconstruction[REFERENCE] = _distances(from_reference)
-        cycle[REFERENCE] = _agreement(recovered, from_reference.label, made.classes)
+        from_reference = cycles.image_cycle(result.case)
+        recovered = cycles.recover(result.case, from_reference)
+        reconstruction[REFERENCE] = _reconstructed(from_reference)
+        cycle[REFERENCE] = _agreement(recovered, from_reference.label, classes)
         # The prediction against the reference on the slices of the line above.
-        cycle["image"] = _agreement(made.label, from_reference.label, made.classes)
-    overlaps, accuracy = _overlap(segmented.full, reference, made.classes)
-    figures = CaseFigures(
-        patient=loaded.case.patient,
-        slices=len(made.label),
-        classes=overlaps,
-        mean=_means(overlaps),
-        pixel_accuracy=accuracy,
-        reconstruction=reconstruction,
-        cycle=cycle,
-        estimate=estimate,
-        missing=missing,
+        cycle["image"] = _agreement(made.label, from_reference.label, classes)
+    overlaps, accuracy = _overlap(prediction, reference, classes)
+    rule, names = cycles.predictor.data.intensity, list(cycles.predictor.data.channels)[:channels]
+    return ComparedCase(
+        grid=loaded.grid,
+        channels={
+            name: ChannelPair(to_unit(loaded.image[number], rule, mask=loaded.mask).unit, made.volume(number))
+            for number, name in enumerate(names)
+        },
+        prediction=prediction,
+        reference=reference,
+        figures=CaseFigures(
+            patient=loaded.case.patient,
+            slices=len(made.label),
+            classes=overlaps,
+            mean=_means(overlaps),
+            pixel_accuracy=accuracy,
+            reconstruction=reconstruction,
+            cycle=cycle,
+            estimate=estimate,
+            missing=missing,
+        ),
     )
-    return Compared(loaded.grid, _channels(cycles, loaded, made, channels), segmented.full, reference, figures)
+
+
+def case_viewer(key: str, compared: ComparedCase, *, count: int) -> Viewer:
+    """Original, reference, prediction, reconstruction and error map of a case, in `count` slices at most.
+
+    Args:
+        key: unique on the page, usable as an HTML id.
+        compared: the case.
+        count: slices, through its structures.
+    """
+    choice = SliceChoice.of(compared.grid, compared.reference, compared.prediction, count)
+    panes = [
+        Pane("Original", "original"),
+        Pane("Predicted mask", "original", choice.prediction),
+        Pane("Reconstruction", "reconstruction"),
+        Pane("Error map", "error", choice.prediction, style="thin"),
+    ]
+    if choice.reference is not None:
+        panes.insert(1, Pane("Reference", "original", choice.reference))
+    channels = {name: _viewed(pair, choice) for name, pair in compared.channels.items()}
+    return build_viewer(key, choice, channels, panes, quality=_QUALITY, largest_px=SMALLEST_PX)
+
+
+def _viewed(pair: ChannelPair, choice: SliceChoice) -> Channel:
+    """Original and reconstruction under one window, that of the original, and their difference as colors."""
+    step = max(1, round((pair.original.size / _WINDOW_VOXELS) ** (1 / 3)))
+    window = figures.window(pair.original[::step, ::step, ::step])
+    original, reconstruction = choice.pick(pair.original), choice.pick(pair.reconstruction)
+    error = heat(np.abs(original - reconstruction) / (window.high - window.low) / FULL_ERROR)
+    stacks = {"original": window.apply(original), "reconstruction": window.apply(reconstruction), "error": error}
+    return Channel(stacks, f", normalized to 0..1: {window.text}, the same for original and reconstruction")
 
 
 def _overlap(
@@ -124,9 +174,9 @@ def _means(overlaps: Mapping[str, ClassOverlap]) -> MeanOverlap:
     )
 
 
-def _distances(made: Reconstruction) -> Reconstructed:
+def _reconstructed(made: Reconstruction) -> Reconstructed:
     """Distances by region, and for the baselines of class means over the case and over each slice: their RMSE there,
-    and the fraction of it that is gone in the foreground."""
+    and its relative reduction in the foreground."""
     named = regions(made.label, made.classes)
     baselines, gains = [], []
     for each_slice in (False, True):
@@ -156,11 +206,3 @@ def _agreement(recovered: np.ndarray, mask: np.ndarray, classes: tuple[str, ...]
         iou=ClassMeans(mean=mean.iou, classes={name: each.iou for name, each in overlaps.items()}),
         pixel_accuracy=accuracy,
     )
-
-
-def _channels(cycles: Cycles, loaded: LoadedCase, made: Reconstruction, count: int) -> dict[str, Channel]:
-    rule = cycles.predictor.data.intensity
-    return {
-        name: Channel(to_unit(loaded.image[number], rule, mask=loaded.mask).unit, made.volume(number))
-        for number, name in enumerate(list(cycles.predictor.data.channels)[:count])
-    }
