@@ -20,12 +20,17 @@ from segcct.errors import CheckpointError
 from segcct.files.json_file import read_object
 
 NESTED = ("state_dict", "model", "model_state_dict")
-"""Keys under which trainings store the weights among other things; the first one present is read."""
+"""Keys under which training code stores the weights among other things; the first one present is read."""
 
 PREFIXES = ("module.", "_orig_mod.", "model.")
 """What wrappers (several devices, compilation, training frameworks) put before every name."""
 
 _DOWNLOAD_AGAIN = "Download it again"
+_STARTS = {
+    b"<": ("is a web page, not a weights file", f"{_DOWNLOAD_AGAIN}: the server answered with a page"),
+    b"version https://git-lfs": ("is a pointer to a large file, not the file", "Fetch it by git lfs pull"),
+}
+"""First bytes of files that are often mistaken for weights -> what they are, what to do."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +38,15 @@ class WeightsFile:
     """What a weights file holds."""
 
     tensors: dict[str, Tensor]
-    """By name, on the processor, wrappers' prefixes removed."""
+    """By name, on the CPU, without the prefixes of wrappers."""
     key: str | None
-    """The key that they stand under; None where they are the whole content."""
-    beside: tuple[str, ...]
-    """The other keys, which are not read."""
+    """The key that they are stored under; None where they are the whole content."""
+    other_keys: tuple[str, ...]
+    """Keys that are not read."""
 
 
 def read_weights(path: Path) -> WeightsFile:
-    """The named tensors of a weights file, and what stands beside them.
+    """The named tensors of a weights file.
 
     Reads safetensors, files of torch.save (old and new format) and the best/ folder of a run. Files of torch.save may
     hold tensors, plain containers and argparse.Namespace: anything else would have to be run to be read, and is
@@ -51,12 +56,12 @@ def read_weights(path: Path) -> WeightsFile:
         CheckpointError: missing, empty, truncated, damaged, not a weights file, or one that holds code.
     """
     file = _weights_of_folder(path) if path.is_dir() else path
-    _check_content(file)
+    _check_start(file)
     content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)
     _refuse_training_state(content, file)
     key, mapping = _unwrapped(content, file)
-    beside = () if key is None else tuple(str(other) for other in content if other != key)
-    return WeightsFile(_without_prefixes(_checked(mapping, file)), key, beside)
+    other_keys = () if key is None else tuple(str(other) for other in content if other != key)
+    return WeightsFile(_without_prefixes(_checked(mapping, file)), key, other_keys)
 
 
 def _weights_of_folder(folder: Path) -> Path:
@@ -71,43 +76,33 @@ def _weights_of_folder(folder: Path) -> Path:
         )
     card = folder / "model.json"
     if card.is_file():
-        _check_digest(file, card)
+        digest = read_object(card, "is not a model card", error=CheckpointError).get("weights_sha256")
+        if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
+            raise CheckpointError(
+                "weights do not belong to the model.json of their folder, or are damaged",
+                file=file,
+                remedy="Copy the whole best/ folder again",
+            )
     return file
 
 
-def _check_digest(file: Path, card: Path) -> None:
-    """The card beside the weights names their SHA-256."""
-    digest = read_object(card, "is not a model card", error=CheckpointError).get("weights_sha256")
-    if digest and hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-        raise CheckpointError(
-            "weights do not belong to the model.json beside them, or are damaged",
-            file=file,
-            remedy="Copy the best/ folder again, whole",
-        )
-
-
-def _check_content(file: Path) -> None:
-    """Refuses what is no weights file at all, by its first bytes, before any reader sees it."""
+def _check_start(file: Path) -> None:
+    """Refuses what is no weights file by its first bytes, before any reader opens it."""
     if not file.is_file():
         raise CheckpointError("no such weights file", file=file)
     with file.open("rb") as stream:
         start = stream.read(512)
     if not start:
         raise CheckpointError("is an empty file", file=file, remedy=_DOWNLOAD_AGAIN)
-    if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise CheckpointError(
-            "is a web page, not a weights file", file=file, remedy=f"{_DOWNLOAD_AGAIN}: the server answered with a page"
-        )
-    if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(
-            "is a pointer to a large file, not the file", file=file, remedy="Fetch it by git lfs pull"
-        )
+    for first, (what, remedy) in _STARTS.items():
+        if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(first):
+            raise CheckpointError(what, file=file, remedy=remedy)
     if start.startswith(b"PK"):
         _check_archive(file)
 
 
 def _check_archive(file: Path) -> None:
-    """A file of torch.save is a zip archive; its index stands at the end and its members carry checksums."""
+    """A file of torch.save is a zip archive: its index is at the end and its members have checksums."""
     try:
         with zipfile.ZipFile(file) as archive:
             damaged = archive.testzip()
@@ -146,28 +141,27 @@ def _read_torch(file: Path) -> Any:
         with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
             warnings.simplefilter("ignore")
             return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        forbidden = re.search(r"GLOBAL (\S+)", str(error))
-        if forbidden is None and file.read_bytes()[:1] == b"\x80":
+    except Exception as error:  # a damaged stream makes the reader fail in any way
+        refused = isinstance(error, pickle.UnpicklingError)
+        forbidden = re.search(r"GLOBAL (\S+)", str(error)) if refused else None
+        if forbidden is not None:
+            raise CheckpointError(
+                "holds more than weights and was not opened: reading it could run code",
+                file=file,
+                found=forbidden[1].rstrip(".,"),
+                expected="tensors, plain containers, argparse.Namespace",
+                remedy="If you trust its source, save its tensors anew as safetensors",
+            ) from error
+        if refused and file.read_bytes()[:1] == b"\x80":
             raise CheckpointError(
                 "is a pickle that was not opened: it is no plain weights file and could run code, or is truncated",
                 file=file,
                 remedy=_DOWNLOAD_AGAIN,
             ) from error
-        if forbidden is None:
-            raise CheckpointError("is not a weights file, or is damaged", file=file, remedy=_DOWNLOAD_AGAIN) from error
-        raise CheckpointError(
-            "holds more than weights and was not opened: reading it could run code",
-            file=file,
-            found=forbidden[1].rstrip(".,"),
-            expected="tensors, plain containers, argparse.Namespace",
-            remedy="If you trust its source, save its tensors anew as safetensors",
-        ) from error
-    except Exception as error:  # a damaged stream makes the reader fail in any way
         raise CheckpointError(
             "is truncated, damaged or not a weights file",
             file=file,
-            found=" ".join(str(error).split())[:200] or type(error).__name__,
+            found=None if refused else " ".join(str(error).split())[:200] or type(error).__name__,
             remedy=_DOWNLOAD_AGAIN,
         ) from error
 
@@ -187,21 +181,17 @@ def _refuse_training_state(content: Any, file: Path) -> None:
 
 
 def _unwrapped(content: Any, file: Path) -> tuple[str | None, Mapping[str, Any]]:
-    """The mapping that holds the tensors: what the content stores under one of NESTED, or itself (no key)."""
+    """The mapping of tensors and its key among `NESTED`; no key where it is the whole content."""
+    found = type(content).__name__
     if isinstance(content, Mapping):
         for key in NESTED:
             if isinstance(content.get(key), Mapping):
                 return key, content[key]
         if any(isinstance(value, Tensor) for value in content.values()):
             return None, content
-    raise CheckpointError(
-        "holds no named weights",
-        file=file,
-        found=f"keys {', '.join(map(str, list(content)[:8]))}"
-        if isinstance(content, Mapping)
-        else type(content).__name__,
-        expected=f"a mapping of names to tensors, or one under {', '.join(NESTED)}",
-    )
+        found = f"keys {', '.join(map(str, list(content)[:8]))}"
+    expected = f"a mapping of names to tensors, or one under {', '.join(NESTED)}"
+    raise CheckpointError("holds no named weights", file=file, found=found, expected=expected)
 
 
 def _checked(mapping: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
@@ -217,8 +207,7 @@ def _checked(mapping: Mapping[str, Any], file: Path) -> dict[str, Tensor]:
 
 
 def _without_prefixes(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    for _ in range(len(PREFIXES)):
-        for prefix in PREFIXES:
-            if all(name.startswith(prefix) for name in tensors):
-                tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
+    for prefix in PREFIXES * len(PREFIXES):
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors

@@ -11,29 +11,28 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 Function = Callable[..., Any]
-Counted = tuple[int, tuple[int, ...]]
-"""Multiply-accumulates of a call and the shape of its result."""
-Rule = Callable[..., Counted]
-"""Called with the arguments of the function it stands for."""
+Rule = Callable[..., tuple[int, tuple[int, ...]]]
+"""Called with the arguments of the function it stands for -> multiply-accumulates and the shape of the result."""
 Pair = int | tuple[int, int] | str
 """Rows and columns, as convolutions take them."""
 
 
 def count_macs(network: nn.Module, inputs: tuple[Tensor, ...]) -> int:
-    """Multiply-accumulates of one forward pass of a network in evaluation, it and its inputs on the meta device.
+    """Multiply-accumulates of one forward pass of a network in evaluation mode, it and its inputs on the meta device.
 
     Convolutions, matrix products and attention count, element-wise work does not.
     """
     try:
-        with torch.no_grad(), _Counter() as counter:
+        with torch.no_grad(), ShapesOnly(counting=True) as counter:
             network(*inputs)
-    except (UnknownCallError, RuntimeError):  # RuntimeError: a view of what in truth lies otherwise in memory
+    except (UnknownCallError, RuntimeError):  # RuntimeError: a view that the true memory layout does not allow
         return count_by_torch(network, inputs)
     return counter.macs
 
@@ -52,50 +51,32 @@ class UnknownCallError(Exception):
 
 
 class ShapesOnly(TorchFunctionMode):
-    """To build a network on the meta device: initial weights are not drawn, and arithmetic gives shapes alone."""
+    """To build a network on the meta device: initial weights are not drawn, and arithmetic gives shapes alone.
 
-    rules: Mapping[Function, Rule]
+    Args:
+        counting: adds up the products in `macs`; raises `UnknownCallError` at a function that may hide some.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, *, counting: bool = False) -> None:
         super().__init__()
-        self.rules = _ARITHMETIC
+        self.counting = counting
+        self.rules = _ARITHMETIC | _PRODUCTS | _REARRANGEMENTS if counting else _ARITHMETIC
+        self.macs = 0
 
     def __torch_function__(
         self, function: Function, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         named = kwargs or {}
-        if function in _DRAWS:
+        if function in _INITIALIZERS:
             return args[0] if args else named["tensor"]
         try:
-            macs, shape = self.rules.get(function, _no_rule)(*args, **named)
-        except (UnknownCallError, TypeError, ValueError):  # called in another way than its rule knows
-            return self.run(function, args, named)
-        self.count(macs)
-        return torch.empty(shape, dtype=_dtype(function, args, named), device="meta")
-
-    def run(self, function: Function, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        """A function without a rule."""
-        return function(*args, **named)
-
-    def count(self, macs: int) -> None:
-        """Building does not count."""
-
-
-class _Counter(ShapesOnly):
-    """Adds up the products of the functions that are called while it is entered."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rules = _ARITHMETIC | _PRODUCTS | _LAYING_OUT
-        self.macs = 0
-
-    def run(self, function: Function, args: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
-        if function not in _FREE:
-            raise UnknownCallError
-        return function(*args, **named)
-
-    def count(self, macs: int) -> None:
+            macs, shape = self.rules[function](*args, **named)
+        except (UnknownCallError, LookupError, TypeError, ValueError):  # no rule, or called otherwise than it knows
+            if self.counting and function not in _FREE:
+                raise UnknownCallError from None
+            return function(*args, **named)
         self.macs += macs
+        return torch.empty(shape, dtype=_dtype(function, args, named), device="meta")
 
 
 def _dtype(function: Function, args: Sequence[Any], named: Mapping[str, Any]) -> torch.dtype:
@@ -107,71 +88,66 @@ def _dtype(function: Function, args: Sequence[Any], named: Mapping[str, Any]) ->
     return named.get("dtype") or next(of_tensors, torch.int64)
 
 
-def _no_rule(*_: object, **__: object) -> Counted:
-    raise UnknownCallError
-
-
-def _same_shape(first: Tensor, *_: object, **__: object) -> Counted:
+def _same_shape(first: Tensor, *_: object, **__: object) -> tuple[int, tuple[int, ...]]:
     return 0, tuple(first.shape)
 
 
-def _broadcast(left: object, right: object) -> Counted:
-    backwards = [side.shape[::-1] if isinstance(side, Tensor) else () for side in (left, right)]
-    pairs = list(zip_longest(*backwards, fillvalue=1))
-    if any(one != other and 1 not in (one, other) for one, other in pairs):
-        raise UnknownCallError
-    return 0, tuple(max(pair) for pair in pairs)[::-1]
+def _broadcast(left: object, right: object) -> tuple[int, tuple[int, ...]]:
+    shapes = [tuple(operand.shape) if isinstance(operand, Tensor) else () for operand in (left, right)]
+    return 0, np.broadcast_shapes(*shapes)
 
 
-def _concatenated(parts: Sequence[Tensor], dim: int = 0) -> Counted:
+def _concatenated(parts: Sequence[Tensor], dim: int = 0) -> tuple[int, tuple[int, ...]]:
     shape = list(parts[0].shape)
     shape[dim] = sum(part.shape[dim] for part in parts)
     return 0, tuple(shape)
 
 
-def _stacked(parts: Sequence[Tensor]) -> Counted:
+def _stacked(parts: Sequence[Tensor]) -> tuple[int, tuple[int, ...]]:
     return 0, (len(parts), *parts[0].shape)
 
 
-def _reduced(maps: Tensor, dim: int | tuple[int, ...], *, keepdim: bool = False) -> Counted:
-    gone = {each % maps.dim() for each in (dim if isinstance(dim, tuple) else (dim,))}
-    sides = [(1 if axis in gone else side) for axis, side in enumerate(maps.shape) if keepdim or axis not in gone]
+def _reduced(maps: Tensor, dim: int | tuple[int, ...], *, keepdim: bool = False) -> tuple[int, tuple[int, ...]]:
+    reduced = {each % maps.dim() for each in (dim if isinstance(dim, tuple) else (dim,))}
+    sides = [(1 if axis in reduced else side) for axis, side in enumerate(maps.shape) if keepdim or axis not in reduced]
     return 0, tuple(sides)
 
 
-def _looked_up(table: Tensor, index: object) -> Counted:
+def _looked_up(table: Tensor, index: object) -> tuple[int, tuple[int, ...]]:
     if not isinstance(index, Tensor) or index.dtype != torch.int64:
         raise UnknownCallError
     return 0, (*index.shape, *table.shape[1:])
 
 
-def _repeated(maps: Tensor, *times: int) -> Counted:
+def _repeated(maps: Tensor, *times: int) -> tuple[int, tuple[int, ...]]:
     return 0, tuple(count * side for count, side in zip_longest(times[::-1], maps.shape[::-1], fillvalue=1))[::-1]
 
 
-def _pooled(maps: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, **named: bool) -> Counted:
+def _pooled(
+    maps: Tensor, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair, **named: bool
+) -> tuple[int, tuple[int, ...]]:
     if any(named.values()):  # rounded up, or with the places of the maxima
         raise UnknownCallError
     return 0, (*maps.shape[:2], *_window_sides(maps, _pair(kernel), stride, padding, dilation))
 
 
-def _interpolated(maps: Tensor, size: Any = None, scale_factor: Any = None, **_: object) -> Counted:
+def _interpolated(maps: Tensor, size: Any = None, scale_factor: Any = None, **_: object) -> tuple[int, tuple[int, ...]]:
     if size is None:
         size = [int(side * scale_factor) for side in maps.shape[2:]]
     return 0, (*maps.shape[:2], *size)
 
 
-def _arange(*bounds: int, **_: object) -> Counted:
+def _arange(*bounds: int, **_: object) -> tuple[int, tuple[int, ...]]:
     return 0, (len(range(*bounds)),)  # a TypeError where they are no whole numbers
 
 
-def _linear(rows: Tensor, weight: Tensor, *_: object) -> Counted:
+def _linear(rows: Tensor, weight: Tensor, *_: object) -> tuple[int, tuple[int, ...]]:
     return rows.numel() * weight.shape[0], (*rows.shape[:-1], weight.shape[0])
 
 
 def _convolution(
     maps: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair, dilation: Pair, groups: int
-) -> Counted:
+) -> tuple[int, tuple[int, ...]]:
     del bias, groups  # weight.shape[1] is of one group
     sides = _window_sides(maps, weight.shape[2:], stride, padding, dilation)
     shape = (maps.shape[0], weight.shape[0], *sides)
@@ -179,29 +155,21 @@ def _convolution(
 
 
 def _transposed_convolution(
-    maps: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: Pair,
-    padding: Pair,
-    output_padding: Pair,
-    groups: int,
-    dilation: Pair,
-) -> Counted:
+    maps: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], *others: Pair
+) -> tuple[int, tuple[int, ...]]:
     del bias
-    steps = [_pair(each) for each in (stride, padding, output_padding, dilation)]
-    sides = [
-        (side - 1) * step - 2 * pad + apart * (kernel - 1) + more + 1
-        for side, kernel, step, pad, more, apart in zip(maps.shape[2:], weight.shape[2:], *steps, strict=True)
-    ]
-    return maps.numel() * weight[0].numel(), (maps.shape[0], weight.shape[1] * groups, *sides)
+    if others != ((0, 0), (0, 0), 1, (1, 1)):  # padding, output padding, groups, dilation
+        raise UnknownCallError
+    sizes = zip(maps.shape[2:], weight.shape[2:], stride, strict=True)
+    sides = [(side - 1) * step + kernel for side, kernel, step in sizes]
+    return maps.numel() * weight[0].numel(), (maps.shape[0], weight.shape[1], *sides)
 
 
 def _window_sides(maps: Tensor, kernel: Sequence[int], stride: Pair, padding: Pair, dilation: Pair) -> list[int]:
     steps = [_pair(each) for each in (stride, padding, dilation)]
     return [
-        (side + 2 * pad - apart * (width - 1) - 1) // step + 1
-        for side, width, step, pad, apart in zip(maps.shape[2:], kernel, *steps, strict=True)
+        (side + 2 * pad - spread * (width - 1) - 1) // step + 1
+        for side, width, step, pad, spread in zip(maps.shape[2:], kernel, *steps, strict=True)
     ]
 
 
@@ -211,13 +179,13 @@ def _pair(value: Pair) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def _attention(query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object) -> Counted:
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: object, **__: object) -> tuple[int, tuple[int, ...]]:
     """Query times key, then what comes of it times value."""
     rows = query.numel() // query.shape[-1]
     return rows * key.shape[-2] * (key.shape[-1] + value.shape[-1]), (*query.shape[:-1], value.shape[-1])
 
 
-def _einsum(equation: str, left: Tensor, right: Tensor) -> Counted:
+def _einsum(equation: str, left: Tensor, right: Tensor) -> tuple[int, tuple[int, ...]]:
     """Two operands that share every summed index: one product for each combination of indices."""
     before, after = equation.split("->")
     terms = before.split(",")
@@ -229,7 +197,9 @@ def _einsum(equation: str, left: Tensor, right: Tensor) -> Counted:
     return math.prod(sizes.values()), tuple(sizes[index] for index in after)
 
 
-_DRAWS = frozenset({Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_})
+_INITIALIZERS = frozenset(
+    {Tensor.normal_, Tensor.uniform_, nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_}
+)
 
 _COMPARISONS = frozenset({Tensor.ge, Tensor.ne})
 
@@ -248,7 +218,7 @@ _PRODUCTS: dict[Function, Rule] = {
     F.scaled_dot_product_attention: _attention,
     torch.functional.einsum: _einsum,
 }
-_LAYING_OUT: dict[Function, Rule] = {
+_REARRANGEMENTS: dict[Function, Rule] = {
     torch.cat: _concatenated,
     torch.stack: _stacked,
     Tensor.__getitem__: _looked_up,

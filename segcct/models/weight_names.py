@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from torch import Size, Tensor
+from torch import Tensor
 
 _PATCHES = frozenset({"swin_unet.patch_embed.proj.weight"})
 
@@ -47,16 +47,16 @@ class Plan:
         source_of: name in the model -> name in the file; one tensor of a file may fill two places.
         required: names of the model the file must hold, in the model's shapes, to be of this architecture.
         reads_image: convolutions in the model that read the image, whose channels may differ.
-        apart: name in the file -> why it is left out though the model has such a tensor.
-        whole: the file is of this architecture itself: what it holds beyond the model's tensors is too much.
+        left_out: name in the file -> why it is not used though the model has such a tensor.
+        same: the file is of this architecture itself: tensors that the model lacks are an error.
     """
 
     what: str
     source_of: dict[str, str]
     required: frozenset[str]
     reads_image: frozenset[str] = frozenset()
-    apart: dict[str, str] = field(default_factory=dict)
-    whole: bool = False
+    left_out: dict[str, str] = field(default_factory=dict)
+    same: bool = False
 
     def absent(self) -> list[str]:
         """Names of the model that the file lacks."""
@@ -66,7 +66,7 @@ class Plan:
         """Names of the file that no model of this architecture has, whatever its classes and positional table."""
         used = set(self.source_of.values())
         free = (is_head, is_positional, is_computed)
-        return [name for name in source if self.whole and name not in used and not any(test(name) for test in free)]
+        return [name for name in source if self.same and name not in used and not any(test(name) for test in free)]
 
 
 def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
@@ -77,14 +77,14 @@ def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
     wrapper = next((prefix for prefix in WRAPPERS if any(name.startswith(prefix) for name in target)), None)
     if wrapper is not None and not any(name.startswith(wrapper) for name in source):
         return _plan_wrapped(source, target, wrapper)
-    held, own = (
+    theirs, ours = (
         next((prefix for prefix in ENCODERS if any(name.startswith(f"{prefix}blocks.") for name in names)), None)
         for names in (source, target)
     )
-    if held is not None and own is not None and held != own:
-        return _plan_encoder(source, target, held, own)
+    if theirs is not None and ours is not None and theirs != ours:
+        return _plan_encoder(source, target, theirs, ours)
     what = "weights of the same architecture"
-    return Plan(what, _by_name(source, target), _strict(target), image_convolutions(target), whole=True)
+    return Plan(what, _by_name(source, target), _strict(target), image_convolutions(target), same=True)
 
 
 def image_convolutions(target: Mapping[str, Tensor]) -> frozenset[str]:
@@ -144,27 +144,31 @@ def _strict(target: Collection[str]) -> frozenset[str]:
     return frozenset(name for name in target if not is_head(name) and not is_positional(name))
 
 
-def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], held: str, own: str) -> Plan:
+def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], theirs: str, ours: str) -> Plan:
     """A classifier's encoder into a segmenter, or back, and its tokenizer where both have the same."""
-    source_of = {name: held + name.removeprefix(own) for name in target if name.startswith(own)}
-    source_of = {name: source_name for name, source_name in source_of.items() if source_name in source}
+    renamed = {name: theirs + name.removeprefix(ours) for name in target if name.startswith(ours)}
+    source_of = {name: source_name for name, source_name in renamed.items() if source_name in source}
     reads_image = image_convolutions(target)
-    fronts = [
-        {name: value.shape for name, value in side.items() if name.startswith(FRONTS)} for side in (source, target)
-    ]
-    apart = {}
-    if _same_shapes(*fronts, but_channels_of=reads_image):
-        source_of |= {name: name for name in fronts[1]}
+    old, new = (_shapes_of_fronts(weights, reads_image) for weights in (source, target))
+    left_out = {}
+    if old == new:
+        source_of |= {name: name for name in new}
     else:
-        apart = dict.fromkeys(fronts[0], "the model makes tokens in another way and keeps its initial tokenizer")
-    what = "encoder of a classifier" if held == ENCODERS[0] else "encoder of a segmenter"
+        left_out = dict.fromkeys(old, "the model makes tokens in another way and keeps its initial tokenizer")
+    what = "encoder of a classifier" if theirs == ENCODERS[0] else "encoder of a segmenter"
     # Encoders of other depth share their first blocks.
-    required = frozenset(name for name in target if name.startswith(f"{own}blocks.0."))
-    return Plan(what, source_of, required, reads_image, apart)
+    required = frozenset(name for name in target if name.startswith(f"{ours}blocks.0."))
+    return Plan(what, source_of, required, reads_image, left_out)
+
+
+def _shapes_of_fronts(weights: Mapping[str, Tensor], reads_image: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of what makes the tokens, but for the channels of the image."""
+    shapes = {name: tuple(value.shape) for name, value in weights.items() if name.startswith(FRONTS)}
+    return {name: (shape[0], *shape[2:]) if name in reads_image else shape for name, shape in shapes.items()}
 
 
 def _plan_wrapped(source: Mapping[str, Tensor], target: Mapping[str, Tensor], wrapper: str) -> Plan:
-    """A network of timm or MONAI, under its own names, into what holds it here.
+    """A network of timm or MONAI, under its own names, into the module that wraps it.
 
     timm names the stages of an encoder `stages_0` that it stores as `stages.0`.
     """
@@ -172,32 +176,21 @@ def _plan_wrapped(source: Mapping[str, Tensor], target: Mapping[str, Tensor], wr
     def bare(name: str) -> str:
         return re.sub(r"_(?=\d+\.)", ".", name.removeprefix(wrapper).removeprefix("model."))
 
-    known = {bare(name): name for name in source}
-    own = [name for name in target if name.startswith(wrapper)]
-    source_of = {name: known[bare(name)] for name in own if bare(name) in known}
-    required = frozenset(name for name in own if not is_head(name))
+    source_names = {bare(name): name for name in source}
+    wrapped = [name for name in target if name.startswith(wrapper)]
+    source_of = {name: source_names[bare(name)] for name in wrapped if bare(name) in source_names}
+    required = frozenset(name for name in wrapped if not is_head(name))
     return Plan("weights of the network within", source_of, required, image_convolutions(target))
 
 
-def _same_shapes(left: Mapping[str, Size], right: Mapping[str, Size], *, but_channels_of: Collection[str]) -> bool:
-    if left.keys() != right.keys():
-        return False
-    return all(
-        (left[name][0], *left[name][2:]) == (right[name][0], *right[name][2:])
-        if name in but_channels_of
-        else left[name] == right[name]
-        for name in left
-    )
-
-
 def _plan_swin_unet(source: list[str], target: list[str]) -> Plan:
-    if any(name.startswith("swin_unet.") for name in source):
-        return Plan("Swin-Unet weights", _by_name(source, target), _strict(target), _PATCHES, whole=True)
-    if any(name.startswith("layers_up.") for name in source):
-        renamed = {f"swin_unet.{name}": name for name in source}
-        source_of = {name: renamed[name] for name in target if name in renamed}
-        return Plan("Swin-Unet weights", source_of, _strict(target), _PATCHES, whole=True)
-    return _plan_swin(source, target)
+    """Swin-Unet weights, published or of a run, which put a prefix before their names; else those of a classifier."""
+    prefix = "" if any(name.startswith("swin_unet.") for name in source) else "swin_unet."
+    renamed = {prefix + name: name for name in source}
+    if not any(name.startswith("swin_unet.layers_up.") for name in renamed):
+        return _plan_swin(source, target)
+    source_of = {name: renamed[name] for name in target if name in renamed}
+    return Plan("Swin-Unet weights", source_of, _strict(target), _PATCHES, same=True)
 
 
 def _plan_swin(source: list[str], target: list[str]) -> Plan:
@@ -206,7 +199,7 @@ def _plan_swin(source: list[str], target: list[str]) -> Plan:
     # Swin-Unet and the official files merge patches at the end of stages 0, 1, 2; timm at the head of 1, 2, 3.
     merges_at_head = any(name.startswith(f"layers.{last}.downsample.") for name in source)
     source_of = {}
-    held = set(source)
+    names = set(source)
     for name in target:
         wanted = name.removeprefix("swin_unet.")
         up = re.match(r"layers_up\.(\d+)\.(blocks\..+)", wanted)
@@ -215,7 +208,7 @@ def _plan_swin(source: list[str], target: list[str]) -> Plan:
             wanted = f"layers.{last - int(up[1])}.{up[2]}"
         elif down is not None and merges_at_head:
             wanted = f"layers.{int(down[1]) + 1}.{down[2]}"
-        if wanted in held and not is_head(name):
+        if wanted in names and not is_head(name):
             source_of[name] = wanted
     encoder = ("swin_unet.patch_embed.", "swin_unet.layers.")
     required = frozenset(name for name in target if name.startswith(encoder))

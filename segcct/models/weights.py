@@ -1,9 +1,9 @@
-"""Starting from somebody's weights: released checkpoints, ImageNet Swin, or an earlier training; nothing is silent."""
+"""Starting from trained weights: released checkpoints, ImageNet Swin, or an earlier training, with a full report."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isqrt
 from pathlib import Path
@@ -25,6 +25,8 @@ from segcct.models.weight_names import (
     plan,
     pooling_of,
 )
+
+_OTHER_MODEL = "Choose the model these weights were made for"
 
 
 @dataclass
@@ -75,24 +77,27 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
         CheckpointError: the file is damaged, unsafe or of another architecture; the model is then unchanged.
     """
     path = Path(path)
-    held = read_weights(path)
-    source = held.tensors
+    file = read_weights(path)
     state = model.state_dict()
-    matched = plan(source, state)
+    matched = plan(file.tensors, state)
+    _require_match(matched, file.tensors, path)
     report = LoadReport(path, matched.what)
-    _require_match(matched, source, path)
     filled = {}
-    for name, own in state.items():
+    for name, initial in state.items():
         if name in matched.source_of:
-            fitted = _fitted(model, name, own, source, matched, report)
+            fitted = _fitted(model, name, initial, file.tensors, matched, report)
             if fitted is not None:
                 filled[name] = fitted
         elif not is_computed(name):
             report.missing.append(name)
-    _note_unused(source, matched, report)
-    if held.beside:
-        beside = ", ".join(sorted(held.beside))
-        report.notes.append(f"the weights under '{held.key}' were read; the file also holds, not read: {beside}")
+    used = set(matched.source_of.values())
+    for name in file.tensors:
+        if name not in used:
+            why = "computed by the model itself" if is_computed(name) else "no place for it in the model"
+            report.skipped[name] = matched.left_out.get(name, why)
+    if file.other_keys:
+        others = ", ".join(sorted(file.other_keys))
+        report.notes.append(f"the weights under '{file.key}' were read; the file also holds, not read: {others}")
     model.load_state_dict({**state, **filled}, strict=True)
     return report
 
@@ -101,123 +106,105 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
     absent, surplus = matched.absent(), matched.surplus(source)
     if not (absent or surplus) and matched.source_of:
         return
-    held = surplus or list(source)
+    names = surplus or list(source)
     lacking = f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
+    differing = (*absent, *surplus)
+    remedy = _OTHER_MODEL
+    if differing and all(is_pooling(name) for name in differing):
+        remedy = f"Set model.options.pooling: {pooling_of(source)}, as these weights were trained"
+    elif differing and all(is_tokenizer_norm(name) for name in differing):
+        remedy = f"Set model.options.tokenizer_norm: {'batch' if surplus else 'none'}, as these weights were trained"
     raise CheckpointError(
         "holds weights of another architecture",
         file=path,
-        found=f"{len(held)} tensors{' too many' if surplus else ''}, such as {', '.join(held[:3])}",
+        found=f"{len(names)} tensors{' too many' if surplus else ''}, such as {', '.join(names[:3])}",
         expected=lacking if absent else None if surplus else "names of the model",
-        remedy=_remedy(absent, surplus, source),
+        remedy=remedy,
     )
 
 
-def _remedy(absent: Sequence[str], surplus: Sequence[str], source: Collection[str]) -> str:
-    """Choose another model, or its one option where that is all that differs."""
-    differing = (*absent, *surplus)
-    if differing and all(is_pooling(name) for name in differing):
-        return f"Set model.options.pooling: {pooling_of(source)}, as these weights were trained"
-    if differing and all(is_tokenizer_norm(name) for name in differing):
-        return f"Set model.options.tokenizer_norm: {'batch' if surplus else 'none'}, as these weights were trained"
-    return "Choose the model these weights were made for"
-
-
 def _fitted(
-    model: nn.Module, name: str, own: Tensor, source: Mapping[str, Tensor], matched: Plan, report: LoadReport
+    model: nn.Module, name: str, initial: Tensor, source: Mapping[str, Tensor], matched: Plan, report: LoadReport
 ) -> Tensor | None:
-    """The file's tensor in the shape of the model's `own`; None where the model keeps its own. Fills the report."""
+    """The file's tensor in the shape of the model's `initial`; None where the model keeps that. Fills the report."""
     source_name = matched.source_of[name]
-    given = source[source_name]
+    value = source[source_name]
     if is_positional(name):
         encoder = next((module for module in model.modules() if isinstance(module, Encoder)), None)
         if encoder is not None:
-            class_token = any(held.endswith(".class_emb") for held in source)
-            given = _fit_positional(encoder, name, own, given, class_token, report)
-    elif name.endswith("relative_position_bias_table") and given.shape != own.shape:
-        given = _fit_window(name, own, given, report)
-    elif name in matched.reads_image and given.shape[0] == own.shape[0] and given.shape[2:] == own.shape[2:]:
-        given = _fit_channels(name, own, given, report)
-    if given.shape == own.shape:
+            lead = int(any(other.endswith(".class_emb") for other in source))
+            value = _fit_positional(encoder, name, initial, value, lead, report)
+    elif name.endswith("relative_position_bias_table") and value.shape != initial.shape:
+        value = _fit_window(name, initial, value, report)
+    elif name in matched.reads_image and value.shape[0] == initial.shape[0] and value.shape[2:] == initial.shape[2:]:
+        value = _fit_channels(name, initial, value, report)
+    if value.shape == initial.shape:
         if name not in report.resized:
             report.loaded.append(name)
-        return given
+        return value
     if is_head(name):
-        counts = f"{given.shape[0]} classes in the file, {own.shape[0]} in the model"
+        counts = f"{value.shape[0]} classes in the file, {initial.shape[0]} in the model"
         report.skipped[source_name] = f"{counts}, which keeps its initial head"
         return None
     raise CheckpointError(
         "holds weights of another architecture",
         file=report.file,
-        found=f"{source_name} of shape {tuple(given.shape)}",
-        expected=str(tuple(own.shape)),
-        remedy="Choose the model these weights were made for",
+        found=f"{source_name} of shape {tuple(value.shape)}",
+        expected=str(tuple(initial.shape)),
+        remedy=_OTHER_MODEL,
     )
 
 
 def _fit_positional(
-    encoder: Encoder, name: str, own: Tensor, given: Tensor, class_token: bool, report: LoadReport
+    encoder: Encoder, name: str, initial: Tensor, value: Tensor, lead: int, report: LoadReport
 ) -> Tensor:
-    """Resizes the token grid of a positional table; a table that cannot be one comes back as it is."""
-    lead, own_lead = int(class_token), int(encoder.class_emb is not None)
-    if given.dim() != 3 or given.shape[-1] != encoder.dim:
-        return given
-    side = isqrt(given.shape[1] - lead)
-    if side * side != given.shape[1] - lead:
-        return given
-    if encoder.positional == "sine" and _is_sinusoidal(given):
-        if given.shape == own.shape:
-            return given
-        report.resized[name] = f"{side}x{side} -> {encoder.grid[0]}x{encoder.grid[1]} tokens, sine computed anew"
-        return sine_table(own.shape[1], own.shape[2])
+    """Resizes the token grid of a positional table, after `lead` rows for a class token; a table that cannot be one
+    comes back unchanged."""
+    if value.dim() != 3 or value.shape[-1] != encoder.dim:
+        return value
+    side = isqrt(value.shape[1] - lead)
+    if side * side != value.shape[1] - lead:
+        return value
+    rows, columns = encoder.grid
     if encoder.positional == "sine":
+        sine = sine_table(value.shape[1], value.shape[2])
+        if torch.allclose(value.float().cpu(), sine, atol=1e-3):  # half precision
+            if value.shape == initial.shape:
+                return value
+            report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, sine computed anew"
+            return sine_table(initial.shape[1], initial.shape[2])
         report.notes.append(
             f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is kept, not trained"
         )
-    grid = given if lead == own_lead else torch.cat([own[:, :own_lead], given[:, lead:]], dim=1)
+    own_lead = int(encoder.class_emb is not None)
+    table = value if lead == own_lead else torch.cat([initial[:, :own_lead], value[:, lead:]], dim=1)
     if (side, side) != encoder.grid:
-        rows, columns = encoder.grid
         report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, bilinear"
-    return resize_table(grid.float(), (side, side), encoder.grid)
+    return resize_table(table.float(), (side, side), encoder.grid)
 
 
-def _is_sinusoidal(table: Tensor) -> bool:
-    """Whether a (1, N, D) table is the sine table, to half precision."""
-    return torch.allclose(table.float().cpu(), sine_table(table.shape[1], table.shape[2]), atol=1e-3)
-
-
-def _fit_window(name: str, own: Tensor, given: Tensor, report: LoadReport) -> Tensor:
+def _fit_window(name: str, initial: Tensor, value: Tensor, report: LoadReport) -> Tensor:
     """Relative position biases (positions, heads) of another window size, bicubic as in the official Swin code."""
-    side, own_side = isqrt(given.shape[0]), isqrt(own.shape[0])
-    if given.dim() != 2 or side * side != given.shape[0] or given.shape[1] != own.shape[1]:
-        return given
-    grid = given.float().T.reshape(1, -1, side, side)  # (1, heads, 2M-1, 2M-1)
-    grid = F.interpolate(grid, size=(own_side, own_side), mode="bicubic", align_corners=False)
-    report.resized[name] = f"window {(side + 1) // 2} -> {(own_side + 1) // 2}, bicubic"
+    side, new_side = isqrt(value.shape[0]), isqrt(initial.shape[0])
+    if value.dim() != 2 or side * side != value.shape[0] or value.shape[1] != initial.shape[1]:
+        return value
+    grid = value.float().T.reshape(1, -1, side, side)  # (1, heads, 2M-1, 2M-1)
+    grid = F.interpolate(grid, size=(new_side, new_side), mode="bicubic", align_corners=False)
+    report.resized[name] = f"window {(side + 1) // 2} -> {(new_side + 1) // 2}, bicubic"
     return grid.flatten(2)[0].T
 
 
-def _fit_channels(name: str, own: Tensor, given: Tensor, report: LoadReport) -> Tensor:
+def _fit_channels(name: str, initial: Tensor, value: Tensor, report: LoadReport) -> Tensor:
     """An input convolution (D, C, k, k) for another number of channels.
 
     Every channel gets the sum of the file's filters over the channel count, so that an image whose channels are equal
     has the response it had.
     """
-    before, after = given.shape[1], own.shape[1]
+    before, after = value.shape[1], initial.shape[1]
     if before == after:
-        return given
+        return value
     report.resized[name] = f"{before} -> {after} input channels, the sum of their filters shared evenly"
-    return (given.sum(dim=1, keepdim=True) / after).expand_as(own)
-
-
-def _note_unused(source: Mapping[str, Tensor], matched: Plan, report: LoadReport) -> None:
-    used = set(matched.source_of.values())
-    for name in source:
-        if is_computed(name):
-            report.skipped[name] = "computed by the model itself"
-        elif name in matched.apart:
-            report.skipped[name] = matched.apart[name]
-        elif name not in used:
-            report.skipped[name] = "no place for it in the model"
+    return (value.sum(dim=1, keepdim=True) / after).expand_as(initial)
 
 
 def _counted(names: Iterable[str]) -> str:
