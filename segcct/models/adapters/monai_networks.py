@@ -153,6 +153,11 @@ def _with_repeated(segmenter: MonaiSegmenter, state: dict[str, Any], prefix: str
 class AnySizeUnetr(MonaiSegmenter):
     """UNETR, whose positional table is resized (bilinear) to the tokens of an image of another size."""
 
+    def __init__(self, network: Any, multiple: int) -> None:
+        for block in network.vit.blocks:  # has weights for attention to other tokens, which nothing here trains
+            block.norm_cross_attn = block.cross_attn = nn.Identity()
+        super().__init__(network, multiple)
+
     def through(self, image: Tensor) -> Any:
         network: Any = self.network
         grid = (image.shape[-2] // UNETR_PATCH, image.shape[-1] // UNETR_PATCH)
@@ -161,141 +166,82 @@ class AnySizeUnetr(MonaiSegmenter):
         return torch.func.functional_call(network, {_POSITIONS: table}, (image,))
 
 
-def _dyn_unet(in_channels: int, num_classes: int, image_size: int, options: DynUnetOptions) -> MonaiSegmenter:
-    from monai.networks.nets import DynUNet
+@dataclass(frozen=True)
+class _Network:
+    options: type[ModelOptions]
+    arguments: Callable[[Any, int], dict[str, Any]]
+    """Options and image size -> keywords of MONAI's class."""
+    multiple: Callable[[Any], int]
+    """Options -> what the sides of images must be multiples of."""
 
-    del image_size
+
+def _dyn_unet(options: DynUnetOptions, _: int) -> dict[str, Any]:
     strides = [1] + [2] * (options.levels - 1)
-    network = DynUNet(
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=num_classes,
-        kernel_size=[3] * options.levels,
-        strides=strides,
-        upsample_kernel_size=strides[1:],
-        filters=_doubled(options.filters, options.levels),
-        dropout=options.dropout or None,
-        res_block=options.res_block,
-        deep_supervision=options.deep_supervision,
-        deep_supr_num=min(2, options.levels - 2),
-    )
-    return MonaiSegmenter(network, 2 ** (options.levels - 1))
+    return {
+        "kernel_size": [3] * options.levels,
+        "strides": strides,
+        "upsample_kernel_size": strides[1:],
+        "filters": _doubled(options.filters, options.levels),
+        "dropout": options.dropout or None,
+        "res_block": options.res_block,
+        "deep_supervision": options.deep_supervision,
+        "deep_supr_num": min(2, options.levels - 2),
+    }
 
 
-def _swin_unetr(in_channels: int, num_classes: int, image_size: int, options: SwinUnetrOptions) -> MonaiSegmenter:
-    from monai.networks.nets import SwinUNETR
-
-    del image_size
-    network = SwinUNETR(
-        in_channels,
-        num_classes,
-        spatial_dims=2,
-        feature_size=options.feature_size,
-        use_v2=options.use_v2,
-        drop_rate=options.dropout,
-        dropout_path_rate=options.stochastic_depth,
-    )
-    return MonaiSegmenter(network, 32)
+def _swin_unetr(options: SwinUnetrOptions, _: int) -> dict[str, Any]:
+    rates = {"drop_rate": options.dropout, "dropout_path_rate": options.stochastic_depth}
+    return {"feature_size": options.feature_size, "use_v2": options.use_v2, **rates}
 
 
-def _unetr(in_channels: int, num_classes: int, image_size: int, options: UnetrOptions) -> MonaiSegmenter:
-    from monai.networks.nets import UNETR
-
-    network = UNETR(
-        in_channels,
-        num_classes,
-        img_size=max(2, -(-image_size // UNETR_PATCH)) * UNETR_PATCH,
-        feature_size=options.feature_size,
-        hidden_size=options.hidden_size,
-        mlp_dim=options.mlp_dim,
-        num_heads=options.num_heads,
-        dropout_rate=options.dropout,
-        spatial_dims=2,
-    )
-    for block in network.vit.blocks:  # has weights for attention to other tokens, which nothing here trains
-        block.norm_cross_attn = block.cross_attn = nn.Identity()
-    return AnySizeUnetr(network, UNETR_PATCH)
+def _unetr(options: UnetrOptions, image_size: int) -> dict[str, Any]:
+    sizes = options.model_dump(exclude={"dropout"})
+    return {
+        **sizes,
+        "img_size": max(2, -(-image_size // UNETR_PATCH)) * UNETR_PATCH,
+        "dropout_rate": options.dropout,
+    }
 
 
-def _attention_unet(
-    in_channels: int, num_classes: int, image_size: int, options: AttentionUnetOptions
-) -> MonaiSegmenter:
-    from monai.networks.nets import AttentionUnet
-
-    del image_size
-    network = AttentionUnet(
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=num_classes,
-        channels=_doubled(options.filters, options.levels),
-        strides=[2] * (options.levels - 1),
-        dropout=options.dropout,
-    )
-    return MonaiSegmenter(network, 2 ** (options.levels - 1))
+def _attention_unet(options: AttentionUnetOptions, _: int) -> dict[str, Any]:
+    channels, strides = _doubled(options.filters, options.levels), [2] * (options.levels - 1)
+    return {"channels": channels, "strides": strides, "dropout": options.dropout}
 
 
-def _seg_res_net(in_channels: int, num_classes: int, image_size: int, options: SegResNetOptions) -> MonaiSegmenter:
-    from monai.networks.nets import SegResNet
-
-    del image_size
-    network = SegResNet(
-        spatial_dims=2,
-        init_filters=options.filters,
-        in_channels=in_channels,
-        out_channels=num_classes,
-        dropout_prob=options.dropout or None,
-    )
-    return MonaiSegmenter(network, 8)
-
-
-def _med_next_s(in_channels: int, num_classes: int, image_size: int, options: MedNextOptions) -> MonaiSegmenter:
-    from monai.networks.nets import MedNeXtS
-
-    del image_size
-    network = MedNeXtS(
-        spatial_dims=2,
-        in_channels=in_channels,
-        out_channels=num_classes,
-        kernel_size=options.kernel_size,
-        deep_supervision=options.deep_supervision,
-    )
-    return MonaiSegmenter(network, 16)
+def _seg_res_net(options: SegResNetOptions, _: int) -> dict[str, Any]:
+    return {"init_filters": options.filters, "dropout_prob": options.dropout or None}
 
 
 def _doubled(filters: int, levels: int) -> list[int]:
     return [min(filters * 2**level, WIDEST) for level in range(levels)]
 
 
-@dataclass(frozen=True)
-class _Row:
-    build: Callable[[int, int, int, Any], MonaiSegmenter]
-    options: type[ModelOptions]
-
-
-_ROWS = {
-    "DynUNet": _Row(_dyn_unet, DynUnetOptions),
-    "SwinUNETR": _Row(_swin_unetr, SwinUnetrOptions),
-    "UNETR": _Row(_unetr, UnetrOptions),
-    "AttentionUnet": _Row(_attention_unet, AttentionUnetOptions),
-    "SegResNet": _Row(_seg_res_net, SegResNetOptions),
-    "MedNeXtS": _Row(_med_next_s, MedNextOptions),
+_NETWORKS = {
+    "DynUNet": _Network(DynUnetOptions, _dyn_unet, lambda options: 2 ** (options.levels - 1)),
+    "SwinUNETR": _Network(SwinUnetrOptions, _swin_unetr, lambda _: 32),
+    "UNETR": _Network(UnetrOptions, _unetr, lambda _: UNETR_PATCH),
+    "AttentionUnet": _Network(AttentionUnetOptions, _attention_unet, lambda options: 2 ** (options.levels - 1)),
+    "SegResNet": _Network(SegResNetOptions, _seg_res_net, lambda _: 8),
+    "MedNeXtS": _Network(MedNextOptions, lambda options, _: options.model_dump(), lambda _: 16),
 }
-NAMES = tuple(_ROWS)
+NAMES = tuple(_NETWORKS)
 
 
 def entry(name: str) -> Entry:
-    """The row of MONAI's network `name`. Raises `ModelError` where it is not among those of this adapter."""
-    if name not in _ROWS:
-        raise ModelError(
-            "unknown MONAI network",
-            found=PREFIX + name,
-            expected=f"one of {', '.join(PREFIX + each for each in NAMES)}",
-        )
-    return Entry(PREFIX + name, "segmenter", partial(_build, name), _ROWS[name].options)
+    """The row of MONAI's network `name`. Raises `ModelError` where this adapter does not have it."""
+    if name not in _NETWORKS:
+        expected = f"one of {', '.join(PREFIX + each for each in NAMES)}"
+        raise ModelError("unknown MONAI network", found=PREFIX + name, expected=expected)
+    return Entry(PREFIX + name, "segmenter", partial(_build, name), _NETWORKS[name].options)
 
 
-def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, options: ModelOptions) -> nn.Module:
+def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, options: ModelOptions) -> MonaiSegmenter:
+    from monai.networks import nets
+
+    row = _NETWORKS[name]
+    arguments = row.arguments(options, image_size)
     try:
-        return _ROWS[name].build(in_channels, num_classes, image_size, options)
+        network = getattr(nets, name)(spatial_dims=2, in_channels=in_channels, out_channels=num_classes, **arguments)
     except (AssertionError, TypeError, ValueError) as refused:
         raise ModelError(f"MONAI cannot build {name} with these options", found=str(refused)) from refused
+    return (AnySizeUnetr if name == "UNETR" else MonaiSegmenter)(network, row.multiple(options))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
@@ -30,7 +31,7 @@ class TimmOptions(ModelOptions):
 def entry(name: str) -> Entry:
     """The row of timm's classifier `name`. Raises `ModelError` where timm has none of that name."""
     check_timm_name(name, PREFIX)
-    return Entry(PREFIX + name, "classifier", partial(build_timm, name), TimmOptions, (3, 1000, 224))
+    return Entry(PREFIX + name, "classifier", partial(_build, name), TimmOptions, (3, 1000, 224))
 
 
 def check_timm_name(name: str, prefix: str) -> None:
@@ -48,51 +49,57 @@ def check_timm_name(name: str, prefix: str) -> None:
     )
 
 
-def build_timm(name: str, *, in_channels: int, num_classes: int, image_size: int, options: TimmOptions) -> nn.Module:
-    """Builds timm's `name` with fresh weights: (B, C, H, W) -> logits (B, K).
+def create_timm(name: str, purpose: str, fixed_size: Mapping[str, Any], **options: Any) -> Any:
+    """timm's network `name`, built with `options` and, if it has them, the options of networks of a fixed image size.
 
     Raises:
-        ModelError: the network cannot be built for this image size or these options.
+        ModelError: timm cannot build it; says for which purpose.
     """
     import timm
 
-    given: dict[str, Any] = {"in_chans": in_channels, "num_classes": num_classes}
-    if options.dropout:
-        given["drop_rate"] = options.dropout
-    if options.stochastic_depth:
-        given["drop_path_rate"] = options.stochastic_depth
-    try:
-        return _tried(timm.create_model(name, img_size=image_size, **given), name, in_channels, num_classes, image_size)
-    except TypeError as refused:
-        # Purely convolutional networks have no image size: they take any.
-        if "img_size" not in str(refused):
-            raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
-    except (AssertionError, ValueError, RuntimeError) as refused:
-        raise ModelError(
-            f"timm cannot build {name} for images of {image_size} pixels", found=str(refused) or type(refused).__name__
-        ) from refused
-    try:
-        network = timm.create_model(name, **given)
-    except TypeError as refused:
-        raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
-    return _tried(network, name, in_channels, num_classes, image_size)
+    for sized in (fixed_size, {}):
+        try:
+            return timm.create_model(name, **sized, **options)
+        except TypeError as refused:
+            if not any(option in str(refused) for option in sized):
+                raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
+        except (AssertionError, AttributeError, ValueError, RuntimeError) as refused:
+            found = str(refused) or type(refused).__name__
+            raise ModelError(f"timm cannot build {name} {purpose}", found=found) from refused
+    raise AssertionError("without sizes no option of theirs is refused")
 
 
-def _tried(network: nn.Module, name: str, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-    """The network, after one image went through: some are built for a size that they then cannot take."""
+def shapes_of_answer(network: nn.Module, channels: int, height: int, width: int) -> list[tuple[int, ...]] | str:
+    """Shapes of what a network makes of one image, or why it fails: each does in its own way."""
     training = network.training
-    image = torch.zeros(1, in_channels, image_size, image_size, device=next(network.parameters()).device)
+    image = torch.zeros(1, channels, height, width, device=next(network.parameters()).device)
     try:
         with torch.no_grad():
-            logits = network.eval()(image)
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    except Exception as refused:  # each network fails in its own way
-        found = " ".join(str(refused).split())[:200] or type(refused).__name__
-    if found != (1, num_classes):
+            answer = network.eval()(image)
+        return [tuple(maps.shape) for maps in (answer if isinstance(answer, list) else [answer])]
+    except Exception as refused:
+        return " ".join(str(refused).split())[:200] or type(refused).__name__
+    finally:
+        network.train(training)
+
+
+def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, options: TimmOptions) -> nn.Module:
+    """timm's `name` with fresh weights: (B, C, H, W) -> logits (B, K), tried on one image."""
+    rates = {"drop_rate": options.dropout, "drop_path_rate": options.stochastic_depth}
+    network: nn.Module = create_timm(
+        name,
+        f"for images of {image_size} pixels",
+        {"img_size": image_size},
+        in_chans=in_channels,
+        num_classes=num_classes,
+        **{option: rate for option, rate in rates.items() if rate},
+    )
+    found = shapes_of_answer(network, in_channels, image_size, image_size)
+    if found != [(1, num_classes)]:
         raise ModelError(
             f"timm's {name} cannot classify images of {image_size} pixels",
             found=found,
             expected=f"logits of shape {(1, num_classes)}",
             remedy="Set data.image_size to the size that it was made for, often 224, or choose another model",
         )
-    return network.train(training)
+    return network

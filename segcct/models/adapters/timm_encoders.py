@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.models.adapters.timm_classifiers import check_timm_name
+from segcct.models.adapters.timm_classifiers import check_timm_name, create_timm, shapes_of_answer
 from segcct.models.cct_unet import CctUnet, CctUnetOptions, Pyramid
 from segcct.models.swin_decoder import SwinDecoder
 from segcct.models.tokenizer import conv_block
@@ -26,6 +25,7 @@ NAMES = (
     "swin_tiny_patch4_window7_224",
     "resnet34",
 )
+_OTHER_ENCODER = f"Choose another encoder, such as {PREFIX}{NAMES[0]}"
 STEM_WIDTHS = (16, 32)
 """Channels of the maps at full resolution and 1/2, where the encoder has none."""
 WIDEST = 256
@@ -46,17 +46,10 @@ def entry(name: str) -> Entry:
     """The row of timm's encoder `name`. Raises `ModelError` where timm has none of that name."""
     if name not in NAMES:
         check_timm_name(name, PREFIX)
-    return Entry(PREFIX + name, "segmenter", partial(build_segmenter, name), TimmEncoderOptions)
+    return Entry(PREFIX + name, "segmenter", partial(_build, name), TimmEncoderOptions)
 
 
-def build_segmenter(
-    name: str, *, in_channels: int, num_classes: int, image_size: int, options: TimmEncoderOptions
-) -> CctUnet:
-    """timm's `name` with fresh weights, under the decoder.
-
-    Raises:
-        ModelError: it gives no feature pyramid, or cannot be built with these options.
-    """
+def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, options: TimmEncoderOptions) -> CctUnet:
     del image_size  # other sizes are taken alike; part of the table's call
     pyramid = TimmPyramid(name, in_channels, options.stochastic_depth)
     halvings = range(len(pyramid.channels) - 2, -1, -1)
@@ -76,16 +69,38 @@ class TimmPyramid(Pyramid):
 
     def __init__(self, name: str, in_channels: int, stochastic_depth: float) -> None:
         super().__init__()
-        self.network = _features_of(name, in_channels, stochastic_depth)
-        info = self.network.feature_info
-        self._require_pyramid(name, info.reduction())
-        stems = (in_channels, *STEM_WIDTHS[: info.reduction()[0].bit_length() - 1])
+        rate = {"drop_path_rate": stochastic_depth} if stochastic_depth else {}
+        # Swin is built for the size of its released weights, and takes others if asked to.
+        self.network = create_timm(
+            name, "as an encoder", {"strict_img_size": False}, features_only=True, in_chans=in_channels, **rate
+        )
+        reductions = self.network.feature_info.reduction()
+        first = reductions[0]
+        if first not in (2, 4) or reductions != [first * 2**level for level in range(len(reductions))]:
+            raise ModelError(
+                f"timm's {name} gives no feature pyramid",
+                found=f"maps at 1/{', 1/'.join(map(str, reductions))}",
+                expected="maps from 1/2 or 1/4 on, each half as large as the one before",
+                remedy=_OTHER_ENCODER,
+            )
+        stems = (in_channels, *STEM_WIDTHS[: first.bit_length() - 1])
         self.stem = nn.ModuleList(
             conv_block(before, after, stride=1 if level == 0 else 2)
             for level, (before, after) in enumerate(pairwise(stems))
         )
-        self.channels = (*stems[1:], *info.channels())
-        self._try(name, in_channels)
+        self.channels = (*stems[1:], *self.network.feature_info.channels())
+        # Some networks take images of one size only, and some name another size of their maps than they give.
+        coarsest = 2 ** (len(self.channels) - 1)
+        height, width = 2 * coarsest, 3 * coarsest
+        expected = [(1, size, height >> level, width >> level) for level, size in enumerate(self.channels)]
+        found = shapes_of_answer(self, in_channels, height, width)
+        if found != expected:
+            raise ModelError(
+                f"timm's {name} cannot encode images of any size",
+                found=found,
+                expected=f"maps of {expected}",
+                remedy=_OTHER_ENCODER,
+            )
 
     def forward(self, image: Tensor) -> list[Tensor]:
         maps, finer = image, []
@@ -96,54 +111,3 @@ class TimmPyramid(Pyramid):
         if getattr(self.network, "output_fmt", None) == "NHWC":
             features = [each.permute(0, 3, 1, 2) for each in features]
         return [*finer, *features]
-
-    @staticmethod
-    def _require_pyramid(name: str, reductions: list[int]) -> None:
-        first = reductions[0]
-        if first not in (2, 4) or reductions != [first * 2**level for level in range(len(reductions))]:
-            raise ModelError(
-                f"timm's {name} gives no feature pyramid",
-                found=f"maps at 1/{', 1/'.join(map(str, reductions))}",
-                expected="maps from 1/2 or 1/4 on, each half as large as the one before",
-                remedy=f"Choose another encoder, such as {PREFIX}{NAMES[0]}",
-            )
-
-    @torch.no_grad()
-    def _try(self, name: str, in_channels: int) -> None:
-        """Some networks take images of one size only, and some say another size of their maps than they give."""
-        training = self.training
-        coarsest = 2 ** (len(self.channels) - 1)
-        height, width = 2 * coarsest, 3 * coarsest
-        wanted = [(size, height >> level, width >> level) for level, size in enumerate(self.channels)]
-        image = torch.zeros(1, in_channels, height, width, device=next(self.parameters()).device)
-        try:
-            found: object = [tuple(maps.shape[1:]) for maps in self.eval()(image)]
-        except Exception as refused:  # each network fails in its own way
-            found = " ".join(str(refused).split())[:200] or type(refused).__name__
-        if found != wanted:
-            raise ModelError(
-                f"timm's {name} cannot encode images of any size",
-                found=found,
-                expected=f"maps of {wanted}",
-                remedy=f"Choose another encoder, such as {PREFIX}{NAMES[0]}",
-            )
-        self.train(training)
-
-
-def _features_of(name: str, in_channels: int, stochastic_depth: float) -> Any:
-    """timm's `name` as a list of maps. Raises `ModelError`."""
-    import timm
-
-    given: dict[str, Any] = {"drop_path_rate": stochastic_depth} if stochastic_depth else {}
-    # Swin is built for the size that its released weights are of, and takes others if asked to.
-    for sized in ({"strict_img_size": False}, {}):
-        try:
-            return timm.create_model(name, features_only=True, in_chans=in_channels, **{**sized, **given})
-        except TypeError as refused:
-            if not any(option in str(refused) for option in sized):
-                raise ModelError(f"timm cannot build {name} with these options", found=str(refused)) from refused
-        except (AssertionError, AttributeError, RuntimeError, ValueError) as refused:
-            raise ModelError(
-                f"timm cannot build {name} as an encoder", found=str(refused) or type(refused).__name__
-            ) from refused
-    raise AssertionError("without options nothing is refused")
