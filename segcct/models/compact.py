@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
+from segcct.models.cct_unet import CctUnetSize
 from segcct.models.options import ModelOptions
-from segcct.models.tokenizer import ConvTokenizer, Normalisation, PatchTokenizer, to_tokens, token_grid
+from segcct.models.tokenizer import ConvTokenizer, Normalization, PatchTokenizer, conv_block, to_tokens, token_grid
 from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
 
 HIDDEN_WIDTH = 64
@@ -36,44 +37,28 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 @dataclass(frozen=True)
 class Preset:
-    """One named variant: the family, the number of layers and how the image becomes tokens."""
+    """One published variant: the family, the number of layers and how the image becomes tokens."""
 
-    family: Literal["vit", "cvt", "cct"]
+    family: str
     layers: int
     kernel: int
-    convolutions: int = 1
+    convolutions: int
+
+    @classmethod
+    def named(cls, name: str) -> Preset:
+        """As the name says, such as `cct_7_3x2_32`."""
+        family, layers, tokenizer, _ = name.split("_")
+        kernel, _, convolutions = tokenizer.partition("x")
+        return cls(family, int(layers), int(kernel), int(convolutions or 1))
 
 
-PRESETS: dict[str, Preset] = {
-    "vit_2_4_32": Preset("vit", 2, 4),
-    "vit_4_4_32": Preset("vit", 4, 4),
-    "vit_6_4_32": Preset("vit", 6, 4),
-    "vit_7_4_32": Preset("vit", 7, 4),
-    "vit_6_8_32": Preset("vit", 6, 8),
-    "vit_7_8_32": Preset("vit", 7, 8),
-    "vit_6_16_32": Preset("vit", 6, 16),
-    "vit_7_16_32": Preset("vit", 7, 16),
-    "vit_12_16_32": Preset("vit", 12, 16),
-    "cvt_2_4_32": Preset("cvt", 2, 4),
-    "cvt_4_4_32": Preset("cvt", 4, 4),
-    "cvt_6_4_32": Preset("cvt", 6, 4),
-    "cvt_7_4_32": Preset("cvt", 7, 4),
-    "cvt_7_2_32": Preset("cvt", 7, 2),
-    "cvt_6_8_32": Preset("cvt", 6, 8),
-    "cvt_7_8_32": Preset("cvt", 7, 8),
-    "cvt_7_16_32": Preset("cvt", 7, 16),
-    "cct_2_3x2_32": Preset("cct", 2, 3, 2),
-    "cct_4_3x2_32": Preset("cct", 4, 3, 2),
-    "cct_6_3x1_32": Preset("cct", 6, 3, 1),
-    "cct_6_3x2_32": Preset("cct", 6, 3, 2),
-    "cct_7_3x1_32": Preset("cct", 7, 3, 1),
-    "cct_7_3x2_32": Preset("cct", 7, 3, 2),
-    "cct_7_7x1_32": Preset("cct", 7, 7, 1),
-    "cct_7_7x2_224": Preset("cct", 7, 7, 2),
-    "cct_14_7x2_224": Preset("cct", 14, 7, 2),
-    "cct_14_7x2_384": Preset("cct", 14, 7, 2),
-}
-
+_PUBLISHED = (
+    "vit_2_4_32 vit_4_4_32 vit_6_4_32 vit_7_4_32 vit_6_8_32 vit_7_8_32 vit_6_16_32 vit_7_16_32 vit_12_16_32 "
+    "cvt_2_4_32 cvt_4_4_32 cvt_6_4_32 cvt_7_4_32 cvt_7_2_32 cvt_6_8_32 cvt_7_8_32 cvt_7_16_32 "
+    "cct_2_3x2_32 cct_4_3x2_32 cct_6_3x1_32 cct_6_3x2_32 cct_7_3x1_32 cct_7_3x2_32 cct_7_7x1_32 "
+    "cct_7_7x2_224 cct_14_7x2_224 cct_14_7x2_384"
+)
+PRESETS = {name: Preset.named(name) for name in _PUBLISHED.split()}
 
 Pooling = Literal["seqpool", "class_token", "mean"]
 
@@ -82,8 +67,8 @@ class EncoderOptions(ModelOptions):
     """Options of classifiers over the compact encoder."""
 
     pooling: Pooling | None = None
-    """What the head reads: seqpool (attention-weighted mean of the tokens), class_token (a learnt token put before
-    them) or mean; by itself as published: class_token in ViT-Lite, seqpool in CVT and CCT."""
+    """What the head reads: seqpool (attention-weighted mean of the tokens), class_token (a learned token put before
+    them) or mean; by default as published: class_token in ViT-Lite, seqpool in CVT and CCT."""
 
     positional: Positional = "learnable"
     """Positional embedding: learnable, sine (fixed) or none."""
@@ -96,12 +81,12 @@ class EncoderOptions(ModelOptions):
 
 
 class CctOptions(EncoderOptions):
-    """Options of CCT, whose tokenizer alone may be normalised and may take longer steps."""
+    """Options of CCT, whose tokenizer alone may be normalized and may take longer steps."""
 
-    tokenizer_norm: Normalisation = "none"
-    """Normalisation in the tokenizer: none as published, or batch (learns faster in short trainings)."""
+    tokenizer_norm: Normalization = "none"
+    """Normalization in the tokenizer: none as published, or batch (learns faster in short trainings)."""
     tokenizer_stride: Annotated[int, Field(ge=1, le=4)] | None = None
-    """Step of the tokenizer's convolutions, for large pictures; by itself 1 with kernel 3 and 2 with kernel 7. The
+    """Step of the tokenizer's convolutions, for large images; by default 1 with kernel 3 and 2 with kernel 7. The
     weights are the same: with steps of 2, a 3x2 gives as many tokens at 128 pixels as at 32 without."""
 
 
@@ -141,44 +126,62 @@ class TokenClassifier(Encoder):
 
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, N, D) -> logits (B, K)"""
-        encoded = super().forward(tokens, grid)
-        return self.fc(self._pooled(encoded))
-
-    def _pooled(self, encoded: Tensor) -> Tensor:
-        """(B, N, D) -> (B, D)"""
+        encoded = super().forward(tokens, grid)  # (B, N, D)
         if self.attention_pool is not None:
-            return self.attention_pool(encoded)
-        return encoded[:, 0] if self.pooling == "class_token" else encoded.mean(dim=1)
+            return self.fc(self.attention_pool(encoded))
+        return self.fc(encoded[:, 0] if self.pooling == "class_token" else encoded.mean(dim=1))
 
-    def shares(self, token_map: Tensor) -> Tensor:
-        """How much sequence pooling weighs each token: (B, D, h, w) -> (B, h, w), each map sums to 1.
+    def weights(self, token_map: Tensor) -> Tensor:
+        """Weight of each token in sequence pooling: (B, D, h, w) -> (B, h, w), each map sums to 1.
 
         Raises:
             ModelError: this classifier pools in another way.
         """
         if self.attention_pool is None:
-            reads = self.pooling.replace("_", " ")
-            raise ModelError("no sequence pooling to show", found=f"pooling: {reads}", expected="pooling: seqpool")
+            pooling = self.pooling.replace("_", " ")
+            raise ModelError("no sequence pooling to show", found=f"pooling: {pooling}", expected="pooling: seqpool")
         grid = (token_map.shape[-2], token_map.shape[-1])
         encoded = super().forward(to_tokens(token_map), grid)  # (B, N, D)
-        return self.attention_pool.shares(encoded).reshape(-1, *grid)
+        return self.attention_pool.weights(encoded).reshape(-1, *grid)
 
 
-class CompactTransformer(nn.Module):
+class CompactClassifier(nn.Module):
     """Image (B, C, H, W) -> logits (B, K); H and W may differ from the size the model was built for."""
+
+    tokenizer: ConvTokenizer | PatchTokenizer
+    classifier: TokenClassifier
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, h, w)"""
+        return self.tokenizer(image)
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = self.tokens(image)
+        return self.classifier(to_tokens(tokens), (tokens.shape[-2], tokens.shape[-1]))  # (B, K)
+
+    @torch.no_grad()
+    def token_weights(self, image: Tensor) -> Tensor:
+        """Weight of each token in sequence pooling: (B, C, H, W) -> (B, h, w), each map sums to 1.
+
+        Raises:
+            ModelError: this classifier pools in another way.
+        """
+        return self.classifier.weights(self.tokens(image))
+
+
+class CompactTransformer(CompactClassifier):
+    """ViT-Lite, CVT or CCT, by a preset."""
 
     def __init__(
         self, preset: Preset, *, in_channels: int, num_classes: int, image_size: int, options: EncoderOptions
     ) -> None:
         super().__init__()
         heads, mlp_ratio, dim = SIZES[preset.layers]
-        self.tokenizer: ConvTokenizer | PatchTokenizer
         if preset.family == "cct":
             assert isinstance(options, CctOptions)
-            widths = [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim]
             self.tokenizer = ConvTokenizer(
                 in_channels,
-                widths,
+                [HIDDEN_WIDTH] * (preset.convolutions - 1) + [dim],
                 kernel=preset.kernel,
                 stride=options.tokenizer_stride,
                 norm=options.tokenizer_norm,
@@ -196,14 +199,31 @@ class CompactTransformer(nn.Module):
             options=options,
         )
 
-    def forward(self, image: Tensor) -> Tensor:
-        tokens = self.tokenizer(image)  # (B, D, h, w)
-        return self.classifier(to_tokens(tokens), (tokens.shape[-2], tokens.shape[-1]))  # (B, K)
 
-    @torch.no_grad()
-    def token_shares(self, image: Tensor) -> Tensor:
-        """How much sequence pooling weighs each token: (B, C, H, W) -> (B, h, w), each map sums to 1.
+class CctUnetClassifier(CompactClassifier):
+    """The encoder of CCT-UNet as a classifier, to be trained on labeled images before it segments.
 
-        Only with sequence pooling, as CVT and CCT have by themselves; else raises ModelError.
-        """
-        return self.classifier.shares(self.tokenizer(image))
+    `cct_encoder_s` has the modules of `cct_unet_s` up to its token map under the same names, so the weights of one
+    initialize the other; the published classifiers make tokens in another way and share the blocks only.
+    """
+
+    def __init__(
+        self, size: CctUnetSize, *, in_channels: int, num_classes: int, image_size: int, options: EncoderOptions
+    ) -> None:
+        super().__init__()
+        self.detail = conv_block(in_channels, size.detail)
+        self.tokenizer = ConvTokenizer(size.detail, size.widths, norm="batch", stride=2, pool=False)
+        self.classifier = TokenClassifier(
+            size.widths[-1],
+            size.depth,
+            size.heads,
+            size.mlp_ratio,
+            num_classes=num_classes,
+            grid=token_grid(self.tokenizer, image_size, image_size),
+            pooling=options.pooling or "seqpool",
+            options=options,
+        )
+
+    def tokens(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, D, H/16, W/16)"""
+        return self.tokenizer(self.detail(image))

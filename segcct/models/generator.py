@@ -7,7 +7,6 @@ of a few numbers, which cannot carry a shape: see style.py.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import torch
@@ -18,30 +17,23 @@ from torch.nn import functional as F
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.style import LearnedStyle, Moments, across, centred, depths
+from segcct.models.style import LearnedStyle, Moments, centered, depths, foreground_position
+from segcct.models.tokenizer import conv_block
 
 HALVINGS = 4
 FIRST_MIXTURE = -2.0
-"""Logit of the fraction that the decoder's mixture of classes has at first; the rest is the mask's own."""
+"""Initial logit of the fraction of the decoder's mixture of classes; the rest is the mask's own."""
 
 
-@dataclass(frozen=True)
-class GeneratorSize:
-    """Channels at full size, 1/2, 1/4, 1/8 and 1/16."""
-
-    widths: tuple[int, int, int, int, int]
-
-
-SIZES = {
-    "m2i_s": GeneratorSize((16, 32, 64, 96, 128)),
-}
+SIZES = {"m2i_s": (16, 32, 64, 96, 128)}
+"""Channels at full size, 1/2, 1/4, 1/8 and 1/16."""
 
 
 class GeneratorOptions(ModelOptions):
     """Options of the generators."""
 
     style: Literal["none", "moments", "learned"] = "moments"
-    """What the generator knows of the appearance: nothing; mean, slope towards the inside and standard deviation
+    """Appearance that the generator is conditioned on: nothing; mean, slope towards the inside and standard deviation
     of each channel in each class, and its trend across the foreground; or these and a learned code of `style_size`
     numbers."""
     style_size: Annotated[int, Field(ge=1, le=16)] = 8
@@ -51,7 +43,7 @@ class GeneratorOptions(ModelOptions):
 
 
 class SpadeNorm(nn.Module):
-    """Normalise, then scale and shift: by the mask at every pixel, by the style everywhere alike."""
+    """Normalize, then scale and shift: by the mask at every pixel, by the style everywhere the same."""
 
     def __init__(self, width: int, style_size: int) -> None:
         super().__init__()
@@ -90,13 +82,13 @@ class Generator(nn.Module):
 
     An encoder reads the mask down to 1/16; its maps modulate a decoder on the way up at every scale. The decoder does
     not synthesize intensities: it predicts per pixel how the classes mix there and how far the pixel lies from their
-    intensity, in their standard deviations. The intensity (mean, slope, deviation, trend) comes with the style, so that
-    another contrast needs no training.
+    intensity, in their standard deviations. The intensity (mean, slope, standard deviation, trend) comes with the
+    style, so that another contrast needs no training.
     """
 
     def __init__(
         self,
-        size: GeneratorSize,
+        widths: tuple[int, int, int, int, int],
         *,
         in_channels: int,
         num_classes: int,
@@ -119,10 +111,9 @@ class Generator(nn.Module):
         code_size = 0 if self.learned is None else self.learned.size
         self.style_size: int = code_size + (0 if self.moments is None else self.moments.size)
         self.palette = nn.Parameter(torch.zeros(num_classes, in_channels)) if self.moments is None else None
-        widths = size.widths
         inputs = num_classes + (num_classes - 1 if options.distance else 0) + 1
         self.read = nn.ModuleList(
-            _reader(before, width, stride=1 if level == 0 else 2)
+            conv_block(before, width, stride=1 if level == 0 else 2)
             for level, (before, width) in enumerate(zip((inputs, *widths[:-1]), widths, strict=True))
         )
         self.start = SpadeNorm(widths[-1], code_size)
@@ -136,10 +127,10 @@ class Generator(nn.Module):
         self.head.bias = nn.Parameter(first)
 
     def style_of(self, image: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
-        """Style code (B, S) of standardised images (B, C, H, W); mask and distance as in `forward`."""
+        """Style code (B, S) of standardized images (B, C, H, W); mask and distance as in `forward`."""
         codes = [image.new_zeros(len(image), 0, dtype=torch.float32)]
         # Means of squares over thousands of pixels need more digits than mixed precision has.
-        with _exact(image):
+        with _full_precision(image):
             image, mask = image.float(), mask.float()
             if self.moments is not None:
                 codes.append(self.moments(image, mask, self._depths(distance)))
@@ -148,7 +139,7 @@ class Generator(nn.Module):
         return torch.cat(codes, dim=1)
 
     def forward(self, mask: Tensor, distance: Tensor, position: Tensor, style: Tensor) -> Tensor:
-        """The standardised image.
+        """The standardized image.
 
         Args:
             mask: (B, K, H, W) soft or one-hot, background first, any H and W.
@@ -171,34 +162,29 @@ class Generator(nn.Module):
         maps = self.start(layout, layout, code)
         for rise in self.rise:
             maps = rise(maps, layouts.pop(), code)
-        said = crop_to(self.head(maps), height, width)
-        with _exact(said):
-            return self._synthesized(mask.float(), distance, said.float(), style.float())
+        output = crop_to(self.head(maps), height, width)
+        with _full_precision(output):
+            return self._synthesized(mask.float(), distance, output.float(), style.float())
 
     def _depths(self, distance: Tensor) -> Tensor:
         """(B, K, H, W): how deep each pixel lies in each class; nowhere where distances are not used."""
         deep = depths(distance.float())
         return deep if self.uses_distance else torch.zeros_like(deep)
 
-    def _synthesized(self, mask: Tensor, distance: Tensor, said: Tensor, style: Tensor) -> Tensor:
-        """Mask (B, K, H, W), distances and what the decoder says (B, K + 1 + C, H, W) -> (B, C, H, W)."""
-        mixture, share, offset = said.split([self.num_classes, 1, self.in_channels], dim=1)
-        classes = mask + torch.sigmoid(share) * (mixture.softmax(dim=1) - mask)  # (B, K, H, W), sums to 1 like the mask
+    def _synthesized(self, mask: Tensor, distance: Tensor, output: Tensor, style: Tensor) -> Tensor:
+        """Mask (B, K, H, W), distances and the decoder's output (B, K + 1 + C, H, W) -> (B, C, H, W)."""
+        mixture, fraction, offset = output.split([self.num_classes, 1, self.in_channels], dim=1)
+        # (B, K, H, W), sums to 1 like the mask
+        classes = mask + torch.sigmoid(fraction) * (mixture.softmax(dim=1) - mask)
         if self.moments is None:
             return torch.einsum("bkhw,kc->bchw", classes, self.palette) + offset
-        mean, slope, deviation, trend = self.moments.split(style)
-        around = centred(self._depths(distance), mask)
-        flat = torch.einsum("bkhw,bkc->bchw", classes, mean) + torch.einsum("bkhw,bkc->bchw", classes * around, slope)
-        flat = flat + torch.einsum("bphw,bpc->bchw", across(mask), trend)
-        return flat + torch.einsum("bkhw,bkc->bchw", classes, deviation) * offset
+        mean, slope, std, trend = self.moments.split(style)
+        depth = centered(self._depths(distance), mask)
+        flat = torch.einsum("bkhw,bkc->bchw", classes, mean) + torch.einsum("bkhw,bkc->bchw", classes * depth, slope)
+        flat = flat + torch.einsum("bphw,bpc->bchw", foreground_position(mask), trend)
+        return flat + torch.einsum("bkhw,bkc->bchw", classes, std) * offset
 
 
-def _exact(like: Tensor) -> AbstractContextManager[object]:
+def _full_precision(like: Tensor) -> AbstractContextManager[object]:
     """No mixed precision, on any device."""
     return nullcontext() if like.device.type == "meta" else torch.autocast(like.device.type, enabled=False)
-
-
-def _reader(before: int, width: int, *, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(before, width, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,28 +20,33 @@ class ModelOptions(BaseModel):
 Options = TypeVar("Options", bound=ModelOptions)
 
 
-def parse_options(name: str, kind: type[Options], given: Mapping[str, object] | None) -> Options:
-    """Checks the given options of model `name` against their declaration.
+def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 1) -> str | None:
+    """The remedy of an error about a name that is not valid; None where no valid one is close."""
+    close = difflib.get_close_matches(name, list(valid), n=n)
+    return f"Did you mean {' or '.join(prefix + each for each in close)}?" if close else None
+
+
+def parse_options(name: str, kind: type[Options], options: Mapping[str, object] | None) -> Options:
+    """Checks the options of model `name` against their declaration.
 
     Raises:
         ModelError: an option the model does not have (listing those it has), or a value it does not take.
     """
-    given = dict(given or {})
+    options = dict(options or {})
     valid = list(kind.model_fields)
-    for option in given:
+    for option in options:
         if option not in valid:
-            near = difflib.get_close_matches(str(option), valid, n=1)
             raise ModelError(
                 f"unknown option of model {name}",
                 found=option,
                 expected=", ".join(valid) if valid else "no options",
-                remedy=f"Did you mean {near[0]}?" if near else None,
+                remedy=did_you_mean(str(option), valid),
             )
     try:
-        return kind(**given)
+        return kind(**options)
     except ValidationError as error:
         first = error.errors()[0]
-        option = ".".join(str(part) for part in first["loc"]) or ", ".join(given)
+        option = ".".join(str(part) for part in first["loc"]) or ", ".join(options)
         raise ModelError(
             f"option {option} of model {name}", found=repr(first["input"]), expected=first["msg"]
         ) from error

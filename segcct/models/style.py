@@ -1,10 +1,10 @@
-"""Style codes: how a picture looks, in a few numbers that cannot say where things are.
+"""Style codes: how an image looks, in a few numbers that cannot encode where things are.
 
-All are pooled over classes. But for the trend, two numbers per channel that say to which side the foreground is
-brighter (coils, bias field) and that are taken out of the others, shuffling pixels of a class that lie equally deep in
-it changes nothing. A class of fewer than `LEAST_PIXELS` pixels is filled up to that number with the image's own mean
-and deviation, for a class of one pixel would have that pixel as its style, and a speck that does not belong there would
-be reconstructed exactly.
+All are pooled over classes. Except for the trend, shuffling pixels of a class that lie equally deep in it changes
+nothing. The trend, two numbers per channel, says to which side the foreground is brighter (coils, bias field) and is
+taken out of the others. A class of fewer than `MIN_PIXELS` pixels is filled up to that number with the image's own mean
+and standard deviation: a class of one pixel would have that pixel as its style, and a misplaced speck would be
+reconstructed exactly.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 PIXEL_FEATURES = 16
 """Features per pixel value that the learned style code pools."""
-LEAST_DEVIATION = 0.05
-"""Smallest standard deviation a class is painted with, in standardised units."""
-LEAST_PIXELS = 16
-"""Pixels from which a class speaks for itself alone."""
-_SOME = 1e-3
+MIN_STD = 0.05
+"""Smallest standard deviation of a class, in standardized units."""
+MIN_PIXELS = 16
+"""Pixels from which on a class is not filled up."""
+_EPSILON = 1e-3
 """Keeps means over no pixels at 0."""
 RIDGE = 0.05
 """Added to the summed squares of depth: the slope of a class of few or equally deep pixels tends to 0."""
@@ -38,82 +38,83 @@ class Moments(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor, depth: Tensor) -> Tensor:
         """Image (B, C, H, W), mask and depth (B, K, H, W) -> (B, 3KC + 2C): means (K, C), slopes, deviations, trend."""
-        classes = _Classes(mask, depth)
-        place = across(mask)
-        trend = _trend(image, place, mask, classes)
-        image = image - torch.einsum("bphw,bpc->bchw", place, trend)
-        sums, own, slope = classes.lines(image)
-        # sum((x - own - slope t)^2), written out
-        rest = _pooled(image.square(), mask) - classes.pixels * own.square()
-        rest = rest - 2 * slope * classes.together(image) + slope.square() * classes.spread
+        fit = _DepthFit(mask, depth)
+        position = foreground_position(mask)
+        trend = fit.trend(image, position)
+        image = image - torch.einsum("bphw,bpc->bchw", position, trend)
+        sums, class_mean, slope = fit.lines(image)
+        # sum((x - class_mean - slope t)^2), written out
+        squares = _pooled(image.square(), mask) - fit.pixels * class_mean.square()
+        squares = squares - 2 * slope * fit.products(image) + slope.square() * fit.squared_depth
         overall = image.mean(dim=(2, 3))[:, None]  # (B, 1, C)
-        mean = filled_up(sums, classes.pixels, overall)
-        variance = filled_up(rest, classes.pixels, image.var(dim=(2, 3), correction=0)[:, None])
-        deviation = variance.clamp_min(LEAST_DEVIATION**2).sqrt()
-        return torch.cat([torch.stack([mean, slope, deviation], dim=1).flatten(1), trend.flatten(1)], dim=1)
+        mean = filled_up(sums, fit.pixels, overall)
+        variance = filled_up(squares, fit.pixels, image.var(dim=(2, 3), correction=0)[:, None])
+        std = variance.clamp_min(MIN_STD**2).sqrt()
+        return torch.cat([torch.stack([mean, slope, std], dim=1).flatten(1), trend.flatten(1)], dim=1)
 
     def split(self, style: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The code back into means, slopes and standard deviations, (B, K, C) each, and the trend (B, 2, C)."""
         of_classes = self.shape[0] * self.shape[1] * self.shape[2]
-        mean, slope, deviation = style[:, :of_classes].unflatten(1, self.shape).unbind(dim=1)
-        return mean, slope, deviation, style[:, of_classes : self.size].unflatten(1, (2, self.shape[2]))
+        mean, slope, std = style[:, :of_classes].unflatten(1, self.shape).unbind(dim=1)
+        return mean, slope, std, style[:, of_classes : self.size].unflatten(1, (2, self.shape[2]))
 
 
-class _Classes:
-    """A straight line of depth in each class, fitted to maps."""
+class _DepthFit:
+    """Least squares of maps on the depth in each class: a straight line per class and channel."""
 
     def __init__(self, mask: Tensor, depth: Tensor) -> None:
         self.mask = mask
         self.pixels = mask.sum(dim=(2, 3))[..., None]  # (B, K, 1)
-        self.around = centred(depth, mask)
-        self.spread = torch.einsum("bkhw,bkhw->bk", mask, self.around.square())[..., None]
+        self.depth = centered(depth, mask)
+        self.squared_depth = torch.einsum("bkhw,bkhw->bk", mask, self.depth.square())[..., None]
 
-    def together(self, maps: Tensor) -> Tensor:
+    def products(self, maps: Tensor) -> Tensor:
         """Sum of value times depth, (B, C, H, W) -> (B, K, C)."""
-        return _pooled(maps, self.mask * self.around)
+        return _pooled(maps, self.mask * self.depth)
 
     def lines(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, C, H, W) -> sums, means and slopes (B, K, C); the slope of few or equally deep pixels tends to 0."""
         sums = _pooled(maps, self.mask)
-        slope = self.together(maps) / (self.spread + RIDGE) * (self.pixels / LEAST_PIXELS).clamp_max(1)
-        return sums, sums / self.pixels.clamp_min(_SOME), slope
+        slope = self.products(maps) / (self.squared_depth + RIDGE) * (self.pixels / MIN_PIXELS).clamp_max(1)
+        return sums, sums / self.pixels.clamp_min(_EPSILON), slope
 
-    def left(self, maps: Tensor) -> Tensor:
-        """The maps less their lines."""
+    def trend(self, image: Tensor, position: Tensor) -> Tensor:
+        """(B, 2, C): the plane through the foreground in what the lines leave, by least squares with a ridge."""
+        inside = 1 - self.mask[:, :1]
+        places, values = self._residuals(position) * inside, self._residuals(image) * inside
+        gram = torch.einsum("bphw,bqhw->bpq", places, places) + TREND_RIDGE * torch.eye(2, device=image.device)
+        return torch.linalg.solve(gram, torch.einsum("bphw,bchw->bpc", places, values))
+
+    def _residuals(self, maps: Tensor) -> Tensor:
+        """The maps minus their lines."""
         _, mean, slope = self.lines(maps)
         lines = torch.einsum("bkhw,bkc->bchw", self.mask, mean)
-        return maps - lines - torch.einsum("bkhw,bkc->bchw", self.mask * self.around, slope)
+        return maps - lines - torch.einsum("bkhw,bkc->bchw", self.mask * self.depth, slope)
 
 
-def across(mask: Tensor) -> Tensor:
-    """Where in the foreground: (B, K, H, W) -> (B, 2, H, W) rows and columns from its middle, in half sides; 0 outside.
+def foreground_position(mask: Tensor) -> Tensor:
+    """(B, K, H, W) -> (B, 2, H, W) rows and columns from the center of the foreground, in half sides; 0 outside.
 
-    A soft mask counts as far as it is foreground.
+    A soft mask is weighted by how far it is foreground.
     """
     height, width = mask.shape[-2:]
     half = max(height, width) / 2
     rows, columns = (torch.arange(side, device=mask.device, dtype=mask.dtype) / half for side in (height, width))
-    place = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]  # (1, 2, H, W)
+    position = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))[None]  # (1, 2, H, W)
     inside = 1 - mask[:, :1]
-    middle = (place * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(_SOME)
-    return (place - middle) * inside
+    center = (position * inside).sum(dim=(2, 3), keepdim=True) / inside.sum(dim=(2, 3), keepdim=True).clamp_min(
+        _EPSILON
+    )
+    return (position - center) * inside
 
 
-def _trend(image: Tensor, place: Tensor, mask: Tensor, classes: _Classes) -> Tensor:
-    """(B, 2, C): the plane through the foreground that the classes' lines leave, by least squares with a ridge."""
-    inside = 1 - mask[:, :1]
-    free, rest = classes.left(place) * inside, classes.left(image) * inside
-    gram = torch.einsum("bphw,bqhw->bpq", free, free) + TREND_RIDGE * torch.eye(2, device=image.device)
-    return torch.linalg.solve(gram, torch.einsum("bphw,bchw->bpc", free, rest))
-
-
-def filled_up(sums: Tensor, pixels: Tensor, usual: Tensor) -> Tensor:
+def filled_up(sums: Tensor, pixels: Tensor, default: Tensor) -> Tensor:
     """Means (B, K, C) of classes by their sums (B, K, C) and numbers of pixels (B, K, 1).
 
-    A class of fewer than `LEAST_PIXELS` is filled up with the image's `usual` (B, 1, C); one of none has just that.
+    A class of fewer than `MIN_PIXELS` is filled up with the image's `default` (B, 1, C); one of none has just that.
     """
-    lacking = (LEAST_PIXELS - pixels).clamp_min(0)
-    return (sums + lacking * usual) / (pixels + lacking)
+    lacking = (MIN_PIXELS - pixels).clamp_min(0)
+    return (sums + lacking * default) / (pixels + lacking)
 
 
 def depths(distance: Tensor) -> Tensor:
@@ -122,10 +123,10 @@ def depths(distance: Tensor) -> Tensor:
     return torch.cat([background, distance], dim=1).clamp_min(0)
 
 
-def centred(depth: Tensor, mask: Tensor) -> Tensor:
-    """Depth (B, K, H, W) less its mean over the class."""
+def centered(depth: Tensor, mask: Tensor) -> Tensor:
+    """Depth (B, K, H, W) minus its mean over the class."""
     total = torch.einsum("bkhw,bkhw->bk", mask, depth)
-    return depth - (total / mask.sum(dim=(2, 3)).clamp_min(_SOME))[..., None, None]
+    return depth - (total / mask.sum(dim=(2, 3)).clamp_min(_EPSILON))[..., None, None]
 
 
 def _pooled(values: Tensor, mask: Tensor) -> Tensor:
@@ -146,6 +147,6 @@ class LearnedStyle(nn.Module):
 
     def forward(self, image: Tensor, mask: Tensor) -> Tensor:
         """(B, C, H, W), (B, K, H, W) -> (B, size) in [-1, 1]."""
-        seen = self.pixel(image)  # (B, PIXEL_FEATURES, H, W)
-        means = filled_up(_pooled(seen, mask), mask.sum(dim=(2, 3))[..., None], seen.mean(dim=(2, 3))[:, None])
+        features = self.pixel(image)  # (B, PIXEL_FEATURES, H, W)
+        means = filled_up(_pooled(features, mask), mask.sum(dim=(2, 3))[..., None], features.mean(dim=(2, 3))[:, None])
         return torch.tanh(self.project(means.flatten(1)))

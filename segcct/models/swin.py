@@ -42,7 +42,7 @@ def window_mask(
 ) -> torch.Tensor | None:
     """Which tokens of a padded, rolled map may attend to each other: (H'/M * W'/M, M*M, M*M) of 0 or -100.
 
-    Tokens attend only within their group: those rolled in from the far side, the padding, and the others apart.
+    Tokens attend only within their group: those rolled in from the far side, the padding, and the others.
     None where nothing is padded or rolled, so that every pair may attend.
     """
     padded = (-(-height // window) * window, -(-width // window) * window)
@@ -60,7 +60,7 @@ def window_mask(
 
 
 class WindowAttention(nn.Module):
-    """Multi-head attention within one window, with a learnt bias per head and relative position."""
+    """Multi-head attention within one window, with a learned bias per head and relative position."""
 
     relative_position_index: torch.Tensor
 
@@ -105,8 +105,8 @@ class SwinBlock(nn.Module):
     """Window attention and MLP, each behind a LayerNorm and added to its input; (B, H, W, C) in and out.
 
     Args:
-        shifted: windows moved by half a window, so that neighbours exchange; not along a side that one window spans.
-        layer_scale: initial weight of both branches, learnt per channel; None adds them whole, as Swin does.
+        shifted: windows moved by half a window, so that neighbors exchange; not along a side that one window spans.
+        layer_scale: initial weight of both branches, learned per channel; None adds them unscaled, as Swin does.
     """
 
     def __init__(
@@ -158,7 +158,7 @@ class SwinBlock(nn.Module):
 
 
 class PatchEmbed(nn.Module):
-    """Non-overlapping patches of an image as a normalised map: (B, C, H, W) -> (B, H/patch, W/patch, dim)."""
+    """Non-overlapping patches of an image as a normalized map: (B, C, H, W) -> (B, H/patch, W/patch, dim)."""
 
     def __init__(self, in_channels: int, dim: int, patch: int) -> None:
         super().__init__()

@@ -119,31 +119,16 @@ def _drop_paths(deepest: float, depths: Sequence[int]) -> list[list[float]]:
 class SwinUnetBody(nn.Module):
     """The released network: (B, C, H, W), H and W multiples of 2^(stages + 1) -> logits (B, classes, H, W).
 
-    Args:
-        depths, heads: Swin blocks and attention heads of each encoder stage, the last being the bottleneck; the
-            decoder mirrors the others.
-        skips: how many skip connections, the finest ones first (1: at 1/4; 2: and 1/8; 3: and 1/16).
-        drop_path: stochastic depth of the deepest block, rising linearly from 0; mirrored in the decoder.
+    The decoder mirrors the encoder's stages but the last, the bottleneck, and its rates of stochastic depth.
     """
 
-    def __init__(
-        self,
-        in_channels: int,
-        num_classes: int,
-        *,
-        embed_dim: int,
-        depths: Sequence[int],
-        heads: Sequence[int],
-        window: int,
-        upsample: Upsample = "expand",
-        skips: int = 3,
-        drop_path: float = 0.2,
-    ) -> None:
+    def __init__(self, size: SwinUnetSize, in_channels: int, num_classes: int, options: SwinUnetOptions) -> None:
         super().__init__()
+        embed_dim, depths, heads, window = size.embed_dim, size.depths, size.heads, options.window
         last = len(depths) - 1
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
-        rates = _drop_paths(drop_path, depths)
-        expander = EXPANDERS[upsample]
+        rates = _drop_paths(options.drop_path, depths)
+        expander = EXPANDERS[options.upsample]
 
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch=4)
         self.layers = nn.ModuleList(
@@ -160,14 +145,14 @@ class SwinUnetBody(nn.Module):
         self.layers_up = nn.ModuleList([expander(dims[last], dims[last - 1], 2)])
         self.concat_back_dim = nn.ModuleList([nn.Identity()])
         for stage in reversed(range(last)):
-            joined = nn.Linear(2 * dims[stage], dims[stage]) if stage < skips else nn.Identity()
+            joined = nn.Linear(2 * dims[stage], dims[stage]) if stage < options.skips else nn.Identity()
             self.concat_back_dim.append(joined)
             upsampling = expander(dims[stage], dims[stage - 1], 2) if stage > 0 else None
             self.layers_up.append(SwinStage(dims[stage], heads[stage], window, rates[stage], upsample=upsampling))
         self.norm_up = nn.LayerNorm(embed_dim)
         self.up = expander(embed_dim, embed_dim, 4)
         self.output = nn.Conv2d(embed_dim, num_classes, kernel_size=1, bias=False)
-        self.skips = skips
+        self.skips = options.skips
         self.apply(init_linear)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -203,17 +188,7 @@ class SwinUnet(nn.Module):
     ) -> None:
         super().__init__()
         self.multiple = 2 ** (len(size.depths) + 1)
-        self.swin_unet = SwinUnetBody(
-            3 if in_channels == 1 else in_channels,
-            num_classes,
-            embed_dim=size.embed_dim,
-            depths=size.depths,
-            heads=size.heads,
-            window=options.window,
-            upsample=options.upsample,
-            skips=options.skips,
-            drop_path=options.drop_path,
-        )
+        self.swin_unet = SwinUnetBody(size, 3 if in_channels == 1 else in_channels, num_classes, options)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Normalisation = Literal["none", "batch"]
+Normalization = Literal["none", "batch"]
 
 
 def to_tokens(feature_map: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class ConvTokenizer(nn.Module):
         *,
         kernel: int = 3,
         stride: int | None = None,
-        norm: Normalisation = "none",
+        norm: Normalization = "none",
         pool: bool = True,
     ) -> None:
         super().__init__()

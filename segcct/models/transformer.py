@@ -17,7 +17,7 @@ Positional = Literal["learnable", "sine", "none"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, drops a whole branch per sample with probability `rate`, scaling the kept ones."""
+    """Stochastic depth: in training, drops a whole branch per sample with probability `rate`, scaling the others."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
@@ -27,8 +27,8 @@ class DropPath(nn.Module):
         if not self.training or self.rate == 0.0:
             return branch
         keep = 1.0 - self.rate
-        kept = branch.new_empty((branch.shape[0],) + (1,) * (branch.dim() - 1)).bernoulli_(keep)
-        return branch * kept / keep
+        mask = branch.new_empty((branch.shape[0],) + (1,) * (branch.dim() - 1)).bernoulli_(keep)
+        return branch * mask / keep
 
     def extra_repr(self) -> str:
         return f"rate={self.rate}"
@@ -55,7 +55,7 @@ class Attention(nn.Module):
 
 
 class EncoderBlock(nn.Module):
-    """One encoder layer as released: `norm1` replaces the residual stream instead of standing beside it."""
+    """One encoder layer as released: `norm1` replaces the residual stream instead of being added to it."""
 
     def __init__(
         self,
@@ -89,13 +89,13 @@ class SeqPool(nn.Linear):
     def __init__(self, dim: int) -> None:
         super().__init__(dim, 1)
 
-    def shares(self, tokens: Tensor) -> Tensor:
-        """How much each token weighs: (B, N, D) -> (B, N), rows sum to 1."""
+    def weights(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N), rows sum to 1."""
         return super().forward(tokens).squeeze(-1).softmax(dim=1)  # (B, N)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, D)"""
-        return torch.einsum("bn,bnd->bd", self.shares(tokens), tokens)
+        return torch.einsum("bn,bnd->bd", self.weights(tokens), tokens)
 
 
 def sine_table(count: int, dim: int) -> Tensor:
@@ -110,7 +110,7 @@ def sine_table(count: int, dim: int) -> Tensor:
 
 
 def resize_table(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Bilinear resize of a positional table; leading rows that stand before the grid (a class token) are kept.
+    """Bilinear resize of a positional table; rows before the grid (a class token) are kept.
 
     Args:
         table: (1, lead + old[0] * old[1], D).
@@ -141,10 +141,12 @@ class Encoder(nn.Module):
         depth, heads, mlp_ratio: layers, attention heads, hidden width of the MLP over `dim`.
         grid: rows and columns of tokens the positional table is built for; other grids get it resized (bilinear).
         positional: "learnable" (trained, truncated normal 0.2), "sine" (fixed) or "none".
-        class_token: put a learnt token before the others.
+        class_token: put a learned token before the others.
         dropout, attention_dropout: on tokens, projections and MLP; on the attention weights.
         stochastic_depth: drop rate of the last block; the rates rise linearly from 0.
     """
+
+    positional_emb: Tensor | None
 
     def __init__(
         self,
@@ -165,7 +167,13 @@ class Encoder(nn.Module):
         self.grid = grid
         self.positional = positional
         self.class_emb = nn.Parameter(torch.zeros(1, 1, dim)) if class_token else None
-        self._add_table(grid[0] * grid[1] + int(class_token))
+        count = grid[0] * grid[1] + int(class_token)
+        if positional == "learnable":
+            self.positional_emb = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, dim), std=0.2))
+        elif positional == "sine":
+            self.register_buffer("positional_emb", sine_table(count, dim))
+        else:
+            self.positional_emb = None
         self.drop = nn.Dropout(dropout)
         rates = [stochastic_depth * layer / max(1, depth - 1) for layer in range(depth)]
         self.blocks = nn.ModuleList(
@@ -175,16 +183,6 @@ class Encoder(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.apply(init_linear)
 
-    positional_emb: Tensor | None
-
-    def _add_table(self, count: int) -> None:
-        if self.positional == "learnable":
-            self.positional_emb = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, self.dim), std=0.2))
-        elif self.positional == "sine":
-            self.register_buffer("positional_emb", sine_table(count, self.dim))
-        else:
-            self.positional_emb = None
-
     def forward(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         """Encodes the tokens of a grid.
 
@@ -192,7 +190,7 @@ class Encoder(nn.Module):
             tokens: (B, N, D), N = grid[0] * grid[1], row by row.
             grid: rows and columns of tokens.
 
-        Returns (B, N, D), normalised; with a class token (B, 1 + N, D), the class token first.
+        Returns (B, N, D), normalized; with a class token (B, 1 + N, D), the class token first.
         """
         x = tokens
         if self.class_emb is not None:

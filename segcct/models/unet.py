@@ -9,7 +9,7 @@ from torch import nn
 
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.tokenizer import Normalisation
+from segcct.models.tokenizer import Normalization
 
 WIDTH = 64
 """Channels of the finest level, doubled at each halving."""
@@ -19,11 +19,11 @@ HALVINGS = 4
 class UNetOptions(ModelOptions):
     """Options of the U-Net."""
 
-    norm: Normalisation = "none"
+    norm: Normalization = "none"
     """none as published, or batch: BatchNorm after each 3x3 convolution, which trains far faster."""
 
 
-def double_conv(in_channels: int, out_channels: int, norm: Normalisation) -> nn.Sequential:
+def double_conv(in_channels: int, out_channels: int, norm: Normalization) -> nn.Sequential:
     """Twice a 3x3 convolution and ReLU, with BatchNorm between them if asked for; the size stays."""
     layers: list[nn.Module] = []
     for channels in (in_channels, out_channels):
@@ -63,7 +63,7 @@ class UNet(nn.Module):
             double_conv(2 * widths[level], widths[level], options.norm) for level in reversed(range(HALVINGS))
         )
         self.head = nn.Conv2d(WIDTH, num_classes, 1)
-        self.apply(_initialise)
+        self.apply(_initialize)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) -> logits (B, K, H, W)."""
@@ -78,7 +78,7 @@ class UNet(nn.Module):
         return crop_to(self.head(maps), height, width)
 
 
-def _initialise(module: nn.Module) -> None:
+def _initialize(module: nn.Module) -> None:
     """Weights from N(0, sqrt(2 / N)), N the values that reach one output (He et al. 2015); biases 0."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         reach = module.in_channels  # a 2x2 up-convolution of stride 2 reaches each output once per channel

@@ -6,7 +6,6 @@ group `segcct.models`; networks of other libraries come through `ADAPTERS`.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -18,11 +17,10 @@ from torch import nn
 from segcct.errors import ModelError
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
-from segcct.models.cct_unet_classifier import CctUnetClassifier
-from segcct.models.compact import PRESETS, CctOptions, CompactTransformer, EncoderOptions
+from segcct.models.compact import PRESETS, CctOptions, CctUnetClassifier, CompactTransformer, EncoderOptions
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
-from segcct.models.options import ModelOptions, parse_options
+from segcct.models.options import ModelOptions, did_you_mean, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.unet import UNet, UNetOptions
@@ -43,8 +41,8 @@ class Entry:
     build: Build
     options: type[ModelOptions] = ModelOptions
     made_for: tuple[int, int, int] = (1, 4, 224)
-    """Channels, classes (with background, but for classifiers) and image size that its cost is told for by itself:
-    those of the published count where there is one."""
+    """Channels, classes (with background, except for classifiers) and image size that its cost is given for by
+    default: those of the published count where there is one."""
 
 
 def _published(preset: str) -> tuple[int, int, int]:
@@ -52,6 +50,17 @@ def _published(preset: str) -> tuple[int, int, int]:
     size = int(preset.rsplit("_", 1)[1])
     return 3, 10 if size == 32 else 1000, size
 
+
+MODELS: dict[str, Entry] = {}
+
+ADAPTERS = {
+    "timm:": "segcct.models.adapters.timm_classifiers",
+    "timm/": "segcct.models.adapters.timm_encoders",
+    "monai/": "segcct.models.adapters.monai_networks",
+}
+"""Prefix of names -> the module of their rows: `entry(name) -> Entry`, and `NAMES`, those that are tested.
+
+The modules import their library only to build."""
 
 _ENTRIES: list[Entry] = [
     *(
@@ -75,18 +84,6 @@ _ENTRIES: list[Entry] = [
 ]
 
 
-MODELS: dict[str, Entry] = {}
-
-ADAPTERS = {
-    "timm:": "segcct.models.adapters.timm_classifiers",
-    "timm/": "segcct.models.adapters.timm_encoders",
-    "monai/": "segcct.models.adapters.monai_networks",
-}
-"""What a name begins with -> the module that has its row: `entry(name) -> Entry`, and `NAMES`, those that are tested.
-
-The modules import their library only to build."""
-
-
 def register_model(row: Entry) -> None:
     """Add a row to the table, also from outside the package: configs and commands then know its name.
 
@@ -105,7 +102,7 @@ for _row in _ENTRIES:
 def model_names(kind: Kind | None = None) -> list[str]:
     """Every valid name, or those of one kind, in the table's order; then those of the adapters that are tested.
 
-    Beside them, any classifier of timm is `timm:NAME`, its encoder under our decoder `timm/NAME`.
+    Also valid: `timm:NAME`, any classifier of timm, and `timm/NAME`, its encoder under the decoder of CCT-UNet.
     """
     load_plugins("segcct.models")
     rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
@@ -131,12 +128,11 @@ def entry(name: str) -> Entry:
     if name in MODELS:
         return MODELS[name]
     valid = model_names()
-    near = difflib.get_close_matches(name, valid, n=1)
     raise ModelError(
         "unknown model",
         found=name,
         expected=f"one of {', '.join(valid)}, timm:NAME for any classifier of timm, or timm/NAME for its encoder",
-        remedy=f"Did you mean {near[0]}?" if near else None,
+        remedy=did_you_mean(name, valid),
     )
 
 

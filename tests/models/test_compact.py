@@ -96,7 +96,7 @@ def test_segmenters_encoder_as_a_classifier() -> None:
         with torch.no_grad():
             assert model(torch.randn(2, 4, 64, 64)).shape == (2, 3)
             assert model(torch.randn(1, 4, 37, 50)).shape == (1, 3)
-            shares = model.token_shares(torch.randn(2, 4, 37, 50))
+            shares = model.token_weights(torch.randn(2, 4, 37, 50))
         assert shares.shape == (2, 3, 4)
         torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
 
@@ -315,16 +315,16 @@ def test_dropout_options_are_applied() -> None:
     assert {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)} == {0.2}
 
 
-def test_token_shares_are_the_pooling_weights() -> None:
+def test_token_weights_are_the_pooling_weights() -> None:
     torch.manual_seed(0)
     model = create_model("cct_2_3x2_32", 1, 3, 32).eval()
-    shares = model.token_shares(torch.randn(2, 1, 40, 24))
+    shares = model.token_weights(torch.randn(2, 1, 40, 24))
     assert shares.shape == (2, 10, 6)
     torch.testing.assert_close(shares.sum((1, 2)), torch.ones(2))
     with pytest.raises(ModelError, match="class token"):
-        create_model("vit_2_4_32", 1, 3, 32).token_shares(torch.randn(1, 1, 32, 32))
+        create_model("vit_2_4_32", 1, 3, 32).token_weights(torch.randn(1, 1, 32, 32))
     with pytest.raises(ModelError, match="mean"):
-        create_model("cct_2_3x2_32", 1, 3, 32, {"pooling": "mean"}).token_shares(torch.randn(1, 1, 32, 32))
+        create_model("cct_2_3x2_32", 1, 3, 32, {"pooling": "mean"}).token_weights(torch.randn(1, 1, 32, 32))
 
 
 def test_batch_of_one_trains_with_normalised_tokenizer() -> None:
@@ -339,7 +339,7 @@ def test_longer_tokenizer_steps_read_larger_pictures_with_the_same_weights() -> 
     large = create_model("cct_2_3x2_32", 1, 3, 128, {"tokenizer_stride": 2}).eval()
     large.load_state_dict(small.state_dict())
     image = torch.randn(1, 1, 128, 128)
-    assert large.token_shares(image).shape == (1, 8, 8)
+    assert large.token_weights(image).shape == (1, 8, 8)
     first = F.conv2d(image, small.tokenizer.conv_layers[0][0].weight, stride=2, padding=1)
     second = F.conv2d(
         F.max_pool2d(first.relu(), 3, 2, 1), small.tokenizer.conv_layers[1][0].weight, stride=2, padding=1

@@ -14,7 +14,7 @@ from segcct.errors import ModelError
 from segcct.models import style as style_module
 from segcct.models.cost import cost
 from segcct.models.generator import Generator
-from segcct.models.style import LEAST_DEVIATION, depths
+from segcct.models.style import MIN_STD, depths
 from segcct.models.zoo import create_model, model_names
 from segcct.preparation.conditioning import DISTANCE_CLIP_PX, one_hot, signed_distances, slice_positions
 
@@ -139,7 +139,9 @@ def test_the_style_code_is_a_few_numbers(style, size):
 @pytest.mark.parametrize("style", ["moments", "learned"])
 def test_the_style_code_cannot_carry_a_shape(style, monkeypatch):
     """Shuffling the pixels of a class that lie equally deep leaves all of the code that the trend has no part in."""
-    monkeypatch.setattr(style_module, "_trend", lambda image, *_: image.new_zeros(len(image), 2, image.shape[1]))
+    monkeypatch.setattr(
+        style_module._DepthFit, "trend", lambda fit, image, _: image.new_zeros(len(image), 2, image.shape[1])
+    )
     model = build(2, style=style).eval()
     mask, distance, _, image = inputs(1, 32, 32, 2)
     deep = depths(distance)
@@ -177,7 +179,7 @@ def test_moments_by_hand():
     overall = [2.5, ((16 * 1 + 8 * 4 + 8 * 36) / 32 - 2.5**2) ** 0.5]
     assert found[0] == pytest.approx([1, overall[0], 4])
     assert found[1] == [0, 0, 0]
-    assert found[2] == pytest.approx([LEAST_DEVIATION, overall[1], 2])
+    assert found[2] == pytest.approx([MIN_STD, overall[1], 2])
     assert trend == pytest.approx([0, 0], abs=1e-6)
 
 

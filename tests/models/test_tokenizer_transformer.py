@@ -142,7 +142,7 @@ def test_sequence_pooling_is_a_weighted_mean() -> None:
         pool.weight.copy_(torch.tensor([[math.log(3.0), 0.0]]))
         pool.bias.fill_(5.0)  # the same for every token: no effect
     tokens = torch.tensor([[[1.0, 10.0], [0.0, 20.0]]])  # scores log 3 and 0: shares 3/4 and 1/4
-    torch.testing.assert_close(pool.shares(tokens), torch.tensor([[0.75, 0.25]]))
+    torch.testing.assert_close(pool.weights(tokens), torch.tensor([[0.75, 0.25]]))
     torch.testing.assert_close(pool(tokens), torch.tensor([[0.75, 12.5]]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from functools import partial
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from segcct.errors import ModelError
-from segcct.models.options import ModelOptions
+from segcct.models.options import ModelOptions, did_you_mean
 from segcct.models.zoo import Entry
 
 PREFIX = "timm:"
@@ -40,12 +39,11 @@ def check_timm_name(name: str, prefix: str) -> None:
 
     if timm.is_model(name):
         return
-    near = difflib.get_close_matches(name.split(".")[0], timm.list_models(), n=3)
     raise ModelError(
         "unknown timm model",
         found=prefix + name,
         expected="a name listed by timm.list_models()",
-        remedy=f"Did you mean {' or '.join(prefix + match for match in near)}?" if near else None,
+        remedy=did_you_mean(name.split(".")[0], timm.list_models(), prefix=prefix, n=3),
     )
 
 

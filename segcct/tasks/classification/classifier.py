@@ -86,7 +86,7 @@ class Classifier(LoadedModel):
         Raises:
             ModelError: the network does not pool its tokens by weights.
         """
-        token_weights: Any = getattr(self.network, "token_shares", None)
+        token_weights: Any = getattr(self.network, "token_weights", None)
         if token_weights is None:
             raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
 
