@@ -1,4 +1,4 @@
-"""What every experiment's config is made of: the frozen section, durations and shares, and the sections all share."""
+"""What every experiment's config is made of: the frozen section, types of values, and the sections that all have."""
 
 from __future__ import annotations
 
@@ -16,14 +16,12 @@ _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
 def parse_duration(value: object) -> object:
     """`30min`, `90s`, `1.5h` -> seconds; a number passes as seconds."""
-    if isinstance(value, str):
-        match = _DURATION.match(value)
-        if match is None:
-            raise ValueError("a duration such as 90s, 30min or 2h")
-        return float(match[1]) * _SECONDS[match[2]]
-    if not isinstance(value, int | float):
+    if isinstance(value, int | float):
+        return value
+    match = _DURATION.match(value) if isinstance(value, str) else None
+    if match is None:
         raise ValueError("a duration such as 90s, 30min or 2h")
-    return value
+    return float(match[1]) * _SECONDS[match[2]]
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
@@ -56,7 +54,7 @@ class ModelSection(Section):
 
 
 class ScheduleSection(Section):
-    """What every training loop needs: length, optimiser, schedule, arithmetic."""
+    """What every training loop needs: length, optimizer, schedule, arithmetic."""
 
     epochs: PositiveInt = 100
     """Length of the training; the schedule ends with it."""

@@ -1,11 +1,11 @@
-"""The experiment with pictures and classes."""
+"""The classification experiment."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AliasChoices, Field, model_validator
 
 from segcct.config.base import (
     DEFAULT_CACHE,
@@ -31,7 +31,7 @@ class PictureSplitSection(SplitSection):
 
 
 class PicturesSection(Section):
-    """Labelled pictures, as a classification reads them."""
+    """A classification dataset."""
 
     layout: ImageLayoutName = "classes"
     """classes: a folder per class, below train, val, test folders or not; cifar: the binary version of CIFAR-10 or
@@ -51,7 +51,7 @@ class PicturesSection(Section):
     """How an image that is not square becomes square: resized to it, or resized by its longer side and padded."""
     mean: list[Fraction] | None = None
     """Mean of each channel, of values in [0, 1]; default: that of the training images."""
-    sd: list[Annotated[float, Field(gt=0)]] | None = None
+    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, validation_alias=AliasChoices("std", "sd"))
     """Standard deviation of each channel; default: that of the training images."""
     split: PictureSplitSection = PictureSplitSection()
     """Which images train, select and test; copies, pixel for pixel, are always in the same split."""
@@ -59,13 +59,13 @@ class PicturesSection(Section):
     """Which fold is held out: it tests under crossval, and validates under kfold and lists without a validation
     list."""
     cache: Path | None = None
-    """Folder of the decoded pictures; default: `.cache/segcct` below the working directory."""
+    """Folder of the decoded images; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
     """Loader processes; results do not depend on it."""
 
     @property
     def cache_folder(self) -> Path:
-        """Where the decoded pictures are."""
+        """Where the decoded images are."""
         return DEFAULT_CACHE if self.cache is None else self.cache
 
     @property
@@ -75,10 +75,10 @@ class PicturesSection(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> PicturesSection:
-        for name, values in (("mean", self.mean), ("sd", self.sd)):
+        for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.num_channels:
-                raise ValueError(f"data.{name} has {len(values)} values, data.channels {self.channels} needs "
-                                 f"{self.num_channels}")  # fmt: skip
+                needs = f"data.channels {self.channels} needs {self.num_channels}"
+                raise ValueError(f"data.{name} has {len(values)} values, {needs}")
         if self.patient is not None:
             check_patient_expression(self.patient)
         if self.class_names is not None and not IMAGE_LAYOUTS[self.layout].numbered:
@@ -95,7 +95,7 @@ class PictureAugmentSection(Section):
     shift_px: Annotated[int, Field(ge=0)] = 0
     """Largest shift in each direction, zeros moving in: the random crop of a padded image."""
     crop_area: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Smallest share of the area that a random crop keeps, its sides in ratios of 3:4 to 4:3, resized back; 1 for no
+    """Smallest fraction of the area that a random crop keeps, its sides in ratios of 3:4 to 4:3, resized back; 1 for no
     crop."""
     randaugment: Annotated[str, Field(pattern=r"^rand(-(m|n|mstd|mmax|inc|p)[0-9.]+)*$")] | None = None
     """RandAugment as timm writes it, such as rand-m9-mstd0.5-inc1; null for none. It costs about 0.2 ms per image,
@@ -122,7 +122,7 @@ class ClassificationTrainSection(ScheduleSection):
 
 
 class ClassificationConfig(Experiment):
-    """One experiment with pictures and classes."""
+    """One classification experiment."""
 
     run: RunSection = RunSection()
     data: PicturesSection

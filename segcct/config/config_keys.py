@@ -28,13 +28,11 @@ def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
             yield Key(prefix + name, field, "dict" in str(field.annotation))
 
 
-def nearest(dotted: str, known: Sequence[str]) -> str:
-    """The likeliest key: by whole name, else by last part, so that `epochs` finds `train.epochs`."""
-    whole = difflib.get_close_matches(dotted, known, n=1, cutoff=0.75)
-    if whole:
-        return whole[0]
-    leaf = dotted.rsplit(".", 1)[-1]
-    by_leaf = difflib.get_close_matches(leaf, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6)
-    if by_leaf:
-        return next(name for name in known if name.rsplit(".", 1)[-1] == by_leaf[0])
-    return difflib.get_close_matches(dotted, known, n=1, cutoff=0.0)[0]
+def nearest(dotted: str, names: Sequence[str]) -> str:
+    """The most similar key: by whole name, else by last part, so that `epochs` finds `train.epochs`."""
+    leaves = {name.rpartition(".")[2]: name for name in reversed(names)}
+    by_name = difflib.get_close_matches(dotted, names, n=1, cutoff=0.75)
+    by_leaf = difflib.get_close_matches(dotted.rpartition(".")[2], list(reversed(leaves)), n=1, cutoff=0.6)
+    if by_leaf and not by_name:
+        return leaves[by_leaf[0]]
+    return (by_name or difflib.get_close_matches(dotted, names, n=1, cutoff=0.0))[0]

@@ -52,19 +52,19 @@ def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:
 
 def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
     dotted = _dotted(kind, details["loc"])
-    given = any(dotted == key or dotted.startswith(key + ".") or key.startswith(dotted + ".") for key in overrides)
-    file = COMMAND_LINE if given and dotted else source
-    known = [key.name for key in keys(kind)]
+    typed = any(f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}.") for key in overrides)
+    file = COMMAND_LINE if typed and dotted else source
+    names = [key.name for key in keys(kind)]
     if details["type"] == "extra_forbidden":
         # Of a mistyped section, what was typed, not the mapping it became.
         inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
         value = details["input"] if inner is None else overrides[inner]
-        remedy = f"Nearest valid key: {nearest(inner or dotted, known)}"
+        remedy = f"Nearest valid key: {nearest(inner or dotted, names)}"
         return ConfigError(f"unknown key {shown(inner or dotted)}", file=file, found=shown(value), remedy=remedy)
     if details["type"] == "missing":
         return ConfigError(f"key {shown(dotted)} is missing", file=file, expected=_description(kind, dotted))
     message = shown(details["msg"].removeprefix("Value error, "), most=400)
-    if details["type"] == "value_error" and dotted not in known:
+    if details["type"] == "value_error" and dotted not in names:
         return ConfigError("impossible combination", file=file, found=message)
     return ConfigError(
         f"key {shown(dotted)} has a value that cannot be used",
@@ -77,10 +77,10 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
 def _dotted(kind: type[BaseModel], location: Sequence[str | int]) -> str:
     """pydantic's location without the union branches it adds behind the key."""
     parts: list[str] = []
-    known = {key.name: key for key in keys(kind)}
+    by_name = {key.name: key for key in keys(kind)}
     for part in location:
         name = ".".join(parts)
-        if name in known and not known[name].open:
+        if name in by_name and not by_name[name].open:
             break
         parts.append(str(part))
     return ".".join(parts)

@@ -89,7 +89,7 @@ class DataSection(Section):
     list."""
     split: CaseSplitSection = CaseSplitSection()
     """Which cases train, validate and test; always by patient."""
-    foreground_share: Fraction = 0.67
+    foreground_fraction: Fraction = 0.67
     """Fraction of the training slices drawn among those that hold a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""

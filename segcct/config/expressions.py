@@ -1,4 +1,4 @@
-"""Regular expressions out of configs and model cards: only those that end soon on any name.
+"""Regular expressions of configs and model cards: only those that end soon on any name.
 
 A model card comes with weights from anywhere, and `(a+)+$` does not end on a name of forty letters. What can vary
 may not stand inside a repetition, and what remains grows as a power of the name's length, which is bounded too.

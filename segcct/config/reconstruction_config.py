@@ -42,7 +42,7 @@ class ReconstructionTrainSection(ScheduleSection):
 
 class GeometricAugmentSection(AugmentSection):
     """Mask and image move together. Noise and blur are off because no mask explains them, changes of intensity because
-    only a style code can tell the generator of them; it is taken from the changed image, so they may be turned on."""
+    the generator knows them only by a style code; that is taken from the changed image, so they may be turned on."""
 
     intensity: Fraction = 0.0
     """Probability of a change of brightness and contrast, and of gamma, per slice; needs a style code."""
@@ -69,10 +69,10 @@ class M2IConfig(Experiment):
     train: ReconstructionTrainSection = ReconstructionTrainSection()
 
     @model_validator(mode="after")
-    def _someone_tells_of_intensities(self) -> Self:
+    def _intensities_are_conditioned_on(self) -> Self:
         if self.augment.intensity and self.model.options.get("style") == "none":
             raise ValueError(
-                "augment.intensity changes what only a style code can tell the generator of; "
+                "augment.intensity changes what the generator knows only by a style code; "
                 "set it to 0, or model.options.style to moments or learned"
             )
         return self

@@ -22,7 +22,7 @@ _DECIMAL = re.compile(r"^[-+]?((0|[1-9][0-9]*)(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-
 
 @dataclass(frozen=True)
 class Misread:
-    """A value that no number key takes, because YAML makes something else of it than a reader would."""
+    """A value that no key of numbers takes, because YAML reads it as something else than a person would."""
 
     text: str
     taken_for: str
@@ -81,10 +81,10 @@ def _members(annotation: Any) -> list[Any]:
 
 def _scalar(text: str, types: set[Any]) -> Any:
     numbers, words = bool(types & {int, float}), bool(types & {str, Path})
-    if text in _NULL and (NoneType in types or not words):
+    if text in _NULL and (not numbers or NoneType in types or not words):
         return None
     if words and not numbers:
-        return None if text in _NULL else text
+        return text
     if bool in types and text in _BOOL:
         return _BOOL[text]
     return _number(text, strict=words) if numbers else text
@@ -109,17 +109,11 @@ def _number(text: str, *, strict: bool) -> Any:
         return text
     if not strict and isinstance(other, int | float) and _as_python_reads(text) == other:
         return other  # 1_000, 01.5, .inf
-    return Misread(text, _named(other))
-
-
-def _named(other: object) -> str:
-    if isinstance(other, bool):
-        return str(other).lower()
-    return "a date" if isinstance(other, date) else str(other)
+    return Misread(text, "a date" if isinstance(other, date) else str(other).lower())
 
 
 def _as_python_reads(text: str) -> float | None:
     try:
-        return float(text.replace(".inf", "inf").replace(".Inf", "inf").replace(".INF", "inf"))
+        return float(text.lower().replace(".inf", "inf"))
     except ValueError:
         return None

@@ -19,8 +19,11 @@ from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
 from segcct.errors import ConfigError
 from segcct.files.small_file import read_small
+from segcct.progress import say
 
 Config = TypeVar("Config", bound=BaseModel)
+RENAMED = {"data.foreground_share": "data.foreground_fraction", "data.sd": "data.std"}
+"""Former key -> key; former ones are read in this version for the last time."""
 MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
 
@@ -35,8 +38,8 @@ def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = N
 
 def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:
     """`content` with `overrides` laid over it, validated; `source` is named in errors."""
-    by_key = leaf_overrides(kind, overrides)
-    merged = dict(content)
+    by_key = {_renamed(dotted): value for dotted, value in leaf_overrides(kind, overrides).items()}
+    merged = {section: _with_new_names(section, value) for section, value in content.items()}
     for dotted, value in by_key.items():
         merged = _laid_over(merged, dotted.split("."), value)
     try:
@@ -138,6 +141,19 @@ def _yaml_value(text: str) -> Any:
     if value is None and text.strip():
         return text
     return text if value == {"id": ""} else value  # the pattern `{id}` reads as a mapping
+
+
+def _with_new_names(section: str, content: Any) -> Any:
+    if not isinstance(content, Mapping):
+        return content
+    return {_renamed(f"{section}.{name}").removeprefix(f"{section}."): value for name, value in content.items()}
+
+
+def _renamed(dotted: str) -> str:
+    """A key by the name that it has now."""
+    if dotted in RENAMED:
+        say(f"key {dotted} is now called {RENAMED[dotted]}; the former name will be refused by the next version")
+    return RENAMED.get(dotted, dotted)
 
 
 def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

@@ -43,10 +43,10 @@ class SplitSection(Section):
     @model_validator(mode="after")
     def _possible(self) -> SplitSection:
         lists = {"train_list": self.train_list, "val_list": self.val_list, "test_list": self.test_list}
-        given = [f"data.split.{name}" for name, path in lists.items() if path is not None]
-        if self.kind != "lists" and given:
+        names = [f"data.split.{name}" for name, path in lists.items() if path is not None]
+        if self.kind != "lists" and names:
             raise ValueError(
-                f"{' and '.join(given)} would not be read under data.split.kind: {self.kind}; "
+                f"{' and '.join(names)} would not be read under data.split.kind: {self.kind}; "
                 "set data.split.kind: lists, or the lists to null"
             )
         if self.kind == "lists" and self.train_list is None:

@@ -39,7 +39,7 @@ class _Loader(yaml.SafeLoader):
         names: set[str] = set()
         for name in (key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if name in names:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' stands twice", node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"key '{name}' is listed twice", node.start_mark)
             names.add(name)
         return node
 

@@ -92,7 +92,7 @@ class SliceTask(Task):
             image_size=data.image_size,
             seed=self.config.run.seed,
             slices_per_epoch=train.slices_per_epoch,
-            foreground_share=data.foreground_share,
+            foreground_share=data.foreground_fraction,
             needs_labels=self.needs_labels,
         )
         return DataLoader(

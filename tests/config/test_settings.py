@@ -147,7 +147,7 @@ def test_missing_section_says_what_it_needs(file):
         ("train: [", "is not YAML"),
         ("", "holds no configuration"),
         ("- 1\n- 2", "holds no configuration"),
-        ("run: {name: a}\nrun: {name: b}", "key 'run' stands twice"),
+        ("run: {name: a}\nrun: {name: b}", "key 'run' is listed twice"),
         ("# a comment\n" * 30_000, "is not YAML .found more than 262,144 bytes"),
     ],
 )
@@ -188,3 +188,21 @@ def test_holdout_is_the_former_name_of_fractions() -> None:
     content = {"data": {"root": "pictures", "split": {"kind": "holdout", "test": 6}}}
     split = settings.build(ClassificationConfig, content, {}, source="test").data.split
     assert (split.kind, split.val, split.test) == ("fractions", 0.1, 6)
+
+
+def test_a_former_key_is_read_and_its_new_name_is_said(tmp_path, capsys):
+    file = tmp_path / "experiment.yaml"
+    data = "layout: folder, root: scans, channels: {t1: t1.nii.gz}, scheme: brats2021, foreground_share: 0.5"
+    file.write_text(f"data: {{{data}}}", encoding="utf-8")
+    assert settings.load(SegmentationConfig, file).data.foreground_fraction == 0.5
+    said = capsys.readouterr().err
+    assert said.count("data.foreground_share is now called data.foreground_fraction") == 1
+    config = settings.load(SegmentationConfig, file, {"data.foreground_share": 0.25})
+    assert config.data.foreground_fraction == 0.25
+    assert "foreground_share" not in settings.dump(config)
+
+
+def test_a_former_key_of_classification_is_read(tmp_path):
+    file = tmp_path / "classes.yaml"
+    file.write_text("data: {root: x, mean: [0.5, 0.5, 0.5], sd: [0.2, 0.2, 0.2]}", encoding="utf-8")
+    assert settings.load(ClassificationConfig, file).data.std == [0.2, 0.2, 0.2]

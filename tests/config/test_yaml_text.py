@@ -149,9 +149,9 @@ def test_merge_keys_merge(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("run: {name: a, name: b}", "key 'name' stands twice"),
-        ('run: {1: a, "1": b}', "key '1' stands twice"),
-        ("run: {<<: {name: a}, <<: {name: b}}", "key '<<' stands twice"),
+        ("run: {name: a, name: b}", "key 'name' is listed twice"),
+        ('run: {1: a, "1": b}', "key '1' is listed twice"),
+        ("run: {<<: {name: a}, <<: {name: b}}", "key '<<' is listed twice"),
         ("a: &a [*a]", "stands inside itself"),
         ("a: &a {<<: *a}", "stands inside itself"),
         ("run: !!int x", "could not determine a constructor"),

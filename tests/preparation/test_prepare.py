@@ -331,7 +331,7 @@ class TestCache:
         cases, data, _ = dataset
         case = cases[0]
         key = cache_key(case, data, BRATS)
-        assert key == cache_key(case, with_(data, workers=3, fold=1, foreground_share=0.1), BRATS)
+        assert key == cache_key(case, with_(data, workers=3, fold=1, foreground_fraction=0.1), BRATS)
         swapped = dataclasses.replace(case, channels=dict(reversed(case.channels.items())))
         monkeypatch.setattr(prepare, "PREPARATION_VERSION", prepare.PREPARATION_VERSION + 1)
         newer = cache_key(case, data, BRATS)

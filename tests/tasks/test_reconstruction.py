@@ -36,7 +36,7 @@ HOW = Inference(batch_size=4, device="cpu")
 
 
 def config(**overrides: object) -> M2IConfig:
-    data = {**data_section().model_dump(mode="json"), "foreground_share": 1.0}
+    data = {**data_section().model_dump(mode="json"), "foreground_fraction": 1.0}
     train = {"epochs": 2, "batch_size": 4, "slices_per_epoch": 8, "ema": 0.9}
     return settings.build(M2IConfig, {"data": data, "train": train}, overrides, source="test")
 
@@ -159,7 +159,7 @@ def test_validation_cases_that_say_nothing_end_the_training():
 
 
 def test_a_change_of_intensity_needs_a_style():
-    with pytest.raises(ConfigError, match="only a style code can tell the generator of"):
+    with pytest.raises(ConfigError, match="the generator knows only by a style code"):
         config(**{"augment.intensity": 0.5, "model.options": {"style": "none"}})
     config(**{"augment.intensity": 0.5})
 

@@ -54,7 +54,7 @@ class Classifier(LoadedModel):
         super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
         self.classes: tuple[str, ...] = tuple(card.classes)
         self.data = section_of(card.data, Path())
-        self.normalization = Normalization(tuple(self.data.mean or ()), tuple(self.data.sd or ()))
+        self.normalization = Normalization(tuple(self.data.mean or ()), tuple(self.data.std or ()))
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
@@ -68,7 +68,7 @@ class Classifier(LoadedModel):
             raise CheckpointError("the classes are not numbered from 0 on", file=file)
         check_fit(card, file, num_classes=len(card.classes))
         channels, size = card.architecture.in_channels, card.architecture.image_size
-        if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.sd is None:
+        if (data.num_channels, data.image_size) != (channels, size) or data.mean is None or data.std is None:
             raise CheckpointError(
                 "architecture and data contradict each other",
                 file=file,

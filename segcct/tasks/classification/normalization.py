@@ -24,10 +24,10 @@ class Normalization:
     @classmethod
     def of(cls, data: PicturesSection, images: LabeledImages, rows: np.ndarray) -> Normalization:
         """That of the configuration where it names one, else that of the images at `rows`."""
-        if data.mean is not None and data.sd is not None:
-            return cls(tuple(data.mean), tuple(data.sd))
+        if data.mean is not None and data.std is not None:
+            return cls(tuple(data.mean), tuple(data.std))
         mean, std = _measured(images.pixels, rows)
-        return cls(tuple(data.mean or mean), tuple(data.sd or std))
+        return cls(tuple(data.mean or mean), tuple(data.std or std))
 
     def apply(self, images: np.ndarray) -> Tensor:
         """(B, C, S, S) uint8 -> float32, channels last in memory, which processors are faster with."""
