@@ -53,11 +53,11 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     choice = choose_precision("auto", device)
     facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
     if measure:
-        from segcct.tasks.segmentation.known_step import DESCRIPTION, MACHINES, known_step_s
+        from segcct.tasks.segmentation.reference_step import DESCRIPTION, MACHINES, reference_step_s
 
         facts["step"] = {
             "what": DESCRIPTION,
-            "seconds": {precision: known_step_s(device, precision) for precision in ("fp32", "bf16")},
+            "seconds": {precision: reference_step_s(device, precision) for precision in ("fp32", "bf16")},
             "elsewhere": dict(MACHINES),
             "reference_ms": vars(measure_cpu()),
         }

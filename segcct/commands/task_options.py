@@ -36,4 +36,4 @@ def run_for_task(row: TaskRow, command: str, arguments: argparse.Namespace, **mo
     table: Path = arguments.output / "table.md"
     if command == "evaluate" and table.is_file():
         print(table.read_text(encoding="utf-8"))
-    print(outcome.wrote + (f"; next: {command_line(*outcome.next_words)}" if outcome.next_words else ""))
+    print(outcome.wrote + (f"; next: {command_line(*outcome.next_command)}" if outcome.next_command else ""))

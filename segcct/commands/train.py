@@ -38,7 +38,7 @@ def _train(row: TaskRow, arguments: argparse.Namespace) -> None:
     config, run = read_experiment(row.load_config(), arguments)
     if arguments.dry_run:
         from segcct.config import settings
-        from segcct.tasks.plan import plan
+        from segcct.tasks.training_run import plan
 
         which = ("--config", arguments.config) if run is None else ("--resume", arguments.resume)
         planned = plan(config, resume=run)
@@ -51,7 +51,7 @@ def _train(row: TaskRow, arguments: argparse.Namespace) -> None:
 
     run = train(config, resume=run)
     if is_first_process():
-        print(f"wrote {run.best}; next: {command_line(*row.load().next_words(config, run))}")
+        print(f"wrote {run.best}; next: {command_line(*row.load().next_command(config, run))}")
 
 
 def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:

@@ -19,7 +19,7 @@ from segcct.preparation.training_window import take_window
 class SliceDataset(Dataset):
     """Augmented, standardised training slices.
 
-    A share of the positions, `foreground_share`, shows a structure: a class is drawn evenly among those the cases
+    A fraction of the positions, `foreground_fraction`, shows a structure: a class is drawn evenly among those the cases
     hold, then a case evenly among those that hold it, then one of its slices that does, so that neither rare classes
     nor cases with few slices are crowded out. The other positions go through all slices of all cases in an order
     shuffled per epoch, each slice at most once in `len` positions when `len` is at most their number.
@@ -37,7 +37,7 @@ class SliceDataset(Dataset):
         image_size: int,
         seed: int,
         slices_per_epoch: int | None = None,
-        foreground_share: float,
+        foreground_fraction: float,
         needs_labels: bool = True,
     ) -> None:
         unlabelled = [case.case_id for case in cases if case.present is None and needs_labels]
@@ -51,7 +51,7 @@ class SliceDataset(Dataset):
         self.augmenter = Augmenter(augment, image_size)
         self.image_size = image_size
         self.seed = seed
-        self.foreground_share = foreground_share
+        self.foreground_fraction = foreground_fraction
         self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each, counted on
         self.holders = _holders([_present(case) for case in cases])
         self.length = int(self.starts[-1]) if slices_per_epoch is None else slices_per_epoch
@@ -79,7 +79,7 @@ class SliceDataset(Dataset):
 
     def draw(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int, int | None]:
         """Case number, slice and, for a foreground draw, the class it was drawn for."""
-        if self.holders and rng.random() < self.foreground_share:
+        if self.holders and rng.random() < self.foreground_fraction:
             wanted = sorted(self.holders)[rng.integers(len(self.holders))]
             number, slices = self.holders[wanted][rng.integers(len(self.holders[wanted]))]
             return number, int(slices[rng.integers(len(slices))]), wanted

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import M2IConfig, SegmentationConfig
-from segcct.datasets.case import Case
-from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
+from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.splits import Splits
 from segcct.model_card import Architecture, SchemeCard, reading
-from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
-from segcct.tasks.segmentation.training_dataset import Dataset, describe_splits, load_dataset, split_cases
-from segcct.tasks.task import Found, Task
+from segcct.tasks.task import DatasetSummary, Task
+from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
 
 
 class SliceTask(Task):
@@ -32,8 +31,6 @@ class SliceTask(Task):
 
     config: SegmentationConfig | M2IConfig
     dataset: Dataset
-    pictures = 0
-    """Validation cases that are drawn during training."""
     unlabelled = False
     """The cases of `data.split.unlabelled_list` train too."""
 
@@ -65,16 +62,18 @@ class SliceTask(Task):
     def reading(self) -> dict[str, Any]:
         return reading(self.config.data)
 
-    def find(self) -> Found:
+    def find(self) -> DatasetSummary:
         data, train = self.config.data, self.config.train
-        found = split_cases(data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
-        self.check_splits(found.splits)
-        slices = train.slices_per_epoch or count_slices(found.select("train"), found.inventory)
-        return Found(describe_splits(found), -(-slices // train.batch_size))
+        inventory = find_cases(data, needs_labels=self.needs_labels)
+        cases, splits = inventory.cases, inventory.splits
+        if self.unlabelled:
+            unlabeled_cases(cases, data, splits)
+        self.check_splits(splits)
+        slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), inventory)
+        return DatasetSummary(describe_splits(inventory), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
-        needed = {"unlabelled": self.unlabelled, "needs_labels": self.needs_labels}
-        self.dataset = load_dataset(self.config.data, pictures=self.pictures, **needed)
+        self.dataset = load_dataset(self.config.data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
         self.check_splits(self.dataset.splits)
 
     def check_splits(self, splits: Splits) -> None:
@@ -92,7 +91,7 @@ class SliceTask(Task):
             image_size=data.image_size,
             seed=self.config.run.seed,
             slices_per_epoch=train.slices_per_epoch,
-            foreground_share=data.foreground_fraction,
+            foreground_fraction=data.foreground_fraction,
             needs_labels=self.needs_labels,
         )
         return DataLoader(
@@ -105,35 +104,22 @@ class SliceTask(Task):
         )
 
     def example(self, size: int, device: str) -> dict[str, Any]:
-        side, built = self.config.data.image_size, self.architecture
-        image = torch.randn(size, built.in_channels, side, side, device=device)
-        return {"image": image, "label": torch.randint(built.num_classes, (size, side, side), device=device)}
+        pixels, architecture = self.config.data.image_size, self.architecture
+        image = torch.randn(size, architecture.in_channels, pixels, pixels, device=device)
+        return {"image": image, "label": torch.randint(architecture.num_classes, (size, pixels, pixels), device=device)}
 
     def names(self, batch: dict[str, Any]) -> list[str]:
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]
 
-    def judged_on(self) -> dict[str, int]:
+    def validated_on(self) -> dict[str, int]:
         return {"cases": len(self.dataset.val)}
 
 
-def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
-    """Slices of all cases by their headers; a crop to the foreground leaves fewer.
-
-    Raises `VolumeError` where a header cannot be read.
-    """
-    count, data = 0, inventory.data
-    for case in cases:
-        name, files = next(iter(case.channels.items()))
-        stored = inventory.header(files[0], data.channels[name])
-        grid = SliceGrid.plan(
-            stored.shape,
-            stored.affine,
-            stored.spacing_mm,
-            orientation=data.orientation,
-            box_of=None,
-            target_spacing_mm=None,
-            fit=data.fit,
-            image_size=data.image_size,
-        )
-        count += len(files) if len(files) > 1 else grid.slice_shape[0]
-    return count
+def mean_scores(cases: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """Case -> scores, to the mean of each score over the cases where it is defined; defined in none, it is left out."""
+    means = {}
+    for name in next(iter(cases.values()), {}):
+        values = [value for scores in cases.values() if (value := scores[name]) is not None]
+        if values:
+            means[name] = float(np.mean(values))
+    return means

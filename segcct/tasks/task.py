@@ -45,7 +45,7 @@ class Prepared(Protocol):
         """It trains on phantoms."""
 
 
-class Found(NamedTuple):
+class DatasetSummary(NamedTuple):
     """A dataset before it is prepared."""
 
     splits: str
@@ -106,7 +106,7 @@ class Task(ABC):
         """How the data are read, as model.json keeps it."""
 
     @abstractmethod
-    def find(self) -> Found:
+    def find(self) -> DatasetSummary:
         """Find, check and split the data, as far as that goes without preparing them.
 
         Raises `DataError` naming everything that is wrong with them.
@@ -137,7 +137,7 @@ class Task(ABC):
         """Figures of the validation data, `score` among them; every process gets all of them."""
 
     @abstractmethod
-    def judged_on(self) -> dict[str, int]:
+    def validated_on(self) -> dict[str, int]:
         """How many cases or images `validate` looks at."""
 
     def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - pictures are optional
@@ -153,14 +153,14 @@ class Task(ABC):
             architecture=self.architecture,
             data=self.reading,
             scheme=self.scheme_card,
-            selected_on={**selected_on, **self.judged_on()},
+            selected_on={**selected_on, **self.validated_on()},
             data_fingerprint=self.dataset.fingerprint,
             synthetic=self.dataset.synthetic,
             provenance=versions(),
         )
 
     @staticmethod
-    def next_words(config: Any, run: RunFolder) -> Sequence[object]:
+    def next_command(config: Any, run: RunFolder) -> Sequence[object]:
         """The command that goes on with what a training wrote."""
         from segcct.datasets.splits import Splits
 
@@ -174,7 +174,7 @@ class Outcome(NamedTuple):
 
     wrote: str
     """The last line that the command prints."""
-    next_words: Sequence[object] = ()
+    next_command: Sequence[object] = ()
     """The command that comes next."""
 
 

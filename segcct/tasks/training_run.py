@@ -1,17 +1,30 @@
-"""Any training, from a configuration to a run folder."""
+"""Any training, from a configuration to a run folder, or to a plan of it (`--dry-run`)."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+
 from segcct.config import Experiment
 from segcct.files.json_file import write_json
+from segcct.hardware.devices import device_type, pick_device
+from segcct.hardware.processor import limit_threads
+from segcct.progress import duration
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
 from segcct.training.arithmetic import settle
+from segcct.training.network import check_batch_size
+from segcct.training.optim import build_optimizer
 from segcct.training.processes import is_first_process
 from segcct.training.session import check_run, check_same_dataset, open_run, owning_run
-from segcct.training.single_sample import check_batch_size
+from segcct.training.step_time import step_seconds
 from segcct.training.trainer import fit
+
+MEASURED_STEPS = 2
 
 
 def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
@@ -20,7 +33,7 @@ def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
     with owning_run(config.run, resume):
-        task = checked_task(config, resume)
+        task = _checked_task(config, resume)
         task.prepare()
         config, dataset = task.config, task.dataset
         if resume is not None:
@@ -32,10 +45,75 @@ def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
         return run
 
 
-def checked_task(config: Experiment, resume: RunFolder | None) -> Task:
+@dataclass(frozen=True)
+class Plan:
+    """Figures of a training that has not begun, with memory and time measured on a few steps."""
+
+    splits: str
+    parameters: int
+    step_s: float
+    peak_memory_mb: float | None
+    """None where the system does not report it."""
+    training_s: float | None
+    """Seconds of all training steps; None with a budget."""
+
+    def __str__(self) -> str:
+        total = "see the budget" if self.training_s is None else f"about {duration(self.training_s)} of training steps"
+        peak = self.peak_memory_mb
+        memory = "not known here" if peak is None else f"{peak:,.0f} MB at the peak of a training step"
+        return (
+            f"cases       {self.splits}\n"
+            f"parameters  {self.parameters:,}\n"
+            f"memory      {memory}\n"
+            f"time        {self.step_s:.2f} s per step measured here; {total}"
+        )
+
+
+def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
+    """Find, check and split the data, build the network and take a few steps on random input. Writes no run.
+
+    Raises `SegcctError` for whatever the training itself would refuse before it prepares the data.
+    """
+    task = _checked_task(config, resume)
+    dataset, train = task.find(), task.config.train
+    step_s = _step_s(task)
+    on_gpu = device_type(pick_device(train.device)) == "cuda"
+    return Plan(
+        splits=dataset.splits,
+        parameters=sum(parameter.numel() for parameter in task.network.parameters()),
+        step_s=step_s,
+        peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
+        training_s=None if train.budget is not None else train.epochs * dataset.batches * step_s,
+    )
+
+
+def peak_memory_mb() -> float | None:
+    """The most memory that this process has held so far; None where the system does not report it (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
+
+
+def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     """The task of a configuration, of which all is checked but its data."""
     config = settle(config)
     check_run(config.run, config.train, resume)
     task = task_of(config).load()(config, resumed=resume is not None)
     check_batch_size(task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu")))
     return task
+
+
+def _step_s(task: Task) -> float:
+    """Seconds per training step, after one for warming up."""
+    train = task.config.train
+    device = pick_device(train.device)
+    if device_type(device) == "cpu":
+        limit_threads(train.devices)
+    network, batch = task.network.to(device).train(), task.example(train.batch_size, device)
+    optimizer = build_optimizer(network, train)
+    steps = step_seconds(lambda: task.loss(network, batch), optimizer, device, train.precision)
+    next(steps)
+    return sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-import torch
-
 from segcct.config import Experiment, ScheduleSection
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.precision import Choice, choose_precision
@@ -71,11 +69,3 @@ def lightning_devices(train: ScheduleSection) -> dict[str, Any]:
         "num_nodes": nodes,
         "strategy": "ddp" if many else "auto",
     }
-
-
-def synchronize(device: str) -> None:
-    """Wait for an accelerator, so that a clock measures work and not its queue."""
-    if device_type(device) == "cuda":
-        torch.cuda.synchronize()
-    elif device_type(device) == "mps":
-        torch.mps.synchronize()

@@ -5,16 +5,26 @@ A resumed run needs neither: its last.ckpt holds every weight, and the file of `
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, TrainingError
 from segcct.model_card import Architecture
 from segcct.models.zoo import Kind, create_model, entry, model_names
 from segcct.progress import say
-from segcct.training.trainer import batch_seed
+
+_BATCH_NORM_REFUSAL = "Expected more than 1 value per channel when training"
+
+
+def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """Seed of the generators for one batch of one process."""
+    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None) -> nn.Module:
@@ -39,3 +49,33 @@ def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrain
 
         say(str(load_pretrained(network, pretrained)))
     return network
+
+
+def check_batch_size(network: nn.Module, batch_size: int, loss_of_one: Callable[[nn.Module], object]) -> None:
+    """Raises `TrainingError` where every batch is one sample and BatchNorm does not train on that.
+
+    Args:
+        network: stays as it is.
+        batch_size: samples in a batch.
+        loss_of_one: takes a copy of the network through a batch of one sample.
+    """
+    if batch_size > 1 or not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in network.modules()):
+        return
+    with torch.no_grad(), explaining_batch_norm():
+        loss_of_one(copy.deepcopy(network).train())
+
+
+@contextmanager
+def explaining_batch_norm() -> Iterator[None]:
+    """A `TrainingError` instead of torch's, where BatchNorm gets one value per channel, which has no variance."""
+    try:
+        yield
+    except ValueError as error:
+        if _BATCH_NORM_REFUSAL not in str(error):
+            raise
+        raise TrainingError(
+            "this network cannot be trained on a batch of one",
+            found="a BatchNorm layer that sees one value per channel",
+            expected="two samples or more in every batch of an epoch",
+            remedy="Raise --train.batch_size, or change it where only the last batch of an epoch is that small",
+        ) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
-import torch
 from pydantic import BaseModel
 
 from segcct.config import Experiment, RunSection, ScheduleSection, settings, yaml_text
@@ -142,12 +141,3 @@ def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None
             found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " split"),
             remedy="Bring the dataset back to what it was, or start a new run by --config",
         )
-
-
-def gather(mine: dict[str, Any], world: int) -> dict[str, Any]:
-    """The entries of all processes, sorted by name, in every process."""
-    if world == 1:
-        return mine
-    parts: list[dict[str, Any]] = [{} for _ in range(world)]
-    torch.distributed.all_gather_object(parts, mine)
-    return dict(sorted((name, value) for part in parts for name, value in part.items()))

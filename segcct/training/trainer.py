@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Checkpoint
@@ -28,12 +27,12 @@ from segcct.model_card import ModelCard, load_card
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
-from segcct.training import single_sample
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import Curves, quiet_writer
+from segcct.training.network import batch_seed, explaining_batch_norm
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
-from segcct.training.processes import is_first_process
+from segcct.training.processes import is_first_process, progress_bar
 
 CONFIG = "config"
 """Key of last.ckpt under which the text of config.yaml stands."""
@@ -58,18 +57,13 @@ class Trainable(Protocol):
     def draw(self, network: nn.Module, device: str, folder: Path) -> None: ...
 
 
-def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """Seed of the generators for one batch of one process."""
-    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> 1)
-
-
 def added_batches(batch: int, batches: int, train: ScheduleSection) -> int:
     """Batches whose gradients are added up for the step that this batch of an epoch takes part in."""
     first = batch - batch % train.accumulate
     return min(train.accumulate, batches - first)
 
 
-class Fitting(pl.LightningModule):
+class TrainingModule(pl.LightningModule):
     """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
 
     def __init__(self, task: Trainable, train: ScheduleSection, seed: int) -> None:
@@ -84,7 +78,7 @@ class Fitting(pl.LightningModule):
         self.averaged_steps = 0
 
     @property
-    def judged(self) -> nn.Module:
+    def evaluated_network(self) -> nn.Module:
         """The network that is validated and saved: the averaged one where there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
@@ -134,7 +128,7 @@ class Fitting(pl.LightningModule):
             group["lr"] = rate
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
-        with single_sample.explained():
+        with explaining_batch_norm():
             loss = self.task.loss(self.network, batch)
         if not torch.isfinite(loss):
             raise TrainingError(
@@ -165,8 +159,11 @@ class Fitting(pl.LightningModule):
         self.averaged_steps = checkpoint["averaged_steps"]
 
 
-class EpochEnd(Checkpoint):
+class ValidationCallback(Checkpoint):
     """At the end of an epoch: validate, keep the best weights, write the row of metrics.csv, then last.ckpt."""
+
+    state_key = "EpochEnd"
+    """Where last.ckpt keeps `state_dict`: the name of this class in earlier versions."""
 
     def __init__(self, task: Trainable, run: RunFolder, train: ScheduleSection) -> None:
         self.task = task
@@ -208,7 +205,7 @@ class EpochEnd(Checkpoint):
         if self.progress is not None and batch_idx + 1 < trainer.num_training_batches:
             self.progress(batch_idx + 1, int(trainer.num_training_batches))
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Fitting) -> None:  # type: ignore[override]
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
         epoch = trainer.current_epoch
         scores: dict[str, float] = {}
         if self._due(trainer, pl_module, epoch):
@@ -217,15 +214,15 @@ class EpochEnd(Checkpoint):
             self._write_row(trainer, pl_module, epoch, scores)
         trainer.save_checkpoint(self.run.last)
 
-    def _due(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> bool:
+    def _due(self, trainer: pl.Trainer, module: TrainingModule, epoch: int) -> bool:
         last = trainer.should_stop or (module.clock.budget is None and epoch + 1 >= self.train.epochs)
         return last or (epoch + 1) % self.train.validate_every == 0
 
-    def _validate(self, trainer: pl.Trainer, module: Fitting, epoch: int) -> dict[str, float]:
+    def _validate(self, trainer: pl.Trainer, module: TrainingModule, epoch: int) -> dict[str, float]:
         began = time.monotonic()
         device = str(module.device)
-        _require_finite(module.judged, epoch)
-        scores = self.task.validate(module.judged, device, trainer.global_rank, trainer.world_size)
+        _require_finite(module.evaluated_network, epoch)
+        scores = self.task.validate(module.evaluated_network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
         better = self.best is None or score > self.best["value"]
         self.without_better = 0 if better else self.without_better + 1
@@ -233,8 +230,8 @@ class EpochEnd(Checkpoint):
             self.best = {"metric": self.task.score, "value": score, "epoch": epoch}
             if trainer.is_global_zero:
                 self.run.remove_pictures()  # none of other weights may pass for these
-                self.run.save_best(module.judged.state_dict(), self.task.card(self.best))
-                self.task.draw(module.judged, device, self.run.pictures)
+                self.run.save_best(module.evaluated_network.state_dict(), self.task.card(self.best))
+                self.task.draw(module.evaluated_network, device, self.run.pictures)
         if self._out_of_patience():
             trainer.should_stop = True
         module.train()
@@ -245,7 +242,7 @@ class EpochEnd(Checkpoint):
     def _out_of_patience(self) -> bool:
         return self.train.patience is not None and self.without_better >= self.train.patience
 
-    def _write_row(self, trainer: pl.Trainer, module: Fitting, epoch: int, scores: dict[str, float]) -> None:
+    def _write_row(self, trainer: pl.Trainer, module: TrainingModule, epoch: int, scores: dict[str, float]) -> None:
         loss = float(torch.stack(module.losses).mean()) if module.losses else float("nan")
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {
@@ -260,7 +257,7 @@ class EpochEnd(Checkpoint):
             trainer.logger.log_metrics({name: value}, step=epoch)  # type: ignore[union-attr]
         say(self._line(module, epoch, loss, scores))
 
-    def _line(self, module: Fitting, epoch: int, loss: float, scores: dict[str, float]) -> str:
+    def _line(self, module: TrainingModule, epoch: int, loss: float, scores: dict[str, float]) -> str:
         clock = module.clock
         total = "" if clock.budget is not None else f"/{clock.epochs}"
         progress = clock.progress(epoch + 1, 0, 1)
@@ -292,10 +289,10 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
         KeyboardInterrupt: Ctrl-C.
     """
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
-    module = Fitting(task, train, seed)
+    module = TrainingModule(task, train, seed)
     training = identity_of(task.card({}), seed)
     state = _state_of(run, module, training, train) if resume else None
-    end = EpochEnd(task, run, train)
+    end = ValidationCallback(task, run, train)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), quiet_writer():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
@@ -342,7 +339,9 @@ def _best_there(run: RunFolder, best: Mapping[str, Any]) -> dict[str, Any]:
     return {name: stored.get(name, value) for name, value in best.items()}
 
 
-def _state_of(run: RunFolder, module: Fitting, training: Mapping[str, Any], train: ScheduleSection) -> dict[str, Any]:
+def _state_of(
+    run: RunFolder, module: TrainingModule, training: Mapping[str, Any], train: ScheduleSection
+) -> dict[str, Any]:
     """What a resumed run goes on from. Raises `RunError` where it is damaged or another training's."""
     state = read_state(run.last)
     check_training(run.last, state, module, training)
@@ -352,8 +351,3 @@ def _state_of(run: RunFolder, module: Fitting, training: Mapping[str, Any], trai
         if train.budget is None and done == train.epochs:
             say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
     return state
-
-
-def progress_bar(label: str) -> Progress | None:
-    """Progress of the first process; the others are silent."""
-    return Progress(label) if is_first_process() else None

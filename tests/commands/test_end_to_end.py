@@ -25,7 +25,7 @@ from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.splits import Splits
 from segcct.model_card import load_card
-from segcct.tasks.slice_task import count_slices
+from segcct.tasks.training_dataset import count_slices
 from tests.conftest import training_command
 
 pytestmark = pytest.mark.slow

@@ -25,8 +25,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets import inventory, layouts
 from segcct.files import file_memo
-from segcct.tasks.segmentation.training_dataset import describe_splits, load_dataset, split_cases
-from segcct.tasks.slice_task import count_slices
+from segcct.tasks.training_dataset import count_slices, describe_splits, find_cases, load_dataset
 
 file_memo.SETTLED_NS = 0  # the files were written a moment ago
 root, cache = Path(sys.argv[1]), Path(sys.argv[2])
@@ -59,13 +58,13 @@ for step in sys.argv[3:]:
     listed.clear()
     counts.clear()
     if step == "plan":
-        found = split_cases(data)
+        found = find_cases(data)
         describe_splits(found)
-        counts["slices"] = count_slices(found.select("train"), found.inventory)
+        counts["slices"] = count_slices(found.splits.select(found.cases, "train"), found)
         counts["cache"] = cache.exists()
     elif step == "train":
-        dataset = load_dataset(data, pictures=2)
-        counts["overlays"] = len(dataset.pictured)
+        dataset = load_dataset(data)
+        counts["shown"] = sum(case.shown is not None for case in dataset.val)
     else:  # other bytes, of the same size and date
         file = root / dataset.train[0].case_id / "seg.nii.gz"
         dates, content = file.stat(), bytearray(file.read_bytes())
@@ -114,11 +113,11 @@ def test_a_warm_start_reads_no_file_twice(root: Path) -> None:
     assert plan["listings"] == plan["make_splits"] == 1
     assert not plan["cache"]
 
-    assert cold["read_case"] == 7  # all but the test case; overlays decode none of them again
+    assert cold["read_case"] == 7  # all but the test case; drawing decodes none of them again
     assert cold["file_digest"] == 14
     assert cold["listings"] == cold["make_splits"] == 1
 
-    assert warm["overlays"] == 1
+    assert warm["shown"] == 1
     assert warm["opens"] <= 1
     assert warm["listings"] == warm["make_splits"] == 1
     assert not warm.keys() & {"file_digest", "crc32", "read_case"}

@@ -176,7 +176,7 @@ def test_check_names_a_class_that_only_validation_holds(tmp_path: Path) -> None:
 def test_training_warns_of_a_class_that_only_validation_holds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from segcct.tasks.segmentation.training_dataset import load_dataset
+    from segcct.tasks.training_dataset import load_dataset
 
     for number, values in enumerate([(1, 2), (1, 2), (1, 2, 3)]):
         save(tmp_path / f"case{number}" / "img.nii.gz")

@@ -12,7 +12,7 @@ from segcct.cli import main
 from segcct.files.disk_space import free_bytes
 from segcct.hardware.memory import free_memory_gb
 from segcct.hardware.processor import instruction_sets, processor_name
-from segcct.tasks.segmentation.known_step import MACHINES
+from segcct.tasks.segmentation.reference_step import MACHINES
 
 CPUINFO = """processor\t: 0
 model name\t: Some Processor 9000
@@ -100,11 +100,11 @@ def test_doctor_prints_the_machine_and_json_holds_the_same(capsys):
     assert "step" not in stored
 
 
-def test_the_known_step_is_timed_in_both_precisions(monkeypatch, capsys):
-    from segcct.tasks.segmentation import known_step
+def test_the_reference_step_is_timed_in_both_precisions(monkeypatch, capsys):
+    from segcct.tasks.segmentation import reference_step
 
-    monkeypatch.setattr(known_step, "SIZE", 32)
-    monkeypatch.setattr(known_step, "BATCH", 1)
+    monkeypatch.setattr(reference_step, "SIZE", 32)
+    monkeypatch.setattr(reference_step, "BATCH", 1)
     assert main(["doctor", "--json"]) == 0
     facts = json.loads(capsys.readouterr().out)
     step = facts["step"]

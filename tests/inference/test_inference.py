@@ -24,7 +24,7 @@ from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation import overlays
+from segcct.tasks.segmentation import segmentation_task
 
 
 class Threshold(nn.Module):
@@ -88,7 +88,7 @@ def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan):
     case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
     recorder = Recorder()
     index = SliceInferer()(recorder, case, Inference(), 32)
-    dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_share=0.0)
+    dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_fraction=0.0)
     trained = {sample["slice"]: sample["image"] for sample in (dataset[(0, place)] for place in range(5))}
     assert index.shape == (20, 24, 5)
     for number, image in trained.items():
@@ -254,12 +254,12 @@ def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
         drawn.update(title=title, shown=shown)
         return b""
 
-    monkeypatch.setattr(overlays, "training_panel", panel)
+    monkeypatch.setattr(segmentation_task, "training_panel", panel)
     of = predictor()
     read = read_case(case, data, of.scheme)
-    overlay = overlays.Overlay(prepare_case(read, of.preparation, of.scheme), synthetic=True)
+    prepared = prepare_case(read, of.preparation, of.scheme)
     prediction = np.arange(scan.array.size, dtype=np.uint8).reshape(scan.shape) % 4
-    overlay.write(tmp_path / "pictures", prediction, of.scheme, {})
+    segmentation_task.overlay(prepared, prediction, list(of.scheme.classes), {}, synthetic=True)
     assert drawn["title"].startswith("patient001, synthetic data, axial slice")
     plane = plane_of(scan.shape, scan.affine, scan.spacing_mm)
     of_all = (plane.slices(volume) for volume in (read.image[0], of.scheme.to_index(read.label), prediction))

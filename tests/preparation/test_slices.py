@@ -56,7 +56,7 @@ def three_cases(side: int = 32) -> list[PreparedCase]:
 
 
 def dataset(cases, **changes) -> SliceDataset:
-    settings = {"augment": STILL, "image_size": 32, "seed": 0, "foreground_share": 0.5, **changes}
+    settings = {"augment": STILL, "image_size": 32, "seed": 0, "foreground_fraction": 0.5, **changes}
     return SliceDataset(cases, **settings)
 
 
@@ -75,7 +75,7 @@ def test_sample_is_standardised_after_augmentation():
 
 
 def test_without_foreground_draws_an_epoch_shows_every_slice_once():
-    data = dataset(three_cases(), foreground_share=0.0)
+    data = dataset(three_cases(), foreground_fraction=0.0)
     assert len(data) == 40
     first, second = (shown(data[epoch, index] for index in range(40)) for epoch in (0, 1))
     everything = [(case, number) for case, depth in (("a", 12), ("b", 8), ("c", 20)) for number in range(depth)]
@@ -85,7 +85,7 @@ def test_without_foreground_draws_an_epoch_shows_every_slice_once():
 
 
 def test_foreground_draws_choose_class_then_case_then_slice():
-    data = dataset(three_cases(), foreground_share=1.0)
+    data = dataset(three_cases(), foreground_fraction=1.0)
     counts = {"a": 0, "b": 0, "c": 0}
     classes = {1: 0, 2: 0}
     for index in range(2000):
@@ -101,8 +101,8 @@ def test_foreground_draws_choose_class_then_case_then_slice():
 
 
 def test_foreground_draws_differ_by_epoch_and_seed():
-    data = dataset(three_cases(), foreground_share=1.0)
-    other = dataset(three_cases(), foreground_share=1.0, seed=1)
+    data = dataset(three_cases(), foreground_fraction=1.0)
+    other = dataset(three_cases(), foreground_fraction=1.0, seed=1)
     first, second, seeded = (
         shown(each[epoch, index] for index in range(30)) for each, epoch in ((data, 0), (data, 1), (other, 0))
     )
@@ -114,13 +114,15 @@ def test_foreground_draws_show_their_class_when_the_slice_is_cropped():
     label = np.zeros((3, 150, 150), dtype=np.uint8)
     label[:, 5, 140] = 1
     label[1, 120:123, 9] = 2
-    data = dataset([prepared("big", label)], foreground_share=1.0, augment=AugmentSection(noise=1, affine=0, elastic=0))
+    data = dataset(
+        [prepared("big", label)], foreground_fraction=1.0, augment=AugmentSection(noise=1, affine=0, elastic=0)
+    )
     for index in range(30):
         assert data[0, index]["label"].any()
 
 
 def test_share_of_foreground_draws():
-    data = dataset(three_cases(), foreground_share=0.3)
+    data = dataset(three_cases(), foreground_fraction=0.3)
     wanted = [data.draw(0, index, np.random.default_rng([0, 0, index]))[2] for index in range(2000)]
     assert abs(sum(each is not None for each in wanted) - 600) < 80
 

@@ -20,8 +20,8 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import Architecture
 from segcct.preparation.slice_sampling import EpochSampler
-from segcct.tasks.task import Found, Outcome, Task, TaskRow, register_task
-from segcct.training.session import gather
+from segcct.tasks.task import DatasetSummary, Outcome, Task, TaskRow, register_task
+from segcct.training.processes import gather
 
 SIZE = 32
 
@@ -79,9 +79,9 @@ class DenoisingTask(Task):
     def reading(self) -> dict[str, Any]:
         return {}
 
-    def find(self) -> Found:
+    def find(self) -> DatasetSummary:
         files = sorted(self.config.data.root.glob("*.npy"))
-        return Found(f"train {len(files) - 1}, val 1", 1)
+        return DatasetSummary(f"train {len(files) - 1}, val 1", 1)
 
     def prepare(self) -> None:
         arrays = {file.stem: np.load(file) for file in sorted(self.config.data.root.glob("*.npy"))}
@@ -106,7 +106,7 @@ class DenoisingTask(Task):
         mine = {case: rmse_of(network, self.dataset.arrays[case]) for case in self.dataset.splits.val[rank::world]}
         return {"val_gain": -float(np.mean(list(gather(mine, world).values())))}
 
-    def judged_on(self) -> dict[str, int]:
+    def validated_on(self) -> dict[str, int]:
         return {"images": len(self.dataset.splits.val)}
 
 

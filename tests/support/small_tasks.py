@@ -12,8 +12,8 @@ from segcct.preparation.prepared_case import Preparation, prepare_case
 from segcct.tasks.classification.classification_task import ClassificationTask, load_dataset
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.tasks.segmentation.training_dataset import Dataset
 from segcct.tasks.task import Task
+from segcct.tasks.training_dataset import Dataset
 from tests.support.drawn_pictures import write_folder
 from tests.support.toy_pair import CLASSES, data_section, loaded_case
 
@@ -26,7 +26,7 @@ def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
     scheme = Scheme("custom", CLASSES)
     cases = [prepare_case(loaded_case(), Preparation.of(data), scheme)]
     content = {"data": data.model_dump(mode="json") | {"workers": workers}, "train": TRAIN | {"slices_per_epoch": 12}}
-    return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
+    return content, Dataset(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
 
 
 def segmentation(workers: int, folder: Path) -> Task:

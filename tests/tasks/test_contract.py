@@ -75,7 +75,7 @@ def test_a_saved_model_loads_as_its_task_alone(row: TaskRow, tmp_path: Path) -> 
     task = SMALL[row.name](0, tmp_path)
     card = task.card({"metric": task.score})
     assert card.task == row.name
-    assert card.selected_on == {"metric": task.score, **task.judged_on()}
+    assert card.selected_on == {"metric": task.score, **task.validated_on()}
     best = tmp_path / "best"
     save_model(best, task.network.state_dict(), card)
     model = load_model(best, HOW)

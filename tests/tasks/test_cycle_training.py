@@ -19,9 +19,9 @@ from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
-from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen
+from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, check_not_seen
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.tasks.segmentation.training_dataset import Dataset
+from segcct.tasks.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import card, data_section, painter
 from tests.support.toy_pair import loaded_case as examined
@@ -49,7 +49,7 @@ def without_label(case: PreparedCase) -> PreparedCase:
 
 
 def slices(case: PreparedCase) -> SliceDataset:
-    return SliceDataset([case], augment=AugmentSection(), image_size=32, seed=0, foreground_share=1.0)
+    return SliceDataset([case], augment=AugmentSection(), image_size=32, seed=0, foreground_fraction=1.0)
 
 
 def config(**overrides: object) -> SegmentationConfig:
@@ -141,7 +141,7 @@ def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prep
 
 def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     dataset = Dataset(
-        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], {}, "", True, [without_label(prepared)]
+        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabelled=[without_label(prepared)]
     )
     plain, cycled = SegmentationTask(config(), dataset), SegmentationTask(cycle_config(generator), dataset)
     loader = cycled.loader(0, 1)
@@ -184,14 +184,14 @@ def test_a_generator_of_other_data_is_refused(generator, more, message):
 def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
     splits = Splits(("a",), ("b1",), ("c",), patients={"b1": "b"})
     model = tmp_path / "best"
-    refuse_seen(None, splits)
-    refuse_seen(model, splits)  # nothing is known of it
+    check_not_seen(None, splits)
+    check_not_seen(model, splits)  # nothing is known of it
     for train, said in ((("b2",), "1 of 2"), (("b1", "c"), "2 of 2")):
         Splits(train, (), patients={"b2": "b", "b1": "b"}).save(tmp_path / "splits.json")
         with pytest.raises(ConfigError, match=f"trained on {said} validation and test cases"):
-            refuse_seen(model, splits)
+            check_not_seen(model, splits)
     Splits(("a",), ("b1",), patients={"b1": "b"}).save(tmp_path / "splits.json")
-    refuse_seen(model, splits)
+    check_not_seen(model, splits)
 
 
 def data_with_list(path: Path, *names: str) -> DataSection:

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from segcct.tasks.plan import Plan, peak_memory_mb
+from segcct.tasks.training_run import Plan, peak_memory_mb
 
 
 def test_a_system_without_resource_usage_leaves_the_memory_unknown(monkeypatch):

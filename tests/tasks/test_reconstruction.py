@@ -26,8 +26,9 @@ from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_case
 from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
-from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask, summarise
-from segcct.tasks.segmentation.training_dataset import Dataset
+from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
+from segcct.tasks.slice_task import mean_scores
+from segcct.tasks.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, loaded_case
 
@@ -49,7 +50,7 @@ def toy_cases(noise: float) -> tuple[Scheme, list[PreparedCase]]:
 
 def toy_task(noise: float = 4.0, **overrides: object) -> ReconstructionTask:
     scheme, cases = toy_cases(noise)
-    dataset = Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "none", synthetic=True)
+    dataset = Dataset(scheme, Splits(("toy",), ()), cases, cases, "none", frozenset({"toy"}))
     return ReconstructionTask(config(**overrides), dataset)
 
 
@@ -130,7 +131,7 @@ def test_a_batch_holds_what_the_generator_is_told():
         label = batch["label"][place].numpy()
         np.testing.assert_array_equal(batch["distance"][place], signed_distances(label, 3))  # after augmentation
         assert batch["position"][place].item() == pytest.approx(batch["slice"][place].item() / 4)
-    unit = batch["image"] * batch["sd"][..., None, None] + batch["mean"][..., None, None]
+    unit = batch["image"] * batch["std"][..., None, None] + batch["mean"][..., None, None]
     assert 0 <= unit.min() <= unit.max() <= 1
 
 
@@ -142,17 +143,17 @@ def test_intensities_are_left_alone_unless_asked_for():
 def test_figures_that_are_not_defined_are_left_out():
     case = {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.1}
     none = {"val_gain": None, "val_rmse_foreground": None, "val_rmse": 0.3}
-    assert summarise({"a": case, "b": none}) == pytest.approx(
+    assert mean_scores({"a": case, "b": none}) == pytest.approx(
         {"val_gain": 0.5, "val_rmse_foreground": 0.9, "val_rmse": 0.2}
     )
-    assert summarise({"b": none}) == pytest.approx({"val_rmse": 0.3})
+    assert mean_scores({"b": none}) == pytest.approx({"val_rmse": 0.3})
 
 
 def test_validation_cases_that_say_nothing_end_the_training():
     scheme, (case,) = toy_cases(noise=0)
     flat = replace(case, arrays={**case.arrays, "image": np.full_like(case.image, 0.5)})
     task = ReconstructionTask(
-        config(), Dataset(scheme, Splits(("toy",), ()), [case], [flat], {}, "none", synthetic=True)
+        config(), Dataset(scheme, Splits(("toy",), ()), [case], [flat], "none", frozenset({"toy"}))
     )
     with pytest.raises(TrainingError, match="each of its structures has one intensity"):
         task.validate(task.network, "cpu", 0, 1)
@@ -167,9 +168,9 @@ def test_a_change_of_intensity_needs_a_style():
 def test_some_of_many_validation_cases_select_the_weights():
     scheme, (case,) = toy_cases(noise=4)
     many = [replace(case, case_id=f"case{number:02}") for number in range(30)]
-    dataset = Dataset(scheme, Splits(("toy",), ()), [case], many, {}, "none", synthetic=True)
+    dataset = Dataset(scheme, Splits(("toy",), ()), [case], many, "none", frozenset({"toy"}))
     task = ReconstructionTask(config(**{"train.validate_cases": 4}), dataset)
-    assert [case.case_id for case in task.judged] == ["case00", "case10", "case19", "case29"]
+    assert [case.case_id for case in task.validation_cases] == ["case00", "case10", "case19", "case29"]
     assert task.card({}).selected_on["cases"] == 4
     figures = task.validate(task.network, "cpu", 0, 1)
     assert set(figures) == {"val_gain", "val_rmse_foreground", "val_rmse"}
@@ -177,8 +178,8 @@ def test_some_of_many_validation_cases_select_the_weights():
     assert figures["val_gain"] == pytest.approx(made.gain, abs=1e-6)
     assert figures["val_rmse"] == pytest.approx(made.distances["whole"].rmse, rel=1e-6)
     assert figures["val_rmse_foreground"] == pytest.approx(made.distances["foreground"].rmse, rel=1e-6)
-    assert len(ReconstructionTask(config(), dataset).judged) == 16
-    assert len(toy_task().judged) == 1
+    assert len(ReconstructionTask(config(), dataset).validation_cases) == 16
+    assert len(toy_task().validation_cases) == 1
 
 
 def test_it_learns_what_the_mask_explains(tmp_path):
@@ -190,7 +191,7 @@ def test_it_learns_what_the_mask_explains(tmp_path):
         image[index, 0] = np.where(label[index] == 2, 0.5 + 0.3 * np.cos(31 * (depth - 0.1)), image[index, 0])
     cases[0].arrays["image"][:] = image  # type: ignore[index]
     more = {"train.epochs": 15, "train.slices_per_epoch": 16, "train.lr": 1e-2, "augment.strength": 0}
-    task = ReconstructionTask(config(**more), Dataset(scheme, Splits(("toy",), ()), cases, cases, {}, "", True))
+    task = ReconstructionTask(config(**more), Dataset(scheme, Splits(("toy",), ()), cases, cases, ""))
     before = task.validate(task.network, "cpu", 0, 1)["val_gain"]
     task.network.train()
     best = fit(task, RunFolder.create(tmp_path / "run"), task.config.train, seed=0)

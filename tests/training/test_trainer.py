@@ -20,10 +20,10 @@ from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
 from segcct.training import optim, trainer
+from segcct.training.network import batch_seed, check_batch_size
 from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
-from segcct.training.single_sample import check_batch_size
-from segcct.training.trainer import batch_seed, fit
+from segcct.training.trainer import fit
 from tests.support import toy_task
 
 TOY = Path(toy_task.__file__)

@@ -21,8 +21,8 @@ def predict(model: Path, input: Path, output: Path, *, split: str | None, overwr
     progress = Progress("predicting")
     table = predict_images(classifier, request, output, model=model, overwrite=overwrite, progress=progress)
     folders = ("--prediction", output, "--reference", input)
-    next_words = ("evaluate", *folders, "--output", output.parent / "evaluation")
-    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_words)
+    next_command = ("evaluate", *folders, "--output", output.parent / "evaluation")
+    return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_command)
 
 
 def evaluate(prediction: Path, reference: Path, output: Path, *, layout: str | None, allow_unmatched: bool) -> Outcome:

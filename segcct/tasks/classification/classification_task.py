@@ -26,10 +26,8 @@ from segcct.tasks.classification.image_augmentation import ImageAugmenter, Mixin
 from segcct.tasks.classification.image_layout import ClassLabels, card_section, get_image_layout
 from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
 from segcct.tasks.classification.normalization import Normalization
-from segcct.tasks.task import Found, Task
-from segcct.training.processes import is_first_process
-from segcct.training.session import gather
-from segcct.training.trainer import progress_bar
+from segcct.tasks.task import DatasetSummary, Task
+from segcct.training.processes import gather, is_first_process, progress_bar
 
 _NAMED = 8
 """Images of a batch that a message names."""
@@ -109,9 +107,9 @@ class ClassificationTask(Task):
         """The augmentation of the training images."""
         return ImageAugmenter(self.config.augment, self.config.data.image_size, self.dataset.normalization)
 
-    def find(self) -> Found:
+    def find(self) -> DatasetSummary:
         self.prepare()
-        return Found(describe_class_splits(self.dataset.images, self.dataset.splits), len(self.loader(0, 1)))
+        return DatasetSummary(describe_class_splits(self.dataset.images, self.dataset.splits), len(self.loader(0, 1)))
 
     def prepare(self) -> None:
         self.dataset = load_dataset(self.config, self.labels)
@@ -157,7 +155,7 @@ class ClassificationTask(Task):
             np.concatenate([labels for labels, _ in parts]),
         )
 
-    def judged_on(self) -> dict[str, int]:
+    def validated_on(self) -> dict[str, int]:
         return {"pictures": len(self.dataset.val)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,27 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import SegmentationConfig
-from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.splits import Splits
+from segcct.figures import best_slice, training_panel
+from segcct.files.atomic_file import atomic_path
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, refuse_seen, risen
+from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, check_not_seen, ramp_up
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
-from segcct.tasks.segmentation.training_dataset import Dataset
-from segcct.tasks.slice_task import SliceTask
-from segcct.training.session import gather
+from segcct.tasks.slice_task import SliceTask, mean_scores
+from segcct.tasks.training_dataset import Dataset
+from segcct.training.processes import gather
+
+Scores = Mapping[str, float | None]
+"""Dice per class; None where neither mask holds the class."""
 
 
 class SegmentationTask(SliceTask):
-    """Judged by the Dice of whole validation volumes on their own grid."""
+    """Validated by the Dice of whole validation volumes on their own grid."""
 
     name = "segmentation"
     model_kind = "segmenter"
@@ -39,10 +44,10 @@ class SegmentationTask(SliceTask):
         self.criterion = SegmentationLoss(config.train.loss, self.scheme.num_classes)
         model = config.train.cycle_model
         self.cycle = None if model is None else CycleLoss(model, config.data, self.scheme)
-        self.pictures, self.unlabelled = config.train.pictures, self.cycle is not None
+        self.unlabelled = self.cycle is not None
 
     def check_splits(self, splits: Splits) -> None:
-        refuse_seen(self.config.train.cycle_model, splits)
+        check_not_seen(self.config.train.cycle_model, splits)
 
     def samples(self, slices: SliceDataset) -> TorchDataset:
         samples = slices if self.cycle is None else WithUnlabelled(slices, self.dataset.unlabelled)
@@ -57,43 +62,54 @@ class SegmentationTask(SliceTask):
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"], batch)
         if self.cycle is not None:
-            weight = self.config.train.cycle_weight * risen(self.progress)
-            loss = loss + weight * cycle_loss(self.cycle, network, batch[UNLABELLED])
+            unlabelled = batch[UNLABELLED]
+            output = network(unlabelled["image"])
+            logits = output[0] if isinstance(output, list) else output  # full size first
+            loss = loss + self.config.train.cycle_weight * ramp_up(self.progress) * self.cycle(logits, unlabelled)
         return loss
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        mine = {case.case_id: self._scored(network, device, case)[1] for case in self.dataset.val[rank::world]}
-        return summarise(gather(mine, world), self.dataset.scheme)
+        mine = {case.case_id: self._predict(network, device, case)[1] for case in self.dataset.val[rank::world]}
+        scores = gather(mine, world)
+        defined = [[value for value in case.values() if value is not None] for case in scores.values()]
+        means = [np.mean(values) for values in defined if values]
+        per_class = {f"val_dice_{name}": mean for name, mean in mean_scores(scores).items()}
+        return {"val_dice": float(np.mean(means)) if means else 0.0, **per_class}
 
     def draw(self, network: nn.Module, device: str, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
-        for case in self.dataset.val:
-            if case.case_id in self.dataset.pictured:
-                prediction, scores = self._scored(network, device, case)
-                self.dataset.pictured[case.case_id].write(folder, prediction, self.dataset.scheme, scores)
+        for case in self.dataset.val[: self.config.train.pictures]:
+            if case.shown is not None:
+                prediction, scores = self._predict(network, device, case)
+                synthetic = case.case_id in self.dataset.synthetic_cases
+                panel = overlay(case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
+                with atomic_path(folder / f"{case.case_id}.png", private=True) as temporary:
+                    temporary.write_bytes(panel)
 
-    def _scored(
-        self, network: nn.Module, device: str, case: PreparedCase
-    ) -> tuple[np.ndarray, dict[str, float | None]]:
+    def _predict(self, network: nn.Module, device: str, case: PreparedCase) -> tuple[np.ndarray, Scores]:
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
-        prediction = SliceInferer()(network, case, how, self.config.data.image_size)
-        return prediction, class_dice(prediction, np.asarray(case.full_label), self.dataset.scheme.classes)
+        settings = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        prediction = SliceInferer()(network, case, settings, self.config.data.image_size)
+        return prediction, class_dice(prediction, np.asarray(case.full_label), self.scheme.classes)
 
 
-def cycle_loss(cycle: CycleLoss, network: nn.Module, unlabelled: dict[str, Tensor]) -> Tensor:
-    """The loss of the unlabelled part of a batch."""
-    output = network(unlabelled["image"])
-    return cycle(output[0] if isinstance(output, list) else output, unlabelled)  # full size first
-
-
-def summarise(scores: dict[str, dict[str, float | None]], scheme: Scheme) -> dict[str, float]:
-    """Mean Dice per class over the cases that hold it, and over cases of each case's mean; the empty are left out."""
-    per_case = [[value for value in classes.values() if value is not None] for classes in scores.values()]
-    means = [float(np.mean(values)) for values in per_case if values]
-    summary = {"val_dice": float(np.mean(means)) if means else 0.0}
-    for name in scheme.classes:
-        values = [value for classes in scores.values() if (value := classes[name]) is not None]
-        if values:
-            summary[f"val_dice_{name}"] = float(np.mean(values))
-    return summary
+def overlay(
+    case: PreparedCase, prediction: np.ndarray, classes: list[str], scores: Scores, *, synthetic: bool
+) -> bytes:
+    """A PNG of image, reference and prediction (X, Y, Z, class indices) of the slice with most structure."""
+    plane = case.plane
+    assert case.full_label is not None  # or the case did not validate
+    assert case.shown is not None
+    reference = plane.slices(case.full_label)
+    index = best_slice(reference, None)
+    note = "synthetic data, " if synthetic else ""
+    return training_panel(
+        case.shown,
+        reference[index],
+        plane.slices(prediction)[index],
+        classes,
+        pixel_mm=plane.pixel_mm,
+        letters=plane.letters,
+        title=f"{case.case_id}, {note}{plane.name} slice {index + 1} of {len(reference)}",
+        scores=scores,
+    )

@@ -1,0 +1,131 @@
+"""A dataset of volumes ready for training: found, checked, split by patient and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segcct.check import Problem, check_inventory, format_problems
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.inventory import Inventory
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.split_lists import unlabeled_cases
+from segcct.datasets.splits import SPLIT_NAMES, Splits, unshared_classes
+from segcct.errors import DataError, SegcctError
+from segcct.plurals import counted, listed
+from segcct.preparation.prepared_case import PreparedCase, fingerprint, prepare_cases
+from segcct.preparation.slice_grid import SliceGrid
+from segcct.progress import say
+from segcct.training.processes import is_first_process, progress_bar
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The split of a dataset and the prepared cases that a training reads."""
+
+    scheme: Scheme
+    splits: Splits
+    train: list[PreparedCase]
+    val: list[PreparedCase]
+    fingerprint: str
+    """Digest of the files."""
+    synthetic_cases: frozenset[str] = frozenset()
+    """Ids of phantoms among the cases."""
+    unlabelled: list[PreparedCase] = field(default_factory=list)
+    """Cases that train without labels."""
+
+    @property
+    def synthetic(self) -> bool:
+        """Some training case is a phantom."""
+        return any(case.case_id in self.synthetic_cases for case in self.train)
+
+
+def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
+    """Find, check and split the cases. Raises `DataError` naming every problem of the quick check.
+
+    Args:
+        data: the data section.
+        needs_labels: cases without a label take no part.
+    """
+    try:
+        inventory = Inventory(data, remember=True, needs_labels=needs_labels)
+        problems = [each for each in check_inventory(inventory, deep=False).problems if each.severity == "error"]
+    except SegcctError as error:
+        problems = [Problem.of(error, file=data.root)]
+    if problems:
+        raise DataError(f"the dataset cannot be trained on\n{format_problems(problems)}", file=data.root)
+    return inventory
+
+
+def load_dataset(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = True) -> Dataset:
+    """`find_cases`, and prepare them; `unlabelled`: with the cases of `data.split.unlabelled_list`."""
+    inventory = find_cases(data, needs_labels=needs_labels)
+    scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
+    train, val = (splits.select(inventory.cases, split) for split in ("train", "val"))
+    extra = unlabeled_cases(inventory.cases, data, splits) if unlabelled else []
+    cases, labeled = [*train, *val, *extra], len(train) + len(val)
+    prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
+    if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : labeled]):
+        raise DataError(
+            "no validation case holds a structure, so none could tell which weights are the best",
+            file=data.root,
+            found=listed([case.id for case in val]),
+            remedy="Change data.split or data.fold, or fix the labels (segcct check)",
+        )
+    _warn_of_classes(prepared[:labeled], scheme, splits)
+    return Dataset(
+        scheme=scheme,
+        splits=splits,
+        train=prepared[: len(train)],
+        val=prepared[len(train) : labeled],
+        fingerprint=fingerprint(cases, memo),
+        synthetic_cases=frozenset(case.id for case in cases[:labeled] if inventory.is_synthetic(case)),
+        unlabelled=prepared[labeled:],
+    )
+
+
+def describe_splits(inventory: Inventory) -> str:
+    """`train 12 cases of 10 patients, val ..., test ...`."""
+    cases_of = {split: inventory.splits.select(inventory.cases, split) for split in SPLIT_NAMES}
+    return ", ".join(
+        f"{split} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
+        for split, cases in cases_of.items()
+    )
+
+
+def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
+    """Slices of all cases by their headers; a crop to the foreground leaves fewer.
+
+    Raises `VolumeError` where a header cannot be read.
+    """
+    count, data = 0, inventory.data
+    for case in cases:
+        name, files = next(iter(case.channels.items()))
+        stored = inventory.header(files[0], data.channels[name])
+        grid = SliceGrid.plan(
+            stored.shape,
+            stored.affine,
+            stored.spacing_mm,
+            orientation=data.orientation,
+            box_of=None,
+            target_spacing_mm=None,
+            fit=data.fit,
+            image_size=data.image_size,
+        )
+        count += len(files) if len(files) > 1 else grid.slice_shape[0]
+    return count
+
+
+def _warn_of_classes(cases: Sequence[PreparedCase], scheme: Scheme, splits: Splits) -> None:
+    """Say which classes are only in the training or only in the validation cases; nothing stops for it."""
+    classes = {
+        case.case_id: frozenset(name for index, name in enumerate(scheme.classes, 1) if case.present[:, index].any())
+        for case in cases
+        if case.present is not None
+    }
+    uneven = unshared_classes(classes, splits)
+    if uneven is not None and is_first_process():
+        say(f"warning: classes are not in training and validation cases alike ({uneven})")
