@@ -24,7 +24,7 @@ from typing import Any
 
 import corruptions
 from corruptions import corrupted
-from m2i_signals import M2I_SIGNALS, with_m2i
+from m2i_features import M2I_FEATURES, with_m2i
 from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
@@ -39,8 +39,8 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
-from segcct.quality import SIGNALS, Measured
-from segcct.quality.observe import measured, signals_of_case
+from segcct.quality import FEATURES, CalibrationRow
+from segcct.quality.case_features import calibration_rows, features_of_case
 from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -132,20 +132,20 @@ def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
     return rows
 
 
-def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> list[Measured]:
+def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> list[CalibrationRow]:
     """Rows of the run's left-out side, kept in its folder with what they depend on, and taken from there."""
     file = run.path / f"quality_rows{'_corrupted' if corrupt else ''}.json"
     depends = dependencies(cycles, arguments, corrupt=corrupt)
     if file.is_file():
         there = json.loads(file.read_text(encoding="utf-8"))
         if isinstance(there, dict) and there["depends"] == depends:
-            return [Measured(**row) for row in there["rows"]]
+            return [CalibrationRow(**row) for row in there["rows"]]
     data = cycles.predictor.card.data_section(arguments.root)
     cases = Splits.load(run.splits).select(find_cases(data), "val")
     if arguments.patients:
         kept = sorted({case.patient for case in cases})[: arguments.patients]
         cases = [case for case in cases if case.patient in kept]
-    rows: list[Measured] = []
+    rows: list[CalibrationRow] = []
     progress = Progress(f"{run.path.name}{', corrupted' if corrupt else ''}")
     for done, case in enumerate(cases):
         progress(done, len(cases))
@@ -153,8 +153,8 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
         versions = [corrupted(loaded, draw) for draw in range(arguments.draws)] if corrupt else [loaded]
         for version in versions:
             seen = cycles.of_scan(version)
-            signals = with_m2i(signals_of_case(cycles.predictor, seen.segmented), seen)
-            rows += measured(seen.segmented, signals)
+            features = with_m2i(features_of_case(cycles.predictor, seen.segmented), seen)
+            rows += calibration_rows(seen.segmented, features)
     progress(len(cases), len(cases))
     write_json(file, {"depends": depends, "rows": [asdict(row) for row in rows]})
     return rows
@@ -169,7 +169,7 @@ def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool
     return {
         "segmenter": cycles.predictor.card.weights_sha256,
         "generator": cycles.reconstructor.card.weights_sha256,
-        "signals": [*SIGNALS, *M2I_SIGNALS],
+        "features": [*FEATURES, *M2I_FEATURES],
         "code": hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest(),
         "precision": arguments.precision,
         "patients": arguments.patients,

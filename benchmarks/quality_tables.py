@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from m2i_signals import M2I_GROUPS, M2I_SIGNALS
+from m2i_features import M2I_FEATURES, M2I_GROUPS
 
 from segcct.errors import DataError
 from segcct.metrics import paired, summarise
 from segcct.progress import Progress
 from segcct.provenance import provenance
-from segcct.quality import GROUPS, SIGNALS, Estimate, Measured, cross_fit
-from segcct.quality.calibration_run import ALL_SIGNALS, figures_of, leave_one_out
+from segcct.quality import FEATURES, GROUPS, CalibrationRow, Estimate, cross_fit
+from segcct.quality.calibration_run import ALL_FEATURES, figures_of, leave_one_out
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import Performance, performance
 
@@ -29,19 +29,19 @@ TARGETS = {
 _COVERAGE_MARGIN = 0.05
 RIVALS = ("entropy alone", "flip agreement alone", "volume alone")
 """What the estimate has to beat."""
-EVERY = SIGNALS + M2I_SIGNALS
+EVERY = FEATURES + M2I_FEATURES
 METHODS: dict[str, tuple[str, ...]] = {
-    ALL_SIGNALS: EVERY,
-    WITHOUT_M2I: SIGNALS,
-    "M2I alone": M2I_SIGNALS,
+    ALL_FEATURES: EVERY,
+    WITHOUT_M2I: FEATURES,
+    "M2I alone": M2I_FEATURES,
     "entropy alone": GROUPS["entropy"],
     "flip agreement alone": GROUPS["flips"],
     "rotation agreement alone": GROUPS["rotations"],
     "volume alone": GROUPS["volume"],
     "shape alone": GROUPS["shape"],
 }
-Rows = dict[str, list[Measured]]
-Found = list[tuple[Measured, Estimate]]
+Rows = dict[str, list[CalibrationRow]]
+Found = list[tuple[CalibrationRow, Estimate]]
 
 
 def write(rows: Rows, file: Path) -> None:
@@ -77,17 +77,17 @@ def head() -> str:
     )
 
 
-def section(title: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -> str:
+def section(title: str, fitted: Sequence[CalibrationRow], asked: Sequence[CalibrationRow]) -> str:
     """One set of masks: every method, classes pooled and one by one; the verdict on the one in use; the targets."""
-    usable = [row for row in asked if row.signals is not None and row.dice is not None]
+    usable = [row for row in asked if row.features is not None and row.dice is not None]
     if not usable:
         return f"## {title}\n\nNo masks.\n"
     try:
-        in_use = ALL_SIGNALS if pays(worth_of_m2i(Calibration(fitted, CLASSES, EVERY))) else WITHOUT_M2I
+        in_use = ALL_FEATURES if pays(worth_of_m2i(Calibration(fitted, CLASSES, EVERY))) else WITHOUT_M2I
         found = {method: crossed(title, method, fitted, asked) for method in METHODS}
     except DataError as error:
         return f"## {title}\n\nNot possible: {error}.\n"
-    missed = [row for row in asked if row.signals is None and row.dice is not None]
+    missed = [row for row in asked if row.features is None and row.dice is not None]
     dice = np.array([row.dice for row in usable])
     lines = [
         f"## {title}",
@@ -103,16 +103,16 @@ def section(title: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -
         "",
         *(
             reached(method, found[method], TARGETS.get(title, {}))
-            for method in dict.fromkeys((in_use, ALL_SIGNALS, WITHOUT_M2I))
+            for method in dict.fromkeys((in_use, ALL_FEATURES, WITHOUT_M2I))
         ),
     ]
     return "\n".join(lines)
 
 
-def crossed(title: str, method: str, fitted: Sequence[Measured], asked: Sequence[Measured]) -> Found:
+def crossed(title: str, method: str, fitted: Sequence[CalibrationRow], asked: Sequence[CalibrationRow]) -> Found:
     """Out-of-fold estimates by one method; the same rows in the same order for each."""
     progress = Progress(f"{title}: {method}")
-    found = cross_fit(fitted, CLASSES, signals=METHODS[method], asked=asked)
+    found = cross_fit(fitted, CLASSES, features=METHODS[method], evaluate=asked)
     progress(1, 1)
     return found
 
@@ -128,7 +128,7 @@ def judged(found: Found) -> Performance:
     return performance([row for row, _ in found], [one.dice for one in intervals], intervals)
 
 
-def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[Measured]) -> list[str]:
+def performance_table(found: dict[str, Found], in_use: str, missed: Sequence[CalibrationRow]) -> list[str]:
     """Every method, and the one in use with the unpredicted structures as 0."""
     lines = [
         "| method | class | Pearson | Spearman | MAE | AUROC | AURC | coverage | width |",
@@ -217,12 +217,12 @@ def hits(name: str, value: float, target: float) -> bool:
 
 
 def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
-    """Mean out-of-fold error that the generator's signals take away, with its 95% interval over patients; None where
+    """Mean out-of-fold error that the generator's features take away, with its 95% interval over patients; None where
     they were not measured."""
-    cheap = tuple(name for name in calibration.signals if name in SIGNALS)
-    if len(cheap) == len(calibration.signals):
+    cheap = tuple(name for name in calibration.features if name in FEATURES)
+    if len(cheap) == len(calibration.features):
         return None
-    errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.signals)]
+    errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.features)]
     stats = summarise((errors[0] - errors[1]).tolist(), [row.patient for row in calibration.rows])
     return {"mean": stats["mean"], "ci95": stats["ci95"]}
 
@@ -232,19 +232,19 @@ def pays(worth: dict[str, Any] | None) -> bool:
     return worth is not None and worth["ci95"][0] is not None and bool(worth["ci95"][0] > 0)
 
 
-def leaving_out(rows: Sequence[Measured]) -> str:
-    """What each group of signals adds on the final stage, and what M2I adds, with its interval."""
-    title = "## Leave one group of signals out, final stage\n\n"
+def leaving_out(rows: Sequence[CalibrationRow]) -> str:
+    """What each group of features adds on the final stage, and what M2I adds, with its interval."""
+    title = "## Leave one group of features out, final stage\n\n"
     try:
         calibration = Calibration(rows, CLASSES, EVERY)
     except DataError as error:
         return f"{title}Not possible: {error}.\n"
     worth = worth_of_m2i(calibration)
-    lines = ["| signals | Spearman | MAE | AUROC |", "|---|---|---|---|"]
+    lines = ["| features | Spearman | MAE | AUROC |", "|---|---|---|---|"]
     rows_of_table = leave_one_out(calibration, GROUPS | M2I_GROUPS)
     if worth is not None:
-        rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, SIGNALS)})
-    in_use = ALL_SIGNALS if worth is None or pays(worth) else WITHOUT_M2I
+        rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, FEATURES)})
+    in_use = ALL_FEATURES if worth is None or pays(worth) else WITHOUT_M2I
     for row in rows_of_table:
         mark = " (in use)" if row["name"] == in_use else ""
         lines.append(f"| {row['name']}{mark} | {cell(row['spearman'])} | {cell(row['mae'])} | {cell(row['auroc'])} |")

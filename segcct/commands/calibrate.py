@@ -34,14 +34,19 @@ def add_calibrate(commands: Commands) -> None:
     parser.add_argument("--m2i", type=Path, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
     parser.add_argument(
-        "--doubtful-below", type=share, default=0.7, metavar="DICE", help="flag masks below (default %(default)s)"
+        "--flag-below",
+        type=share,
+        default=0.7,
+        metavar="DICE",
+        help="flag masks of a lower estimated Dice for review (default %(default)s)",
+    )
+    parser.add_argument(
+        "--doubtful-below", dest="flag_below", type=share, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     add_network_options(parser)
 
 
 def _calibrate(arguments: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from segcct.case_runner import failures, values
     from segcct.errors import DataError, items
     from segcct.files.json_file import write_json
@@ -55,8 +60,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
-    steps.disjoint(folds)
-    classes = steps.check_alike(arguments.i2m, card, folds)
+    classes = steps.check_folds(arguments.i2m, card, folds)
     outcomes = []
     for number, fold in enumerate(folds, start=1):
         outcomes += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
@@ -65,7 +69,7 @@ def _calibrate(arguments: argparse.Namespace) -> None:
     if reasons and not rows:
         raise DataError(f"none of the cases can be measured:{items(reasons)}")
     model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
-    model = replace(model, doubtful_below=arguments.doubtful_below)
+    model = model.model_copy(update={"flag_below": arguments.flag_below})
     file = arguments.i2m / FILE
     write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
     _print(model)
@@ -92,7 +96,7 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
             config = _config(run)
             root = root or config.data.root
             sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
-        folds.append(fold_of(run, predictor, root, learnt_from=sources))
+        folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds
 
 
@@ -108,7 +112,7 @@ def _print(model: QualityModel) -> None:
     from segcct.report.html import number
 
     print(model.facts["summary"])
-    print("\n| signals | Spearman | mean error | AUROC (Dice < 0.7) |\n|---|---|---|---|")
+    print("\n| features | Spearman | mean error | AUROC (Dice < 0.7) |\n|---|---|---|---|")
     for row in model.facts["leave_one_out"]:
         name = f"{row['name']} (in use)" if row["in_use"] else row["name"]
         print(f"| {name} | {number(row['spearman'])} | {number(row['mae'], 4)} | {number(row['auroc'])} |")

@@ -29,7 +29,7 @@ from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, pixel_accuracy
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
 from segcct.preparation.intensity import to_unit
-from segcct.quality.observe import estimate_all, missed, signals_of_case
+from segcct.quality.case_features import features_of_case
 from segcct.quality.quality_model import QualityModel
 from segcct.report.viewer import SMALLEST_PX, Channel, Pane, SliceChoice, Viewer, build_viewer
 
@@ -77,12 +77,12 @@ def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None,
     estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None
     if quality is not None:
-        signals = signals_of_case(cycles.predictor, result.segmented)
+        features = features_of_case(cycles.predictor, result.segmented)
         estimate = {
-            name: None if each is None else EstimatedDice.model_validate(each)
-            for name, each in estimate_all(quality, signals).items()
+            name: None if one is None else EstimatedDice(dice=one.dice, low=one.low, high=one.high)
+            for name, one in quality.estimates(features).items()
         }
-        missing = missed(quality, signals)
+        missing = quality.missed(features)
     reference = None if loaded.label is None else np.asarray(result.case.for_segmenter.full_label)
     reconstruction = {PREDICTED: _reconstructed(made)}
     cycle = {PREDICTED: _agreement(result.again, made.label, classes)}

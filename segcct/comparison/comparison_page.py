@@ -85,7 +85,7 @@ def comparison_page(comparison: Comparison, viewers: Mapping[str, Viewer], quali
     cases, summary = comparison.cases, comparison.summary
     classes = list(comparison.scheme.classes)
     with_reference = summary.with_reference > 0
-    below = quality.doubtful_below if quality else 0.0
+    below = quality.flag_below if quality else 0.0
     columns = _columns(with_reference, quality is not None)
     return render(
         Path(__file__).with_name("comparison.html"),
@@ -226,7 +226,7 @@ def _order_note(quality: QualityModel | None, with_reference: bool) -> str:
     if quality is not None:
         return (
             f"Estimated Dice per class with its {100 * quality.level:.0f}% interval, lowest mean first. "
-            f"Flagged: an estimate below {quality.doubtful_below:g}. A structure that was not predicted "
+            f"Flagged: an estimate below {quality.flag_below:g}. A structure that was not predicted "
             "counts as 0 where most such cases of the calibration held it."
         )
     if with_reference:

@@ -193,7 +193,7 @@ def _comparison(
         definitions=DEFINITIONS,
         synthetic=any(each.synthetic for each in results.values()),
         synthetic_training=segmenter.synthetic or generator.synthetic,
-        summary=summary_of(cases, tuple(scheme.classes), None if quality is None else quality.doubtful_below),
+        summary=summary_of(cases, tuple(scheme.classes), None if quality is None else quality.flag_below),
         order=ordered(cases),
         quality=calibration,
         cases=cases,

@@ -40,7 +40,7 @@ class Record(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(str(part) for part in first["loc"])[:120]
-            found = f"{place}: {' '.join(first['msg'].split())[:160]}"
+            found = ": ".join(filter(None, (place, " ".join(first["msg"].split())[:160])))
             raise cls.ERROR(cls.NOT_THIS, file=file, found=found, remedy=remedy) from None
 
     def to_json(self) -> dict[str, Any]:

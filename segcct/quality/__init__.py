@@ -1,25 +1,25 @@
-"""Quality without a reference: signals of a predicted mask, an estimated Dice with an interval, and its calibration.
+"""Quality without a reference: features of a predicted mask, an estimated Dice with an interval, and its calibration.
 
 model = QualityModel.load(Path("runs/brats/best"))     # quality.json, written by `segcct calibrate`
-model.estimate("ET", signals)                          # Estimate(dice=0.81, low=0.70, high=0.89)
+model.estimate("ET", features)                         # Estimate(dice=0.81, low=0.70, high=0.89)
 """
 
 from __future__ import annotations
 
-from segcct.quality.features import GROUPS, SIGNALS, Evidence, signals_of
-from segcct.quality.fitting import Measured, cross_fit, fit
-from segcct.quality.quality_model import DOUBTFUL_BELOW, FILE, Estimate, QualityModel
+from segcct.quality.features import FEATURES, GROUPS, CasePredictions, class_features
+from segcct.quality.fitting import CalibrationRow, cross_fit, fit
+from segcct.quality.quality_model import FILE, FLAG_BELOW, Estimate, QualityModel
 
 __all__ = [
-    "DOUBTFUL_BELOW",
+    "FEATURES",
     "FILE",
+    "FLAG_BELOW",
     "GROUPS",
-    "SIGNALS",
+    "CalibrationRow",
+    "CasePredictions",
     "Estimate",
-    "Evidence",
-    "Measured",
     "QualityModel",
+    "class_features",
     "cross_fit",
     "fit",
-    "signals_of",
 ]

@@ -1,9 +1,9 @@
-"""Calibration: predictions of cases that no model behind them was trained on, measured, fitted, and told honestly."""
+"""Calibration: features and Dice of cases that no model behind their masks was trained on, and the estimate fitted."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
 from segcct.preparation.prepared_case import Preparation
 from segcct.progress import Report, say
+from segcct.quality.case_features import calibration_rows, features_of_case
 from segcct.quality.features import GROUPS
-from segcct.quality.fitting import Calibration, Measured, cross_fit, fit
-from segcct.quality.observe import measured, signals_of_case
+from segcct.quality.fitting import Calibration, CalibrationRow, cross_fit, fit
 from segcct.quality.performance import Performance, performance
 from segcct.quality.quality_model import QualityModel
 
-ALL_SIGNALS = "all signals"
+ALL_FEATURES = "all features"
 SPLITS = "splits.json"
 _MANY = 50
 """Patients from which a calibration is not called small."""
@@ -41,160 +41,48 @@ class Fold:
     data: DataSection
 
 
-def fold_of(
-    folder: Path,
-    predictor: Predictor,
-    root: Path,
-    *,
-    learnt_from: Sequence[Path] = (),
-) -> Fold:
-    """The validation side of a run, checked against what the models behind it were trained on.
+def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Sequence[Path] = ()) -> Fold:
+    """The validation split of a run, checked against what the models behind it were trained on.
 
     Args:
         folder: the segmenter's best/ folder, inside its run.
+        predictor: the segmenter.
         root: the dataset.
-        learnt_from: weights (`model.pretrained`, `train.cycle_model`) that the run began or learnt with; looked at
-            where they lie in a run folder. A phantom's patients are nobody's.
+        trained_with: weights (`model.pretrained`, `train.cycle_model`) that the run was initialized from or trained
+            with; checked if they are in a run folder. The patients of a phantom are nobody's.
 
     Raises:
-        RunError: a run's splits.json is gone. SplitError: the dataset holds other cases.
-        DataError: one of those was trained on these patients.
+        RunError: the run's splits.json is gone. SplitError: the dataset has other cases.
+        DataError: one of those models was trained on these patients.
     """
-    cases = _splits(folder).select(find_cases(predictor.card.data_section(root)), "val")
-    for source in learnt_from:
+    splits = folder.parent / SPLITS
+    if not splits.is_file():
+        raise RunError(
+            "calibration needs the run's splits.json, to know which cases the model was not trained on",
+            file=splits,
+            remedy="Keep best/ in its run folder",
+        )
+    data = predictor.card.data_section(root)
+    cases = Splits.load(splits).select(find_cases(data), "val")
+    for source in trained_with:
         best = source if source.is_dir() else source.parent
         if not (best.parent / SPLITS).is_file():
             if (best / "model.json").is_file():  # a model of ours, not published weights
                 say(f"{source}: no {SPLITS} beside it; whether it was trained on the calibration cases is not known")
         elif load_card(best).synthetic == predictor.card.synthetic:
-            _refuse_seen(source, _splits(best), cases)
-    return Fold(folder, predictor, tuple(cases), predictor.card.data_section(root))
+            seen = Splits.load(best.parent / SPLITS).trained_on({case.id: case.patient for case in cases})
+            if seen:
+                raise DataError(
+                    "a model that this run was initialized from or trained with has seen the patients of "
+                    f"{len(seen)} of the {len(cases)} calibration cases",
+                    file=source,
+                    found=", ".join(seen[:4]),
+                    remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
+                )
+    return Fold(folder, predictor, tuple(cases), data)
 
 
-def _refuse_seen(model: Path, sides: Splits, cases: Sequence[Case]) -> None:
-    seen = sides.trained_on({case.id: case.patient for case in cases})
-    if seen:
-        raise DataError(
-            "a model that this run learnt from was trained on the patients of "
-            f"{len(seen)} of the {len(cases)} calibration cases",
-            file=model,
-            found=", ".join(seen[:4]),
-            remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
-        )
-
-
-def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[CaseOutcome[list[Measured]]]:
-    """Signals and Dice of every class of every case of a fold."""
-    jobs = [CaseJob(case.id, case) for case in fold.cases]
-    work = partial(measure_case, fold.predictor, data=fold.data)
-    return list(run_cases(jobs, work, progress=progress))
-
-
-def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Measured]:
-    """Signals and Dice of every class of one labelled case."""
-    if case.label is None:
-        raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-    segmented = predictor.segment(read_case(case, data, predictor.scheme), keep_probabilities=True)
-    return measured(segmented, signals_of_case(predictor, segmented))
-
-
-def calibrate(rows: Sequence[Measured], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
-    """Fit the estimate.
-
-    Args:
-        rows: of all folds; patients are kept together.
-        classes: in the scheme's order.
-        sources: digests of the weights of the runs whose validation sides these are, for the record.
-
-    Raises:
-        DataError: fewer than three patients.
-    """
-    everything = Calibration(rows, classes)
-    model = fit(rows, classes)
-    honest = _crossed(rows, classes)
-    facts: dict[str, Any] = {
-        "sources": list(sources),
-        "patients": len(everything.patients),
-        "cases": len({row.case for row in rows}),
-        "masks": len(everything.rows),
-        "not_predicted": {name: _missed(rows, name) for name in classes},
-        "performance": None if honest is None else honest.to_json(),
-        "leave_one_out": leave_one_out(everything),
-    }
-    return model.with_facts(**facts, summary=summary_text(facts, model))
-
-
-def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] = GROUPS) -> list[dict[str, Any]]:
-    """All signals, then without each group, then each group alone: Spearman, mean error and AUROC out of fold, by
-    patient; `in_use` marks the row whose signals the estimate reads."""
-    groups = {name: own for name, own in groups.items() if set(own) & set(calibration.signals)}
-    every = calibration.signals
-    table = [(ALL_SIGNALS, every)]
-    table += [(f"without {name}", tuple(one for one in every if one not in own)) for name, own in groups.items()]
-    table += [(f"{name} alone", tuple(one for one in every if one in own)) for name, own in groups.items()]
-    return [
-        {"name": name, **figures_of(calibration, signals), "in_use": name == ALL_SIGNALS}
-        for name, signals in table
-        if signals
-    ]
-
-
-def figures_of(calibration: Calibration, signals: Sequence[str]) -> dict[str, float | None]:
-    """Spearman, mean error and AUROC of an estimate from some signals, out of fold."""
-    kept = tuple(name for name in signals if name in calibration.signals)
-    found = performance(calibration.rows, calibration.out_of_fold(kept)[0])
-    return {"spearman": found.spearman, "mae": found.mae, "auroc": found.auroc}
-
-
-def summary_text(facts: dict[str, Any], model: QualityModel) -> str:
-    """What a reader must know of the calibration, in a few sentences."""
-    small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
-    runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
-    text = (
-        f"Fitted on {counted(facts['masks'], 'mask')} of {counted(facts['patients'], 'patient')}, predicted by the "
-        f"{runs} on its own validation side, never on cases it was trained on; that side did select the weights.{small}"
-    )
-    found = facts["performance"]
-    if found is not None and found["mae"] is not None:
-        rank = "not defined" if found["spearman"] is None else f"{found['spearman']:.2f}"
-        text += f" Out of fold, by patient: mean error {found['mae']:.3f}, Spearman {rank}."
-        if found["coverage"] is not None:
-            text += f" {100 * found['coverage']:.0f}% of the Dice lay in their {100 * model.level:.0f}% interval."
-        elif all(width is not None for width in model.widths.values()):
-            text += " Too few patients to measure how many lie in their interval."
-    if any(width is None for width in model.widths.values()):
-        text += " Too few patients for an interval: it is given as 0 to 1."
-    return text
-
-
-def _crossed(rows: Sequence[Measured], classes: Sequence[str]) -> Performance | None:
-    """Of whole fits, intervals included; None where too few patients are left in a fold's complement."""
-    try:
-        found = cross_fit(rows, classes)
-    except DataError:
-        return None
-    intervals = [estimate for _, estimate in found]
-    return performance([row for row, _ in found], [one.dice for one in intervals], intervals)
-
-
-def _missed(rows: Sequence[Measured], name: str) -> dict[str, int]:
-    """Cases in which a class was not predicted, and in how many of them it was there."""
-    empty = [row for row in rows if row.name == name and row.signals is None]
-    return {"cases": len(empty), "held_it": sum(row.dice is not None for row in empty)}
-
-
-def _splits(best: Path) -> Splits:
-    file = best.parent / SPLITS
-    if not file.is_file():
-        raise RunError(
-            "calibration needs the run's splits.json, to know which cases the model was not trained on",
-            file=file,
-            remedy="Keep best/ in its run folder",
-        )
-    return Splits.load(file)
-
-
-def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
+def check_folds(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
     """The classes of the segmenter that gets the estimate.
 
     Args:
@@ -202,9 +90,11 @@ def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[s
         card: its model.json.
         folds: the runs whose predictions are measured in its place.
 
-    Raises `ModelError` where one of them is another experiment, of which its estimate would say nothing.
+    Raises:
+        ModelError: a run is of another experiment, whose estimate would not apply.
+        SegcctError: a case is in the validation splits of two runs.
     """
-    expected = _experiment(card)
+    expected, seen = _experiment(card), dict[str, Path]()
     for fold in folds:
         found = _experiment(fold.predictor.card)
         other = [name for name, value in expected.items() if found[name] != value]
@@ -216,11 +106,20 @@ def check_alike(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[s
                 expected=expected[other[0]],
                 remedy="Name k-fold runs of one configuration",
             )
+        for case in fold.cases:
+            if case.id in seen:
+                raise SegcctError(
+                    f"case {case.id} is in the validation split of two runs",
+                    file=fold.folder,
+                    found=f"also in {seen[case.id]}",
+                    expected="k-fold runs (data.split.kind kfold, data.fold 0 to k - 1)",
+                )
+            seen[case.id] = fold.folder
     return tuple(card.classes)
 
 
 def _experiment(card: ModelCard) -> dict[str, Any]:
-    """What folds of one experiment share."""
+    """What folds of one experiment have in common."""
     data = card.data_section(Path())
     return {
         "model": card.architecture.name,
@@ -231,16 +130,100 @@ def _experiment(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def disjoint(folds: Sequence[Fold]) -> None:
-    """Raises `SegcctError` where a case stands on the validation sides of two folds."""
-    seen: dict[str, Path] = {}
-    for fold in folds:
-        for case in fold.cases:
-            if case.id in seen:
-                raise SegcctError(
-                    f"case {case.id} is on the validation side of two runs",
-                    file=fold.folder,
-                    found=f"also in {seen[case.id]}",
-                    expected="k-fold runs (data.split.kind kfold, data.fold 0 to k - 1)",
-                )
-            seen[case.id] = fold.folder
+def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[CaseOutcome[list[CalibrationRow]]]:
+    """Features and Dice of every class of every case of a fold."""
+    jobs = [CaseJob(case.id, case) for case in fold.cases]
+    return list(run_cases(jobs, partial(measure_case, fold.predictor, data=fold.data), progress=progress))
+
+
+def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[CalibrationRow]:
+    """Features and Dice of every class of one labeled case."""
+    if case.label is None:
+        raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
+    segmented = predictor.segment(read_case(case, data, predictor.scheme), keep_probabilities=True)
+    return calibration_rows(segmented, features_of_case(predictor, segmented))
+
+
+def calibrate(rows: Sequence[CalibrationRow], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
+    """Fit the estimate.
+
+    Args:
+        rows: of all folds; folds of the fit keep patients together.
+        classes: in the scheme's order.
+        sources: digests of the weights of the runs whose validation splits these are, for the record.
+
+    Raises:
+        DataError: fewer than three patients.
+    """
+    calibration = Calibration(rows, classes)
+    model = fit(rows, classes)
+    crossed = _cross_fitted(rows, classes)
+    unpredicted = {name: [row for row in rows if row.name == name and row.features is None] for name in classes}
+    facts: dict[str, Any] = {
+        "sources": list(sources),
+        "patients": len(calibration.patients),
+        "cases": len({row.case for row in rows}),
+        "masks": len(calibration.rows),
+        "not_predicted": {
+            name: {"cases": len(empty), "held_it": sum(row.dice is not None for row in empty)}
+            for name, empty in unpredicted.items()
+        },
+        "performance": None if crossed is None else asdict(crossed),
+        "leave_one_out": leave_one_out(calibration),
+    }
+    return model.with_facts(**facts, summary=_summary(facts, model))
+
+
+def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] = GROUPS) -> list[dict[str, Any]]:
+    """All features, then without each group, then each group alone: Spearman, mean error and AUROC out of fold, by
+    patient; `in_use` marks the row whose features the estimate reads."""
+    groups = {name: group for name, group in groups.items() if set(group) & set(calibration.features)}
+    table = [(ALL_FEATURES, calibration.features)]
+    for verb, wanted in (("without {}", False), ("{} alone", True)):
+        for name, group in groups.items():
+            table.append((verb.format(name), tuple(each for each in calibration.features if (each in group) == wanted)))
+    return [
+        {"name": name, **figures_of(calibration, features), "in_use": name == ALL_FEATURES}
+        for name, features in table
+        if features
+    ]
+
+
+def figures_of(calibration: Calibration, features: Sequence[str]) -> dict[str, float | None]:
+    """Spearman, mean error and AUROC of an estimate from some features, out of fold."""
+    usable = tuple(name for name in features if name in calibration.features)
+    result = performance(calibration.rows, calibration.out_of_fold(usable)[0])
+    return {"spearman": result.spearman, "mae": result.mae, "auroc": result.auroc}
+
+
+def _cross_fitted(rows: Sequence[CalibrationRow], classes: Sequence[str]) -> Performance | None:
+    """Performance of whole fits, intervals included; None if too few patients are left outside a fold."""
+    try:
+        estimated = cross_fit(rows, classes)
+    except DataError:
+        return None
+    intervals = [estimate for _, estimate in estimated]
+    return performance([row for row, _ in estimated], [one.dice for one in intervals], intervals)
+
+
+def _summary(facts: Mapping[str, Any], model: QualityModel) -> str:
+    """What a reader must know of the calibration, in a few sentences."""
+    small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
+    runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
+    text = (
+        f"Fitted on {counted(facts['masks'], 'mask')} of {counted(facts['patients'], 'patient')}, predicted by the "
+        f"{runs} on its own validation split, never on cases it was trained on; that split did select the "
+        f"weights.{small}"
+    )
+    wide = any(quantile is None for quantile in model.quantiles.values())
+    figures = facts["performance"]
+    if figures is not None and figures["mae"] is not None:
+        rank = "not defined" if figures["spearman"] is None else f"{figures['spearman']:.2f}"
+        text += f" Out of fold, by patient: mean error {figures['mae']:.3f}, Spearman {rank}."
+        if figures["coverage"] is not None:
+            text += f" {100 * figures['coverage']:.0f}% of the Dice lay in their {100 * model.level:.0f}% interval."
+        elif not wide:
+            text += " Too few patients to measure how many lie in their interval."
+    if wide:
+        text += " Too few patients for an interval: it is given as 0 to 1."
+    return text

@@ -1,11 +1,11 @@
 """Intervals that hold for new patients: a quantile over patients of scaled residuals.
 
-Cases and classes of one patient are not independent, so the patient is what is counted: each calibration patient has
-mass 1 / (P + 1), shared among its residuals, and 1 / (P + 1) lies at infinity for the patient to come (Lee, Barber and
-Willett, 2023: "Distribution-free inference with hierarchical data"). With residuals held out from the fit, an
-observation drawn from a new, exchangeable patient falls into the interval with at least the stated probability. Here
-residuals are out of fold by cross-fitting over patients (cross-conformal; Vovk 2015) rather than of one held-out part:
-the guarantee is then weaker in theory and close to nominal in practice, which the tests measure.
+Cases and classes of one patient are not independent, so patients are counted: each calibration patient has mass
+1 / (P + 1), divided among its residuals, and 1 / (P + 1) lies at infinity for the next patient (Lee, Barber and
+Willett, 2023: "Distribution-free inference with hierarchical data"). If the residuals were not used in the fit, an
+observation from a new, exchangeable patient falls into the interval with at least the stated probability. Here the
+residuals are out of fold, by cross-fitting over patients (cross-conformal; Vovk 2015), and not from one held-out part:
+the guarantee is then weaker in theory and close to nominal in practice, as the tests measure.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ LEVEL = 0.9
 
 
 def patient_quantile(scores: Sequence[float], patients: Sequence[Hashable], level: float = LEVEL) -> float:
-    """The smallest bound that holds for a share `level` of new patients' observations; infinite for few patients.
+    """The smallest bound that holds for a fraction `level` of new patients' observations; infinite for few patients.
 
     Args:
-        scores: one per observation, 0 or more.
-        patients: whose observation each is.
+        scores: nonconformity scores, one per observation, 0 or more.
+        patients: the patient of each observation.
         level: 0.9 needs at least nine patients.
     """
     sizes = Counter(patients)
@@ -35,7 +35,7 @@ def patient_quantile(scores: Sequence[float], patients: Sequence[Hashable], leve
 
 
 def patient_coverage(inside: Sequence[bool], patients: Sequence[Hashable]) -> float | None:
-    """Share of covered observations, averaged within each patient first, so that every patient counts the same."""
+    """Fraction of covered observations, averaged within each patient first, so that every patient counts the same."""
     if not len(inside):
         return None
     groups: dict[Hashable, list[bool]] = {}

@@ -1,6 +1,6 @@
-"""The named signals of one case and class: numbers that may tell how good a mask is without a reference.
+"""The features of one class of a predicted case: numbers that may correlate with its Dice, found without a reference.
 
-All are taken at the network's scale, where probabilities and prediction share one grid.
+All are computed at the network's scale, where probabilities and prediction share one grid.
 """
 
 from __future__ import annotations
@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segcct.metrics.image import BAND_PX, border_band
-from segcct.quality.shape import off_centre, shape_signals
+from segcct.quality.shape_features import off_center, shape_features
+
+Features = dict[str, float | None]
+"""Feature -> value; None where it is not defined."""
+CaseFeatures = dict[str, Features | None]
+"""Class -> its features; None where the class was not predicted."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "entropy": (
-        "entropy_foreground",
-        "entropy_border",
-        "expected_dice",
-        "expected_dice_all",
-        "expected_dice_others",
-    ),
+    "entropy": ("entropy_foreground", "entropy_border", "expected_dice", "expected_dice_all", "expected_dice_others"),
     "flips": ("flip_agreement", "flip_expected_dice", "flip_agreement_all", "flip_agreement_others"),
     "rotations": (
         "rotation_agreement",
@@ -41,92 +40,79 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "off_centre",
     ),
 }
-"""Signals by where they come from; leave-one-out tables take away one group at a time. Names that end in `_all` are of
-all classes together, in `_others` the mean over the case's other classes: what is wrong with one class of a case is
-often wrong with the others."""
-SIGNALS = tuple(name for group in GROUPS.values() for name in group)
+"""Features by where they come from; leave-one-out tables leave out one group at a time. Names that end in `_all` are of
+all classes together, in `_others` the mean over the case's other classes: errors in one class of a case often come with
+errors in the others."""
+FEATURES = tuple(name for group in GROUPS.values() for name in group)
 _SUFFIX = "_others"
-_OTHERS = tuple(name for name in SIGNALS if name.endswith(_SUFFIX))
+_OTHERS = tuple(name for name in FEATURES if name.endswith(_SUFFIX))
 _TINY = 1e-7
 
 
 @dataclass(frozen=True)
-class Evidence:
-    """What is known of one predicted case, at the network's scale."""
+class CasePredictions:
+    """What the network predicts for one case, at its scale."""
 
     probabilities: np.ndarray
     """(D, K, h, w), background first."""
+    index: np.ndarray
+    """(D, h, w) uint8: the most probable classes."""
     flips: tuple[np.ndarray, ...] = ()
     """(D, K, h, w) probabilities predicted from flipped slices, flipped back."""
     rotations: tuple[np.ndarray, ...] = ()
-    """The same from slices turned by a quarter."""
+    """The same from slices rotated by 90 degrees."""
     volumes: Mapping[int, tuple[int, float | None]] = field(default_factory=dict)
     """Class index -> voxels on the scan's own grid, and ml (None without spacing)."""
 
-    @property
-    def index(self) -> np.ndarray:
-        """(D, h, w) uint8 class indices."""
-        return self.probabilities.argmax(axis=1).astype(np.uint8)
 
-
-def signals_of(evidence: Evidence, index: np.ndarray, class_index: int) -> dict[str, float | None] | None:
-    """Every signal of one class; None for a signal that is not defined, and None altogether for an empty mask.
-
-    Args:
-        evidence: of the case.
-        index: its `evidence.index`, made once for all classes.
-        class_index: 1 and up.
-    """
-    mask = index == class_index
+def class_features(case: CasePredictions, class_index: int) -> Features | None:
+    """Every feature of one class (1 and up); None for an empty mask."""
+    mask = case.index == class_index
     if not mask.any():
         return None
     box = _box(mask, BAND_PX + 2)
     return {
-        **dict.fromkeys(SIGNALS),
-        **_softmax_signals(evidence.probabilities, mask, box, class_index),
-        "expected_dice_all": _expected(1 - evidence.probabilities[:, 0], index > 0),
-        **_view_signals("flip", evidence.flips, index, class_index),
-        **_view_signals("rotation", evidence.rotations, index, class_index),
-        **_volume_signals(evidence.volumes.get(class_index)),
-        **shape_signals(mask[:, box[1], box[2]]),
-        "off_centre": off_centre(mask, index > 0),
+        **dict.fromkeys(FEATURES),
+        **_softmax_features(case.probabilities, mask, box, class_index),
+        "expected_dice_all": _expected_dice(1 - case.probabilities[:, 0], case.index > 0),
+        **_agreement("flip", case.flips, case.index, class_index),
+        **_agreement("rotation", case.rotations, case.index, class_index),
+        **_volume_features(case.volumes.get(class_index)),
+        **shape_features(mask[:, box[1], box[2]]),
+        "off_centre": off_center(mask, case.index > 0),
     }
 
 
-def with_others(signals: dict[str, dict[str, float | None] | None]) -> dict[str, dict[str, float | None] | None]:
-    """The signals of a case with those named `_others` filled in; not defined where no other class was predicted."""
-    filled: dict[str, dict[str, float | None] | None] = {}
-    for name, own in signals.items():
-        others = [each for other, each in signals.items() if other != name and each is not None]
+def with_other_classes(features: CaseFeatures) -> CaseFeatures:
+    """The features with those named `_others` filled in; not defined where no other class was predicted."""
+    filled: CaseFeatures = {}
+    for name, own in features.items():
+        others = [each for other, each in features.items() if other != name and each is not None]
         filled[name] = None if own is None else {**own, **{each: _mean_of(others, each) for each in _OTHERS}}
     return filled
 
 
-def _mean_of(others: list[dict[str, float | None]], name: str) -> float | None:
-    known = [value for each in others if (value := each[name.removesuffix(_SUFFIX)]) is not None]
-    return float(np.mean(known)) if known else None
+def _mean_of(others: list[Features], name: str) -> float | None:
+    defined = [value for each in others if (value := each[name.removesuffix(_SUFFIX)]) is not None]
+    return float(np.mean(defined)) if defined else None
 
 
-def _softmax_signals(
+def _softmax_features(
     probabilities: np.ndarray, mask: np.ndarray, box: tuple[slice, ...], class_index: int
-) -> dict[str, float | None]:
-    """Entropy over the classes as a share of its largest value, and the Dice that the probabilities expect."""
-    shown = probabilities[box[0], :, box[1], box[2]].astype(np.float32)
-    entropy = -(shown * np.log(shown + _TINY)).sum(axis=1) / np.log(shown.shape[1])  # (d, h, w)
-    part = mask[box]
-    own = probabilities[:, class_index]
+) -> Features:
+    """Entropy over the classes as a fraction of its maximum, and the Dice that the probabilities predict."""
+    inside = probabilities[box[0], :, box[1], box[2]].astype(np.float32)
+    entropy = -(inside * np.log(inside + _TINY)).sum(axis=1) / np.log(inside.shape[1])  # (d, h, w)
     return {
-        "entropy_foreground": float(entropy[part].mean()),
-        "entropy_border": float(entropy[border_band(part)].mean()),
-        "expected_dice": _expected(own, mask),
+        "entropy_foreground": float(entropy[mask[box]].mean()),
+        "entropy_border": float(entropy[border_band(mask[box])].mean()),
+        "expected_dice": _expected_dice(probabilities[:, class_index], mask),
     }
 
 
-def _view_signals(
-    name: str, views: tuple[np.ndarray, ...], index: np.ndarray, class_index: int
-) -> dict[str, float | None]:
-    """Agreement of the mask with other views: Dice of masks, Dice expected by their mean probability, and Dice of all
-    classes together."""
+def _agreement(name: str, views: tuple[np.ndarray, ...], index: np.ndarray, class_index: int) -> Features:
+    """Agreement of the mask with test-time augmented predictions: Dice of the masks, Dice expected from the mean
+    probability, and Dice of all classes together."""
     if not views:
         return {}
     mask = index == class_index
@@ -134,24 +120,24 @@ def _view_signals(
     mean = np.mean([view[:, class_index].astype(np.float32) for view in views], axis=0)
     return {
         f"{name}_agreement": float(np.mean([_dice(mask, other == class_index) for other in masks])),
-        f"{name}_expected_dice": _expected(mean, mask),
+        f"{name}_expected_dice": _expected_dice(mean, mask),
         f"{name}_agreement_all": float(np.mean([_dice(index > 0, other > 0) for other in masks])),
     }
 
 
-def _expected(probability: np.ndarray, mask: np.ndarray) -> float:
-    """If each voxel held the class with its own probability p, the Dice of the mask would be near
+def _expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:
+    """If each voxel belonged to the class with its probability p, the Dice of the mask would be close to
     2 sum(p in the mask) / (sum(p) + voxels of the mask)."""
     inside = probability[mask].sum(dtype=float)
     return float(2 * inside / (probability.sum(dtype=float) + mask.sum()))
 
 
 def _dice(mask: np.ndarray, other: np.ndarray) -> float:
-    """`mask` holds at least one voxel."""
+    """`mask` has at least one voxel."""
     return float(2 * (mask & other).sum() / (mask.sum() + other.sum()))
 
 
-def _volume_signals(volume: tuple[int, float | None] | None) -> dict[str, float | None]:
+def _volume_features(volume: tuple[int, float | None] | None) -> Features:
     """Base-10 logarithms."""
     if volume is None:
         return {}
@@ -163,11 +149,10 @@ def _volume_signals(volume: tuple[int, float | None] | None) -> dict[str, float 
 
 
 def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice, slice]:
-    """The bounding box with a margin within slices."""
+    """The bounding box, with a margin within slices."""
     parts = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        held = np.flatnonzero(mask.any(axis=others))
+    for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
+        occupied = np.flatnonzero(mask.any(axis=others))
         wide = margin if axis else 0
-        parts.append(slice(max(0, int(held[0]) - wide), int(held[-1]) + wide + 1))
+        parts.append(slice(max(0, int(occupied[0]) - wide), int(occupied[-1]) + wide + 1))
     return parts[0], parts[1], parts[2]

@@ -1,16 +1,16 @@
-"""How well estimates foretell Dice: one row of a table, for calibration and for the benchmark."""
+"""How well estimates predict Dice: one row of a table, for calibration and for the benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.quality.conformal import patient_coverage
-from segcct.quality.fitting import Measured
-from segcct.quality.quality_model import DOUBTFUL_BELOW, Estimate
+from segcct.quality.fitting import CalibrationRow
+from segcct.quality.quality_model import FLAG_BELOW, Estimate
 
 
 @dataclass(frozen=True)
@@ -23,25 +23,21 @@ class Performance:
     spearman: float | None
     mae: float | None
     auroc: float | None
-    """Of the estimate for Dice below `DOUBTFUL_BELOW`."""
+    """Of the estimate for Dice below `FLAG_BELOW`."""
     aurc: float | None
-    """Area under the curve of 1 - Dice over the share of masks that are kept, most trusted first."""
+    """Area under the curve of 1 - Dice over the fraction of masks that are kept, highest estimate first."""
     coverage: float | None = None
-    """Share of Dice within their interval, each patient counted once; None where there were too few for one."""
+    """Fraction of Dice within their interval, each patient counted once; None with too few patients for intervals."""
     width: float | None = None
     """Mean width of the intervals."""
 
-    def to_json(self) -> dict[str, float | int | None]:
-        """Plain numbers."""
-        return asdict(self)
-
 
 def performance(
-    rows: Sequence[Measured], estimates: Sequence[float] | np.ndarray, intervals: Sequence[Estimate] | None = None
+    rows: Sequence[CalibrationRow], estimates: Sequence[float] | np.ndarray, intervals: Sequence[Estimate] | None = None
 ) -> Performance:
-    """Of estimates of rows that have a Dice, in the same order; with coverage where intervals are given."""
+    """Of the estimates of rows that have a Dice, in the same order; with coverage where intervals are passed."""
     true = np.array([row.dice for row in rows], dtype=float)
-    guessed = np.asarray(estimates, dtype=float)
+    estimated = np.asarray(estimates, dtype=float)
     patients = [row.patient for row in rows]
     coverage = width = None
     if intervals is not None and len(rows) and all(one.has_interval for one in intervals):
@@ -51,11 +47,11 @@ def performance(
     return Performance(
         masks=len(rows),
         patients=len(set(patients)),
-        pearson=pearson(guessed, true),
-        spearman=spearman(guessed, true),
-        mae=mean_absolute_error(guessed, true),
-        auroc=auroc(-guessed, true < DOUBTFUL_BELOW),
-        aurc=aurc(guessed, 1 - true),
+        pearson=pearson(estimated, true),
+        spearman=spearman(estimated, true),
+        mae=mean_absolute_error(estimated, true),
+        auroc=auroc(-estimated, true < FLAG_BELOW),
+        aurc=aurc(estimated, 1 - true),
         coverage=coverage,
         width=width,
     )

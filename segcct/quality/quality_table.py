@@ -1,4 +1,4 @@
-"""quality.csv beside predicted masks: estimated Dice per case and class, with the doubtful ones flagged."""
+"""quality.csv of a folder of masks: estimated Dice per case and class, low ones flagged for review."""
 
 from __future__ import annotations
 
@@ -9,93 +9,69 @@ from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
 from segcct.inference.folder_prediction import Predictions
 from segcct.inference.index import index_lock
-from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import TABLE, read_rows, write_rows
+from segcct.inference.quality_rows import COLUMNS, TABLE, read_rows, write_rows
 from segcct.plurals import counted
-from segcct.quality.observe import Signals, signals_of_case
-from segcct.quality.quality_model import Estimate, QualityModel
+from segcct.quality.features import CaseFeatures
+from segcct.quality.quality_model import QualityModel
 
 
 @dataclass(frozen=True)
-class SignalListener:
-    """Listens to the prediction of a case; costs three more passes of the network."""
+class WrittenEstimates:
+    """The estimates of a folder's masks."""
 
-    predictor: Predictor
-
-    def __call__(self, segmented: Segmented) -> Signals:
-        """The signals of every class."""
-        return signals_of_case(self.predictor, segmented)
-
-
-@dataclass(frozen=True)
-class Estimated:
-    """What became of the estimates of a folder's masks."""
-
-    doubtful: Mapping[str, bool]
-    """Case -> it holds a doubtful or missed class."""
-    heard: tuple[CaseOutcome[Signals], ...]
+    flagged: Mapping[str, bool]
+    """Case -> whether a class of it is flagged."""
+    outcomes: tuple[CaseOutcome[CaseFeatures], ...]
 
     @property
     def problem(self) -> str:
-        """Names every mask without an estimate, and why; empty where all have theirs."""
-        if not (reasons := failures(self.heard)):
+        """Names every mask without an estimate, and why; empty if all have theirs."""
+        if not (reasons := failures(self.outcomes)):
             return ""
-        failed = sum(isinstance(outcome, Failed) for outcome in self.heard)
-        return f"{failed} of {counted(len(self.heard), 'mask')} got no row in {TABLE}:{items(reasons)}"
+        failed = sum(isinstance(outcome, Failed) for outcome in self.outcomes)
+        return f"{failed} of {counted(len(self.outcomes), 'mask')} got no row in {TABLE}:{items(reasons)}"
 
 
-def write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool = False) -> Estimated:
-    """Write or extend `quality.csv` from what the one listener of a prediction, a `SignalListener`, made.
+def write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool = False) -> WrittenEstimates:
+    """Write or extend `quality.csv` from the features of a prediction whose only listener is `features_of_case`.
 
     Rows of other cases stay.
     """
-    heard: list[CaseOutcome[Signals]] = []
+    outcomes: list[CaseOutcome[CaseFeatures]] = []
     rows: list[dict[str, str]] = []
     for case in values(predictions.outcomes):
         (outcome,) = case.heard
-        heard.append(outcome)
-        for signals in values([outcome]):
-            rows += [{**row, "mask": case.digest} for row in quality_rows(quality, outcome.name, signals)]
-    doubtful: dict[str, bool] = {}
+        outcomes.append(outcome)
+        for features in values([outcome]):
+            rows += [{**row, "mask": case.digest} for row in quality_rows(quality, outcome.name, features)]
+    flagged: dict[str, bool] = {}
     for row in rows:
-        doubtful[row["case"]] = doubtful.get(row["case"], False) or row["doubtful"] == "yes"
+        flagged[row["case"]] = flagged.get(row["case"], False) or row["doubtful"] == "yes"
     table = predictions.output / TABLE
     with index_lock(predictions.output):
-        kept = [row for row in read_rows(table) if row["case"] not in doubtful]
-        write_rows(table, sorted([*kept, *rows], key=lambda row: row["case"]), private=not anonymize)
-    return Estimated(doubtful, tuple(heard))
+        others = [row for row in read_rows(table) if row["case"] not in flagged]
+        write_rows(table, sorted([*others, *rows], key=lambda row: row["case"]), private=not anonymize)
+    return WrittenEstimates(flagged, tuple(outcomes))
 
 
-def quality_rows(quality: QualityModel, case: str, signals: Signals) -> list[dict[str, str]]:
+def quality_rows(quality: QualityModel, case: str, features: CaseFeatures) -> list[dict[str, str]]:
     """One row per class; cells are empty where an estimate is not defined."""
     rows = []
-    for name, own in signals.items():
-        estimate = quality.estimate(name, own) if name in quality.slopes else None
-        doubtful, note = _judged(quality, name, own, estimate)
-        rows.append({
-            "case": case,
-            "class": name,
-            "estimated_dice": f"{estimate.dice:.4f}" if estimate else "",
-            "low": f"{estimate.low:.4f}" if estimate else "",
-            "high": f"{estimate.high:.4f}" if estimate else "",
-            "level": f"{quality.level:g}",
-            "doubtful": doubtful,
-            "doubtful_below": f"{quality.doubtful_below:g}",
-            "note": note,
-        })  # fmt: skip
+    for name, estimate in quality.estimates(features).items():
+        row = dict.fromkeys(COLUMNS, "") | {"case": case, "class": name}
+        row |= {"level": f"{quality.level:g}", "doubtful_below": f"{quality.flag_below:g}"}
+        if estimate is not None:
+            row |= {
+                "estimated_dice": f"{estimate.dice:.4f}",
+                "low": f"{estimate.low:.4f}",
+                "high": f"{estimate.high:.4f}",
+                "doubtful": "yes" if estimate.dice < quality.flag_below else "no",
+            }
+        elif features[name] is not None:
+            row |= {"note": "not in the calibration: no estimate"}
+        elif quality.misses(name):
+            row |= {"doubtful": "yes", "note": "not predicted: taken as missed"}
+        else:
+            row |= {"doubtful": "no", "note": "not predicted: taken as absent"}
+        rows.append(row)
     return rows
-
-
-def _judged(
-    quality: QualityModel, name: str, signals: Mapping[str, float | None] | None, estimate: Estimate | None
-) -> tuple[str, str]:
-    """The cells `doubtful` and `note` of a class."""
-    if signals is None:
-        return (
-            ("yes", "not predicted: taken as missed")
-            if quality.misses(name)
-            else ("no", "not predicted: taken as absent")
-        )
-    if estimate is None:
-        return "", "not in the calibration: no estimate"
-    return "yes" if estimate.dice < quality.doubtful_below else "no", ""

@@ -86,7 +86,7 @@ def test_quality(request_of_two, tmp_path):
 
     predictions = predict_folder(predictor(), request_of_two, tmp_path / "out", listeners=[listener])
     assert (predictions.problem, len(predictions.masks)) == ("", 2)
-    estimated = quality_table.write_quality(predictions, SimpleNamespace(slopes={}))
+    estimated = quality_table.write_quality(predictions, SimpleNamespace(estimates=lambda _: {}))
     assert re.match(rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}", estimated.problem)
 
 

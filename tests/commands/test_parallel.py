@@ -133,12 +133,11 @@ def test_two_evaluations_into_one_folder_are_one_and_a_refusal(model, scans, tmp
 
 def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path, monkeypatch):
     everyone = threading.Barrier(len(CASES))
-    monkeypatch.setattr(table, "signals_of_case", lambda *_: everyone.wait(20) or {})
     monkeypatch.setattr(table, "quality_rows", lambda _, name, __: [{"case": name, "class": "low", "doubtful": "no"}])
     whole = resolve(model.card, scans)
 
     def predict(case):
-        request, listeners = Request((case,), whole.data), [table.SignalListener(model)]
+        request, listeners = Request((case,), whole.data), [lambda _: everyone.wait(20) and {}]
         return table.write_quality(predict_folder(model, request, tmp_path / "p", listeners=listeners), None).problem
 
     with ThreadPoolExecutor(len(CASES)) as pool:

@@ -32,7 +32,7 @@ from segcct.figures.heat import HEAT, heat
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.metrics import class_dice
-from segcct.quality import SIGNALS, Measured
+from segcct.quality import FEATURES, CalibrationRow
 from segcct.quality.calibration_run import calibrate
 from segcct.report.html import number
 from tests.support.toy_pair import data_section, loaded_case, painter, predictor
@@ -311,7 +311,7 @@ def test_one_scan_by_itself(scans, cycles, tmp_path):
 def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     rng = np.random.default_rng(0)
     rows = [
-        Measured(f"p{number}", f"p{number}", name, {**dict.fromkeys(SIGNALS), "expected_dice": share}, share)
+        CalibrationRow(f"p{number}", f"p{number}", name, {**dict.fromkeys(FEATURES), "expected_dice": share}, share)
         for number in range(24)
         for name in ("low", "high")
         for share in [float(rng.uniform(0.4, 0.98))]
@@ -336,7 +336,7 @@ def test_estimates_stand_on_the_page(scans, cycles, tmp_path):
     assert "of 4 cases without reference, scheme custom" in page
     assert "Calibration of the estimated Dice" in page
     assert quality.facts["summary"][:40] in page
-    assert "all signals <em>in use</em>" in page
+    assert "all features <em>in use</em>" in page
     assert content["quality"]["summary"] == quality.facts["summary"]
     assert content["quality"]["leave_one_out"] == quality.facts["leave_one_out"]
     assert content["quality"]["sources"] == ["run"]

@@ -12,7 +12,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransUNetInferer, inferer_of
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
-from segcct.quality.observe import signals_of_case
+from segcct.quality.case_features import features_of_case
 from tests.support.toy_pair import CLASSES, HOW, INTENSITIES, SIDE, Nearest, card, data_section, loaded_case, predictor
 
 
@@ -70,8 +70,8 @@ def test_windows_within_slices_agree_with_whole_slices():
 
 def test_quality_listens_to_a_network_over_volumes():
     of = volume_predictor(NearestInVolume())
-    signals = signals_of_case(of, of.segment(loaded_case(), keep_probabilities=True))
-    assert signals["low"]["flip_agreement"] > 0.99
+    features = features_of_case(of, of.segment(loaded_case(), keep_probabilities=True))
+    assert features["low"]["flip_agreement"] > 0.99
 
 
 def test_a_listener_hears_every_slice_once():

@@ -17,7 +17,7 @@ from segcct.datasets.case import Case
 from segcct.errors import RunError
 from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
-from segcct.quality.observe import signals_of_case
+from segcct.quality.case_features import features_of_case
 from segcct.run_folder import RunFolder
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
@@ -69,13 +69,13 @@ def test_measurements_know_what_they_depend_on(benchmark_of):
 
 
 def test_residual_signals_look_where_they_say(benchmark_of):
-    signals = benchmark_of("m2i_signals").residual_signals
+    features = benchmark_of("m2i_features").residual_signals
     mask = np.zeros((3, 20, 20), dtype=bool)
     mask[:, 6:14, 6:14] = True
-    found = signals(np.ones(mask.shape, dtype=np.float32), mask)
+    found = features(np.ones(mask.shape, dtype=np.float32), mask)
     assert found["m2i_foreground"] == found["m2i_border"] == 1.0
     assert found["m2i_contrast"] == pytest.approx(0.0)
-    found = signals(mask.astype(np.float32), mask)
+    found = features(mask.astype(np.float32), mask)
     assert found["m2i_foreground"] == 1.0
     assert 0 < found["m2i_border"] < 1
     assert found["m2i_contrast"] > 0
@@ -85,17 +85,17 @@ def test_residual_signals_look_where_they_say(benchmark_of):
 def test_signals_of_a_generator_also_where_models_prepare_differently(benchmark_of, fit):
     cycles = Cycles(predictor(), painter(fit=fit))
     seen = cycles.of_scan(loaded_case(noise=1.0))
-    signals = benchmark_of("m2i_signals").with_m2i(signals_of_case(cycles.predictor, seen.segmented), seen)
-    assert all(value is not None for own in signals.values() for value in own.values())
-    assert signals["high"]["m2i_cycle"] > 0.8
+    features = benchmark_of("m2i_features").with_m2i(features_of_case(cycles.predictor, seen.segmented), seen)
+    assert all(value is not None for own in features.values() for value in own.values())
+    assert features["high"]["m2i_cycle"] > 0.8
 
 
 def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, capsys):
     tables = benchmark_of("quality_tables")
-    kept = ("all signals", "without M2I", "M2I alone", *tables.RIVALS)
+    kept = ("all features", "without M2I", "M2I alone", *tables.RIVALS)
     monkeypatch.setattr(tables, "METHODS", {name: tables.METHODS[name] for name in kept})
     final = [replace(row, name=CLASSES[row.name]) for row in simulated(12, 0, cases=1)]
-    missed = [replace(row, signals=None, dice=0.0) for row in final[:2]]
+    missed = [replace(row, features=None, dice=0.0) for row in final[:2]]
     few = [replace(row, name=CLASSES[row.name]) for row in simulated(2, 7, cases=1)]
     tables.write({"final": [*final, *missed], "earlier": few, "corrupted": []}, tmp_path / "quality.md")
     text = (tmp_path / "quality.md").read_text(encoding="utf-8")
@@ -108,7 +108,7 @@ def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, 
     assert "36 masks of 12 patients" in first
     assert "2 structures were not predicted" in first
     assert "| without M2I (in use) | pooled |" in first
-    assert "Targets, all signals, pooled: spearman" in first
+    assert "Targets, all features, pooled: spearman" in first
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in first.splitlines() if line.startswith("|")]
     found = {(row[0], row[1]): row for row in rows if len(row) == 9}
     against = {(row[0], row[1]): row for row in rows if len(row) == 6}
@@ -116,7 +116,7 @@ def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, 
     assert as_zero == pytest.approx(36 / 38 * float(found["without M2I (in use)", "pooled"][4]), abs=2e-3)
     assert {(rival, name) for rival in tables.RIVALS for name in ("pooled", "RV", "MYO", "LV")} <= set(against)
     assert against["volume alone", "pooled"][3] == "yes"  # the simulated volume says nothing
-    assert "| all signals (in use) |" in parts["Leave one group of signals out, final stage"]
+    assert "| all features (in use) |" in parts["Leave one group of features out, final stage"]
 
 
 def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_path):

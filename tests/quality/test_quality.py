@@ -1,4 +1,4 @@
-"""Quality without a reference: signals by hand, the regressor, intervals that hold for new patients, calibration."""
+"""Quality without a reference: features by hand, the regressor, intervals that hold for new patients, calibration."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_r
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_case
-from segcct.quality import SIGNALS, Evidence, Measured, QualityModel, cross_fit, fit, signals_of
-from segcct.quality.calibration_run import Fold, calibrate, check_alike, disjoint, fold_of
+from segcct.quality import FEATURES, CalibrationRow, CasePredictions, QualityModel, class_features, cross_fit, fit
+from segcct.quality.calibration_run import Fold, calibrate, check_folds, fold_of
+from segcct.quality.case_features import calibration_rows, features_of_case, volumes_of
 from segcct.quality.conformal import patient_coverage, patient_quantile
-from segcct.quality.features import with_others
+from segcct.quality.features import with_other_classes
 from segcct.quality.fitting import Calibration
-from segcct.quality.observe import measured, missed, signals_of_case, volumes_of
 from segcct.quality.performance import performance
 from segcct.quality.quality_table import quality_rows
-from segcct.quality.regression import Ridge, monotone_table, read_table
-from segcct.quality.shape import off_centre, shape_signals
+from segcct.quality.regression import Ridge, monotone_curve, on_curve
+from segcct.quality.shape_features import off_center, shape_features
 from tests.support.toy_pair import HOW, card, data_section, loaded_case, predictor
 
 CLASSES = ("a", "b", "c")
 
 
-def simulated(patients: int, seed: int, *, cases: int = 2) -> list[Measured]:
-    """Patients whose cases share an offset; two signals that follow the Dice, one that does not, skewed failures."""
+def simulated(patients: int, seed: int, *, cases: int = 2) -> list[CalibrationRow]:
+    """Patients whose cases share an offset; two features that follow the Dice, one that does not, skewed failures."""
     rng = np.random.default_rng(seed)
     rows = []
     for patient in range(patients):
@@ -58,16 +58,16 @@ def simulated(patients: int, seed: int, *, cases: int = 2) -> list[Measured]:
                     0.85 - 0.05 * number + offset + 0.08 * rng.normal() - (rng.random() < 0.1) * rng.exponential(0.3)
                 )
                 dice = float(np.clip(quality, 0, 1))
-                signals: dict[str, float | None] = dict.fromkeys(SIGNALS)
-                signals["expected_dice"] = float(np.clip(dice + 0.05 * rng.normal(), 0.01, 0.99))
-                signals["flip_agreement"] = float(np.clip(dice + 0.1 * rng.normal(), 0.01, 0.99))
-                signals["volume_voxels"] = float(rng.normal())
-                rows.append(Measured(f"s{seed}p{patient}_{case}", f"s{seed}p{patient}", name, signals, dice))
+                features: dict[str, float | None] = dict.fromkeys(FEATURES)
+                features["expected_dice"] = float(np.clip(dice + 0.05 * rng.normal(), 0.01, 0.99))
+                features["flip_agreement"] = float(np.clip(dice + 0.1 * rng.normal(), 0.01, 0.99))
+                features["volume_voxels"] = float(rng.normal())
+                rows.append(CalibrationRow(f"s{seed}p{patient}_{case}", f"s{seed}p{patient}", name, features, dice))
     return rows
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[Measured]:
+def rows() -> list[CalibrationRow]:
     return simulated(40, 0)
 
 
@@ -76,7 +76,7 @@ def model(rows) -> QualityModel:
     return fit(rows, CLASSES)
 
 
-# Measures of foretelling
+# Measures of prediction
 
 
 def test_correlations_against_scipy():
@@ -107,7 +107,7 @@ def test_aurc_by_hand():
     assert aurc([1, 2, 3], [0.0, 0.3, 0.6]) > 0.3
 
 
-# Signals
+# Features
 
 
 def test_shape_by_hand():
@@ -115,7 +115,7 @@ def test_shape_by_hand():
     mask[0, 1:5, 1:5] = True
     mask[1, 1:5, 1:5] = True
     mask[3, 6:8, 6:8] = True
-    found = shape_signals(mask)
+    found = shape_features(mask)
     assert found["components"] == 1.0  # log2 of two pieces
     assert found["largest_share"] == 32 / 36
     assert found["compactness"] == 1.0  # squares only
@@ -124,37 +124,37 @@ def test_shape_by_hand():
     assert found["extent"] == 0.75
     assert found["area_jump"] == (0 + 16 + 4) / 36  # areas 16, 16, 0, 4
     assert found["thickness"] == math.log(2)
-    assert shape_signals(mask[:1])["slice_agreement"] is None
-    assert shape_signals(mask[:1])["area_jump"] is None
-    assert shape_signals(np.ones((2, 8, 8), dtype=bool))["thickness"] == math.log(4)  # up to the edge of the slice
+    assert shape_features(mask[:1])["slice_agreement"] is None
+    assert shape_features(mask[:1])["area_jump"] is None
+    assert shape_features(np.ones((2, 8, 8), dtype=bool))["thickness"] == math.log(4)  # up to the edge of the slice
 
     foreground = mask.copy()
     foreground[2:] = True
     away = math.hypot(6.5 - 3.5, 6.5 - 3.5)  # in the last slice, whose foreground is all of it; elsewhere 0
     expected = away * 4 / 36 / math.sqrt((16 + 16 + 64 + 64) / 4 / math.pi)
-    assert off_centre(mask, foreground) == pytest.approx(expected)
-    assert off_centre(mask, mask) == 0
+    assert off_center(mask, foreground) == pytest.approx(expected)
+    assert off_center(mask, mask) == 0
 
 
 def test_a_line_is_less_compact_than_a_square():
     mask = np.zeros((1, 12, 12), dtype=bool)
     mask[0, 5, 1:11] = True
-    assert shape_signals(mask)["compactness"] == pytest.approx(16 * 10 / 22**2)
+    assert shape_features(mask)["compactness"] == pytest.approx(16 * 10 / 22**2)
 
 
-def evidence(confidence: float = 0.8) -> Evidence:
+def predictions(confidence: float = 0.8) -> CasePredictions:
     """A square of class 1 in three classes, everywhere predicted with one probability."""
     index = np.zeros((3, 20, 20), dtype=np.uint8)
     index[:, 6:14, 6:14] = 1
     rest = (1 - confidence) / 2
     probabilities = np.full((3, 3, 20, 20), rest, dtype=np.float32)
     np.put_along_axis(probabilities, index[:, None].astype(np.int64), confidence, axis=1)
-    return Evidence(probabilities, volumes={1: (192, 1.92)})
+    return CasePredictions(probabilities, index, volumes={1: (192, 1.92)})
 
 
-def test_softmax_signals_by_hand():
-    one = evidence()
-    found = signals_of(one, one.index, 1)
+def test_softmax_features_by_hand():
+    one = predictions()
+    found = class_features(one, 1)
     entropy = -(0.8 * math.log(0.8) + 2 * 0.1 * math.log(0.1)) / math.log(3)
     assert found["entropy_foreground"] == pytest.approx(entropy, rel=1e-4)
     assert found["entropy_border"] == pytest.approx(entropy, rel=1e-4)
@@ -162,21 +162,21 @@ def test_softmax_signals_by_hand():
     assert found["expected_dice"] == pytest.approx(2 * 0.8 * inside / (0.8 * inside + 0.1 * outside + inside), rel=1e-4)
     assert found["volume_ml"] == pytest.approx(math.log10(1.921))
     assert found["flip_agreement"] is None
-    assert set(found) == set(SIGNALS)
+    assert set(found) == set(FEATURES)
 
 
 def test_classes_of_a_case_tell_of_each_other():
-    own = dict.fromkeys(SIGNALS, 0.5)
-    found = with_others({"a": {**own, "flip_agreement": 0.9}, "b": {**own, "flip_agreement": 0.7}, "c": None})
+    own = dict.fromkeys(FEATURES, 0.5)
+    found = with_other_classes({"a": {**own, "flip_agreement": 0.9}, "b": {**own, "flip_agreement": 0.7}, "c": None})
     assert found["a"]["flip_agreement_others"] == 0.7
     assert found["b"]["flip_agreement_others"] == 0.9
     assert found["c"] is None
-    assert with_others({"a": own})["a"]["flip_agreement_others"] is None
+    assert with_other_classes({"a": own})["a"]["flip_agreement_others"] is None
 
 
-def test_an_empty_class_has_no_signals():
-    one = evidence()
-    assert signals_of(one, one.index, 2) is None
+def test_an_empty_class_has_no_features():
+    one = predictions()
+    assert class_features(one, 2) is None
 
 
 def kept(of: Predictor, scan: LoadedCase) -> Segmented:
@@ -193,24 +193,24 @@ class Leaning(nn.Module):
 
 def test_views_come_back_in_place():
     """A network without a sense of direction agrees with itself exactly, whatever the slices' proportions."""
-    signals = signals_of_case(predictor(), kept(predictor(), loaded_case()))
+    features = features_of_case(predictor(), kept(predictor(), loaded_case()))
     for name in ("low", "high"):
-        assert signals[name]["flip_agreement"] == signals[name]["rotation_agreement"] == 1.0
+        assert features[name]["flip_agreement"] == features[name]["rotation_agreement"] == 1.0
 
 
 def test_a_network_with_a_sense_of_direction_disagrees_with_itself():
     leaning = Predictor(Leaning(), card("segmentation", data_section()), HOW)
-    signals = signals_of_case(leaning, kept(leaning, loaded_case()))
-    assert signals["low"]["flip_agreement"] == pytest.approx(0.5, abs=0.05)  # up-down agrees, left-right not at all
-    assert signals["low"]["rotation_agreement"] < 0.7
-    assert signals["high"] is None
+    features = features_of_case(leaning, kept(leaning, loaded_case()))
+    assert features["low"]["flip_agreement"] == pytest.approx(0.5, abs=0.05)  # up-down agrees, left-right not at all
+    assert features["low"]["rotation_agreement"] < 0.7
+    assert features["high"] is None
 
 
 def test_a_case_is_measured_on_its_own_grid():
     seen = kept(predictor(), loaded_case(noise=0.0))
-    signals = signals_of_case(predictor(), seen)
-    assert all(value is not None for own in signals.values() for value in own.values())
-    assert [(row.name, row.dice) for row in measured(seen, signals)] == [("low", 1.0), ("high", 1.0)]
+    features = features_of_case(predictor(), seen)
+    assert all(value is not None for own in features.values() for value in own.values())
+    assert [(row.name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 1.0)]
 
 
 def test_volumes_without_spacing():
@@ -221,9 +221,9 @@ def test_volumes_without_spacing():
 
 def test_a_case_without_foreground_is_not_estimated(model):
     seen = kept(predictor(), loaded_case(foreground=False, noise=0.1))
-    signals = signals_of_case(predictor(), seen)
-    assert signals == {"low": None, "high": None}
-    assert [row.dice for row in measured(seen, signals)] == [None, None]
+    features = features_of_case(predictor(), seen)
+    assert features == {"low": None, "high": None}
+    assert [row.dice for row in calibration_rows(seen, features)] == [None, None]
     assert model.estimate("a", None) is None
 
 
@@ -241,12 +241,12 @@ def test_ridge_solves_its_equations():
 
 def test_knots_by_hand():
     x, y = np.arange(5.0), np.array([0.1, 0.4, 0.2, 0.6, 0.6])
-    assert monotone_table(x, y, least=1) == (
+    assert monotone_curve(x, y, least=1) == (
         [0.0, 1.5, 3.5],
         [pytest.approx(0.1), pytest.approx(0.3), pytest.approx(0.6)],
     )
-    assert monotone_table(x, y, least=2)[0] == [1.0, 3.5]  # a block of one joins the next
-    assert monotone_table(x, y, least=9)[0] == [2.0]
+    assert monotone_curve(x, y, least=2)[0] == [1.0, 3.5]  # a block of one joins the next
+    assert monotone_curve(x, y, least=9)[0] == [2.0]
 
 
 @settings(deadline=None, max_examples=30)
@@ -254,41 +254,41 @@ def test_knots_by_hand():
 def test_the_table_never_falls(count, seed):
     rng = np.random.default_rng(seed)
     x = rng.random(count)
-    knots = monotone_table(x, np.clip(x + rng.normal(0, 0.3, count), 0, 1))
+    knots = monotone_curve(x, np.clip(x + rng.normal(0, 0.3, count), 0, 1))
     assert list(knots[0]) == sorted(knots[0])
-    read = [read_table(value, *knots) for value in np.linspace(0, 1, 50)]
+    read = [on_curve(value, *knots) for value in np.linspace(0, 1, 50)]
     assert all(later >= earlier for earlier, later in pairwise(read))
     assert 0 <= min(read) <= max(read) <= 1
 
 
-def test_an_estimate_follows_its_signals(rows, model):
-    good = model.estimate("a", {**dict.fromkeys(SIGNALS), "expected_dice": 0.95, "flip_agreement": 0.95})
-    poor = model.estimate("a", {**dict.fromkeys(SIGNALS), "expected_dice": 0.4, "flip_agreement": 0.4})
+def test_an_estimate_follows_its_features(rows, model):
+    good = model.estimate("a", {**dict.fromkeys(FEATURES), "expected_dice": 0.95, "flip_agreement": 0.95})
+    poor = model.estimate("a", {**dict.fromkeys(FEATURES), "expected_dice": 0.4, "flip_agreement": 0.4})
     assert poor.dice < 0.6 < 0.85 < good.dice
     assert poor.low <= poor.dice <= poor.high
     assert poor.high - poor.low > good.high - good.low  # a poor mask is harder to judge
-    estimates = [model.estimate(row.name, row.signals).dice for row in rows]
+    estimates = [model.estimate(row.name, row.features).dice for row in rows]
     assert spearman(estimates, [row.dice for row in rows]) > 0.8
 
 
-def test_signals_far_outside_are_not_followed_without_end(model):
-    wild = {**dict.fromkeys(SIGNALS), "expected_dice": 0.9, "flip_agreement": 0.9, "volume_voxels": 1e9}
+def test_features_far_outside_are_not_followed_without_end(model):
+    wild = {**dict.fromkeys(FEATURES), "expected_dice": 0.9, "flip_agreement": 0.9, "volume_voxels": 1e9}
     estimate = model.estimate("a", wild)
     assert 0 <= estimate.low <= estimate.dice <= estimate.high <= 1
 
 
-def test_columns_are_the_features_of_their_rows(rows):
+def test_columns_are_the_covariates_of_their_rows(rows):
     """Many rows at once as one by one, each worked here from the definitions."""
     rng = np.random.default_rng(0)
     names = ("expected_dice", "entropy_border", "volume_voxels", "components")
     some = [
-        replace(row, signals={name: None if rng.random() < 0.2 else float(rng.exponential()) for name in names})
+        replace(row, features={name: None if rng.random() < 0.2 else float(rng.exponential()) for name in names})
         for row in rows
     ]
     calibration = Calibration(some, CLASSES, names)
     kept = rng.random(len(some)) < 0.7
-    features = calibration.features(kept, names)
-    assert [(one.signal, one.transform) for one in features] == [
+    features = calibration.covariates(kept, names)
+    assert [(one.feature, one.transform) for one in features] == [
         ("expected_dice", "logit"), ("expected_dice", "distance"), ("entropy_border", "log"),
         ("entropy_border", "distance"), ("volume_voxels", "identity"), ("volume_voxels", "distance"),
         ("components", "identity"), ("components", "distance"),
@@ -302,13 +302,13 @@ def test_columns_are_the_features_of_their_rows(rows):
         for number, one in enumerate(features):
             of = change.get(one.transform, float)
             same = [each for each, keep in zip(some, kept, strict=True) if keep and each.name == row.name]
-            values = [of(each.signals[one.signal]) for each in same if each.signals[one.signal] is not None]
-            value, expected = row.signals[one.signal], 0.0
+            values = [of(each.features[one.feature]) for each in same if each.features[one.feature] is not None]
+            value, expected = row.features[one.feature], 0.0
             if value is not None:
                 z = (of(value) - np.mean(values)) / np.std(values)
                 expected = min(max(abs(z) - 0.8 if one.transform == "distance" else z, -4), 4)
             assert found[place, number] == pytest.approx(expected, abs=1e-12)
-            assert one.of(row.signals, row.name) == pytest.approx(expected, abs=1e-12)
+            assert one.of(row.features, row.name) == pytest.approx(expected, abs=1e-12)
 
 
 def test_an_unknown_class_is_an_error(model):
@@ -318,16 +318,16 @@ def test_an_unknown_class_is_an_error(model):
 
 def test_through_json_and_back(model, rows):
     text = json.dumps(model.to_json(), allow_nan=False)
-    back = QualityModel.from_json(json.loads(text))
+    back = QualityModel.from_json(json.loads(text), Path("quality.json"))
     for row in rows[:12]:
-        assert back.estimate(row.name, row.signals) == model.estimate(row.name, row.signals)
+        assert back.estimate(row.name, row.features) == model.estimate(row.name, row.features)
     assert json.loads(json.dumps(back.to_json())) == json.loads(text)
 
 
 @pytest.mark.parametrize("content", [{}, {"format": 7}, {"format": 1, "classes": 3}])
 def test_what_is_no_estimate_is_refused(content):
     with pytest.raises(ModelError):
-        QualityModel.from_json(content)
+        QualityModel.from_json(content, Path("quality.json"))
 
 
 @pytest.mark.parametrize(
@@ -345,9 +345,9 @@ def test_what_is_no_estimate_is_refused(content):
 )
 def test_a_damaged_estimate_is_refused_before_it_is_used(model, key, change):
     content = json.loads(json.dumps(model.to_json()))
-    QualityModel.from_json(content)
-    with pytest.raises(ModelError, match="is not a quality estimate"):
-        QualityModel.from_json({**content, key: change(content[key])})
+    QualityModel.from_json(content, Path("quality.json"))
+    with pytest.raises(ModelError, match="cannot be used as a quality estimate"):
+        QualityModel.from_json({**content, key: change(content[key])}, Path("quality.json"))
 
 
 # Intervals
@@ -372,7 +372,7 @@ def test_intervals_hold_for_new_patients():
     coverage = []
     for seed in range(20):
         fitted, new = fit(simulated(40, seed), CLASSES), simulated(40, 1000 + seed)
-        found = [fitted.estimate(row.name, row.signals) for row in new]
+        found = [fitted.estimate(row.name, row.features) for row in new]
         inside = [one.low <= row.dice <= one.high for one, row in zip(found, new, strict=True)]
         coverage.append(patient_coverage(inside, [row.patient for row in new]))
     assert 0.88 <= np.mean(coverage) <= 0.95
@@ -380,7 +380,7 @@ def test_intervals_hold_for_new_patients():
 
 def test_too_few_patients_for_an_interval_is_said():
     fitted = fit(simulated(6, 0), CLASSES)
-    estimate = fitted.estimate("a", simulated(1, 9)[0].signals)
+    estimate = fitted.estimate("a", simulated(1, 9)[0].features)
     assert (estimate.low, estimate.high) == (0.0, 1.0)
     told = calibrate(simulated(6, 0), CLASSES, sources=["run"])
     assert "Too few patients for an interval" in told.facts["summary"]
@@ -398,7 +398,7 @@ def test_coverage_is_told_only_where_it_was_measured(patients, known):
 def test_too_few_patients_for_anything_is_an_error():
     with pytest.raises(DataError, match="found 2 with a predicted structure"):
         fit(simulated(2, 0), CLASSES)
-    empty = [replace(row, signals=None) for row in simulated(20, 0)]
+    empty = [replace(row, features=None) for row in simulated(20, 0)]
     with pytest.raises(DataError, match="found 0"):
         fit(empty, CLASSES)
 
@@ -421,8 +421,8 @@ def test_no_estimate_has_seen_its_patient(rows):
 def test_rows_in_another_order_give_the_same_estimates(rows, model):
     shuffled = fit([rows[place] for place in np.random.default_rng(1).permutation(len(rows))], CLASSES)
     for row in rows[:9]:
-        assert shuffled.estimate(row.name, row.signals).dice == pytest.approx(
-            model.estimate(row.name, row.signals).dice, abs=1e-9
+        assert shuffled.estimate(row.name, row.features).dice == pytest.approx(
+            model.estimate(row.name, row.features).dice, abs=1e-9
         )
 
 
@@ -445,23 +445,23 @@ def test_performance_is_of_the_estimates(rows):
 def test_a_calibration_leaves_groups_out():
     told = calibrate(simulated(30, 0), CLASSES, sources=["run"])
     table = {row["name"]: row for row in told.facts["leave_one_out"]}
-    assert [name for name, row in table.items() if row["in_use"]] == ["all signals"]
-    assert table["without flips"]["mae"] > table["all signals"]["mae"]
+    assert [name for name, row in table.items() if row["in_use"]] == ["all features"]
+    assert table["without flips"]["mae"] > table["all features"]["mae"]
     assert table["flips alone"]["spearman"] > table["volume alone"]["spearman"]
     assert "rough" in told.facts["summary"]  # 30 patients
 
 
-def test_signals_are_in_one_group_each():
-    assert len(SIGNALS) == len(set(SIGNALS))
+def test_features_are_in_one_group_each():
+    assert len(FEATURES) == len(set(FEATURES))
 
 
-def test_undefined_signals_are_left_out(rows):
-    assert set(Calibration(rows, CLASSES).signals) == {"expected_dice", "flip_agreement", "volume_voxels"}
+def test_undefined_features_are_left_out(rows):
+    assert set(Calibration(rows, CLASSES).features) == {"expected_dice", "flip_agreement", "volume_voxels"}
 
 
 def test_missed_structures_are_counted():
     rows = simulated(20, 0)
-    rows += [Measured("x", "x", "a", None, 0.0), Measured("y", "y", "a", None, None)]
+    rows += [CalibrationRow("x", "x", "a", None, 0.0), CalibrationRow("y", "y", "a", None, None)]
     facts = calibrate(rows, CLASSES, sources=["run"]).facts
     assert facts["not_predicted"] == {
         "a": {"cases": 2, "held_it": 1},
@@ -475,9 +475,8 @@ def fold(folder: str, *names: str) -> Fold:
 
 
 def test_folds_must_not_share_cases():
-    disjoint([fold("one", "a"), fold("two", "b")])
-    with pytest.raises(SegcctError, match="case b is on the validation side of two runs"):
-        disjoint([fold("one", "a", "b"), fold("two", "b")])
+    with pytest.raises(SegcctError, match="case b is in the validation split of two runs"):
+        check_folds(Path("one"), predictor().card, [fold("one", "a", "b"), fold("two", "b")])
 
 
 def another(**parts: object) -> Predictor:
@@ -502,9 +501,9 @@ def another(**parts: object) -> Predictor:
 )
 def test_folds_must_be_of_one_experiment(other, said):
     own, folds = predictor().card, [fold("one", "a"), fold("two", "b")]
-    assert check_alike(Path("one"), own, folds) == ("low", "high")
+    assert check_folds(Path("one"), own, folds) == ("low", "high")
     with pytest.raises(ModelError, match=said):
-        check_alike(Path("one"), own, [folds[0], replace(folds[1], predictor=other)])
+        check_folds(Path("one"), own, [folds[0], replace(folds[1], predictor=other)])
 
 
 @pytest.mark.parametrize("rename", ["{}", "{}_at_another_visit"])
@@ -513,14 +512,14 @@ def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, pha
     loaded = Predictor.load(trained / "best", Inference(device="cpu"))
     other = tmp_path / "other" / "best"
     shutil.copytree(trained / "best", other)
-    fold_of(trained / "best", loaded, phantom, learnt_from=[other])  # nothing is known of it
+    fold_of(trained / "best", loaded, phantom, trained_with=[other])  # nothing is known of it
     patients = {rename.format(name): splits.patients[name] for name in splits.val}
     Splits(train=tuple(patients), val=splits.train, patients=patients).save(tmp_path / "other" / "splits.json")
     for source in (other, other / "weights.safetensors"):
-        with pytest.raises(DataError, match="this run learnt from was trained on the patients of 1 of the 1"):
-            fold_of(trained / "best", loaded, phantom, learnt_from=[source])
+        with pytest.raises(DataError, match="trained with has seen the patients of 1 of the 1"):
+            fold_of(trained / "best", loaded, phantom, trained_with=[source])
     real = loaded.card.model_copy(update={"synthetic": not loaded.card.synthetic})
-    fold_of(trained / "best", Predictor(loaded.network, real, HOW), phantom, learnt_from=[other])
+    fold_of(trained / "best", Predictor(loaded.network, real, HOW), phantom, trained_with=[other])
 
 
 def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):
@@ -558,8 +557,8 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
         else:
             assert row["doubtful"] == "yes"
             assert row["note"] == "not predicted: taken as missed"
-    doubtful = any(row["doubtful"] == "yes" for row in table)
-    shown = f"{int(doubtful)} of 1 case with a mask that is doubtful (estimated Dice below 0.7) or misses a structure"
+    flagged = any(row["doubtful"] == "yes" for row in table)
+    shown = f"{int(flagged)} of 1 case flagged for review (estimated Dice below 0.7, or a structure missed)"
     assert shown in capsys.readouterr().out
     assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
     assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
@@ -586,7 +585,7 @@ def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys
     def fails(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("segcct.quality.quality_table.signals_of_case", fails)
+    monkeypatch.setattr("segcct.quality.case_features.features_of_case", fails)
     command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 1
     told = capsys.readouterr().err
@@ -595,10 +594,11 @@ def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
 
 
+@pytest.mark.parametrize("flag", ["--flag-below", "--doubtful-below"])
 @pytest.mark.parametrize("value", ["nan", "70", "0", "much"])
-def test_a_threshold_that_is_no_dice_is_wrong_usage(value, capsys):
+def test_a_threshold_that_is_no_dice_is_wrong_usage(flag, value, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["calibrate", "--i2m", "best", "--doubtful-below", value])
+        main(["calibrate", "--i2m", "best", flag, value])
     assert "is not a number above 0 and at most 1" in capsys.readouterr().err
 
 
@@ -645,8 +645,8 @@ def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, c
 
 
 def test_rows_of_the_table(model, tmp_path):
-    signals = {"a": {**dict.fromkeys(SIGNALS), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(SIGNALS)}
-    table = {row["class"]: row for row in quality_rows(model, "case", signals)}
+    features = {"a": {**dict.fromkeys(FEATURES), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(FEATURES)}
+    table = {row["class"]: row for row in quality_rows(model, "case", features)}
     assert table["a"]["doubtful"] == "yes"
     assert table["b"]["estimated_dice"] == ""
     assert table["b"]["doubtful"] == "yes"
@@ -670,12 +670,12 @@ def test_a_table_from_before_masks_had_digests_is_read_and_extended(tmp_path):
 
 def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):
     """Never unpredicted: missed. Unpredicted in two cases: missed where one held it, absent where none did."""
-    signals = {"a": None, "b": dict.fromkeys(SIGNALS)}
-    assert missed(model, signals) == ["a"]
+    features = {"a": None, "b": dict.fromkeys(FEATURES)}
+    assert model.missed(features) == ["a"]
     for held_it, found in ((0, []), (1, ["a"]), (2, ["a"])):
         told = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
-        assert missed(told, signals) == found
-    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", signals)[0]
+        assert told.missed(features) == found
+    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", features)[0]
     assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
 
 

@@ -183,14 +183,14 @@ def write_quality(best: Path) -> None:
     """An estimate of one signal, as calibration writes it."""
     card = json.loads((best / "model.json").read_text(encoding="utf-8"))
     classes = list(card["scheme"]["classes"])
-    from segcct.quality.features import SIGNALS
+    from segcct.quality.features import FEATURES
 
     content = {
         "format": 1,
         "classes": classes,
         "features": [
             {
-                "signal": SIGNALS[0],
+                "signal": FEATURES[0],
                 "transform": "identity",
                 "centre": dict.fromkeys(classes, 0.5),
                 "scale": dict.fromkeys(classes, 0.1),

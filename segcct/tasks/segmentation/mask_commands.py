@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,7 @@ def predict(
     """Write the masks, predictions.json, and quality.csv where the model has an estimate."""
     from segcct.inference.folder_prediction import predict_folder, resolve
     from segcct.inference.predictor import Predictor
-    from segcct.quality.quality_table import SignalListener
+    from segcct.quality.case_features import features_of_case
 
     predictor = Predictor.load(model, how)
     if m2i is not None:
@@ -45,7 +46,7 @@ def predict(
         predictor,
         request,
         output,
-        listeners=() if quality is None else (SignalListener(predictor),),
+        listeners=() if quality is None else (partial(features_of_case, predictor),),
         keep_largest=keep_largest,
         overwrite=overwrite,
         anonymize=anonymize,
@@ -86,10 +87,10 @@ def _write_quality(predictions: Predictions, quality: QualityModel, *, anonymize
 
     estimated = write_quality(predictions, quality, anonymize=anonymize)
     if not estimated.problem:
-        doubtful = estimated.doubtful.values()
+        flagged = estimated.flagged.values()
         print(
-            f"wrote {predictions.output / TABLE}: {sum(doubtful)} of {counted(len(doubtful), 'case')} with a mask "
-            f"that is doubtful (estimated Dice below {quality.doubtful_below:g}) or misses a structure"
+            f"wrote {predictions.output / TABLE}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
+            f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
         )
     return estimated.problem
 

@@ -1,4 +1,4 @@
-"""Signals of a generator: what it cannot explain of an image, and the mask found again in what it made of the mask.
+"""Features of a generator: what it cannot explain of an image, and the mask found again in what it made of the mask.
 
 Measured by quality.py to add nothing to those of the segmenter, so `segcct calibrate` does without.
 """
@@ -13,23 +13,23 @@ from segcct.metrics.image import border_band
 from segcct.preparation.conditioning import one_hot
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_grid import SliceGrid
-from segcct.quality.observe import Signals
+from segcct.quality.features import CaseFeatures
 
 M2I_GROUPS = {
     "m2i_residual": ("m2i_foreground", "m2i_border", "m2i_contrast"),
     "m2i_cycle": ("m2i_cycle", "m2i_cycle_others"),
 }
-M2I_SIGNALS = tuple(name for names in M2I_GROUPS.values() for name in names)
+M2I_FEATURES = tuple(name for names in M2I_GROUPS.values() for name in names)
 _FLOOR = 1e-3
 
 
-def with_m2i(signals: Signals, seen: CycleOfScan) -> Signals:
-    """The signals of a case with those of the generator."""
+def with_m2i(features: CaseFeatures, seen: CycleOfScan) -> CaseFeatures:
+    """The features of a case with those of the generator."""
     prepared, index = seen.segmented.prepared, seen.segmented.soft.index
     residual = residual_of(prepared, seen.made)
-    again = _moved(seen.again, seen.made.grid, prepared.grid, len(signals) + 1)
-    found: Signals = {}
-    for number, (name, own) in enumerate(signals.items(), start=1):
+    again = _moved(seen.again, seen.made.grid, prepared.grid, len(features) + 1)
+    found: CaseFeatures = {}
+    for number, (name, own) in enumerate(features.items(), start=1):
         mask = index == number
         cycle = (
             None
