@@ -22,7 +22,6 @@ from segcct.comparison.comparison_record import (
     mean_of,
 )
 from segcct.datasets.case import LoadedCase
-from segcct.figures.heat import heat
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
@@ -143,7 +142,7 @@ def _viewed(pair: ChannelPair, choice: SliceChoice) -> Channel:
     step = max(1, round((pair.original.size / _WINDOW_VOXELS) ** (1 / 3)))
     window = figures.window(pair.original[::step, ::step, ::step])
     original, reconstruction = choice.pick(pair.original), choice.pick(pair.reconstruction)
-    error = heat(np.abs(original - reconstruction) / (window.high - window.low) / FULL_ERROR)
+    error = figures.heat(np.abs(original - reconstruction) / (window.high - window.low) / FULL_ERROR)
     stacks = {"original": window.apply(original), "reconstruction": window.apply(reconstruction), "error": error}
     return Channel(stacks, f", normalized to 0..1: {window.text}, the same for original and reconstruction")
 

@@ -17,7 +17,7 @@ from segcct.comparison.comparison_record import (
     RegionMeans,
 )
 from segcct.comparison.comparison_summary import DEFINITIONS, Cases, ClassValueOf, ValueOf, class_pairs
-from segcct.figures.heat import HEAT
+from segcct.figures import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
 from segcct.plurals import counted

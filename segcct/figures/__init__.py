@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from segcct.figures.choose import best_slice, content_box, focus_box, spread_slices
-from segcct.figures.colors import EXTRA, MISSED, SWAPPED, class_colors
+from segcct.figures.colors import EXTRA, HEAT, MISSED, SWAPPED, class_colors, heat
 from segcct.figures.drawing import scale_bar
 from segcct.figures.intensity_window import Window, fixed_window, window
 from segcct.figures.outline import outlines, svg_path
-from segcct.figures.panels import case_panel, difference, masks_of, overlay, training_panel
+from segcct.figures.panels import case_panel, difference, masks_of
 from segcct.figures.plane import Letters, Plane, plane_of
 
 __all__ = [
     "EXTRA",
+    "HEAT",
     "MISSED",
     "SWAPPED",
     "Letters",
@@ -24,13 +25,12 @@ __all__ = [
     "difference",
     "fixed_window",
     "focus_box",
+    "heat",
     "masks_of",
     "outlines",
-    "overlay",
     "plane_of",
     "scale_bar",
     "spread_slices",
     "svg_path",
-    "training_panel",
     "window",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,9 +11,9 @@ _NOISE = 0.03
 _CONTEXT = 2.2
 """A focused picture is this many times as long as the structures in it,"""
 _LEAST = 0.45
-"""at least this share of the body,"""
+"""at least this fraction of the body,"""
 _ASPECT = 0.75
-"""and its shorter side at least this share of its longer one, in pixels."""
+"""and its shorter side at least this fraction of its longer one, in pixels."""
 
 
 def best_slice(reference: np.ndarray | None, prediction: np.ndarray | None) -> int:
@@ -34,39 +34,32 @@ def best_slice(reference: np.ndarray | None, prediction: np.ndarray | None) -> i
     return int(structure.argmax()) if structure.any() else len(structure) // 2
 
 
-def spread_slices(labels: Iterable[np.ndarray], count: int, *, include: int) -> list[int]:
-    """Up to `count` slice indices, evenly over the extent of the structures, in order, `include` among them.
+def spread_slices(labels: Sequence[np.ndarray], count: int, *, include: int) -> list[int]:
+    """At most `count` slice indices, equally spaced over the extent of the structures, in order, `include` among them.
 
-    The slice of an even spread that lies nearest to `include` is moved onto it.
+    The equally spaced slice nearest to `include` is moved onto it.
     """
-    labels = list(labels)
-    used = np.zeros(labels[0].shape[0], dtype=bool)
-    for label in labels:
-        used |= (label != 0).any(axis=(1, 2))
-    held = np.flatnonzero(used)
-    if held.size == 0 or count <= 1:
+    structure = np.flatnonzero(np.any([(label != 0).any(axis=(1, 2)) for label in labels], axis=0))
+    if structure.size == 0 or count <= 1:
         return [include]
-    first, last = min(int(held[0]), include), max(int(held[-1]), include)
-    spread = sorted(set(np.rint(np.linspace(first, last, count)).astype(int).tolist()))
-    spread[int(np.argmin([abs(index - include) for index in spread]))] = include
-    return spread
+    first, last = min(int(structure[0]), include), max(int(structure[-1]), include)
+    indices = sorted(set(np.rint(np.linspace(first, last, count)).astype(int).tolist()))
+    indices[int(np.argmin([abs(index - include) for index in indices]))] = include
+    return indices
 
 
-def content_box(images: np.ndarray, labels: Iterable[np.ndarray], *, margin: float = 0.05) -> tuple[slice, slice]:
+def content_box(images: np.ndarray, labels: Sequence[np.ndarray], *, margin: float = 0.05) -> tuple[slice, slice]:
     """Rows and columns that hold the body in any slice, with a margin, so that pictures are not mostly background.
 
     Args:
         images: (D, H, W) uint8, windowed.
         labels: (D, H, W) labels that must stay inside.
-        margin: of the box, as a share of its longer side.
+        margin: of the box, as a fraction of its longer side.
     """
-    bright = (images > _DARK).any(axis=0)  # (H, W)
-    held = np.zeros_like(bright)
-    for label in labels:
-        held |= (label != 0).any(axis=0)
+    bright, structure = (images > _DARK).any(axis=0), _footprint(images, labels)  # (H, W)
     # A few bright pixels in a row are noise in the air around the body.
-    rows = np.flatnonzero((bright.mean(axis=1) > _NOISE) | held.any(axis=1))
-    columns = np.flatnonzero((bright.mean(axis=0) > _NOISE) | held.any(axis=0))
+    rows = np.flatnonzero((bright.mean(axis=1) > _NOISE) | structure.any(axis=1))
+    columns = np.flatnonzero((bright.mean(axis=0) > _NOISE) | structure.any(axis=0))
     if rows.size == 0 or columns.size == 0:
         return slice(0, images.shape[1]), slice(0, images.shape[2])
     pad = max(2, round(margin * max(np.ptp(rows), np.ptp(columns))))
@@ -76,34 +69,38 @@ def content_box(images: np.ndarray, labels: Iterable[np.ndarray], *, margin: flo
     )
 
 
-def focus_box(images: np.ndarray, labels: Iterable[np.ndarray]) -> tuple[slice, slice]:
+def focus_box(images: np.ndarray, labels: Sequence[np.ndarray]) -> tuple[slice, slice]:
     """Rows and columns around the structures, with enough of the body to know where they are.
 
     Small structures in a large field of view (a heart in a chest) stay legible; a large one shows the whole body.
     Arguments as for `content_box`, which is the largest box there can be.
     """
-    labels = list(labels)
-    body = content_box(images, labels)
-    held = np.zeros(images.shape[1:], dtype=bool)
-    for label in labels:
-        held |= (label != 0).any(axis=0)
-    if not held.any():
+    body, structure = content_box(images, labels), _footprint(images, labels)
+    if not structure.any():
         return body
-    found = [np.flatnonzero(held.any(axis=1)), np.flatnonzero(held.any(axis=0))]
-    sides = [
-        max(_CONTEXT * (np.ptp(ends) + 1), _LEAST * (edge.stop - edge.start))
-        for ends, edge in zip(found, body, strict=True)
+    extents = [np.flatnonzero(structure.any(axis=1)), np.flatnonzero(structure.any(axis=0))]
+    lengths = [
+        max(_CONTEXT * (np.ptp(extent) + 1), _LEAST * (edge.stop - edge.start))
+        for extent, edge in zip(extents, body, strict=True)
     ]
-    sides = [max(side, _ASPECT * max(sides)) for side in sides]
+    lengths = [max(length, _ASPECT * max(lengths)) for length in lengths]
     rows, columns = (
-        _around((int(ends[0]) + int(ends[-1])) / 2, side, edge)
-        for ends, side, edge in zip(found, sides, body, strict=True)
+        _around((int(extent[0]) + int(extent[-1])) / 2, length, edge)
+        for extent, length, edge in zip(extents, lengths, body, strict=True)
     )
     return rows, columns
 
 
-def _around(middle: float, side: float, within: slice) -> slice:
-    """An interval of length `side` around `middle`, moved and if need be shortened to lie within."""
-    side = min(round(side), within.stop - within.start)
-    start = min(max(round(middle - side / 2), within.start), within.stop - side)
-    return slice(start, start + side)
+def _footprint(images: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
+    """(H, W) bool: pixels that hold a structure in any slice."""
+    structure = np.zeros(images.shape[1:], dtype=bool)
+    for label in labels:
+        structure |= (label != 0).any(axis=0)
+    return structure
+
+
+def _around(middle: float, length: float, within: slice) -> slice:
+    """An interval of a length around `middle`, moved and if need be shortened to lie within."""
+    length = min(round(length), within.stop - within.start)
+    start = min(max(round(middle - length / 2), within.start), within.stop - length)
+    return slice(start, start + length)

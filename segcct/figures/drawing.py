@@ -1,4 +1,4 @@
-"""Drawing on Pillow images: the picture of one slice with masks, letters and scale, and text."""
+"""Drawing on Pillow images: one slice with masks, letters and scale, and text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def picture_size(shape: tuple[int, int], pixel_mm: tuple[float, float] | None, l
 
 
 def draw_slice(image: np.ndarray, size: tuple[int, int], *, dim: float = 1.0) -> Image.Image:
-    """A windowed slice (H, W) uint8, or (H, W, 3) for color pictures, as an RGB picture of `size`."""
+    """A windowed slice (H, W) uint8, or (H, W, 3) for color images, as an RGB picture of `size`."""
     picture = Image.fromarray(image).convert("RGB").resize(size, Image.Resampling.BICUBIC)
     return picture if dim == 1.0 else picture.point(lambda value: round(value * dim))
 
@@ -52,14 +52,14 @@ def draw_masks(
 ) -> None:
     """Each mask (H, W) as a translucent area and a line on a thin dark edge, seen on light and dark tissue alike."""
     large = (picture.width * _SMOOTH, picture.height * _SMOOTH)
-    for (_, mask), color in zip(masks.items(), colors, strict=True):
+    for mask, color in zip(masks.values(), colors, strict=True):
         if not mask.any():
             continue
         area = Image.fromarray(mask.astype(np.uint8) * 255).resize(large, Image.Resampling.BILINEAR)
         area = area.point(lambda value: 255 if value > 127 else 0).reduce(_SMOOTH)
-        _paint(picture, area, rgb(color), fill)
-        _paint(picture, _lines(mask, large, line_px + 1.4), (0, 0, 0), 0.45)
-        _paint(picture, _lines(mask, large, line_px), rgb(color), 1.0)
+        _blend(picture, area, rgb(color), fill)
+        _blend(picture, _lines(mask, large, line_px + 1.4), (0, 0, 0), 0.45)
+        _blend(picture, _lines(mask, large, line_px), rgb(color), 1.0)
 
 
 def draw_letters(picture: Image.Image, letters: Letters | None, size_px: int) -> None:
@@ -120,5 +120,5 @@ def _lines(mask: np.ndarray, size: tuple[int, int], width_px: float) -> Image.Im
     return layer.reduce(_SMOOTH)
 
 
-def _paint(picture: Image.Image, alpha: Image.Image, color: tuple[int, int, int], strength: float) -> None:
+def _blend(picture: Image.Image, alpha: Image.Image, color: tuple[int, int, int], strength: float) -> None:
     picture.paste(Image.new("RGB", picture.size, color), mask=alpha.point(lambda value: round(value * strength)))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_CONSTANT_SHARE = 0.1
-"""A single value held by more than this share of the voxels is background, not tissue."""
+_CONSTANT_FRACTION = 0.1
+"""A single value of more than this fraction of the voxels is background, not tissue."""
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,13 @@ def window(image: np.ndarray, low_pct: float = 0.5, high_pct: float = 99.5) -> W
     values = np.asarray(image, dtype=np.float32).ravel()
     if values.size == 0 or not np.isfinite(values).all():
         raise ValueError("a window needs at least one voxel and only finite ones")
-    found, counts = np.unique(values, return_counts=True)
+    unique, counts = np.unique(values, return_counts=True)
     tissue = values
-    if found.size > 2 and counts.max() > _CONSTANT_SHARE * values.size:
-        tissue = values[values != found[counts.argmax()]]
+    if unique.size > 2 and counts.max() > _CONSTANT_FRACTION * values.size:
+        tissue = values[values != unique[counts.argmax()]]
     low, high = (float(edge) for edge in np.percentile(tissue, [low_pct, high_pct]))
     if high <= low:
-        low, high = float(found[0]), float(found[-1])
+        low, high = float(unique[0]), float(unique[-1])
     if high <= low:
         high = low + 1.0
     return Window(low, high, f"percentiles {low_pct:g} and {high_pct:g}")

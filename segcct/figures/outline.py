@@ -6,7 +6,7 @@ import numpy as np
 
 
 def outlines(mask: np.ndarray) -> list[np.ndarray]:
-    """Closed border lines of a mask, halfway between pixel centres in and out (marching squares).
+    """Closed border lines of a mask, halfway between pixel centers in and out (marching squares).
 
     Args:
         mask: (H, W) bool.
@@ -20,7 +20,7 @@ def outlines(mask: np.ndarray) -> list[np.ndarray]:
     if not mask.any():
         return []
     padded = np.pad(mask, 1).astype(np.float32)
-    # +1 turns pixel centres into distances from the corner in half pixels; -2 takes the padding off.
+    # +1 turns pixel centers into distances from the corner in half pixels; -2 takes the padding off.
     lines = [np.rint(line[:-1] * 2 + 1 - 2).astype(int)[:, ::-1] for line in find_contours(padded, 0.5)]
     return [_without_straight_points(line) for line in lines]
 

@@ -1,4 +1,4 @@
-"""How a stored volume is laid on the page: slice axis, rows, columns, orientation letters, pixel size.
+"""How a stored volume is shown: slice axis, rows, columns, orientation letters, pixel size.
 
 Radiological convention: an axial slice is seen from the feet, with the patient's right on the left of the picture.
 """
@@ -51,11 +51,6 @@ class Plane:
     def slices(self, volume: np.ndarray) -> np.ndarray:
         """(X, Y, Z) -> (D, H, W), a view of the same voxels."""
         return np.flip(np.transpose(volume, self.order), self.flips)
-
-    @property
-    def aspect(self) -> float:
-        """Height of a pixel over its width."""
-        return 1.0 if self.pixel_mm is None else self.pixel_mm[0] / self.pixel_mm[1]
 
 
 def plane_of(
@@ -116,5 +111,5 @@ def _acquired_view(shape_xyz: Sequence[int], spacing_mm: Sequence[float], axis_o
 def _letters_of(direction: np.ndarray) -> str:
     """Letters of a direction in RAS, strongest first."""
     ranked = sorted(range(3), key=lambda world: -abs(direction[world]))
-    kept = [ranked[0]] + [world for world in ranked[1:] if abs(direction[world]) > _OBLIQUE]
-    return "".join((_POSITIVE if direction[world] > 0 else _NEGATIVE)[world] for world in kept)
+    axes = [ranked[0]] + [world for world in ranked[1:] if abs(direction[world]) > _OBLIQUE]
+    return "".join((_POSITIVE if direction[world] > 0 else _NEGATIVE)[world] for world in axes)

@@ -28,7 +28,7 @@ from segcct.comparison.comparison_run import write_comparison
 from segcct.comparison.comparison_summary import ordered
 from segcct.datasets.case import Case
 from segcct.errors import DataError, EvaluationError, ModelError, RunError
-from segcct.figures.heat import HEAT, heat
+from segcct.figures import HEAT, heat
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.metrics import class_dice

@@ -254,7 +254,7 @@ def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
         drawn.update(title=title, shown=shown)
         return b""
 
-    monkeypatch.setattr(segmentation_task, "training_panel", panel)
+    monkeypatch.setattr(segmentation_task, "case_panel", panel)
     of = predictor()
     read = read_case(case, data, of.scheme)
     prepared = prepare_case(read, of.preparation, of.scheme)

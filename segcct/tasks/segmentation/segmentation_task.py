@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import SegmentationConfig
 from segcct.datasets.splits import Splits
-from segcct.figures import best_slice, training_panel
+from segcct.figures import best_slice, case_panel
 from segcct.files.atomic_file import atomic_path
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
@@ -103,7 +103,7 @@ def overlay(
     reference = plane.slices(case.full_label)
     index = best_slice(reference, None)
     note = "synthetic data, " if synthetic else ""
-    return training_panel(
+    return case_panel(
         case.shown,
         reference[index],
         plane.slices(prediction)[index],
@@ -112,4 +112,5 @@ def overlay(
         letters=plane.letters,
         title=f"{case.case_id}, {note}{plane.name} slice {index + 1} of {len(reference)}",
         scores=scores,
+        size_px=320,
     )
