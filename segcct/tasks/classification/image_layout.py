@@ -68,10 +68,11 @@ def register_image_layout(layout: ImageLayout) -> None:
 
 def card_section(data: PicturesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """What a model card holds of a data section, with the normalization that was used."""
-    return data.model_dump(mode="json", exclude=_NOT_IN_CARD) | {"mean": list(mean), "sd": list(std)}
+    return data.model_dump(mode="json", exclude=_NOT_IN_CARD | {"std"}) | {"mean": list(mean), "sd": list(std)}
 
 
 def section_of(stored: Mapping[str, Any], root: Path) -> PicturesSection:
     """The data section of images below `root`, from a model card or predictions.json; pydantic's `ValidationError`
     where it is damaged."""
-    return PicturesSection.model_validate({**stored, "root": root})
+    current = {"std" if name == "sd" else name: value for name, value in stored.items()}  # `sd` is the stored name
+    return PicturesSection.model_validate({**current, "root": root})
