@@ -77,7 +77,7 @@ def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tu
         run = RunFolder.open(arguments.resume)
         config = resumed_config(kind, run, overrides)
     if "train.epochs" in overrides and config.train.budget is not None:
-        from segcct.config.config_problems import COMMAND_LINE
+        from segcct.config.config_keys import COMMAND_LINE
 
         raise ConfigError(
             "--train.epochs would do nothing",

@@ -1,13 +1,24 @@
-"""The keys of a configuration: its leaves by dotted name, and the key that was meant by one that is unknown."""
+"""The keys of a configuration by dotted name, and what pydantic finds wrong with their values, in words."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+
+from segcct.errors import ConfigError, items
+from segcct.plurals import counted
+
+COMMAND_LINE = "command line"
+_MOST_PROBLEMS = 20
+"""That are put into words."""
+_MOST_READ = 100
+"""Of pydantic's problems; some of them are one of ours."""
+_ALTERNATIVES = {"bool", "int", "float", "str"}
+"""What pydantic adds to the place of a problem, for each type that a value might have."""
 
 
 class Key(NamedTuple):
@@ -36,3 +47,85 @@ def nearest(dotted: str, names: Sequence[str]) -> str:
     if by_leaf and not by_name:
         return leaves[by_leaf[0]]
     return (by_name or difflib.get_close_matches(dotted, names, n=1, cutoff=0.0))[0]
+
+
+def config_error(
+    kind: type[BaseModel], error: ValidationError, overrides: Mapping[str, Any], source: str
+) -> ConfigError:
+    """One `ConfigError` for all problems pydantic found, each with key, value, what is allowed and the nearest key."""
+    raw = error.errors(include_url=False)
+    problems = _by_key(kind, raw[:_MOST_READ])
+    errors = [_one(kind, details, overrides, source) for details in problems[:_MOST_PROBLEMS]]
+    if len(problems) == 1:
+        return errors[0]
+    count = len(problems) + len(raw[_MOST_READ:])
+    more = f"\n  - and {count - len(errors)} more" if count > len(errors) else ""
+    return ConfigError(f"{counted(count, 'problem')} in the configuration:{items(errors)}{more}")
+
+
+def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:
+    """pydantic's problems; those of the types that one value might have (an option: number or text) in one."""
+    problems: list[Any] = []
+    for details in raw:
+        if details["loc"] and details["loc"][-1] in _ALTERNATIVES:
+            details["loc"] = details["loc"][:-1]
+        dotted = _dotted(kind, details["loc"])
+        same = [each for each in problems[-1:] if each["input"] is details["input"]]
+        if same and _dotted(kind, same[0]["loc"]) == dotted:
+            other = details["msg"].removeprefix("Input should be ")
+            same[0]["msg"] += "" if other in same[0]["msg"] else f" or {other}"
+        else:
+            problems.append(details)
+    return problems
+
+
+def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
+    dotted = _dotted(kind, details["loc"])
+    typed = any(f"{dotted}.".startswith(f"{key}.") or key.startswith(f"{dotted}.") for key in overrides)
+    file = COMMAND_LINE if typed and dotted else source
+    names = [key.name for key in keys(kind)]
+    if details["type"] == "extra_forbidden":
+        # Of a mistyped section, what was typed, not the mapping it became.
+        inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
+        value = details["input"] if inner is None else overrides[inner]
+        remedy = f"Nearest valid key: {nearest(inner or dotted, names)}"
+        return ConfigError(f"unknown key {shown(inner or dotted)}", file=file, found=shown(value), remedy=remedy)
+    if details["type"] == "missing":
+        return ConfigError(f"key {shown(dotted)} is missing", file=file, expected=_description(kind, dotted))
+    message = shown(details["msg"].removeprefix("Value error, "), most=400)
+    if details["type"] == "value_error" and dotted not in names:
+        return ConfigError("impossible combination", file=file, found=message)
+    return ConfigError(
+        f"key {shown(dotted)} has a value that cannot be used",
+        file=file,
+        found=shown(details["input"]),
+        expected=message[:1].lower() + message[1:],
+    )
+
+
+def _dotted(kind: type[BaseModel], location: Sequence[str | int]) -> str:
+    """pydantic's location without the union branches it adds behind the key."""
+    parts: list[str] = []
+    by_name = {key.name: key for key in keys(kind)}
+    for part in location:
+        name = ".".join(parts)
+        if name in by_name and not by_name[name].open:
+            break
+        parts.append(str(part))
+    return ".".join(parts)
+
+
+def _description(kind: type[BaseModel], dotted: str) -> str | None:
+    for key in keys(kind):
+        if key.name == dotted and key.field.description:
+            return " ".join(key.field.description.split())
+    inside = [key.name for key in keys(kind) if key.name.startswith(dotted + ".") and key.field.is_required()]
+    return f"at least {', '.join(inside)}" if inside else None
+
+
+def shown(value: object, most: int = 80) -> str:
+    """A value in a message, cut where it is long."""
+    if isinstance(value, BaseModel):
+        return "see its keys"
+    text = "null" if value is None else str(value)
+    return text if len(text) <= most else text[: most - 3] + "..."

@@ -12,8 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
-from segcct.config.config_keys import keys
-from segcct.config.config_problems import COMMAND_LINE, config_error, shown
+from segcct.config.config_keys import COMMAND_LINE, config_error, keys, shown
 from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar

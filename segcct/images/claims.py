@@ -1,18 +1,16 @@
-"""What a file claims to hold, checked against its size, our limits and the free memory before memory is taken."""
+"""What a file claims to hold, checked before memory is taken: against its size, our limits and the free memory."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from segcct.errors import SegcctError, VolumeError
 from segcct.hardware.memory import free_memory_gb
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MOST_VOXELS = 2**32
 """Of the largest volume that is read, where the memory is there: 2048 x 2048 x 1024."""
@@ -27,6 +25,12 @@ _USUAL_RATIO = 100
 _WORTH_ASKING = 2**28
 """Claims below this many bytes are not compared with the free memory."""
 AGAIN = "Copy or download it again"
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Positions of DICOM and ITK to those of NIfTI."""
+_STEP_MM = (1e-9, 1e9)
+"""Shortest and longest step of a voxel that is believed."""
+_LEAST_VOLUME = 1e-6
+"""Volume of a voxel by that of a box with the same steps; below, two axes run the same way."""
 
 
 def refuse_special(path: Path) -> None:
@@ -128,6 +132,31 @@ def volume_shape(shape: Sequence[int], path: Path) -> tuple[int, int, int]:
         )
     x, y, z = (int(size) for size in (*shape, 1)[:3])
     return x, y, z
+
+
+def are_lengths(words: Iterable[str]) -> bool:
+    """Whether the words of a text header are numbers in mm that are believed; ITK takes others for 0 or 1."""
+    try:
+        return all(abs(float(word)) <= _STEP_MM[1] for word in words)
+    except ValueError:
+        return False
+
+
+def checked_affine(affine: np.ndarray, path: Path) -> np.ndarray:
+    """The (4, 4) affine. Raises `VolumeError` where it is not finite, not invertible or of no sensible size."""
+    with np.errstate(all="ignore"):
+        steps = np.sqrt((affine[:3, :3] ** 2).sum(axis=0))
+        volume = abs(np.linalg.det(affine[:3, :3])) / steps.prod() if np.isfinite(steps).all() else 0.0
+    low, high = _STEP_MM
+    usable = np.isfinite(affine).all() and ((steps >= low) & (steps <= high)).all() and volume >= _LEAST_VOLUME
+    if not usable or np.abs(affine[:3, 3]).max() > high:
+        raise VolumeError(
+            "the affine cannot be inverted",
+            file=path,
+            found=[[float(f"{value:.5g}") for value in row] for row in affine],
+            remedy="Correct the header: voxel sizes, directions and origin",
+        )
+    return affine
 
 
 def _size(count: int) -> str:

@@ -14,8 +14,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
-from segcct.images.affine import LPS_TO_RAS
-from segcct.images.claims import AGAIN, volume_shape
+from segcct.images.claims import AGAIN, LPS_TO_RAS, volume_shape
 from segcct.images.metaimage import voxels_of_metaimage
 from segcct.images.nrrd import voxels_of_nrrd
 from segcct.images.voxel_data import VoxelData

@@ -1,19 +1,21 @@
-"""2-D image files: opened only in formats we name, and measured before their pixels are decoded.
+"""2-D image files (PNG, TIFF, GIF, JPEG, BMP), measured before their pixels are decoded; their pages as arrays.
 
 Pillow opens any format it knows by its content, whatever the name says; among them are PostScript, which it hands to
-an interpreter, and formats that no scan is stored in.
+an interpreter, and formats that no scan is stored in. Here only the formats that we name are opened.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from segcct.errors import VolumeError
+from segcct.errors import SegcctError, VolumeError
 from segcct.images.claims import refuse_special
 
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
@@ -28,6 +30,48 @@ _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "
 _BITS_PER_SAMPLE = 258
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
 """The TIFF tag that says how an image is to be turned, and its values that exchange rows and columns."""
+_DEEP_GRAY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
+_SPREAD = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
+
+
+def mask_values(file: Path) -> np.ndarray:
+    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no image, or one in colors."""
+    pages = read_pages(file, palette=True)
+    if pages.ndim == 4:
+        if (pages != pages[..., :1]).any():
+            raise VolumeError(
+                "a mask in colors",
+                file=file,
+                expected="gray values or palette indices",
+                remedy="Convert it to one value per class",
+            )
+        pages = pages[..., 0]
+    return pages.transpose(2, 1, 0)
+
+
+def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
+    """(Z, Y, X) of a gray image, (Z, Y, X, 3) of a color one; transparency is dropped.
+
+    Args:
+        file: the image.
+        palette: give the indices of a palette, and gray values as they are stored.
+
+    Raises:
+        VolumeError: no image, or one of pages that differ.
+    """
+    try:
+        with open_image(file, file) as opened:
+            pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
+    except (SegcctError, MemoryError):
+        raise
+    except Exception as error:  # a damaged image makes its reader fail in any way
+        raise unreadable(error, file) from error
+    kinds = Counter(page.shape for page in pages)
+    if len(kinds) > 1:
+        found = "; ".join(f"{count} of {shape}" for shape, count in kinds.most_common(4))
+        raise VolumeError("pages differ in size or color", file=file, found=found, expected="pages of one volume")
+    return np.stack(pages)
 
 
 def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str] = FORMATS) -> Image.Image:
@@ -136,6 +180,29 @@ def unreadable(error: Exception, file: str | Path) -> VolumeError:
     """The error for an image whose reader failed."""
     found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
     return VolumeError("cannot be read as an image", file=file, found=found, remedy="Copy or export it again")
+
+
+def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
+    """(Y, X) or (Y, X, 3) of one page."""
+    if frame.mode not in _DEEP_GRAY and not has_eight_bits(frame):
+        raise VolumeError(
+            "an image in colors of more than 8 bits",
+            file=file,
+            expected="8 bits per color, or one gray value of up to 32 bits",
+            remedy="Store each color as a gray image of its own",
+        )
+    if frame.mode == "1":
+        return np.asarray(frame).astype(np.uint8)  # 0 and 1
+    if frame.mode == "P" and palette:
+        return np.asarray(frame)
+    if frame.mode in ("LA", "La"):
+        return np.asarray(frame)[..., 0]
+    if frame.mode == "L" and palette:
+        spread = max((_SPREAD.get(mode, 1) for mode in raw_modes(frame)), default=1)
+        return np.asarray(frame) // spread
+    if frame.mode == "L" or frame.mode in _DEEP_GRAY:
+        return np.asarray(frame)
+    return np.asarray(frame.convert("RGB"))
 
 
 def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path) -> None:

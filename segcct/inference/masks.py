@@ -12,7 +12,7 @@ from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES as PICTURE_SUFFIXES
 from segcct.files.file_names import VOLUME_SUFFIXES
-from segcct.images.pages import mask_values
+from segcct.images.raster import mask_values
 from segcct.images.volume import PICTURE_AFFINE, Volume
 
 SUFFIXES = VOLUME_SUFFIXES + PICTURE_SUFFIXES

@@ -25,7 +25,7 @@ from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.patterns import drawn_files
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
-from segcct.images.pages import mask_values, read_pages
+from segcct.images.raster import mask_values, read_pages
 from segcct.images.volume import PICTURE_AFFINE, Volume
 
 BANDS = ("red", "green", "blue")

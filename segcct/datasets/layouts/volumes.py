@@ -16,7 +16,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import GeometryError
 from segcct.files.file_names import IMAGE_SUFFIXES
-from segcct.images.pages import mask_values
+from segcct.images.raster import mask_values
 from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
 
 GRID_TOLERANCE = 0.05

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.affine import LPS_TO_RAS
+from segcct.images.claims import LPS_TO_RAS
 from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.planes import Plane, without_positions
 
