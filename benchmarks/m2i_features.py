@@ -47,7 +47,7 @@ def with_m2i(features: CaseFeatures, seen: CycleOfScan) -> CaseFeatures:
 def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
     """(D, h, w) on the segmenter's slices: root mean square over the channels of image minus reconstruction, in the
     image's own standard deviations."""
-    difference = (made.original - made.image) / prepared.sd[:, None, None]
+    difference = (made.original - made.image) / prepared.std[:, None, None]
     residual: np.ndarray = np.sqrt(np.square(difference).mean(axis=1))
     if made.grid == prepared.grid:
         return residual

@@ -18,7 +18,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import read_case
 from segcct.datasets.splits import Splits, unshared_classes
 from segcct.errors import SegcctError
-from segcct.preparation.intensity import to_unit
+from segcct.preparation.intensity import unit_scale
 
 _T = TypeVar("_T")
 _OUTSIDE_MASK = 0.01
@@ -126,7 +126,7 @@ def _judge_image(
             )
             continue
         if intensities:
-            apply_rule = partial(to_unit, voxels, data.intensity, mask=loaded.mask, file=files[0])
+            apply_rule = partial(unit_scale, voxels, data.intensity, mask=loaded.mask, file=files[0])
             yield from _attempt(apply_rule, files[0])[1]
         contents.images += digests(case, name, files, voxels)
 

@@ -27,7 +27,7 @@ from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, pixel_accuracy
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
-from segcct.preparation.intensity import to_unit
+from segcct.preparation.intensity import unit_scale
 from segcct.quality.case_features import features_of_case
 from segcct.quality.quality_model import QualityModel
 from segcct.report.viewer import SMALLEST_PX, Channel, Pane, SliceChoice, Viewer, build_viewer
@@ -97,8 +97,8 @@ def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None,
     return ComparedCase(
         grid=loaded.grid,
         channels={
-            name: ChannelPair(to_unit(loaded.image[number], rule, mask=loaded.mask).unit, made.volume(number))
-            for number, name in enumerate(names)
+            name: ChannelPair(unit_scale(voxels, rule, mask=loaded.mask).unit(voxels, loaded.mask), made.volume(number))
+            for number, (name, voxels) in enumerate(zip(names, loaded.image, strict=False))
         },
         prediction=prediction,
         reference=reference,

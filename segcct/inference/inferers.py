@@ -94,7 +94,7 @@ class SliceInferer(ProbabilityInferer):
 
         def softmax(part: slice) -> Tensor:
             unit, (rows, columns) = pad_to(prepared.image[part], size)  # (n, C, S, S)
-            logits = network(torch.from_numpy(prepared.standardise(unit)).to(how.device))  # (n, K, S, S)
+            logits = network(torch.from_numpy(prepared.standardize(unit)).to(how.device))  # (n, K, S, S)
             return finite(logits[..., rows, columns].float().softmax(dim=1))
 
         return in_batches(softmax, len(prepared.image), how)
@@ -129,11 +129,11 @@ class SlidingWindowInferer(ProbabilityInferer):
 
         if self.spatial_dims == 2:
             yield from in_batches(
-                lambda part: softmax(prepared.standardise(prepared.image[part])), len(prepared.image), how
+                lambda part: softmax(prepared.standardize(prepared.image[part])), len(prepared.image), how
             )
             return
         with torch.inference_mode(), how.autocast():
-            volume = prepared.standardise(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
+            volume = prepared.standardize(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
             whole = softmax(volume[None])[0].transpose(0, 1).cpu().numpy()  # (D, K, h, w)
         yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))
 
@@ -165,7 +165,7 @@ class TransUNetInferer:
 
         def labels(part: slice) -> Tensor:
             image = ndimage.zoom(
-                prepared.standardise(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
+                prepared.standardize(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
             )
             return network(torch.from_numpy(image).to(how.device)).argmax(dim=1).to(torch.uint8)  # (n, S, S)
 

@@ -174,12 +174,12 @@ class Reconstructor(VolumeModel):
             if soft is not None:
                 mask[..., rows, columns] = soft[part]
             distance = np.stack([signed_distances(each, classes) for each in hard])
-            inputs = (prepared.standardise(unit), mask, distance, positions[part, None])
+            inputs = (prepared.standardize(unit), mask, distance, positions[part, None])
             image, *conditions = (torch.from_numpy(each).to(self.how.device) for each in inputs)
             style = self.network.style_of(image, *conditions[:2])
             made: torch.Tensor = self.network(*conditions, style)
             return made[..., rows, columns].float()
 
-        mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.sd))
+        mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.std))
         for image in in_batches(step, len(label), self.how):
             yield np.clip(image * sd + mean, 0, 1)

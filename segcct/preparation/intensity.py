@@ -1,6 +1,6 @@
-"""Intensity rules: from a file's own values to [0, 1], and the mean and spread that standardise them.
+"""Intensity rules: from a file's own values to [0, 1], and the mean and standard deviation that standardize them.
 
-Augmentation works in [0, 1] and standardisation comes after it, so a rule gives both: a map to [0, 1] and, per
+Augmentation works in [0, 1] and standardization comes after it, so a rule gives both: a map to [0, 1] and, per
 channel, the mean and standard deviation in those units.
 """
 
@@ -16,31 +16,17 @@ from segcct.config import IntensitySection
 from segcct.errors import DataError
 
 RANGE_PERCENT = (0.05, 99.95)
-"""Percentiles of the foreground that become 0 and 1 under the z-score rules; what lies outside is clipped."""
-CLIP_MEAN, CLIP_SD = 0.5, 0.25
-"""Standardisation under `clip`: the same for every case, because calibrated units (HU) must keep their meaning."""
+"""Percentiles of the foreground that become 0 and 1 under the z-score rules; values outside are clipped."""
+CLIP_MEAN, CLIP_STD = 0.5, 0.25
+"""Standardization under `clip`: the same for every case, because calibrated units (HU) must keep their meaning."""
 _PERCENTILE_VOXELS = 4_000_000
 _MOMENT_VOXELS = 2**20
 _UNIT_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class UnitChannel:
-    """One channel in [0, 1]."""
-
-    unit: np.ndarray
-    """(X, Y, Z) float32 in [0, 1]; 0 outside the foreground."""
-    mean: float
-    """Mean that standardises, in units of `unit`."""
-    sd: float
-    """Standard deviation that standardises, above 0; 1 for a channel of one value."""
-    foreground: np.ndarray
-    """(X, Y, Z) bool: where the channel shows something; what `data.crop: foreground` keeps."""
-
-
-@dataclass(frozen=True)
 class UnitScale:
-    """How one channel becomes [0, 1]: found over all of it, applied to any part, so that no second volume is held."""
+    """The map of one channel to [0, 1]: fitted to all of it, applied to any part, so that no second volume is held."""
 
     rule: str
     low: float
@@ -48,9 +34,9 @@ class UnitScale:
     high: float
     """What becomes 1."""
     mean: float
-    """As in `UnitChannel`."""
-    sd: float
-    """As in `UnitChannel`."""
+    """Mean that standardizes, in units of [0, 1]."""
+    std: float
+    """Standard deviation that standardizes, above 0; 1 for a channel of one value."""
 
     def unit(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
         """Any part of the channel, with the same part of the mask for zscore_mask -> float32 in [0, 1]."""
@@ -62,21 +48,13 @@ class UnitScale:
         return unit
 
     def foreground(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
-        """Where such a part shows something, bool."""
+        """Foreground of such a part, bool: what `data.crop: foreground` keeps."""
         if self.rule == "zscore_nonzero":
             return voxels != 0
         if self.rule == "zscore_mask":
-            assert mask is not None  # or the scale had not been found
+            assert mask is not None  # `unit_scale` needs it too
             return mask.astype(bool, copy=False)
         return self.unit(voxels) > 0
-
-
-def to_unit(
-    voxels: np.ndarray, rule: IntensitySection, *, mask: np.ndarray | None = None, file: Path | None = None
-) -> UnitChannel:
-    """One channel (X, Y, Z) in [0, 1]; see `unit_scale` for rules, arguments and errors."""
-    scale = unit_scale(voxels, rule, mask=mask, file=file)
-    return UnitChannel(scale.unit(voxels, mask), scale.mean, scale.sd, scale.foreground(voxels, mask))
 
 
 def unit_scale(
@@ -85,8 +63,9 @@ def unit_scale(
     """How one channel (X, Y, Z), any numbers, becomes [0, 1] by the rule.
 
     zscore_nonzero / zscore_mask: the 0.05 to 99.95 percentile range of the non-zero (masked) voxels becomes [0, 1],
-    mean and sd are those of the same voxels, all other voxels become 0. clip: [low, high] becomes [0, 1], mean 0.5
-    and sd 0.25 for every case. none: values are in [0, 1] already; mean and sd over all voxels of the case.
+    mean and standard deviation are those of the same voxels, all other voxels become 0. clip: [low, high] becomes
+    [0, 1], with mean 0.5 and standard deviation 0.25 for every case. none: values are in [0, 1] already; mean and
+    standard deviation over all voxels of the case.
 
     Args:
         mask: (X, Y, Z) bool, for zscore_mask.
@@ -102,7 +81,7 @@ def unit_scale(
     if rule.rule == "clip":
         if rule.low is None or rule.high is None:
             raise DataError("rule clip without bounds", expected="data.intensity.low and data.intensity.high")
-        return UnitScale(rule.rule, rule.low, rule.high, CLIP_MEAN, CLIP_SD)
+        return UnitScale(rule.rule, rule.low, rule.high, CLIP_MEAN, CLIP_STD)
     if rule.rule == "none":
         return _as_it_is(voxels, lowest, highest, file)
     if rule.rule == "zscore_mask":
@@ -121,8 +100,8 @@ def _over_foreground(inside: np.ndarray, rule: str) -> UnitScale:
     stride = max(1, inside.size // _PERCENTILE_VOXELS)
     sample = inside[::stride].astype(np.float32, copy=False)
     low, high = (float(bound) for bound in np.percentile(sample, RANGE_PERCENT))
-    mean, sd = _moments(_scaled(inside, low, high, overwrite=True))
-    return UnitScale(rule, low, high, mean, sd)
+    mean, std = _moments(_scaled(inside, low, high, overwrite=True))
+    return UnitScale(rule, low, high, mean, std)
 
 
 def _as_it_is(voxels: np.ndarray, lowest: float, highest: float, file: Path | None) -> UnitScale:
@@ -134,8 +113,8 @@ def _as_it_is(voxels: np.ndarray, lowest: float, highest: float, file: Path | No
             expected="values in [0, 1] under data.intensity.rule none",
             remedy="Use rule clip with data.intensity.low and high, or zscore_nonzero",
         )
-    mean, sd = _moments(np.clip(voxels, 0, 1, dtype=np.float32).ravel(order="K"))
-    return UnitScale("none", 0.0, 1.0, mean, sd)
+    mean, std = _moments(np.clip(voxels, 0, 1, dtype=np.float32).ravel(order="K"))
+    return UnitScale("none", 0.0, 1.0, mean, std)
 
 
 def _scaled(voxels: np.ndarray, low: float, high: float, *, overwrite: bool = False) -> np.ndarray:
@@ -152,8 +131,8 @@ def _moments(unit: np.ndarray) -> tuple[float, float]:
     """Mean and standard deviation of (N,) float32, in double precision without a copy in it."""
     mean = float(unit.mean(dtype=np.float64))
     parts = (unit[start : start + _MOMENT_VOXELS] for start in range(0, unit.size, _MOMENT_VOXELS))
-    sd = math.sqrt(math.fsum(float(np.square(part - np.float64(mean)).sum()) for part in parts) / unit.size)
-    return mean, sd if sd > 1e-6 else 1.0
+    std = math.sqrt(math.fsum(float(np.square(part - np.float64(mean)).sum()) for part in parts) / unit.size)
+    return mean, std if std > 1e-6 else 1.0
 
 
 def _checked_mask(mask: np.ndarray | None, shape: tuple[int, ...], file: Path | None) -> np.ndarray:
@@ -161,7 +140,7 @@ def _checked_mask(mask: np.ndarray | None, shape: tuple[int, ...], file: Path | 
         raise DataError(
             "no mask to normalize over",
             file=file,
-            expected="a mask volume beside it, under data.intensity.rule zscore_mask",
+            expected="a mask volume, under data.intensity.rule zscore_mask",
             remedy="Set data.intensity.mask to the pattern of the mask files",
         )
     if mask.shape != shape or not mask.any():

@@ -1,16 +1,17 @@
 """From a loaded case to what a network sees. Training and prediction take this one path.
 
-Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16; beside
-them the mean and standard deviation of each channel, which are applied after augmentation.
+Per case: intensities to [0, 1] by the rule, slices by the grid, resampled in their plane, stored as float16 with the
+mean and standard deviation of each channel, which are applied after augmentation.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -69,7 +70,7 @@ class PreparedCase:
     """image, and for a case with a label: label, full_label, present, shown."""
     mean: np.ndarray
     """(C,) float32, in [0, 1] units."""
-    sd: np.ndarray
+    std: np.ndarray
     """(C,) float32, above 0."""
     grid: SliceGrid
     spacing_mm: tuple[float, float, float] | None
@@ -99,20 +100,19 @@ class PreparedCase:
 
     @property
     def plane(self) -> Plane:
-        """How the stored volume is looked at."""
+        """The plane in which the stored volume is shown."""
         from segcct.figures import plane_of
 
         return plane_of(self.grid.shape_xyz, self.affine, self.spacing_mm)
 
     @property
     def shown(self) -> np.ndarray | None:
-        """(H, W) float32: the slice with most structure in that plane, of the first channel in its own intensities."""
+        """(H, W) float32: the slice with most structure in `plane`, of the first channel in its own intensities."""
         return self.arrays.get("shown")
 
-    def standardise(self, image: np.ndarray) -> np.ndarray:
-        """(..., C, h, w) in [0, 1] -> float32 with mean 0 and sd 1 over the case's foreground."""
-        mean, sd = self.mean[:, None, None], self.sd[:, None, None]
-        return (image.astype(np.float32) - mean) / sd
+    def standardize(self, image: np.ndarray) -> np.ndarray:
+        """(..., C, h, w) in [0, 1] -> float32 with mean 0 and standard deviation 1 over the case's foreground."""
+        return (image.astype(np.float32) - self.mean[:, None, None]) / self.std[:, None, None]
 
 
 def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -> PreparedCase:
@@ -127,22 +127,14 @@ def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -
     files = [paths[0] for paths in case.channels.values()]
     scales = [
         unit_scale(voxels, preparation.intensity, mask=loaded.mask, file=files[min(index, len(files) - 1)])
-        for index, voxels in enumerate(loaded.image)  # an RGB picture has three channels in one file
+        for index, voxels in enumerate(loaded.image)  # an RGB image has three channels in one file
     ]
     grid = _plan(loaded, preparation, scales)
     arrays = {"image": _network_slices(loaded, scales, grid)}
     if loaded.label is not None:
         arrays |= _label_arrays(loaded, grid, scheme)
-    prepared = PreparedCase(
-        case_id=case.id,
-        patient=case.patient,
-        arrays=arrays,
-        mean=np.asarray([scale.mean for scale in scales], dtype=np.float32),
-        sd=np.asarray([scale.sd for scale in scales], dtype=np.float32),
-        grid=grid,
-        spacing_mm=loaded.grid.spacing_mm,
-        affine=loaded.grid.affine,
-    )
+    mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T
+    prepared = PreparedCase(case.id, case.patient, arrays, mean, std, grid, loaded.grid.spacing_mm, loaded.grid.affine)
     if prepared.full_label is not None:
         from segcct.figures import best_slice
 
@@ -168,7 +160,7 @@ def prepare_cases(
         cases: the cases.
         data: how they are read and prepared, and where the cache is.
         scheme: the meaning of their labels.
-        memo: what is known of files that have not changed; without it, every file is read for its digest.
+        memo: digests of files that have not changed; without it, every file is read.
         progress: called with (done, total) after each case.
 
     Raises:
@@ -176,27 +168,22 @@ def prepare_cases(
     """
     memo = memo or FileMemo()
     cache = Cache(data.cache_folder, memo)
-    prepared: dict[int, PreparedCase] = {}
-    missing: list[tuple[int, str]] = []
-    for place, case in enumerate(cases):
-        key = cache_key(case, data, scheme, memo)
-        found = cache.get(key)
-        if found is None:
-            missing.append((place, key))
-        else:
-            prepared[place] = _restored(case, *found)
-            _tell(progress, len(prepared), len(cases))
-    failures: list[tuple[Case, Exception]] = []
-    for place, made in _made([(place, cases[place], key) for place, key in missing], data, scheme, cache):
-        if isinstance(made, Exception):
-            failures.append((cases[place], made))
-        else:
-            prepared[place] = made
-        _tell(progress, len(prepared) + len(failures), len(cases))
-    _raise(failures, len(cases))
+    outcomes: dict[int, PreparedCase | Exception] = {}
+    for place, outcome in _outcomes(cases, data, scheme, cache):
+        outcomes[place] = outcome
+        if progress is not None:
+            progress(len(outcomes), len(cases))
+    prepared = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, PreparedCase)]
+    failures = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Exception)}
+    if len(failures) == 1 and isinstance(failure := next(iter(failures.values())), SegcctError):
+        raise failure
+    if failures:
+        reasons = [failure_of(error, cases[place].id) for place, error in failures.items()]
+        all_cases = counted(len(cases), "case")
+        raise DataError(f"{len(failures)} of {all_cases} cannot be prepared:{items(reasons, most=20)}")
     cache.sweep()  # not before: what has just been asked for is in use
     memo.save()
-    return [prepared[place] for place in range(len(cases))]
+    return prepared
 
 
 def fingerprint(cases: Sequence[Case], memo: FileMemo | None = None) -> str:
@@ -226,31 +213,29 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | No
     )
 
 
-def _made(
-    missing: Sequence[tuple[int, Case, str]], data: DataSection, scheme: Scheme, cache: Cache
+def _outcomes(
+    cases: Sequence[Case], data: DataSection, scheme: Scheme, cache: Cache
 ) -> Iterator[tuple[int, PreparedCase | Exception]]:
-    """Prepare and store (place, case, key), here or in several processes; yields as they get ready, or why not."""
+    """Place and prepared case, or why it cannot be prepared: first those in the cache, then the others as they get
+    ready, here or in several processes."""
+    missing = {}
+    for place, case in enumerate(cases):
+        key = cache_key(case, data, scheme, cache.memo)
+        entry = cache.get(key)
+        if entry is None:
+            missing[place] = (case, data, scheme, cache, key)
+        else:
+            yield place, _restored(case, *entry)
     if data.workers < 2 or len(missing) < 2:
-        for place, case, key in missing:
-            try:
-                yield place, _make(case, data, scheme, cache, key)
-            except CASE_FAILURES as error:
-                _stop_where_all_fail(error)
-                yield place, error
+        for place, job in missing.items():
+            yield place, _outcome(partial(_make, *job))
         return
     processes = min(data.workers, len(missing))
     with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
-        waiting = {pool.submit(_make, case, data, scheme, cache, key): place for place, case, key in missing}
+        places = {pool.submit(_make, *job): place for place, job in missing.items()}
         try:
-            for ready in as_completed(waiting):
-                failure = ready.exception()
-                if isinstance(failure, BrokenProcessPool):
-                    raise failure
-                if isinstance(failure, Exception):
-                    _stop_where_all_fail(failure)
-                    yield waiting[ready], failure
-                else:
-                    yield waiting[ready], ready.result()
+            for ready in as_completed(places):
+                yield places[ready], _outcome(ready.result)
         except BrokenProcessPool:
             raise DataError(
                 "a process that prepares cases was ended from outside",
@@ -261,26 +246,19 @@ def _made(
             pool.shutdown(cancel_futures=True)
 
 
-def _stop_where_all_fail(error: Exception) -> None:
-    """Raises the error where it is no case's own: without room in the cache, the others would fail too."""
-    if isinstance(error, CacheError):
-        raise error
-
-
-def _raise(failures: Sequence[tuple[Case, Exception]], cases: int) -> None:
-    """Raises what was wrong with some cases."""
-    if not failures:
-        return
-    if len(failures) == 1 and isinstance(failures[0][1], SegcctError):
-        raise failures[0][1]
-    reasons = [failure_of(error, case.id) for case, error in failures]
-    raise DataError(f"{len(failures)} of {counted(cases, 'case')} cannot be prepared:{items(reasons, most=20)}")
+def _outcome(prepare: Callable[[], PreparedCase]) -> PreparedCase | Exception:
+    try:
+        return prepare()
+    except (CacheError, BrokenProcessPool):  # the other cases would fail too
+        raise
+    except CASE_FAILURES as error:
+        return error
 
 
 def _make(case: Case, data: DataSection, scheme: Scheme, cache: Cache, key: str) -> PreparedCase:
     with cache.claim(key):
-        found = cache.get(key)  # another process may have prepared it while we waited
-        return _restored(case, *(found or _stored(case, data, scheme, cache, key)))
+        entry = cache.get(key)  # another process may have prepared it while this one waited
+        return _restored(case, *(entry or _stored(case, data, scheme, cache, key)))
 
 
 def _stored(
@@ -291,7 +269,7 @@ def _stored(
     facts = {
         "case": made.case_id,
         "mean": made.mean.tolist(),
-        "sd": made.sd.tolist(),
+        "sd": made.std.tolist(),
         "grid": made.grid.to_json(),
         "spacing_mm": made.spacing_mm,
         "affine": made.affine.tolist(),
@@ -306,16 +284,11 @@ def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
         patient=case.patient,
         arrays=arrays,
         mean=np.asarray(facts["mean"], dtype=np.float32),
-        sd=np.asarray(facts["sd"], dtype=np.float32),
+        std=np.asarray(facts["sd"], dtype=np.float32),
         grid=SliceGrid.from_json(facts["grid"]),
         spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         affine=np.asarray(facts["affine"], dtype=np.float64),
     )
-
-
-def _tell(progress: Report | None, done: int, total: int) -> None:
-    if progress is not None:
-        progress(done, total)
 
 
 def _use_one_thread() -> None:
@@ -328,12 +301,11 @@ def _plan(loaded: LoadedCase, preparation: Preparation, scales: Sequence[UnitSca
         box_of = np.zeros(loaded.image.shape[1:], dtype=bool)
         for voxels, scale in zip(loaded.image, scales, strict=True):
             box_of |= scale.foreground(voxels, loaded.mask)
-    stored = loaded.grid
     try:
         return SliceGrid.plan(
             loaded.image.shape[1:],
-            stored.affine,
-            stored.spacing_mm,
+            loaded.grid.affine,
+            loaded.grid.spacing_mm,
             orientation=preparation.orientation,
             box_of=box_of,
             target_spacing_mm=preparation.spacing_mm,

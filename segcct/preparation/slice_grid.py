@@ -1,19 +1,23 @@
 """How a stored volume becomes network slices, and how masks find the way back to the very same voxels.
 
-Two steps, kept apart because only the first is exact: reorientation and cropping move whole voxels and have an
+Two separate steps, because only the first is exact: reorientation and cropping move whole voxels and have an
 integer inverse; resampling in the slice plane does not. Resampling is done by torch, slice by slice in chunks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from segcct.errors import GeometryError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 CROP_MARGIN_PIXELS = 4
 """In-plane margin left around the foreground, in stored pixels."""
@@ -42,7 +46,7 @@ class SliceGrid:
     flipped: tuple[bool, bool, bool]
     """Whether D, H, W run against their stored axis."""
     box: Box
-    """Kept part of D, H, W, each as (start, stop)."""
+    """Cropped part of D, H, W, each as (start, stop)."""
     size: tuple[int, int]
     """Rows and columns of a slice in the network."""
     spacing_dhw_mm: tuple[float, float, float] | None
@@ -74,14 +78,16 @@ class SliceGrid:
         Raises:
             GeometryError: the affine points no way, or a target spacing is asked of a file that holds no spacing.
         """
-        shape = _triple(shape_xyz)
+        if len(shape_xyz) != 3:
+            raise GeometryError("not a three-dimensional volume", found=tuple(shape_xyz), expected="three axes")
         order, flipped = _axes(affine, "native" if spacing_mm is None else orientation)
         d, h, w = order
+        x, y, z = shape_xyz
         spacing = None if spacing_mm is None else (float(spacing_mm[d]), float(spacing_mm[h]), float(spacing_mm[w]))
-        full = cls(shape, order, flipped, _whole(shape, order), (1, 1), spacing)
-        box = full.box if box_of is None else _bounding_box(full.to_slices(box_of))
-        size = _network_size(box, spacing, target_spacing_mm, fit, image_size)
-        return cls(shape, order, flipped, box, size, spacing)
+        whole = ((0, shape_xyz[d]), (0, shape_xyz[h]), (0, shape_xyz[w]))
+        full = cls((x, y, z), order, flipped, whole, (1, 1), spacing)
+        box = whole if box_of is None else _bounding_box(full.to_slices(box_of))
+        return replace(full, box=box, size=_network_size(box, spacing, target_spacing_mm, fit, image_size))
 
     @property
     def slice_shape(self) -> tuple[int, int, int]:
@@ -97,7 +103,7 @@ class SliceGrid:
         return slices[tuple(slice(*part) for part in self.box)]
 
     def to_volume(self, slices: np.ndarray, fill: float = 0) -> np.ndarray:
-        """(D, H, W) -> (X, Y, Z), the exact inverse of `to_slices`; outside the crop stands `fill`."""
+        """(D, H, W) -> (X, Y, Z), the exact inverse of `to_slices`; `fill` outside the crop."""
         if slices.shape != self.slice_shape:
             raise GeometryError("slices do not fit their grid", found=slices.shape, expected=self.slice_shape)
         full = np.full([self.shape_xyz[axis] for axis in self.order], fill, dtype=slices.dtype)
@@ -105,7 +111,7 @@ class SliceGrid:
         return np.ascontiguousarray(self._unflip(full).transpose(np.argsort(self.order)))
 
     def collect(self, batches: Iterable[np.ndarray]) -> np.ndarray:
-        """Class indices of successive slices, each (n, H, W) uint8 -> (X, Y, Z) uint8; outside the crop stands 0.
+        """Class indices of successive slices, each (n, H, W) uint8 -> (X, Y, Z) uint8; 0 outside the crop.
 
         As `to_volume` of all of them, of which there is no second copy.
         """
@@ -131,15 +137,16 @@ class SliceGrid:
     def shrink_labels(self, slices: np.ndarray) -> np.ndarray:
         """Class indices (D, H, W) uint8 -> (D, h, w).
 
-        Each pixel takes the class with the largest share in the bilinear sample at its centre (the argmax of the
+        Each pixel takes the class with the largest fraction in the bilinear sample at its center (the argmax of the
         one-hot masks), which `restore` followed by argmax undoes best. Round trips of real labels: compact organs
-        keep more than by nearest neighbours (heart at half size 0.950 to 0.942 Dice), scattered ones as much, and no
-        class loses volume; antialiased or area shares are a majority vote that erases small structures. A class
+        keep more than by nearest neighbors (heart at half size 0.950 to 0.942 Dice), scattered ones as much, and no
+        class loses volume; antialiased or area fractions are a majority vote that erases small structures. A class
         that a slice would lose altogether keeps the one pixel it covers most.
         """
         if self.size == slices.shape[1:]:
             return np.ascontiguousarray(slices)
-        return np.concatenate([_shrink_label_chunk(slices[part], self.size) for part in self._label_chunks(slices)])
+        parts = _chunks(len(slices), 8 * slices.shape[1] * slices.shape[2])
+        return np.concatenate([_shrink_label_chunk(slices[part], self.size) for part in parts])
 
     def restore(self, probabilities: np.ndarray) -> np.ndarray:
         """Class probabilities (D, K, h, w) float32 of any number of slices -> (D, K, H, W), bilinear.
@@ -166,28 +173,17 @@ class SliceGrid:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> SliceGrid:
         """The inverse of `to_json`, also after a trip through a JSON file."""
-        start_stop = [(int(start), int(stop)) for start, stop in facts["box"]]
-        spacing = facts["spacing_dhw_mm"]
-        return cls(
-            shape_xyz=_triple(facts["shape_xyz"]),
-            order=_triple(facts["order"]),
-            flipped=(bool(facts["flipped"][0]), bool(facts["flipped"][1]), bool(facts["flipped"][2])),
-            box=(start_stop[0], start_stop[1], start_stop[2]),
-            size=(int(facts["size"][0]), int(facts["size"][1])),
-            spacing_dhw_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
-        )
+        return _validator().validate_python(facts)
 
     def _unflip(self, array: np.ndarray) -> np.ndarray:
         return array[tuple(slice(None, None, -1 if flip else None) for flip in self.flipped)]
 
-    def _label_chunks(self, slices: np.ndarray) -> Iterator[slice]:
-        return _chunks(len(slices), 8 * slices.shape[1] * slices.shape[2])
 
+@cache
+def _validator() -> TypeAdapter[SliceGrid]:
+    from pydantic import TypeAdapter
 
-def _triple(values: Sequence[int]) -> tuple[int, int, int]:
-    if len(values) != 3:
-        raise GeometryError("not a three-dimensional volume", found=tuple(values), expected="three axes")
-    return int(values[0]), int(values[1]), int(values[2])
+    return TypeAdapter(SliceGrid)
 
 
 def _axes(affine: np.ndarray, orientation: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
@@ -198,13 +194,9 @@ def _axes(affine: np.ndarray, orientation: str) -> tuple[tuple[int, int, int], t
     if np.isnan(stored).any():
         raise GeometryError("the affine leaves a voxel axis without a direction", found=np.asarray(affine).tolist())
     to_slices = ornt_transform(stored, axcodes2ornt(("S", "P", "L")))  # row per stored axis: slice axis, direction
-    order = np.argsort(to_slices[:, 0])
-    directions = to_slices[order, 1]
-    return _triple(order.tolist()), (bool(directions[0] < 0), bool(directions[1] < 0), bool(directions[2] < 0))
-
-
-def _whole(shape_xyz: tuple[int, int, int], order: tuple[int, int, int]) -> Box:
-    return (0, shape_xyz[order[0]]), (0, shape_xyz[order[1]]), (0, shape_xyz[order[2]])
+    d, h, w = np.argsort(to_slices[:, 0]).tolist()
+    reversed_axes = to_slices[:, 1] < 0
+    return (d, h, w), (bool(reversed_axes[d]), bool(reversed_axes[h]), bool(reversed_axes[w]))
 
 
 def _bounding_box(foreground: np.ndarray) -> Box:
@@ -252,7 +244,7 @@ def _chunks(count: int, bytes_each: int) -> Iterator[slice]:
 
 
 def _resample(slices: np.ndarray, size: tuple[int, int], *, antialias: bool = True) -> np.ndarray:
-    """(N, C, h, w) -> (N, C, *size) float32, in chunks. Pixel centres keep their places (align_corners off)."""
+    """(N, C, h, w) -> (N, C, *size) float32, in chunks. Pixel centers keep their places (align_corners off)."""
     if slices.shape[2:] == size:
         return np.ascontiguousarray(slices, dtype=np.float32)
     import torch
@@ -273,10 +265,10 @@ def _shrink_label_chunk(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray
     winner = np.zeros((len(labels), *size), dtype=np.uint8)
     best = np.zeros(winner.shape, dtype=np.float32)
     for value in np.unique(labels):
-        share = _resample((labels == value)[:, None], size, antialias=False)[:, 0]  # (N, h, w)
-        wins = share > best
+        fraction = _resample((labels == value)[:, None], size, antialias=False)[:, 0]  # (N, h, w)
+        wins = fraction > best
         winner[wins] = value
-        best[wins] = share[wins]
+        best[wins] = fraction[wins]
     for index, label in enumerate(labels):
         lost = np.setdiff1d(label, winner[index])
         for value in lost[lost > 0]:

@@ -71,7 +71,7 @@ class SliceDataset(Dataset):
         image, mask = take_window(image, mask, self.image_size, rng, wanted=wanted)
         image, mask = self.augmenter.apply(image, mask, rng)
         return {
-            "image": torch.from_numpy(case.standardise(image)),
+            "image": torch.from_numpy(case.standardize(image)),
             "label": torch.from_numpy(mask.astype(np.int64)),
             "case": case.case_id,
             "slice": position,

@@ -110,7 +110,7 @@ def test_the_slice_protocol_is_the_published_one(scan):
     unit = (np.clip(scan.array, 0, 100) / 100).astype(np.float16).astype(np.float32)
     case = prepared_scan(predictor(), scan)
     for z in range(5):
-        plane = (unit[:, :, z].T - case.mean[0]) / case.sd[0]  # rows = Y, columns = X
+        plane = (unit[:, :, z].T - case.mean[0]) / case.std[0]  # rows = Y, columns = X
         large = ndimage.zoom(plane, (32 / 24, 32 / 40), order=3)
         index = np.argmax([0 * large, 4 * large, 8 * large - 2], axis=0).astype(np.uint8)
         back = ndimage.zoom(index, (24 / 32, 40 / 32), order=0)

@@ -111,7 +111,7 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     np.testing.assert_array_equal(prepared.image, slices.astype(np.float16))
     inside = whole.unit[whole.foreground] if rule["rule"].startswith("zscore") else whole.unit
     expected = (0.5, 0.25) if rule["rule"] == "clip" else (inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
-    np.testing.assert_allclose((prepared.mean[0], prepared.sd[0]), expected, rtol=1e-6)
+    np.testing.assert_allclose((prepared.mean[0], prepared.std[0]), expected, rtol=1e-6)
 
 
 def test_the_largest_component_by_hand():

@@ -10,6 +10,7 @@ import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import nibabel as nib
@@ -26,7 +27,7 @@ from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.preparation import prepared_case as prepare
 from segcct.preparation.cache import Cache
-from segcct.preparation.intensity import to_unit
+from segcct.preparation.intensity import unit_scale
 from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_case
 
 ACDC = get_scheme("acdc")
@@ -59,6 +60,13 @@ def loaded_case(image: np.ndarray, label: np.ndarray | None = None, *, mask=None
     return LoadedCase(case=case, image=image.astype(np.float32), grid=grid, label=label, mask=mask)
 
 
+def to_unit(voxels, rule, *, mask=None, file=None) -> SimpleNamespace:
+    """A whole channel by its scale."""
+    scale = unit_scale(voxels, rule, mask=mask, file=file)
+    unit, foreground = scale.unit(voxels, mask), scale.foreground(voxels, mask)
+    return SimpleNamespace(unit=unit, mean=scale.mean, std=scale.std, foreground=foreground)
+
+
 def brain(channels=2, shape=(20, 24, 6), seed=0) -> tuple[np.ndarray, np.ndarray]:
     """Channels of a bright block in zeros, and a label in brats2021 values inside it."""
     rng = np.random.default_rng(seed)
@@ -81,7 +89,7 @@ class TestIntensity:
         np.testing.assert_allclose(channel.unit[2:8, 2:8, 5:15].ravel(), inside, atol=1e-6)
         assert channel.unit[0, 0, 0] == 0
         assert channel.mean == pytest.approx(inside.mean(), abs=1e-6)
-        assert channel.sd == pytest.approx(inside.std(), abs=1e-6)
+        assert channel.std == pytest.approx(inside.std(), abs=1e-6)
         assert channel.foreground.sum() == 360
 
     @pytest.mark.parametrize("rule", [NONZERO, MASKED])
@@ -122,7 +130,7 @@ class TestIntensity:
     def test_clip_is_the_same_for_every_case(self):
         channel = to_unit(np.array([-3000.0, -125, 75, 275, 3000]).reshape(1, 1, 5), CLIP)
         np.testing.assert_allclose(channel.unit.ravel(), [0, 0, 0.5, 1, 1])
-        assert (channel.mean, channel.sd) == (0.5, 0.25)
+        assert (channel.mean, channel.std) == (0.5, 0.25)
         assert channel.foreground.ravel().tolist() == [False, False, True, True, True]
 
     def test_none_keeps_the_values(self):
@@ -130,7 +138,7 @@ class TestIntensity:
         channel = to_unit(voxels, NONE)
         assert np.array_equal(channel.unit, voxels.astype(np.float32))
         assert channel.mean == pytest.approx(voxels.astype(float).mean(), abs=1e-6)
-        assert channel.sd == pytest.approx(voxels.astype(float).std(), abs=1e-6)
+        assert channel.std == pytest.approx(voxels.astype(float).std(), abs=1e-6)
 
     @pytest.mark.parametrize("rule", [NONZERO, MASKED, CLIP, NONE])
     @pytest.mark.parametrize("value", [0.0, 1.0])
@@ -139,9 +147,9 @@ class TestIntensity:
         channel = to_unit(voxels, rule, mask=np.ones(voxels.shape, bool))
         assert np.isfinite(channel.unit).all()
         assert 0 <= channel.unit.min() <= channel.unit.max() <= 1
-        assert channel.sd > 0
+        assert channel.std > 0
         if rule is not CLIP:
-            assert np.unique((channel.unit - channel.mean) / channel.sd).tolist() == [0]
+            assert np.unique((channel.unit - channel.mean) / channel.std).tolist() == [0]
 
     @pytest.mark.parametrize(
         ("voxels", "rule", "mask", "message"),
@@ -181,13 +189,13 @@ class TestLoadedCase:
     def test_standardised_foreground_has_mean_0_and_sd_1(self):
         image, label = brain()
         case = prepare_case(loaded_case(image, label), preparation(), BRATS)
-        standard = case.standardise(case.image)
+        standard = case.standardize(case.image)
         assert standard.dtype == np.float32
         for index in range(2):
             inside = standard[:, index][case.image[:, index] > 0]
             assert abs(inside.mean()) < 0.02
             assert abs(inside.std() - 1) < 0.02
-        np.testing.assert_array_equal(case.standardise(case.image[3]), standard[3])
+        np.testing.assert_array_equal(case.standardize(case.image[3]), standard[3])
 
     def test_prediction_sees_what_training_saw(self):
         """The label plays no part in the image, so a scan without one is prepared alike."""
@@ -274,7 +282,7 @@ class TestCache:
         for case in (first[0], second[0]):
             assert isinstance(case.image, np.memmap)
             assert not case.image.flags.writeable
-            for name in ("image", "label", "full_label", "present", "mean", "sd"):
+            for name in ("image", "label", "full_label", "present", "mean", "std"):
                 assert np.array_equal(getattr(case, name), getattr(in_memory, name)), name
             assert case.grid == in_memory.grid
             assert case.spacing_mm == (1.0, 2.0, 5.0)
@@ -563,7 +571,7 @@ class TestRealScans:
             assert case.image.shape == (case.full_label.shape[2], 1, 128, 128)
             assert case.spacing_mm is None
             assert 0 <= case.image.min() < case.image.max() <= 1
-            standard = case.standardise(case.image)
+            standard = case.standardize(case.image)
             assert abs(standard.mean()) < 0.02
             assert abs(standard.std() - 1) < 0.05  # resampling smooths
             one_hot = np.stack([case.label == index for index in range(4)], axis=1).astype(np.float32)
@@ -605,7 +613,7 @@ class TestRealScans:
         assert columns < 240
         outside = ~case.grid.to_slices(read.mask)
         assert not case.image[:, 0][outside].any()
-        standard = case.standardise(case.image)[:, 1][~outside]
+        standard = case.standardize(case.image)[:, 1][~outside]
         assert abs(standard.mean()) < 0.01
         assert abs(standard.std() - 1) < 0.01
         values = scheme.to_values(case.grid.to_volume(np.ascontiguousarray(case.label)))

@@ -30,7 +30,7 @@ def prepared(case_id: str, label: np.ndarray, *, channels: int = 1, labelled: bo
         patient=case_id,
         arrays={"image": image, **({"label": label, "present": present} if labelled else {})},
         mean=np.full(channels, 0.2, np.float32),
-        sd=np.full(channels, 0.5, np.float32),
+        std=np.full(channels, 0.5, np.float32),
         grid=SliceGrid.plan(
             (columns, rows, depth),
             np.eye(4),

@@ -89,7 +89,7 @@ def test_a_slice_of_an_unlabelled_case_comes_along(prepared):
 
 def batch_of(case: PreparedCase) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """All slices of a case at full size, (label, unlabelled part of a batch)."""
-    image = torch.from_numpy(case.standardise(np.asarray(case.image)))
+    image = torch.from_numpy(case.standardize(np.asarray(case.image)))
     positions = torch.linspace(0, 1, len(image))[:, None]
     label = torch.from_numpy(np.asarray(case.label).astype(np.int64))
     return label, {"image": image, "position": positions}

@@ -48,7 +48,7 @@ class ConditionedSlices(TorchDataset):
             "distance": torch.from_numpy(signed_distances(sample["label"].numpy(), self.num_classes)),
             "position": torch.from_numpy(slice_positions(len(case.image))[index : index + 1]),
             "mean": torch.from_numpy(case.mean),
-            "std": torch.from_numpy(case.sd),
+            "std": torch.from_numpy(case.std),
         }
 
 

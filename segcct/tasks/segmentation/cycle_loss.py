@@ -51,7 +51,7 @@ class WithUnlabelled(Dataset):
         image, empty = take_window(case.image[position], empty, self.labelled.image_size, rng)
         image, _ = self.labelled.augmenter.apply(image, empty, rng)
         unlabelled = {
-            "image": torch.from_numpy(case.standardise(image)),
+            "image": torch.from_numpy(case.standardize(image)),
             "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
         }
         return {**self.labelled[place], UNLABELLED: unlabelled}
