@@ -1,13 +1,14 @@
-"""Augmentation of one training slice in [0, 1], a function of the generator handed in and of nothing else.
+"""Augmentation of one training slice in [0, 1], a function of its random generator alone.
 
 albumentations supplies the operations, not the randomness: whether an operation is applied, and the seed of each
-application, are drawn here. Left to itself, a Compose of 2.0.8 hands one seed to every operation, so that operations
+application, are drawn here. Left to itself, a Compose of 2.0.8 gives every operation the same seed, so that operations
 of equal probability always come together; and each of them owns two generators that remember earlier calls.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,20 +16,20 @@ import numpy as np
 from segcct.config import AugmentSection
 
 BRIGHTNESS = 0.2
-"""Largest shift of intensity at strength 1, as a share of the channel's mean in the slice. Shares and not shares of
-[0, 1], because few bright voxels may leave everything else in the lowest tenth of that range."""
+"""Largest shift of intensity at strength 1, as a fraction of the channel's mean in the slice, not of [0, 1]: few bright
+voxels may leave everything else in the lowest tenth of that range."""
 CONTRAST = 0.25
 """Largest relative change of contrast."""
 GAMMA_PERCENT = (70, 150)
 """Range of the gamma exponent, in percent. The channel's mean is kept: the curve bends, the exposure stays."""
 NOISE = (0.05, 0.3)
-"""Range of the noise's standard deviation, as a share of the channel's in the slice."""
+"""Range of the noise's standard deviation, as a fraction of the channel's in the slice."""
 BLUR_SIGMA = (0.4, 1.2)
 """Range of the blur's sigma, in pixels."""
 ELASTIC_SIGMA = 0.06
-"""Smoothness of the elastic field, as a share of the side."""
+"""Smoothness of the elastic field, as a fraction of the side."""
 ELASTIC_SHIFT = 0.012
-"""Standard deviation of the elastic displacement, as a share of the side."""
+"""Standard deviation of the elastic displacement, as a fraction of the side."""
 _LARGEST_SEED = 2**31
 
 
@@ -39,7 +40,6 @@ class Augmenter:
     def __init__(self, section: AugmentSection, image_size: int) -> None:
         self.section = section
         self.image_size = image_size
-        self._operations: _Operations | None = None
 
     def apply(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(C, S, S) float in [0, 1] and (S, S) uint8 -> the same shapes, float32 and uint8.
@@ -50,25 +50,21 @@ class Augmenter:
         strength = self.section.strength
         image = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
         if strength > 0:
-            operations = self._built()
-            image, label = self._deform(image, label, rng, operations)
+            image, label = self._deform(image, label, rng)
             channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
-            image = np.stack([self._vary(channel, rng, operations) for channel in channels], axis=-1)
+            image = np.stack([self._vary(channel, rng) for channel in channels], axis=-1)
         return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_operations": None}  # built anew in each loader process
+        return {"section": self.section, "image_size": self.image_size}  # operations are built in each loader process
 
-    def _built(self) -> _Operations:
-        if self._operations is None:
-            self._operations = _Operations(self.section, self.image_size)
-        return self._operations
+    @cached_property
+    def _operations(self) -> _Operations:
+        return _Operations(self.section, self.image_size)
 
-    def _deform(
-        self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator, operations: _Operations
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _deform(self, image: np.ndarray, label: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Flips, affine, elastic; image (S, S, C) and label (S, S) move together."""
-        section, strength = self.section, self.section.strength
+        operations, section, strength = self._operations, self.section, self.section.strength
         if rng.random() < section.flip * strength:
             image, label = image[:, ::-1], label[:, ::-1]
         if rng.random() < section.flip_vertical * strength:
@@ -79,9 +75,9 @@ class Augmenter:
                 image, label = moved["image"].reshape(image.shape), moved["mask"]
         return image, label
 
-    def _vary(self, channel: np.ndarray, rng: np.random.Generator, operations: _Operations) -> np.ndarray:
+    def _vary(self, channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Intensity, blur and noise of one channel (S, S)."""
-        section, strength = self.section, self.section.strength
+        operations, section, strength = self._operations, self.section, self.section.strength
         if rng.random() < section.intensity * strength:
             channel = _applied(operations.brightness, rng, image=channel)["image"]
         if rng.random() < section.intensity * strength:
@@ -130,9 +126,9 @@ class _Operations:
         self._noise_range = (NOISE[0] * strength, NOISE[1] * strength)
         self._noise_of = albumentations.GaussNoise
 
-    def noise(self, sd: float) -> Any:
+    def noise(self, std: float) -> Any:
         """Noise for a channel of that standard deviation."""
-        low, high = (share * sd for share in self._noise_range)
+        low, high = (fraction * std for fraction in self._noise_range)
         return self._noise_of(std_range=(low, high), p=1)
 
 

@@ -1,10 +1,10 @@
 """Prepared arrays on disk, found again by what went into them.
 
 An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
-digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries appear
-whole (written beside, synced, renamed), are never changed afterwards, and may be deleted at any time. A folder's time
-of change is when it was last asked for. Beside them stand memos of source files and of arrays whose checksum was right
-(`.*.memo`, see `file_memo`).
+digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries are
+written atomically (to a temporary folder, synced, renamed), are never changed afterwards, and may be deleted at any
+time. The modification time of a folder is when it was last asked for. The cache also holds memos of source files and of
+arrays whose checksum was right (`.*.memo`, see `file_memo`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -89,12 +89,12 @@ class Cache:
     def __init__(self, folder: Path, memo: FileMemo | None = None) -> None:
         self.folder = folder
         self.memo = memo or FileMemo()
-        self._told: set[str] = set()
-        """What has been said: an entry is asked for again before it is made again."""
+        self._reported: set[str] = set()
+        """Messages of damage: an entry is asked for again before it is made again."""
 
     def get(self, key: str) -> tuple[StoredArrays, dict[str, Any]] | None:
-        """Arrays and facts of an entry; None when there is none or it is damaged, which is said once: another shape,
-        size, type or checksum."""
+        """Arrays and facts of an entry; None when there is none or it is damaged (another shape, size, type or
+        checksum), which is reported once."""
         folder = self.folder / key
         if not (folder / _ENTRY).is_file():
             return None
@@ -109,56 +109,60 @@ class Cache:
                 if self.memo.value("array", file, partial(_described, file), _is_description) != described:
                     raise ValueError(f"{name}.npy was changed")
         except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            self._tell(f"{folder}: a prepared case is damaged and is made again ({' '.join(str(error).split())[:200]})")
+            reason = " ".join(str(error).split())[:200]
+            damage = f"{folder}: a prepared case is damaged and is made again ({reason})"
+            if damage not in self._reported:
+                self._reported.add(damage)
+                say(damage)
             return None
         with suppress(OSError):  # a shared folder that others own
             os.utime(folder)  # `sweep` keeps what is in use
         return StoredArrays(folder, entry["arrays"]), entry["facts"]
 
     def put(self, key: str, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> StoredArrays:
-        """Write an entry; a damaged one of the same key is replaced, a whole one by another process is kept.
+        """Write an entry; a damaged one of the same key is replaced, a sound one of another process is kept.
 
         Raises:
             DataError: the folder cannot be written.
         """
         target = self.folder / key
-        beside = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
+        temporary = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
         try:
             make_private(self.folder)
-            make_private(beside)
-            described = {name: _write_array(beside / f"{name}.npy", array) for name, array in arrays.items()}
+            make_private(temporary)
+            described = {}
+            for name, array in arrays.items():
+                with _synced(file := temporary / f"{name}.npy") as stream:
+                    np.save(stream, array, allow_pickle=False)
+                described[name] = _described(file)
             entry = {"arrays": described, "facts": dict(facts), "digest": key_of(described, dict(facts))}
-            _write_synced(beside / _ENTRY, json.dumps(entry, indent=1).encode())
-            self._install(beside, target, key)
+            with _synced(temporary / _ENTRY) as stream:
+                stream.write(json.dumps(entry, indent=1).encode())
+            self._install(temporary, target, key)
         except OSError as error:
             raise self._unwritable(error, sum(array.nbytes for array in arrays.values())) from None
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return StoredArrays(target, arrays)
 
     @contextmanager
     def claim(self, key: str) -> Iterator[None]:
         """While one process prepares an entry, others that want it wait, and find it there."""
-        with ExitStack() as claimed:
+        with ExitStack() as lock:
             try:
                 make_private(self.folder)
-                claimed.enter_context(waiting(self.folder / f".{key}.lock"))
+                lock.enter_context(waiting(self.folder / f".{key}.lock"))
             except OSError as error:
                 raise self._unwritable(error) from None
             yield
 
     def sweep(self) -> None:
-        """Remove what processes that were killed while writing left behind, after a day, and entries that nobody has
-        asked for in 30 days: every changed setting leaves a whole copy of the dataset."""
-        for pattern in (".*.tmp", ".*.damaged", ".*.lock"):
-            _remove_older(self.folder.glob(pattern), LEFT_BEHIND_SECONDS)
-        _remove_older((file.parent for file in self.folder.glob(f"*/{_ENTRY}")), _UNUSED_SECONDS)
-        _remove_older(self.folder.glob(".*.memo"), _UNUSED_SECONDS)
-
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            say(text)
+        """Remove what killed processes left behind, after a day, and entries that were not asked for in 30 days: every
+        changed setting leaves a whole copy of the dataset."""
+        ages = dict.fromkeys((".*.tmp", ".*.damaged", ".*.lock"), LEFT_BEHIND_SECONDS)
+        for pattern, seconds in {**ages, f"*/{_ENTRY}": _UNUSED_SECONDS, ".*.memo": _UNUSED_SECONDS}.items():
+            for path in self.folder.glob(pattern):
+                _remove_older(path.parent if path.name == _ENTRY else path, seconds)
 
     def _unwritable(self, error: OSError, needs_bytes: int = 0) -> DataError:
         return DataError(
@@ -169,10 +173,10 @@ class Cache:
             remedy="Free some space, or set data.cache to a folder with room",
         )
 
-    def _install(self, beside: Path, target: Path, key: str) -> None:
+    def _install(self, temporary: Path, target: Path, key: str) -> None:
         for _ in range(8):
             with suppress(OSError):  # a folder in the way
-                beside.rename(target)
+                temporary.rename(target)
                 return
             if self.get(key) is not None:
                 return
@@ -180,31 +184,22 @@ class Cache:
             with suppress(FileNotFoundError):  # another process moved it first
                 target.rename(damaged)
             shutil.rmtree(damaged, ignore_errors=True)
-        beside.rename(target)
+        temporary.rename(target)
 
 
-def _remove_older(folders: Iterable[Path], seconds: float) -> None:
-    for folder in folders:
-        with suppress(OSError):  # another process sweeps too, or it is another user's
-            if time.time() - folder.stat().st_mtime > seconds:
-                if folder.is_dir():
-                    shutil.rmtree(folder, ignore_errors=True)
-                else:
-                    folder.unlink()
+def _remove_older(path: Path, seconds: float) -> None:
+    with suppress(OSError):  # another process sweeps too, or it is another user's
+        if time.time() - path.stat().st_mtime > seconds:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
 
 
 def found_of(error: OSError, folder: Path) -> str:
     """Why a folder cannot be written to, and how much space is free where it is full."""
     free = free_bytes(folder) if is_disk_full(error) else None
     return (error.strerror or str(error)) + ("" if free is None else f", {free / 1e6:.1f} MB free")
-
-
-def _write_array(file: Path, array: np.ndarray) -> list[Any]:
-    with file.open("wb") as stream:
-        np.save(stream, array, allow_pickle=False)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return _described(file)
 
 
 @lru_cache(maxsize=_OPEN_MAPS)
@@ -227,8 +222,10 @@ def _described(file: Path) -> list[Any]:
     return [list(array.shape), str(array.dtype), file.stat().st_size, checksum]
 
 
-def _write_synced(file: Path, content: bytes) -> None:
+@contextmanager
+def _synced(file: Path) -> Iterator[BinaryIO]:
+    """A file to write, on the disk at the end."""
     with file.open("wb") as stream:
-        stream.write(content)
+        yield stream
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,4 +1,4 @@
-"""What a generator is told about a slice: its classes, the distance to their borders, where the slice lies."""
+"""What a generator is conditioned on: the classes of a slice, the distance to their borders, where the slice lies."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def signed_distances(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Class indices (h, w) -> (K - 1, h, w) float32 in [-1, 1]: signed distance to the border of each class.
 
     Positive inside, negative outside; the border runs between pixels. Distances d in pixels are clipped at
-    `DISTANCE_CLIP_PX` and compressed to log(1 + d) / log(1 + clip), so that one number tells pixels at a border apart
-    and still says roughly how far away a structure is. A class the slice does not hold is -1 everywhere.
+    `DISTANCE_CLIP_PX` and compressed to log(1 + d) / log(1 + clip), so that one number distinguishes pixels at a
+    border and still says roughly how far away a structure is. A class the slice does not hold is -1 everywhere.
     """
     distances = np.full((num_classes - 1, *label.shape), -1.0, dtype=np.float32)
     for index in range(1, num_classes):

@@ -11,8 +11,8 @@ def take_window(
     """(C, h, w) and (h, w) -> (C, side, side) and (side, side).
 
     A slice that is larger is cropped at a random place; with a `wanted` class that it holds, at a place that contains
-    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 on both sides alike
-    (`pad_to`). A slice of that size comes back as it is and draws nothing.
+    a pixel of that class, drawn uniformly. A slice that is smaller is padded with 0 equally on both
+    sides (`pad_to`). A slice of that size is returned unchanged and draws nothing.
     """
     height, width = label.shape
     anchor: tuple[int, int] | None = None
@@ -38,8 +38,8 @@ def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator)
 def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
     """(..., h, w) -> (..., at least side, at least side), and where the array lies in it.
 
-    Zeros on both sides alike, for sides shorter than `side` only: what training shows of a small slice, so that
-    prediction can show the same. The answer of a network is cropped back by `answer[..., rows, columns]`.
+    Zeros on both sides equally, only where the array is shorter than `side`: training and prediction pad small slices
+    in the same way. The output of a network is cropped back by `output[..., rows, columns]`.
     """
     missing = [max(0, side - length) for length in array.shape[-2:]]
     top, left = (amount // 2 for amount in missing)

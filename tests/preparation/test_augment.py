@@ -154,7 +154,7 @@ def test_gamma_keeps_mean_and_background():
     image = example(1)[0]
     image[:, :10] = 0
     augmenter = Augmenter(AugmentSection(**OFF), SIDE)
-    operations = augmenter._built()
+    operations = augmenter._operations
     for seed in range(4):
         operations.gamma.set_random_seed(seed)
         bent = _of_same_mean(operations.gamma(image=image[0] / 2)["image"], image[0] / 2)
