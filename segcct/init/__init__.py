@@ -1,7 +1,7 @@
 """`segcct init DIR`: what kind of dataset is this, and what config would train on it?
 
 Names first, then headers, then a sample of the voxels. Meanings are never guessed from values: a scheme is named only
-where the file names are a known dataset's own and the values agree, or where there is one value beside 0. What was not
+where the file names are a known dataset's own and the values agree, or where there is one value besides 0. What was not
 clear is said, on the terminal and in the config.
 """
 
@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -27,18 +26,11 @@ from segcct.datasets.layouts.naming import Naming
 from segcct.datasets.unread_files import find_unread
 from segcct.errors import DataError, SegcctError
 from segcct.images.volume import Volume
-from segcct.init.choices import (
-    Choice,
-    choose_intensity,
-    choose_labels,
-    choose_orientation,
-    choose_size,
-)
-from segcct.init.config_text import config_text
-from segcct.init.inspected_dataset import Findings
+from segcct.init.choices import Choice, choose_intensity, choose_labels, choose_orientation, choose_size
+from segcct.init.config_text import Findings, config_text
 from segcct.init.recognition import recognize
 from segcct.init.split_proposal import choose_split, split_doubts
-from segcct.init.voxels import Facts, read_headers, read_sample
+from segcct.init.voxels import Facts, Orientation, read_headers, read_sample
 from segcct.plurals import counted
 
 __all__ = ["Findings", "config_text", "inspect_folder", "recognize"]
@@ -69,7 +61,7 @@ def inspect_folder(folder: str | Path) -> Findings:
 
     facts = read_headers(cases, draft)
     orientation = choose_orientation(naming, facts)
-    axes: Literal["canonical", "native"] = "native" if "native" in orientation.settings.values() else "canonical"
+    axes: Orientation = "native" if "native" in orientation.settings.values() else "canonical"
     read_sample(cases, draft, facts, axes)
     intensity = choose_intensity(naming, facts)
     choices = {
@@ -84,12 +76,16 @@ def inspect_folder(folder: str | Path) -> Findings:
     for choice in choices.values():
         settings |= choice.settings
     data = DataSection.model_validate(settings)
-    doubts = [*naming.doubts, *_trouble(found.errors + found.notices, facts)]
+    doubts = [*naming.doubts, *_trouble([*found.errors, *found.notices, *facts.trouble])]
     doubts += [doubt for choice in choices.values() for doubt in choice.doubts]
     if get_layout(naming.layout).spatial_dims == 2:
-        doubts.append("every picture counts as a patient: if some are of one patient or volume, say so by data.patient")
+        doubts.append("every image counts as a patient: if some are of one patient or volume, say so by data.patient")
     found = scan_cases(data, tree)
-    doubts += _sampling_doubts(cases, facts) + list(split_doubts(found.cases, data))
+    labeled = sum(case.label is not None for case in cases)
+    if facts.labels_read < labeled:
+        number = f"{facts.labels_read} of {counted(labeled, 'case')}"
+        doubts.append(f"label values were read in {number}; segcct check reads them all")
+    doubts += split_doubts(found.cases, data)
     unread = find_unread(data, found, tree).describe()
     return Findings(
         data=data,
@@ -114,18 +110,19 @@ def _with_paths(naming: Naming, draft: DataSection, tree: FolderTree) -> tuple[N
 
 
 def _draft(root: Path, naming: Naming) -> DataSection:
-    return DataSection.model_validate(
-        {
-            **({"case_id": naming.case_id} if naming.case_id != "name" else {}),
-            **({"patient": naming.patient} if naming.patient is not None else {}),
-            "layout": naming.layout,
-            "root": root,
-            "channels": dict(naming.channels),
-            "label": naming.label,
-            "scheme": "binary",
-            "intensity": {"rule": "none"},
-        }
-    )
+    settings: dict[str, object] = {
+        "layout": naming.layout,
+        "root": root,
+        "channels": dict(naming.channels),
+        "label": naming.label,
+        "scheme": "binary",
+        "intensity": {"rule": "none"},
+    }
+    if naming.case_id != "name":
+        settings["case_id"] = naming.case_id
+    if naming.patient is not None:
+        settings["patient"] = naming.patient
+    return DataSection.model_validate(settings)
 
 
 def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Naming, DataSection]:
@@ -147,27 +144,17 @@ def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Na
     return naming, draft
 
 
-def _trouble(errors: Sequence[SegcctError], facts: Facts) -> list[str]:
+def _trouble(errors: Sequence[SegcctError]) -> list[str]:
     """What could not be found or read, the first few of it."""
-    said = [str(error) for error in (*errors, *facts.trouble)]
-    more = [f"{counted(len(said) - 3, 'more problem')}; segcct check lists them all"] if len(said) > 3 else []
-    return said[:3] + more
-
-
-def _sampling_doubts(cases: Sequence[Case], facts: Facts) -> list[str]:
-    labelled = sum(case.label is not None for case in cases)
-    if facts.labels_read >= labelled:
-        return []
-    return [
-        f"label values were read in {facts.labels_read} of {counted(labelled, 'case')}; segcct check reads them all"
-    ]
+    more = [f"{counted(len(errors) - 3, 'more problem')}; segcct check lists them all"] if len(errors) > 3 else []
+    return [str(error) for error in errors[:3]] + more
 
 
 def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:
     """Counts, shapes, spacing, ranges and label values."""
     patients = len({case.patient for case in cases})
-    labelled = sum(case.label is not None for case in cases)
-    lines = [f"{counted(len(cases), 'case')} of {counted(patients, 'patient')}, {labelled} with a label: {naming.why}"]
+    labeled = sum(case.label is not None for case in cases)
+    lines = [f"{counted(len(cases), 'case')} of {counted(patients, 'patient')}, {labeled} with a label: {naming.why}"]
     lines.append("channels: " + ", ".join(f"{name} ({pattern})" for name, pattern in naming.channels.items()))
     lines.append(f"label: {naming.label or 'none'}" + (f"; mask: {naming.mask}" if naming.mask else ""))
     if facts.grids:
@@ -183,9 +170,9 @@ def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:
         lines.append(f"{name}: {low:g} to {high:g}{around} (read in {len(many)})")
     if facts.values:
         total = sum(facts.values.values())
-        shares = ", ".join(f"{value:g} ({count / total:.2%})" for value, count in sorted(facts.values.items())[:20])
+        fractions = ", ".join(f"{value:g} ({count / total:.2%})" for value, count in sorted(facts.values.items())[:20])
         more = f" and {len(facts.values) - 20} more" if len(facts.values) > 20 else ""
-        lines.append(f"label values: {shares}{more} (read in {facts.labels_read})")
+        lines.append(f"label values: {fractions}{more} (read in {facts.labels_read})")
     return lines
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
-from typing import Literal
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +14,7 @@ from segcct.datasets.label_schemes import SCHEMES
 from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.naming import Naming
 from segcct.images.volume import Volume
-from segcct.init.voxels import ChannelFacts, Facts, SliceSides, slice_sides
+from segcct.init.voxels import ChannelFacts, Facts, Orientation, SliceShape, slice_shape_of
 from segcct.plurals import counted
 
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
@@ -24,7 +23,7 @@ _CT_LOW, _CT_HIGH = -500.0, 200.0
 _NARROWEST = 100.0
 """Width of a CT window, in HU, below which noise is all that is seen."""
 _COARSE = 1.8
-"""Slice distance over pixel side from which a scan counts as a stack of thick slices."""
+"""Slice distance over pixel size from which a scan counts as a stack of thick slices."""
 _OBLIQUE_DEG = 15.0
 _SIZES = (64, 96, 128, 160, 192, 224, 256)
 _MANY_CLASSES = 60
@@ -36,7 +35,7 @@ class Choice:
 
     settings: Mapping[str, object]
     why: str
-    doubts: tuple[str, ...] = field(default=())
+    doubts: tuple[str, ...] = ()
 
 
 def choose_labels(naming: Naming, facts: Facts) -> Choice:
@@ -48,9 +47,8 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
     doubts = []
     odd = [value for value in facts.values if abs(value - round(value)) >= 1e-3 or value < 0]
     if odd:
-        doubts.append(
-            f"labels hold {counted(len(odd), 'value')} of no class, such as {odd[0]:g}: is {naming.label} a label?"
-        )
+        some = f"{counted(len(odd), 'value')} of no class, such as {odd[0]:g}"
+        doubts.append(f"labels hold {some}: is {naming.label} a label?")
     values = [value for value in values if value > 0]
     if naming.scheme is not None and naming.mapped is not None and set(values) <= set(naming.mapped.values):
         if values and set(values) <= set(SCHEMES[naming.scheme].values):
@@ -79,7 +77,7 @@ def _written_down(naming: Naming, values: Sequence[int], doubts: list[str]) -> C
 def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
     if not 1 <= len(values) <= 255:
         doubts.append(f"{len(values) or 'no'} label values beside 0 were found: is {naming.label} a label?")
-        return Choice({"scheme": "binary"}, "label values could not be told", tuple(doubts))
+        return Choice({"scheme": "binary"}, "label values could not be determined", tuple(doubts))
     if len(values) > _MANY_CLASSES:
         doubts.append(f"{len(values)} label values are many: keep the classes you need, map the others to 0")
     if naming.scheme == "brats2023" and 4 in values:
@@ -121,9 +119,7 @@ def _stack(grid: Volume) -> tuple[int, float, str] | None:
     assert grid.spacing_mm is not None
     spacing = np.asarray(grid.spacing_mm)
     axis = int(np.argmax(spacing))
-    if grid.shape[2] == 1:
-        return None
-    if spacing[axis] < _COARSE * float(np.median(spacing)):
+    if grid.shape[2] == 1 or spacing[axis] < _COARSE * float(np.median(spacing)):
         return None
     tilt_deg = math.degrees(float(nib.affines.obliquity(grid.affine)[axis]))
     return axis, tilt_deg, nib.aff2axcodes(grid.affine)[axis]
@@ -139,7 +135,7 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
         return Choice({"intensity": {"rule": "none"}}, f"values lie in [0, 1] already ({low:g} to {high:g})")
     if get_layout(naming.layout).spatial_dims == 2:
         top = 255.0 if high <= 255 else max(one.central[1] for one in channels)
-        return Choice({"intensity": _clip(0.0, top)}, f"pictures with values to {high:g}")
+        return Choice({"intensity": _clip(0.0, top)}, f"2-D images with values to {high:g}")
     computed = [one.low <= _CT_LOW and one.high >= _CT_HIGH for one in channels]
     if all(computed):
         return _ct(naming, channels, low, high)
@@ -148,7 +144,7 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
     )
     other = [one for one in channels if one.background not in (None, 0.0)]
     if not other:
-        zero = median(one.background_share for one in channels)
+        zero = median(one.background_fraction for one in channels)
         why = f"background 0 ({zero:.0%} of the voxels)" if zero > 0 else "no constant background"
         return Choice({"intensity": {"rule": "zscore_nonzero"}}, why, doubts)
     found = f"the background is a constant other than 0, such as {other[0].background:g}"
@@ -161,15 +157,15 @@ def choose_intensity(naming: Naming, facts: Facts) -> Choice:
 
 
 def _ct(naming: Naming, channels: Sequence[ChannelFacts], low: float, high: float) -> Choice:
-    """The usual window if it shows nine tenths of what is labelled, else the range of what is labelled."""
+    """The usual window if it shows nine tenths of what is labeled, else the range of what is labeled."""
     found = f"CT: {low:g} to {high:g} HU"
     if naming.window_hu is not None:
         bottom, top, window = naming.window_hu
         return Choice({"intensity": _clip(bottom, top)}, f"{found}; {window}")
-    labelled = [one.labelled for one in channels if one.labelled is not None]
+    labeled = [one.labeled for one in channels if one.labeled is not None]
     bottom, top = SOFT_TISSUE_WINDOW
-    if any(one[1] < bottom or one[2] > top for one in labelled):
-        bottom, top = min(one[0] for one in labelled), max(one[3] for one in labelled)
+    if any(one[1] < bottom or one[2] > top for one in labeled):
+        bottom, top = min(one[0] for one in labeled), max(one[3] for one in labeled)
         if top - bottom < _NARROWEST:
             bottom, top = bottom - _NARROWEST / 2, top + _NARROWEST / 2
         why = f"{found}; 0.5 to 99.5 percentile of the labeled voxels"
@@ -182,17 +178,17 @@ def _clip(low: float, high: float) -> dict[str, object]:
     return {"rule": "clip", "low": low, "high": high if high > low else low + 1}
 
 
-def choose_size(naming: Naming, facts: Facts, orientation: Literal["canonical", "native"], intensity: Choice) -> Choice:
-    """Crop, pixel size and the side of the training slice."""
-    if not facts.sides or not facts.grids:
+def choose_size(naming: Naming, facts: Facts, orientation: Orientation, intensity: Choice) -> Choice:
+    """Crop, pixel size and the size of the training slice."""
+    if not facts.slices or not facts.grids:
         return Choice({"crop": "none", "fit": "pad", "image_size": 224}, "no image could be read")
     rule = intensity.settings["intensity"]
-    kept = median(math.prod(one.cropped) / math.prod(one.full) for one in facts.sides)
-    crop = isinstance(rule, dict) and str(rule["rule"]).startswith("zscore") and kept <= 0.75
-    slices = [slice_sides(grid, orientation) for grid in facts.grids]
+    cropped = median(math.prod(one.cropped) / math.prod(one.full) for one in facts.slices)
+    crop = isinstance(rule, dict) and str(rule["rule"]).startswith("zscore") and cropped <= 0.75
+    slices = [slice_shape_of(grid, orientation) for grid in facts.grids]
     target_mm = _common_pixel(slices)
-    longest = max(_pixels(max(one.cropped), one.pixel_mm, target_mm) for one in (facts.sides if crop else slices))
-    why = f"slices reach {longest} pixels" + (f", cropped to {kept:.0%} of their area" if crop else "")
+    longest = max(_pixels(max(one.cropped), one.pixel_mm, target_mm) for one in (facts.slices if crop else slices))
+    why = f"slices reach {longest} pixels" + (f", cropped to {cropped:.0%} of their area" if crop else "")
     settings: dict[str, object] = {"crop": "foreground" if crop else "none"}
     if longest <= _SIZES[-1]:
         size = next(size for size in _SIZES if size >= longest)
@@ -204,17 +200,17 @@ def choose_size(naming: Naming, facts: Facts, orientation: Literal["canonical", 
     return Choice(settings | {"fit": "resize", "image_size": 224}, f"{why}; resized to 224")
 
 
-def _common_pixel(slices: Sequence[SliceSides]) -> float | None:
-    """The median pixel side in mm, where scans differ so much that their own scales would not do."""
+def _common_pixel(slices: Sequence[SliceShape]) -> float | None:
+    """The median pixel size in mm, where scans differ so much that their own scales would not do."""
     pixels = [one.pixel_mm for one in slices if one.pixel_mm is not None]
     if not pixels or len(pixels) < len(slices) or max(pixels) < 1.2 * min(pixels):
         return None
     return round(median(pixels), 2)
 
 
-def _pixels(side: int, pixel_mm: float | None, target_mm: float | None) -> int:
-    """A side of a slice after resampling to the common pixel size, if there is one."""
-    return side if target_mm is None or pixel_mm is None else math.ceil(side * pixel_mm / target_mm)
+def _pixels(length: int, pixel_mm: float | None, target_mm: float | None) -> int:
+    """Rows or columns of a slice after resampling to the common pixel size, if there is one."""
+    return length if target_mm is None or pixel_mm is None else math.ceil(length * pixel_mm / target_mm)
 
 
 def _round(value: float) -> float:

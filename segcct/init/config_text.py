@@ -1,4 +1,4 @@
-"""Findings as a commented YAML config."""
+"""What `segcct init` found, chose and could not tell, for the terminal and as a commented YAML config."""
 
 from __future__ import annotations
 
@@ -6,28 +6,52 @@ import json
 import re
 import shlex
 import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
-from segcct.config import SegmentationConfig
+from segcct.config import DataSection, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
-from segcct.init.inspected_dataset import Findings
 
 _PLAIN = re.compile(r"(\.{0,2}/|[A-Za-z_])[A-Za-z0-9_./-]*( [A-Za-z0-9_./-]+)*\Z")
 _NUMBERED = "label_map"
 """The setting whose keys are label values."""
 _WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+[0-9]*(?![a-z])")
-"""A word of a class name, whether parted by spaces, signs or capitals; `L1` is a vertebra and one word."""
-_SIDES = {"left", "right", "l", "r", "lh", "rh"}
+"""A word of a class name, whether separated by spaces, signs or capitals; `L1` is a vertebra and one word."""
+_LEFT_RIGHT = {"left", "right", "l", "r", "lh", "rh"}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A dataset as it was understood; `data` is ready to be written as a config."""
+
+    data: DataSection
+    facts: tuple[str, ...]
+    """What was seen, a line each."""
+    reasons: Mapping[str, str]
+    """Key of the data section -> why it was set so."""
+    doubts: tuple[str, ...]
+    """What was not clear; to be read by a human before training."""
+
+    def describe(self) -> str:
+        """The findings as text for a terminal."""
+        lines = [f"looked at {self.data.root}", *(f"  {fact}" for fact in self.facts), "chosen"]
+        width = max(len(key) for key in self.reasons)
+        for key, reason in self.reasons.items():
+            value = _short(getattr(self.data, key))
+            lines.append(f"  {key:<{width}}  {value}{f'  ({reason})' if reason else ''}")
+        if self.doubts:
+            lines += ["in doubt", *(f"  - {doubt}" for doubt in self.doubts)]
+        return "\n".join(lines)
 
 
 def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
     """A config for the dataset, opened by the commands; every setting says why it is so.
 
-    `file` is where it will stand; default: configs/<name>.yaml.
-
-    It is loaded once before it is returned, so that what `segcct init` writes can be used.
+    `file` is where it will stand; default: configs/<name>.yaml. It is loaded once before it is returned, so that what
+    `segcct init` writes can be used.
     """
     lines = [*_opening(findings, file or Path("configs") / f"{name}.yaml"), "run:", f"  name: {_scalar(name)}", "data:"]
     data = findings.data.model_dump(mode="json", exclude_unset=True)
@@ -39,9 +63,19 @@ def config_text(findings: Findings, name: str, file: Path | None = None) -> str:
     return text
 
 
-def names_a_side(structure: str) -> bool:
+def names_left_or_right(structure: str) -> bool:
     """Whether a flip would make this class another one: `kidney_left`, `Left-Kidney`, `kidneyRight`, `ctx-lh`."""
-    return any(word.lower() in _SIDES for word in _WORD.findall(structure))
+    return any(word.lower() in _LEFT_RIGHT for word in _WORD.findall(structure))
+
+
+def _short(value: object) -> str:
+    """A setting in one line: nested sections by what was set in them."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(exclude_unset=True, mode="json")
+    if isinstance(value, Mapping):
+        inner = [f"{key} {one}" for key, one in value.items() if one is not None]
+        return ", ".join(inner[:6]) + (f" and {len(inner) - 6} more" if len(inner) > 6 else "")
+    return str(value)
 
 
 def _opening(findings: Findings, file: Path) -> list[str]:
@@ -94,8 +128,8 @@ def _scalar(value: object) -> str:
 
 
 def _training(findings: Findings) -> list[str]:
-    sided = any(names_a_side(name) for name in scheme_of(findings.data).classes)
-    augment = ["augment:", "  flip: 0.0  # left and right are classes of their own"] if sided else []
+    paired = any(names_left_or_right(name) for name in scheme_of(findings.data).classes)
+    augment = ["augment:", "  flip: 0.0  # left and right are classes of their own"] if paired else []
     return [
         *augment,
         "model:",

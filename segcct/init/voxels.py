@@ -19,6 +19,8 @@ from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.volume import Volume
 from segcct.preparation.slice_grid import SliceGrid
 
+Orientation = Literal["canonical", "native"]
+
 HEADERS = 200
 """Most cases whose headers are read."""
 IMAGES = 4
@@ -27,8 +29,8 @@ LABELS = 12
 """Most cases whose labels are read, where a label is a whole volume; small files are read up to `HEADERS`."""
 _MOST_VALUES = 1000
 """Values of one label that are counted; a file of more is none."""
-_EDGE_SHARE = 0.5
-"""Share of a volume's faces that must be one value for it to be the background."""
+_EDGE_FRACTION = 0.5
+"""Fraction of a volume's faces that must be one value for it to be the background."""
 
 
 @dataclass(frozen=True)
@@ -39,22 +41,22 @@ class ChannelFacts:
     high: float
     background: float | None
     """The constant around the image, if there is one."""
-    background_share: float
-    """Share of all voxels that are the background."""
-    labelled: tuple[float, float, float, float] | None
-    """0.5, 5, 95 and 99.5 percentile of the labelled voxels."""
+    background_fraction: float
+    """Fraction of all voxels that are the background."""
+    labeled: tuple[float, float, float, float] | None
+    """0.5, 5, 95 and 99.5 percentile of the labeled voxels."""
     central: tuple[float, float]
     """0.5 and 99.5 percentile of the voxels that are not background."""
 
 
 @dataclass(frozen=True)
-class SliceSides:
+class SliceShape:
     """Rows and columns of one case's slices as stored, and after cropping to the foreground."""
 
     full: tuple[int, int]
     cropped: tuple[int, int]
     pixel_mm: float | None
-    """Side of a pixel; None where the files hold no spacing."""
+    """None where the files hold no spacing."""
 
 
 @dataclass
@@ -64,18 +66,17 @@ class Facts:
     grids: list[Volume] = field(default_factory=list)
     """Headers of the first channel, without voxels."""
     channels: dict[str, list[ChannelFacts]] = field(default_factory=dict)
-    sides: list[SliceSides] = field(default_factory=list)
+    slices: list[SliceShape] = field(default_factory=list)
     values: Counter[float] = field(default_factory=Counter)
     """Label value -> voxels."""
     labels_read: int = 0
-    images_read: int = 0
     trouble: list[SegcctError] = field(default_factory=list)
 
 
 def read_headers(cases: Sequence[Case], data: DataSection) -> Facts:
     """Grids of up to `HEADERS` cases."""
     facts = Facts()
-    for case in evenly(cases, HEADERS):
+    for case in spaced(cases, HEADERS):
         (name, pattern), *_ = data.channels.items()
         try:
             facts.grids.append(get_layout(data.layout).read_header(case.channels[name][0], pattern))
@@ -84,12 +85,10 @@ def read_headers(cases: Sequence[Case], data: DataSection) -> Facts:
     return facts
 
 
-def read_sample(
-    cases: Sequence[Case], data: DataSection, facts: Facts, orientation: Literal["canonical", "native"]
-) -> None:
+def read_sample(cases: Sequence[Case], data: DataSection, facts: Facts, orientation: Orientation) -> None:
     """Add to `facts` the voxels of a few images and the values of more labels."""
-    labelled = [case for case in cases if case.label]
-    sample = evenly(labelled or cases, IMAGES)
+    labeled = [case for case in cases if case.label]
+    sample = spaced(labeled or cases, IMAGES)
     for case in sample:
         try:
             _read_image(case, data, facts, orientation)
@@ -97,26 +96,25 @@ def read_sample(
             facts.trouble.append(error)
     done = {case.id for case in sample}
     most = LABELS if get_layout(data.layout).has_geometry else HEADERS
-    for case in evenly([case for case in labelled if case.id not in done], most):
+    for case in spaced([case for case in labeled if case.id not in done], most):
         try:
             _count_values(_stored_label(case, data), facts)
         except SegcctError as error:
             facts.trouble.append(error)
 
 
-def evenly(cases: Sequence[Case], most: int) -> list[Case]:
-    """At most so many cases, spread over all."""
+def spaced(cases: Sequence[Case], most: int) -> list[Case]:
+    """At most `most` cases, evenly spaced over all."""
     if len(cases) <= most:
         return list(cases)
     return [cases[round(index * (len(cases) - 1) / (most - 1))] for index in range(most)]
 
 
-def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Literal["canonical", "native"]) -> None:
+def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Orientation) -> None:
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
-    label = None
-    if case.label:
-        label = layout.read_mask(case.label, data.label or "", grid)
+    label = layout.read_mask(case.label, data.label or "", grid) if case.label else None
+    if label is not None:
         _count_values(label, facts)
     foreground = np.zeros(grid.shape, dtype=bool)
     for name, voxels in zip(data.channels, image, strict=True):
@@ -124,8 +122,7 @@ def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Litera
         shown = voxels != background if background is not None else np.ones(grid.shape, dtype=bool)
         foreground |= shown
         facts.channels.setdefault(name, []).append(_channel(voxels, background, shown, label))
-    facts.sides.append(slice_sides(grid, orientation, foreground))
-    facts.images_read += 1
+    facts.slices.append(slice_shape_of(grid, orientation, foreground))
 
 
 def _channel(voxels: np.ndarray, background: float | None, shown: np.ndarray, label: np.ndarray | None) -> ChannelFacts:
@@ -135,8 +132,8 @@ def _channel(voxels: np.ndarray, background: float | None, shown: np.ndarray, la
         low=float(voxels.min()),
         high=float(voxels.max()),
         background=background,
-        background_share=1 - inside.size / voxels.size,
-        labelled=_percentiles(marked) if marked.size else None,
+        background_fraction=1 - inside.size / voxels.size,
+        labeled=_percentiles(marked) if marked.size else None,
         central=_percentiles(inside)[::3] if inside.size else (float(voxels.min()), float(voxels.max())),
     )
 
@@ -151,13 +148,11 @@ def _background(voxels: np.ndarray) -> float | None:
     axes = (0, 1, 2) if voxels.shape[2] > 20 else (0, 1)
     faces = np.concatenate([np.take(voxels, index, axis=axis).ravel() for axis in axes for index in (0, -1)])
     values, counts = np.unique(faces, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() > _EDGE_SHARE * faces.size else None
+    return float(values[counts.argmax()]) if counts.max() > _EDGE_FRACTION * faces.size else None
 
 
-def slice_sides(
-    grid: Volume, orientation: Literal["canonical", "native"], foreground: np.ndarray | None = None
-) -> SliceSides:
-    """The sides of a volume's slices; cropped to `foreground` (X, Y, Z), where it is given."""
+def slice_shape_of(grid: Volume, orientation: Orientation, foreground: np.ndarray | None = None) -> SliceShape:
+    """The shape of a volume's slices; cropped to `foreground` (X, Y, Z), where it is given."""
 
     def plan(box_of: np.ndarray | None) -> SliceGrid:
         return SliceGrid.plan(
@@ -169,14 +164,13 @@ def slice_sides(
     rows_mm, columns_mm = full.spacing_dhw_mm[1:] if full.spacing_dhw_mm else (None, None)
     pixel_mm = None if rows_mm is None or columns_mm is None else (rows_mm * columns_mm) ** 0.5
     cropped = full if foreground is None else plan(foreground)
-    return SliceSides(full.slice_shape[1:], cropped.slice_shape[1:], pixel_mm)
+    return SliceShape(full.slice_shape[1:], cropped.slice_shape[1:], pixel_mm)
 
 
 def _stored_label(case: Case, data: DataSection) -> np.ndarray:
     assert case.label is not None
     layout = get_layout(data.layout)
-    of_x_ray = case.label[0].name.lower().endswith(IMAGE_SUFFIXES)
-    if of_x_ray or not layout.has_geometry:
+    if not layout.has_geometry or case.label[0].name.lower().endswith(IMAGE_SUFFIXES):  # the mask of an X-ray
         return layout.read_mask(case.label, data.label or "", layout.read_image(case, data)[1])
     return Volume.load(case.label[0]).array
 

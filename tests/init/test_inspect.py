@@ -19,7 +19,7 @@ from segcct.datasets.layouts import find_cases
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.init import Findings, config_text, inspect_folder, recognize
-from segcct.init.config_text import names_a_side
+from segcct.init.config_text import names_left_or_right
 
 SHAPE = (24, 20, 12)
 CUBES = np.diag([1.0, 1.0, 1.0, 1.0])
@@ -247,12 +247,12 @@ SIDED = ["left kidney", "kidney_left", "left_kidney", "Left-Kidney", "kidney_l",
 
 @pytest.mark.parametrize("name", SIDED)
 def test_a_class_of_one_side_is_known_by_its_name(name: str) -> None:
-    assert names_a_side(name)
+    assert names_left_or_right(name)
 
 
 @pytest.mark.parametrize("name", ["bright_spot", "cleft", "vertebrae_L1", "RV", "LV", "liver", "leftover", "MYO"])
 def test_a_class_of_both_sides_may_be_flipped(name: str) -> None:
-    assert not names_a_side(name)
+    assert not names_left_or_right(name)
 
 
 def test_a_label_known_by_its_voxels_only(tmp_path: Path) -> None:
