@@ -1,7 +1,7 @@
 """Patterns for datasets nobody has named: which part of a path is the case, and which files belong to it?
 
-Three shapes are known: a folder per case; parallel folders of scans and masks; scans and masks side by side, told apart
-by the ends of their names.
+Three shapes are known: a folder per case; parallel folders of scans and masks; scans and masks side by side, which
+differ in the ends of their names.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 from segcct.datasets.layouts.file_roles import channel_names, label_score, sort_roles
@@ -17,15 +18,12 @@ from segcct.files.file_names import stem_of
 from segcct.plurals import counted
 
 _MOST = 0.8
-"""Share of the cases a pattern must hold for."""
+"""Fraction of the cases a pattern must hold for."""
 _NUMBER = re.compile(r"(?<![tT\d])\d+")
 """Digits that may differ between cases; those of T1 and T2 may not."""
 
 _MADE = re.compile(r"^(pred|predictions?|preds|outputs?|results?|inference)$", re.IGNORECASE)
 """Folders of what a model made of the scans."""
-
-Templates = Mapping[str, Counter[str]]
-"""Case folder -> how many of its files each pattern matches."""
 
 
 def in_case_folders(names: Sequence[str], root_name: str) -> Naming | None:
@@ -33,20 +31,17 @@ def in_case_folders(names: Sequence[str], root_name: str) -> Naming | None:
     folders = _case_folders(names)
     if not folders:
         return None
-    best: tuple[float, list[str]] = (0.0, [])
-    for generalise in (_exact, _numbers_free, _any_start):
-        templates = {place: Counter(_patterns(place, files, root_name, generalise)) for place, files in folders.items()}
-        share, kept = _shared(templates)
-        if kept and share > best[0]:
-            best = (share, kept)
-        if share >= _MOST:
-            break
-    share, kept = best
-    if not kept or (len(kept) == 1 and len(folders) == 1):
+    fraction, patterns = 0.0, list[str]()
+    for generalize in (str, _numbers_free, _any_start):
+        if fraction < _MOST:
+            found, common = _common_patterns(folders, root_name, generalize)
+            if found > fraction:
+                fraction, patterns = found, common
+    if not patterns or (len(patterns) == 1 and len(folders) == 1):
         return None
-    doubts = [] if share >= _MOST else [f"only {share:.0%} of the case folders hold all of {', '.join(kept)}"]
+    doubts = [] if fraction >= _MOST else [f"only {fraction:.0%} of the case folders hold all of {', '.join(patterns)}"]
     kinds = "the folder is one case" if list(folders) == [""] else counted(len(folders), "case folder")
-    return _naming("folder", kept, f"{kinds} with {counted(len(kept), 'file')} each", doubts)
+    return _naming("folder", patterns, f"{kinds} with {counted(len(patterns), 'file')} each", doubts)
 
 
 def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
@@ -64,9 +59,9 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
     pairs = {scan: pair for scan in scans if (pair := _pair(by_folder[scan], by_folder[label]))}
     if not pairs:
         return None
-    share, _, label_affix = max(pairs.values())
+    fraction, _, label_affix = max(pairs.values())
     channels = [f"{scan}/{affix}" for scan, (_, affix, _) in pairs.items()]
-    doubts = [] if share >= _MOST else [f"only {share:.0%} of the scans have a file in {label}/"]
+    doubts = [] if fraction >= _MOST else [f"only {fraction:.0%} of the scans have a file in {label}/"]
     if len(others) > len([mask for mask in masks if mask in others]):
         doubts.append(f"several folders may hold labels: {', '.join(labels)}; {label} is taken")
     named = dict(zip((scan.lower() for scan in pairs), channels, strict=True)) if len(channels) > 1 else None
@@ -83,10 +78,10 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
 
 
 def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
-    """Scans and masks side by side, whether the case or the role comes first in a name; what tells a label is right."""
+    """Scans and masks side by side, whether the case or the role comes first in a name: what shows a label is right."""
 
-    def namings(parted: Callable[[str, int], tuple[str, str]]) -> Iterator[Naming]:
-        return (_naming(layout, one, "scans and masks side by side", []) for one in _side_by_side(names, parted))
+    def namings(cut: Callable[[str, int], tuple[str, str]]) -> Iterator[Naming]:
+        return (_naming(layout, one, "scans and masks side by side", []) for one in _side_by_side(names, cut))
 
     case_first = next(namings(_case_first), None)
     if case_first and case_first.label:
@@ -94,8 +89,8 @@ def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
     return next((naming for naming in namings(_role_first) if naming.label and naming.channels), case_first)
 
 
-def _side_by_side(names: Sequence[str], parted: Callable[[str, int], tuple[str, str]]) -> Iterator[list[str]]:
-    """The patterns that most cases have alike, for each number of words at which names can be parted into case and
+def _side_by_side(names: Sequence[str], cut: Callable[[str, int], tuple[str, str]]) -> Iterator[list[str]]:
+    """The patterns that most cases have alike, for each number of words at which names can be cut into case and
     role: A_ct.nii.gz, A_seg.nii.gz, B_ct.nii.gz, ..."""
     bases = [PurePosixPath(name).name for name in names]
     if not bases or len(set(bases)) < len(bases):
@@ -103,7 +98,7 @@ def _side_by_side(names: Sequence[str], parted: Callable[[str, int], tuple[str, 
     for length in range(1 + max(len(_pieces(base)) for base in bases)):
         of_case: dict[str, set[str]] = {}
         for base in bases:
-            case, pattern = parted(base, length)
+            case, pattern = cut(base, length)
             of_case.setdefault(case, set()).add(pattern)
         common, times = Counter(frozenset(patterns) for patterns in of_case.values()).most_common(1)[0]
         if len(of_case) >= 2 and len(common) >= 2 and times >= _MOST * len(of_case):
@@ -166,14 +161,19 @@ def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
     return grouped
 
 
-def _patterns(place: str, files: Sequence[str], root_name: str, generalise: Callable[[str], str]) -> list[str]:
-    case = PurePosixPath(place).name or root_name
-    as_id = re.compile(rf"(?<![0-9A-Za-z]){re.escape(case)}(?![0-9A-Za-z])")
-    return [generalise(as_id.sub("{id}", file)) for file in files]
-
-
-def _exact(pattern: str) -> str:
-    return pattern
+def _common_patterns(
+    folders: Mapping[str, Sequence[str]], root_name: str, generalize: Callable[[str], str]
+) -> tuple[float, list[str]]:
+    """Patterns that more than half of the folders hold exactly once, and the fraction of folders that hold all."""
+    times = []
+    for place, files in folders.items():
+        case = PurePosixPath(place).name or root_name
+        as_id = re.compile(rf"(?<![0-9A-Za-z]){re.escape(case)}(?![0-9A-Za-z])")
+        times.append(Counter(generalize(as_id.sub("{id}", file)) for file in files))
+    once = Counter(pattern for counts in times for pattern, number in counts.items() if number == 1)
+    patterns = sorted(pattern for pattern, number in once.items() if number > len(folders) / 2)
+    whole = sum(all(counts[pattern] == 1 for pattern in patterns) for counts in times)
+    return (whole / len(folders) if patterns else 0.0), patterns
 
 
 def _numbers_free(pattern: str) -> str:
@@ -189,62 +189,46 @@ def _any_start(pattern: str) -> str:
     return pattern if len(pieces) < 2 else f"{folder}{slash}*{pieces[-1]}{name[len(stem_of(name)) :]}"
 
 
-def _shared(templates: Templates) -> tuple[float, list[str]]:
-    """Share of the folders that hold every pattern kept, and the patterns that most folders hold exactly once."""
-    once = Counter(pattern for counts in templates.values() for pattern, times in counts.items() if times == 1)
-    kept = sorted(pattern for pattern, times in once.items() if times > len(templates) / 2)
-    whole = sum(all(counts[pattern] == 1 for pattern in kept) for counts in templates.values())
-    return (whole / len(templates) if kept else 0.0), kept
-
-
 def _pieces(base: str) -> list[str]:
     """Words of a file name with the separator before each: a_b-c.png -> a, _b, -c."""
     return re.findall(r"[_\-. ]*[^_\-. ]+", stem_of(base))
 
 
 def _pair(scans: Sequence[str], labels: Sequence[str]) -> tuple[float, str, str] | None:
-    """(share of scans with a label, pattern of scans, pattern of labels) for the affixes that pair most of them."""
-    best: tuple[float, str, str] | None = None
-    for cut in (_no_affix, _suffix_only, _prefix_and_suffix):
-        scan_ids, scan_pattern = _ids(scans, cut)
-        label_ids, label_pattern = _ids(labels, cut)
-        share = len(scan_ids & label_ids) / len(scan_ids)
-        if share > 0 and (best is None or share > best[0]):
-            best = (share, scan_pattern, label_pattern)
-    return best
+    """(fraction of scans with a label, pattern of scans, of labels) for the affixes that pair most of them."""
+    pairs = []
+    for suffix, prefix in ((False, False), (True, False), (True, True)):
+        scan_ids, scan_pattern = _ids(scans, suffix=suffix, prefix=prefix)
+        label_ids, label_pattern = _ids(labels, suffix=suffix, prefix=prefix)
+        pairs.append((len(scan_ids & label_ids) / len(scan_ids), scan_pattern, label_pattern))
+    best = max(pairs, key=lambda pair: pair[0])
+    return best if best[0] > 0 else None
 
 
-def _ids(names: Sequence[str], cut: Callable[[Sequence[str]], tuple[str, str]]) -> tuple[set[str], str]:
+def _ids(names: Sequence[str], *, suffix: bool, prefix: bool) -> tuple[set[str], str]:
+    """The ids in file names, and their pattern: what is left between a common end, a common start."""
     stems = {name: stem_of(name) for name in names}
-    prefix, suffix = cut(list(stems.values()))
+    end = _common_end(list(stems.values())) if suffix else ""
+    start = _common_start([one.removesuffix(end) for one in stems.values()]) if prefix else ""
     endings = Counter(name[len(one) :] for name, one in stems.items())
     ending = endings.most_common(1)[0][0] if len(endings) == 1 else ".*"
-    ids = {one[len(prefix) : len(one) - len(suffix)] for one in stems.values()}
-    return ids, f"{prefix}{{id}}{suffix}{ending}"
+    ids = {one[len(start) : len(one) - len(end)] for one in stems.values()}
+    return ids, f"{start}{{id}}{end}{ending}"
 
 
-def _no_affix(stems: Sequence[str]) -> tuple[str, str]:  # noqa: ARG001
-    return "", ""
-
-
-def _suffix_only(stems: Sequence[str]) -> tuple[str, str]:
+def _common_end(stems: Sequence[str]) -> str:
     """The common end, from its first separator on: 21_training, 22_training -> _training."""
-    common = _common_start([one[::-1] for one in stems])[::-1]
+    common = _shared_start([one[::-1] for one in stems])[::-1]
     start = re.search(r"[^0-9A-Za-z]", common)
-    return "", common[start.start() :] if start and len(stems) > 1 else ""
+    return common[start.start() :] if start and len(stems) > 1 else ""
 
 
-def _prefix_and_suffix(stems: Sequence[str]) -> tuple[str, str]:
+def _common_start(stems: Sequence[str]) -> str:
     """img0001, img0002 -> img; digits belong to the case."""
-    suffix = _suffix_only(stems)[1]
-    prefix = _common_start([one[: len(one) - len(suffix)] for one in stems]).rstrip("0123456789")
-    return prefix if len(stems) > 1 else "", suffix
+    return _shared_start(stems).rstrip("0123456789") if len(stems) > 1 else ""
 
 
-def _common_start(words: Sequence[str]) -> str:
+def _shared_start(words: Sequence[str]) -> str:
     """What all words begin with."""
-    first, last = min(words), max(words)
-    length = next(
-        (index for index, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last))
-    )
-    return first[:length]
+    pairs = zip(min(words), max(words), strict=False)
+    return "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))

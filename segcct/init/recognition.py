@@ -63,9 +63,9 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
         if known is not None and (naming := known(root, names)) is not None:
             return naming
     volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in series or name in x_rays]
-    pictures = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
-    volumes += pictures if x_rays else []  # their masks
-    if len(volumes) >= len(pictures):
+    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
+    volumes += images if x_rays else []  # their masks
+    if len(volumes) >= len(images):
         folders = in_case_folders(volumes, folder_name(root)) if volumes else None
         one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
         if x_rays and one_folder and folders and not folders.label:
@@ -78,8 +78,8 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
             or folders
         )
     else:
-        naming = in_parallel_folders(pictures, "pictures") or in_one_heap(pictures, "pictures")
-        naming = naming and replace(naming, channels=_bands(root, pictures, naming))
+        naming = in_parallel_folders(images, "pictures") or in_one_heap(images, "pictures")
+        naming = naming and replace(naming, channels=_bands(root, images, naming))
     if naming is not None and naming.label and not naming.channels:
         raise DataError(
             "only masks were found, no scans",
@@ -122,15 +122,15 @@ def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[st
     return sorted({*kept, *series, *x_rays}), series
 
 
-def _bands(root: Path, pictures: Sequence[str], naming: Naming) -> dict[str, str]:
-    """One picture pattern becomes the bands red, green and blue when the pictures are in colour."""
+def _bands(root: Path, images: Sequence[str], naming: Naming) -> dict[str, str]:
+    """One image pattern becomes the bands red, green and blue when the images are in color."""
     if len(naming.channels) > 1:
         return dict(naming.channels)
     (pattern,) = naming.channels.values()
-    first = next(name for name in pictures if compiled(pattern, anywhere=True).match(name))
-    with open_image(root / first, root / first) as picture:
-        grey = picture.mode in ("1", "L", "LA", "I", "F") or picture.mode.startswith("I;")
-    return dict(naming.channels) if grey else dict.fromkeys(("red", "green", "blue"), pattern)
+    first = next(name for name in images if compiled(pattern, anywhere=True).match(name))
+    with open_image(root / first, root / first) as image:
+        gray = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+    return dict(naming.channels) if gray else dict.fromkeys(("red", "green", "blue"), pattern)
 
 
 def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Collection[str]) -> DataError:
@@ -141,7 +141,7 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Col
             "DICOM slices lie directly in the dataset folder",
             file=root,
             found=f"{len(loose)} such as {loose[0]}",
-            expected="a folder per case with the slices in a folder inside it, and the mask beside that",
+            expected="a folder per case with the slices in a folder inside it, and the mask next to it",
             remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
         )
     kinds = Counter(split_name(name)[1].lower() or "folder of DICOM slices" for name in names)
@@ -155,7 +155,7 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Col
             remedy="Unpack archives, and give files that are images the ending of their format",
         )
     return DataError(
-        "scans and masks could not be told apart by their names",
+        "the names do not show which files are scans and which are masks",
         file=root,
         found=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
         expected="scans and masks in folders of their own (images/, masks/), side by side (A.png, A_mask.png), "

@@ -131,7 +131,7 @@ def test_init_pairs_x_rays_in_folders_of_their_own(tmp_path: Path) -> None:
 
 
 def test_init_says_what_it_found_of_x_rays_alone(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"could not be told apart by their names \(found 4 \.dcm; expected"):
+    with pytest.raises(DataError, match=r"which files are scans and which are masks \(found 4 \.dcm; expected"):
         inspect_folder(x_rays(tmp_path, folders=False))
     x_rays(tmp_path / "below" / "images", folders=False)
     with pytest.raises(DataError, match=r"found 4 \.dcm; expected"):

@@ -145,7 +145,7 @@ def test_several_labels_are_a_doubt(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [[], ["notes.txt"], ["a.png", "b.png"], ["cats/1.jpg", "dogs/2.jpg"]])
 def test_names_that_say_nothing(tmp_path: Path, names: list[str]) -> None:
-    with pytest.raises(DataError, match=r"could not be told apart|holds no image files") as caught:
+    with pytest.raises(DataError, match=r"which files are scans and which are masks|holds no image files") as caught:
         recognize(tmp_path, names)
     assert caught.value.expected
     assert caught.value.remedy
