@@ -1,20 +1,4 @@
-"""The one exception tree: every expected failure says what, found, expected and what to do next.
-
-SegcctError             shown in one line, without a traceback; exit code 1
-├── ConfigError         a configuration key, value or combination
-├── DataError           a dataset as it is
-│   ├── VolumeError     a file that is no image, or an image that cannot be written
-│   ├── GeometryError   images that do not share one grid
-│   ├── LabelError      a label value outside the scheme
-│   └── SplitError      a split that is empty, unknown or leaks
-├── ModelError          a network, its options or its input
-│   └── CheckpointError weights that are damaged, unsafe or of another architecture
-├── RunError            a run folder that exists, is missing or in use
-├── TrainingError       a training that cannot go on
-├── MetricError         arrays that cannot be compared
-├── EvaluationError     predictions and references that cannot be matched
-└── StorageError        a folder that cannot be written to; also an OSError
-"""
+"""The exceptions of every expected failure: what is wrong, what was found, what is expected and what to do next."""
 
 from __future__ import annotations
 

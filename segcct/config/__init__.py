@@ -1,4 +1,4 @@
-"""The typed experiment: frozen pydantic models, one section each; every key is documented where it stands.
+"""The typed experiment: frozen pydantic models, one section each; every key is documented where it is defined.
 
 `settings.py` reads them from YAML and the command line, and words the errors.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AliasChoices, BeforeValidator, Field, model_validator
 
 from segcct.config.base import (
     DEFAULT_CACHE,
@@ -23,6 +23,11 @@ from segcct.config.layout_table import IMAGE_LAYOUTS, ImageLayoutName
 from segcct.config.split_section import Amount, Fold, SplitSection
 
 
+def _renamed(channels: object) -> object:
+    """`gray` was called `grey`."""
+    return "gray" if channels == "grey" else channels
+
+
 class PictureSplitSection(SplitSection):
     val: Amount = 0.1
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
@@ -38,7 +43,7 @@ class PicturesSection(Section):
     CIFAR-100; idx: the files of MNIST and its followers, gzipped or not. Each also inside a .tar or .tar.gz."""
     root: Path
     """The dataset folder or archive."""
-    channels: Literal["rgb", "grey"] = "rgb"
+    channels: Annotated[Literal["rgb", "gray"], BeforeValidator(_renamed)] = "rgb"
     """Colors the network sees; gray images have three equal ones as rgb."""
     patient: str | None = None
     """Regular expression whose first group is the patient within an image's path, such as `(p\\d+)_`; images of one
@@ -70,7 +75,7 @@ class PicturesSection(Section):
 
     @property
     def num_channels(self) -> int:
-        """3 for rgb, 1 for grey."""
+        """3 for rgb, 1 for gray."""
         return 3 if self.channels == "rgb" else 1
 
     @model_validator(mode="after")
@@ -118,7 +123,7 @@ class ClassificationTrainSection(ScheduleSection):
     pictures_per_epoch: PositiveInt | None = None
     """Training images shown between two validations; default: every one once."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Fraction of the target that is spread over all classes."""
+    """Fraction of the target that is distributed over all classes."""
 
 
 class ClassificationConfig(Experiment):

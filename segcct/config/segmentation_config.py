@@ -40,14 +40,14 @@ class LossSection(Section):
 
 class TrainSection(ScheduleSection):
     cycle_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the loss image -> mask -> image on the unlabeled cases of data.split.unlabelled_list; it rises from 0
-    over the first 30% of the training."""
+    """Weight of the loss image -> mask -> image on the unlabeled cases of data.split.unlabelled_list, with a ramp-up
+    from 0 over the first 30% of the training."""
     cycle_model: Path | None = None
     """best/ of an M2I run on the same data section: the frozen generator of that loss."""
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Overlay pictures of validation slices written at each better model; 0 for none."""
+    """Overlay figures of validation slices written at each better model; 0 for none."""
     loss: LossSection = LossSection()
     """The loss."""
 

@@ -38,7 +38,7 @@ class SplitSection(Section):
     test_list: Path | None = None
     """File with a case or image per line."""
     seed: Seed = 0
-    """Seed of the draw; apart from `run.seed`, so that runs with other seeds share one split."""
+    """Seed of the draw; independent of `run.seed`, so that runs with other seeds share one split."""
 
     @model_validator(mode="after")
     def _possible(self) -> SplitSection:

@@ -19,7 +19,7 @@ _MOST_NODES = 100_000
 
 
 class Scalar(str):
-    """A scalar without quotes, as it stands."""
+    """A scalar without quotes, as it is written."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -71,7 +71,7 @@ def meaning(text: str) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Text that any YAML reader might take for something else stands in quotes."""
+    """Quotes text that any YAML reader might take for something else."""
 
 
 def _quoted_where_needed(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -95,7 +95,7 @@ def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
         return 1
     if id(node) in sizes:
         if not sizes[id(node)]:
-            raise yaml.constructor.ConstructorError(None, None, "an alias stands inside itself", node.start_mark)
+            raise yaml.constructor.ConstructorError(None, None, "an alias inside itself", node.start_mark)
         return sizes[id(node)]
     sizes[id(node)] = 0
     below = [part for each in node.value for part in (each if isinstance(each, tuple) else (each,))]

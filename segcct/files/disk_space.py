@@ -17,7 +17,7 @@ _ROOM_BYTES = 16 * 1024
 
 
 def free_bytes(folder: Path) -> int | None:
-    """Free space of the disk that holds a folder, or would hold it; None where the system does not tell."""
+    """Free space of the disk that holds a folder, or would hold it; None where the system does not say."""
     for place in (folder, *folder.absolute().parents):
         try:
             return shutil.disk_usage(place).free
@@ -89,7 +89,7 @@ def storage_error(
 
 
 def _is_about(error: OSError, folder: Path) -> bool:
-    """The error names no file, or one that lies in `folder`, or a folder above it."""
+    """Whether the error names no file, one in `folder`, or a folder above it."""
     if error.filename is None:
         return True
     named = Path(os.fsdecode(error.filename)).absolute()

@@ -1,10 +1,10 @@
 """What was computed from the bytes of files, cached until a file changes: digests, checksums, headers.
 
-The bytes are the truth, and reading them takes long. A value is kept under the file's path with its size, its inode
-and its times of modification and of change (mtime and ctime, in nanoseconds), and is used again as long as all four
-are the same. That trusts the file system to set the time of change whenever it writes, which no program can set back,
-and this file, which its owner alone may write. A file that changed in the last two seconds is not kept: written once
-more within the tick of a file system's clock, it would look the same.
+A value is cached under the file's path with its size, its inode and its times of modification and of change (mtime and
+ctime, in nanoseconds), and is used again as long as all four are the same. That trusts the file system to set the time
+of change, which no program can set back, whenever it writes, and this file, which its owner alone may write. The value
+of a file that changed in the last two seconds is not cached: written again within a tick of the file system's clock,
+it would look the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from segcct.files.json_file import read_object
 from segcct.files.private_file import make_private
 
 SETTLED_NS = 2 * 10**9
-"""Age of the last change from which a value is kept."""
+"""Age of the last change from which a value is cached."""
 
 
 def key_of(*parts: object) -> str:
@@ -34,7 +34,7 @@ def key_of(*parts: object) -> str:
 
 
 class FileState(NamedTuple):
-    """What tells an unchanged file."""
+    """What identifies an unchanged file."""
 
     size: int
     mtime_ns: int
@@ -115,7 +115,7 @@ class FileMemo:
 
 
 def _loaded(path: Path, version: str) -> dict[str, tuple[FileState, dict[str, Any]]]:
-    """What a memo holds; nothing where it is not whole or not ours."""
+    """The values in a memo; none where it is damaged or not ours."""
     with suppress(OSError, SegcctError, KeyError, TypeError, ValueError, AttributeError):
         if hasattr(os, "getuid") and path.lstat().st_uid != os.getuid():
             return {}

@@ -59,7 +59,7 @@ def read_object(
 
 
 def parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in some bytes. Raises `ValueError` or `RecursionError` as `read_object` tells."""
+    """The JSON object in some bytes. Raises `ValueError` or `RecursionError` as `read_object` describes."""
     if not content:
         raise ValueError("an empty file")
     text = content.decode("utf-8")
@@ -92,7 +92,7 @@ def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False)
 
 
 def _refuse_depth(parsed: dict[str, Any]) -> None:
-    """Python's parser goes as deep as the stack allows, and what walks over its result would not."""
+    """Python's parser goes as deep as the stack allows, deeper than code that walks over its result."""
     level: list[Any] = [parsed]
     for _ in range(MOST_LEVELS):
         inner = (each.values() if isinstance(each, dict) else each for each in level)

@@ -11,7 +11,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | None:
-    """Memory that a new process can have, in GB (1e9 bytes); None where the system does not tell."""
+    """Memory that a new process can have, in GB (1e9 bytes); None where the system does not say."""
     try:
         lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
@@ -22,7 +22,7 @@ def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | No
 
 
 def load_average() -> float | None:
-    """Processes that wanted to run in the last minute, on average; None where the system does not tell."""
+    """Processes that wanted to run in the last minute, on average; None where the system does not say."""
     try:
         return os.getloadavg()[0]
     except (AttributeError, OSError):
@@ -30,7 +30,7 @@ def load_average() -> float | None:
 
 
 def _container_bytes(cgroup: Path) -> int | None:
-    """What a container's limit leaves, pages of files that are only kept to be read again included; None: no limit."""
+    """What a container's limit leaves, cached pages of files included; None: no limit."""
     for limit_name, used_name in (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -46,7 +46,7 @@ def _container_bytes(cgroup: Path) -> int | None:
 
 
 def _file_pages(stat: Path) -> int:
-    """Bytes that count as used and are given up as soon as a process needs them; of all groups below, where told."""
+    """Bytes of cached files, which count as used but are freed for any process; of all groups below, where listed."""
     try:
         pairs = (line.split() for line in stat.read_text(encoding="ascii").splitlines())
         counts = {name: int(value) for name, value in pairs}

@@ -9,13 +9,10 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from segcct.errors import ConfigError
@@ -124,45 +121,26 @@ def measure_cpu() -> Timing:
     It is the processor time of one thread (not on Windows), which other work on the machine hardly changes: threads
     that wait for each other on a busy machine would.
     """
-    work = _reference_work()
-    best = {"fp32": float("inf"), "bf16": float("inf")}
-    with torch.inference_mode(), _one_thread():
-        for repeat in range(1 + REPEATS):  # the first run sets up kernels and is not counted
-            for precision in best:
-                with autocast("cpu", precision):
-                    took_ms = _milliseconds(work)
-                if repeat:
-                    best[precision] = min(best[precision], took_ms)
-            if repeat and best["bf16"] > _PLAINLY_SLOWER * best["fp32"]:
-                break  # emulated: more runs would take long and tell nothing else
-    return Timing(best["fp32"], best["bf16"])
-
-
-def _reference_work() -> Callable[[], Tensor]:
-    """A convolution of 64 channels and a matrix product, of the sizes that networks here are made of."""
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # of the sizes that networks here are made of
         torch.manual_seed(0)
         image, kernel = torch.randn(1, 64, 56, 56), torch.randn(64, 64, 3, 3)
         tokens, weight = torch.randn(512, 256), torch.randn(512, 256)
-
-    def work() -> Tensor:
-        functional.conv2d(image, kernel, padding=1)
-        return functional.linear(tokens, weight)
-
-    return work
-
-
-def _milliseconds(work: Callable[[], Tensor]) -> float:
-    began = _CLOCK()
-    work()
-    return 1e3 * (_CLOCK() - began)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
+    best_ms = {"fp32": float("inf"), "bf16": float("inf")}
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with torch.inference_mode():
+            for repeat in range(1 + REPEATS):  # the first run sets up kernels and is not counted
+                for precision in best_ms:
+                    with autocast("cpu", precision):
+                        began = _CLOCK()
+                        functional.conv2d(image, kernel, padding=1)
+                        functional.linear(tokens, weight)
+                        took_ms = 1e3 * (_CLOCK() - began)
+                    if repeat:
+                        best_ms[precision] = min(best_ms[precision], took_ms)
+                if repeat and best_ms["bf16"] > _PLAINLY_SLOWER * best_ms["fp32"]:
+                    break  # emulated: more runs would take long and add nothing
     finally:
         torch.set_num_threads(threads)
+    return Timing(best_ms["fp32"], best_ms["bf16"])

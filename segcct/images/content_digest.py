@@ -1,4 +1,4 @@
-"""The digest of an image by the content of all of its files, wherever they lie."""
+"""The digest of an image by the content of all of its files, wherever they are."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
 
     Args:
         paths: the files.
-        memo: digests that are known already.
+        memo: digests computed before.
 
     Raises:
         DataError: a file is missing or cannot be read.
@@ -58,7 +58,7 @@ def file_digest(file: Path, memo: FileMemo) -> str:
 
 
 def is_one_file(path: Path) -> bool:
-    """Whether all of an image lies in that file: no folder, and no header of voxels that lie elsewhere."""
+    """Whether all of an image lies in that file: no folder, and no header of voxels in another file."""
     return path.suffix.lower() not in {*_PAIRS, *_DATA_FILE} and path.is_file()
 
 

@@ -20,7 +20,7 @@ from segcct.images.claims import refuse_special
 
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
 MOST_PIXELS = 89_478_485
-"""In one page: as many as Pillow takes without a word, a quarter of a GiB in color."""
+"""Of one page: as many as Pillow opens without a warning, a quarter of a GiB in color."""
 _MOST_ALL_PAGES = 2**28
 """Pixels of all pages together: 1024 pages of 512 x 512."""
 _MOST_PAGES = 2048
@@ -31,7 +31,7 @@ _BITS_PER_SAMPLE = 258
 _ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
 """The TIFF tag that says how an image is to be turned, and its values that exchange rows and columns."""
 _DEEP_GRAY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
-_SPREAD = {"L;2": 85, "L;4": 17}
+_FACTORS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
 
 
@@ -111,7 +111,7 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
 def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
     """The pages or frames of an image one after the other. Raises `VolumeError` where they are too many."""
     pixels = 0
-    # A TIFF tells its pages only when it is gone through.
+    # The number of pages of a TIFF is not known before all of them are read.
     pages = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
     _refuse_many(pages, pages * image.size[0] * image.size[1], file)
     for page, frame in enumerate(ImageSequence.Iterator(image), start=1):
@@ -159,8 +159,8 @@ def check_page(image: Image.Image, file: str | Path) -> None:
 
 
 def has_eight_bits(image: Image.Image) -> bool:
-    """Whether every sample of an image that is not decoded yet has at most 8 bits; of deeper color, Pillow keeps the
-    high byte without a word."""
+    """Whether every sample of an image that is not decoded yet has at most 8 bits; of deeper color, Pillow keeps
+    only the high byte."""
     if image.mode not in _EIGHT_BITS:
         return False
     if image.format == "TIFF":
@@ -198,8 +198,8 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
     if frame.mode in ("LA", "La"):
         return np.asarray(frame)[..., 0]
     if frame.mode == "L" and palette:
-        spread = max((_SPREAD.get(mode, 1) for mode in raw_modes(frame)), default=1)
-        return np.asarray(frame) // spread
+        factor = max((_FACTORS.get(mode, 1) for mode in raw_modes(frame)), default=1)
+        return np.asarray(frame) // factor
     if frame.mode == "L" or frame.mode in _DEEP_GRAY:
         return np.asarray(frame)
     return np.asarray(frame.convert("RGB"))
@@ -211,10 +211,10 @@ def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path)
     if isinstance(source, Path):
         content = source.read_bytes()
     else:
-        place = source.tell()
+        position = source.tell()
         source.seek(0)
         content = source.read()
-        source.seek(place)
+        source.seek(position)
     scans = content.count(b"\xff\xda")
     if image.size[0] * image.size[1] * scans > _MOST_SCANS:
         raise VolumeError(

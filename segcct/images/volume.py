@@ -114,7 +114,7 @@ class Volume:
         header.extensions.clear()
         flat = int(self.header["dim"][0]) == 2 and array.shape[2] == 1
         header.set_data_shape(array.shape[:2] if flat else array.shape)
-        header["pixdim"] = self.header["pixdim"]  # the line above resets what lies beyond the shape
+        header["pixdim"] = self.header["pixdim"]  # the line above resets what is beyond the shape
         header.set_data_dtype(array.dtype)
         header.set_intent("none")
         for field in ("cal_min", "cal_max", "glmin", "glmax", "db_name", "aux_file"):

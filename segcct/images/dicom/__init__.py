@@ -34,8 +34,8 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
             or spacing; slices that are unequal, missing, doubled or unevenly spaced; colors.
     """
     with _failures_named(path):
-        planes, affine, known = _located(path)
-        return read_voxels(planes), affine, known
+        planes, affine, has_spacing = _located(path)
+        return read_voxels(planes), affine, has_spacing
 
 
 def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
@@ -45,28 +45,28 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
         VolumeError: as `read_dicom`, but for pixels that cannot be decoded.
     """
     with _failures_named(path):
-        planes, affine, known = _located(path)
+        planes, affine, has_spacing = _located(path)
     first = planes[0].instance
-    return (first.columns, first.rows, len(planes)), affine, known
+    return (first.columns, first.rows, len(planes)), affine, has_spacing
 
 
 def _located(path: Path) -> tuple[list[Plane], np.ndarray, bool]:
-    """Ordered slices, affine, and whether the voxel size is known; what the files leave open is said."""
+    """Ordered slices, affine, and whether the voxel size is known; what the files do not say is remarked on."""
     planes = ordered([plane for instance in instances_in(path) for plane in planes_of(instance)], path)
-    affine, known = affine_of(planes, path)
+    affine, has_spacing = affine_of(planes, path)
     check_values(planes)
     if planes[0].at_detector:
         remark(path, "pixel size by ImagerPixelSpacing, which is that at the detector, not in the patient")
     if not planes[0].placed:
         remark(path, "a 2-D image without a position in the patient, so distances and volumes in mm stay empty")
-    elif not known:
+    elif not has_spacing:
         remark(path, "the files do not give the voxel size, so distances and volumes in mm stay empty")
-    return planes, affine, known
+    return planes, affine, has_spacing
 
 
 @contextmanager
 def _failures_named(path: Path) -> Iterator[None]:
-    """Files that vanish or cannot be read are errors that name them."""
+    """Files that vanish or cannot be read become errors that name them."""
     try:
         yield
     except OSError as error:

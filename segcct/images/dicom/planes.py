@@ -128,13 +128,13 @@ def _place(position: Elements, orientation: Elements, *, required: bool) -> tupl
 
 
 def _axes(numbers: Sequence[float], elements: Elements) -> np.ndarray:
-    axes = np.array(numbers).reshape(2, 3).T  # (3, 2)
+    axes: np.ndarray = np.array(numbers).reshape(2, 3).T  # (3, 2)
     lengths = np.linalg.norm(axes, axis=0)
     if np.abs(lengths - 1).max() > 0.1 or abs(float(axes[:, 0] @ axes[:, 1])) > 0.02:
         found = elements.text(Tag.ImageOrientationPatient)
         raise elements.malformed(Tag.ImageOrientationPatient, found, "two directions of length 1 at a right angle")
-    directions: np.ndarray = axes / lengths
-    return directions
+    axes /= lengths
+    return axes
 
 
 def _spacing(elements: Elements) -> tuple[tuple[float, float] | None, bool]:
@@ -150,7 +150,7 @@ def _spacing(elements: Elements) -> tuple[tuple[float, float] | None, bool]:
 
 
 def _thickness(elements: Elements) -> float | None:
-    """mm across a slice that stands alone; 0, as some writers have it, is unknown."""
+    """mm across a single slice; 0, as some writers have it, is unknown."""
     for tag in (Tag.SliceThickness, Tag.SpacingBetweenSlices):
         thickness = elements.number(tag)
         if thickness is not None and thickness < 0 and tag == Tag.SliceThickness:

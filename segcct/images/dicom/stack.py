@@ -1,4 +1,4 @@
-"""Slices in order of their positions, evenly spaced, as one voxel grid."""
+"""Slices in the order of their positions, with equal gaps, as one voxel grid."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def affine_of(planes: Sequence[Plane], path: Path) -> tuple[np.ndarray, bool]:
     lps[:3, :2] = first.axes * np.array(first.spacing or (1.0, 1.0))
     lps[:3, 2] = _step(planes, path) if len(planes) > 1 else first.normal * (first.thickness or 1.0)
     lps[:3, 3] = first.position
-    known = first.spacing is not None and (len(planes) > 1 or first.thickness is not None)
-    return LPS_TO_RAS @ lps + 0.0, known  # no -0
+    has_spacing = first.spacing is not None and (len(planes) > 1 or first.thickness is not None)
+    return LPS_TO_RAS @ lps + 0.0, has_spacing  # no -0
 
 
 def _check_alike(first: Plane, other: Plane) -> None:
