@@ -48,10 +48,10 @@ def cli_page() -> str:
         "",
         NOTE,
         "",
-        "`segcct COMMAND --help` prints the same. Exit codes: 0 done; 1 an expected failure, told in one line; 2 wrong "
-        "usage; 130 interrupted by Ctrl-C.",
+        "`segcct COMMAND --help` prints the same. Exit codes: 0 success; 1 an expected failure, reported in one line; "
+        "2 wrong usage; 130 interrupted by Ctrl-C.",
         "",
-        "| command | does |",
+        "| command | purpose |",
         "|---|---|",
         *(
             row(f"[`segcct {name}`](#segcct-{name})", (parser.description or "").rstrip("."))
@@ -113,7 +113,7 @@ def necessity(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     for group in parser._mutually_exclusive_groups:
         if action in group._group_actions and group.required:
             return "one of " + ", ".join(f"`{each.option_strings[0]}`" for each in group._group_actions)
-    return "required" if action.required else ""
+    return "required" if action.required and action.nargs not in ("*", "?") else ""
 
 
 def help_of(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
@@ -129,7 +129,7 @@ def config_page() -> str:
         NOTE,
         "",
         "A config is a YAML file of sections; any key can be overridden on the command line as `--section.key VALUE`. "
-        "Unknown keys are errors that name the nearest valid one. `--dry-run` prints every key as it will be used.",
+        "Unknown keys are errors that name the nearest valid one. `--dry-run` prints the value of every key.",
     ]
     parser = subparsers(build_parser())
     for name, kind in CONFIGS.items():
@@ -164,9 +164,10 @@ def models_page() -> str:
         "",
         NOTE,
         "",
-        "A name goes into `model.name`, options below `model.options` (`--model.options.positional sine`). "
-        "`segcct models` prints parameters and multiply-accumulates; any classifier of timm is `timm:NAME`, and "
-        "any of its encoders that gives a feature pyramid is `timm/NAME`.",
+        "Set the name as `model.name` and the options as `model.options` (`--model.options.positional sine`). "
+        "`segcct models` prints parameters and multiply-accumulates. `timm:NAME` is any classifier of timm, and "
+        "`timm/NAME` any of its encoders that returns a feature pyramid. Networks of your own: "
+        "[how to extend](../how-to/extend.md#a-network).",
     ]
     by_options: dict[tuple[str, type[BaseModel]], list[str]] = {}
     for name in model_names():
@@ -245,15 +246,15 @@ def bounds(schema: Mapping[str, Any]) -> str:
 
 def metrics_page() -> str:
     """Every metric of the table, with its definition under the default convention."""
-    better = {True: "higher", False: "lower", None: "nearer 0"}
+    better = {True: "higher", False: "lower", None: "closer to 0"}
     lines = [
         "# Metrics",
         "",
         NOTE,
         "",
-        "What `segcct evaluate` computes for each structure of each case, under the convention `default`; what other "
-        "conventions define otherwise, and how empty masks are scored: [evaluation](../evaluation.md). A metric of "
-        "your own joins the table by `segcct.metrics.register_metric`, or by an entry point of group `segcct.metrics`.",
+        "What `segcct evaluate` computes for each structure of each case with the convention `default`. The other "
+        "conventions and the rules for empty masks are defined in [evaluation](../evaluation.md). Metrics of your own: "
+        "[how to extend](../how-to/extend.md#a-metric).",
         "",
         "| column | metric | unit | range | better | file | definition |",
         "|---|---|---|---|---|---|---|",
