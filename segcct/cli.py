@@ -5,17 +5,20 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO, cast
 
 from segcct.commands import build_parser
-from segcct.commands.wording import in_terms_of
+from segcct.commands.parser import print_outcome
 from segcct.errors import PluginError, SegcctError, is_out_of_memory, reason_of, show_tracebacks
 from segcct.escape import TerminalStream
 
 INTERRUPTED = 130
+_KEY = re.compile(r"(?<![\w./-])data\.[a-z_]+")
+_ROOT = re.compile(r"(?<![\w./-])data\.root\b")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"segcct: {error}", file=_safe(sys.stderr))
         return 1
     parsed, rest = parser.parse_known_args(arguments)
-    unknown = _no_keys(rest) if parsed.takes_keys else rest
+    unknown = _unknown_arguments(rest) if parsed.takes_keys else rest
     if unknown:
         hint = " (configuration keys look like --train.epochs)" if parsed.takes_keys else ""
         parser.error(f"{parsed.command} has no option {unknown[0]}{hint}; see segcct {parsed.command} --help")
@@ -47,7 +50,9 @@ def _safe(stream: TextIO) -> TextIO:
 def _run(parsed: argparse.Namespace) -> int:
     """The command, with expected failures in one line."""
     try:
-        parsed.run(parsed)
+        outcome = parsed.run(parsed)
+        if outcome is not None:
+            print_outcome(outcome)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -64,7 +69,7 @@ def _run(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _no_keys(words: Sequence[str]) -> list[str]:
+def _unknown_arguments(words: Sequence[str]) -> list[str]:
     """Flags that are no configuration keys: those have a dot, or are a section given whole, `--train {epochs: 3}`."""
     flags = [place for place, word in enumerate(words) if word.startswith("--") and "." not in word]
     whole = {place for place in flags if "={" in words[place] or "".join(words[place + 1 : place + 2])[:1] == "{"}
@@ -77,8 +82,24 @@ def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
         return in_terms_of(reason_of(error), parsed)
     if not is_out_of_memory(error):
         return None
-    flag = "--train.batch_size" if parsed.takes_keys else "--batch-size" if hasattr(parsed, "batch_size") else None
-    return "too little memory" + ("" if flag is None else f". Lower {flag}")
+    return in_terms_of("too little memory. Lower --batch-size", parsed)
+
+
+def in_terms_of(line: str, parsed: argparse.Namespace) -> str:
+    """A failure as the command's users can act on it, which may take options where another takes configuration keys.
+
+    `data.root` becomes the option that names the folder, and where other keys are set is said; --batch-size becomes
+    --train.batch_size in trainings, and is left out where the command has neither.
+    """
+    if not hasattr(parsed, "batch_size"):
+        remedy = ". Lower --train.batch_size" if parsed.command.startswith("train-") else ""
+        line = line.replace(". Lower --batch-size", remedy)
+    if parsed.takes_keys or parsed.command == "init":  # which writes a config
+        return line
+    option = next((f"--{name}" for name in ("input", "reference") if getattr(parsed, name, None) is not None), None)
+    line = line if option is None else _ROOT.sub(option, line)
+    key = _KEY.search(line)
+    return line if key is None else f"{line}. {key[0]} is a key of the config that the model was trained by"
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from segcct.commands.calibrate import add_calibrate
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
-from segcct.commands.evaluate import add_evaluate, add_report
 from segcct.commands.list_models import add_models
-from segcct.commands.predict import add_predict
+from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
 from segcct.commands.run_demo import add_demo
 from segcct.commands.train import add_train
 from segcct.version import VERSION

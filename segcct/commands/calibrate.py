@@ -6,12 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.network_options import add_network_options, inference_of
-from segcct.commands.parser import Commands, add_command, command_line, share
+from segcct.commands.parser import Commands, add_command, add_network_options, fraction, inference_of
 from segcct.plurals import counted
+from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.config import SegmentationConfig
     from segcct.quality.calibration_run import Fold
     from segcct.quality.quality_model import QualityModel
 
@@ -35,18 +34,18 @@ def add_calibrate(commands: Commands) -> None:
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
     parser.add_argument(
         "--flag-below",
-        type=share,
+        type=fraction,
         default=0.7,
         metavar="DICE",
         help="flag masks of a lower estimated Dice for review (default %(default)s)",
     )
     parser.add_argument(
-        "--doubtful-below", dest="flag_below", type=share, default=argparse.SUPPRESS, help=argparse.SUPPRESS
+        "--doubtful-below", dest="flag_below", type=fraction, default=argparse.SUPPRESS, help=argparse.SUPPRESS
     )
     add_network_options(parser)
 
 
-def _calibrate(arguments: argparse.Namespace) -> None:
+def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import failures, values
     from segcct.errors import DataError, items
     from segcct.files.json_file import write_json
@@ -77,35 +76,28 @@ def _calibrate(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"{counted(len(reasons), 'case')} failed; the estimate of the others is in {file}:{items(reasons)}"
         )
-    command = command_line("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
-    print(f"wrote {file}; next: {command} writes quality.csv too")
+    predict = ("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
+    return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
 
 
 def _folds(arguments: argparse.Namespace) -> list[Fold]:
     """Each run with the cases that it was not trained on."""
+    from segcct.config import SegmentationConfig, settings
     from segcct.inference.predictor import Predictor
     from segcct.quality.calibration_run import fold_of
     from segcct.run_folder import RunFolder
 
-    how = inference_of(arguments)
+    inference = inference_of(arguments)
     folds = []
     for run in arguments.folds or [arguments.i2m]:
-        predictor = Predictor.load(run, how)
+        predictor = Predictor.load(run, inference)
         root, sources = arguments.input, []
         if root is None or RunFolder(run.parent).config.is_file():
-            config = _config(run)
+            config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config)
             root = root or config.data.root
             sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
         folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds
-
-
-def _config(best: Path) -> SegmentationConfig:
-    """The configuration of the run."""
-    from segcct.config import SegmentationConfig, settings
-    from segcct.run_folder import RunFolder
-
-    return settings.load(SegmentationConfig, RunFolder.open(best.parent).config, {})
 
 
 def _print(model: QualityModel) -> None:

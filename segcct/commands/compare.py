@@ -1,12 +1,19 @@
-"""segcct compare, calibrate."""
+"""segcct compare."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
-from segcct.commands.network_options import add_network_options, inference_of
-from segcct.commands.parser import Commands, add_command, at_least_one
+from segcct.commands.parser import (
+    Commands,
+    add_anonymize,
+    add_command,
+    add_network_options,
+    at_least_one,
+    inference_of,
+)
+from segcct.tasks.task import Outcome
 
 
 def add_compare(commands: Commands) -> None:
@@ -28,14 +35,11 @@ def add_compare(commands: Commands) -> None:
     )
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the split of --i2m")
     parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
-    parser.add_argument(
-        "--anonymize", action="store_true", help="hash the case ids by a random key, kept in sources.json"
-    )
-    parser.add_argument("--anonymise", dest="anonymize", action="store_true", help=argparse.SUPPRESS)
+    add_anonymize(parser, "hash the case ids by a random key, kept in sources.json")
     add_network_options(parser)
 
 
-def _compare(arguments: argparse.Namespace) -> None:
+def _compare(arguments: argparse.Namespace) -> Outcome:
     from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
     from segcct.inference.folder_prediction import resolve
@@ -44,21 +48,20 @@ def _compare(arguments: argparse.Namespace) -> None:
     from segcct.progress import Progress
     from segcct.quality.quality_model import QualityModel
 
-    how = inference_of(arguments)
-    cycles = Cycles(Predictor.load(arguments.i2m, how), Reconstructor.load(arguments.m2i, how))
+    inference = inference_of(arguments)
+    cycles = Cycles(Predictor.load(arguments.i2m, inference), Reconstructor.load(arguments.m2i, inference))
     request = resolve(
         cycles.predictor.card, arguments.input, split=arguments.i2m / ".." / "splits.json", side=arguments.split
     )
-    quality = QualityModel.load(arguments.i2m)
     page = write_comparison(
         cycles,
         request,
         arguments.output,
-        quality=quality,
+        quality=QualityModel.load(arguments.i2m),
         references=arguments.reference,
         slices=arguments.slices,
         anonymize=arguments.anonymize,
         models={"I2M": arguments.i2m, "M2I": arguments.m2i},
         progress=Progress("comparing"),
     )
-    print(f"wrote {page}, its figures in {page.with_name('report.json')}")
+    return Outcome(f"wrote {page}, its figures in {page.with_name('report.json')}")

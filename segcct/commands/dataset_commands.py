@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, command_line
+from segcct.commands.parser import Commands, add_command
 from segcct.plurals import counted
+from segcct.tasks.task import Outcome
 
 
 def add_phantom(commands: Commands) -> None:
@@ -42,7 +43,7 @@ def add_check(commands: Commands) -> None:
     )
 
 
-def _phantom(arguments: argparse.Namespace) -> None:
+def _phantom(arguments: argparse.Namespace) -> Outcome:
     from segcct.phantom import get_phantom, write_phantom
     from segcct.progress import Progress
 
@@ -56,11 +57,11 @@ def _phantom(arguments: argparse.Namespace) -> None:
     )
     config = f"configs/{arguments.layout}_cct_unet.yaml"
     keys = ("--data.root", arguments.folder, *get_phantom(arguments.layout).config_keys)
-    command = command_line("train-seg", "--config", config, *keys)
-    print(f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}; next: {command}")
+    wrote = f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}"
+    return Outcome(wrote, ("train-seg", "--config", config, *keys))
 
 
-def _init(arguments: argparse.Namespace) -> None:
+def _init(arguments: argparse.Namespace) -> Outcome:
     from segcct.errors import ConfigError
     from segcct.files.atomic_file import atomic_path
     from segcct.files.file_names import folder_name
@@ -75,12 +76,12 @@ def _init(arguments: argparse.Namespace) -> None:
     findings = inspect_folder(arguments.folder)
     print(findings.describe())
     output.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(output) as beside:
-        beside.write_text(config_text(findings, name, output), encoding="utf-8")
-    print(f"wrote {output}; next: read it, then {command_line('check', '--config', output)}")
+    with atomic_path(output) as temporary:
+        temporary.write_text(config_text(findings, name, output), encoding="utf-8")
+    return Outcome(f"wrote {output}, to be read before it is used", ("check", "--config", output))
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace) -> Outcome:
     from segcct.check import examine_dataset, format_problems
     from segcct.config import SegmentationConfig, settings
     from segcct.errors import DataError
@@ -97,5 +98,5 @@ def _check(arguments: argparse.Namespace) -> None:
     if errors:
         what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
         raise DataError(what, file=config.data.root, remedy="Fix them and check again")
-    command = command_line("train-seg", "--config", arguments.config, *arguments.keys)
-    print(f"{config.data.root} is sound; next: {command}")
+    train = ("train-seg", "--config", arguments.config, *arguments.keys)
+    return Outcome(f"{config.data.root} is sound", train)

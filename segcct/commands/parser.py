@@ -1,4 +1,4 @@
-"""What every command's parser has in common."""
+"""What the parsers of several commands have in common: types of options, and the options of all that run a network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from segcct.inference.batched_inference import Inference
+    from segcct.tasks.task import Outcome
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """Where a command is registered."""
@@ -15,7 +19,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def add_command(
     commands: Commands,
     name: str,
-    run: Callable[[argparse.Namespace], None],
+    run: Callable[[argparse.Namespace], Outcome | None],
     help: str,
     *,
     takes_keys: bool = False,
@@ -37,7 +41,40 @@ def add_command(
     return parser
 
 
-def share(text: str) -> float:
+def add_anonymize(parser: argparse.ArgumentParser, help: str) -> None:
+    """Register --anonymize and its other spelling."""
+    parser.add_argument("--anonymize", action="store_true", help=help)
+    parser.add_argument("--anonymise", dest="anonymize", action="store_true", help=argparse.SUPPRESS)
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Register --batch-size, --precision and --device."""
+    parser.add_argument("--batch-size", type=at_least_one, default=16, help="slices per batch (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        choices=["auto", "fp32", "bf16"],
+        default="auto",
+        help="arithmetic of the network; auto is bf16 where it is measured to be faster here (default %(default)s)",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def inference_of(arguments: argparse.Namespace, protocol: str = "soft") -> Inference:
+    """How the network runs. Says the precision on stderr where it was chosen here.
+
+    Raises `ModelError` for a device that is not there.
+    """
+    from segcct.hardware.devices import pick_device
+    from segcct.inference.batched_inference import Inference
+    from segcct.progress import say
+
+    inference = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol)
+    if arguments.precision == "auto":
+        say(str(inference.choice))
+    return inference
+
+
+def fraction(text: str) -> float:
     """An option's value above 0, at most 1."""
     try:
         value = float(text)
@@ -58,6 +95,12 @@ def at_least_one(text: str) -> int:
 def command_line(*words: object) -> str:
     """`segcct` and these words, quoted so that a shell reads them back as they are."""
     return shlex.join(["segcct", *(str(word) for word in words)])
+
+
+def print_outcome(outcome: Outcome) -> None:
+    """What a command wrote, and the command that comes next."""
+    following = f"next: {command_line(*outcome.next_command)}" if outcome.next_command else ""
+    print("; ".join(filter(None, [outcome.wrote, following])))
 
 
 class _HelpWithKeys(argparse.Action):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, command_line
+from segcct.commands.parser import Commands, add_command, command_line, print_outcome
+from segcct.tasks.task import Outcome
 
 
 def add_demo(commands: Commands) -> None:
@@ -22,7 +24,7 @@ def add_demo(commands: Commands) -> None:
     )  # fmt: skip
 
 
-def _demo(arguments: argparse.Namespace) -> None:
+def _demo(arguments: argparse.Namespace) -> Outcome:
     import time
 
     from segcct.commands import build_parser
@@ -31,13 +33,17 @@ def _demo(arguments: argparse.Namespace) -> None:
 
     parser, began = build_parser(), time.monotonic()
     steps = prepare(Places(arguments.output, arguments.data))
+    next_command: Sequence[object] = ()
     for number, step in enumerate(steps, start=1):
-        say(f"\n[{number}/{len(steps)}] {step.title}\n$ {command_line(*step.words)}")
-        parsed, keys = parser.parse_known_args(step.words)
+        words = [str(word) for word in (*next_command, *step.words)] if step.continues else step.words
+        say(f"\n[{number}/{len(steps)}] {step.title}\n$ {command_line(*words)}")
+        parsed, keys = parser.parse_known_args(words)
         parsed.keys = keys
-        parsed.run(parsed)
+        outcome = parsed.run(parsed)
+        print_outcome(outcome)
+        next_command = outcome.next_command
     run = arguments.output
-    print(
+    return Outcome(
         f"\nDone in {duration(time.monotonic() - began)}. Look at {run / 'report' / 'report.html'} (scores) and "
         f"{run / 'comparison' / 'report.html'} (what the masks explain);\n"
         f"the masks are in {run / 'predictions'}, the figures in {run / 'evaluation'}."

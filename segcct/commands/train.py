@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.parser import Commands, add_command, command_line
+from segcct.commands.parser import Commands, add_command
 from segcct.errors import ConfigError
-from segcct.tasks.task import TASKS, TaskRow
+from segcct.tasks.task import TASKS, Outcome, TaskRow
 
 if TYPE_CHECKING:
     from segcct.config import Experiment
@@ -34,24 +34,23 @@ def _keys(row: TaskRow) -> str:
     return "configuration keys, each as --key VALUE:\n" + describe(row.load_config())
 
 
-def _train(row: TaskRow, arguments: argparse.Namespace) -> None:
+def _train(row: TaskRow, arguments: argparse.Namespace) -> Outcome | None:
     config, run = read_experiment(row.load_config(), arguments)
     if arguments.dry_run:
         from segcct.config import settings
         from segcct.tasks.training_run import plan
 
-        which = ("--config", arguments.config) if run is None else ("--resume", arguments.resume)
         planned = plan(config, resume=run)
-        print(settings.dump(config))
-        print(planned)
-        print(f"next: {command_line(row.command, *which, *arguments.keys)}")
-        return
+        print(f"{settings.dump(config)}\n{planned}")
+        which = ("--config", arguments.config) if run is None else ("--resume", arguments.resume)
+        return Outcome("", (row.command, *which, *arguments.keys))
     from segcct.tasks.training_run import train
     from segcct.training.processes import is_first_process
 
     run = train(config, resume=run)
-    if is_first_process():
-        print(f"wrote {run.best}; next: {command_line(*row.load().next_command(config, run))}")
+    if not is_first_process():
+        return None
+    return Outcome(f"wrote {run.best}", row.load().next_command(config, run))
 
 
 def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:

@@ -22,6 +22,8 @@ class Step:
     title: str
     words: tuple[str, ...]
     """Arguments of `segcct`."""
+    continues: bool = False
+    """The step before names this command as the next one; `words` are added to it."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +58,24 @@ def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> 
     for task in TASKS:
         _copy_config(task, places.config(task))
     run, data = places.run, places.dataset
-    best, generator = run / "best", run / "m2i" / "best"
-    masks, scores, page = run / "predictions", run / "evaluation", run / "report"
-    training = [
-        ("train-seg", "--config", places.config("segmentation"), *_where(run.parent, run.name, data)),
-        ("train-m2i", "--config", places.config("reconstruction"), *_where(run, "m2i", data)),
-    ]
-    held_out = ("--input", data, "--split", "test")
-    rows: list[tuple[str, tuple[object, ...]]] = [
-        ("draw synthetic brain tumors", ("phantom", "brats", data, "--cases", cases, "--reduce", voxel_mm)),
-        ("train a CCT-UNet, image to mask", training[0]),
-        ("segment the held-out cases", ("predict", "--model", best, *held_out, "--output", masks)),
-        ("score the masks", ("evaluate", "--prediction", masks, "--reference", data, "--output", scores)),
-        ("write the page", ("report", "--evaluation", scores, "--output", page, "--picture", page / "panel.png")),
-        ("train a generator, mask to image", training[1]),
-        ("compare the scans with what their masks explain",
-         ("compare", "--i2m", best, "--m2i", generator, *held_out, "--output", run / "comparison")),
+    models = ("--i2m", run / "best", "--m2i", run / "m2i" / "best")
+    steps = [
+        _step("draw synthetic brain tumors", "phantom", "brats", data, "--cases", cases, "--reduce", voxel_mm),
+        _step("train a CCT-UNet, image to mask", "train-seg", "--config", places.config("segmentation"),
+              *_where(run.parent, run.name, data)),
+        Step("segment the held-out cases", (), continues=True),
+        Step("score the masks", (), continues=True),
+        Step("write the page", ("--picture", str(run / "report" / "panel.png")), continues=True),
+        _step("train a generator, mask to image", "train-m2i", "--config", places.config("reconstruction"),
+              *_where(run, "m2i", data)),
+        _step("compare the scans with what their masks explain", "compare", *models, "--input", data, "--split", "test",
+              "--output", run / "comparison"),
     ]  # fmt: skip
-    return [Step(title, tuple(str(word) for word in words)) for title, words in (rows[1:] if drawn else rows)]
+    return steps[1:] if drawn else steps
+
+
+def _step(title: str, *words: object) -> Step:
+    return Step(title, tuple(str(word) for word in words))
 
 
 def _where(root: Path, name: str, data: Path) -> tuple[object, ...]:

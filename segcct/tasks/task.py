@@ -170,12 +170,11 @@ class Task(ABC):
 
 
 class Outcome(NamedTuple):
-    """What `predict`, `evaluate` or `report` of a task did."""
+    """What a command did, printed as its last line."""
 
     wrote: str
-    """The last line that the command prints."""
     next_command: Sequence[object] = ()
-    """The command that comes next."""
+    """Arguments of the `segcct` command that comes next, if any."""
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,7 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     config = ["--config", "configs/brats_cct_unet.yaml", "--data.root", "my scans"]
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
     assert main(["init", "my scans"]) == 0
-    assert shlex.split(capsys.readouterr().out.split("next: read it, then ")[1])[-1] == "configs/my scans.yaml"
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1])[-1] == "configs/my scans.yaml"
     config = ["--config", "configs/my scans.yaml", "--run.name", "a b"]
     assert main(["check", *config, "--quick"]) == 0
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from segcct.cli import build_parser, main
-from segcct.commands.wording import in_terms_of
+from segcct.cli import build_parser, in_terms_of, main
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
 from segcct.config.config_keys import keys
+from segcct.config.settings import RENAMED
 from segcct.errors import DataError, failure_of, items
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
@@ -113,7 +113,7 @@ def test_commands_that_are_named_are_there() -> None:
 def test_keys_that_are_named_are_there() -> None:
     named = [(file.name, key, text) for file, text in SAID for key in KEY.findall(text)]
     assert len(named) > 50
-    known = KEYS | SECTIONS | FILES
+    known = KEYS | SECTIONS | FILES | RENAMED.keys()
     assert not [each for each in named if each[1] not in known and not each[1].startswith("model.options.")]
 
 

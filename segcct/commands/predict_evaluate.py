@@ -1,0 +1,130 @@
+"""segcct predict, evaluate, report: each task does them in its own way, by a function that its row of TASKS names."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segcct.commands.parser import Commands, add_anonymize, add_command, add_network_options, inference_of
+from segcct.errors import ConfigError
+from segcct.tasks.task import Outcome, TaskRow
+
+_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device"}
+"""Options that a function does not take by name: those of the network come as `how`."""
+
+
+def add_predict(commands: Commands) -> None:
+    """Masks for scans, class probabilities for images."""
+    parser = add_command(
+        commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"
+    )
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named as the "
+        "dataset's; for classes an image, a folder or archive of them",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
+    parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
+    parser.add_argument("--m2i", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--no-quality", action="store_true", help="do not write quality.csv, which takes three more passes"
+    )
+    parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
+    parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
+    add_anonymize(
+        parser,
+        "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
+        "sources.json, and when the masks are evaluated to files.json: share neither",
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=["soft", "transunet"],
+        default="soft",
+        help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
+    )
+    add_network_options(parser)
+
+
+def add_evaluate(commands: Commands) -> None:
+    """Scores of a folder of masks, or of a table of classes."""
+    parser = add_command(
+        commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of images, against references"
+    )
+    parser.add_argument(
+        "--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks; DIR or predictions.csv"
+    )
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
+    )
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
+    )
+    parser.add_argument("--scheme", help="meaning of the label values; default: that of predictions.json")
+    parser.add_argument(
+        "--convention",
+        default="default",
+        help="one or more, by commas, of default, transunet, medpy, monai, surface-distance, brats2020, brats2023 "
+        "(default %(default)s); the first is that of metrics.csv and summary.json",
+    )
+    parser.add_argument("--against", type=Path, metavar="DIR", help="other predictions to compare with, case by case")
+    parser.add_argument(
+        "--tolerance", type=float, metavar="MM", help="of the surface Dice (default 2, for BraTS schemes 1)"
+    )
+    parser.add_argument("--layout", help="how the reference folder is laid out; default: as predictions.json says")
+    parser.add_argument("--allow-unmatched", action="store_true", help="leave out cases without a counterpart")
+    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+
+
+def add_report(commands: Commands) -> None:
+    """The page of an evaluation."""
+    parser = add_command(commands, "report", _report, "write report.html of an evaluation")
+    parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where report.html goes")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw one case as a picture")
+    parser.add_argument("--case", help="which case to draw (default: the median one)")
+    parser.add_argument("--channel", help="which channel to draw (default: the first)")
+
+
+def _predict(arguments: argparse.Namespace) -> Outcome:
+    from segcct.tasks.task_files import task_of_model
+
+    task = task_of_model(arguments.model)
+    return _of_task(task, "predict", arguments, how=partial(inference_of, arguments, arguments.protocol))
+
+
+def _evaluate(arguments: argparse.Namespace) -> Outcome:
+    from segcct.tasks.task_files import task_of_predictions
+
+    outcome = _of_task(task_of_predictions(arguments.prediction), "evaluate", arguments)
+    table: Path = arguments.output / "table.md"
+    if table.is_file():
+        print(table.read_text(encoding="utf-8"))
+    return outcome
+
+
+def _report(arguments: argparse.Namespace) -> Outcome:
+    from segcct.tasks.task_files import task_of_evaluation
+
+    return _of_task(task_of_evaluation(arguments.evaluation), "report", arguments)
+
+
+def _of_task(row: TaskRow, command: str, arguments: argparse.Namespace, **more: Callable[[], Any]) -> Outcome:
+    """Call the function of the task with the options that it takes; raises `ConfigError` where another is given.
+
+    `more`: further arguments, made only where nothing is refused.
+    """
+    function = row.function(command)
+    parameters = inspect.signature(function).parameters
+    for name, value in vars(arguments).items():
+        if name not in parameters and name not in _OF_NO_TASK and value != arguments.parser.get_default(name):
+            flag = "--" + name.replace("_", "-")
+            raise ConfigError(f"{flag} does nothing for {row.name}", remedy=f"Leave {flag} out")
+    options = {name: value for name, value in vars(arguments).items() if name in parameters}
+    return function(**options, **{name: make() for name, make in more.items()})
