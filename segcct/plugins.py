@@ -40,7 +40,7 @@ def load_plugins(group: str) -> None:
             raise PluginError(
                 f"the entry point {point.name} of {package} cannot be loaded ({group})",
                 found=f"{type(error).__name__}: {error}",
-                remedy="Mend or uninstall that package",
+                remedy="Fix or uninstall that package",
             ) from error
 
 

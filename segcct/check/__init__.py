@@ -9,21 +9,21 @@ without a label, a class that no label holds, one patient's image stored twice).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from segcct.case_runner import CaseJob, Done, Failed, run_cases
+from segcct.check.case_checks import CaseContents, check_case
 from segcct.check.duplicates import find_copies
-from segcct.check.grids import check_grids
-from segcct.check.label_contents import CaseContents, absent_classes, read_contents, uneven_classes
 from segcct.check.problem import Problem, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
-from segcct.datasets.splits import Splits
-from segcct.datasets.unread_files import Unread, find_unread
-from segcct.errors import CASE_FAILURES, SegcctError, SplitError, failure_of
+from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.splits import Splits, unshared_classes
+from segcct.datasets.unread_files import find_unread
+from segcct.errors import SegcctError, SplitError
 from segcct.plurals import counted
 from segcct.progress import Report
 
@@ -45,7 +45,7 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
     Args:
         data: the data section of a config; `data.workers` cases are read at a time.
         deep: read every voxel; else only names, headers and the split.
-        progress: called with (done, total) after each case.
+        progress: called with (done, total) before the first case and after each.
     """
     return examine_dataset(data, deep=deep, progress=progress).problems
 
@@ -65,78 +65,47 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     unread = find_unread(data, found, inventory.tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    splits, split_problems = _check_split(inventory)
-    problems += (
-        (_without_label(found.cases, data) if inventory.needs_labels else [])
-        + _idle_folders(data, unread)
-        + split_problems
-    )
-
-    contents: list[CaseContents] = []
-    examine = partial(_examine, inventory=inventory, deep=deep)
-    for done, one in enumerate(_in_threads(examine, found.cases, data.workers), start=1):
-        problems += one.problems
-        contents.append(one)
-        if progress is not None:
-            progress(done, len(found.cases))
-    if deep:
-        problems += find_copies((image for one in contents for image in one.images), splits)
-        problems += absent_classes(contents, data, scheme) + uneven_classes(contents, data, scheme, splits)
-    return DatasetCheck(problems, unread.describe(folders=False))
-
-
-def _examine(case: Case, inventory: Inventory, *, deep: bool) -> CaseContents:
-    """One case: its headers and, when `deep`, its voxels."""
-    try:
-        by_header = check_grids(case, inventory)
-        contents = read_contents(case, inventory.data, inventory.scheme) if deep else CaseContents(case.id)
-    except CASE_FAILURES as error:
-        return CaseContents(case.id, problems=[Problem(str(case.files()[0]), failure_of(error, case.id))])
-    named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
-    contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
-    return contents
-
-
-def _in_threads(examine: Callable[[Case], CaseContents], cases: Sequence[Case], workers: int) -> Iterator[CaseContents]:
-    """Results in the order of the cases. Unpacking and digests leave Python's lock, so threads are enough."""
-    if workers < 2:
-        yield from map(examine, cases)
-        return
-    pool = ThreadPoolExecutor(workers)
-    try:
-        yield from pool.map(examine, cases)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _idle_folders(data: DataSection, unread: Unread) -> list[Problem]:
-    """A notice for each folder in which nothing is read."""
-    return [
-        Problem(
-            str(data.root / name),
+    problems += _without_label(found.cases, data) if inventory.needs_labels else []
+    problems += [
+        Problem.notice(
+            data.root / name,
             "the folder holds no case",
             found=counted(files, "file"),
             remedy="Correct data.channels, data.label or data.layout, or take no notice if it is not meant to be read",
-            severity="notice",
         )
         for name, files in unread.folders
     ]
+    splits, split_problems = _check_split(inventory)
+    problems += split_problems
+
+    jobs = [CaseJob(case.id, case) for case in found.cases]
+    check = partial(check_case, inventory=inventory, deep=deep)
+    backend = "threads" if data.workers > 1 else "serial"  # unpacking and digests leave Python's lock
+    contents: list[CaseContents] = []
+    outcomes = run_cases(jobs, check, backend=backend, workers=data.workers, progress=progress)
+    for case, outcome in zip(found.cases, outcomes, strict=True):
+        if isinstance(outcome, Done):
+            contents.append(outcome.value)
+            problems += outcome.value.problems
+        elif isinstance(outcome, Failed):
+            problems += [Problem(str(case.files()[0]), reason) for reason in outcome.reasons]
+    if deep:
+        problems += find_copies((image for one in contents for image in one.images), splits)
+        values = {one.case: one.values for one in contents if one.values is not None}
+        problems += _check_classes(values, data, scheme, splits)
+    return DatasetCheck(problems, unread.describe(folders=False))
 
 
 def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
     if data.label is None:
-        return [
-            Problem(
-                str(data.root), "data.label names no label files", expected="a file pattern", remedy="Set data.label"
-            )
-        ]
+        remedy = "Set data.label"
+        return [Problem(str(data.root), "data.label names no label files", expected="a file pattern", remedy=remedy)]
     return [
-        Problem(
-            str(case.files()[0]),
+        Problem.notice(
+            case.files()[0],
             "a case without a label takes no part in training",
             expected=f"a label file {data.label}",
             remedy="Add it, or take no notice when it is meant for prediction",
-            severity="notice",
         )
         for case in cases
         if not case.label
@@ -152,11 +121,44 @@ def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
     if not spare:
         return splits, []
     counts = ", ".join(f"{len(ids)} in {split}" for split, ids in splits.items())
-    notice = Problem(
-        str(inventory.data.root),
+    notice = Problem.notice(
+        inventory.data.root,
         "cases with a label are on no list",
         found=f"{len(spare)} such as {spare[0].id}; {counts}",
         remedy="Add them to a list of data.split if they were forgotten",
-        severity="notice",
     )
     return splits, [notice]
+
+
+def _check_classes(
+    values: Mapping[str, set[int]], data: DataSection, scheme: Scheme, splits: Splits | None
+) -> list[Problem]:
+    """Classes that no label holds, and classes that only one part of the split holds; `values` are those per case."""
+    problems = []
+    absent = [name for name, value in scheme.classes.items() if not any(value in each for each in values.values())]
+    if values and absent:
+        problems.append(
+            Problem.notice(
+                data.root,
+                "classes of the scheme are in no label",
+                found=", ".join(absent),
+                expected=f"each class of scheme {scheme.name} in some case",
+                remedy="Check data.scheme and data.label_map, or take no notice when the data is a part of a set",
+            )
+        )
+    classes = {
+        case: frozenset(name for name, value in scheme.classes.items() if value in each)
+        for case, each in values.items()
+    }
+    unshared = None if splits is None else unshared_classes(classes, splits)
+    if unshared is not None:
+        problems.append(
+            Problem.notice(
+                data.root,
+                "classes are in one part of the split only",
+                found=unshared,
+                expected="each class in training, validation and test",
+                remedy="Change data.split or its lists, or take no notice of a class that is rare",
+            )
+        )
+    return problems

@@ -36,7 +36,7 @@ def digests(case: Case, channel: str, files: Sequence[Path], voxels: np.ndarray)
 
 
 def find_copies(images: Iterable[Image], splits: Splits | None) -> list[Problem]:
-    """One problem per group of cases that share images. The bands of a grey picture are one file, not copies."""
+    """One problem per group of cases that share images. The bands of a gray image are one file, not copies."""
     same: dict[bytes, list[Image]] = {}
     for image in images:
         same.setdefault(image.digest, []).append(image)
@@ -64,14 +64,13 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             "one image is there as several patients",
             found=found,
             expected="one case per study",
-            remedy="Take the copy out, or make both one patient by data.patient: another fold or seed would part them",
+            remedy="Take the copy out, or make both one patient by data.patient: a seed may separate them",
         )
-    return Problem(
+    return Problem.notice(
         file,
         "two channels hold the same image" if len(cases) == 1 else "one image is there in several cases of a patient",
         found=found,
         remedy="Check the files, or take no notice if it is meant",
-        severity="notice",
     )
 
 

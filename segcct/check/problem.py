@@ -26,6 +26,18 @@ class Problem:
         fallback = None if file is None else str(file)
         return cls(error.file or fallback, error.what, error.found, error.expected, error.remedy)
 
+    @classmethod
+    def notice(
+        cls,
+        file: object,
+        what: str,
+        *,
+        found: str | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+    ) -> Problem:
+        return cls(str(file), what, found, expected, remedy, "notice")
+
 
 def format_problems(problems: Iterable[Problem], *, lines: int = 10) -> str:
     """Problems as text: errors before notices, one block per kind, at most `lines` files each with a count of the rest.
@@ -47,23 +59,16 @@ def format_problems(problems: Iterable[Problem], *, lines: int = 10) -> str:
 
 def _block(severity: str, what: str, group: Sequence[Problem], lines: int) -> str:
     text = [f"{severity}: {what}" + (f" ({len(group)} times)" if len(group) > 1 else "")]
-    shared = {field: _shared(group, field) for field in ("found", "expected", "remedy")}
-    rows = [
-        (problem.file or "", "; ".join(f"{field} {value}" for field, value in _own(problem, shared)))
-        for problem in group[:lines]
-    ]
+    fields = ("found", "expected", "remedy")
+    values = {field: {getattr(problem, field) for problem in group} for field in fields}
+    shared = {field: each.pop() for field, each in values.items() if len(each) == 1}
+    rows = []
+    for problem in group[:lines]:
+        own = {field: value for field in fields if field not in shared and (value := getattr(problem, field))}
+        rows.append((problem.file or "", "; ".join(f"{field} {value}" for field, value in own.items())))
     width = max((len(file) for file, _ in rows), default=0)
     text += [f"  {file:<{width}}  {details}".rstrip() for file, details in rows if file or details]
     if len(group) > lines:
         text.append(f"  ... and {len(group) - lines} more")
     text += [f"  {field + ':':<9} {value}" for field, value in shared.items() if value]
     return "\n".join(text)
-
-
-def _shared(group: Sequence[Problem], field: str) -> str | None:
-    values = {getattr(problem, field) for problem in group}
-    return values.pop() if len(values) == 1 else None
-
-
-def _own(problem: Problem, shared: dict[str, str | None]) -> list[tuple[str, str]]:
-    return [(field, getattr(problem, field)) for field in shared if not shared[field] and getattr(problem, field)]

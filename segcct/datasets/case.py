@@ -22,7 +22,7 @@ class Case:
     channels: dict[str, tuple[Path, ...]]
     label: tuple[Path, ...] | None = None
     mask: tuple[Path, ...] | None = None
-    """Region over which intensities are normalised (rule zscore_mask)."""
+    """Region over which intensities are normalized (rule zscore_mask)."""
     split: str | None = None
     """`train`, `val` or `test` where the dataset itself says so."""
 

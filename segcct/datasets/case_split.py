@@ -78,29 +78,29 @@ def _taking_part(cases: Sequence[Case], *, needs_labels: bool) -> list[Case]:
 
 
 def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, list[str]]:
-    kept = ("test",) if section.kind == "kfold" else ("test", "val")
-    given = {split: {case.patient for case in cases if case.split == split} for split in kept}
-    fixed = set().union(*given.values())
+    respected = ("test",) if section.kind == "kfold" else ("test", "val")
+    fixed_by = {split: {case.patient for case in cases if case.split == split} for split in respected}
+    fixed = set().union(*fixed_by.values())
     everyone = len({case.patient for case in cases})
     pool = patients_in_order({case.patient for case in cases} - fixed, section.seed)
 
     if section.kind == "crossval":
         tested = _fold(pool, fold, section.folds)
     else:
-        tested = set(given["test"]) or set(pool[: _amount(section.test, everyone)])
+        tested = set(fixed_by["test"]) or set(pool[: _amount(section.test, everyone)])
     pool = [patient for patient in pool if patient not in tested]
     if section.kind == "kfold":
         validating = _fold(pool, fold, section.folds)
     else:
-        validating = given["val"] or set(pool[: _amount(section.val, everyone)])
+        validating = fixed_by["val"] or set(pool[: _amount(section.val, everyone)])
     split_of = {patient: "val" if patient in validating else "train" for patient in pool}
-    split_of |= dict.fromkeys(given.get("val", ()), "val")
+    split_of |= dict.fromkeys(fixed_by.get("val", ()), "val")
     split_of |= dict.fromkeys(tested, "test")
     case_ids: dict[str, list[str]] = {split: [] for split in SPLIT_NAMES}
     for case in cases:
-        if section.kind == "crossval" and case.patient in given["test"]:
+        if section.kind == "crossval" and case.patient in fixed_by["test"]:
             continue
-        # Where the dataset's own word fixes a patient it is kept per case, so that a patient in two splits is refused.
+        # What the dataset itself says counts case by case, so that a patient in two splits is refused.
         own = case.split if case.patient in fixed else None
         case_ids[own or split_of[case.patient]].append(case.id)
     return case_ids

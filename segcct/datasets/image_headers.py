@@ -21,10 +21,10 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
     """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
 
     Formats without geometry give `spacing_mm` None. The shape of an array is (rows, columns, 1) or (rows, columns,
-    depth), which is enough to compare two of them; that of a picture is (columns, rows, 1), as of a 2-D DICOM image.
+    depth), which is enough to compare two of them; of an image file (columns, rows, 1), as of a 2-D DICOM image.
 
     Args:
-        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, a picture, a DICOM file or a folder of DICOM slices.
+        path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, PNG, TIFF, a DICOM file or a folder of DICOM slices.
         dataset: which array of an HDF5 or NPZ file.
 
     Raises:
@@ -44,7 +44,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
     if name.endswith(HDF5_SUFFIXES + NPZ_SUFFIXES):
         return _without_geometry(array_shape(path, dataset), path)
     if name.endswith(IMAGE_SUFFIXES):
-        return _picture(path)
+        return _raster(path)
     return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
 
 
@@ -78,7 +78,7 @@ def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
 
 
-def _picture(path: Path) -> Volume:
+def _raster(path: Path) -> Volume:
     with open_image(path, path) as image:
         columns, rows = image.size
     return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), PICTURE_AFFINE, None, None, path)
@@ -88,5 +88,5 @@ def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
     """(rows, columns) -> (rows, columns, 1); (depth, rows, columns) -> (rows, columns, depth)."""
     if len(shape) not in (2, 3) or 0 in shape:
         raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {shape}")
-    sides = (*shape, 1) if len(shape) == 2 else (shape[1], shape[2], shape[0])
-    return Volume(np.broadcast_to(np.uint8(0), sides), PICTURE_AFFINE, None, None, path)
+    stored = (*shape, 1) if len(shape) == 2 else (shape[1], shape[2], shape[0])
+    return Volume(np.broadcast_to(np.uint8(0), stored), PICTURE_AFFINE, None, None, path)

@@ -29,7 +29,7 @@ from segcct.version import VERSION
 READER_VERSION = 1
 """Raised when the layouts' `read_header` give other shapes or refuse other files."""
 _MOST_VOXELS = 2**20
-"""Along a side."""
+"""Along an axis."""
 
 
 class Inventory:
@@ -62,7 +62,7 @@ class Inventory:
 
     @cached_property
     def splits(self) -> Splits:
-        """Who trains, validates and tests. Raises `SplitError` as `make_splits`."""
+        """The split. Raises `SplitError` as `make_splits`."""
         return make_splits(self.cases, self.data, needs_labels=self.needs_labels)
 
     def header(self, file: Path, array: str) -> Volume:
@@ -114,7 +114,7 @@ def _are_facts(value: Any) -> bool:
         x, y, z = value["shape"]
         affine, spacing = np.asarray(value["affine"], dtype=np.float64), value["spacing_mm"]
         return (
-            all(type(side) is int and 0 < side < _MOST_VOXELS for side in (x, y, z))
+            all(type(length) is int and 0 < length < _MOST_VOXELS for length in (x, y, z))
             and affine.shape == (4, 4)
             and (spacing is None or (len(spacing) == 3 and all(step > 0 for step in spacing)))
             and isinstance(value["synthetic"], bool)

@@ -1,4 +1,4 @@
-"""Label schemes: the named meaning of label values. "4 means enhancing tumour" comes from here, never from a guess."""
+"""Label schemes: the named meaning of label values. "4 means enhancing tumor" comes from here, never from a guess."""
 
 from __future__ import annotations
 
@@ -126,67 +126,36 @@ def _looked_up(table: np.ndarray, index: np.ndarray) -> np.ndarray:
     return values
 
 
-_BRATS_REGIONS = ("ET", "TC", "WT")
+def _numbered(names: str) -> dict[str, int]:
+    """`a, b` -> {a: 1, b: 2}."""
+    return {name: value for value, name in enumerate(names.split(", "), start=1)}
+
+
+def _brats(name: str, classes: dict[str, int], core: tuple[int, ...], enhancing: int) -> Scheme:
+    """With the challenge's regions: enhancing tumor, tumor core, and whole tumor of all classes but a cavity."""
+    whole = tuple(value for label, value in classes.items() if label != "RC")
+    return Scheme(name, classes, {"ET": (enhancing,), "TC": core, "WT": whole}, tolerance_mm=1.0)
+
 
 SCHEMES: dict[str, Scheme] = {
     scheme.name: scheme
     for scheme in (
         Scheme("binary", {"foreground": 1}),
-        Scheme(
-            "brats2015",
-            {"necrosis": 1, "edema": 2, "non-enhancing": 3, "enhancing": 4},
-            dict(zip(_BRATS_REGIONS, ((4,), (1, 3, 4), (1, 2, 3, 4)), strict=True)),
-            tolerance_mm=1.0,
-        ),
-        Scheme(
-            "brats2021",
-            {"NCR": 1, "ED": 2, "ET": 4},
-            dict(zip(_BRATS_REGIONS, ((4,), (1, 4), (1, 2, 4)), strict=True)),
-            tolerance_mm=1.0,
-        ),
-        Scheme(
-            "brats2023",
-            {"NCR": 1, "ED": 2, "ET": 3},
-            dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
-            tolerance_mm=1.0,
-        ),
-        Scheme(
-            "brats2024_gli",
-            {"NETC": 1, "SNFH": 2, "ET": 3, "RC": 4},
-            dict(zip(_BRATS_REGIONS, ((3,), (1, 3), (1, 2, 3)), strict=True)),
-            tolerance_mm=1.0,
-        ),
-        Scheme("acdc", {"RV": 1, "MYO": 2, "LV": 3}),
+        _brats("brats2015", _numbered("necrosis, edema, non-enhancing, enhancing"), core=(1, 3, 4), enhancing=4),
+        _brats("brats2021", {"NCR": 1, "ED": 2, "ET": 4}, core=(1, 4), enhancing=4),
+        _brats("brats2023", {"NCR": 1, "ED": 2, "ET": 3}, core=(1, 3), enhancing=3),
+        _brats("brats2024_gli", {"NETC": 1, "SNFH": 2, "ET": 3, "RC": 4}, core=(1, 3), enhancing=3),
+        Scheme("acdc", _numbered("RV, MYO, LV")),
         Scheme(
             "synapse",
-            {
-                "aorta": 1,
-                "gallbladder": 2,
-                "left kidney": 3,
-                "right kidney": 4,
-                "liver": 5,
-                "pancreas": 6,
-                "spleen": 7,
-                "stomach": 8,
-            },
+            _numbered("aorta, gallbladder, left kidney, right kidney, liver, pancreas, spleen, stomach"),
         ),
         Scheme(
             "btcv",
-            {
-                "spleen": 1,
-                "right kidney": 2,
-                "left kidney": 3,
-                "gallbladder": 4,
-                "esophagus": 5,
-                "liver": 6,
-                "stomach": 7,
-                "aorta": 8,
-                "inferior vena cava": 9,
-                "portal and splenic veins": 10,
-                "pancreas": 11,
-                "right adrenal gland": 12,
-                "left adrenal gland": 13,
-            },
+            _numbered(
+                "spleen, right kidney, left kidney, gallbladder, esophagus, liver, stomach, aorta, inferior vena cava, "
+                "portal and splenic veins, pancreas, right adrenal gland, left adrenal gland"
+            ),
         ),
     )
 }

@@ -146,7 +146,7 @@ def unshared_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> s
     read = {split: [classes[case] for case in ids if case in classes] for split, ids in splits.items()}
     if not read["train"] or not (read["val"] or read["test"]):
         return None
-    train, elsewhere = (frozenset().union(*held) for held in (read["train"], read["val"] + read["test"]))
+    train, elsewhere = (frozenset().union(*names) for names in (read["train"], read["val"] + read["test"]))
     parts = {
         "in no training case": sorted(elsewhere - train),
         "in training cases only": sorted(train - elsewhere),

@@ -39,12 +39,12 @@ class Unread:
     def describe(self, *, folders: bool = True) -> list[str]:
         """How many there are of each and which, in a few words, a line each; folders only when asked for."""
         idle = [f"{name}/ ({counted(files, 'file')})" for name, files in self.folders if folders]
-        told = {
+        parts = {
             "folder": (len(idle), listed(idle, 6)),
             "image file": (len(self.images), _by_kind(self.images)),
             "other file": (len(self.others), _by_kind(self.others)),
         }
-        return [f"{counted(number, noun)}: {names}" for noun, (number, names) in told.items() if number]
+        return [f"{counted(number, noun)}: {names}" for noun, (number, names) in parts.items() if number]
 
 
 def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None) -> Unread:
@@ -61,17 +61,17 @@ def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None)
     idle = [name for name in folders if name not in alive and str(PurePosixPath(name).parent) in alive]
     left = [name for name in files if name not in read]
     inside: dict[str, int] = dict.fromkeys(idle, 0)
-    beside = []
+    outside = []
     for name in left:
         folder = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in inside), None)
         if folder is None:
-            beside.append(name)
+            outside.append(name)
         else:
             inside[folder] += 1
-    images = [name for name in beside if split_name(name)[1].lower() in _IMAGES]
+    images = [name for name in outside if split_name(name)[1].lower() in _IMAGES]
     partners = {_without_ending(name) for name in read}
     seen = set(images)
-    others = [name for name in beside if name not in seen and _without_ending(name) not in partners]
+    others = [name for name in outside if name not in seen and _without_ending(name) not in partners]
     return Unread(tuple(inside.items()), tuple(images), tuple(others))
 
 
@@ -90,8 +90,8 @@ def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
     split = data.split
     lists = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
     named = [Path(error.file) for error in found.errors if error.file is not None]
-    held = [file for case in found.cases for file in case.files()]
-    paths = {_below(path, data.root) for path in (*held, *named, *filter(None, lists))} - {None, "."}
+    case_files = [file for case in found.cases for file in case.files()]
+    paths = {_below(path, data.root) for path in (*case_files, *named, *filter(None, lists))} - {None, "."}
     whole = {path for path in paths if path is not None and (data.root / path).is_dir()}
     aside = [compiled(pattern, anywhere=True) for pattern in get_layout(data.layout).aside]
     return {

@@ -1,6 +1,6 @@
 """Synthetic datasets in real layouts, for demonstrations and tests: the embedded default of segcct.
 
-Each layout has the geometry class and file names of its model and pictures that imitate the modality; nothing in them
+Each layout has the geometry class and file names of its model and images that imitate the modality; nothing in them
 comes from a patient, except that the brain is drawn on the ICBM152 average inside nilearn.
 """
 

@@ -105,7 +105,7 @@ class Heart:
     def _right(
         self, du: np.ndarray, dv: np.ndarray, w: np.ndarray, base: float, epicardium_mm: np.ndarray, size: float
     ) -> np.ndarray:
-        """A crescent: an ellipse beside the left ventricle, which is cut out of it by the caller."""
+        """A crescent: an ellipse next to the left ventricle, which is cut out of it by the caller."""
         along = np.clip((w - base) / (0.86 * (self.apex_mm - base)), 0, None)
         shrink = np.sqrt(np.clip(1 - along**1.8, 0, None))
         towards = du * np.cos(self.turn) + dv * np.sin(self.turn)

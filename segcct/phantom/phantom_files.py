@@ -20,7 +20,7 @@ class Phantom:
     """The synthetic dataset of one layout."""
 
     write_case: Callable[[Path, int, int, int], str]
-    """(folder, index, seed, reduce): writes one case whole or not at all and returns its id."""
+    """(folder, index, seed, reduce): writes one case atomically and returns its id."""
     config_keys: tuple[str, ...] = ()
     """Keys that the layout's config in configs/ needs for it."""
 

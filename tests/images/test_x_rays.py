@@ -91,7 +91,7 @@ def test_a_picture_is_no_mask_of_an_image_that_may_lie_otherwise(
     Volume(np.zeros((8, 8, depth), np.float32), affine, (1, 1, 1)).save(tmp_path / "images" / "0.nii.gz")
     Image.fromarray(np.eye(8, dtype=np.uint8)).save(tmp_path / "masks" / "0.png")
     data = paired(tmp_path, image=".nii.gz")
-    with pytest.raises(GeometryError, match=r"0\.png: a picture cannot be the mask of this image"):
+    with pytest.raises(GeometryError, match=r"0\.png: an image file without geometry cannot be the mask of this image"):
         read_case(find_cases(data)[0], data, get_scheme("binary"))
 
 

@@ -68,7 +68,7 @@ def find_cases(data: DataSection, *, strict: bool = True) -> list[Case]:
         strict: raise for the first case that lacks a channel; else leave such cases out.
 
     Raises:
-        DataError: the root is missing or holds no case (with the expected folder picture), an id is there twice,
+        DataError: the root is missing or holds no case (with a drawing of the expected folder), an id is there twice,
             or, when strict, a case is incomplete; `data.patient` finds no patient in an id.
     """
     return _cases(scan_cases(data), strict=strict)
@@ -98,12 +98,11 @@ def single_case(data: DataSection, file: Path) -> Case | None:
 def _cases(found: Found, *, strict: bool) -> list[Case]:
     """The cases; when strict, the first error is raised."""
     if strict and found.errors:
-        first, others = found.errors[0], len(found.errors) - 1
-        more = f"{counted(others, 'more problem')}: `segcct check` lists them all" if others else ""
-        remedy = ". ".join(part for part in (first.remedy, more) if part)
-        raise type(first)(
-            first.what, file=first.file, found=first.found, expected=first.expected, remedy=remedy or None
-        ) from first
+        first, *others = found.errors
+        if others:
+            more = f"{counted(len(others), 'more problem')}: `segcct check` lists them all"
+            first.remedy = f"{first.remedy}. {more}" if first.remedy else more
+        raise first
     return found.cases
 
 
@@ -123,14 +122,14 @@ def scan_cases(data: DataSection, tree: FolderTree | None = None) -> Found:
 def _found(data: DataSection, tree: FolderTree | None = None) -> Found:
     layout = get_layout(data.layout)
     if not data.root.is_dir():
-        raise _nothing_there(data, layout, "the dataset folder is a file" if data.root.exists() else None)
+        raise _nothing_there(data, f"the dataset folder {'is a file' if data.root.exists() else 'does not exist'}")
     return layout.find(data, tree or FolderTree(data.root))
 
 
 def _sorted(found: Found, data: DataSection) -> Found:
     """The cases by id with their patients; ids that are there twice become errors. Raises where there is nothing."""
     if not found.cases and not found.errors:
-        raise _nothing_there(data, get_layout(data.layout), f"no case of layout {data.layout} in the dataset folder")
+        raise _nothing_there(data, f"no case of layout {data.layout} in the dataset folder")
     cases = with_ids(found.cases, data)
     times = Counter(case.id for case in cases)
     errors = [*found.errors, *clashes(cases, data)]
@@ -148,11 +147,8 @@ def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool
     """
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
-    label = mask = None
-    if with_label and case.label:
-        label = _scheme_values(layout.read_mask(case.label, data.label or "", grid), case, data, scheme)
-    if case.mask:
-        mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5
+    label = read_label(case, data, scheme, grid) if with_label and case.label else None
+    mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5 if case.mask else None
     return LoadedCase(case, image, grid, label, mask)
 
 
@@ -165,14 +161,10 @@ def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> n
     """
     if not case.label:
         raise DataError("the case has no label", file=next(iter(case.channels.values()))[0])
-    return _scheme_values(get_layout(data.layout).read_mask(case.label, data.label or "", grid), case, data, scheme)
-
-
-def _scheme_values(stored: np.ndarray, case: Case, data: DataSection, scheme: Scheme) -> np.ndarray:
-    """(X, Y, Z) values of the scheme, in its dtype."""
-    assert case.label is not None
+    layout = get_layout(data.layout)
     file = case.label[0]
-    values = remap(whole_values(stored, file), get_layout(data.layout).label_map(data))
+    stored = layout.read_mask(case.label, data.label or "", grid)
+    values = remap(whole_values(stored, file), layout.label_map(data))
     stray = scheme.stray_values(values)
     if stray:
         raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
@@ -194,8 +186,8 @@ def _with_patient(case: Case, data: DataSection) -> Case:
     return replace(case, patient=match[1])
 
 
-def _nothing_there(data: DataSection, layout: Layout, what: str | None) -> DataError:
-    what = what or "the dataset folder does not exist"
+def _nothing_there(data: DataSection, what: str) -> DataError:
+    layout = get_layout(data.layout)
     found = listed(FolderTree(data.root).files(), 5) or "an empty folder" if data.root.is_dir() else None
     command = f"segcct phantom {layout.name} {shlex.quote(str(data.root))}"
     phantom = f", or write a synthetic dataset with: {command}" if layout.phantom else ""

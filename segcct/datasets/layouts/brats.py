@@ -1,4 +1,4 @@
-"""Layout `brats`: the folders of the brain tumour challenges.
+"""Layout `brats`: the folders of the brain tumor challenges.
 
     ROOT/BraTS2021_00000/BraTS2021_00000_t1.nii.gz ... _seg.nii.gz        (2018-2021; also below HGG/, LGG/)
     ROOT/BraTS-GLI-00000-000/BraTS-GLI-00000-000-t1n.nii.gz ... -seg.nii.gz   (2023 and later)

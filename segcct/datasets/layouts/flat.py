@@ -69,12 +69,12 @@ def find_flat(
 
 def find_loose(data: DataSection, case_id_of: Callable[[str], str] = str, suffixes: Sequence[str] = ()) -> Found:
     """Cases among the files directly in `data.root`, named as the last parts of the patterns say: new scans, which lie
-    in no dataset's folders. Nothing where the channels could not be told apart without those."""
-    loose = _without_folders(data)
-    if loose is None:
+    in no dataset's folders. Nothing where file names alone do not distinguish the channels."""
+    patterns = _without_folders(data)
+    if patterns is None:
         return Found()
     names = sorted(entry.name for entry in data.root.iterdir() if entry.is_file() and not entry.name.startswith("."))
-    return _paired(loose, Patterns.of(loose), _with_suffix(names, suffixes), case_id_of)
+    return _paired(data, patterns, _with_suffix(names, suffixes), case_id_of)
 
 
 def id_in(file: Path, pattern: str) -> str | None:
@@ -87,23 +87,17 @@ def _with_suffix(names: Sequence[str], suffixes: Sequence[str]) -> list[str]:
     return [name for name in names if not suffixes or name.lower().endswith(tuple(suffixes))]
 
 
-def _without_folders(data: DataSection) -> DataSection | None:
-    """The section with patterns of file names alone; None where two of its images would then share one name, or a
-    name would hold no case id. A label of such a name is left out: nothing tells it from the image."""
+def _without_folders(data: DataSection) -> Patterns | None:
+    """The patterns of file names alone; None where two images would then share one name, or a name would hold no case
+    id. A label of such a name is left out: nothing distinguishes it from the image."""
     mask = data.intensity.mask
     bare = {pattern: pattern.rpartition("/")[2] for pattern in filter(None, (*data.channels.values(), mask))}
     if len(set(bare.values())) < len(bare) or not all(map(_names_cases, bare.values())):
         return None
-    label = None if data.label is None else data.label.rpartition("/")[2]
-    if label is not None and (label in bare.values() or not _names_cases(label)):
-        label = None
-    return data.model_copy(
-        update={
-            "channels": {name: bare[pattern] for name, pattern in data.channels.items()},
-            "label": label,
-            "intensity": data.intensity.model_copy(update={"mask": bare[mask] if mask else None}),
-        }
-    )
+    channels = {name: with_id(bare[pattern]) for name, pattern in data.channels.items()}
+    label = "" if data.label is None else data.label.rpartition("/")[2]
+    labeled = label not in bare.values() and _names_cases(label)
+    return Patterns(channels, with_id(label) if labeled else None, with_id(bare[mask]) if mask else None)
 
 
 def _names_cases(pattern: str) -> bool:
@@ -120,7 +114,7 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
         for first in files:
             found.add(partial(_make_case, data.root, key, case_id_of(key), first, patterns, matches))
     found.errors += _without_first(data, patterns, index, case_id_of)
-    # `{id}.png` beside `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
+    # `{id}.png` next to `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
     taken = {file for case in found.cases for file in (*(case.label or ()), *(case.mask or ()))}
     found.cases = [case for case in found.cases if case.channels[channel][0] not in taken]
     alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
@@ -145,8 +139,8 @@ def _without_first(
 ) -> list[DataError]:
     """An error for each case that has another channel, but not the first."""
     (channel, pattern), *others = patterns.channels.items()
-    wanted = [pattern, *filter(None, (patterns.label, patterns.mask))]
-    taken = {name for one in wanted for names in index[one].values() for name in names}
+    not_others = [pattern, *filter(None, (patterns.label, patterns.mask))]
+    taken = {name for one in not_others for names in index[one].values() for name in names}
     lone: dict[str, str] = {}
     for _, other in others:
         for key, names in index[other].items():
@@ -172,12 +166,11 @@ def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
 def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
     """Case id -> files whose name has it where the pattern says."""
     regex = compiled(pattern, anywhere=True)
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for name in names:
-        match = regex.match(name)
-        if match:
-            found.setdefault(match["id"], []).append(name)
-    return found
+        if match := regex.match(name):
+            files.setdefault(match["id"], []).append(name)
+    return files
 
 
 def _make_case(

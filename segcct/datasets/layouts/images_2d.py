@@ -4,10 +4,10 @@
                                                            and label "masks/*_manual1.gif"
 
 What stands for `*` (or `{id}`) pairs image and mask and is the case id. Channels named `red`, `green` and `blue` are
-that band of the file their pattern names (a grey picture has the same in all three); a channel of any other name is
-the picture in grey (luminance 0.299 R + 0.587 G + 0.114 B). Pages of a multi-page TIFF become slices. A mask is grey,
-or a palette whose indices count, or a colour picture whose bands are equal; its values meet the scheme by
-`data.label_map`, such as {255: 1}. Pictures hold no voxel size: spacing is None.
+that band of the file their pattern names (a gray image has the same in all three); a channel of any other name is the
+image in gray (luminance 0.299 R + 0.587 G + 0.114 B). Pages of a multi-page TIFF become slices. A mask is gray, or a
+palette whose indices count, or a color image whose bands are equal; its values meet the scheme by `data.label_map`,
+such as {255: 1}. The files hold no voxel size: spacing is None.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def single(data: DataSection, file: Path) -> Case | None:
-    """One picture, where every channel is a band or the grey of it."""
+    """One image, where every channel is a band or the gray of it."""
     patterns = set(data.channels.values())
     if not file.name.lower().endswith(IMAGE_SUFFIXES) or len(patterns) > 1 or data.intensity.mask is not None:
         return None
@@ -45,7 +45,7 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     """(C, X, Y, Z) float32, values as stored, and a grid without spacing.
 
     Raises:
-        VolumeError: a file is no picture, or holds values that are not finite.
+        VolumeError: a file is no image, or holds values that are not finite.
         GeometryError: the channels' sizes differ.
     """
     channels = []
@@ -67,10 +67,10 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
-    """(X, Y, Z) values as stored; palette indices for palette pictures.
+    """(X, Y, Z) values as stored; palette indices for images with a palette.
 
     Raises:
-        VolumeError: no picture, or a colour picture whose bands differ.
+        VolumeError: no image, or a color image whose bands differ.
         GeometryError: another size than the image.
     """
     mask = mask_values(files[0])
@@ -85,7 +85,7 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray: 
 
 
 def _band(pages: np.ndarray, name: str) -> np.ndarray:
-    """(Z, Y, X) float32: a colour band by the channel's name, else grey."""
+    """(Z, Y, X) float32: a color band by the channel's name, else gray."""
     if pages.ndim == 3:
         return pages.astype(np.float32)
     if name in BANDS:

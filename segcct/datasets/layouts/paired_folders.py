@@ -24,11 +24,11 @@ from segcct.datasets.layouts.patterns import drawn_files
 _BIDS = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<rest>_[^/]+\.nii(?:\.gz)?)$")
 _PATIENT = r"^(sub-[0-9A-Za-z]+)"
 _MOST = 0.5
-"""Share of the sessions that must hold a file for it to be a channel or the label."""
+"""Fraction of the sessions that must hold a file for it to be a channel or the label."""
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
-    """BIDS (sub-01[_ses-1]_T1w.nii.gz, the masks beside them or in derivatives/): sessions as cases, subjects as
+    """BIDS (sub-01[_ses-1]_T1w.nii.gz, the masks next to them or in derivatives/): sessions as cases, subjects as
     patients. None where no file is a mask by its name, or where each subject's files lie in its own folder at the top,
     which is a case folder like any other."""
     matches = [match for name in names if (match := _BIDS.match(name))]
@@ -37,8 +37,8 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
     ids = {match["id"] for match in matches}
     pairs = Counter((match["id"], match["rest"]) for match in matches)
     rests = Counter(rest for (_, rest), times in pairs.items() if times == 1)
-    kept = sorted(f"{{id}}{rest}" for rest, times in rests.items() if times > _MOST * len(ids))
-    channels, labels, masks = sort_roles(kept)
+    common = sorted(f"{{id}}{rest}" for rest, times in rests.items() if times > _MOST * len(ids))
+    channels, labels, masks = sort_roles(common)
     if len(ids) < 2 or not channels or not labels:
         return None
     several = (f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else ()

@@ -36,7 +36,7 @@ def with_id(pattern: str) -> str:
     """The pattern with `{id}` in it: where it has none, the last `*` before the ending stands for the case id.
 
     Raises:
-        ConfigError: the pattern has neither, so its files could not be told apart.
+        ConfigError: the pattern has neither, so its files could not be assigned to cases.
     """
     if ID in pattern:
         return pattern
@@ -178,13 +178,10 @@ def data_patterns(data: DataSection) -> list[str]:
 
 
 def drawn(root: Path, folders: Mapping[str, Sequence[str]]) -> str:
-    """A small picture of folders and the files in them, for messages."""
+    """A small drawing of folders and the files in them, for messages."""
     lines = [f"{root}/"]
     for folder, names in folders.items():
-        indent = "    " if folder else ""
-        if folder:
-            lines.append(f"    {folder}/")
-        lines += [f"    {indent}{name}" for name in names]
+        lines += [f"    {folder}/", *(f"        {name}" for name in names)] if folder else [f"    {n}" for n in names]
     return "\n".join(lines)
 
 

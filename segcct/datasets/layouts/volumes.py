@@ -1,6 +1,6 @@
 """Reading of cases whose channels are volumes: NIfTI, NRRD, MHA, folders of DICOM slices, or single DICOM images.
 
-The mask of a 2-D image, such as an X-ray, may be a picture too: PNG, TIFF, GIF, BMP.
+The mask of an X-ray or another 2-D image in DICOM may be an image file too: PNG, TIFF, GIF, BMP.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from segcct.images.raster import mask_values
 from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
 
 GRID_TOLERANCE = 0.05
-"""How far corner voxels of two images of one case may lie apart, as a share of the smallest voxel side. Files that
+"""How far corner voxels of two images of one case may lie apart, as a fraction of the smallest voxel size. Files that
 went through several programs differ by rounding; a twentieth of a voxel moves no label."""
 
 
@@ -43,24 +43,24 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
     """(X, Y, Z) values as stored. Raises `GeometryError` when the file lies on another grid."""
     if files[0].name.lower().endswith(IMAGE_SUFFIXES):
-        return _picture_mask(files[0], grid)
+        return _mask_image(files[0], grid)
     return _on_grid(files[0], grid).array
 
 
-def _picture_mask(file: Path, grid: Volume) -> np.ndarray:
-    """(X, Y, 1) values of a picture, its columns along X and its rows along Y, as a 2-D DICOM image is read.
+def _mask_image(file: Path, grid: Volume) -> np.ndarray:
+    """(X, Y, 1) values of a mask file, its columns along X and its rows along Y, as a 2-D DICOM image is read.
 
     Raises `GeometryError` where the image has several slices, or other directions, so that nothing says which way up
-    the picture lies on it.
+    the mask lies on it.
     """
     directions = nib.aff2axcodes(grid.affine)[:2]
-    sides = " x ".join(str(side) for side in grid.shape)
+    shape = " x ".join(map(str, grid.shape))
     if grid.shape[2] != 1 or directions != nib.aff2axcodes(PICTURE_AFFINE)[:2]:
         raise GeometryError(
-            "a picture cannot be the mask of this image",
+            "an image file without geometry cannot be the mask of this image",
             file=file,
-            found=f"{grid.path} of {sides} voxels, along {directions[0]} and {directions[1]}",
-            expected="a 2-D image whose rows lie as the picture's do, such as an X-ray in DICOM",
+            found=f"{grid.path} of {shape} voxels, along {directions[0]} and {directions[1]}",
+            expected="a 2-D image whose rows lie as the mask's do, such as an X-ray in DICOM",
             remedy="Store the mask as NIfTI, with the image's geometry",
         )
     mask = Volume(mask_values(file), PICTURE_AFFINE, None, None, file)

@@ -1,8 +1,8 @@
-"""The part of the check that reads every voxel: values, emptiness, intensities, copies."""
+"""The check of one case: its headers, and where asked for its voxels: values, emptiness, intensities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -14,22 +14,24 @@ from segcct.check.duplicates import Image, digests
 from segcct.check.problem import Problem
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import read_case
-from segcct.datasets.splits import Splits, unshared_classes
+from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import SegcctError
+from segcct.images.volume import Volume, check_same_grid
 from segcct.preparation.intensity import unit_scale
 
 _T = TypeVar("_T")
 _OUTSIDE_MASK = 0.01
-"""Share of the labelled voxels outside the intensity mask that is worth a notice; a few at its rim are usual."""
+"""Fraction of the labeled voxels outside the intensity mask that is worth a notice; a few at its rim are usual."""
 
 
 @dataclass
 class CaseContents:
     """What is left of a case when its voxels are gone."""
 
-    case: str = ""
+    case: str
     """The case id."""
     problems: list[Problem] = field(default_factory=list)
     images: list[Image] = field(default_factory=list)
@@ -38,57 +40,42 @@ class CaseContents:
     """Label values; None without a readable label."""
 
 
-def absent_classes(contents: Iterable[CaseContents], data: DataSection, scheme: Scheme) -> list[Problem]:
-    """Classes that no label of the dataset holds."""
-    present = [one.values for one in contents if one.values is not None]
-    absent = [name for name, value in scheme.classes.items() if not any(value in values for values in present)]
-    if not present or not absent:
-        return []
-    return [
-        Problem(
-            str(data.root),
-            "classes of the scheme are in no label",
-            found=", ".join(absent),
-            expected=f"each class of scheme {scheme.name} in some case",
-            remedy="Check data.scheme and data.label_map, or take no notice when the data is a part of a set",
-            severity="notice",
-        )
-    ]
-
-
-def uneven_classes(
-    contents: Iterable[CaseContents], data: DataSection, scheme: Scheme, splits: Splits | None
-) -> list[Problem]:
-    """Classes that only one part of the split holds."""
-    if splits is None:
-        return []
-    held = {one.case: one.values for one in contents if one.values is not None}
-    classes = {
-        case: frozenset(name for name, value in scheme.classes.items() if value in values)
-        for case, values in held.items()
-    }
-    found = unshared_classes(classes, splits)
-    if found is None:
-        return []
-    return [
-        Problem(
-            str(data.root),
-            "classes are in one part of the split only",
-            found=found,
-            expected="each class in training, validation and test",
-            remedy="Change data.split or its lists, or take no notice of a class that is rare",
-            severity="notice",
-        )
-    ]
-
-
-def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents:
-    """Every problem in the voxels of one case: of the case as a whole, or where it cannot be read, of each part."""
+def check_case(case: Case, inventory: Inventory, *, deep: bool) -> CaseContents:
+    """The problems of one case: in its headers and, when `deep`, in its voxels."""
     contents = CaseContents(case.id)
+    by_header = list(_check_headers(case, inventory))
+    if deep:
+        _check_voxels(case, inventory.data, inventory.scheme, contents)
+    named = {problem.file for problem in by_header}  # what its header says of a file, its voxels need not repeat
+    contents.problems = by_header + [problem for problem in contents.problems if problem.file not in named]
+    return contents
+
+
+def _check_headers(case: Case, inventory: Inventory) -> Iterator[Problem]:
+    """Files that do not open, or lie on another grid than the first channel."""
+    data = inventory.data
+    groups = [(files, data.channels[name]) for name, files in case.channels.items()]
+    groups += [(case.label or (), data.label or ""), (case.mask or (), data.intensity.mask or "")]
+    first: Volume | None = None
+    # Every file once per array that is read from it; array names matter to HDF5 and NPZ only.
+    for file, array in dict.fromkeys((file, array) for files, array in groups for file in files):
+        try:
+            header = inventory.header(file, array)
+            if first is None:
+                first = header
+            else:
+                smallest_mm = min(first.spacing_mm) if first.spacing_mm else 1.0
+                check_same_grid(first, header, tolerance_mm=GRID_TOLERANCE * smallest_mm)
+        except SegcctError as error:
+            yield Problem.of(error, file=file)
+
+
+def _check_voxels(case: Case, data: DataSection, scheme: Scheme, contents: CaseContents) -> None:
+    """Add every problem in the voxels: of the case as a whole, or where it cannot be read, of each part."""
     whole, trouble = _read(case, data, scheme, case.files())
     if whole is not None:
-        contents.problems += [*_judge_image(whole, data, contents), *_judge_label(whole, scheme, contents)]
-        return contents
+        contents.problems += [*_check_image(whole, data, contents), *_check_label(whole, scheme, contents)]
+        return
     first: DataSection | None = None
     for name, pattern in data.channels.items():
         alone = data.model_copy(update={"channels": {name: pattern}})
@@ -96,27 +83,24 @@ def read_contents(case: Case, data: DataSection, scheme: Scheme) -> CaseContents
         contents.problems += problems
         if image is not None:
             first = first or alone
-            contents.problems += _judge_image(image, alone, contents, intensities=case.mask is None)
+            contents.problems += _check_image(image, alone, contents, intensities=case.mask is None)
     if first is not None and case.label:
-        labelled, problems = _read(replace(case, mask=None), first, scheme, case.label)
+        labeled, problems = _read(replace(case, mask=None), first, scheme, case.label)
         contents.problems += problems
-        contents.problems += [] if labelled is None else _judge_label(labelled, scheme, contents)
+        contents.problems += [] if labeled is None else _check_label(labeled, scheme, contents)
     if first is not None and case.mask:
         contents.problems += _read(replace(case, label=None), first, scheme, case.mask)[1]
     contents.problems = contents.problems or trouble  # the parts are sound, but do not fit each other
-    return contents
 
 
-def _judge_image(
+def _check_image(
     loaded: LoadedCase, data: DataSection, contents: CaseContents, *, intensities: bool = True
 ) -> Iterator[Problem]:
     """Blank channels and intensities that do not fit the rule; remembers each image."""
-    case = loaded.case
     for index, name in enumerate(data.channels):
-        voxels = loaded.image[index]
-        files = case.channels[name]
-        low, high = float(voxels.min()), float(voxels.max())
-        if low == high:
+        voxels, files = loaded.image[index], loaded.case.channels[name]
+        low = float(voxels.min())
+        if low == voxels.max():
             yield Problem(
                 str(files[0]),
                 "the image is blank",
@@ -128,19 +112,15 @@ def _judge_image(
         if intensities:
             apply_rule = partial(unit_scale, voxels, data.intensity, mask=loaded.mask, file=files[0])
             yield from _attempt(apply_rule, files[0])[1]
-        contents.images += digests(case, name, files, voxels)
+        contents.images += digests(loaded.case, name, files, voxels)
 
 
-def _judge_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> Iterator[Problem]:
+def _check_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> Iterator[Problem]:
     """Empty labels and slices, and what lies outside the mask; remembers the values."""
     label, files = loaded.label, loaded.case.label
     if label is None or files is None:
         return
     contents.values = {value for value in scheme.values if (label == value).any()}
-    if len(files) > 1:
-        empty = [str(file) for index, file in enumerate(files) if not label[:, :, index].any()]
-        for file in empty if len(empty) < len(files) else []:
-            yield Problem(file, "a slice without foreground", severity="notice")
     if not label.any():
         yield Problem(
             str(files[0]),
@@ -149,15 +129,19 @@ def _judge_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> 
             expected="a structure of the scheme",
             remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
         )
-    elif loaded.mask is not None:
+        return
+    if len(files) > 1:
+        for index, file in enumerate(files):
+            if not label[:, :, index].any():
+                yield Problem.notice(file, "a slice without foreground")
+    if loaded.mask is not None:
         outside = np.count_nonzero(label[~loaded.mask]) / np.count_nonzero(label)
         if outside > _OUTSIDE_MASK:
-            yield Problem(
-                str(files[0]),
+            yield Problem.notice(
+                files[0],
                 "labeled voxels lie outside the intensity mask",
                 found=f"{outside:.1%} of them",
                 remedy="Check that label and mask belong together",
-                severity="notice",
             )
 
 
