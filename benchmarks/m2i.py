@@ -26,7 +26,7 @@ from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.splits import Splits
 from segcct.errors import SplitError
 from segcct.inference.batched_inference import Inference
-from segcct.inference.cycle import Cycles
+from segcct.inference.cycle import CycleCase, Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
@@ -99,7 +99,7 @@ def measure(cycles: Cycles, cases: list[PreparedCase]) -> Figures:
 
 def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
     """All figures of one case; None without foreground."""
-    case = cycles.prepared(prepared)
+    case = CycleCase(prepared, prepared)
     found = cycles.mask_cycle(case)
     made = found.made
     if made.gain is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from segcct.inference.cycle import CycleOfScan, carried
+from segcct.inference.cycle import CycleOfScan, resampled
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics.image import border_band
 from segcct.preparation.conditioning import one_hot
@@ -51,7 +51,7 @@ def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
     residual: np.ndarray = np.sqrt(np.square(difference).mean(axis=1))
     if made.grid == prepared.grid:
         return residual
-    return carried(residual[:, None], made.grid, prepared.grid)[:, 0]
+    return resampled(residual[:, None], made.grid, prepared.grid)[:, 0]
 
 
 def residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
@@ -77,4 +77,4 @@ def _moved(index: np.ndarray, source: SliceGrid, target: SliceGrid, classes: int
     """Class indices resampled to another grid of the same volume."""
     if source == target:
         return index
-    return carried(one_hot(index, classes), source, target).argmax(axis=1).astype(np.uint8)
+    return resampled(one_hot(index, classes), source, target).argmax(axis=1).astype(np.uint8)

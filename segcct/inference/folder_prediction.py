@@ -1,4 +1,4 @@
-"""Whole inputs: a file, a case folder or a dataset root -> masks and predictions.json in an output folder."""
+"""A file, a case folder or a dataset root -> masks and predictions.json in an output folder."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.splits import SPLIT_NAMES, Splits, known_splits
+from segcct.datasets.splits import Splits, known_splits
 from segcct.errors import DataError, RunError, SplitError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
 from segcct.inference.index import Index, index_lock
-from segcct.inference.masks import PICTURE, VOLUME, WRITTEN, WRITTEN_PICTURES, save_mask
+from segcct.inference.masks import VOLUME, WRITTEN, WRITTEN_IMAGES, save_mask
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import keep_rows
 from segcct.model_card import ModelCard
@@ -38,27 +38,27 @@ class Request:
     """Each case is one volume file (or DICOM folder) read as it is, outside any layout."""
     selection: str | None = None
     seen: Mapping[str, str] = field(default_factory=dict)
-    """Case id -> the side of the model's split, `train` or `val`, that it stands on."""
+    """Case id -> split of the model's run, `train` or `val`, that the case or its patient is in."""
 
     @property
-    def pictures(self) -> bool:
-        """The cases are pictures, and so will their masks be."""
+    def writes_images(self) -> bool:
+        """The cases are 2-D images, and so are their masks."""
         return get_layout(self.data.layout).mask_format == "image" and not self.single
 
 
-def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: str | None = None) -> Request:
-    """What `source` is: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files that are named
-    as the dataset's are; read as the model's layout says. Several X-rays in a folder are a case each.
+def resolve(card: ModelCard, source: Path, *, splits_file: Path | None = None, split: str | None = None) -> Request:
+    """The cases of `source`: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files named as
+    the dataset's are; read as the model's layout says. Each of several X-rays in a folder is a case.
 
     Args:
         card: the model's card.
         source: the input.
-        split: splits.json of the model's run: which cases the model has seen, where the file is there.
-        side: train, val or test: only these cases of that split.
+        splits_file: splits.json of the model's run: which cases the model has seen, if the file exists.
+        split: train, val or test: only these cases of that split.
 
     Raises:
         DataError: nothing there that the model can read.
-        SplitError: the side is empty, or its cases are not below `source`.
+        SplitError: the split is empty, or its cases are not below `source`.
     """
     if not source.exists():
         raise DataError("no such file or folder", file=source)
@@ -69,24 +69,34 @@ def resolve(card: ModelCard, source: Path, *, split: Path | None = None, side: s
         request = _single(card, source)
     else:
         request = Request(tuple(find_new_cases(data)), data)
-    splits = None if split is None else known_splits(split, needed=side is not None)
+    splits = None if splits_file is None else known_splits(splits_file, needed=split is not None)
     if splits is not None:
         request = replace(request, seen=_seen(request.cases, splits))
-    if side is None:
+    if split is None:
         return request
-    wanted = _side(split, side)
+    if splits is None:
+        raise RunError(
+            f"split {split} is not known without the run's splits.json",
+            file=splits_file,
+            remedy="Keep best/ in its run folder, or leave --split out",
+        )
+    ids: tuple[str, ...] = getattr(splits, split)
+    if not ids:
+        raise SplitError(f"split {split} is empty", file=splits_file)
     cases = {case.id: case for case in request.cases}
-    missing = [name for name in wanted if name not in cases]
+    missing = [name for name in ids if name not in cases]
     if missing:
-        raise SplitError(f"cases of side {side} are not there", file=source, found=f"no {', '.join(missing[:5])}")
-    return replace(request, cases=tuple(cases[name] for name in wanted), selection=side)
+        problem = f"{counted(len(missing), 'case')} of split {split} cannot be found"
+        raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
+    return replace(request, cases=tuple(cases[name] for name in ids), selection=split)
 
 
-def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
-    """Case id -> side, for cases that were there in training or whose patients were."""
-    of_patient = {splits.patients.get(name, name): side for side in SPLIT_NAMES for name in getattr(splits, side)}
-    sides = {case.id: splits.split_of(case.id) or of_patient.get(case.patient) for case in cases}
-    return {name: side for name, side in sides.items() if side in ("train", "val")}
+def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> LoadedCase:
+    """A case of a request read into memory; a single file is read as it is and has no label."""
+    if not request.single:
+        return read_case(case, request.data, scheme, with_label=with_label)
+    volume = Volume.load(next(iter(case.channels.values()))[0])
+    return LoadedCase(case, volume.array[None], volume)
 
 
 @dataclass(frozen=True)
@@ -98,18 +108,18 @@ class PredictedCase:
     synthetic: bool
     """The case says that it is."""
     heard: tuple[CaseOutcome[Any], ...] = ()
-    """What came of each listener."""
+    """The outcome of each listener."""
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What became of the cases of one call."""
+    """The outcomes of one call."""
 
     output: Path
     """The folder."""
     outcomes: Sequence[CaseOutcome[PredictedCase]]
     unwritten: str = ""
-    """Why predictions.json could not be brought up to date, where cases failed for the same reason."""
+    """Why predictions.json could not be updated, if cases failed too."""
 
     @property
     def masks(self) -> list[Path]:
@@ -118,7 +128,7 @@ class Predictions:
 
     @property
     def problem(self) -> str:
-        """Names every case without a mask, and why; empty where all have theirs."""
+        """Names every case without a mask, and why; empty if all have theirs."""
         reasons = failures(self.outcomes)
         skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
         if skipped:
@@ -126,8 +136,7 @@ class Predictions:
         if not reasons:
             return ""
         missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
-        told = items([*reasons, *([self.unwritten] if self.unwritten else [])])
-        return f"{missing} failed and got no mask:{told}"
+        return f"{missing} failed and got no mask:{items([*reasons, *filter(None, [self.unwritten])])}"
 
 
 def predict_folder(
@@ -143,8 +152,8 @@ def predict_folder(
 ) -> Predictions:
     """Write the mask of every case (see `masks.py`) and predictions.json.
 
-    A case that fails leaves no mask and costs no other. Cases that the same model predicted into this folder before
-    stay in predictions.json.
+    A case that fails leaves no mask and does not stop the others. Cases that the same model predicted into this folder
+    before stay in predictions.json.
 
     Args:
         predictor: the model.
@@ -157,7 +166,7 @@ def predict_folder(
         progress: called with (done, total).
 
     Raises:
-        RunError: masks of these cases, or another model's predictions, stand there and `overwrite` is off.
+        RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off.
         OSError: the folder cannot be written to.
     """
     if output.exists() and not output.is_dir():
@@ -175,11 +184,11 @@ def predict_folder(
 
     def work(named: tuple[str, Case]) -> PredictedCase:
         name, case = named
-        segmented = _segment(predictor, request, case, keep_largest=keep_largest, keep_probabilities=bool(listeners))
+        loaded = load_case(request, case, predictor.scheme, with_label=False)
+        segmented = predictor.segment(loaded, keep_largest=keep_largest, keep_probabilities=bool(listeners))
         mask = predictor.mask_of(segmented)
-        file = save_mask(
-            _undescribed(mask) if anonymize else mask, output, name, predictor.scheme, picture=request.pictures
-        )
+        stored = _without_description(mask) if anonymize else mask
+        file = save_mask(stored, output, name, predictor.scheme, as_image=request.writes_images)
         job = CaseJob(case.id, segmented, name if anonymize else None)
         heard = tuple(attempt(listener, job) for listener in listeners)
         return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
@@ -190,41 +199,52 @@ def predict_folder(
         for outcome in run_cases(jobs, work, output=output, progress=progress):
             outcomes.append(outcome)
             if isinstance(outcome, Done):
-                made = outcome.value
-                index.made(outcome.name, made.mask, digest=made.digest, synthetic=made.synthetic)
+                case = outcome.value
+                index.made(outcome.name, case.mask, digest=case.digest, synthetic=case.synthetic)
     finally:
-        unwritten = _write_again(index, failed=bool(failures(outcomes)))
+        try:
+            with index_lock(output):
+                index.write()
+        except OSError as error:  # on a full disk the index written before the work stays
+            if not failures(outcomes):
+                raise
+            unwritten = reason_of(error)
     return Predictions(output, outcomes, unwritten)
 
 
 def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any]) -> None:
-    """Remove or refuse what stands in the way, and note the cases (name -> case) before their masks are made: an
-    evaluation misses what an interrupted prediction, even a killed one, did not make."""
-    _refuse_inputs(request, index.folder, list(cases))
-    suffixes = WRITTEN_PICTURES if request.pictures else (VOLUME,)
-    _clear(index.folder, list(cases), suffixes, overwrite=index.overwrite)
-    # No old estimate beside a new mask.
-    keep_rows(index.folder, index.others - set(cases), private=not index.anonymized)
-    usual = PICTURE if request.pictures else VOLUME
+    """Refuse or remove files in the way, and list the cases (name -> case) before their masks are written: so an
+    evaluation misses the masks that an interrupted prediction did not write."""
+    suffixes = WRITTEN_IMAGES if request.writes_images else (VOLUME,)
+    scans = {file.resolve() for case in request.cases for file in case.files()}
+    earlier: list[Path] = []
+    for name in cases:
+        for suffix in WRITTEN:
+            file = index.folder / f"{name}{suffix}"
+            if file.resolve() in scans:
+                raise RunError(
+                    "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
+                )
+            if suffix in suffixes and file.exists():
+                earlier.append(file)
+    if earlier and not index.overwrite:
+        raise RunError(
+            f"{len(earlier)} of the masks exist already",
+            file=index.folder,
+            found=earlier[0].name,
+            remedy="Choose another --output, or add --overwrite",
+        )
+    for file in earlier:
+        file.unlink()
+    keep_rows(index.folder, index.others - set(cases), private=not index.anonymized)  # no old estimate of a new mask
     for name, case in cases.items():
-        index.expect(name, case, mask=f"{name}{usual}", seen=request.seen.get(case.id), how=how)
+        index.expect(name, case, mask=f"{name}{suffixes[0]}", seen=request.seen.get(case.id), how=how)
     index.write()
 
 
-def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool) -> LoadedCase:
-    """A case of a request read into memory; a single file is read as it is and has no label."""
-    if not request.single:
-        return read_case(case, request.data, scheme, with_label=with_label)
-    volume = Volume.load(next(iter(case.channels.values()))[0])
-    return LoadedCase(case, volume.array[None], volume)
-
-
-def _segment(predictor: Predictor, request: Request, case: Case, **options: bool) -> Segmented:
-    return predictor.segment(load_case(request, case, predictor.scheme, with_label=False), **options)
-
-
-def _undescribed(mask: Volume) -> Volume:
-    """Without the free text of the scan's header, in which some converters write names; marks of our own stay."""
+def _without_description(mask: Volume) -> Volume:
+    """Without the free text of the scan's header, where some converters write names; our own mark of synthetic images
+    stays."""
     if mask.header is None or mask.spacing_mm is None or says_synthetic(mask):
         return mask
     header = mask.header.copy()
@@ -232,20 +252,15 @@ def _undescribed(mask: Volume) -> Volume:
     return replace(mask, header=header)
 
 
-def _write_again(index: Index, *, failed: bool) -> str:
-    """Write what became of the cases. On a full disk the index from before the work stays; where cases `failed` too,
-    why is told with them."""
-    try:
-        with index_lock(index.folder):
-            index.write()
-    except OSError as error:
-        if not failed:
-            raise
-        return reason_of(error)
-    return ""
+def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
+    """Case id -> split, for cases that the model was trained or selected on, or whose patients were."""
+    of_patient = {splits.patients.get(name, name): split for split, ids in splits.items() for name in ids}
+    found = {case.id: splits.split_of(case.id) or of_patient.get(case.patient) for case in cases}
+    return {name: split for name, split in found.items() if split in ("train", "val")}
 
 
 def _single(card: ModelCard, source: Path) -> Request:
+    """A file or a DICOM folder as the only case."""
     data = card.data_section(source.parent)
     case = single_case(data, source) if source.is_file() else None
     if case is not None:
@@ -261,7 +276,7 @@ def _single(card: ModelCard, source: Path) -> Request:
 
 
 def _x_rays(data: DataSection, source: Path) -> list[Path]:
-    """The X-rays directly in a folder, where a model of one channel reads them; none where they are a volume."""
+    """The X-rays directly in a folder, for a model of one channel; none if the files are a volume."""
     from segcct.images.dicom.series import projections_in
 
     if len(data.channels) != 1 or not source.is_dir() or not holds_dicom(source):
@@ -270,9 +285,9 @@ def _x_rays(data: DataSection, source: Path) -> list[Path]:
 
 
 def _one_by_one(data: DataSection, files: Sequence[Path]) -> Request:
-    """Every file as a case: named as the dataset's are, where that holds DICOM files, else by its own name.
+    """Every file as a case: named as the dataset's are if that holds DICOM files, else by its own name.
 
-    Raises `DataError` where two would be called alike, or none is named as the dataset's are.
+    Raises `DataError` if two have one name, or none is named as the dataset's are.
     """
     ((channel, pattern),) = data.channels.items()
     if pattern.lower().endswith(DICOM_SUFFIXES):
@@ -288,38 +303,3 @@ def _one_by_one(data: DataSection, files: Sequence[Path]) -> Request:
         )
     cases = (Case(name, name, {channel: (file,)}) for name, file in zip(names, files, strict=True))
     return Request(tuple(cases), data, single=True)
-
-
-def _side(split: Path | None, side: str) -> Sequence[str]:
-    if split is None or not split.is_file():
-        raise RunError(
-            f"side {side} is not known without the run's splits.json",
-            file=split,
-            remedy="Keep best/ in its run folder, or leave --split out",
-        )
-    names: Sequence[str] = getattr(Splits.load(split), side)
-    if not names:
-        raise SplitError(f"side {side} is empty", file=split)
-    return names
-
-
-def _refuse_inputs(request: Request, output: Path, names: Sequence[str]) -> None:
-    """Raises `RunError` where a mask would take the place of a scan."""
-    scans = {file.resolve() for case in request.cases for file in case.files()}
-    for name in names:
-        for suffix in WRITTEN:
-            if (file := (output / f"{name}{suffix}").resolve()) in scans:
-                raise RunError("a mask would replace a file of its own case", file=file,
-                               remedy="Choose another --output")  # fmt: skip
-
-
-def _clear(output: Path, names: Sequence[str], suffixes: Sequence[str], *, overwrite: bool) -> None:
-    """Old masks are refused, or removed before the work, so that none is left to pass for a new one."""
-    old = [file for name in names for suffix in suffixes if (file := output / f"{name}{suffix}").exists()]
-    if old and not overwrite:
-        raise RunError(
-            f"{len(old)} of the masks exist already", file=output, found=old[0].name,
-            remedy="Choose another --output, or add --overwrite",
-        )  # fmt: skip
-    for file in old:
-        file.unlink()

@@ -1,12 +1,12 @@
-"""predictions.json: which mask is whose, how it was made, and how its files were read.
+"""predictions.json: the masks of a folder by case, how they were predicted, and how their files were read.
 
-Where ids are hashed it names no file, folder or other id; those stand in sources.json beside it, with the key of the
-hash. Several processes may predict into one folder: what each notes is merged into the file under a lock.
+With hashed ids it names no file, folder or id; those are in sources.json in the same folder, with the key of the hash.
+Several processes may predict into one folder: each merges its entries into the file under a lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,22 +32,22 @@ NOTE = "names patients, files and folders: not to be shared with the anonymized 
 
 @dataclass
 class Index:
-    """What one call of a prediction says of its masks; `open` and `write` are called under `index_lock`."""
+    """The entries of one call of a prediction; `open` and `write` are called under `index_lock`."""
 
     folder: Path
     card: ModelCard
     data: DataSection
     selection: str | None
-    """The side of the model's split that is predicted; `some` where calls differ."""
+    """The split that is predicted; `some` if calls differ."""
     overwrite: bool
     key: str | None = None
-    """Of the hash that names the masks; None where they bear their case ids."""
+    """Of the hash that names the masks; None if they are named by their case ids."""
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of the mask -> its entry, of this call."""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of the mask -> id and files of its case; empty where `cases` holds them."""
+    """Name of the mask -> id and files of its case; empty if they are in `cases`."""
     others: frozenset[str] = frozenset()
-    """Names of the cases of other calls with the same model, which stay."""
+    """Names of the cases of earlier calls with the same model, which stay."""
 
     @classmethod
     def open(
@@ -60,11 +60,11 @@ class Index:
         overwrite: bool,
         anonymized: bool = False,
     ) -> Index:
-        """The index of a folder, empty where there is none.
+        """The index of a folder, empty if there is none.
 
         Raises:
-            RunError: it is another model's, or damaged, or its key is gone, and `overwrite` is off; these are forgotten
-                where it is on. It is anonymized and this is not, or the other way round.
+            RunError: it is another model's, or damaged, or its key is gone, and `overwrite` is off (if it is on, such
+                an index is replaced); or only one of the two is anonymized.
         """
         index = cls(folder, card, data, selection, overwrite)
         if anonymized:
@@ -82,7 +82,7 @@ class Index:
         return case.id if self.key is None else pseudonym(case.id, self.key)
 
     def _stored(self) -> dict[str, Any]:
-        """What the file holds now, of the same model; see `open`."""
+        """The current content of the file, of the same model; see `open`."""
         content = _read(self.folder / INDEX, overwrite=self.overwrite)
         if content.get("cases") and is_anonymized(content) != self.anonymized:
             raise RunError(
@@ -94,7 +94,7 @@ class Index:
         if content and content.get("weights_sha256") != self.card.weights_sha256:
             what = "holds another model's predictions"
         elif content.get("cases") and self.anonymized and read_key(self.folder) is None:
-            what = f"holds anonymized predictions without the key of their names, which stands in {SOURCES}"
+            what = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
         if what is None:
             return content
         if not self.overwrite:
@@ -102,13 +102,13 @@ class Index:
         return {}
 
     def expect(self, name: str, case: Case, *, mask: str, seen: str | None, how: Mapping[str, Any]) -> None:
-        """Note a case before its mask is made, so that an evaluation misses the mask where that fails.
+        """List a case before its mask is written, so that an evaluation misses the mask if that fails.
 
         Args:
             name: its name in the folder.
             case: its files.
             mask: the file name that is looked for.
-            seen: the side of the model's split that it stands on, train or val.
+            seen: the split of the model's run that it is in, train or val.
             how: what else the mask depends on: protocol, precision, keep_largest.
         """
         channels = {channel: [absolute(file) for file in files] for channel, files in case.channels.items()}
@@ -119,22 +119,30 @@ class Index:
             self.cases[name]["channels"] = channels
 
     def made(self, name: str, mask: Path, *, digest: str, synthetic: bool) -> None:
-        """Note the file of a case's mask with its digest, and whether the case says that it is synthetic."""
+        """Add the file of a case's mask with its digest, and whether the case says that it is synthetic."""
         self.cases[name] |= {"mask": mask.name, "digest": digest, "synthetic": synthetic}
 
     def write(self) -> None:
-        """Merge into predictions.json, and before it sources.json where ids are hashed; each whole or not at all.
+        """Merge into predictions.json, and before it into sources.json if ids are hashed; each atomically.
 
         Raises:
             RunError: another model's predictions have taken the folder since this call began.
         """
         stored = self._stored()
-        self.overwrite = False  # what comes later is none of the old that were to go
+        self.overwrite = False  # what another process writes from now on is not an old file to be replaced
         cases = dict(sorted({**stored.get("cases", {}), **self.cases}.items()))
-        self._write_sources(cases)
+        if self.key is not None:
+            sources = {**read_sources(self.folder), **self.sources}
+            hidden = {
+                "note": NOTE,
+                "key": self.key,
+                "root": absolute(self.data.root),
+                "command": invocation(),
+                "cases": {name: sources[name] for name in cases if name in sources},
+            }
+            write_json(self.folder / SOURCES, hidden, private=True)
         card, root = self.card, absolute(self.data.root)
         selection = self.selection if stored.get("selection", self.selection) == self.selection else "some"
-        made = (versions if self.anonymized else provenance)(card.data_fingerprint)
         content = {
             "task": card.task,
             "anonymized": self.anonymized,
@@ -146,26 +154,13 @@ class Index:
             "synthetic_training": card.synthetic,
             "selected_on": without_ids(card.selected_on),
             "architecture": card.architecture.model_dump(mode="json"),
-            "provenance": made,
+            "provenance": (versions if self.anonymized else provenance)(card.data_fingerprint),
         }
         write_json(self.folder / INDEX, content, private=not self.anonymized)
 
-    def _write_sources(self, cases: Mapping[str, Any]) -> None:
-        if self.key is None:
-            return
-        sources = {**read_sources(self.folder), **self.sources}
-        content = {
-            "note": NOTE,
-            "key": self.key,
-            "root": absolute(self.data.root),
-            "command": invocation(),
-            "cases": {name: sources[name] for name in cases if name in sources},
-        }
-        write_json(self.folder / SOURCES, content, private=True)
-
 
 def index_lock(folder: Path) -> AbstractContextManager[None]:
-    """Held while the index or quality.csv of a folder is read, changed and written; never while masks are made."""
+    """Held while the index or quality.csv of a folder is read, changed and written; not during prediction."""
     return waiting(folder / LOCK)
 
 
@@ -174,29 +169,15 @@ def is_anonymized(content: Mapping[str, Any]) -> bool:
     return bool(content.get("anonymized", content.get("anonymised")))  # how it was spelled before 0.2
 
 
-def names_in(folder: Path, cases: Iterable[Case], *, anonymized: bool) -> dict[str, str]:
-    """Case id -> name of its mask in a folder of predictions.
-
-    Raises:
-        RunError: names are hashed, and the key is gone.
-    """
-    if not anonymized:
-        return {case.id: case.id for case in cases}
-    key = read_key(folder)
-    if key is None:
-        raise RunError("the key of the anonymized names is gone", file=folder / SOURCES, remedy="Predict again")
-    return {case.id: pseudonym(case.id, key) for case in cases}
-
-
 def without_ids(selected_on: Any) -> Any:
-    """What a model was selected on, with the number of the cases in place of their ids."""
+    """`selected_on` of a model card, with the number of the cases instead of their ids."""
     if not isinstance(selected_on, Mapping) or not isinstance(selected_on.get("cases"), list):
         return selected_on
     return {**selected_on, "cases": len(selected_on["cases"])}
 
 
 def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
-    """Name of a mask -> id and files of its case; nothing where sources.json was taken away, or is damaged."""
+    """Name of a mask -> id and files of its case; empty if sources.json was removed, or is damaged."""
     try:
         cases: dict[str, dict[str, Any]] = read_object(folder / SOURCES)["cases"]
         return dict(cases) if all(are_channels(entry["channels"]) for entry in cases.values()) else {}
@@ -205,14 +186,14 @@ def read_sources(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def are_channels(channels: Any) -> bool:
-    """Whether something read from a file names the files of every channel."""
+    """Whether a value read from a file is a mapping from channels to lists of file names."""
     if not isinstance(channels, dict) or not all(isinstance(files, list) for files in channels.values()):
         return False
     return all(isinstance(file, str) and len(file) <= LONGEST_NAME for files in channels.values() for file in files)
 
 
 def read_key(folder: Path) -> str | None:
-    """The key of a folder's hashed names; None where there is none."""
+    """The key of a folder's hashed names; None if there is none."""
     try:
         key = str(read_object(folder / SOURCES)["key"])
         return key if len(bytes.fromhex(key)) == KEY_BYTES else None
@@ -221,7 +202,7 @@ def read_key(folder: Path) -> str | None:
 
 
 def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:
-    """What the file holds; nothing where it is missing, or damaged and to be overwritten."""
+    """The content of the file; empty if it is missing, or damaged and to be overwritten."""
     if not file.is_file():
         return {}
     try:

@@ -1,4 +1,4 @@
-"""How a network sees a case: three ways from prepared slices to class indices on the case's own grid.
+"""Inferers: three ways from prepared slices through a network to class indices on the case's own grid.
 
 inferer = inferer_of("soft", spatial_dims=2)
 prepared = prepare_case(loaded, inferer.preparation(preparation), scheme)
@@ -22,14 +22,14 @@ from segcct.preparation.prepared_case import Preparation, PreparedCase
 from segcct.preparation.training_window import pad_to
 
 Listener = Callable[[np.ndarray], None]
-"""Hears the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
+"""Called with the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
 
 
 class Inferer(Protocol):
-    """A way through a network."""
+    """A strategy of inference."""
 
     def preparation(self, preparation: Preparation) -> Preparation:
-        """How cases have to be prepared, given how they were for the training."""
+        """How cases have to be prepared, where the training prepared them as `preparation` says."""
 
     def __call__(
         self,
@@ -45,23 +45,23 @@ class Inferer(Protocol):
             network: (B, C, ...) -> logits (B, K, ...).
             prepared: the case.
             how: batch size, precision, device.
-            size: side of the training slices, in pixels.
-            listener: called with the probabilities, where there are any.
+            size: height and width of the training slices, in pixels.
+            listener: called with the probabilities, if there are any.
         """
 
 
 class ProbabilityInferer(ABC):
-    """Probabilities are resampled to the case's own grid, and the most probable class is taken there."""
+    """Probabilities are resampled to the case's own grid; the argmax is taken there."""
 
     @abstractmethod
     def probabilities(
         self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
     ) -> Iterator[np.ndarray]:
-        """Softmax at the network's scale, (n, K, h, w) float32 of successive slices. Raises `ModelError` where they
-        are not finite."""
+        """Softmax at the network's scale, (n, K, h, w) float32 of successive slices. Raises `ModelError` if it is
+        not finite."""
 
     def preparation(self, preparation: Preparation) -> Preparation:
-        """As for the training."""
+        """As for training."""
         return preparation
 
     def __call__(
@@ -107,7 +107,7 @@ class SlidingWindowInferer(ProbabilityInferer):
     spatial_dims: int = 3
     """2: windows within slices; 3: cubes over all of them."""
     overlap: float = 0.5
-    """Fraction of a window that the next one covers again."""
+    """Fraction of a window that the next one overlaps."""
 
     def probabilities(
         self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
@@ -139,14 +139,14 @@ class SlidingWindowInferer(ProbabilityInferer):
 
 
 class TransUNetInferer:
-    """The slice protocol of TransUNet and Swin-Unet, so that a number can stand beside their published tables.
+    """The slice protocol of TransUNet and Swin-Unet, for scores that are comparable with their published tables.
 
     Per slice: cubic resize to the training size, argmax, nearest-neighbor resize back (Chen et al. 2021). Scores differ
-    from those of resampled probabilities by what order-0 resampling does to borders.
+    from those of resampled probabilities by the effect of order-0 resampling on borders.
     """
 
     def preparation(self, preparation: Preparation) -> Preparation:
-        """Without any resampling: the protocol resizes by itself."""
+        """Without resampling: the protocol resizes by itself."""
         return replace(preparation, spacing_mm=None, fit="pad")
 
     def __call__(
@@ -157,7 +157,7 @@ class TransUNetInferer:
         size: int,
         listener: Listener | None = None,  # noqa: ARG002 - as every inferer
     ) -> np.ndarray:
-        """See `Inferer`; there are no probabilities to listen to."""
+        """See `Inferer`; the listener is not called."""
         from scipy import ndimage
 
         network.eval()
@@ -175,12 +175,12 @@ class TransUNetInferer:
 
 
 def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
-    """That of networks over slices (2) or volumes (3)."""
+    """The default for networks over slices (2) or volumes (3)."""
     return SliceInferer() if spatial_dims == 2 else SlidingWindowInferer(spatial_dims)
 
 
 def inferer_of(protocol: str, spatial_dims: int) -> Inferer:
-    """The inferer of `--protocol` for a network of so many dimensions. Raises `ModelError` where they do not fit."""
+    """The inferer of `--protocol` for a network of 2 or 3 dimensions. Raises `ModelError` if they do not fit."""
     if protocol != "transunet":
         return probability_inferer(spatial_dims)
     if spatial_dims != 2:

@@ -1,4 +1,4 @@
-"""A trained model from its `best/` folder: built as model.json says, and filled with the weights beside it."""
+"""A trained model from its `best/` folder: built as model.json says, with the weights of the folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit,
 from segcct.preparation.prepared_case import Preparation
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
-"""Beyond these, what is built is compared with the weights before memory is taken for it."""
+"""Above these, the network is compared with the weights before memory is allocated for it."""
 
 
 class LoadedModel:
@@ -30,11 +30,11 @@ class LoadedModel:
     """
 
     task: str
-    """Whose models these are, as `task` in model.json says."""
+    """The task, as `task` in model.json says."""
     noun: str
-    """What such a model is, with its article."""
+    """The name of such a model, with its article."""
     command: str
-    """What trains one."""
+    """The command that trains one."""
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         self.card = card
@@ -90,18 +90,14 @@ def load_network(folder: Path, card: ModelCard) -> nn.Module:
     Raises:
         CheckpointError: the weights are missing or damaged, the network cannot be built, or the two do not fit.
     """
-    weights = load_weights(folder, card)
-    if _is_large(card.architecture):
+    weights, sizes = load_weights(folder, card), card.architecture
+    if sizes.image_size > _LARGE_IMAGE_PX or sizes.in_channels > _MANY_CHANNELS or sizes.num_classes > _MANY_CLASSES:
         with torch.device("meta"):
             _require_fit(_built(card.architecture, folder / CARD), weights, card, folder)
     network = _built(card.architecture, folder / CARD)
     _require_fit(network, weights, card, folder)
     network.load_state_dict(weights)
     return network
-
-
-def _is_large(built: Architecture) -> bool:
-    return built.image_size > _LARGE_IMAGE_PX or built.in_channels > _MANY_CHANNELS or built.num_classes > _MANY_CLASSES
 
 
 def _built(built: Architecture, file: Path) -> nn.Module:

@@ -1,4 +1,4 @@
-"""predictions.json as a record, for everything that reads or writes a folder of predictions."""
+"""predictions.json as typed records."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from segcct.files.json_record import FileName, Record
 
 
 def _inside(name: str) -> str:
-    # A mask lies in the folder itself: a path that leads out of it is of somebody else.
+    # A mask is in the folder itself: a path may lead to any other file.
     if not name or Path(name).name != name:
         raise ValueError("not the name of a mask in the folder")
     return name
 
 
-class PredictedCase(Record):
-    """What predictions.json says of one mask."""
+class CaseEntry(Record):
+    """One mask."""
 
     mask: Annotated[str, AfterValidator(_inside)]
     digest: str | None = None
-    """Of the mask that was predicted; a mask with another one was edited or replaced."""
+    """Of the mask as it was predicted; one with another digest was edited or replaced."""
     seen: str | None = None
-    """`train` or `val`, where the model was trained or selected on the case."""
+    """`train` or `val` if the model was trained or selected on the case."""
     synthetic: bool | None = None
     """The images say that they were generated."""
     channels: dict[str, list[FileName]] | None = None
-    """Channel -> its files; kept in sources.json where ids are hashed."""
+    """Channel -> its files; in sources.json if ids are hashed."""
 
 
 class StoredScheme(Record):
@@ -40,35 +40,35 @@ class StoredScheme(Record):
     regions: dict[str, list[int]] | None = None
 
 
-class Predictions(Record):
-    """What predictions.json of any task says."""
+class PredictionsRecord(Record):
+    """predictions.json of any task."""
 
     NOT_THIS: ClassVar[str] = "is not an index of predictions"
     task: str = "segmentation"
     data: dict[str, Any] | None = None
     """How the images were read: a config's `data` section."""
     selection: str | None = None
-    """The split that was predicted; `some` where calls differ."""
+    """The split that was predicted; `some` if calls differ."""
     weights_sha256: str | None = None
     selected_on: Any = None
     architecture: Any = None
     provenance: dict[str, Any] | None = None
 
 
-class StoredPredictions(Predictions):
+class StoredPredictions(PredictionsRecord):
     """predictions.json of masks."""
 
     ERROR: ClassVar[type[SegcctError]] = EvaluationError
-    cases: dict[str, PredictedCase]
+    cases: dict[str, CaseEntry]
     anonymized: bool | None = Field(default=None, validation_alias=AliasChoices("anonymized", "anonymised"))
-    """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
+    """Masks are named by hashed ids, and no output may name a case otherwise."""
     scheme: StoredScheme | None = None
     synthetic_training: bool | None = None
     """The model was trained on generated images."""
 
 
-class StoredTable(Predictions):
-    """predictions.json beside a table of class probabilities."""
+class StoredTable(PredictionsRecord):
+    """predictions.json of a table of class probabilities."""
 
     task: str = "classification"
     classes: list[FileName] | None = None

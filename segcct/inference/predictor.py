@@ -1,8 +1,8 @@
-"""From a case to a mask on the case's own grid: the one path of prediction and of validation during training."""
+"""From a case to a mask on the case's own grid, for prediction and for validation during training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -59,7 +59,7 @@ class Segmented:
 
     @property
     def soft(self) -> KeptProbabilities:
-        """What was kept, where that was asked for."""
+
         assert self.kept is not None
         return self.kept
 
@@ -68,24 +68,17 @@ def largest_components(index: np.ndarray) -> np.ndarray:
     """Keep, of each class, its largest face-connected component; the rest becomes background."""
     from scipy import ndimage
 
-    kept = np.zeros_like(index)
+    largest = np.zeros_like(index)
     for value, box in enumerate(ndimage.find_objects(index), start=1):
         if box is not None:
-            parts, _ = ndimage.label(index[box] == value)
-            sizes = np.bincount(parts.ravel())[1:]
-            kept[box][parts == 1 + int(sizes.argmax())] = value
-    return kept
-
-
-def _stacked(volumes: Sequence[Volume]) -> np.ndarray:
-    """(C, X, Y, Z): a view of the voxels of one volume, float32 of several."""
-    if len(volumes) == 1:
-        return volumes[0].array[None]
-    return np.stack([volume.array for volume in volumes], dtype=np.float32, casting="unsafe")
+            components, _ = ndimage.label(index[box] == value)
+            sizes = np.bincount(components.ravel())[1:]
+            largest[box][components == 1 + int(sizes.argmax())] = value
+    return largest
 
 
 class Predictor(VolumeModel):
-    """A trained segmenter: (B, C, H, W) -> logits (B, K, H, W)."""
+    """A trained segmentation model: (B, C, H, W) -> logits (B, K, H, W)."""
 
     task, noun, command = "segmentation", "a segmenter", "train-seg"
 
@@ -104,25 +97,31 @@ class Predictor(VolumeModel):
 
         Args:
             scan: the volume of a one-channel model, or channel name -> volume, all on one grid.
-            mask: the region for intensity normalisation, for models trained with zscore_mask.
+            mask: the region for intensity normalization, for models trained with zscore_mask.
             keep_largest: keep only the largest component of each class.
 
         Raises:
             DataError: a channel is missing, or the mask is.
             GeometryError: two volumes are not on one grid.
         """
-        volumes = self._by_channel(scan)
-        first = next(iter(volumes.values()))
-        for other in [*volumes.values(), *([] if mask is None else [mask])]:
-            check_same_grid(first, other)
+        wanted = list(self.data.channels)
+        channels = {wanted[0]: scan} if isinstance(scan, Volume) else dict(scan)
+        if set(channels) != set(wanted):
+            raise DataError(
+                "channels do not fit the model", found=", ".join(channels) or "none", expected=", ".join(wanted)
+            )
+        volumes = [channels[name] for name in wanted]
+        for other in [*volumes, *([] if mask is None else [mask])]:
+            check_same_grid(volumes[0], other)
         if self.data.intensity.rule == "zscore_mask" and mask is None:
             raise DataError("this model needs a mask for intensity normalization", expected=self.data.intensity.mask)
-        file = first.path or Path("scan")
+        file = volumes[0].path or Path("scan")
         name = case_name(file)
+        arrays = [volume.array for volume in volumes]
         loaded = LoadedCase(
-            case=Case(name, name, {channel: (volume.path or file,) for channel, volume in volumes.items()}),
-            image=_stacked(list(volumes.values())),
-            grid=first,
+            case=Case(name, name, {each: (channels[each].path or file,) for each in wanted}),
+            image=arrays[0][None] if len(arrays) == 1 else np.stack(arrays, dtype=np.float32, casting="unsafe"),
+            grid=volumes[0],
             mask=None if mask is None else mask.array > 0,
         )
         return self.predict_case(loaded, keep_largest=keep_largest)
@@ -151,12 +150,3 @@ class Predictor(VolumeModel):
         """Softmax of a prepared case at the network's scale, (n, K, h, w) float32 of successive slices."""
         inferer = probability_inferer(self.card.spatial_dims)
         return inferer.probabilities(self.network, prepared, self.how, self.preparation.image_size)
-
-    def _by_channel(self, scan: Volume | Mapping[str, Volume]) -> dict[str, Volume]:
-        wanted = list(self.data.channels)
-        given = {wanted[0]: scan} if isinstance(scan, Volume) else dict(scan)
-        if set(given) != set(wanted):
-            raise DataError(
-                "channels do not fit the model", found=", ".join(given) or "none", expected=", ".join(wanted)
-            )
-        return {name: given[name] for name in wanted}

@@ -1,4 +1,4 @@
-"""quality.csv as a file: its rows read, kept and written."""
+"""quality.csv: its rows are read, removed and written here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SINCE_0_2 = ("mask",)
 
 
 def read_rows(file: Path) -> list[dict[str, str]]:
-    """The rows of a quality.csv; none where there is no such file. Raises `DataError` where it is damaged."""
+    """The rows of a quality.csv; none if there is no such file. Raises `DataError` if it is damaged."""
     if not file.is_file():
         return []
     needed = [name for name in COLUMNS if name not in _SINCE_0_2]
@@ -22,12 +22,12 @@ def read_rows(file: Path) -> list[dict[str, str]]:
 
 
 def keep_rows(folder: Path, cases: Collection[str], *, private: bool = True) -> None:
-    """Leave only these cases in the folder's quality.csv: masks of the others are another model's, or made anew."""
+    """Remove all other cases from the folder's quality.csv: their masks are another model's, or predicted again."""
     file = folder / TABLE
     if file.is_file():
         write_rows(file, [row for row in read_rows(file) if row["case"] in cases], private=private)
 
 
 def write_rows(file: Path, rows: Sequence[Mapping[str, str]], *, private: bool = True) -> None:
-    """Write a quality.csv, whole or not at all; `private` where its ids are not hashed."""
+    """Write a quality.csv atomically; `private` if its ids are not hashed."""
     write_records(file, COLUMNS, rows, private=private)

@@ -1,4 +1,4 @@
-"""From a mask to the image it explains: the one path of M2I validation, comparison and quality estimation."""
+"""From a mask to an image (M2I): used by validation during training and by `segcct compare`."""
 
 from __future__ import annotations
 
@@ -23,22 +23,17 @@ from segcct.preparation.training_window import pad_to
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """A case and what the generator made of its mask, slice by slice."""
+    """A case and the image generated from its mask, slice by slice."""
 
     original: np.ndarray
     """(D, C, h, w) float32 in [0, 1]."""
     image: np.ndarray
     """(D, C, h, w) float32 in [0, 1], in the same units."""
     label: np.ndarray
-    """(D, h, w) uint8 class indices: the mask it was made from (the likeliest class of a soft one)."""
+    """(D, h, w) uint8 class indices: the mask it was generated from (the argmax of a soft one)."""
     classes: tuple[str, ...]
     """Names of the class indices 1, 2, ..."""
     grid: SliceGrid
-
-    @property
-    def has_foreground(self) -> bool:
-        """The mask holds a class; without one, distances in the foreground are not defined (None)."""
-        return bool(self.label.any())
 
     @cached_property
     def distances(self) -> dict[str, ImageDistance]:
@@ -47,19 +42,14 @@ class Reconstruction:
 
     @cached_property
     def baseline(self) -> dict[str, ImageDistance]:
-        """The same for the original with each class painted in its mean: what the generator has to beat."""
-        painted = class_mean_baseline(self.original, self.label)
-        return image_distances(self.original, painted, self.label, self.classes)
+        """The same for the piecewise-constant image of the class means, which the generator has to beat."""
+        filled = class_mean_baseline(self.original, self.label)
+        return image_distances(self.original, filled, self.label, self.classes)
 
     @property
     def gain(self) -> float | None:
-        """Share of the baseline's RMSE in the foreground that is gone; None for a mask without foreground."""
+        """Relative error reduction: 1 - RMSE / RMSE of the baseline, in the foreground; None without foreground."""
         return foreground_gain(self.original, self.image, self.label)
-
-    def error_map(self) -> np.ndarray:
-        """(D, h, w) float32: root mean square over channels of the difference."""
-        difference: np.ndarray = np.sqrt(np.square(self.image - self.original).mean(axis=1))
-        return difference
 
     def volume(self, channel: int = 0) -> np.ndarray:
         """One channel of `image` on the case's own grid: (X, Y, Z) float32 in [0, 1]; 0 outside the crop."""
@@ -67,7 +57,7 @@ class Reconstruction:
 
 
 class Reconstructor(VolumeModel):
-    """A trained generator.
+    """A trained reconstruction model.
 
     reconstructor = Reconstructor.load("runs/acdc_m2i/best")
     made = reconstructor.reconstruct(prepared)                 # from the case's own label
@@ -79,16 +69,16 @@ class Reconstructor(VolumeModel):
     network: Generator
 
     def reconstruct(self, prepared: PreparedCase, mask: np.ndarray | None = None) -> Reconstruction:
-        """The image that a mask explains, in the appearance of the case.
+        """Generate an image from a mask, in the appearance of the case.
 
         Args:
-            prepared: the case as `preparation` prepares it; its image supplies the style, never a shape.
+            prepared: the case as `preparation` prepares it; its image is used for the style, never for shapes.
             mask: (D, h, w) class indices or (D, K, h, w) probabilities at the case's network scale; None takes the
                 case's own label.
 
         Raises:
             DataError: other channels than the generator's, no mask at all, or a mask of another shape.
-            LabelError: a class the generator does not know.
+            LabelError: a class outside the generator's scheme.
         """
         channels = prepared.image.shape[1]
         if channels != self.network.in_channels:
@@ -126,17 +116,16 @@ class Reconstructor(VolumeModel):
                 expected=", ".join(self.data.channels),
             )
         prepared = prepare_case(loaded, self.preparation, self.scheme)
-        return self.reconstruct(prepared, None if values is None else self.slices_of(prepared, values))
+        if values is None:
+            return self.reconstruct(prepared)
+        slices = prepared.grid.to_slices(self.scheme.to_index(values))
+        return self.reconstruct(prepared, prepared.grid.shrink_labels(slices))
 
     reconstruct_examination = reconstruct_case
     """The old name."""
 
-    def slices_of(self, prepared: PreparedCase, values: np.ndarray) -> np.ndarray:
-        """A mask in scheme values (X, Y, Z) -> class indices (D, h, w) at the network's scale."""
-        return prepared.grid.shrink_labels(prepared.grid.to_slices(self.scheme.to_index(values)))
-
     def _mask(self, prepared: PreparedCase, mask: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray]:
-        """Probabilities where they were given, and class indices (D, h, w) uint8."""
+        """Probabilities, if the mask is soft, and class indices (D, h, w) uint8."""
         if mask is None:
             if prepared.label is None:
                 raise DataError("no mask to reconstruct from", file=prepared.case_id, expected="a label or a mask")

@@ -349,14 +349,14 @@ def test_init_opens_the_config_by_commands_that_name_it(phantom, tmp_path):
 def test_an_interrupted_prediction_says_what_is_missing(trained, phantom, tmp_path, capsys, monkeypatch):
     from segcct.inference import folder_prediction as folder
 
-    once = iter([folder._segment])
+    once = iter([folder.load_case])
 
     def interrupted(*arguments, **options):
         for predict in once:
             return predict(*arguments, **options)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(folder, "_segment", interrupted)
+    monkeypatch.setattr(folder, "load_case", interrupted)
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(phantom), "--output", str(tmp_path / "o")]
     assert main(arguments) == 130
     assert len(list((tmp_path / "o").glob("*.nii.gz"))) == 1

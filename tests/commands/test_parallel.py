@@ -84,8 +84,8 @@ def model() -> Predictor:
 def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, monkeypatch, anonymize):
     """Each begins before any has ended: every one read the folder's index without the others' cases."""
     everyone = threading.Barrier(len(CASES))
-    predict = folder._segment
-    monkeypatch.setattr(folder, "_segment", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
+    predict = folder.load_case
+    monkeypatch.setattr(folder, "load_case", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
     whole = resolve(model.card, scans)
     requests = [Request((case,), whole.data) for case in whole.cases]
     with ThreadPoolExecutor(len(CASES)) as pool:
@@ -100,14 +100,14 @@ def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, mo
 def test_another_model_that_takes_the_folder_meanwhile_is_noticed(model, scans, tmp_path, monkeypatch):
     other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), model.how)
     whole = resolve(model.card, scans)
-    predict = folder._segment
+    predict = folder.load_case
 
     def overtaken(*args, **kw):
-        monkeypatch.setattr(folder, "_segment", predict)
+        monkeypatch.setattr(folder, "load_case", predict)
         predict_folder(other, Request(whole.cases[1:2], whole.data), tmp_path / "p", overwrite=True)
         return predict(*args, **kw)
 
-    monkeypatch.setattr(folder, "_segment", overtaken)
+    monkeypatch.setattr(folder, "load_case", overtaken)
     with pytest.raises(RunError, match="holds another model's predictions"):
         predict_folder(model, Request(whole.cases[:1], whole.data), tmp_path / "p")
     index = json.loads((tmp_path / "p" / "predictions.json").read_text())

@@ -10,7 +10,7 @@ import pytest
 
 from segcct.datasets.case import Case
 from segcct.errors import CheckpointError, DataError, LabelError, ModelError
-from segcct.inference.cycle import Cycles, carried
+from segcct.inference.cycle import Cycles, resampled
 from segcct.inference.reconstructor import Reconstructor
 from segcct.model_card import save_model
 from segcct.preparation.prepared_case import prepare_case
@@ -48,10 +48,11 @@ def test_reconstruction_does_not_depend_on_batches():
     np.testing.assert_allclose(images[0], images[1], atol=1e-6)
 
 
-def test_error_map_shows_what_the_mask_does_not_explain():
+def test_the_error_shows_what_the_mask_does_not_explain():
     scan = loaded_case(noise=0)
     scan.image[0, 10:14, 8:12, 2] = 100.0  # a bright spot inside the square that no class stands for
-    prepared_error = painter().reconstruct_case(scan).error_map()
+    made = painter().reconstruct_case(scan)
+    prepared_error = np.sqrt(np.square(made.image - made.original).mean(axis=1))
     assert prepared_error.shape == (5, 30, 36)
     assert prepared_error[2, 8:12, 10:14].min() > 0.05
     assert prepared_error[1].max() < 0.01
@@ -59,7 +60,7 @@ def test_error_map_shows_what_the_mask_does_not_explain():
 
 def test_without_foreground_distances_are_not_defined():
     made = painter().reconstruct_case(loaded_case(foreground=False))
-    assert not made.has_foreground
+    assert not made.label.any()
     assert made.distances["foreground"].rmse is None
     assert made.distances["low"].ssim is None
     assert made.gain is None
@@ -142,10 +143,9 @@ def test_dice_of_what_both_are_without_is_not_defined():
 
 def test_prepared_cases_are_taken_where_both_prepare_alike():
     cycles = Cycles(predictor(), painter())
-    case = cycles.prepared(cycles.case(loaded_case()).for_segmenter)
+    case = cycles.case(loaded_case())
     assert case.for_segmenter is case.for_generator
-    with pytest.raises(ModelError, match="prepare their slices differently"):
-        Cycles(predictor(), painter(spacing_mm=1.0)).prepared(case.for_segmenter)
+    assert cycles.case(loaded_case(), case.for_segmenter).for_generator is case.for_segmenter
 
 
 @pytest.mark.parametrize(
@@ -165,10 +165,10 @@ def test_models_that_do_not_fit_together_are_refused(more, message):
         Cycles(predictor(), generator)
 
 
-def test_slices_of_another_volume_are_not_carried():
+def test_slices_of_another_volume_are_not_resampled():
     one, other = (painter(**more).reconstruct_case(loaded_case()) for more in ({}, {"crop": "foreground"}))
-    moved = carried(one.image, one.grid, other.grid)
+    moved = resampled(one.image, one.grid, other.grid)
     assert moved.shape == other.image.shape
     stranger = dataclasses.replace(other.grid, shape_xyz=(9, 9, 9))
     with pytest.raises(DataError, match="different volumes"):
-        carried(one.image, one.grid, stranger)
+        resampled(one.image, one.grid, stranger)

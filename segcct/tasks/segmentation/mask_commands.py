@@ -41,7 +41,7 @@ def predict(
     if m2i is not None:
         say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
     quality = None if no_quality else _estimate_of(model, usual=not keep_largest and protocol == "soft")
-    request = resolve(predictor.card, input, split=model / ".." / "splits.json", side=split)
+    request = resolve(predictor.card, input, splits_file=model / ".." / "splits.json", split=split)
     predictions = predict_folder(
         predictor,
         request,
