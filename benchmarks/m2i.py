@@ -30,7 +30,7 @@ from segcct.inference.cycle import CycleCase, Cycles
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
-from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, gain, image_distances
+from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, error_reduction, image_distances
 from segcct.preparation.prepared_case import PreparedCase, prepare_cases
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
@@ -112,10 +112,10 @@ def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
         "rmse": inside.rmse,
         "baseline_rmse": baseline.rmse,
         "gain": made.gain,
-        "slice_gain": gain(inside, harder),
+        "slice_gain": error_reduction(inside, harder),
         "ssim": inside.ssim,
         "baseline_ssim": baseline.ssim,
-        "border_gain": gain(made.distances[BORDER], made.baseline[BORDER]),
+        "border_gain": error_reduction(made.distances[BORDER], made.baseline[BORDER]),
         "own_dice": mean(class_dice(predicted, made.label, made.classes).values()),
         "cycle_dice": mean(found.dice.values()),
     }

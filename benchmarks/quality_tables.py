@@ -11,7 +11,7 @@ import numpy as np
 from m2i_features import M2I_FEATURES, M2I_GROUPS
 
 from segcct.errors import DataError
-from segcct.metrics import paired, summarise
+from segcct.metrics import paired, summarize
 from segcct.progress import Progress
 from segcct.provenance import provenance
 from segcct.quality import FEATURES, GROUPS, CalibrationRow, Estimate, cross_fit
@@ -223,7 +223,7 @@ def worth_of_m2i(calibration: Calibration) -> dict[str, Any] | None:
     if len(cheap) == len(calibration.features):
         return None
     errors = [np.abs(calibration.out_of_fold(names)[0] - calibration.target) for names in (cheap, calibration.features)]
-    stats = summarise((errors[0] - errors[1]).tolist(), [row.patient for row in calibration.rows])
+    stats = summarize((errors[0] - errors[1]).tolist(), [row.patient for row in calibration.rows])
     return {"mean": stats["mean"], "ci95": stats["ci95"]}
 
 

@@ -17,7 +17,7 @@ from segcct.comparison.comparison_record import (
     mean_of,
 )
 from segcct.evaluation.summary_record import MetricStats
-from segcct.metrics import summarise
+from segcct.metrics import summarize
 from segcct.metrics.image import BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
 
@@ -53,7 +53,7 @@ def summary_of(cases: Cases, classes: Sequence[str], flag_below: float | None) -
     patients = [case.patient for case in cases.values()]
 
     def over(value_of: ValueOf, bounds: tuple[float, float] = (0, 1)) -> MetricStats:
-        return MetricStats(**summarise([value_of(case) for case in cases.values()], patients, bounds=bounds))
+        return MetricStats(**summarize([value_of(case) for case in cases.values()], patients, bounds=bounds))
 
     def of_masks(value_of: Callable[[str, CaseFigures], float | None], low: float = 0) -> dict[str, MetricStats]:
         return {mask: over(partial(value_of, mask), (low, 1)) for mask in (PREDICTED, REFERENCE)}

@@ -16,7 +16,7 @@ from segcct.evaluation.summary_record import (
     SegmentationSummary,
     StructureSummary,
 )
-from segcct.metrics import Convention, Metric, summarise
+from segcct.metrics import Convention, Metric, summarize
 from segcct.metrics.metric_table import LABEL_MAP_QUANTITIES, all_metrics, main_metrics
 
 CI95 = (
@@ -76,8 +76,8 @@ def label_map_summary(agreements: Sequence[Agreement]) -> LabelMapSummary:
     accuracy, background = LABEL_MAP_QUANTITIES.values()
     reached, empty = [each.pixel_accuracy for each in agreements], [each.background for each in agreements]
     return LabelMapSummary(
-        pixel_accuracy=MetricStats(**summarise(reached, patients, bounds=accuracy.bounds)),
-        background=MetricStats(**summarise(empty, patients, bounds=background.bounds)),
+        pixel_accuracy=MetricStats(**summarize(reached, patients, bounds=accuracy.bounds)),
+        background=MetricStats(**summarize(empty, patients, bounds=background.bounds)),
         definitions={each.key: each.definition for each in LABEL_MAP_QUANTITIES.values()},
         unit="1",
     )
@@ -85,7 +85,7 @@ def label_map_summary(agreements: Sequence[Agreement]) -> LabelMapSummary:
 
 def _overall(rows: Iterable[Row], scheme: Scheme, convention: str, metric: Metric) -> MetricStats:
     means, patients = case_means(rows, scheme, convention, metric)
-    stats = summarise(list(means.values()), [patients[case] for case in means], bounds=metric.bounds)
+    stats = summarize(list(means.values()), [patients[case] for case in means], bounds=metric.bounds)
     return MetricStats(**stats)
 
 
@@ -107,4 +107,4 @@ def case_means(
 
 def _stats(rows: Sequence[Row], convention: str, metric: Metric) -> MetricStats:
     scores = [row.scores[convention][metric.key] for row in rows]
-    return MetricStats(**summarise(scores, [row.patient for row in rows], bounds=metric.bounds))
+    return MetricStats(**summarize(scores, [row.patient for row in rows], bounds=metric.bounds))

@@ -13,7 +13,7 @@ from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, LabelError
 from segcct.inference.batched_inference import in_batches
 from segcct.inference.loaded_model import VolumeModel
-from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_gain, image_distances
+from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_error_reduction, image_distances
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -49,7 +49,7 @@ class Reconstruction:
     @property
     def gain(self) -> float | None:
         """Relative error reduction: 1 - RMSE / RMSE of the baseline, in the foreground; None without foreground."""
-        return foreground_gain(self.original, self.image, self.label)
+        return foreground_error_reduction(self.original, self.image, self.label)
 
     def volume(self, channel: int = 0) -> np.ndarray:
         """One channel of `image` on the case's own grid: (X, Y, Z) float32 in [0, 1]; 0 outside the crop."""

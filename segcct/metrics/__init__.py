@@ -30,8 +30,10 @@ from segcct.metrics.overlap import (
 )
 from segcct.metrics.pair import MaskPair, label_pairs
 from segcct.metrics.paired_statistics import Paired, holm, paired, signed_rank_p
-from segcct.metrics.statistics import Stats, summarise
+from segcct.metrics.statistics import Stats, summarize
 from segcct.metrics.surface import average_surface_distance, hausdorff, surface_dice
+
+summarise = summarize  # the former name, for one version
 
 __all__ = [
     "CONVENTIONS",
@@ -65,6 +67,7 @@ __all__ = [
     "signed_rank_p",
     "specificity",
     "summarise",
+    "summarize",
     "surface_dice",
     "volume_difference",
 ]

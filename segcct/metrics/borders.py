@@ -1,9 +1,9 @@
 """Distances between the surfaces of two masks: Hausdorff distance and its percentiles, average, surface Dice.
 
-The surface of a mask is its border voxels: those with a face neighbour outside the mask, where everything outside
-the image counts as outside the mask (as in medpy and MONAI). Distances run between voxel centres, to the nearest
-border voxel of the other mask, exact in float64. An axis of length one is left out: a picture's border is its
-outline.
+The surface of a mask is its border voxels: those with a face neighbor outside the mask, where everything outside
+the image counts as outside the mask (as in medpy and MONAI). Distances run between voxel centers, to the nearest
+border voxel of the other mask, exact in float64. An axis of length one is left out: the border of a 2-D mask
+is its outline.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SurfaceDistances:
         return float(total / (self.to_reference.size + self.to_prediction.size))
 
     def surface_dice(self, tolerance: float) -> float:
-        """Share of both borders that lies within the tolerance of the other (NSD), in [0, 1]."""
+        """Fraction of both borders that lies within the tolerance of the other (NSD), in [0, 1]."""
         limit = tolerance * (1.0 + _SLACK)
         within = np.count_nonzero(self.to_reference <= limit) + np.count_nonzero(self.to_prediction <= limit)
         return float(within / (self.to_reference.size + self.to_prediction.size))
@@ -60,7 +60,7 @@ def check_spacing(spacing: Sequence[float], ndim: int) -> tuple[float, ...]:
 
 
 def border_voxels(mask: np.ndarray) -> np.ndarray:
-    """Voxels of a bool mask with a face neighbour outside it: the mask less its erosion by one voxel."""
+    """Voxels of a bool mask with a face neighbor outside it: the mask less its erosion by one voxel."""
     padded = np.pad(mask, 1)
     inner = (slice(1, -1),) * mask.ndim
     core: np.ndarray = padded[inner].copy()

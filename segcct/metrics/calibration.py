@@ -1,4 +1,4 @@
-"""How far confidence can be believed: the reliability diagram and the expected calibration error (Guo et al. 2017)."""
+"""Calibration of confidence: the reliability diagram and the expected calibration error (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ class Bin:
     confidence: float | None
     """Mean confidence; None for an empty bin."""
     accuracy: float | None
-    """Share of right ones."""
+    """Fraction of correct predictions."""
     count: int
 
 
 def bin_numbers(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """(N,) the bin of every confidence in [0, 1], of `bins` equally wide ones."""
+    """(N,) the bin of every confidence in [0, 1], of `bins` of equal width."""
     return np.searchsorted(np.linspace(0.0, 1.0, bins + 1)[1:-1], confidence, side="left")
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> list[Bin]:
-    """Mean confidence against share of right ones, in equally wide bins.
+    """Mean confidence against accuracy, in bins of equal width.
 
     Args:
         confidence: (N,) probability of the predicted class.
@@ -54,7 +54,7 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
 
 
 def expected_error(bins: list[Bin]) -> float | None:
-    """Mean over the predictions of |share of right ones - mean confidence| of their bin; None without predictions."""
+    """Mean over the predictions of |accuracy - mean confidence| of their bin; None without predictions."""
     total = sum(each.count for each in bins)
     if not total:
         return None

@@ -1,11 +1,11 @@
-"""95% intervals of what is no plain mean over pictures: per-class scores, AUROC, calibration error.
+"""95% intervals of what is no plain mean over images: per-class scores, AUROC, calibration error.
 
-Groups of pictures (copies, pictures of one patient) are drawn with replacement and every figure is computed again; the
+Groups of images (copies, images of one patient) are drawn with replacement and every figure is computed again; the
 interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it, and
 with fewer than two groups there is none.
 
-The calibration error is a mean of absolute gaps, which every redrawing widens: even a calibrated model's draws lie
-above its figure on average. They are moved down by their mean excess over it before the percentiles are taken.
+The calibration error is a mean of absolute gaps, which resampling widens: even a calibrated model's draws lie above
+its figure on average. They are shifted down by their mean excess over it before the percentiles are taken.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ import numpy as np
 from scipy import sparse
 
 from segcct.metrics.calibration import BINS, bin_numbers
+from segcct.metrics.statistics import numbered
 
 RESAMPLES = 1000
 _NUMBERS_AT_ONCE = 4_000_000
 Interval = list[float | None]
-"""[low, high]; [None, None] where there is nothing to say."""
+"""[low, high]; [None, None] where it is not defined."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def class_intervals(
     Args:
         probabilities: (N, K).
         reference: (N,) class numbers.
-        groups: which pictures are drawn together; default: each alone.
+        groups: which images are drawn together; default: each alone.
         seed: of the draws.
         resamples: their number.
     """
@@ -64,9 +65,13 @@ def class_intervals(
     for weights in _weights(groups, count, seed, resamples):
         totals.append(np.asarray((sums.T @ weights.T).T))  # (r, columns)
         areas.append(np.stack([one.areas(weights) for one in ranked], axis=1))  # (r, K)
-    hit, taken, held = (np.concatenate(totals)[:, k * classes : (k + 1) * classes] for k in range(3))
+    hits, predictions, support = (np.concatenate(totals)[:, k * classes : (k + 1) * classes] for k in range(3))
     with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall, f1 = hit / taken, hit / held, 2 * hit / (taken + held)  # NaN: not defined
+        precision, recall, f1 = (
+            hits / predictions,
+            hits / support,
+            2 * hits / (predictions + support),
+        )  # NaN: not defined
     auroc = np.concatenate(areas)
     errors = _calibration_errors(np.concatenate(totals)[:, 3 * classes :])
     observed = _calibration_errors(sums.sum(axis=0)[None, 3 * classes :])
@@ -75,7 +80,7 @@ def class_intervals(
         recall=[_interval(column) for column in recall.T],
         f1=[_interval(column) for column in f1.T],
         auroc=[_interval(column) for column in auroc.T],
-        macro_f1=_interval(_mean(np.where(held > 0, f1, np.nan))),
+        macro_f1=_interval(_mean(np.where(support > 0, f1, np.nan))),
         balanced_accuracy=_interval(_mean(recall)),
         macro_auroc=_interval(_mean(auroc)),
         ece=_interval(np.clip(errors - (errors.mean() - observed), 0.0, 1.0) if errors.size else errors),
@@ -92,18 +97,18 @@ class _Ranked:
         self.starts = np.flatnonzero(np.r_[True, ordered[1:] > ordered[:-1]])  # of runs of equal scores
 
     def areas(self, weights: np.ndarray) -> np.ndarray:
-        """(r,) AUROC with each picture counted `weights` (r, N) times; NaN where one side is empty."""
+        """(r,) AUROC with each image counted `weights` (r, N) times; NaN where one outcome is missing."""
         ordered = weights[:, self.order]
-        yes = np.add.reduceat(ordered * self.positive, self.starts, axis=1)  # (r, runs)
-        no = np.add.reduceat(ordered * (1 - self.positive), self.starts, axis=1)
-        below = np.cumsum(no, axis=1) - 0.5 * no
+        positives = np.add.reduceat(ordered * self.positive, self.starts, axis=1)  # (r, runs)
+        negatives = np.add.reduceat(ordered * (1 - self.positive), self.starts, axis=1)
+        below = np.cumsum(negatives, axis=1) - 0.5 * negatives
         with np.errstate(invalid="ignore", divide="ignore"):
-            areas: np.ndarray = (yes * below).sum(axis=1) / (yes.sum(axis=1) * no.sum(axis=1))
+            areas: np.ndarray = (positives * below).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
         return areas
 
 
 def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.ndarray, classes: int) -> sparse.csr_array:
-    """Per picture what adds up to hits, taken and held per class, then right, confidence and count per bin."""
+    """Per image what adds up to hits, predictions and support per class, then hits, confidence and count per bin."""
     count = len(reference)
     rows = np.arange(count)
     right = (predicted == reference).astype(float)
@@ -121,38 +126,37 @@ def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.nda
 
 
 def _calibration_errors(sums: np.ndarray) -> np.ndarray:
-    """(R,) from what `_indicators` gives per bin, (R, 3 bins): right ones, confidence, count."""
+    """(R,) from what `_indicators` gives per bin, (R, 3 bins): hits, confidence, count."""
     right, sure, size = np.split(sums, 3, axis=1)  # (R, bins) each
     errors: np.ndarray = np.abs(right - sure).sum(axis=1) / size.sum(axis=1)
     return errors
 
 
 def _weights(groups: Sequence[Hashable] | None, count: int, seed: int, resamples: int) -> Iterator[np.ndarray]:
-    """How often each picture is drawn, (r, N) a few draws at a time; none for a single group."""
-    names = list(range(count)) if groups is None else list(groups)
-    place = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    if len(place) < 2:
+    """How often each image is drawn, (r, N) a few draws at a time; none for a single group."""
+    member = np.arange(count) if groups is None else numbered(groups)
+    size = int(member.max(initial=-1)) + 1
+    if size < 2:
         return
-    member = np.array([place[name] for name in names])
     rng = np.random.default_rng(seed)
     at_once = max(1, _NUMBERS_AT_ONCE // count)
     for start in range(0, resamples, at_once):
-        size = min(at_once, resamples - start)
-        drawn = rng.integers(0, len(place), size=(size, len(place))) + len(place) * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * len(place)).reshape(size, -1)[:, member].astype(float)
+        draws = min(at_once, resamples - start)
+        drawn = rng.integers(0, size, size=(draws, size)) + size * np.arange(draws)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=draws * size).reshape(draws, -1)[:, member].astype(float)
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
     """Mean over the classes that are defined, per draw."""
-    known = np.isfinite(values)
+    finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
-        means: np.ndarray = np.where(known, values, 0.0).sum(axis=1) / known.sum(axis=1)
+        means: np.ndarray = np.where(finite, values, 0.0).sum(axis=1) / finite.sum(axis=1)
     return means
 
 
 def _interval(values: np.ndarray) -> Interval:
-    known = values[np.isfinite(values)]
-    if not known.size:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
         return [None, None]
-    low, high = np.percentile(known, [2.5, 97.5])
+    low, high = np.percentile(finite, [2.5, 97.5])
     return [float(low), float(high)]

@@ -21,19 +21,19 @@ class ClassScores:
     """One class against the rest; None where a measure is not defined."""
 
     precision: float | None
-    """Share of right ones among the pictures taken for this class; None when there is none."""
+    """Fraction of the images predicted as this class that are correct; None when there are none."""
     recall: float | None
-    """Share of this class's pictures that are found (sensitivity)."""
+    """Fraction of the images of this class that are predicted as it (sensitivity)."""
     specificity: float | None
-    """Share of the other classes' pictures that are not taken for this one."""
+    """Fraction of the images of other classes that are not predicted as this one."""
     f1: float | None
     """2 tp / (2 tp + fp + fn); None when the class is neither in the reference nor predicted."""
     support: int
-    """Pictures of the class in the reference."""
+    """Images of the class in the reference."""
 
 
 def top_k(probabilities: np.ndarray, reference: np.ndarray, k: int) -> np.ndarray:
-    """(N,) bool: the true class is among the k most probable; of equal ones the lower class number goes first."""
+    """(N,) bool: the true class is among the k most probable; ties go to the lower class number."""
     _check(probabilities, reference)
     true = np.take_along_axis(probabilities, reference[:, None], axis=1)  # (N, 1)
     before = np.arange(probabilities.shape[1]) < reference[:, None]
@@ -72,15 +72,15 @@ def brier_scores(probabilities: np.ndarray, reference: np.ndarray) -> np.ndarray
 
 
 def class_aurocs(probabilities: np.ndarray, reference: np.ndarray) -> list[float | None]:
-    """AUROC of every class against the rest; None where the reference holds only it, or not at all."""
+    """AUROC of every class against the rest; None where all or none of the reference is of it."""
     _check(probabilities, reference)
     return [auroc(column, reference == number) for number, column in enumerate(probabilities.T)]
 
 
 def mean_of(values: list[float | None]) -> float | None:
     """Mean over the classes for which a measure is defined; None when it is for none."""
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    scored = [value for value in values if value is not None]
+    return float(np.mean(scored)) if scored else None
 
 
 def defined(value: float) -> float | None:

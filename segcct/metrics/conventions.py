@@ -17,7 +17,7 @@ from segcct.metrics.pair import MaskPair
 from segcct.metrics.surfels import weighted_distances
 
 BRATS_DIAGONAL_MM = 373.12866
-"""What BraTS 2018-2020 give for a structure found on one side only: the diagonal of 240 x 240 x 155 mm."""
+"""What BraTS 2018-2020 give for a structure found in one mask only: the diagonal of 240 x 240 x 155 mm."""
 Scores = Mapping[str, float | None]
 """Metric -> score of one structure in one case; None where it is not scored."""
 
@@ -167,7 +167,7 @@ CONVENTIONS: dict[str, Convention] = {
             _defining(
                 "larger of the two directed 95th percentiles of the distances between surface elements, weighted by "
                 "their area (no interpolation), in mm",
-                nsd="share of the surface area of both masks that lies within the tolerance of the other surface",
+                nsd="fraction of the surface area of both masks that lies within the tolerance of the other surface",
             ),
             needs_spacing=True,
         ),

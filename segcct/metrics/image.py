@@ -3,7 +3,7 @@
     from segcct.metrics import image
     rows = image.image_distances(original, reconstruction, label, ["RV", "MYO", "LV"])
     rows["foreground"].rmse, rows["border"].ssim, rows["LV"].correlation
-    image.gain(rows["foreground"], baseline["foreground"])       # 0.25: a quarter less RMSE than the baseline
+    image.error_reduction(rows["foreground"], baseline["foreground"])   # 0.25: a quarter less RMSE than the baseline
 
 Images are (D, C, h, w) in units where 1 is the full range, labels (D, h, w) class indices. What is not defined (a
 region without pixels, the correlation of a constant, the PSNR of equal images) is None, never NaN or infinity.
@@ -22,9 +22,9 @@ from segcct.errors import MetricError
 
 WHOLE, FOREGROUND, BORDER = "whole", "foreground", "border"
 BAND_PX = 2
-"""Half width of the border band: pixels within this distance of a place where the class changes."""
+"""Half width of the border band: pixels within this distance of a change of class."""
 SSIM_SIGMA = 1.5
-SSIM_SIDE = 11
+SSIM_WINDOW = 11
 """Window of the structural similarity (Wang et al. 2004); smaller slices have none."""
 
 
@@ -112,47 +112,50 @@ def class_means(original: np.ndarray, label: np.ndarray, num_classes: int) -> np
     return means
 
 
-def paint(label: np.ndarray, means: np.ndarray) -> np.ndarray:
-    """Label (D, h, w) and means (K, C) -> (D, C, h, w) float32: each class in its intensity."""
+def fill_classes(label: np.ndarray, means: np.ndarray) -> np.ndarray:
+    """Label (D, h, w) and means (K, C) -> (D, C, h, w) float32, constant within each class."""
     return np.moveaxis(means.astype(np.float32)[label], -1, 1)
 
 
 def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: bool = False) -> np.ndarray:
-    """The original with every class, background included, painted in its mean over the case, or over `each_slice`.
+    """The original with every class, background included, filled with its mean over the case, or over `each_slice`.
 
-    It knows the true mean of each class of this very case. What a generator does better is structure, or what its style
-    code tells it of each slice; over `each_slice` the baseline knows the means of each slice too, so that what is left
-    is structure and the slopes of the style.
+    It knows the true mean of each class of this case. What a generator does better is structure, or comes from its
+    style code of each slice; with `each_slice` the baseline knows the means of each slice too, which leaves structure
+    and the slopes of the style.
     """
     if each_slice:
         slices = [class_mean_baseline(image[None], mask[None]) for image, mask in zip(original, label, strict=True)]
         return np.concatenate(slices)
-    return paint(label, class_means(original, label, int(label.max()) + 1))
+    return fill_classes(label, class_means(original, label, int(label.max()) + 1))
 
 
-def gain(distance: ImageDistance, baseline: ImageDistance) -> float | None:
-    """Share of the baseline's RMSE that is gone: 1 - rmse / baseline rmse; None where either is not defined."""
+def error_reduction(distance: ImageDistance, baseline: ImageDistance) -> float | None:
+    """Relative error reduction: 1 - rmse / baseline rmse; None where either is not defined."""
     if distance.rmse is None or not baseline.rmse:
         return None
     return 1.0 - distance.rmse / baseline.rmse
 
 
-def foreground_gain(original: np.ndarray, reconstruction: np.ndarray, label: np.ndarray) -> float | None:
-    """`gain` in the foreground over `class_mean_baseline`, without the cost of the other figures.
+def foreground_error_reduction(original: np.ndarray, reconstruction: np.ndarray, label: np.ndarray) -> float | None:
+    """`error_reduction` in the foreground over `class_mean_baseline`, without the cost of the other figures.
 
     Images (D, C, h, w), label (D, h, w); None without foreground, or where the baseline is perfect.
     """
     inside = label > 0
     if not inside.any():
         return None
-    painted = class_mean_baseline(original, label)
-    reached, to_beat = (rmse_within(original, each, inside) for each in (reconstruction, painted))
-    return 1.0 - reached / to_beat if reached is not None and to_beat else None
+    images = reconstruction, class_mean_baseline(original, label)
+    error, baseline = (rmse_within(original, image, inside) for image in images)
+    return 1.0 - error / baseline if error is not None and baseline else None
+
+
+gain, foreground_gain, paint = error_reduction, foreground_error_reduction, fill_classes  # former names, one version
 
 
 def rmse(original: np.ndarray, reconstruction: np.ndarray) -> float | None:
     """Root mean squared difference of two arrays of one shape; None for empty ones."""
-    return _distance_of(_differences(original, reconstruction), 1.0)[0]
+    return math.sqrt(_mean_square(_differences(original, reconstruction))) if original.size else None
 
 
 def rmse_within(original: np.ndarray, reconstruction: np.ndarray, region: np.ndarray) -> float | None:
@@ -163,7 +166,7 @@ def rmse_within(original: np.ndarray, reconstruction: np.ndarray, region: np.nda
 def ssim_map(original: np.ndarray, reconstruction: np.ndarray, data_range: float = 1.0) -> np.ndarray | None:
     """(D, C, h, w) -> (D, C, h, w) structural similarity, slice by slice and channel by channel; None for slices
     smaller than its window (scikit-image; Gaussian window of sigma 1.5 and side 11, as in Wang et al. 2004)."""
-    if min(original.shape[2:]) < SSIM_SIDE:
+    if min(original.shape[2:]) < SSIM_WINDOW:
         return None
     from skimage.metrics import structural_similarity
 
@@ -192,17 +195,17 @@ def _distance(
     pixels = int(np.count_nonzero(region))
     if not pixels:
         return ImageDistance(0, None, None, None, None, None, None)
-    ours, theirs = (_inside(each, region) for each in (reconstruction, original))
-    differences = _differences(theirs, ours)
-    rms, psnr = _distance_of(differences, data_range)
+    inside, true = _inside(reconstruction, region), _inside(original, region)
+    differences = _differences(true, inside)
+    mse = _mean_square(differences)
     return ImageDistance(
         pixels=pixels,
         euclidean=float(np.sqrt(np.square(differences).sum())),
-        rmse=rms,
+        rmse=math.sqrt(mse),
         mae=float(np.abs(differences).mean()),
-        psnr=psnr,
+        psnr=None if mse == 0 else 10.0 * math.log10(data_range**2 / mse),
         ssim=None if similarity is None else float(_inside(similarity, region).mean(dtype=np.float64)),
-        correlation=_correlation(theirs, ours),
+        correlation=_correlation(true, inside),
     )
 
 
@@ -216,12 +219,8 @@ def _differences(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray
     return reconstruction.astype(np.float64) - original.astype(np.float64)
 
 
-def _distance_of(differences: np.ndarray, data_range: float) -> tuple[float | None, float | None]:
-    """RMSE and PSNR."""
-    if not differences.size:
-        return None, None
-    mse = float(np.square(differences).mean())
-    return math.sqrt(mse), None if mse == 0 else 10.0 * math.log10(data_range**2 / mse)
+def _mean_square(differences: np.ndarray) -> float:
+    return float(np.square(differences).mean())
 
 
 def _correlation(one: np.ndarray, other: np.ndarray) -> float | None:

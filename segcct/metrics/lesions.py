@@ -43,7 +43,7 @@ class LesionMatch:
 
 
 def match_lesions(prediction: np.ndarray, reference: np.ndarray, *, dilations: int) -> LesionMatch:
-    """Match two bool masks of one shape. The dilation has 18 neighbours, as in the challenge."""
+    """Match two bool masks of one shape. The dilation has 18 neighbors, as in the challenge."""
     margin = dilations
     padded = np.pad(reference, margin)
     structure = ndimage.generate_binary_structure(reference.ndim, min(2, reference.ndim))

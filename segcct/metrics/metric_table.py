@@ -1,4 +1,4 @@
-"""The one table of metrics: what each is called, how it is written, what it means, and how a pair of masks scores.
+"""The one table of metrics: name, format, meaning and score of each.
 
 Tables, summaries, comparisons, reports and docs iterate over it, so a metric is one row. From outside the package:
 
@@ -21,7 +21,8 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 
 from segcct.errors import MetricError
 from segcct.metrics.borders import SurfaceDistances
@@ -30,12 +31,12 @@ from segcct.plugins import load_plugins
 
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
 _RESERVED = {"case", "class", "status", "counts", "scores"}
-"""Other columns and keys of the files that metrics stand in."""
+"""Other columns and keys of the files that hold metrics."""
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """How a column of numbers is called, written and understood."""
+    """Name, format and meaning of a column of numbers."""
 
     key: str
     """Name in files."""
@@ -67,7 +68,7 @@ class Metric(Quantity):
     score: Callable[[MaskPair], float | None]
     """None or NaN where it is not defined: not scored, and in no mean."""
     one_sided: Callable[[MaskPair], float | None] | None = None
-    """In place of `score` for a structure that only one of the masks holds."""
+    """In place of `score` for a structure in only one of the masks."""
     by_convention: bool = False
     """Each convention scores it by its own rule, or leaves it out; other metrics are the same under all."""
     in_details: bool = False
@@ -120,11 +121,11 @@ def detail_metrics() -> list[Metric]:
 
 
 def quantity(key: str, tolerance_mm: float | None = None) -> Quantity:
-    """What is known of a column, NSD with its tolerance; a column that is not known goes by its own name."""
-    known: Quantity | None = LABEL_MAP_QUANTITIES.get(key) or all_metrics().get(key)
-    if known is None:
+    """The quantity of a column, NSD with its tolerance; an unknown column is labeled by its key."""
+    row: Quantity | None = LABEL_MAP_QUANTITIES.get(key) or all_metrics().get(key)
+    if row is None:
         return Quantity(key=key, label=key.replace("_", " ").capitalize(), bounds=(-math.inf, math.inf))
-    return replace(known, unit=f"{tolerance_mm:g} mm") if key == "nsd" and tolerance_mm is not None else known
+    return replace(row, unit=f"{tolerance_mm:g} mm") if key == "nsd" and tolerance_mm is not None else row
 
 
 @cache
@@ -138,18 +139,11 @@ def _hausdorff(distances: SurfaceDistances | None, percentile: float) -> float |
     return None if distances is None else distances.hausdorff(percentile)
 
 
-def _in_voxels(pair: MaskPair) -> SurfaceDistances | None:
-    return pair.distances_vox if pair.spacing_mm is None else None
-
-
-def _nsd(pair: MaskPair) -> float | None:
-    return None if pair.distances_mm is None else pair.distances_mm.surface_dice(pair.tolerance_mm)
-
-
 _HD95 = (
     "larger of the two directed 95th percentiles of the distances between border voxels (linear interpolation), in mm "
     "(in voxels where the images hold no spacing)"
 )
+_Distance = partial(Metric, digits=2, bounds=(0.0, math.inf), higher_is_better=False)
 _TABLE = {
     metric.key: metric
     for metric in (
@@ -157,38 +151,32 @@ _TABLE = {
             "dice",
             "Dice",
             "2 |P and R| / (|P| + |R|) over voxels",
-            score=lambda pair: pair.counts.dice,
+            score=attrgetter("counts.dice"),
             by_convention=True,
         ),
         Metric(
             "iou",
             "IoU",
             "|P and R| / |P or R| over voxels",
-            score=lambda pair: pair.counts.iou,
+            score=attrgetter("counts.iou"),
             by_convention=True,
             compared=False,
         ),
-        Metric(
+        _Distance(
             "hd95_mm",
             "HD95",
             _HD95,
             unit="mm",
-            digits=2,
-            bounds=(0.0, math.inf),
-            higher_is_better=False,
             score=lambda pair: _hausdorff(pair.distances_mm, 95),
-            one_sided=lambda pair: pair.diagonal_mm,
+            one_sided=attrgetter("diagonal_mm"),
             by_convention=True,
         ),
-        Metric(
+        _Distance(
             "hd95_vox",
             "HD95",
             _HD95,
             unit="voxels",
-            digits=2,
-            bounds=(0.0, math.inf),
-            higher_is_better=False,
-            score=lambda pair: _hausdorff(_in_voxels(pair), 95),
+            score=lambda pair: _hausdorff(pair.distances_vox if pair.spacing_mm is None else None, 95),
             one_sided=lambda pair: pair.diagonal_vox if pair.spacing_mm is None else None,
             by_convention=True,
             when_scored=True,
@@ -196,8 +184,8 @@ _TABLE = {
         Metric(
             "nsd",
             "NSD",
-            "share of the border voxels of both masks that lie within the tolerance of the other border",
-            score=_nsd,
+            "fraction of the border voxels of both masks that lie within the tolerance of the other border",
+            score=lambda pair: pair.distances_mm.surface_dice(pair.tolerance_mm) if pair.distances_mm else None,
             one_sided=lambda pair: None if pair.spacing_mm is None else 0.0,
             by_convention=True,
             compared=False,
@@ -206,7 +194,7 @@ _TABLE = {
             "sensitivity",
             "Sensitivity",
             "fraction of the reference that is predicted",
-            score=lambda pair: pair.counts.sensitivity,
+            score=attrgetter("counts.sensitivity"),
             in_details=True,
         ),
         Metric(
@@ -214,14 +202,14 @@ _TABLE = {
             "Specificity",
             "fraction of the image outside the reference that is not predicted",
             digits=4,
-            score=lambda pair: pair.counts.specificity,
+            score=attrgetter("counts.specificity"),
             in_details=True,
         ),
         Metric(
             "precision",
             "Precision",
             "fraction of the prediction that lies in the reference",
-            score=lambda pair: pair.counts.precision,
+            score=attrgetter("counts.precision"),
             in_details=True,
         ),
         Metric(
@@ -229,7 +217,7 @@ _TABLE = {
             "Voxel accuracy",
             "fraction of all voxels, background included, on which both masks agree",
             digits=4,
-            score=lambda pair: pair.counts.accuracy,
+            score=attrgetter("counts.accuracy"),
             in_details=True,
         ),
         Metric(
@@ -238,29 +226,23 @@ _TABLE = {
             "(|P| - |R|) / |R|",
             bounds=(-1.0, math.inf),
             higher_is_better=None,
-            score=lambda pair: pair.counts.volume_difference,
+            score=attrgetter("counts.volume_difference"),
             in_details=True,
         ),
-        Metric(
+        _Distance(
             "hd_mm",
             "HD",
             "Hausdorff distance: the largest distance of a border voxel to the other border",
             unit="mm",
-            digits=2,
-            bounds=(0.0, math.inf),
-            higher_is_better=False,
             score=lambda pair: _hausdorff(pair.distances_mm, 100),
             in_details=True,
         ),
-        Metric(
+        _Distance(
             "asd_mm",
             "Mean surface distance",
             "mean over the border voxels of both masks of the distance to the other border",
             unit="mm",
-            digits=2,
-            bounds=(0.0, math.inf),
-            higher_is_better=False,
-            score=lambda pair: None if pair.distances_mm is None else pair.distances_mm.average(),
+            score=lambda pair: pair.distances_mm.average() if pair.distances_mm else None,
             in_details=True,
         ),
     )
@@ -273,7 +255,7 @@ LABEL_MAP_QUANTITIES = {
         Quantity(
             "pixel_accuracy",
             "Pixel accuracy",
-            "share of all voxels of the image that hold the same label in prediction and reference: all "
+            "fraction of all voxels of the image that hold the same label in prediction and reference: all "
             "classes at once, background included, regions left out; most voxels are background, so an empty mask "
             "scores high too",
             digits=4,
@@ -281,7 +263,7 @@ LABEL_MAP_QUANTITIES = {
         Quantity(
             "background",
             "Accuracy of an empty mask",
-            "share of all voxels of the image that are background in the reference: the accuracy of an empty mask",
+            "fraction of all voxels of the image that are background in the reference: the accuracy of an empty mask",
             digits=4,
         ),
     )

@@ -1,8 +1,8 @@
 """Exact distances from one set of voxels to the nearest voxel of another, in float64.
 
-Borders of a prediction and its reference mostly lie within a few voxels of each other. So the neighbourhood of
+Borders of a prediction and its reference mostly lie within a few voxels of each other. So the neighborhood of
 each voxel is looked at first, offset by offset from near to far, until the other set is hit: that is exact, and
-an order of magnitude faster than any tree. Only voxels that found nothing go on, to a k-d tree when they are few
+an order of magnitude faster than any tree. Only voxels without a hit go on, to a k-d tree when they are few
 for the size of the box, else to a feature transform of the box (scipy's, which works in float64).
 """
 
@@ -101,6 +101,6 @@ def _by_transform(points: np.ndarray, targets: np.ndarray, spacing: tuple[float,
     nearest = ndimage.distance_transform_edt(
         ~targets, sampling=spacing, return_distances=False, return_indices=True
     )  # (ndim, *shape): the nearest target of every voxel
-    found = nearest[(slice(None), *points.T)].T  # (N, ndim)
-    distances: np.ndarray = np.sqrt((((found - points) * np.asarray(spacing)) ** 2).sum(axis=1))
+    targets_hit = nearest[(slice(None), *points.T)].T  # (N, ndim)
+    distances: np.ndarray = np.sqrt((((targets_hit - points) * np.asarray(spacing)) ** 2).sum(axis=1))
     return distances

@@ -1,7 +1,7 @@
-"""Overlap of two masks: how many voxels they share, and the ratios made of those counts.
+"""Overlap of two masks: how many voxels they have in common, and the ratios made of those counts.
 
 A ratio whose denominator is zero is not scored and returns NaN; what a named convention makes of such a case
-stands in `segcct.metrics.conventions`.
+is said in `segcct.metrics.conventions`.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ class Counts:
 
     @property
     def sensitivity(self) -> float:
-        """Share of the reference that is predicted, in [0, 1]."""
+        """Fraction of the reference that is predicted, in [0, 1]."""
         return _ratio(self.tp, self.reference)
 
     @property
     def specificity(self) -> float:
-        """Share of the rest of the image that is left free, in [0, 1]."""
+        """Fraction of the rest of the image that is not predicted, in [0, 1]."""
         return _ratio(self.tn, self.tn + self.fp)
 
     @property
     def precision(self) -> float:
-        """Share of the prediction that is right, in [0, 1]."""
+        """Fraction of the prediction that is correct, in [0, 1]."""
         return _ratio(self.tp, self.prediction)
 
     @property
     def accuracy(self) -> float:
-        """Share of all voxels, background included, on which both agree, in [0, 1]."""
+        """Fraction of all voxels, background included, on which both agree, in [0, 1]."""
         return _ratio(self.tp + self.tn, self.tp + self.tn + self.fp + self.fn)
 
     @property
@@ -128,12 +128,12 @@ def class_dice(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[
 
 def class_counts(prediction: np.ndarray, reference: np.ndarray, classes: Iterable[str]) -> dict[str, Counts | None]:
     """Voxel counts per class, as `class_dice` takes them; None for a class that both are without."""
-    found = {name: counts(prediction == index, reference == index) for index, name in enumerate(classes, start=1)}
-    return {name: one if one.prediction + one.reference else None for name, one in found.items()}
+    by_name = {name: counts(prediction == index, reference == index) for index, name in enumerate(classes, start=1)}
+    return {name: one if one.prediction + one.reference else None for name, one in by_name.items()}
 
 
 def pixel_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Share of all voxels of two label maps that hold the same label, background included, in [0, 1].
+    """Fraction of all voxels of two label maps that hold the same label, background included, in [0, 1].
 
     Raises `MetricError` unless both have one shape, with at least one voxel.
     """
@@ -142,22 +142,22 @@ def pixel_accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def sensitivity(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Share of the reference that is predicted, in [0, 1]; NaN when the reference is empty."""
+    """Fraction of the reference that is predicted, in [0, 1]; NaN when the reference is empty."""
     return counts(prediction, reference).sensitivity
 
 
 def specificity(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Share of the rest of the image that is left free, in [0, 1]; NaN when the reference fills the image."""
+    """Fraction of the rest of the image that is not predicted, in [0, 1]; NaN when the reference fills the image."""
     return counts(prediction, reference).specificity
 
 
 def precision(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Share of the prediction that is right, in [0, 1]; NaN when the prediction is empty."""
+    """Fraction of the prediction that is correct, in [0, 1]; NaN when the prediction is empty."""
     return counts(prediction, reference).precision
 
 
 def accuracy(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Pixel accuracy: share of all voxels on which both agree, in [0, 1]."""
+    """Pixel accuracy: fraction of all voxels on which both agree, in [0, 1]."""
     return counts(prediction, reference).accuracy
 
 

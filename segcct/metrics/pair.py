@@ -46,7 +46,7 @@ class MaskPair:
         """Two masks (bool, or 0 and 1) of one shape, 1-D to 3-D. Raises `MetricError` on anything else."""
         prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
         check_shapes(prediction, reference)
-        box = _around([found for found in (_box(prediction), _box(reference)) if found], prediction.ndim)
+        box = _around([box for mask in (prediction, reference) if (box := _box(mask))], prediction.ndim)
         return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm)
 
     @classmethod
@@ -58,7 +58,7 @@ class MaskPair:
         spacing_mm: Sequence[float] | None,
         tolerance_mm: float,
     ) -> MaskPair:
-        # An axis of length one is a picture's third dimension: with it, every voxel would count as border.
+        # An axis of length one is the third dimension of a 2-D image: with it, every voxel would count as border.
         axes = [axis for axis, length in enumerate(image_shape) if length > 1] or [0]
         if len(axes) > 3:
             raise MetricError("masks of more than three dimensions are not images", found=image_shape)
@@ -93,7 +93,7 @@ class MaskPair:
 
     @cached_property
     def distances_vox(self) -> SurfaceDistances | None:
-        """Surface distances in voxels, all axes counted alike; None when a mask is empty."""
+        """Surface distances in voxels, each axis in steps of 1; None when a mask is empty."""
         if self.status != "ok":
             return None
         if self.spacing_mm is not None and set(self.spacing_mm) == {1.0}:
@@ -132,7 +132,7 @@ def label_pairs(
     check_shapes(prediction, reference)
     boxes = [_label_boxes(labels) for labels in (prediction, reference)]
     for name, values in structures.items():
-        box = _around([found[value] for found in boxes for value in values if value in found], prediction.ndim)
+        box = _around([of_value[value] for of_value in boxes for value in values if value in of_value], prediction.ndim)
         inside = _members(prediction[box], values), _members(reference[box], values)
         yield name, MaskPair._of_crops(*inside, prediction.shape, spacing_mm, tolerance_mm)
 

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 
 from segcct.errors import MetricError
-from segcct.metrics.statistics import RESAMPLES, interval
+from segcct.metrics.statistics import RESAMPLES, interval, numbered
 from segcct.plurals import counted
 
 
@@ -53,13 +53,14 @@ def paired(
     if not rows:
         return Paired(difference=None, ci95=[None, None], p=None, wins=0, losses=0, ties=0, n=0)
     differences = np.array([difference for difference, _ in rows])
-    owners = [name for _, name in rows]
-    low, high = interval(differences, owners, seed=seed, resamples=resamples)
+    scored = [name for _, name in rows]
+    low, high = interval(differences, scored, seed=seed, resamples=resamples)
+    member = numbered(scored)
     better = differences if higher_is_better else -differences
     return Paired(
         difference=float(differences.mean()),
         ci95=[None, None] if math.isnan(low) else [low, high],
-        p=signed_rank_p([float(differences[[o == name for o in owners]].mean()) for name in dict.fromkeys(owners)]),
+        p=signed_rank_p([float(differences[member == number].mean()) for number in range(member.max() + 1)]),
         wins=int(np.count_nonzero(better > 0)),
         losses=int(np.count_nonzero(better < 0)),
         ties=int(np.count_nonzero(better == 0)),
@@ -77,10 +78,10 @@ def signed_rank_p(differences: Sequence[float]) -> float:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction over one family of tests; None stays None and does not count."""
-    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    tests = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     highest = 0.0
-    for rank, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
+    for rank, (p, place) in enumerate(tests):
+        highest = max(highest, min(1.0, p * (len(tests) - rank)))
         corrected[place] = highest
     return corrected

@@ -1,6 +1,6 @@
-"""How well one number foretells another: correlations, mean error, AUROC, and the area under the risk-coverage curve.
+"""How well one number predicts another: correlations, mean error, AUROC, and the area under the risk-coverage curve.
 
-None wherever a measure is not defined (too few values, one side constant, one outcome only). Ties count as averages.
+None wherever a measure is not defined (too few values, one constant, one outcome only). Ties count as averages.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 Values = Sequence[float] | np.ndarray
 _FEWEST = 3
-"""A correlation of two points says nothing."""
+"""Two points always correlate perfectly."""
 
 
 def pearson(first: Values, second: Values) -> float | None:
@@ -36,19 +36,19 @@ def mean_absolute_error(first: Values, second: Values) -> float | None:
 
 def auroc(values: Values, positive: Sequence[bool] | np.ndarray) -> float | None:
     """Probability that a positive has a higher value than a negative (Mann-Whitney), 0 to 1."""
-    held = np.asarray(positive, dtype=bool)
-    yes, no = int(held.sum()), int((~held).sum())
-    if not yes or not no:
+    labels = np.asarray(positive, dtype=bool)
+    positives, negatives = int(labels.sum()), int((~labels).sum())
+    if not positives or not negatives:
         return None
     ranks = rankdata(np.asarray(values, dtype=float))
-    return float((ranks[held].sum() - yes * (yes + 1) / 2) / (yes * no))
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
 def aurc(confidence: Values, risk: Values) -> float | None:
-    """Area under the risk-coverage curve (Geifman et al. 2019): mean risk of the most confident share, over all shares.
+    """Area under the risk-coverage curve (Geifman et al. 2019): mean risk of the most confident ones, over all
+    fractions of them.
 
-    The lower the better; a random order gives the mean risk. Items of equal confidence are kept together, each with
-    their mean risk.
+    The lower the better; a random order gives the mean risk. Items of equal confidence count with their mean risk.
     """
     sure, cost = np.asarray(confidence, dtype=float), np.asarray(risk, dtype=float)
     if not sure.size:

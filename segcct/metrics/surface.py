@@ -1,7 +1,7 @@
 """Surface metrics of two masks, under the default convention: Hausdorff distance, average distance, surface Dice.
 
 Where one mask is empty the distance is the length of the image's diagonal and the surface Dice 0; where both are,
-nothing is scored (NaN). How surfaces and distances are defined stands in `segcct.metrics.borders`.
+nothing is scored (NaN). Surfaces and distances are defined in `segcct.metrics.borders`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def average_surface_distance(prediction: np.ndarray, reference: np.ndarray, spac
 def surface_dice(
     prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], tolerance_mm: float
 ) -> float:
-    """Normalised surface Dice in [0, 1]: share of both borders within `tolerance_mm` of the other."""
+    """Normalized surface Dice in [0, 1]: fraction of both borders within `tolerance_mm` of the other."""
     if not tolerance_mm >= 0.0:
         raise MetricError("a tolerance is out of range", found=tolerance_mm, expected="0 mm or more")
     pair = MaskPair.of(prediction, reference, spacing_mm)

@@ -1,7 +1,7 @@
 """Surface elements with areas, as the surface-distance package defines them (Nikolov et al. 2018).
 
-A surface element sits at each corner between voxels whose 2x2(x2) neighbourhood is neither all inside nor all
-outside. Its area is that of the marching-cubes triangles of the neighbourhood, so that a percentile is taken over
+A surface element sits at each corner between voxels whose 2x2(x2) neighborhood is neither all inside nor all
+outside. Its area is that of the marching-cubes triangles of the neighborhood, so that a percentile is taken over
 surface area instead of over voxels. The default convention differs: it takes the voxels of the border itself, all
 weighted alike, and so sits half a voxel further inside and counts oblique surface less.
 """
@@ -17,8 +17,8 @@ import numpy as np
 
 from segcct.metrics.nearest import nearest_distances
 
-# Triangles of marching cubes per neighbourhood, as normals whose length is the area at unit spacing, signs left out.
-# One entry per class of neighbourhoods that are rotations, mirror images or complements of each other; in a code,
+# Triangles of marching cubes per neighborhood, as normals whose length is the area at unit spacing, signs left out.
+# One entry per class of neighborhoods that are rotations, mirror images or complements of each other; in a code,
 # bit 7 - (4x + 2y + z) is the voxel at (x, y, z).
 _TRIANGLES: dict[int, tuple[tuple[float, float, float], ...]] = {
     1: ((0.125, 0.125, 0.125),),
@@ -47,14 +47,14 @@ class WeightedDistances:
     reference_areas: np.ndarray
 
     def hausdorff(self, percentile: float) -> float:
-        """Larger of the two directed percentiles over area: the first distance at which that share is reached."""
+        """Larger of the two directed percentiles over area: the first distance at which that fraction is reached."""
         return max(
             _area_percentile(self.to_reference, self.prediction_areas, percentile),
             _area_percentile(self.to_prediction, self.reference_areas, percentile),
         )
 
     def surface_dice(self, tolerance_mm: float) -> float:
-        """Share of the area of both surfaces within the tolerance of the other."""
+        """Fraction of the area of both surfaces within the tolerance of the other."""
         within = self.prediction_areas[self.to_reference <= tolerance_mm].sum()
         within += self.reference_areas[self.to_prediction <= tolerance_mm].sum()
         return float(within / (self.prediction_areas.sum() + self.reference_areas.sum()))
@@ -62,7 +62,7 @@ class WeightedDistances:
 
 def weighted_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float]) -> WeightedDistances:
     """Distances between the surface elements of two bool masks, neither empty, 2-D or 3-D."""
-    codes = neighbour_codes(prediction), neighbour_codes(reference)
+    codes = neighbor_codes(prediction), neighbor_codes(reference)
     full = 2 ** (2**prediction.ndim) - 1
     borders = tuple((code > 0) & (code < full) for code in codes)
     areas = element_areas(tuple(float(size) for size in spacing_mm))
@@ -74,8 +74,8 @@ def weighted_distances(prediction: np.ndarray, reference: np.ndarray, spacing_mm
     )
 
 
-def neighbour_codes(mask: np.ndarray) -> np.ndarray:
-    """Code of the neighbourhood at every corner: shape + 1 along each axis, uint8."""
+def neighbor_codes(mask: np.ndarray) -> np.ndarray:
+    """Code of the neighborhood at every corner: shape + 1 along each axis, uint8."""
     padded = np.pad(mask, 1).astype(np.uint8)
     corners = list(itertools.product((0, 1), repeat=mask.ndim))
     codes = np.zeros([length + 1 for length in mask.shape], dtype=np.uint8)
@@ -105,7 +105,7 @@ def element_areas(spacing_mm: tuple[float, ...]) -> np.ndarray:
 
 
 def _contour_lengths(spacing_mm: tuple[float, ...]) -> np.ndarray:
-    """The sixteen 2x2 neighbourhoods: a corner cuts a half diagonal, a straight edge is one voxel long."""
+    """The sixteen 2x2 neighborhoods: a corner cuts a half diagonal, a straight edge is one voxel long."""
     half_diagonal = 0.5 * float(np.hypot(spacing_mm[0], spacing_mm[1]))
     lengths = np.zeros(16)
     for code in range(1, 15):
@@ -121,6 +121,6 @@ def _contour_lengths(spacing_mm: tuple[float, ...]) -> np.ndarray:
 
 def _area_percentile(distances: np.ndarray, areas: np.ndarray, percentile: float) -> float:
     order = np.lexsort((areas, distances))
-    shares = np.cumsum(areas[order]) / areas.sum()
-    position = min(int(np.searchsorted(shares, percentile / 100.0)), distances.size - 1)
+    fractions = np.cumsum(areas[order]) / areas.sum()
+    position = min(int(np.searchsorted(fractions, percentile / 100.0)), distances.size - 1)
     return float(distances[order][position])

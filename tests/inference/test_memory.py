@@ -106,10 +106,11 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     mask = np.asarray(made.label) > 0 if rule["rule"] == "zscore_mask" else None
     made = type(made)(made.case, image, made.grid, made.label, mask)
     prepared = prepare_case(made, Preparation.of(section), Scheme("custom", toy_pair.CLASSES))
-    whole = intensity.to_unit(image[0], section.intensity, mask=mask)
-    slices = prepared.grid.shrink(prepared.grid.to_slices(whole.unit)[:, None])
+    scale = intensity.unit_scale(image[0], section.intensity, mask=mask)
+    whole, foreground = scale.unit(image[0], mask), scale.foreground(image[0], mask)
+    slices = prepared.grid.shrink(prepared.grid.to_slices(whole)[:, None])
     np.testing.assert_array_equal(prepared.image, slices.astype(np.float16))
-    inside = whole.unit[whole.foreground] if rule["rule"].startswith("zscore") else whole.unit
+    inside = whole[foreground] if rule["rule"].startswith("zscore") else whole
     expected = (0.5, 0.25) if rule["rule"] == "clip" else (inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
     np.testing.assert_allclose((prepared.mean[0], prepared.std[0]), expected, rtol=1e-6)
 

@@ -82,7 +82,7 @@ def test_what_is_not_defined_is_none(pair):
     empty = image.image_distances(original, original, np.zeros_like(label), ["a"])
     assert empty["foreground"].rmse is None
     assert empty["border"].rmse is None
-    assert image.gain(empty["foreground"], empty["foreground"]) is None
+    assert image.error_reduction(empty["foreground"], empty["foreground"]) is None
 
 
 def test_border_band_by_hand():
@@ -123,16 +123,16 @@ def test_baseline_of_each_slice_knows_more(pair):
 def test_no_constant_per_class_is_nearer_than_the_baseline(pair):
     original, _, label = pair
     means = image.class_means(original, label, 3)
-    best = image.image_distances(original, image.paint(label, means), label, ["a", "b"])["foreground"].rmse
+    best = image.image_distances(original, image.fill_classes(label, means), label, ["a", "b"])["foreground"].rmse
     for shift in (-0.05, 0.05):
-        other = image.paint(label, means + shift)
+        other = image.fill_classes(label, means + shift)
         assert image.image_distances(original, other, label, ["a", "b"])["foreground"].rmse > best
 
 
 def test_gain():
     one, other = (image.ImageDistance(4, 2 * r, r, r, None, None, None) for r in (0.3, 0.4))
-    assert image.gain(one, other) == pytest.approx(0.25)
-    assert image.gain(one, image.ImageDistance(4, 0, 0.0, 0, None, None, None)) is None
+    assert image.error_reduction(one, other) == pytest.approx(0.25)
+    assert image.error_reduction(one, image.ImageDistance(4, 0, 0.0, 0, None, None, None)) is None
 
 
 def test_foreground_gain_is_the_gain_of_the_table(pair):
@@ -141,10 +141,12 @@ def test_foreground_gain_is_the_gain_of_the_table(pair):
         image.image_distances(original, each, label, ["a", "b"])["foreground"]
         for each in (reconstruction, image.class_mean_baseline(original, label))
     ]
-    assert image.foreground_gain(original, reconstruction, label) == pytest.approx(image.gain(*rows))
-    assert image.foreground_gain(original, reconstruction, 0 * label) is None
+    assert image.foreground_error_reduction(original, reconstruction, label) == pytest.approx(
+        image.error_reduction(*rows)
+    )
+    assert image.foreground_error_reduction(original, reconstruction, 0 * label) is None
     flat = np.full_like(original, 0.25)
-    assert image.foreground_gain(flat, reconstruction, label) is None
+    assert image.foreground_error_reduction(flat, reconstruction, label) is None
 
 
 @settings(deadline=None, max_examples=20)

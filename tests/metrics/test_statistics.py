@@ -19,7 +19,7 @@ DICE_LAW = stats.beta(9.0, 1.5)
 
 
 def test_numbers_of_a_small_table() -> None:
-    summary = metrics.summarise([0.2, 0.4, 0.6, 0.8, None, math.nan])
+    summary = metrics.summarize([0.2, 0.4, 0.6, 0.8, None, math.nan])
     assert summary["n"] == 4
     assert summary["mean"] == pytest.approx(0.5)
     assert summary["sd"] == pytest.approx(math.sqrt(0.2 / 3))
@@ -31,29 +31,29 @@ def test_numbers_of_a_small_table() -> None:
 
 
 def test_nothing_scored_and_one_case() -> None:
-    nothing = metrics.summarise([None, math.nan])
+    nothing = metrics.summarize([None, math.nan])
     assert nothing == {"mean": None, "sd": None, "median": None, "q25": None, "q75": None, "ci95": [None, None], "n": 0}
-    one = metrics.summarise([0.7])
+    one = metrics.summarize([0.7])
     assert (one["mean"], one["sd"], one["ci95"], one["n"]) == (0.7, None, [None, None], 1)
     json.dumps([nothing, one], allow_nan=False)
 
 
 def test_the_interval_stays_in_the_metric_s_range() -> None:
-    summary = metrics.summarise([1.0, 1.0, 0.1], bounds=(0.0, 1.0))
+    summary = metrics.summarize([1.0, 1.0, 0.1], bounds=(0.0, 1.0))
     assert summary["ci95"] == [0.0, 1.0]
 
 
 def test_equal_values_have_no_spread() -> None:
     for count in (3, 30):
-        assert metrics.summarise([0.9] * count)["ci95"] == [0.9, 0.9]
+        assert metrics.summarize([0.9] * count)["ci95"] == [0.9, 0.9]
 
 
 def test_same_seed_same_interval() -> None:
     values = DICE_LAW.rvs(20, random_state=np.random.default_rng(0)).tolist()
-    assert metrics.summarise(values, seed=1) == metrics.summarise(values, seed=1)
-    assert metrics.summarise(values, seed=1)["ci95"] != metrics.summarise(values, seed=2)["ci95"]
-    assert metrics.summarise(values[::-1], seed=1)["ci95"] == pytest.approx(
-        metrics.summarise(values, seed=1)["ci95"], abs=0.003
+    assert metrics.summarize(values, seed=1) == metrics.summarize(values, seed=1)
+    assert metrics.summarize(values, seed=1)["ci95"] != metrics.summarize(values, seed=2)["ci95"]
+    assert metrics.summarize(values[::-1], seed=1)["ci95"] == pytest.approx(
+        metrics.summarize(values, seed=1)["ci95"], abs=0.003
     )
 
 
@@ -92,15 +92,15 @@ def test_cases_of_a_patient_are_drawn_together() -> None:
 
 def test_patients_with_more_cases_weigh_more() -> None:
     values, patients = np.array([0.9] * 9 + [0.5]), ["a"] * 9 + ["b"]
-    summary = metrics.summarise(values.tolist(), patients)
+    summary = metrics.summarize(values.tolist(), patients)
     assert summary["mean"] == pytest.approx(0.86)
     with pytest.raises(MetricError, match="10 values, 1 patient"):
-        metrics.summarise(values.tolist(), ["a"])
+        metrics.summarize(values.tolist(), ["a"])
 
 
 def test_an_infinite_score_is_refused() -> None:
     with pytest.raises(MetricError, match="infinite"):
-        metrics.summarise([1.0, math.inf])
+        metrics.summarize([1.0, math.inf])
 
 
 def with_failures(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:

@@ -28,7 +28,7 @@ from segcct.metrics.class_scores import (
     top_k,
 )
 from segcct.metrics.metric_table import Quantity
-from segcct.metrics.statistics import summarise
+from segcct.metrics.statistics import summarize
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
@@ -206,7 +206,7 @@ def _means(probabilities: np.ndarray, labels: np.ndarray, groups: list[str]) -> 
     values["log_loss"] = log_losses(probabilities, labels)
     values["brier"] = brier_scores(probabilities, labels)
     return {
-        name: MetricStats(**summarise(each.astype(float).tolist(), groups, bounds=QUANTITIES[name].bounds))
+        name: MetricStats(**summarize(each.astype(float).tolist(), groups, bounds=QUANTITIES[name].bounds))
         for name, each in values.items()
     }
 
