@@ -23,7 +23,7 @@ from segcct.metrics.ranking import spearman
 from segcct.plurals import counted
 from segcct.quality.quality_model import QualityModel
 from segcct.report.html import Tile, class_colors, interval, listed, number, provenance, render
-from segcct.report.plots import Plot, Point, linear_plot
+from segcct.report.plots import Dot, Plot, linear_plot
 from segcct.report.viewer import Viewer
 
 _FEW = 8
@@ -136,16 +136,16 @@ def _plot(
     cases: Cases, classes: Sequence[str], x_of: ClassValueOf, x_name: str, y_of: ClassValueOf, y_name: str, title: str,
     *, same: bool = False,
 ) -> Plot | None:  # fmt: skip
-    points = [
-        Point(name, x, y, f"{case}: {name}, {x_name} {x:.3f}, {y_name} {y:.3f}")
+    dots = [
+        Dot(name, x, y, f"{case}: {name}, {x_name} {x:.3f}, {y_name} {y:.3f}")
         for case, name, x, y in class_pairs(cases, classes, x_of, y_of)
     ]
-    if not points:
+    if not dots:
         return None
-    rank = spearman([point.x for point in points], [point.y for point in points]) if len(points) >= _FEW else None
-    masks = counted(len(points), "mask")
+    rank = spearman([dot.x for dot in dots], [dot.y for dot in dots]) if len(dots) >= _FEW else None
+    masks = counted(len(dots), "mask")
     note = f"{masks}: too few for a correlation" if rank is None else f"Spearman {number(rank, 2)}, {masks}"
-    plot = linear_plot(classes, points, x_name, y_name, 1.0 if same else 0.0)
+    plot = linear_plot(classes, dots, x_name, y_name, 1.0 if same else 0.0)
     return replace(plot, title=title, note=note, diagonal=same)
 
 

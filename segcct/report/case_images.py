@@ -35,8 +35,13 @@ class CaseImages:
     """The same; None where there is none."""
     synthetic: bool
     """A header says that the images are synthetic."""
-    window: figures.Window | None = None
-    """What the network was shown, where that is a fixed range of intensities, as for CT."""
+    clip_window: figures.Window | None = None
+    """The network's input range, where that is a fixed range of intensities, as for CT."""
+
+    def window_of(self, channel: str) -> figures.Window | None:
+        """How a channel is shown; None for a color image."""
+        volume = self.channels[channel]
+        return None if volume.ndim == 4 else self.clip_window or figures.window(volume)
 
 
 def images_of(results: Results, case: str) -> CaseImages:
@@ -65,19 +70,24 @@ def images_of(results: Results, case: str) -> CaseImages:
     else:
         images, grid = _by_layout(case, channels, image_data, scheme)
     mask = load_mask(_one(_paths(files.prediction), f"prediction of case {case}"))
-    reference = _paths(files.reference)
-    label = _reference(case, reference, grid, label_data, scheme) if reference else None
-    for array, path in ((mask.array, mask.path), (label, reference[0] if reference else None)):
-        if array is not None and array.shape != grid.shape:
-            raise GeometryError("not on the image's grid", file=path, found=array.shape, expected=grid.shape)
+    _check_grid(mask.array, mask.path, grid)
+    reference = None
+    if paths := _paths(files.reference):
+        reference = _reference(case, paths, grid, label_data, scheme)
+        _check_grid(reference, paths[0], grid)
     return CaseImages(
-        _with_colors(images),
-        grid,
-        _indices(mask.array, scheme),
-        None if label is None else _indices(label, scheme),
-        says_synthetic(grid),
-        _clip_window(image_data),
+        channels=_with_colors(images),
+        grid=grid,
+        prediction=_indices(mask.array, scheme),
+        reference=None if reference is None else _indices(reference, scheme),
+        synthetic=says_synthetic(grid),
+        clip_window=_clip_window(image_data),
     )
+
+
+def _check_grid(label: np.ndarray, file: Path | None, grid: Volume) -> None:
+    if label.shape != grid.shape:
+        raise GeometryError("not on the image's grid", file=file, found=label.shape, expected=grid.shape)
 
 
 def _clip_window(data: Mapping[str, object] | None) -> figures.Window | None:
@@ -110,9 +120,8 @@ def _volumes(channels: Mapping[str, tuple[Path, ...]]) -> tuple[dict[str, np.nda
     grid = next(iter(volumes.values()))
     for volume in volumes.values():
         if volume.shape != grid.shape:
-            raise GeometryError(
-                "not on the first channel's grid", file=volume.path, found=volume.shape, expected=grid.shape
-            )
+            problem = "not on the first channel's grid"
+            raise GeometryError(problem, file=volume.path, found=volume.shape, expected=grid.shape)
     return {name: volume.array for name, volume in volumes.items()}, grid
 
 

@@ -1,4 +1,4 @@
-"""What an evaluation's numbers say, in sentences: the weakest class, what was missed, which cases to look at."""
+"""What an evaluation's numbers say, in sentences: the weakest class, what was missed, which cases to review."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POOR = 0.7
 
 @dataclass(frozen=True)
 class Worst:
-    """A case to look at, and why."""
+    """A case to review, and why."""
 
     case: str
     dice: float
@@ -25,14 +25,33 @@ class Worst:
 
 def findings(results: Results) -> list[str]:
     """Up to six sentences, the most useful first; each is read off the table and nothing is guessed."""
+    summary = results.summary
+    dice = {name: summary.classes[name].scores.get("dice") for name in results.classes}
+    means = {name: stats.mean if stats else None for name, stats in dice.items()}
     return [
-        *filter(None, (results.summary.seen_sentence(), results.summary.edited_sentence())),
-        *_strongest_and_weakest(results),
-        *_missed(results),
-        *_spurious(results),
-        *_poor_cases(results),
-        *left_out(results.summary.unmatched, "reference"),
+        *filter(None, (summary.seen_sentence(), summary.edited_sentence())),
+        *best_and_worst(means, "segmented", "mean Dice"),
+        *_missed_and_spurious(results),
+        _poor_cases(results),
+        *left_out(summary.unmatched, "reference"),
     ]
+
+
+def changed_sentence(results: Results) -> str:
+    """The sentence on files that are others by now than the evaluation scored; empty where all are as they were."""
+    parts = []
+    for noun in ("mask", "reference"):
+        cases = [case for case, what in results.changed_files.items() if what == noun]
+        if len(cases) == 1:
+            parts.append(f"the {noun} of 1 case is another by now ({cases[0]})")
+        elif cases:
+            parts.append(f"the {noun}s of {len(cases)} cases are others by now ({listed(cases)})")
+    if results.other_model:
+        parts.append("the folder of predictions holds those of another model by now")
+    if not parts:
+        return ""
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]}. The scores are of what was there before: run segcct evaluate again."
 
 
 def worst_cases(results: Results, most: int = 5) -> list[Worst]:
@@ -62,79 +81,63 @@ def left_out(unmatched: Mapping[str, list[str] | None] | None, noun: str, *, nam
         noun: what a reference is called.
         named: whether the sentence names them.
     """
-    lacking = {"references": (noun, "prediction"), "predictions": ("prediction", "reference")}
+    nouns = {"references": (noun, "prediction"), "predictions": ("prediction", "reference")}
     parts = [
-        f"{counted(len(ids), what)} without a {other}" + (f" ({listed(ids)})" if named else "")
-        for key, (what, other) in lacking.items()
+        f"{counted(len(ids), one)} without a {other}" + (f" ({listed(ids)})" if named else "")
+        for key, (one, other) in nouns.items()
         if (ids := (unmatched or {}).get(key))
     ]
     return [f"Left out of every number: {listed(parts)}."] if parts else []
 
 
-def best_and_worst(means: Mapping[str, float | None], verb: str, figure: str) -> list[str]:
-    """The sentence on the strongest and the weakest class by a figure; none of fewer than two classes."""
-    known = {name: mean for name, mean in means.items() if mean is not None}
-    if len(known) < 2:
+def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) -> list[str]:
+    """The sentence on the classes with the highest and the lowest mean; none of fewer than two classes."""
+    defined = {name: mean for name, mean in means.items() if mean is not None}
+    if len(defined) < 2:
         return []
-    best, worst = max(known, key=lambda name: known[name]), min(known, key=lambda name: known[name])
+    best, worst = max(defined, key=lambda name: defined[name]), min(defined, key=lambda name: defined[name])
     return [
-        f"Of the classes, {best} is {verb} best ({figure} {number(known[best])}), "
-        f"{worst} least well ({number(known[worst])})."
+        f"Of the classes, {best} is {verb} best ({metric} {number(defined[best])}), "
+        f"{worst} worst ({number(defined[worst])})."
     ]
 
 
-def _strongest_and_weakest(results: Results) -> list[str]:
-    dice = {name: results.summary.classes[name].scores.get("dice") for name in results.classes}
-    return best_and_worst({name: stats.mean if stats else None for name, stats in dice.items()}, "found", "mean Dice")
-
-
-def _missed(results: Results) -> list[str]:
-    counts = _counts(results)
-    parts = [
+def _missed_and_spurious(results: Results) -> list[str]:
+    """Nothing where the summary does not count the cases by status."""
+    counts = {name: counts for name in results.classes if (counts := results.summary.classes[name].counts)}
+    missed = [
         f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} that hold it"
         for name, count in counts.items()
         if count.get("missed")
     ]
-    if parts:
-        return [f"Missed entirely: {listed(parts)}."]
-    return ["No structure was missed entirely."] if counts else []
-
-
-def _spurious(results: Results) -> list[str]:
-    parts = [
-        f"{name} in {counted(count['spurious'], 'case')}"
-        for name, count in _counts(results).items()
-        if count.get("spurious")
+    spurious = [
+        f"{name} in {counted(count['spurious'], 'case')}" for name, count in counts.items() if count.get("spurious")
     ]
-    return [f"Predicted where the reference has none: {listed(parts)}."] if parts else []
+    sentences = [f"Missed entirely: {listed(missed)}." if missed else "No structure was missed entirely."]
+    sentences += [f"Predicted where the reference has none: {listed(spurious)}."] if spurious else []
+    return sentences if counts else []
 
 
-def _counts(results: Results) -> dict[str, dict[str, int]]:
-    """Class -> cases by status, where the summary says so."""
-    return {name: counts for name in results.classes if (counts := results.summary.classes[name].counts)}
-
-
-def _poor_cases(results: Results) -> list[str]:
-    scored = results.by_dice
-    poor = [case for dice, case in scored if dice < _POOR]
-    if not scored:
-        return ["No case has a score."]
+def _poor_cases(results: Results) -> str:
+    poor = [case for dice, case in results.by_dice if dice < _POOR]
+    if not results.by_dice:
+        return "No case has a score."
     if not poor:
-        return [f"Every case has a mean Dice of at least {_POOR:g}; the lowest is {number(scored[0][0])}."]
+        lowest = number(results.by_dice[0][0])
+        return f"Every case has a mean Dice of at least {_POOR:g}; the lowest is {lowest}."
     verb = "has" if len(poor) == 1 else "have"
-    return [f"{counted(len(poor), 'case')} of {len(scored)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."]
+    return f"{counted(len(poor), 'case')} of {len(results.by_dice)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."
 
 
 def _reason(results: Results, case: str) -> str:
     scores = [score for score in results.of_case(case).values() if score.name in results.classes]
-    volumes = {score.name: score.values.get("volume_ref_ml") for score in scores}
-    sizes = {name: "" if volume is None else f" ({volume:.3g} ml)" for name, volume in volumes.items()}
-    lost = [f"{score.name} missed{sizes[score.name]}" for score in scores if score.status == "missed"]
-    extra = [f"{score.name} spurious" for score in scores if score.status == "spurious"]
-    if lost or extra:
-        return ", ".join(lost + extra)
-    if len(scores) == 1:
-        return ""
-    known = [(value, score.name) for score in scores if (value := score.values["dice"]) is not None]
-    value, name = min(known)
+    reasons = []
+    for score in scores:
+        volume = score.values.get("volume_ref_ml")
+        if score.status == "missed":
+            reasons.append(f"{score.name} missed" + ("" if volume is None else f" ({volume:.3g} ml)"))
+    reasons += [f"{score.name} spurious" for score in scores if score.status == "spurious"]
+    if reasons or len(scores) == 1:
+        return ", ".join(reasons)
+    value, name = min((value, score.name) for score in scores if (value := score.values["dice"]) is not None)
     return f"lowest in {name} ({number(value)})"

@@ -12,14 +12,17 @@ from segcct.plurals import counted
 from segcct.report.results import Score
 
 _PLOT_PX = 560
-"""Width the dots are spread for."""
+"""Width at which no two dots of a strip overlap."""
 _DOT_PX = 5.5
 
 
 @dataclass(frozen=True)
 class Dot:
-    """One case and class; x in percent, y in pixels from the middle of a strip or in percent from the top of a plot."""
+    """One case and class, first at its values, then placed: x in percent, y in pixels from the middle of a strip or in
+    percent from the top of a plot."""
 
+    series: str
+    """Its class."""
     x: float
     y: float
     text: str
@@ -39,17 +42,6 @@ class Strip:
 
 
 @dataclass(frozen=True)
-class Point:
-    """What one dot of a plot stands for; y is between 0 and 1."""
-
-    series: str
-    x: float
-    y: float
-    text: str
-    status: str = "ok"
-
-
-@dataclass(frozen=True)
 class Plot:
     """A scatter plot of one series of dots per class."""
 
@@ -66,54 +58,43 @@ class Plot:
 
 def strip(name: str, scores: Sequence[Score], stats: MetricStats | None, *, half_px: float = 13) -> Strip:
     """The row of one class or region; scores that are not defined have no dot."""
-    known = sorted((dice, score.case, score.status) for score in scores if (dice := score.values["dice"]) is not None)
-    places = _swarm([dice * _PLOT_PX for dice, _, _ in known], half_px)
+    defined = sorted((dice, score.case, score.status) for score in scores if (dice := score.values["dice"]) is not None)
+    offsets = _swarm([dice * _PLOT_PX for dice, _, _ in defined], half_px)
     dots = tuple(
-        Dot(round(100 * dice, 2), y, f"{case}: {name} {dice:.3f}{_status(status)}", status)
-        for (dice, case, status), y in zip(known, places, strict=True)
+        Dot(name, round(100 * dice, 2), y, f"{case}: {name} {dice:.3f}{_status(status)}", status)
+        for (dice, case, status), y in zip(defined, offsets, strict=True)
     )
     stats = stats or MetricStats()
-    ends = stats.ci95 or (None, None)
-    mean, low, high, median = (
-        None if value is None else round(100 * value, 2) for value in (stats.mean, *ends, stats.median)
-    )
-    return Strip(name, dots, mean, low, high, median)
+    marks = (stats.mean, *(stats.ci95 or (None, None)), stats.median)
+    return Strip(name, dots, *(None if value is None else round(100 * value, 2) for value in marks))
 
 
 def dice_by_volume(classes: Sequence[str], scores: Sequence[Score]) -> Plot | None:
     """Dice of every class against the volume of its reference; None where no volume is known."""
+    scores = [score for score in scores if score.name in classes]
     sized = [
         (score, dice, volume)
         for score in scores
-        if score.name in classes
-        and (dice := score.values["dice"]) is not None
-        and (volume := score.reference_volume) is not None
-        and volume > 0
+        if (dice := score.values["dice"]) is not None and (volume := score.reference_volume) is not None and volume > 0
     ]
     if not sized:
         return None
     unit = "ml" if any(score.values.get("volume_ref_ml") is not None for score, _, _ in sized) else "voxels"
-    points = [
-        Point(
-            score.name,
-            volume,
-            dice,
-            f"{score.case}: {score.name} {dice:.3f}, {volume:.3g} {unit}{_status(score.status)}",
-            score.status,
-        )
-        for score, dice, volume in sized
-    ]
-    plot = log_plot(classes, points, f"Volume of the reference ({unit}, logarithmic)", "Dice")
-    spurious = sum(score.name in classes and score.status == "spurious" for score in scores)
+    dots = []
+    for score, dice, volume in sized:
+        text = f"{score.case}: {score.name} {dice:.3f}, {volume:.3g} {unit}{_status(score.status)}"
+        dots.append(Dot(score.name, volume, dice, text, score.status))
+    plot = log_plot(classes, dots, f"Volume of the reference ({unit}, logarithmic)", "Dice")
+    spurious = sum(score.status == "spurious" for score in scores)
     verb = "has" if spurious == 1 else "have"
     note = f"{counted(spurious, 'spurious structure')} {verb} no reference volume and no place here."
     return replace(plot, note=note) if spurious else plot
 
 
-def log_plot(names: Sequence[str], points: Sequence[Point], x_name: str, y_name: str) -> Plot:
-    """At least one point, x above 0 on a logarithmic axis of half decades."""
-    low = math.floor(math.log10(min(point.x for point in points)) * 2) / 2
-    high = max(math.ceil(math.log10(max(point.x for point in points)) * 2) / 2, low + 0.5)
+def log_plot(names: Sequence[str], dots: Sequence[Dot], x_name: str, y_name: str) -> Plot:
+    """At least one dot, x above 0 on a logarithmic axis of half decades, y from 0 to 1."""
+    low = math.floor(math.log10(min(dot.x for dot in dots)) * 2) / 2
+    high = max(math.ceil(math.log10(max(dot.x for dot in dots)) * 2) / 2, low + 0.5)
 
     def place(x: float) -> float:
         return (math.log10(x) - low) / (high - low)
@@ -121,36 +102,28 @@ def log_plot(names: Sequence[str], points: Sequence[Point], x_name: str, y_name:
     steps = (1, 2, 5) if high - low <= 2 else (1,)
     values = [step * 10.0**power for power in range(math.floor(low), math.ceil(high) + 1) for step in steps]
     ticks = [(place(value), _tick(value)) for value in values if low - 1e-9 <= math.log10(value) <= high + 1e-9]
-    return _plot(names, [(point, place(point.x)) for point in points], ticks, x_name, y_name)
+    return _plot(names, [replace(dot, x=place(dot.x)) for dot in dots], ticks, x_name, y_name)
 
 
-def linear_plot(names: Sequence[str], points: Sequence[Point], x_name: str, y_name: str, high: float = 0.0) -> Plot:
-    """At least one point, x from 0 to `high`, by default a round number that holds them all."""
-    high = high or _round_up(max(point.x for point in points))
+def linear_plot(names: Sequence[str], dots: Sequence[Dot], x_name: str, y_name: str, high: float = 0.0) -> Plot:
+    """At least one dot, x from 0 to `high`, by default a round number that holds them all, y from 0 to 1."""
+    high = high or _round_up(max(dot.x for dot in dots))
     ticks = [(step / 4, f"{high * step / 4:.2g}") for step in range(5)]
-    return _plot(names, [(point, point.x / high) for point in points], ticks, x_name, y_name)
+    return _plot(names, [replace(dot, x=dot.x / high) for dot in dots], ticks, x_name, y_name)
 
 
 def _plot(
-    names: Sequence[str],
-    points: Sequence[tuple[Point, float]],
-    ticks: Sequence[tuple[float, str]],
-    x_name: str,
-    y_name: str,
+    names: Sequence[str], dots: Sequence[Dot], ticks: Sequence[tuple[float, str]], x_name: str, y_name: str
 ) -> Plot:
-    series = tuple(
-        tuple(
-            Dot(round(100 * x, 2), round(100 * (1 - point.y), 2), point.text, point.status)
-            for point, x in points
-            if point.series == name
-        )
-        for name in names
-    )
+    """Dots and ticks by fractions of the axes."""
+    placed = [replace(dot, x=round(100 * dot.x, 2), y=round(100 * (1 - dot.y), 2)) for dot in dots]
+    series = tuple(tuple(dot for dot in placed if dot.series == name) for name in names)
     return Plot(x_name, y_name, series, tuple((round(100 * x, 2), text) for x, text in ticks))
 
 
 def _swarm(places_px: Sequence[float], half_px: float) -> list[float]:
-    """Offsets that keep dots apart: each takes the free row nearest the middle, the last row when all are taken."""
+    """Offsets by which dots do not overlap: each takes the free row nearest the middle, the last row when all are
+    taken."""
     steps = [_DOT_PX * step for step in range(1, int(half_px // _DOT_PX) + 1)]
     rows = [0.0, *(row for step in steps for row in (step, -step))]
     last: dict[float, float] = {}

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 
 from segcct.datasets.label_schemes import SCHEMES, Scheme
-from segcct.errors import EvaluationError, LabelError
+from segcct.errors import EvaluationError, LabelError, SegcctError
 from segcct.evaluation.anonymous import FILES, restore
-from segcct.evaluation.summary_record import STATUSES, PairedSummary, SegmentationSummary
+from segcct.evaluation.summary_record import STATUSES, CaseFiles, PairedSummary, SegmentationSummary
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
@@ -37,13 +37,13 @@ class Score:
     @property
     def reference_volume(self) -> float | None:
         """In ml; in voxels where no voxel size is known."""
-        known = self.values.get("volume_ref_ml")
-        return self.values.get("voxels_ref") if known is None else known
+        volume_ml = self.values.get("volume_ref_ml")
+        return self.values.get("voxels_ref") if volume_ml is None else volume_ml
 
 
 @dataclass(frozen=True)
 class Results:
-    """What an evaluation folder says."""
+    """The content of an evaluation folder."""
 
     folder: Path
     summary: SegmentationSummary
@@ -100,6 +100,21 @@ class Results:
         scored = self.summary.weights_sha256
         return bool(scored and self.index and self.index.weights_sha256 != scored)
 
+    @cached_property
+    def changed_files(self) -> dict[str, str]:
+        """Case id -> `mask` or `reference`, where that is another file by now than the evaluation scored.
+
+        Files that are gone are not among them; nor is anything where the evaluation noted no digests.
+        """
+        changed = {}
+        for case, digests in (self.summary.digests or {}).items():
+            files = (self.summary.files or {}).get(case, CaseFiles())
+            if _differs(files.prediction, digests.get("prediction")):
+                changed[case] = "mask"
+            elif _differs(files.reference, digests.get("reference")):
+                changed[case] = "reference"
+        return changed
+
     @property
     def cases(self) -> list[str]:
         """Case ids in the order of the table."""
@@ -109,9 +124,9 @@ class Results:
     def metrics(self) -> list[str]:
         """Metric columns that hold at least one number, the summary's first; volumes are not metrics."""
         columns = [name for name in (self.scores[0].values if self.scores else ()) if name not in _AMOUNTS]
-        known = [name for name in columns if any(score.values[name] is not None for score in self.scores)]
+        defined = [name for name in columns if any(score.values[name] is not None for score in self.scores)]
         main = list(self.summary.overall)
-        return sorted(known, key=lambda name: main.index(name) if name in main else len(main))
+        return sorted(defined, key=lambda name: main.index(name) if name in main else len(main))
 
     def of_case(self, case: str) -> dict[str, Score]:
         """Class or region -> score of one case."""
@@ -135,8 +150,8 @@ class Results:
             return self.summary.case_dice.get(case)
         scores = self.of_case(case)  # what an older evaluation did not write
         values = [scores[name].values["dice"] for name in self.classes if name in scores]
-        known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known else None
+        defined = [value for value in values if value is not None]
+        return sum(defined) / len(defined) if defined else None
 
 
 def read_results(folder: Path) -> Results:
@@ -178,8 +193,8 @@ def read_results(folder: Path) -> Results:
         summary,
         scores,
         others,
-        PairedSummary.from_json(read_json(paired), paired, REMEDY) if paired.is_file() else None,
-        {row["case"]: values["pixel_accuracy"] for row, values in cases},
+        paired=PairedSummary.from_json(read_json(paired), paired, REMEDY) if paired.is_file() else None,
+        pixel_accuracy={row["case"]: values["pixel_accuracy"] for row, values in cases},
     )
     try:
         _ = results.scheme
@@ -191,9 +206,6 @@ def read_results(folder: Path) -> Results:
 def _read_summary(folder: Path) -> SegmentationSummary:
     """summary.json, with what files.json says where the cases are anonymized."""
     content = read_json(folder / "summary.json")
-    for key in ("classes", "overall", "convention"):
-        if key not in content:
-            raise EvaluationError(f"the summary has no '{key}'", file=folder / "summary.json", remedy=REMEDY)
     summary = SegmentationSummary.from_json(content, folder / "summary.json", REMEDY)
     if is_anonymized(content) and (folder / FILES).is_file():
         return SegmentationSummary.from_json(restore(content, read_json(folder / FILES)), folder / FILES, REMEDY)
@@ -239,3 +251,12 @@ def _rows(
                 raise EvaluationError(f"line {line}: {name} is not a number", file=file, found=repr(cell)) from None
             values[name] = value if value is not None and math.isfinite(value) else None
         yield row, values
+
+
+def _differs(files: str | list[str] | None, digest: str | None) -> bool:
+    """Whether files have another content by now; no where they are gone, or cannot be read, as the page says then."""
+    paths = [Path(file) for file in ([files] if isinstance(files, str) else files or ())]
+    try:
+        return bool(paths and digest) and all(path.exists() for path in paths) and content_digest(paths) != digest
+    except (SegcctError, OSError):
+        return False

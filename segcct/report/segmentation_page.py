@@ -17,8 +17,7 @@ from segcct.plurals import counted
 from segcct.progress import say
 from segcct.report import plots
 from segcct.report.case_images import CaseImages, images_of
-from segcct.report.changed import changed_files, changed_sentence
-from segcct.report.findings import findings, ranked, worst_cases
+from segcct.report.findings import changed_sentence, findings, ranked, worst_cases
 from segcct.report.html import Tile, class_colors, interval, number, provenance, render, write_page
 from segcct.report.results import Results, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
@@ -80,19 +79,18 @@ def write_report(evaluation: Path, output: Path) -> Path:
         EvaluationError: the evaluation folder is missing, incomplete or damaged; nothing is written then.
     """
     results = read_results(Path(evaluation))
-    changed = changed_files(results)
-    warning = changed_sentence(results, changed)
+    warning = changed_sentence(results)
     file = Path(output) / "report.html"
     file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
     if warning:
         say(warning)
-    shown = [_show(results, rank, case, changed.get(case)) for rank, case in ranked(results)]
-    page = render(Path(__file__).with_name("segmentation.html"), changed=warning, **_context(results, shown))
+    page = render(Path(__file__).with_name("segmentation.html"), changed=warning, **_context(results))
     return write_page(file, page, private=not results.anonymized)
 
 
-def _context(results: Results, shown: list[Shown]) -> dict[str, object]:
+def _context(results: Results) -> dict[str, object]:
     summary, classes = results.summary, results.classes
+    shown = [_show(results, rank, case) for rank, case in ranked(results)]
     described = partial(quantity, tolerance_mm=summary.tolerance_mm)
     main = [described(key) for key in _main_metrics(summary)]
     return {
@@ -138,9 +136,9 @@ def _headline(results: Results) -> Tile:
     patients = results.summary.patients or cases
     if dice is None or dice.mean is None:
         return Tile("Mean Dice", None, ["No case holds a structure that can be scored."])
-    told = counted(cases, "case") + (f" of {counted(patients, 'patient')}" if patients != cases else "")
+    size = counted(cases, "case") + (f" of {counted(patients, 'patient')}" if patients != cases else "")
     scored = f", {dice.n} of them scored" if dice.n < cases else ""
-    lines = [f"95% interval {interval(dice.ci95)}, median {number(dice.median)}", told + scored]
+    lines = [f"95% interval {interval(dice.ci95)}, median {number(dice.median)}", size + scored]
     return Tile("Mean Dice", dice.mean, lines, stats=dice)
 
 
@@ -157,12 +155,13 @@ def _main_metrics(summary: SegmentationSummary) -> list[str]:
     return ["dice", *(name for name in summary.scored_metrics if name != "dice")]
 
 
-def _show(results: Results, rank: str, case: str, changed: str | None) -> Shown:
+def _show(results: Results, rank: str, case: str) -> Shown:
     of_case = results.of_case(case)
     scores = {name: of_case[name].values["dice"] for name in results.classes if name in of_case}
     shown = Shown(rank, case, results.mean_dice(case), scores)
-    if changed is not None:
-        return replace(shown, problem=f"the {changed} is another file by now than the one that was scored")
+    if case in results.changed_files:
+        problem = f"the {results.changed_files[case]} is another file by now than the one that was scored"
+        return replace(shown, problem=problem)
     try:
         images = images_of(results, case)
         return replace(shown, viewer=_viewer(images, f"v{rank.lower()}"), synthetic=images.synthetic)
@@ -172,15 +171,15 @@ def _show(results: Results, rank: str, case: str, changed: str | None) -> Shown:
 
 
 def _viewer(images: CaseImages, key: str) -> Viewer:
-    shown = dict(list(images.channels.items())[:_MOST_CHANNELS])
-    choice = SliceChoice.of(images.grid, images.reference, images.prediction, _SLICES[len(shown)])
+    names = list(images.channels)[:_MOST_CHANNELS]
+    choice = SliceChoice.of(images.grid, images.reference, images.prediction, _SLICES[len(names)])
     channels = {}
-    for name, volume in shown.items():
-        if volume.ndim == 4:
-            channels[name] = Channel({"image": choice.pick(volume)}, ": as stored, not windowed")
+    for name in names:
+        window, pixels = images.window_of(name), choice.pick(images.channels[name])
+        if window is None:
+            channels[name] = Channel({"image": pixels}, ": as stored, not windowed")
         else:
-            window = images.window or figures.window(volume)
-            channels[name] = Channel({"image": window.apply(choice.pick(volume))}, f": {window.text}")
+            channels[name] = Channel({"image": window.apply(pixels)}, f": {window.text}")
     panes = [Pane("Image", "image"), Pane("Prediction", "image", choice.prediction)]
     if choice.reference is not None:
         panes.insert(1, Pane("Reference", "image", choice.reference))
@@ -190,20 +189,20 @@ def _viewer(images: CaseImages, key: str) -> Viewer:
 
 def _conventions(results: Results) -> list[Column]:
     """Dice and HD95 under every convention, this page's first; empty where there is only one."""
-    own = results.summary.convention
-    summaries = {own: results.summary, **{name: other for name, other in results.others.items() if name != own}}
+    summaries = {results.summary.convention: results.summary}
+    summaries |= {name: other for name, other in results.others.items() if name not in summaries}
     if len(summaries) == 1:
         return []
-    distances = ["hd95_vox" if "hd95_vox" in _main_metrics(summary) else "hd95_mm" for summary in summaries.values()]
-    return [
-        Column(quantity(key), name, [*_stats_of(summary, results.names, key), summary.overall.get(key)])
-        for keys in (["dice"] * len(summaries), distances)
-        for key, (name, summary) in zip(keys, summaries.items(), strict=True)
-    ]
-
-
-def _stats_of(summary: SegmentationSummary, names: list[str], key: str) -> list[MetricStats | None]:
-    return [summary.classes[name].scores.get(key) if name in summary.classes else None for name in names]
+    columns = []
+    for metric in ("dice", "hd95"):
+        for name, summary in summaries.items():
+            key = metric
+            if metric == "hd95":
+                key = "hd95_vox" if "hd95_vox" in _main_metrics(summary) else "hd95_mm"
+            entries = [summary.classes.get(structure) for structure in results.names]
+            stats = [entry.scores.get(key) if entry else None for entry in entries]
+            columns.append(Column(quantity(key), name, [*stats, summary.overall.get(key)]))
+    return columns
 
 
 def _definitions(summary: SegmentationSummary) -> list[tuple[str, str]]:

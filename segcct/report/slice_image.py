@@ -1,4 +1,4 @@
-"""One case of an evaluation as a picture file: image, reference, prediction, difference side by side."""
+"""One case of an evaluation as a PNG: image, reference, prediction, difference side by side."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.files.atomic_file import atomic_path
 from segcct.report.case_images import CaseImages, images_of
-from segcct.report.changed import changed_files
 from segcct.report.findings import ranked
 from segcct.report.results import Results, read_results
 from segcct.report.viewer import SliceChoice
@@ -22,7 +21,7 @@ def write_picture(
     Args:
         evaluation: a folder written by `segcct evaluate`.
         output: the PNG file.
-        case: case id; by default the median case by mean Dice, which is neither the best foot forward nor the worst.
+        case: case id; by default the median case by mean Dice, neither the best nor the worst.
         channel: the channel shown; by default the first.
         size_px: longer side of each of the four pictures.
 
@@ -33,22 +32,18 @@ def write_picture(
     results = read_results(Path(evaluation))
     case = _median_case(results) if case is None else case
     if case not in results.cases:
-        raise EvaluationError(
-            f"no case '{case}' in the evaluation", file=evaluation, expected=", ".join(results.cases[:8])
+        expected = ", ".join(results.cases[:8])
+        raise EvaluationError(f"no case '{case}' in the evaluation", file=evaluation, expected=expected)
+    if case in results.changed_files:
+        problem = (
+            f"the {results.changed_files[case]} of case '{case}' is another file by now than the one that was scored"
         )
-    changed = changed_files(results).get(case)
-    if changed is not None:
-        raise EvaluationError(
-            f"the {changed} of case '{case}' is another file by now than the one that was scored",
-            file=evaluation,
-            remedy="Run `segcct evaluate` again",
-        )
+        raise EvaluationError(problem, file=evaluation, remedy="Run `segcct evaluate` again")
     images = images_of(results, case)
     channel = next(iter(images.channels)) if channel is None else channel
     if channel not in images.channels:
-        raise EvaluationError(
-            f"no channel '{channel}' in case {case}", file=evaluation, expected=", ".join(images.channels)
-        )
+        expected = ", ".join(images.channels)
+        raise EvaluationError(f"no channel '{channel}' in case {case}", file=evaluation, expected=expected)
     png = _panel(results, images, case, channel, size_px)
     with atomic_path(output, private=not results.anonymized) as temporary:  # the image names a patient
         temporary.write_bytes(png)
@@ -64,14 +59,10 @@ def _median_case(results: Results) -> str:
 
 def _panel(results: Results, images: CaseImages, case: str, channel: str, size_px: int) -> bytes:
     choice = SliceChoice.of(images.grid, images.reference, images.prediction, 1)
-    volume, plane = images.channels[channel], choice.plane
-    pixels, shown = choice.pick(volume), None
-    if volume.ndim == 3:
-        shown = images.window or figures.window(volume)
+    plane, pixels = choice.plane, choice.pick(images.channels[channel])
+    shown = images.window_of(channel)
     gray = pixels.max(axis=-1) if shown is None else shown.apply(pixels)
-    labels = [label for label in (choice.reference, choice.prediction) if label is not None]
-    box = figures.focus_box(gray, labels)
-    scores = {name: score.values["dice"] for name, score in results.of_case(case).items() if name in results.classes}
+    box = figures.focus_box(gray, choice.labels)
     note = "synthetic data, " if images.synthetic else ""
     return figures.case_panel(
         pixels[0][box],
@@ -82,6 +73,6 @@ def _panel(results: Results, images: CaseImages, case: str, channel: str, size_p
         letters=plane.letters,
         shown=shown,
         title=f"{case}, {channel}: {note}{plane.name} slice {choice.first + 1} of {choice.depth}",
-        scores=scores,
+        scores={name: score.values["dice"] for name, score in results.of_case(case).items() if name in results.classes},
         size_px=size_px,
     )

@@ -36,7 +36,7 @@ class SliceChoice:
 
     @classmethod
     def of(cls, grid: Volume, reference: np.ndarray | None, prediction: np.ndarray, count: int) -> SliceChoice:
-        """Up to `count` slices of a case whose labels are (X, Y, Z) class indices, 0 background."""
+        """At most `count` slices of a case whose labels are (X, Y, Z) class indices, 0 background."""
         plane = figures.plane_of(grid.shape, grid.affine, grid.spacing_mm)
         prediction = plane.slices(prediction)
         reference = None if reference is None else plane.slices(reference)
@@ -47,6 +47,11 @@ class SliceChoice:
         indices = figures.spread_slices(labels, count, include=first)
         chosen = None if reference is None else reference[indices]
         return cls(plane, indices, first, chosen, prediction[indices], len(prediction))
+
+    @property
+    def labels(self) -> list[np.ndarray]:
+        """Reference and prediction, where there are both."""
+        return [label for label in (self.reference, self.prediction) if label is not None]
 
     def pick(self, volume: np.ndarray) -> np.ndarray:
         """(X, Y, Z) -> (n, H, W); (X, Y, Z, 3) of a color image -> (n, H, W, 3)."""
@@ -146,8 +151,7 @@ def build_viewer(
     """
     stacks = [channel.stacks for channel in channels.values()]
     first = next(iter(stacks[0].values()))
-    labels = [label for label in (choice.reference, choice.prediction) if label is not None]
-    box = figures.focus_box(first.max(axis=-1) if first.ndim == 4 else first, labels)
+    box = figures.focus_box(first.max(axis=-1) if first.ndim == 4 else first, choice.labels)
     height, width = (edge.stop - edge.start for edge in box)
     pixel_mm = choice.plane.pixel_mm or (1.0, 1.0)
     bar = figures.scale_bar(width * pixel_mm[1])

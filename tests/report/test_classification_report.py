@@ -57,7 +57,7 @@ def test_confusions_go_by_share_of_the_true_class(results):
 
 def test_findings_say_what_the_tables_say(results):
     text = " ".join(class_findings(results))
-    assert "cat is classified best (F1 0.667), owl least well (0.000)" in text
+    assert "cat is classified best (F1 0.667), owl worst (0.000)" in text
     assert "Never predicted: owl." in text
     assert "owl predicted as dog, in 1 of 1 image (100%)" in text
     assert "overconfident: confidence 0.713, accuracy 0.500" in text

@@ -448,7 +448,7 @@ def test_findings_and_worst_cases_read_off_the_table(tmp_path: Path):
     ]
     results = read_results(by_hand(tmp_path / "e", rows))
     assert findings(results) == [
-        "Of the classes, big is found best (mean Dice 0.875), small least well (0.267).",
+        "Of the classes, big is segmented best (mean Dice 0.875), small worst (0.267).",
         "Missed entirely: small in 1 of the 2 cases that hold it.",
         "Predicted where the reference has none: small in 1 case.",
         "2 cases of 4 have a mean Dice below 0.7: c and a.",
@@ -483,7 +483,7 @@ SUMMARY = json.dumps({"convention": "default", "overall": {}, "classes": {"x": {
         (GOOD, None, "summary.json: no such file"),
         (GOOD, "{", "summary.json: not valid JSON"),
         (GOOD, "[]", "summary.json: not valid JSON (found an array, not an object"),
-        (GOOD, "{}", "the summary has no 'classes'"),
+        (GOOD, "{}", "Field required"),
         ("case,class\n", SUMMARY, "columns are missing (found dice, status;"),
         (GOOD.splitlines()[0] + "\n", SUMMARY, "the table holds no case"),
         (GOOD.replace("0.5", "half"), SUMMARY, "line 2: dice is not a number (found 'half')"),
