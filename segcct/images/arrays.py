@@ -7,6 +7,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.lib import format as npy
 from segcct.errors import VolumeError
 from segcct.files.file_names import NPZ_SUFFIXES
 from segcct.images.claims import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
-from segcct.images.hdf5 import hdf5_names, hdf5_shape, hdf5_shapes, read_hdf5
+from segcct.images.hdf5 import ask
 from segcct.images.streams import read_exactly
 
 _ENDING = ".npy"
@@ -26,18 +27,33 @@ _MOST_AT_ONCE = 2**20
 
 
 def array_names(file: Path) -> list[str]:
-    """Names of what the file holds, sorted. Raises `VolumeError` for a damaged file."""
-    return _npz_names(file) if _is_npz(file) else hdf5_names(file)
+    """Names of the arrays in a file, sorted. Raises `VolumeError` for a damaged file."""
+    if not _is_npz(file):
+        return list(ask("names", [file])[0])
+    with _opened(file) as archive:
+        return sorted(_names(archive))
 
 
 def array_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the file's own arrays by name. Raises `VolumeError` for a damaged file."""
-    return _npz_shapes(file) if _is_npz(file) else hdf5_shapes(file)
+    """Shapes of the arrays whose values are in the file, by name. Raises `VolumeError` for a damaged file."""
+    if not _is_npz(file):
+        return {name: tuple(shape) for name, shape in ask("shapes", [file])[0].items()}
+    shapes = {}
+    with _opened(file) as archive:
+        for name in sorted(set(_names(archive))):
+            with _member(archive, name, file) as (_, shape, _fortran, _dtype):
+                shapes[name] = shape
+    return shapes
 
 
 def array_shape(file: Path, name: str) -> tuple[int, ...]:
     """Shape of one array. Raises `VolumeError` as `read_array`."""
-    return _npz_shape(file, name) if _is_npz(file) else hdf5_shape(file, name)
+    if not _is_npz(file):
+        about = file.stat() if file.exists() else None
+        shapes = _hdf5_shapes(file.absolute(), about.st_size, about.st_mtime_ns, about.st_ino) if about else {}
+        return tuple(shapes[name] if name in shapes else ask("shape", [file], name)[0])
+    with _opened(file) as archive, _member(archive, name, file) as (_, shape, _fortran, _dtype):
+        return shape
 
 
 def read_array(file: Path, name: str) -> np.ndarray:
@@ -51,43 +67,23 @@ def read_array(file: Path, name: str) -> np.ndarray:
 
 def read_arrays(files: Sequence[Path], name: str) -> list[np.ndarray]:
     """The array of that name in each of some files, faster than one by one. Raises `VolumeError` as `read_array`."""
-    packed = [_read_npz(file, name) for file in files if _is_npz(file)]
-    others = read_hdf5([file for file in files if not _is_npz(file)], name)
-    return [(packed if _is_npz(file) else others).pop(0) for file in files]
+    npz = {file: _read_npz(file, name) for file in files if _is_npz(file)}
+    others = iter(ask("array", [file for file in files if file not in npz], name))
+    return [npz[file] if file in npz else next(others) for file in files]
 
 
 def _is_npz(file: Path) -> bool:
     return file.name.lower().endswith(NPZ_SUFFIXES)
 
 
-def _npz_names(file: Path) -> list[str]:
-    """Names of the arrays, sorted. Raises `VolumeError`."""
-    with _opened(file) as archive:
-        return sorted(_names(archive))
-
-
-def _npz_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays of numbers. Raises `VolumeError`."""
-    shapes = {}
-    with _opened(file) as archive:
-        for name in sorted(set(_names(archive))):
-            with _member(archive, name, file) as (_, shape, _fortran, _dtype):
-                shapes[name] = shape
+@lru_cache(maxsize=4096)
+def _hdf5_shapes(file: Path, *_stamp: int) -> dict[str, list[int]]:
+    """Shapes of the first arrays of a file that can be read; cached, as the next question is for another of them."""
+    shapes: dict[str, list[int]] = ask("readable shapes", [file])[0]
     return shapes
 
 
-def _npz_shape(file: Path, name: str) -> tuple[int, ...]:
-    """Shape of one array. Raises `VolumeError` as `_read_npz`."""
-    with _opened(file) as archive, _member(archive, name, file) as (_, shape, _fortran, _dtype):
-        return shape
-
-
 def _read_npz(file: Path, name: str) -> np.ndarray:
-    """One array.
-
-    Raises:
-        VolumeError: damaged, no such array, values of another kind than numbers, more of them than the file can hold.
-    """
     with _opened(file) as archive, _member(archive, name, file) as (stream, shape, fortran, dtype):
         values = read_exactly(stream, math.prod(shape) * dtype.itemsize)
         return values.view(dtype).reshape(shape, order="F" if fortran else "C")

@@ -1,4 +1,4 @@
-"""Arrays in HDF5 files, read by a process of their own.
+"""Questions to HDF5 files, answered by a separate process: `ask`.
 
 The HDF5 library can be crashed by a damaged file, or be made to run forever; no check from outside finds every such
 file. So one small process reads for each process that asks, file after file (hdf5_reader.py). Where it dies over a
@@ -18,7 +18,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -39,39 +38,6 @@ _PROGRAM = (
 )
 _MOST_ANSWER = 2**26
 """Bytes of an answer that is no array."""
-
-
-def hdf5_names(file: Path) -> list[str]:
-    """Names at the top of the file, sorted. Raises `VolumeError`."""
-    return list(_ask("names", [file])[0])
-
-
-def hdf5_shapes(file: Path) -> dict[str, tuple[int, ...]]:
-    """Shapes of the arrays at the top of the file, where their values are in it. Raises `VolumeError`."""
-    return {name: tuple(shape) for name, shape in _ask("shapes", [file])[0].items()}
-
-
-def hdf5_shape(file: Path, name: str) -> tuple[int, ...]:
-    """Shape of one array. Raises `VolumeError` as `read_hdf5`."""
-    about = file.stat() if file.exists() else None
-    shapes = _shapes_at(file.absolute(), about.st_size, about.st_mtime_ns, about.st_ino) if about else {}
-    return tuple(shapes[name] if name in shapes else _ask("shape", [file], name)[0])
-
-
-@lru_cache(maxsize=4096)
-def _shapes_at(file: Path, *_stamp: int) -> dict[str, list[int]]:
-    """Shapes of the first arrays of a file that can be read; cached, as the next question is for another of them."""
-    shapes: dict[str, list[int]] = _ask("readable shapes", [file])[0]
-    return shapes
-
-
-def read_hdf5(files: Sequence[Path], name: str) -> list[np.ndarray]:
-    """The array of that name in each file.
-
-    Raises:
-        VolumeError: damaged, no such array, values of another kind than numbers, stored elsewhere or not at all.
-    """
-    return _ask("array", files, name)
 
 
 class _DiedError(Exception):
@@ -179,7 +145,8 @@ def _ending(code: int) -> str:
 
 
 _reader = _Reader()
-_ask = _reader.ask
+ask = _reader.ask
+"""(question, files, array name) -> what hdf5_reader.py answers for each file. Raises `VolumeError`."""
 atexit.register(_reader.stop)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_reader.leave_to_parent)

@@ -50,7 +50,13 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     for line in _lines(requests):
         request = json.loads(line)
         for file in request["files"]:
-            answer, array = _answer_or_error(request["question"], Path(file), request["name"])
+            array = None
+            try:
+                answer, array = _answer(request["question"], Path(file), request["name"])
+            except VolumeError as error:
+                answer = {"error": [error.what, error.found, error.expected, error.remedy]}
+            except MemoryError:
+                answer = {"memory": True}
             answers.write(json.dumps(answer).encode() + b"\n")
             if array is not None:
                 answers.write(array.reshape(-1).view(np.uint8).data)
@@ -75,15 +81,6 @@ def _lines(requests: BinaryIO) -> Iterator[bytes]:
             resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(time.process_time()) + BUSY_S, most))
         yield line
         signal.alarm(IDLE_S)
-
-
-def _answer_or_error(question: str, file: Path, name: str) -> tuple[dict[str, Any], np.ndarray | None]:
-    try:
-        return _answer(question, file, name)
-    except VolumeError as error:
-        return {"error": [error.what, error.found, error.expected, error.remedy]}, None
-    except MemoryError:
-        return {"memory": True}, None
 
 
 def _answer(question: str, file: Path, name: str) -> tuple[dict[str, Any], np.ndarray | None]:

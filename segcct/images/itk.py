@@ -5,9 +5,8 @@ SimpleITK reads the geometry of a header; where the voxels are, and the voxels, 
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,12 +46,15 @@ def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.SetImageIO(image_io)
+    warnings = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # ITK's warnings go to stderr and name no file
     try:
-        with _quiet():
-            reader.ReadImageInformation()
+        reader.ReadImageInformation()
     except RuntimeError as error:
         reason = next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), "unknown")
         raise VolumeError("cannot be read as an image", file=path, found=reason, remedy=AGAIN) from error
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(warnings)
     voxels.check()
     if reader.GetNumberOfComponents() > 1:
         raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
@@ -71,14 +73,3 @@ def _affine(reader: sitk.ImageFileReader) -> np.ndarray:
     lps[:used, :used] = direction * np.array(reader.GetSpacing())[:used]
     lps[:used, 3] = np.array(reader.GetOrigin())[:used]
     return LPS_TO_RAS @ lps
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """ITK's warnings off while a header is read: they go to stderr and name no file."""
-    before = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(before)

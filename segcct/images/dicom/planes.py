@@ -124,17 +124,12 @@ def _place(position: Elements, orientation: Elements, *, required: bool) -> tupl
         raise position.malformed(Tag.ImagePositionPatient, "", "3 numbers, in mm")
     if directions is None:
         raise orientation.malformed(Tag.ImageOrientationPatient, "", "6 numbers, two directions")
-    return np.array(numbers), _axes(directions, orientation), True
-
-
-def _axes(numbers: Sequence[float], elements: Elements) -> np.ndarray:
-    axes: np.ndarray = np.array(numbers).reshape(2, 3).T  # (3, 2)
+    axes = np.array(directions).reshape(2, 3).T  # (3, 2)
     lengths = np.linalg.norm(axes, axis=0)
     if np.abs(lengths - 1).max() > 0.1 or abs(float(axes[:, 0] @ axes[:, 1])) > 0.02:
-        found = elements.text(Tag.ImageOrientationPatient)
-        raise elements.malformed(Tag.ImageOrientationPatient, found, "two directions of length 1 at a right angle")
-    axes /= lengths
-    return axes
+        found = orientation.text(Tag.ImageOrientationPatient)
+        raise orientation.malformed(Tag.ImageOrientationPatient, found, "two directions of length 1 at a right angle")
+    return np.array(numbers), axes / lengths, True
 
 
 def _spacing(elements: Elements) -> tuple[tuple[float, float] | None, bool]:

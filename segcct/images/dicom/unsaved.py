@@ -22,31 +22,21 @@ def unsaved_file(data: bytes) -> Iterator[Path]:
 
     A process that is killed leaves nothing in the first case; in the second, what it left is removed a day later.
     """
-    descriptor = _memory()
+    descriptor = None
+    if hasattr(os, "memfd_create") and _DESCRIPTORS.is_dir():
+        with suppress(OSError):
+            descriptor = os.memfd_create("segcct")
     if descriptor is not None:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(data)
             stream.flush()
             yield _DESCRIPTORS / str(descriptor)
         return
-    _remove_stale()
-    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
-        file = Path(folder, "frames.dcm")
-        file.write_bytes(data)
-        yield file
-
-
-def _memory() -> int | None:
-    """Descriptor of a new file in memory; None where the system has none, or no name for it."""
-    if hasattr(os, "memfd_create") and _DESCRIPTORS.is_dir():
-        with suppress(OSError):
-            return os.memfd_create("segcct")
-    return None
-
-
-def _remove_stale() -> None:
-    """Folders of processes that were killed more than a day ago."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with suppress(OSError):
             if time.time() - folder.lstat().st_mtime > LEFT_BEHIND_SECONDS:
                 shutil.rmtree(folder)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as temporary:
+        file = Path(temporary, "frames.dcm")
+        file.write_bytes(data)
+        yield file
