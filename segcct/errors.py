@@ -36,7 +36,10 @@ class SegcctError(Exception):
         super().__init__(what)
         self.what = what
         self.file = None if file is None else str(file)
-        self.found = None if found is None else in_a_line(_bounded(str(found)))
+        text = str(found)
+        if len(text) > _LONGEST_FOUND:
+            text = f"{text[:_LONGEST_FOUND]} ... and {len(text) - _LONGEST_FOUND:,} more characters"
+        self.found = None if found is None else in_a_line(text)
         self.expected = None if expected is None else str(expected)
         self.remedy = remedy
 
@@ -48,17 +51,12 @@ class SegcctError(Exception):
         return line if self.remedy is None else f"{line}. {self.remedy}"
 
 
-_LONGEST_NAME = 4096
+_LONGEST_NAME, _LONGEST_FOUND = 4096, 2000
 
 
 def _named(file: str) -> str:
     """A file name in a message; of one longer than a system allows, its beginning."""
     return in_a_line(file if len(file) <= _LONGEST_NAME else f"{file[:100]}... of {len(file):,} characters")
-
-
-def _bounded(text: str, most: int = 2000) -> str:
-    """What was met, cut where a file holds more than anyone reads."""
-    return text if len(text) <= most else f"{text[:most]} ... and {len(text) - most:,} more characters"
 
 
 class ConfigError(SegcctError):

@@ -15,8 +15,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -42,57 +42,33 @@ _announced: set[Path] = set()
 
 
 @contextmanager
-def exclusive(file: Path, what: str, *, remedy: str = "Wait until it has ended") -> Iterator[None]:
+def exclusive(
+    file: Path, what: str, *, remedy: str | None = "Wait until it has ended", most_s: float = 0.0
+) -> Iterator[None]:
     """Hold the lock `file`, or refuse.
 
     Args:
         file: the lock; missing folders are made, and removed again where nothing was written to them.
         what: what the other process does, for the error: "another process trains into this run".
         remedy: of the error.
+        most_s: seconds to wait for the lock before it is refused.
 
     Raises:
         RunError: another process, or this one, holds it; names process, machine and time.
         OSError: the folder cannot be written to, or the lock is another user's (a `StorageError`, which says so).
     """
-
-    def refuse() -> None:
-        raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
-
-    with _locked(file, refuse):
-        yield
-
-
-@contextmanager
-def waiting(file: Path, *, most_s: float = 3600.0) -> Iterator[None]:
-    """Hold the lock `file`, after those who hold it now; for work that is short, or that another may have done.
-
-    Raises:
-        RunError: it was not free for `most_s` seconds. OSError: the folder cannot be written to.
-    """
     began, announced = time.monotonic(), False
-
-    def wait() -> None:
-        nonlocal announced
-        waited = time.monotonic() - began
-        if waited > most_s:
-            raise RunError("another process keeps this folder locked", file=file.parent, found=_owner(file))
-        if waited > _ANNOUNCED_AFTER_S and not announced:
-            announced = True
-            say(f"waiting for {_owner(file)}, which writes to {file.parent}")
-        time.sleep(_POLL_S)
-
-    with _locked(file, wait):
-        yield
-
-
-@contextmanager
-def _locked(file: Path, when_busy: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock, calling `when_busy` as long as another does; folders made for it are removed if left empty."""
     made = [each for each in (file.parent, *file.parent.parents) if not each.exists()]  # the innermost first
     file.parent.mkdir(parents=True, exist_ok=True)
     try:
         while (descriptor := _acquire(file)) is None:
-            when_busy()
+            waited = time.monotonic() - began
+            if waited >= most_s:
+                raise RunError(what, file=file.parent, found=_owner(file), remedy=remedy)
+            if waited > _ANNOUNCED_AFTER_S and not announced:
+                announced = True
+                say(f"waiting for {_owner(file)}, which writes to {file.parent}")
+            time.sleep(_POLL_S)
         try:
             yield
         finally:
@@ -101,6 +77,14 @@ def _locked(file: Path, when_busy: Callable[[], None]) -> Iterator[None]:
         for folder in made:
             with suppress(OSError):  # something was written to it
                 folder.rmdir()
+
+
+def waiting(file: Path, *, most_s: float = 3600.0) -> AbstractContextManager[None]:
+    """Hold the lock `file`, after those who hold it now; for work that is short, or that another may have done.
+
+    Raises as `exclusive`, where it was not free for `most_s` seconds.
+    """
+    return exclusive(file, "another process keeps this folder locked", remedy=None, most_s=most_s)
 
 
 def holder(file: Path) -> str | None:
