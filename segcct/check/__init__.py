@@ -71,7 +71,7 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
             data.root / name,
             "the folder holds no case",
             found=counted(files, "file"),
-            remedy="Correct data.channels, data.label or data.layout, or take no notice if it is not meant to be read",
+            remedy="Correct data.channels, data.label or data.layout, or ignore this if it is not meant to be read",
         )
         for name, files in unread.folders
     ]
@@ -105,7 +105,7 @@ def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
             case.files()[0],
             "a case without a label takes no part in training",
             expected=f"a label file {data.label}",
-            remedy="Add it, or take no notice when it is meant for prediction",
+            remedy="Add it, or ignore this when it is meant for prediction",
         )
         for case in cases
         if not case.label
@@ -143,7 +143,7 @@ def _check_classes(
                 "classes of the scheme are in no label",
                 found=", ".join(absent),
                 expected=f"each class of scheme {scheme.name} in some case",
-                remedy="Check data.scheme and data.label_map, or take no notice when the data is a part of a set",
+                remedy="Check data.scheme and data.label_map, or ignore this when the data is a part of a set",
             )
         )
     classes = {
@@ -158,7 +158,7 @@ def _check_classes(
                 "classes are in one part of the split only",
                 found=unshared,
                 expected="each class in training, validation and test",
-                remedy="Change data.split or its lists, or take no notice of a class that is rare",
+                remedy="Change data.split or its lists, or ignore this for a class that is rare",
             )
         )
     return problems

@@ -70,7 +70,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
         file,
         "two channels hold the same image" if len(cases) == 1 else "one image is there in several cases of a patient",
         found=found,
-        remedy="Check the files, or take no notice if it is meant",
+        remedy="Check the files, or ignore this if it is meant",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -55,34 +55,27 @@ def find_unread(data: DataSection, found: Found, tree: FolderTree | None = None)
         found: what its layout met.
         tree: what lies below the root, where it is known already.
     """
-    files, folders = _everything(tree or FolderTree(data.root))
-    read = _read(data, found, files)
-    alive = {"."} | {str(parent) for name in read for parent in PurePosixPath(name).parents}
-    idle = [name for name in folders if name not in alive and str(PurePosixPath(name).parent) in alive]
-    left = [name for name in files if name not in read]
-    inside: dict[str, int] = dict.fromkeys(idle, 0)
-    outside = []
-    for name in left:
-        folder = next((str(parent) for parent in PurePosixPath(name).parents if str(parent) in inside), None)
-        if folder is None:
-            outside.append(name)
-        else:
-            inside[folder] += 1
-    images = [name for name in outside if split_name(name)[1].lower() in _IMAGES]
-    partners = {_without_ending(name) for name in read}
-    seen = set(images)
-    others = [name for name in outside if name not in seen and _without_ending(name) not in partners]
-    return Unread(tuple(inside.items()), tuple(images), tuple(others))
-
-
-def _everything(tree: FolderTree) -> tuple[list[str], list[str]]:
-    """Files and folders below the root."""
+    tree = tree or FolderTree(data.root)
     files, folders = [], []
     for place, below, names in tree.folders():
         here = place.relative_to(tree.root)
         folders += [(here / name).as_posix() for name in below]
         files += [(here / name).as_posix() for name in names if name.lower() not in _OF_SYSTEMS]
-    return sorted(files), sorted(folders)
+    read = _read(data, found, files)
+    alive = {"."}.union(*map(_above, read))
+    idle = {name: 0 for name in sorted(folders) if name not in alive and _above(name)[0] in alive}
+    outside = []
+    for name in sorted(set(files) - read):
+        folder = next((parent for parent in _above(name) if parent in idle), None)
+        if folder is None:
+            outside.append(name)
+        else:
+            idle[folder] += 1
+    images = [name for name in outside if split_name(name)[1].lower() in _IMAGES]
+    image_names = set(images)
+    partners = set(map(_without_ending, read))
+    others = [name for name in outside if name not in image_names and _without_ending(name) not in partners]
+    return Unread(tuple(idle.items()), tuple(images), tuple(others))
 
 
 def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
@@ -91,21 +84,24 @@ def _read(data: DataSection, found: Found, files: Sequence[str]) -> set[str]:
     lists = (split.train_list, split.val_list, split.test_list, split.unlabelled_list)
     named = [Path(error.file) for error in found.errors if error.file is not None]
     case_files = [file for case in found.cases for file in case.files()]
-    paths = {_below(path, data.root) for path in (*case_files, *named, *filter(None, lists))} - {None, "."}
-    whole = {path for path in paths if path is not None and (data.root / path).is_dir()}
-    aside = [compiled(pattern, anywhere=True) for pattern in get_layout(data.layout).aside]
+    paths = {
+        path.relative_to(data.root)
+        for path in (*case_files, *named, *filter(None, lists))
+        if path.is_relative_to(data.root) and path != data.root
+    }
+    names = {path.as_posix() for path in paths}
+    whole = {path.as_posix() for path in paths if (data.root / path).is_dir()}
+    ignored = [compiled(pattern, anywhere=True) for pattern in get_layout(data.layout).ignored]
     return {
-        name for name in files if name in paths or _within(name, whole) or any(pattern.match(name) for pattern in aside)
+        name
+        for name in files
+        if name in names or not whole.isdisjoint(_above(name)) or any(pattern.match(name) for pattern in ignored)
     }
 
 
-def _below(path: Path, root: Path) -> str | None:
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
-
-
-def _within(name: str, folders: Iterable[str]) -> bool:
-    parents = {str(parent) for parent in PurePosixPath(name).parents}
-    return not parents.isdisjoint(folders)
+def _above(name: str) -> list[str]:
+    """The folders that a file lies in, the nearest first; the last is `.`."""
+    return [str(parent) for parent in PurePosixPath(name).parents]
 
 
 def _without_ending(name: str) -> str:

@@ -22,7 +22,7 @@ from segcct.datasets.label_schemes import whole_values
 from segcct.datasets.layouts import Found, get_layout, scan_cases
 from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.file_roles import channel_names
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Naming
 from segcct.datasets.unread_files import find_unread
 from segcct.errors import DataError, SegcctError
 from segcct.images.volume import Volume

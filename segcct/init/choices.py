@@ -12,7 +12,7 @@ import numpy as np
 
 from segcct.datasets.label_schemes import SCHEMES
 from segcct.datasets.layouts import get_layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Naming
 from segcct.images.volume import Volume
 from segcct.init.voxels import ChannelFacts, Facts, Orientation, SliceShape, slice_shape_of
 from segcct.plurals import counted

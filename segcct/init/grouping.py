@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from segcct.datasets.layouts.file_roles import channel_names, label_score, sort_roles
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.file_roles import ambiguity, channel_names, label_score, sort_roles
+from segcct.datasets.layouts.layout import Naming
 from segcct.files.file_names import stem_of
 from segcct.plurals import counted
 
@@ -63,7 +63,7 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
     channels = [f"{scan}/{affix}" for scan, (_, affix, _) in pairs.items()]
     doubts = [] if fraction >= _MOST else [f"only {fraction:.0%} of the scans have a file in {label}/"]
     if len(others) > len([mask for mask in masks if mask in others]):
-        doubts.append(f"several folders may hold labels: {', '.join(labels)}; {label} is taken")
+        doubts += ambiguity("folders may hold labels", labels)
     named = dict(zip((scan.lower() for scan in pairs), channels, strict=True)) if len(channels) > 1 else None
     mask = _pair(by_folder[scans[0]], by_folder[masks[0]]) if masks else None
     return Naming(
@@ -124,14 +124,10 @@ def _role_first(base: str, length: int) -> tuple[str, str]:
 
 def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str]) -> Naming:
     channels, labels, masks = sort_roles(patterns)
-    doubts = list(doubts)
-    if len(labels) > 1:
-        doubts.append(f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken")
+    doubts = [*doubts, *ambiguity("files may be labels", labels), *ambiguity("files may be masks of the body", masks)]
     alike = [name for name, times in Counter(stem_of(name) for name in channels).items() if times > 1]
     if alike:
         doubts.append(f"several channels are called {alike[0]}: if they hold one image in two formats, take one away")
-    if len(masks) > 1:
-        doubts.append(f"several files may be masks of the body: {', '.join(masks)}; {masks[0]} is taken")
     return Naming(
         layout=layout,
         by_convention=False,

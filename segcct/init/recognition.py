@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segcct.datasets.layouts import LAYOUTS, get_layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Naming
 from segcct.datasets.layouts.patterns import compiled
 from segcct.errors import DataError
 from segcct.files.file_names import (

@@ -20,8 +20,7 @@ LAYOUT_FILE = '''
 """ROOT/anything+photo.png and anything+truth.png."""
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import images_2d, register_layout
-from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Found, Layout, Naming
 
 def find(data, tree):
     found = Found()

@@ -21,7 +21,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
 from segcct.datasets.layouts.case_ids import clashes, with_ids
-from segcct.datasets.layouts.layout import Found, Layout
+from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.plurals import counted, listed
@@ -30,6 +30,7 @@ __all__ = [
     "LAYOUTS",
     "Found",
     "Layout",
+    "Naming",
     "find_cases",
     "find_new_cases",
     "get_layout",

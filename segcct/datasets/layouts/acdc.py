@@ -16,8 +16,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
-from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.patterns import compiled, data_patterns, drawn, filled, split_of, with_id
 from segcct.errors import DataError
 from segcct.files.file_names import folder_name
@@ -94,6 +93,6 @@ LAYOUT = Layout(
     example,
     recognize,
     label_patterns=("{id}_gt.nii.gz",),
-    aside=(_INFO, "patient*_4d.nii*"),
+    ignored=(_INFO, "patient*_4d.nii*"),
     phantom="segcct.phantom.acdc:PHANTOM",
 )

@@ -17,8 +17,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
-from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Found, Layout, Naming
 
 _TIME_POINTS = (
     re.compile(r"(BraTS-[A-Za-z]+(?:-[A-Za-z]+)?-\d+)-\d+$"),  # BraTS-GLI-00000-000, BraTS-MEN-RT-0000-1

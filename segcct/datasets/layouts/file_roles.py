@@ -35,6 +35,11 @@ def sort_roles(patterns: Sequence[str]) -> tuple[list[str], list[str], list[str]
     return channels, labels, masks
 
 
+def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
+    """The remark that the first of several candidates is taken, as in `ambiguity("files may be labels", [...])`."""
+    return (f"several {kind}: {', '.join(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
+
+
 def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
     """Channel name -> pattern: the words in which the patterns differ, in lower case."""
     words = [_words(pattern) for pattern in patterns]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,7 +14,6 @@ from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.image_headers import read_header
 from segcct.datasets.layouts import volumes
-from segcct.datasets.layouts.naming import Naming
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 
@@ -40,9 +39,46 @@ class Found:
             self.errors.append(error)
 
 
-def own_label_map(data: DataSection) -> Mapping[int, int]:
-    """`data.label_map`, or nothing."""
-    return data.label_map or {}
+@dataclass(frozen=True)
+class MappedLabels:
+    """Labels in other values than the scheme's, which the layout maps as they are read."""
+
+    values: Collection[int]
+    """What the files may hold."""
+    why: str
+    doubt: str
+    """Said where all values that were read are the scheme's own as well."""
+
+
+@dataclass(frozen=True)
+class Naming:
+    """What file names alone say about a dataset: a layout and its patterns, what they were recognized by, and what is
+    known of such datasets."""
+
+    layout: str
+    channels: Mapping[str, str]
+    """Channel name -> pattern, in order."""
+    label: str | None
+    why: str
+    """What the names look like, for the reader."""
+    mask: str | None = None
+    """Pattern of a mask of the brain or body."""
+    scheme: str | None = None
+    """A named scheme that these names promise; the values must still agree."""
+    mapped: MappedLabels | None = None
+    classes: Mapping[str, int] = field(default_factory=dict)
+    """Class names written down in the dataset itself."""
+    patient: str | None = None
+    """Expression for the patient within a case id, where the names follow a standard."""
+    case_id: str = "name"
+    """As `data.case_id`."""
+    as_acquired: str | None = None
+    """Why slices are taken along the third stored axis (`data.orientation: native`), whatever the geometry says."""
+    window_hu: tuple[float, float, str] | None = None
+    """The usual window of such CT and its name."""
+    by_convention: bool = True
+    """A layout recognized its own names; else they were grouped by what they have in common."""
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +107,7 @@ class Layout:
     names_arrays: bool = False
     """What the config gives for a channel is the name of an array inside the files, not a pattern of file names."""
 
-    label_map: Callable[[DataSection], Mapping[int, int]] = own_label_map
+    label_map: Callable[[DataSection], Mapping[int, int]] = lambda data: data.label_map or {}
     """File value -> scheme value."""
     label_patterns: tuple[str, ...] = ()
     """How labels are named, for references of predictions that came without a config; each is then also the pattern of
@@ -83,7 +119,7 @@ class Layout:
     """Cases among the files directly in `data.root`, where a dataset would have folders: new scans, for prediction."""
     single: Callable[[DataSection, Path], Case | None] | None = None
     """The case of one file that holds every channel; None for a file that does not."""
-    aside: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     """Patterns of files that belong to such a dataset and are not read as cases."""
     phantom: str | None = None
     """Where the function stands that `segcct phantom NAME DIR` draws a case with, as `module:attribute`."""

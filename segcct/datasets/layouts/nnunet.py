@@ -15,8 +15,7 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.layouts.flat import find_flat, find_loose
-from segcct.datasets.layouts.layout import Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Layout, Naming
 from segcct.datasets.layouts.patterns import drawn, filled, with_id
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
@@ -100,5 +99,5 @@ LAYOUT = Layout(
     recognize,
     label_patterns=("labelsTr/{id}.nii.gz", "labelsTs/{id}.nii.gz"),
     find_loose=find_loose,
-    aside=(_DATASET_JSON,),
+    ignored=(_DATASET_JSON,),
 )

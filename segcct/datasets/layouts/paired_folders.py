@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from segcct.datasets.layouts.file_roles import channel_names, sort_roles
+from segcct.datasets.layouts.file_roles import ambiguity, channel_names, sort_roles
 from segcct.datasets.layouts.flat import find_flat, find_loose
-from segcct.datasets.layouts.layout import Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.layout import Layout, Naming
 from segcct.datasets.layouts.patterns import drawn_files
 
 _BIDS = re.compile(r"(?:.*/)?(?P<id>sub-[0-9A-Za-z]+(?:_ses-[0-9A-Za-z]+)?)(?P<rest>_[^/]+\.nii(?:\.gz)?)$")
@@ -41,7 +40,6 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
     channels, labels, masks = sort_roles(common)
     if len(ids) < 2 or not channels or not labels:
         return None
-    several = (f"several files may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else ()
     return Naming(
         layout="paired",
         channels=channel_names(channels),
@@ -49,7 +47,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
         mask=masks[0] if masks else None,
         why="file names of BIDS",
         patient=_PATIENT if any("_ses-" in one for one in ids) else None,
-        doubts=several,
+        doubts=ambiguity("files may be labels", labels),
     )
 
 

@@ -22,9 +22,8 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.layouts.file_roles import label_score
-from segcct.datasets.layouts.layout import Found, Layout
-from segcct.datasets.layouts.naming import Naming
+from segcct.datasets.layouts.file_roles import ambiguity, label_score
+from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.patterns import data_patterns, drawn, split_of
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
@@ -35,8 +34,11 @@ from segcct.plurals import listed
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
 _LONG_GAP = 4
 _FRAME = re.compile(r"(?P<patient>.+?)_frame\d+$")
-_ACDC_ARRAY = re.compile(r"patient\d+_frame\d+(_slice_?\d+)?$")
-_SYNAPSE_ARRAY = re.compile(r"case\d{4}(_slice\d+)?$")
+_DATASETS = (
+    ("acdc", "ACDC", re.compile(r"patient\d+_frame\d+(_slice_?\d+)?$")),
+    ("synapse", "Synapse (TransUNet)", re.compile(r"case\d{4}(_slice\d+)?$")),
+)
+"""Scheme, dataset and the file names by which it is recognized."""
 
 
 def slice_of(stem: str) -> tuple[str, int] | None:
@@ -212,20 +214,17 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
             found=", ".join(f"{key} {shape}" for key, shape in keys.items()) or "no array",
             expected="an array of rows and columns, or of slices, rows and columns",
         )
-    stems = [stem_of(name) for name in files]
-    scheme = None
-    if all(_ACDC_ARRAY.match(one) for one in stems):
-        scheme = "acdc"
-    elif all(_SYNAPSE_ARRAY.match(one) for one in stems):
-        scheme = "synapse"
-    known = {"acdc": ", named as those of ACDC", "synapse": ", named as those of Synapse (TransUNet)"}
+    scheme, named = next(
+        ((scheme, f", named as those of {dataset}") for scheme, dataset, expression in _DATASETS
+         if all(expression.match(stem_of(name)) for name in files)), (None, ""),
+    )  # fmt: skip
     return Naming(
         layout="slices",
         channels={"image" if len(images) == 1 else key: key for key in images},
         label=labels[0] if labels else None,
-        why=f"arrays in {PurePosixPath(files[0]).suffix} files{known.get(scheme or '', '')}",
+        why=f"arrays in {PurePosixPath(files[0]).suffix} files{named}",
         scheme=scheme,
-        doubts=(f"several arrays may be labels: {', '.join(labels)}; {labels[0]} is taken",) if len(labels) > 1 else (),
+        doubts=ambiguity("arrays may be labels", labels),
     )
 
 

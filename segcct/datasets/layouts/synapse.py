@@ -18,8 +18,7 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE
 from segcct.datasets.layouts.flat import find_flat, find_loose
-from segcct.datasets.layouts.layout import Layout
-from segcct.datasets.layouts.naming import MappedLabels, Naming
+from segcct.datasets.layouts.layout import Layout, MappedLabels, Naming
 from segcct.datasets.layouts.patterns import drawn_files
 
 _FILE = re.compile(r"(?:.*/)?(?P<part>img|label)(?P<number>\d{4})(?P<end>\.nii(?:\.gz)?)$")
