@@ -104,7 +104,7 @@ class _Ranked:
         below = np.cumsum(negatives, axis=1) - 0.5 * negatives
         with np.errstate(invalid="ignore", divide="ignore"):
             areas: np.ndarray = (positives * below).sum(axis=1) / (positives.sum(axis=1) * negatives.sum(axis=1))
-        return areas
+            return areas
 
 
 def _indicators(predicted: np.ndarray, reference: np.ndarray, confidence: np.ndarray, classes: int) -> sparse.csr_array:
@@ -151,7 +151,7 @@ def _mean(values: np.ndarray) -> np.ndarray:
     finite = np.isfinite(values)
     with np.errstate(invalid="ignore"):
         means: np.ndarray = np.where(finite, values, 0.0).sum(axis=1) / finite.sum(axis=1)
-    return means
+        return means
 
 
 def _interval(values: np.ndarray) -> Interval:

@@ -242,10 +242,9 @@ def _checked(
             found=f"{original.shape} and {reconstruction.shape}",
             expected="two arrays (slices, channels, rows, columns) of one shape",
         )
-    if label.shape != (original.shape[0], *original.shape[2:]):
-        raise MetricError(
-            "the label does not fit the image", found=label.shape, expected=(original.shape[0], *original.shape[2:])
-        )
+    slices = (original.shape[0], *original.shape[2:])
+    if label.shape != slices:
+        raise MetricError("the label does not fit the image", found=label.shape, expected=slices)
     if label.size and int(label.max()) > len(classes):
         raise MetricError("a class without a name", found=int(label.max()), expected=f"0 to {len(classes)}")
     # float32 throughout: prepared images are float16, whose sums overflow.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.models.cct_unet import CctUnetSize
-from segcct.models.options import ModelOptions
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.tokenizer import ConvTokenizer, Normalization, PatchTokenizer, conv_block, to_tokens, token_grid
 from segcct.models.transformer import Encoder, Positional, SeqPool, init_linear
 
@@ -31,8 +31,6 @@ SIZES: dict[int, tuple[int, float, int]] = {
     12: (12, 4, 768),
     14: (6, 3, 384),
 }
-
-Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 @dataclass(frozen=True)
@@ -105,18 +103,8 @@ class TokenClassifier(Encoder):
         pooling: Pooling,
         options: EncoderOptions,
     ) -> None:
-        super().__init__(
-            dim,
-            depth,
-            heads,
-            mlp_ratio,
-            grid=grid,
-            positional=options.positional,
-            class_token=pooling == "class_token",
-            dropout=options.dropout,
-            attention_dropout=options.attention_dropout,
-            stochastic_depth=options.stochastic_depth,
-        )
+        encoder = options.model_dump(include={"positional", "dropout", "attention_dropout", "stochastic_depth"})
+        super().__init__(dim, depth, heads, mlp_ratio, grid=grid, class_token=pooling == "class_token", **encoder)
         self.pooling = pooling
         self.attention_pool = SeqPool(dim) if pooling == "seqpool" else None
         self.fc = nn.Linear(dim, num_classes)

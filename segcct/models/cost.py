@@ -27,19 +27,11 @@ def cost(name: str, in_channels: int, num_classes: int, image_size: int) -> Cost
 
 
 def on_meta(name: str, in_channels: int, num_classes: int, image_size: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
-    """The network in evaluation and what its forward pass takes for one square image, on the meta device."""
+    """The network in evaluation mode and what its forward pass takes for one square image, on the meta device."""
     with torch.device("meta"), ShapesOnly():
         network = create_model(name, in_channels, num_classes, image_size).eval()
-        return network, _inputs(network, in_channels, num_classes, image_size)
-
-
-def _inputs(network: nn.Module, in_channels: int, num_classes: int, image_size: int) -> tuple[Tensor, ...]:
-    """An image; for a generator mask, distances, position and style."""
-    if not isinstance(network, Generator):
-        return (torch.empty(1, in_channels, image_size, image_size),)
-    return (
-        torch.empty(1, num_classes, image_size, image_size),
-        torch.empty(1, num_classes - 1, image_size, image_size),
-        torch.empty(1, 1),
-        torch.empty(1, network.style_size),
-    )
+        side = (image_size, image_size)
+        shapes: list[tuple[int, ...]] = [(in_channels, *side)]
+        if isinstance(network, Generator):  # mask, distances, position, style
+            shapes = [(num_classes, *side), (num_classes - 1, *side), (1,), (network.style_size,)]
+        return network, tuple(torch.empty(1, *shape) for shape in shapes)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from segcct.errors import ModelError
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+"""Of dropout or stochastic depth."""
 
 
 class ModelOptions(BaseModel):

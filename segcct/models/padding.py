@@ -1,4 +1,4 @@
-"""Pad an image batch to a size the network can halve, and crop its answer back."""
+"""Pad an image batch to a size the network can halve, and crop its output back."""
 
 from __future__ import annotations
 
@@ -10,17 +10,13 @@ def pad_to_multiple(image: torch.Tensor, multiple: int, *, at_least: int = 0) ->
     """Grow (B, C, H, W) at its bottom and right until H and W are multiples of `multiple`, and `at_least` large.
 
     The border pixels are repeated: after z-scoring, the background is seldom 0, and zeros would draw an edge.
-    An image that fits already is returned as it is.
+    An image that fits already is returned unchanged.
     """
-    rows, columns = (_padding(side, multiple, at_least) for side in image.shape[-2:])
+    sizes = (-(-max(side, at_least) // multiple) * multiple for side in image.shape[-2:])
+    rows, columns = (size - side for size, side in zip(sizes, image.shape[-2:], strict=True))
     if rows == 0 and columns == 0:
         return image
     return F.pad(image, (0, columns, 0, rows), mode="replicate")  # (B, C, H + rows, W + columns)
-
-
-def _padding(side: int, multiple: int, at_least: int) -> int:
-    side_wanted = max(side, at_least)
-    return side_wanted + (-side_wanted) % multiple - side
 
 
 def crop_to(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from einops import rearrange
 from pydantic import Field
 from torch import nn
 
-from segcct.models.options import ModelOptions
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.models.swin import PatchEmbed, PatchExpand, PatchMerging, SwinBlock
 from segcct.models.transformer import init_linear
@@ -44,7 +44,7 @@ class SwinUnetOptions(ModelOptions):
     """Skip connections, finest first: 1 joins 1/4, 2 also 1/8, 3 also 1/16."""
     window: Annotated[int, Field(ge=2)] = 7
     """Side of the attention windows; 7 suits 224 pixels, 12 suits 384."""
-    drop_path: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+    drop_path: Rate = 0.2
     """Stochastic depth of the deepest block; the rates rise linearly from 0."""
 
 

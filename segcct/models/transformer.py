@@ -30,9 +30,6 @@ class DropPath(nn.Module):
         mask = branch.new_empty((branch.shape[0],) + (1,) * (branch.dim() - 1)).bernoulli_(keep)
         return branch * mask / keep
 
-    def extra_repr(self) -> str:
-        return f"rate={self.rate}"
-
 
 class Attention(nn.Module):
     """Multi-head self-attention; queries, keys and values come from one linear map without bias."""

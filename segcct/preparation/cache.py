@@ -106,7 +106,10 @@ class Cache:
                 raise ValueError("its description was changed")
             for name, described in entry["arrays"].items():
                 file = folder / f"{name}.npy"
-                if self.memo.value("array", file, partial(_described, file), _is_description) != described:
+                if (
+                    self.memo.value("array", file, partial(_described, file), lambda value: isinstance(value, list))
+                    != described
+                ):
                     raise ValueError(f"{name}.npy was changed")
         except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             reason = " ".join(str(error).split())[:200]
@@ -204,12 +207,7 @@ def found_of(error: OSError, folder: Path) -> str:
 
 @lru_cache(maxsize=_OPEN_MAPS)
 def _mapped(file: Path, opening: object) -> np.ndarray:  # noqa: ARG001 - an entry that was made again is opened again
-    array: np.ndarray = np.load(file, mmap_mode="r")
-    return array
-
-
-def _is_description(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 4
+    return np.load(file, mmap_mode="r")
 
 
 def _described(file: Path) -> list[Any]:

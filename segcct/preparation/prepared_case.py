@@ -13,7 +13,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -313,7 +312,8 @@ def _plan(loaded: LoadedCase, preparation: Preparation, scales: Sequence[UnitSca
             image_size=preparation.image_size,
         )
     except GeometryError as error:
-        raise _naming(error, next(iter(loaded.case.channels.values()))) from None
+        error.file = error.file or str(next(iter(loaded.case.channels.values()))[0])
+        raise
 
 
 def _network_slices(loaded: LoadedCase, scales: Sequence[UnitScale], grid: SliceGrid) -> np.ndarray:
@@ -333,13 +333,8 @@ def _label_arrays(loaded: LoadedCase, grid: SliceGrid, scheme: Scheme) -> dict[s
     try:
         full = scheme.to_index(loaded.label)
     except LabelError as error:
-        raise _naming(error, loaded.case.label or ()) from None
+        error.file = error.file or (str(loaded.case.label[0]) if loaded.case.label else None)
+        raise
     label = grid.shrink_labels(grid.to_slices(full))
     present = np.stack([(label == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
     return {"label": label, "full_label": full, "present": present}
-
-
-def _naming(error: DataError, files: Sequence[Path]) -> DataError:
-    """The same error with the file it is about."""
-    file = error.file or (files[0] if files else None)
-    return type(error)(error.what, file=file, found=error.found, expected=error.expected, remedy=error.remedy)

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.models.options import ModelOptions
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.models.transformer import resize_table
 from segcct.models.zoo import Entry
@@ -26,7 +26,6 @@ WIDEST = 512
 UNETR_PATCH = 16
 _POSITIONS = "vit.patch_embedding.position_embeddings"
 
-Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 Width = Annotated[int, Field(ge=8, le=256, multiple_of=8)]
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import nn
 
 from segcct.errors import ModelError
-from segcct.models.options import ModelOptions, did_you_mean
+from segcct.models.options import ModelOptions, Rate, did_you_mean
 from segcct.models.zoo import Entry
 
 PREFIX = "timm:"
@@ -21,9 +20,9 @@ NAMES: tuple[str, ...] = ()
 class TimmOptions(ModelOptions):
     """Options every timm classifier has under these names."""
 
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    dropout: Rate = 0.0
     """Dropout before the head."""
-    stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    stochastic_depth: Rate = 0.0
     """Drop rate of the last residual branches, for networks that have it."""
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from segcct.errors import ModelError
 from segcct.models.adapters.timm_classifiers import check_timm_name, create_timm, shapes_of_answer
 from segcct.models.cct_unet import CctUnet, CctUnetOptions, Pyramid
+from segcct.models.options import Rate
 from segcct.models.swin_decoder import SwinDecoder
 from segcct.models.tokenizer import conv_block
 from segcct.models.zoo import Entry
@@ -38,7 +39,7 @@ class TimmEncoderOptions(CctUnetOptions):
 
     decoder_width: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 16
     """Channels of the decoder at full resolution, doubled at every halving up to 256."""
-    stochastic_depth: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    stochastic_depth: Rate = 0.0
     """Drop rate of the encoder's last residual branches, for networks that have it."""
 
 
