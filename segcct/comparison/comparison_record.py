@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.json_record import Record
+from segcct.inference.predictions_record import StoredScheme
 
 PREDICTED, REFERENCE = "predicted", "reference"
 """Which mask something was made from."""
@@ -197,19 +198,12 @@ class ComparisonSummary(Record):
     """Cases flagged for review; None without a calibration."""
 
 
-class ComparedScheme(Record):
-    """The label scheme of both models."""
-
-    name: str
-    classes: dict[str, int]
-    regions: dict[str, list[int]]
-
-
 class Comparison(Record):
     """report.json."""
 
     format: int
-    scheme: ComparedScheme
+    scheme: StoredScheme
+    """The label scheme of both models."""
     channels: list[str]
     units: dict[str, str]
     definitions: dict[str, str]
@@ -217,7 +211,7 @@ class Comparison(Record):
     synthetic_training: bool
     summary: ComparisonSummary
     order: list[str]
-    """Cases, the least trusted first."""
+    """Cases, by `CaseFigures.trust`."""
     quality: dict[str, object] | None
     """How the estimate was calibrated, as quality.json says."""
     cases: dict[str, CaseFigures]
@@ -228,5 +222,5 @@ class Comparison(Record):
 
 def mean_of(values: list[float | None] | list[float]) -> float | None:
     """The mean of those that are defined; None where none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    defined = [value for value in values if value is not None]
+    return sum(defined) / len(defined) if defined else None

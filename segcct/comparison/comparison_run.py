@@ -9,7 +9,7 @@ from pathlib import Path
 from segcct.case_runner import CaseJob, Done, Failed, failures, run_cases
 from segcct.comparison.compared_case import case_viewer, compare
 from segcct.comparison.comparison_page import comparison_page
-from segcct.comparison.comparison_record import CaseFigures, ComparedScheme, Comparison
+from segcct.comparison.comparison_record import CaseFigures, Comparison
 from segcct.comparison.comparison_summary import DEFINITIONS, ordered, summary_of
 from segcct.datasets.case import Case
 from segcct.datasets.image_headers import says_synthetic
@@ -25,6 +25,7 @@ from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, load_case
 from segcct.inference.index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
+from segcct.inference.predictions_record import StoredScheme
 from segcct.model_card import SchemeCard
 from segcct.plurals import counted
 from segcct.progress import Report
@@ -187,7 +188,7 @@ def _comparison(
         calibration = {"level": quality.level, **facts}
     return Comparison(
         format=1,
-        scheme=ComparedScheme(**SchemeCard.of(scheme).model_dump(mode="json")),
+        scheme=StoredScheme(**SchemeCard.of(scheme).model_dump(mode="json")),
         channels=list(cycles.predictor.data.channels),
         units={"intensities": "normalized to 0..1", "psnr": "dB"},
         definitions=DEFINITIONS,

@@ -18,7 +18,7 @@ from segcct.errors import DataError, GeometryError
 from segcct.images.volume import SUFFIXES, Volume
 from segcct.inference.masks import load_mask
 from segcct.plurals import counted
-from segcct.report.results import Results
+from segcct.report.results import Results, paths_of
 
 BANDS = ("red", "green", "blue")
 
@@ -61,7 +61,7 @@ def images_of(results: Results, case: str) -> CaseImages:
     label_data = results.summary.data
     index = None if results.other_model else results.index
     image_data = (index.data if index else None) or label_data
-    channels = {name: _paths(files) for name, files in (files.channels or {}).items()}
+    channels = {name: paths_of(files) for name, files in (files.channels or {}).items()}
     channels = {name: paths for name, paths in channels.items() if paths and not _is_label(name, label_data)}
     if not channels:
         raise DataError(f"the evaluation names no image of case {case}, only masks")
@@ -69,10 +69,10 @@ def images_of(results: Results, case: str) -> CaseImages:
         images, grid = _volumes(channels)
     else:
         images, grid = _by_layout(case, channels, image_data, scheme)
-    mask = load_mask(_one(_paths(files.prediction), f"prediction of case {case}"))
+    mask = load_mask(_one(paths_of(files.prediction), f"prediction of case {case}"))
     _check_grid(mask.array, mask.path, grid)
     reference = None
-    if paths := _paths(files.reference):
+    if paths := paths_of(files.reference):
         reference = _reference(case, paths, grid, label_data, scheme)
         _check_grid(reference, paths[0], grid)
     return CaseImages(
@@ -170,10 +170,6 @@ def _indices(label: np.ndarray, scheme: Scheme) -> np.ndarray:
     for position, value in enumerate(scheme.classes.values(), start=1):
         index[label == value] = position
     return index
-
-
-def _paths(files: str | list[str] | None) -> tuple[Path, ...]:
-    return () if files is None else (Path(files),) if isinstance(files, str) else tuple(Path(file) for file in files)
 
 
 def _one(paths: tuple[Path, ...], what: str) -> Path:

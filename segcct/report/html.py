@@ -1,4 +1,4 @@
-"""Pages: the template environment, how numbers are written, and a page that appears whole or not at all."""
+"""Pages: the template environment, how numbers are written, and the page as a file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tile:
 
     @classmethod
     def of(cls, quantity: Quantity, stats: MetricStats | None, *lines: str) -> Tile:
-        """A mean with its interval, and its median where that is known."""
+        """A mean with its interval, and its median where there is one."""
         if stats is None or stats.mean is None:
             return cls(quantity.title, None)
         middle = () if stats.median is None else (f"median {number(stats.median, quantity.digits)}",)
@@ -39,7 +39,7 @@ class Tile:
 
 
 def number(value: object, digits: int = 3) -> str:
-    """A number of so many decimals with a true minus; what is no finite number is "not defined"."""
+    """A number with this many decimals and a true minus; what is not a finite number is "not defined"."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return NOT_DEFINED
     return f"{value:.{digits}f}".replace("-", _MINUS)
@@ -105,7 +105,7 @@ def _in_a_line(value: object) -> str:
 
 
 def render(template: Path, **context: object) -> str:
-    """A page from a template, which finds `base.html` and the kit beside this file.
+    """A page from a template, which finds `base.html` and the kit in the folder of this file.
 
     A name that the context lacks is an error, never an empty space.
     """
@@ -123,7 +123,7 @@ def render(template: Path, **context: object) -> str:
 
 
 def write_page(path: Path, page: str, *, private: bool) -> Path:
-    """Write a page as UTF-8, whole or not at all; `private` for its owner alone, as it names patients."""
+    """Write a page as UTF-8, atomically; `private`: readable by its owner alone, as it names patients."""
     with atomic_path(path, private=private) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="backslashreplace")
     return path

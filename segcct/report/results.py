@@ -253,9 +253,14 @@ def _rows(
         yield row, values
 
 
+def paths_of(files: str | list[str] | None) -> tuple[Path, ...]:
+    """The files of a prediction, a reference or a channel."""
+    return tuple(Path(file) for file in ([files] if isinstance(files, str) else files or ()))
+
+
 def _differs(files: str | list[str] | None, digest: str | None) -> bool:
     """Whether files have another content by now; no where they are gone, or cannot be read, as the page says then."""
-    paths = [Path(file) for file in ([files] if isinstance(files, str) else files or ())]
+    paths = paths_of(files)
     try:
         return bool(paths and digest) and all(path.exists() for path in paths) and content_digest(paths) != digest
     except (SegcctError, OSError):

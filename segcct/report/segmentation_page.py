@@ -93,6 +93,11 @@ def _context(results: Results) -> dict[str, object]:
     shown = [_show(results, rank, case) for rank, case in ranked(results)]
     described = partial(quantity, tolerance_mm=summary.tolerance_mm)
     main = [described(key) for key in _main_metrics(summary)]
+    pixel_accuracy = []
+    if summary.label_map is not None:
+        empty = number(summary.label_map.background.mean, quantity("background").digits)
+        note = f"background included; an empty mask: {empty}"
+        pixel_accuracy.append(Tile.of(quantity("pixel_accuracy"), summary.label_map.pixel_accuracy, note))
     return {
         "title": f"Segmentation report, {counted(len(results.cases), 'case')}",
         "colors": class_colors(classes) | _DIFFERENCES,
@@ -103,7 +108,7 @@ def _context(results: Results) -> dict[str, object]:
         "headline": _headline(results),
         "other_means": [
             *(Tile.of(each, summary.overall.get(each.key)) for each in main if each.key != "dice"),
-            *_pixel_accuracy_tile(summary),
+            *pixel_accuracy,
         ],
         "stats": summary.classes,
         "main": main,
@@ -140,14 +145,6 @@ def _headline(results: Results) -> Tile:
     scored = f", {dice.n} of them scored" if dice.n < cases else ""
     lines = [f"95% interval {interval(dice.ci95)}, median {number(dice.median)}", size + scored]
     return Tile("Mean Dice", dice.mean, lines, stats=dice)
-
-
-def _pixel_accuracy_tile(summary: SegmentationSummary) -> list[Tile]:
-    if summary.label_map is None:
-        return []
-    empty = number(summary.label_map.background.mean, quantity("background").digits)
-    note = f"background included; an empty mask: {empty}"
-    return [Tile.of(quantity("pixel_accuracy"), summary.label_map.pixel_accuracy, note)]
 
 
 def _main_metrics(summary: SegmentationSummary) -> list[str]:

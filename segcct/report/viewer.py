@@ -69,6 +69,14 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Layer:
+    """One mask of one slice: the legend entry it belongs to and its outline in half pixels."""
+
+    key: str
+    path: str
+
+
+@dataclass(frozen=True)
 class Pane:
     """One image of a row: which stack it shows, and which masks on it."""
 
@@ -80,24 +88,8 @@ class Pane:
     """With it, what is outlined is where `label` differs from this one."""
     style: Literal["", "dim", "thin"] = ""
     """Dim: the pixels recede behind the masks; thin: outlines without areas, as what lies below is the point."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One mask of one slice: the legend entry it belongs to and its outline in half pixels."""
-
-    key: str
-    path: str
-
-
-@dataclass(frozen=True)
-class DrawnPane:
-    """A pane with its layers per slice, in the viewer's slice order."""
-
-    title: str
-    stack: str
-    style: str
-    layers: tuple[tuple[Layer, ...], ...]
+    layers: tuple[tuple[Layer, ...], ...] = ()
+    """Of each slice, drawn by `build_viewer` in place of the arrays."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +119,7 @@ class Viewer:
     """Name -> how it is shown."""
     images: Mapping[str, tuple[tuple[str, ...], ...]]
     """Stack -> data URI by channel, then by slice."""
-    panes: tuple[DrawnPane, ...]
+    panes: tuple[Pane, ...]
 
 
 def build_viewer(
@@ -176,7 +168,7 @@ def build_viewer(
             )
             for name in stacks[0]
         },
-        panes=tuple(DrawnPane(pane.title, pane.stack, pane.style, _layers(pane, choice, box)) for pane in panes),
+        panes=tuple(Pane(p.title, p.stack, style=p.style, layers=_layers(p, choice, box)) for p in panes),
     )
 
 

@@ -98,7 +98,7 @@ def test_a_report_notices_another_mask_in_the_place_of_the_scored_one(scored, ca
     assert "Not what was scored" in text
     assert warning in text
     assert warning in capsys.readouterr().err
-    assert "No picture: the mask is another file by now than the one that was scored." in text
+    assert "No image: the mask is another file by now than the one that was scored." in text
     with pytest.raises(EvaluationError, match="the mask of case 'one' is another file by now"):
         write_picture(scored / "e", scored / "one.png", case="one")
 
@@ -125,7 +125,7 @@ def test_a_report_of_files_that_are_gone_says_no_more_than_that(scored):
     shutil.rmtree(scored / "p")
     text = page(scored)
     assert "Not what was scored" not in text
-    assert "No picture" in text
+    assert "No image" in text
 
 
 def test_evaluations_without_digests_are_reported_as_before(scored):

@@ -87,10 +87,10 @@ def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
     (scans / "JohnDoe_ct.nii.gz").unlink()
     (scans / "JaneRoe_ct.nii.gz").write_bytes(b"")
     page = write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
-    assert "No picture: a file is missing or cannot be read." in page
+    assert "No image: a file is missing or cannot be read." in page
     assert_nobody_is_named(tmp_path / "r")
     (tmp_path / "e" / "files.json").unlink()
-    assert "No picture: files are missing" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
+    assert "No image: files are missing" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
 
 
 def test_the_free_text_of_a_scans_header_stays_behind(of, scans, tmp_path):

@@ -291,9 +291,9 @@ def test_missing_images_are_said_and_the_page_is_written(evaluation: Path, tmp_p
     shutil.copytree(evaluation, tmp_path / "evaluation")
     (tmp_path / "evaluation" / "summary.json").write_text(json.dumps(summary))
     words = Outline(write_report(tmp_path / "evaluation", tmp_path / "report").read_text(encoding="utf-8")).words
-    assert f"No picture: {tmp_path / 'gone.nii.gz'}: no such file" in words
-    assert "No picture: the evaluation names no image files for this case" in words
-    assert "No picture: the evaluation names no image of case p4_missed, only masks" in words
+    assert f"No image: {tmp_path / 'gone.nii.gz'}: no such file" in words
+    assert "No image: the evaluation names no image files for this case" in words
+    assert "No image: the evaluation names no image of case p4_missed, only masks" in words
 
 
 def test_an_image_on_another_grid_is_not_drawn(evaluation: Path, tmp_path: Path):

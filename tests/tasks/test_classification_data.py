@@ -24,12 +24,11 @@ from segcct.errors import ConfigError, DataError, SplitError
 from segcct.files import file_memo
 from segcct.tasks.classification import decoding as picture_module
 from segcct.tasks.classification import image_files as files
-from segcct.tasks.classification import labeled_images as collection_module
 from segcct.tasks.classification.batches import TrainingImages, image_loader
 from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
 from segcct.tasks.classification.decoding import decode, fitted
 from segcct.tasks.classification.image_augmentation import ImageAugmenter
-from segcct.tasks.classification.image_source import find_source
+from segcct.tasks.classification.image_source import ImageSource, find_source
 from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
 from segcct.tasks.classification.normalization import Normalization
 from tests.support.drawn_pictures import CLASSES, drawn, write_cifar, write_folder, write_idx, write_tar
@@ -327,8 +326,8 @@ def test_decoded_once_and_again_when_anything_changes(tmp_path, monkeypatch):
     root = write_folder(tmp_path / "data", 2)
     first = load(root)
     decodings = []
-    real = collection_module.decoded
-    monkeypatch.setattr(collection_module, "decoded", lambda *a, **k: decodings.append(1) or real(*a, **k))
+    real = ImageSource.decoded
+    monkeypatch.setattr(ImageSource, "decoded", lambda *a, **k: decodings.append(1) or real(*a, **k))
     assert load(root).stored.folder == first.stored.folder
     assert not decodings
     load(root, channels="grey")

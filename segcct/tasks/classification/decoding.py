@@ -1,26 +1,18 @@
-"""One image: from the bytes of a file to the square of 8-bit values that a network sees; and many, in threads."""
+"""One image: from the bytes of a file to the square of 8-bit values that a network sees."""
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-from collections.abc import Iterable, Iterator
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from segcct.case_runner import CaseJob, CaseOutcome, run_cases
-from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.raster import FORMATS, has_eight_bits, open_image, unreadable
-from segcct.progress import Report
-from segcct.tasks.classification.image_layout import Decoder
 
 DIGEST_BYTES = 16
-Decoded = tuple[np.ndarray, np.ndarray]
-"""An image as the network sees it, and the digest of its pixels."""
 
 
 def is_image(name: str) -> bool:
@@ -69,20 +61,6 @@ def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndar
         image = fitting(image, (size, size), Image.Resampling.BICUBIC)
     square = np.asarray(image)  # (S, S) or (S, S, 3)
     return square if square.ndim == 3 else square[..., None]
-
-
-def decoded(
-    decoders: Iterable[tuple[str, Decoder]], data: PicturesSection, *, total: int, progress: Report | None = None
-) -> Iterator[CaseOutcome[Decoded]]:
-    """The outcome of every image, in order, decoded in threads."""
-
-    def one(decoder: Decoder) -> Decoded:
-        pixels = decoder()
-        return fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit), pixel_digest(pixels)
-
-    jobs = (CaseJob(name, decoder) for name, decoder in decoders)
-    workers = min(8, os.cpu_count() or 1)
-    return run_cases(jobs, one, total=total, backend="threads", workers=workers, progress=progress)
 
 
 def pixel_digest(pixels: np.ndarray) -> np.ndarray:

@@ -1,33 +1,46 @@
-"""Images to predict: one file, any folder or archive of images, or a dataset read by its layout."""
+"""The images of one file, of any folder or archive, or of a dataset read by its layout."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from segcct.case_runner import CaseOutcome
+import numpy as np
+
+from segcct.case_runner import CaseJob, CaseOutcome, run_cases
 from segcct.config import PicturesSection
 from segcct.errors import DataError
 from segcct.progress import Report
-from segcct.tasks.classification.decoding import Decoded, decode, decoded, is_image
+from segcct.tasks.classification.decoding import decode, fitted, is_image, pixel_digest
 from segcct.tasks.classification.image_files import contents, is_archive, names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
+
+Decoded = tuple[np.ndarray, np.ndarray]
+"""An image as the network sees it, and the digest of its pixels."""
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """Where images to predict come from."""
+    """Where images come from."""
 
     data: PicturesSection
     ids: tuple[str, ...]
     """Path below the root, as in a labeled dataset."""
     labels: ClassLabels | None = None
-    """Where there are no image files and the layout's own files are read."""
+    """Where the layout's own files are read."""
 
     def decoded(self, ids: Collection[str], progress: Report | None = None) -> Iterator[CaseOutcome[Decoded]]:
-        """The outcome of each of these images, in any order."""
-        return decoded(self.decoders(set(ids)), self.data, total=len(ids), progress=progress)
+        """The outcome of each of these images, in any order, decoded in threads."""
+
+        def decode_and_fit(decoder: Decoder) -> Decoded:
+            pixels, data = decoder(), self.data
+            return fitted(pixels, channels=data.channels, size=data.image_size, fit=data.fit), pixel_digest(pixels)
+
+        jobs = (CaseJob(name, decoder) for name, decoder in self.decoders(set(ids)))
+        workers = min(8, os.cpu_count() or 1)
+        return run_cases(jobs, decode_and_fit, total=len(ids), backend="threads", workers=workers, progress=progress)
 
     def decoders(self, ids: Collection[str]) -> Iterator[tuple[str, Decoder]]:
         """A decoder for each of these images, in any order."""

@@ -20,8 +20,9 @@ from segcct.plurals import counted
 from segcct.preparation.cache import Cache, StoredArrays, found_of
 from segcct.progress import Report
 from segcct.tasks.classification import image_files
-from segcct.tasks.classification.decoding import DIGEST_BYTES, decoded, digest_of
+from segcct.tasks.classification.decoding import DIGEST_BYTES, digest_of
 from segcct.tasks.classification.image_layout import ClassLabels, get_image_layout
+from segcct.tasks.classification.image_source import ImageSource
 
 DECODING_VERSION = 2
 """Part of every cache key: raised when the code of this package gives other pixels or digests."""
@@ -134,8 +135,7 @@ def _decode(
         if hasattr(os, "posix_fallocate"):
             with file.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, file.stat().st_size)
-        decoders = get_image_layout(data.layout).pixels(data, labels)
-        for outcome in decoded(decoders, data, total=len(row_of), progress=progress):
+        for outcome in ImageSource(data, labels.ids, labels).decoded(labels.ids, progress):
             row = row_of[outcome.name]
             if isinstance(outcome, Done):
                 images[row], digests[row] = outcome.value
