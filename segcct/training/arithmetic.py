@@ -13,15 +13,15 @@ from segcct.progress import say
 from segcct.training.processes import is_first_process
 
 FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
-"""Environment variable that tells the other processes of a distributed training what the first one's `auto` became."""
+"""Environment variable with the choice of the first process of a distributed training, for the others."""
 Config = TypeVar("Config", bound=Experiment)
 
 
 def settle(config: Config, *, announce: bool = False) -> Config:
-    """The configuration with `precision: auto` replaced by what it is on this machine, and why.
+    """The configuration with `precision: auto` replaced by the choice for this machine, and its reason.
 
-    A resumed run reads the stored choice, and keeps it. The other processes of a distributed training get the choice of
-    the first one, which starts them, through the environment.
+    A resumed run keeps the stored choice. The other processes of a distributed training get the choice of the first
+    one, which starts them, through the environment.
 
     Args:
         config: any training's.
@@ -35,7 +35,10 @@ def settle(config: Config, *, announce: bool = False) -> Config:
         if is_first_process():  # one warning, not one of each process
             choose_precision(train.precision, device)
         return config
-    choice = _choice_of_all(device)
+    if not is_first_process() and (first := os.environ.get(FIRST_CHOICE)) in ("fp32", "bf16"):
+        choice = Choice("bf16" if first == "bf16" else "fp32", "chosen by the first process")
+    else:
+        choice = choose_precision("auto", device)
     if is_first_process():
         if announce:
             say(str(choice))
@@ -45,17 +48,10 @@ def settle(config: Config, *, announce: bool = False) -> Config:
     return config.model_copy(update={"train": settled})
 
 
-def _choice_of_all(device: str) -> Choice:
-    """What `auto` is, for every process of a training: the first one's choice, where that is known."""
-    if not is_first_process() and os.environ.get(FIRST_CHOICE) in ("fp32", "bf16"):
-        return Choice("bf16" if os.environ[FIRST_CHOICE] == "bf16" else "fp32", "chosen by the first process")
-    return choose_precision("auto", device)
-
-
 def lightning_devices(train: ScheduleSection) -> dict[str, Any]:
     """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own.
 
-    On the processor each process gets its share of the cores.
+    On the CPU the cores are divided between the processes.
     """
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
     kind = device_type(pick_device(train.device))

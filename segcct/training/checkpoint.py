@@ -1,4 +1,4 @@
-"""last.ckpt: all that a training needs to go on, written next to its target and checked before it is used.
+"""last.ckpt: the state from which a training is resumed, written atomically and checked before it is used.
 
 It is a file of torch.save, read without running anything that is in it.
 """
@@ -22,9 +22,10 @@ from segcct.model_card import ModelCard, load_card, load_weights
 from segcct.run_folder import RunFolder
 
 TRAINING = "training"
-"""Key of what tells one training's state from another's."""
-_BACK = "Bring the file back from a copy, or start again by --config under another --run.name"
-_KINDS: dict[str, type | tuple[type, ...]] = {
+"""Key of what `identity_of` gives."""
+_RESTORE = "Bring the file back from a copy, or start again by --config under another --run.name"
+_NO_STATE = "is not the state of a training"
+_TYPES: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
     "global_step": int,
     "state_dict": Mapping,
@@ -34,7 +35,7 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
     "clock": Mapping,
     "averaged_steps": int,
 }
-"""What a state holds, among others, and of which type it is."""
+"""Keys of a state, among others, and the types of their values."""
 
 
 def identity_of(card: ModelCard, seed: int) -> dict[str, Any]:
@@ -46,11 +47,11 @@ def identity_of(card: ModelCard, seed: int) -> dict[str, Any]:
 
 
 class StateFile(CheckpointIO):
-    """How Lightning writes and reads last.ckpt: atomically, and checked.
+    """How Lightning writes and reads last.ckpt.
 
     Args:
         training: what `identity_of` gives.
-        state: what `read_state` gave of a run that goes on.
+        state: what `read_state` gave, where the run is resumed.
     """
 
     def __init__(self, training: Mapping[str, Any], state: dict[str, Any] | None = None) -> None:
@@ -58,14 +59,14 @@ class StateFile(CheckpointIO):
         self.state = state
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a state, whole or not at all. Raises `StorageError`."""
+        """Write a state atomically. Raises `StorageError`."""
         # In memory first: an error of the disk within torch.save ends the process.
         content = io.BytesIO()
         torch.save({**checkpoint, TRAINING: self.training}, content)
         write_bytes(Path(path), content.getbuffer())
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        """The state that was read and checked before, else the file's. Raises `RunError`."""
+        """The given state, else that of the file. Raises `RunError`."""
         state, self.state = self.state, None
         return read_state(Path(path)) if state is None else state
 
@@ -82,15 +83,15 @@ def read_state(file: Path) -> dict[str, Any]:
     except Exception as error:  # a damaged stream makes the reader fail in any way
         if is_out_of_memory(error):
             raise
-        raise _refused(file, "is not the state of a training, and was not opened", error) from error
+        raise _refused(file, f"{_NO_STATE}, and was not opened", error) from error
     if not isinstance(state, dict):
-        raise _refused(file, "is not the state of a training", type(state).__name__)
-    for name, kind in _KINDS.items():
+        raise _refused(file, _NO_STATE, type(state).__name__)
+    for name, kind in _TYPES.items():
         value = state.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
-            raise _refused(file, "is not the state of a training", f"no {name} of the right kind in it")
-    if not _is_sound(state):
-        raise _refused(file, "is not the state of a training", "weights, clock, scores or progress of another kind")
+            raise _refused(file, _NO_STATE, f"no {name} of the right kind in it")
+    if not (_has_values(state) and _has_progress(state)):
+        raise _refused(file, _NO_STATE, "weights, clock, scores or progress of another kind")
     return state
 
 
@@ -102,7 +103,7 @@ def best_of(state: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
-    """The best weights that a resumed run may end with are there. Raises `RunError` where they are not."""
+    """Raises `RunError` where the best weights, with which a resumed run may end, are not there."""
     if best_of(state) is None:
         return
     try:
@@ -112,35 +113,37 @@ def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
             "the best weights of the run are gone or damaged, so it cannot be resumed",
             file=run.best,
             found=error.what,
-            remedy="Bring the folder back from a copy, or start again by --config under another --run.name",
+            remedy=_RESTORE.replace("file", "folder"),
         ) from error
 
 
 def check_architecture(file: Path, state: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> None:
     """Raises `RunError` where a state is of another network than a configuration names; before data are read."""
-    stored = _architecture(state)
-    if stored is None:
+    training = state.get(TRAINING)
+    stored = training.get("architecture") if isinstance(training, Mapping) else None
+    if not isinstance(stored, Mapping):  # earlier versions wrote none
         return
-    if stored.get("name") != name or dict(stored.get("options") or {}) != dict(options):
-        raise _of_another(file, f"a {_described(stored)}", _described({"name": name, "options": options}))
+    stored_name, stored_options = stored.get("name"), dict(stored.get("options") or {})
+    if (stored_name, stored_options) != (name, dict(options)):
+        raise _of_another(file, f"a {_described(stored_name, stored_options)}", _described(name, options))
 
 
 def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, training: Mapping[str, Any]) -> None:
-    """Raises `RunError` where a state belongs to another training than the one that goes on with it."""
+    """Raises `RunError` where a state belongs to another training than the one that resumes from it."""
     stored = state.get(TRAINING)
-    if isinstance(stored, Mapping):  # segcct wrote none before this check
-        other = [name for name, value in training.items() if stored.get(name) != value]
-        if other:
-            raise _of_another(file, f"another {', '.join(other).replace('_', ' ')}", "those of this run")
+    if isinstance(stored, Mapping):  # earlier versions wrote none
+        different = [name for name, value in training.items() if stored.get(name) != value]
+        if different:
+            raise _of_another(file, f"another {', '.join(different).replace('_', ' ')}", "those of this run")
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
-    if found != expected:
-        strange = [name for name in found if found[name] != expected.get(name)] or sorted(expected.keys() - found)
-        raise _of_another(file, f"weights such as {strange[0]}", f"{len(expected)} of this network")
+    shapes = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
+    if shapes != expected:
+        wrong = [name for name in shapes if shapes[name] != expected.get(name)] or sorted(expected.keys() - shapes)
+        raise _of_another(file, f"weights such as {wrong[0]}", f"{len(expected)} of this network")
 
 
 def unusable(file: Path, error: Exception) -> RunError:
-    """The error of a state that looks sound, and that the training yet cannot take up."""
+    """The error of a state that passed the checks, and from which the training still cannot be resumed."""
     return _refused(file, "the run cannot be resumed from its state", f"{type(error).__name__}: {error}")
 
 
@@ -156,31 +159,28 @@ def _check_archive(file: Path) -> None:
         raise _refused(file, "the run cannot be resumed: its state is damaged", f"wrong checksum of {damaged}")
 
 
-def _is_sound(state: Mapping[str, Any]) -> bool:
+def _has_values(state: Mapping[str, Any]) -> bool:
     """Weights are tensors, times are numbers, and the best score is one or none."""
     clock, best = state["clock"], best_of(state)
-    times = [clock.get("elapsed"), clock.get("validation")]
-    ended = clock.get("ended")
     return (
         all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state["state_dict"].items())
-        and all(_is_number(value) for value in times)
-        and (ended is None or _is_number(ended))
+        and all(_is_number(clock.get(name)) for name in ("elapsed", "validation"))
+        and (clock.get("ended") is None or _is_number(clock["ended"]))
         and (best is None or (isinstance(best, Mapping) and _is_number(best.get("value"))))
-        and _has_progress(state)
     )
 
 
 def _has_progress(state: Mapping[str, Any]) -> bool:
-    """The loop stands at the end of the epoch, and the optimizer has what it gathered until there.
-
-    Without them a training would begin anew in silence.
-    """
+    """The loop is at the end of an epoch, and the optimizer has its moments; without them a training would silently
+    begin anew."""
     try:
-        behind = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
+        processed = state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"]
         optimizer = state["optimizer_states"][0]
-        plain = all(group.get("momentum") == 0 for group in optimizer["param_groups"])  # SGD that gathers nothing
-        gathered = bool(optimizer["state"]) or plain or state["global_step"] == 0
-        return bool(state["epoch"] >= 0 and behind == state["epoch"] + 1 and gathered and optimizer["param_groups"])
+        stateless = all(group.get("momentum") == 0 for group in optimizer["param_groups"])  # plain SGD
+        has_moments = bool(optimizer["state"]) or stateless or state["global_step"] == 0
+        return bool(
+            state["epoch"] >= 0 and processed == state["epoch"] + 1 and has_moments and optimizer["param_groups"]
+        )
     except (KeyError, TypeError, IndexError, AttributeError):
         return False
 
@@ -189,27 +189,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _architecture(state: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    stored = state.get(TRAINING)
-    built = stored.get("architecture") if isinstance(stored, Mapping) else None
-    return built if isinstance(built, Mapping) else None
-
-
-def _described(built: Mapping[str, Any]) -> str:
-    options = "".join(f", {name} {value}" for name, value in dict(built.get("options") or {}).items())
-    return f"{built.get('name')}{options}"
+def _described(name: object, options: Mapping[str, Any]) -> str:
+    return ", ".join([str(name), *(f"{option} {value}" for option, value in options.items())])
 
 
 def _of_another(file: Path, found: str, expected: str) -> RunError:
-    return RunError(
-        f"{file.name} belongs to another training",
-        file=file,
-        found=found,
-        expected=expected,
-        remedy=_BACK,
-    )
+    what = f"{file.name} belongs to another training"
+    return RunError(what, file=file, found=found, expected=expected, remedy=_RESTORE)
 
 
 def _refused(file: Path, what: str, found: object) -> RunError:
-    told = " ".join(str(found).split())[:200] or type(found).__name__
-    return RunError(what, file=file, found=told, remedy=_BACK)
+    words = " ".join(str(found).split())[:200] or type(found).__name__
+    return RunError(what, file=file, found=words, remedy=_RESTORE)

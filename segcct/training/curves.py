@@ -1,4 +1,4 @@
-"""The figures of metrics.csv as TensorBoard draws them: a convenience, whose failure is no training's."""
+"""metrics.csv for TensorBoard; where its files cannot be written, the training goes on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from segcct.errors import reason_of
 from segcct.progress import say
 
 
-class _Nothing:
-    """A writer that writes nothing."""
-
+class _NullWriter:
     def __getattr__(self, name: str) -> Any:
         return lambda *_, **__: None
 
 
 class Curves(TensorBoardLogger):
-    """TensorBoard's files below `tensorboard/` of a run; where they cannot be written, the training goes on."""
+    """Writes below `tensorboard/` of a run."""
 
     def __init__(self, run: Path) -> None:
         super().__init__(run, name="", version="tensorboard")
@@ -30,26 +28,26 @@ class Curves(TensorBoardLogger):
 
     @property
     def experiment(self) -> Any:
-        """TensorBoard's writer; one that does nothing where there can be none."""
+        """TensorBoard's writer, or one that writes nothing after a failure."""
         if not self.failed:
-            with self._as_far_as_it_goes():
+            with self._tolerated():
                 return super().experiment
-        return _Nothing()
+        return _NullWriter()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
-        with self._as_far_as_it_goes():
+        with self._tolerated():
             super().log_metrics(dict(metrics), step)
 
     def save(self) -> None:
-        with self._as_far_as_it_goes():
+        with self._tolerated():
             super().save()
 
     def finalize(self, status: str) -> None:
-        with self._as_far_as_it_goes():
+        with self._tolerated():
             super().finalize(status)
 
     @contextmanager
-    def _as_far_as_it_goes(self) -> Iterator[None]:
+    def _tolerated(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -60,7 +58,7 @@ class Curves(TensorBoardLogger):
 
 @contextmanager
 def quiet_writer() -> Iterator[None]:
-    """TensorBoard writes in a thread, whose end on a full disk would be shown as a traceback."""
+    """TensorBoard writes in a thread, which would print a traceback where the disk is full."""
     usual = threading.excepthook
 
     def hook(arguments: Any) -> None:

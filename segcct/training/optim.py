@@ -1,4 +1,4 @@
-"""Optimiser, learning-rate schedule as a function of progress, and averaged weights."""
+"""Optimizer, learning-rate schedule as a function of progress, and averaged weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.O
 
 
 def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
-    """Learning rate as a share of its peak, at `progress` in [0, 1] of the training.
+    """Learning rate as a fraction of its peak, at `progress` in [0, 1] of the training.
 
     Rises linearly over `warmup`, then falls to 0: cosine, or poly (1 - t)^0.9.
     """
@@ -39,10 +39,10 @@ def lr_factor(progress: float, *, schedule: str, warmup: float) -> float:
 
 
 class Clock:
-    """How far the training is: by epochs, or by wall clock when there is a budget.
+    """Progress of the training: by epochs, or by wall clock when there is a budget.
 
-    The time that validations take belongs to the budget; what the latest one took is kept back for the last. How long
-    they take is not known before the first: a budget shorter than an epoch is overrun by it.
+    Validations are part of the budget; what the latest one took is reserved for the last. The first one cannot be
+    planned for: it overruns a budget shorter than an epoch.
     """
 
     def __init__(self, train: ScheduleSection) -> None:
@@ -60,11 +60,11 @@ class Clock:
         return self.before + time.monotonic() - self.started
 
     def start(self) -> None:
-        """Begin, or begin again after a resume."""
+        """Start counting, also after a resume."""
         self.started = time.monotonic()
 
     def progress(self, epoch: int, batch: int, batches: int) -> float:
-        """Share of the training that is over, in [0, 1]."""
+        """Fraction of the training that is done, in [0, 1]."""
         if self.budget is None:
             return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
         return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
@@ -81,12 +81,11 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
 
     def average(averages: Sequence[Tensor], current: Sequence[Tensor], steps: Tensor | int) -> None:
         count = float(steps)
-        keep = min(decay, (1.0 + count) / (10.0 + count))
-        for kept, fresh in zip(averages, current, strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(fresh.to(kept.dtype), 1.0 - keep)
+        weight = min(decay, (1.0 + count) / (10.0 + count))
+        for averaged, value in zip(averages, current, strict=True):
+            if averaged.is_floating_point():
+                averaged.lerp_(value.to(averaged.dtype), 1.0 - weight)
             else:
-                kept.copy_(fresh)
+                averaged.copy_(value)
 
-    copy = AveragedModel(network, multi_avg_fn=average, use_buffers=True)
-    return copy.requires_grad_(False)
+    return AveragedModel(network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)

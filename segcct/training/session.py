@@ -1,4 +1,4 @@
-"""A training from outside, whatever is trained: its folder opened, its configuration read again, its processes met."""
+"""The run folder of a training: locked, opened, and checked before it is resumed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from segcct.training.trainer import CONFIG
 
 RESUMABLE = ("train.epochs", "train.budget", "train.device", "train.precision", "data.workers")
 """Keys that may change when a run is resumed."""
-PLACES = (
+_LOCATIONS = (
     "run.name",
     "run.root",
     "data.root",
@@ -30,16 +30,16 @@ PLACES = (
     "data.split.test_list",
     "model.pretrained",
 )
-"""Keys whose change in config.yaml is no change of the training: what stood there may have been moved. The dataset is
-compared by content, and the weights to start from are not read again."""
+"""Keys that may be edited in config.yaml, since files may have been moved: the dataset is compared by content, and the
+weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=Experiment)
 
 
 def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContextManager[None]:
-    """Holds the lock of a run folder while its training runs; the first process of several holds it for all.
+    """Holds the lock of a run folder; the first process of several holds it for all.
 
-    Raises `RunError` where a new run's name is taken, or another process, which it names, holds the lock.
+    Raises `RunError` where a new run's name is taken, or another process, which is named, holds the lock.
     """
     if not is_first_process():
         return nullcontext()
@@ -50,7 +50,7 @@ def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContext
 
 
 def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:
-    """Raises `RunError` where a new run's name is taken, or a resumed run is longer already than `train` asks."""
+    """Raises `RunError` where a new run's name is taken, or a resumed run has more epochs than `train` asks for."""
     if resume is None:
         if is_first_process():
             RunFolder.check_free(section.root / section.name)
@@ -68,8 +68,8 @@ def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | N
 def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: RunFolder | None = None) -> RunFolder:
     """The run folder with its configuration and splits, written by the first process.
 
-    A resumed run keeps its splits and gets the configuration that it goes on with, so that after another interruption
-    a plain `--resume` means the same training. Raises `RunError` where a new run's name is taken.
+    A resumed run keeps its splits and gets the configuration that it is resumed with, so that after another
+    interruption a plain `--resume` means the same training. Raises `RunError` where a new run's name is taken.
     """
     path = section.root / section.name
     if not is_first_process():
@@ -78,7 +78,7 @@ def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: 
     if resume is None:
         splits.save(run.splits)
     else:
-        run.summary.unlink(missing_ok=True)  # it tells of the weights before: the end writes it again
+        run.summary.unlink(missing_ok=True)  # of the weights so far: written again at the end
     run.write_text(run.config, settings.dump(config))
     return run
 
@@ -101,34 +101,32 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
     config = settings.load(kind, run.config, overrides)
     state = read_state(run.last)
     check_architecture(run.last, state, config.model.name, config.model.options)
-    _refuse_edited(kind, run, str(state.get(CONFIG, "")))
+    _check_not_edited(kind, run, str(state.get(CONFIG, "")))
     check_best(run, state)
     return config
 
 
-def _refuse_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
-    """Raises `RunError` where config.yaml says another training than `text`, the config that last.ckpt holds; it is
+def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
+    """Raises `RunError` where config.yaml describes another training than `text`, the config in last.ckpt; that is
     empty in a state of an earlier version."""
     if not text:
         return
-    began = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
+    before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
     now = settings.values(settings.load(kind, run.config))
-    changed = [key for key in now if now[key] != began[key] and key not in (*RESUMABLE, *PLACES)]
+    changed = [key for key in now if now[key] != before[key] and key not in (*RESUMABLE, *_LOCATIONS)]
     if changed:
         raise RunError(
             "the configuration was edited since the run was trained",
             file=run.config,
             found=", ".join(f"{key} {now[key]}" for key in changed),
-            expected=", ".join(f"{key} {began[key]}" for key in changed),
+            expected=", ".join(f"{key} {before[key]}" for key in changed),
             remedy=f"Put it back, or start a new run by --config; a resume may change {', '.join(RESUMABLE)} (--KEY)",
         )
 
 
 def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None:
-    """A resumed run goes on with the cases it began with: others would move patients from one split to another.
-
-    Raises `RunError` where the split differs from the run's splits.json or the files from those behind best/.
-    """
+    """Raises `RunError` where the split differs from the run's splits.json, or the files from those of best/: patients
+    could move from one split to another."""
     began = Splits.load(run.splits)
     changed = [split for split in SPLIT_NAMES if getattr(began, split) != getattr(splits, split)]
     best = run.best / "model.json"

@@ -1,4 +1,4 @@
-"""The one training loop, on Lightning's trainer; what is trained is a `Trainable`.
+"""The training loop of all tasks, on Lightning's trainer.
 
 Everything random is a function of (seed, epoch, batch): the sampler is seeded by epoch and the generators at each
 batch start. A run that was killed and resumed from its last epoch end therefore equals an uninterrupted one.
@@ -35,19 +35,16 @@ from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_fact
 from segcct.training.processes import is_first_process, progress_bar
 
 CONFIG = "config"
-"""Key of last.ckpt under which the text of config.yaml stands."""
+"""Key of last.ckpt that holds the text of config.yaml."""
 
 
 class Trainable(Protocol):
-    """What the loop needs of a task: a network, the loss of a batch, and how the network is judged (tasks/task.py)."""
+    """What the loop needs of a `Task` (tasks/task.py)."""
 
     network: nn.Module
     score: str
-    """The column of `validate` that selects the best weights; higher is better."""
     progress: float
-    """Share of the training that is behind; set before each batch."""
     look_at_cases: str
-    """How the advice begins that follows a loss that is not finite."""
 
     def loader(self, rank: int, world: int) -> DataLoader: ...
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor: ...
@@ -57,14 +54,8 @@ class Trainable(Protocol):
     def draw(self, network: nn.Module, device: str, folder: Path) -> None: ...
 
 
-def added_batches(batch: int, batches: int, train: ScheduleSection) -> int:
-    """Batches whose gradients are added up for the step that this batch of an epoch takes part in."""
-    first = batch - batch % train.accumulate
-    return min(train.accumulate, batches - first)
-
-
 class TrainingModule(pl.LightningModule):
-    """A task as Lightning sees it: network, averaged weights, loss, optimiser, learning rate by progress."""
+    """A task for Lightning: network, EMA of its weights, loss, optimizer, learning rate by progress."""
 
     def __init__(self, task: Trainable, train: ScheduleSection, seed: int) -> None:
         super().__init__()
@@ -79,7 +70,7 @@ class TrainingModule(pl.LightningModule):
 
     @property
     def evaluated_network(self) -> nn.Module:
-        """The network that is validated and saved: the averaged one where there is one."""
+        """The network that is validated and saved: the EMA where there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
     def train_dataloader(self) -> DataLoader:
@@ -139,7 +130,8 @@ class TrainingModule(pl.LightningModule):
         self.losses.append(loss.detach())
         train = self.train_section
         # Lightning divides by `accumulate`, also where an epoch's last batches are fewer than that.
-        return loss * (train.accumulate / added_batches(batch_idx, int(self.trainer.num_training_batches), train))
+        remaining = int(self.trainer.num_training_batches) - (batch_idx - batch_idx % train.accumulate)
+        return loss * (train.accumulate / min(train.accumulate, remaining))
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_idx: int) -> None:
         if self.averaged is not None and self.global_step > self.averaged_steps:
@@ -160,7 +152,7 @@ class TrainingModule(pl.LightningModule):
 
 
 class ValidationCallback(Checkpoint):
-    """At the end of an epoch: validate, keep the best weights, write the row of metrics.csv, then last.ckpt."""
+    """After each epoch: validate, save the best weights, write the row of metrics.csv, then last.ckpt."""
 
     state_key = "EpochEnd"
     """Where last.ckpt keeps `state_dict`: the name of this class in earlier versions."""
@@ -175,7 +167,7 @@ class ValidationCallback(Checkpoint):
         self.progress: Progress | None = None
         self.started = False
         self.config = run.config.read_text(encoding="utf-8") if run.config.is_file() else ""
-        """config.yaml as it stands where the training begins or goes on, whatever becomes of the file meanwhile."""
+        """config.yaml when the training begins or is resumed, whatever becomes of the file meanwhile."""
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         checkpoint[CONFIG] = self.config
@@ -207,31 +199,27 @@ class ValidationCallback(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
         epoch = trainer.current_epoch
-        scores: dict[str, float] = {}
-        if self._due(trainer, pl_module, epoch):
-            scores = self._validate(trainer, pl_module, epoch)
+        last = trainer.should_stop or (pl_module.clock.budget is None and epoch + 1 >= self.train.epochs)
+        due = last or (epoch + 1) % self.train.validate_every == 0
+        scores = self._validate(trainer, pl_module, epoch) if due else {}
         if trainer.is_global_zero:
             self._write_row(trainer, pl_module, epoch, scores)
         trainer.save_checkpoint(self.run.last)
 
-    def _due(self, trainer: pl.Trainer, module: TrainingModule, epoch: int) -> bool:
-        last = trainer.should_stop or (module.clock.budget is None and epoch + 1 >= self.train.epochs)
-        return last or (epoch + 1) % self.train.validate_every == 0
-
     def _validate(self, trainer: pl.Trainer, module: TrainingModule, epoch: int) -> dict[str, float]:
         began = time.monotonic()
-        device = str(module.device)
-        _require_finite(module.evaluated_network, epoch)
-        scores = self.task.validate(module.evaluated_network, device, trainer.global_rank, trainer.world_size)
+        network, device = module.evaluated_network, str(module.device)
+        _require_finite(network, epoch)
+        scores = self.task.validate(network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
         better = self.best is None or score > self.best["value"]
         self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = {"metric": self.task.score, "value": score, "epoch": epoch}
             if trainer.is_global_zero:
-                self.run.remove_pictures()  # none of other weights may pass for these
-                self.run.save_best(module.evaluated_network.state_dict(), self.task.card(self.best))
-                self.task.draw(module.evaluated_network, device, self.run.pictures)
+                self.run.remove_pictures()  # those of earlier weights
+                self.run.save_best(network.state_dict(), self.task.card(self.best))
+                self.task.draw(network, device, self.run.pictures)
         if self._out_of_patience():
             trainer.should_stop = True
         module.train()
@@ -262,19 +250,19 @@ class ValidationCallback(Checkpoint):
         total = "" if clock.budget is not None else f"/{clock.epochs}"
         progress = clock.progress(epoch + 1, 0, 1)
         left = clock.budget - clock.elapsed if clock.budget else clock.elapsed / max(progress, 1e-9) * (1 - progress)
-        judged = "".join(f"  {name} {value:.3f}" for name, value in scores.items() if name == self.task.score)
+        score = f"  {self.task.score} {scores[self.task.score]:.3f}" if scores else ""
         best = f" (best {self.best['value']:.3f})" if scores and self.best else ""
         pace = duration(time.monotonic() - self.began)
-        return f"epoch {epoch + 1}{total}  loss {loss:.3f}{judged}{best}  {pace}  {duration(max(left, 0.0))} left"
+        return f"epoch {epoch + 1}{total}  loss {loss:.3f}{score}{best}  {pace}  {duration(max(left, 0.0))} left"
 
 
 def _require_finite(network: nn.Module, epoch: int) -> None:
-    """A step can ruin the weights after the loss was still a number; they are not judged, and no best weights."""
-    ruined = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
-    if ruined:
+    """A step can ruin the weights after the loss was still a number; they are neither validated nor saved as best."""
+    broken = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
+    if broken:
         raise TrainingError(
             f"weights are not finite after epoch {epoch}",
-            found=f"NaN or infinity in {len(ruined)} tensors, such as {ruined[0]}",
+            found=f"NaN or infinity in {len(broken)} tensors, such as {broken[0]}",
             remedy="Lower --train.lr, clip gradients (--train.clip_norm 1) or set --train.precision fp32",
         )
 
@@ -282,7 +270,7 @@ def _require_finite(network: nn.Module, epoch: int) -> None:
 def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
-    With `resume`, goes on from last.ckpt. An interrupt leaves the run to be resumed.
+    With `resume`, continues from last.ckpt. An interrupted run can be resumed.
 
     Raises:
         TrainingError: the loss is not finite, or the weights are not.
@@ -291,8 +279,8 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     module = TrainingModule(task, train, seed)
     training = identity_of(task.card({}), seed)
-    state = _state_of(run, module, training, train) if resume else None
-    end = ValidationCallback(task, run, train)
+    state = _resumed_state(run, module, training, train) if resume else None
+    validation = ValidationCallback(task, run, train)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), quiet_writer():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals
@@ -303,7 +291,7 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
             min_epochs=0,
             accumulate_grad_batches=train.accumulate,
             gradient_clip_val=train.clip_norm or None,
-            callbacks=[end],
+            callbacks=[validation],
             plugins=[StateFile(training, state)],
             logger=Curves(run.path),
             enable_progress_bar=False,
@@ -324,25 +312,23 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
                 say(f"stopped before the first epoch ended: nothing can be resumed; delete {run.path} to start again")
             raise KeyboardInterrupt from None
         except Exception as error:
-            if state is None or end.started or isinstance(error, SegcctError):
+            if state is None or validation.started or isinstance(error, SegcctError):
                 raise
             raise unusable(run.last, error) from error
-    if end.best is None:
+    best = validation.best
+    if best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
-    return _best_there(run, end.best) if is_first_process() else end.best
-
-
-def _best_there(run: RunFolder, best: Mapping[str, Any]) -> dict[str, Any]:
-    """What the weights in best/ were selected on, as their own card says. A training by time that was killed between
-    its best weights and its state may find others when it goes on."""
+    if not is_first_process():
+        return best
+    # A training with a budget that was killed between best/ and last.ckpt may select other weights when resumed.
     stored = load_card(run.best).selected_on
     return {name: stored.get(name, value) for name, value in best.items()}
 
 
-def _state_of(
+def _resumed_state(
     run: RunFolder, module: TrainingModule, training: Mapping[str, Any], train: ScheduleSection
 ) -> dict[str, Any]:
-    """What a resumed run goes on from. Raises `RunError` where it is damaged or another training's."""
+    """The state in last.ckpt. Raises `RunError` where it is damaged or another training's."""
     state = read_state(run.last)
     check_training(run.last, state, module, training)
     done = int(state["epoch"]) + 1
