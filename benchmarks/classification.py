@@ -150,7 +150,7 @@ def budget(arguments: argparse.Namespace) -> None:
                 run__seed=seed,
                 train__lr=rate(name),
                 train__budget=arguments.budget,
-                train__pictures_per_epoch=shown_per_epoch,
+                train__images_per_epoch=shown_per_epoch,
             )
             config = settings.load(ClassificationConfig, run.config)
             cells = [f"{passes(run, config):.1f}", f"{minutes:.1f}", shown(tested(run, arguments.root)), *curve(run)]

@@ -6,9 +6,9 @@
 from segcct.config.base import Experiment, ModelSection, RunSection, ScheduleSection, parse_duration
 from segcct.config.classification_config import (
     ClassificationConfig,
-    PictureAugmentSection,
-    PictureSplitSection,
-    PicturesSection,
+    ImageAugmentSection,
+    ImageSplitSection,
+    ImagesSection,
 )
 from segcct.config.data_section import AugmentSection, CaseSplitSection, DataSection, IntensitySection
 from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
@@ -21,13 +21,13 @@ __all__ = [
     "ClassificationConfig",
     "DataSection",
     "Experiment",
+    "ImageAugmentSection",
+    "ImageSplitSection",
+    "ImagesSection",
     "IntensitySection",
     "LossSection",
     "M2IConfig",
     "ModelSection",
-    "PictureAugmentSection",
-    "PictureSplitSection",
-    "PicturesSection",
     "ReconstructionLossSection",
     "RunSection",
     "ScheduleSection",

@@ -28,14 +28,14 @@ def _renamed(channels: object) -> object:
     return "gray" if channels == "grey" else channels
 
 
-class PictureSplitSection(SplitSection):
+class ImageSplitSection(SplitSection):
     val: Amount = 0.1
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
     test: Amount = 0.1
     """What is kept for testing, likewise (fractions and kfold)."""
 
 
-class PicturesSection(Section):
+class ImagesSection(Section):
     """A classification dataset."""
 
     layout: ImageLayoutName = "classes"
@@ -58,7 +58,7 @@ class PicturesSection(Section):
     """Mean of each channel, of values in [0, 1]; default: that of the training images."""
     std: list[Annotated[float, Field(gt=0)]] | None = Field(None, validation_alias=AliasChoices("std", "sd"))
     """Standard deviation of each channel; default: that of the training images."""
-    split: PictureSplitSection = PictureSplitSection()
+    split: ImageSplitSection = ImageSplitSection()
     """Which images train, select and test; copies, pixel for pixel, are always in the same split."""
     fold: Fold = 0
     """Which fold is held out: it tests under crossval, and validates under kfold and lists without a validation
@@ -79,7 +79,7 @@ class PicturesSection(Section):
         return 3 if self.channels == "rgb" else 1
 
     @model_validator(mode="after")
-    def _consistent(self) -> PicturesSection:
+    def _consistent(self) -> ImagesSection:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values is not None and len(values) != self.num_channels:
                 needs = f"data.channels {self.channels} needs {self.num_channels}"
@@ -92,7 +92,7 @@ class PicturesSection(Section):
         return self
 
 
-class PictureAugmentSection(Section):
+class ImageAugmentSection(Section):
     flip: Fraction = 0.5
     """Probability of a left-right flip."""
     flip_vertical: Fraction = 0.0
@@ -120,7 +120,7 @@ class PictureAugmentSection(Section):
 class ClassificationTrainSection(ScheduleSection):
     batch_size: PositiveInt = 128
     """Images per batch."""
-    pictures_per_epoch: PositiveInt | None = None
+    images_per_epoch: PositiveInt | None = None
     """Training images shown between two validations; default: every one once."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Fraction of the target that is distributed over all classes."""
@@ -130,8 +130,8 @@ class ClassificationConfig(Experiment):
     """One classification experiment."""
 
     run: RunSection = RunSection()
-    data: PicturesSection
-    augment: PictureAugmentSection = PictureAugmentSection()
+    data: ImagesSection
+    augment: ImageAugmentSection = ImageAugmentSection()
     model: ModelSection = ModelSection(name="cct_7_3x1_32")
     train: ClassificationTrainSection = ClassificationTrainSection()
 

@@ -21,7 +21,11 @@ from segcct.files.small_file import read_small
 from segcct.progress import say
 
 Config = TypeVar("Config", bound=BaseModel)
-RENAMED = {"data.foreground_share": "data.foreground_fraction", "data.sd": "data.std"}
+RENAMED = {
+    "data.foreground_share": "data.foreground_fraction",
+    "data.sd": "data.std",
+    "train.pictures_per_epoch": "train.images_per_epoch",
+}
 """Former key -> key; former ones are read in this version for the last time."""
 MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""

@@ -14,7 +14,7 @@ from segcct.images.arrays import array_shape
 from segcct.images.claims import checked_affine, refuse_special, volume_shape
 from segcct.images.nifti import affine_of, read_nifti_header
 from segcct.images.raster import open_image
-from segcct.images.volume import PICTURE_AFFINE, Volume, holds_dicom, no_such_file
+from segcct.images.volume import IMAGE_AFFINE, Volume, holds_dicom, no_such_file
 
 
 def read_header(path: Path, dataset: str = "image") -> Volume:
@@ -81,7 +81,7 @@ def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.
 def _raster(path: Path) -> Volume:
     with open_image(path, path) as image:
         columns, rows = image.size
-    return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), PICTURE_AFFINE, None, None, path)
+    return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), IMAGE_AFFINE, None, None, path)
 
 
 def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
@@ -89,4 +89,4 @@ def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
     if len(shape) not in (2, 3) or 0 in shape:
         raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {shape}")
     stored = (*shape, 1) if len(shape) == 2 else (shape[1], shape[2], shape[0])
-    return Volume(np.broadcast_to(np.uint8(0), stored), PICTURE_AFFINE, None, None, path)
+    return Volume(np.broadcast_to(np.uint8(0), stored), IMAGE_AFFINE, None, None, path)

@@ -23,7 +23,7 @@ from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
-PICTURE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+IMAGE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
 _NO_SPACING = "segcct: voxel size unknown"
 

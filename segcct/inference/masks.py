@@ -12,7 +12,7 @@ from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES
 from segcct.images.raster import mask_values
-from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.images.volume import IMAGE_AFFINE, Volume
 
 SUFFIXES = VOLUME_SUFFIXES + EXACT_IMAGE_SUFFIXES
 """What `load_mask` reads."""
@@ -57,7 +57,7 @@ def load_mask(file: Path) -> Volume:
         VolumeError: the file is missing or damaged, no image, or a color image.
     """
     if file.name.lower().endswith(EXACT_IMAGE_SUFFIXES):
-        return Volume(mask_values(file), PICTURE_AFFINE, None, None, file)
+        return Volume(mask_values(file), IMAGE_AFFINE, None, None, file)
     return Volume.load(file)
 
 

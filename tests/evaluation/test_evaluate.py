@@ -21,7 +21,7 @@ from segcct.errors import EvaluationError, LabelError, MetricError
 from segcct.evaluation import evaluate_folders
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.scoring import CaseScores
-from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.images.volume import IMAGE_AFFINE, Volume
 from segcct.report.findings import findings
 from segcct.report.results import read_results
 
@@ -31,7 +31,7 @@ SHAPE = (12, 12, 6)
 
 def save(file: Path, array: np.ndarray, affine: np.ndarray = AFFINE) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    spacing = None if affine is PICTURE_AFFINE else tuple(np.linalg.norm(affine[:3, :3], axis=0))
+    spacing = None if affine is IMAGE_AFFINE else tuple(np.linalg.norm(affine[:3, :3], axis=0))
     Volume(array.astype(np.uint8), affine, spacing).save(file)
     return file
 
@@ -472,7 +472,7 @@ def write_slices(root: Path, case: str, labels: np.ndarray) -> None:
 def test_without_spacing_distances_are_in_voxels(tmp_path: Path) -> None:
     for case, shift in (("patient001_frame01", 1), ("patient002_frame01", 0)):
         write_slices(tmp_path / "data", case, heart())
-        save(tmp_path / "p" / f"{case}.nii.gz", heart(shift), PICTURE_AFFINE)
+        save(tmp_path / "p" / f"{case}.nii.gz", heart(shift), IMAGE_AFFINE)
     summary = evaluate(tmp_path / "p", tmp_path / "data", "acdc", layout="slices", output=tmp_path / "o")
     head = (tmp_path / "o" / "metrics.csv").read_text(encoding="utf-8").splitlines()[0]
     assert head == "case,class,dice,iou,hd95_mm,nsd,volume_pred_ml,volume_ref_ml,status,hd95_vox"
@@ -490,7 +490,7 @@ def test_without_spacing_distances_are_in_voxels(tmp_path: Path) -> None:
 
 def test_a_slice_file_of_another_size_is_named(tmp_path: Path) -> None:
     write_slices(tmp_path / "data", "patient001_frame01", heart())
-    save(tmp_path / "p" / "patient001_frame01.nii.gz", heart()[:-1], PICTURE_AFFINE)
+    save(tmp_path / "p" / "patient001_frame01.nii.gz", heart()[:-1], IMAGE_AFFINE)
     with pytest.raises(EvaluationError, match=r"frame01\.nii\.gz: .*do not share one grid.*expected \(11, 12, 6\)"):
         evaluate(tmp_path / "p", tmp_path / "data", "acdc", layout="slices")
 
@@ -503,7 +503,7 @@ def test_pictures_are_scored_by_their_outline(tmp_path: Path) -> None:
     for folder, picture in (("images", np.zeros_like(mask)), ("masks", mask)):
         (tmp_path / "data" / folder).mkdir(parents=True)
         Image.fromarray(picture).save(tmp_path / "data" / folder / "one.png")
-    save(tmp_path / "p" / "one.nii.gz", np.roll(mask.T > 0, 2, axis=0)[:, :, None], PICTURE_AFFINE)
+    save(tmp_path / "p" / "one.nii.gz", np.roll(mask.T > 0, 2, axis=0)[:, :, None], IMAGE_AFFINE)
     data = {
         "layout": "pictures",
         "root": "elsewhere",

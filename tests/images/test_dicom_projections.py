@@ -15,7 +15,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.layouts import images_2d as pictures
 from segcct.errors import VolumeError
 from segcct.images.dicom import remarks
-from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
+from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
 from segcct.inference.folder_prediction import predict_folder, resolve
 from tests.support.dicom_files import enhanced, image, save, values
 from tests.support.toy_pair import CLASSES, predictor
@@ -62,7 +62,7 @@ def test_a_projection_is_a_2d_image(
     volume = Volume.load(save(flat(modality=modality, PixelSpacing=[0.2, 0.1], **places), tmp_path / "a.dcm"))
     assert np.array_equal(values(volume)[0], PIXELS)
     assert volume.spacing_mm is None
-    assert np.array_equal(volume.affine, PICTURE_AFFINE @ np.diag([0.1, 0.2, 1, 1]))
+    assert np.array_equal(volume.affine, IMAGE_AFFINE @ np.diag([0.1, 0.2, 1, 1]))
     said = "a 2-D image without a position in the patient, so distances and volumes in mm stay empty"
     assert capsys.readouterr().err == f"{tmp_path / 'a.dcm'}: {said}\n"
 
@@ -97,7 +97,7 @@ def test_the_pixel_size_is_kept(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     volume = Volume.load(save(flat(**elements), tmp_path / "a.dcm"))
-    assert np.array_equal(volume.affine, PICTURE_AFFINE @ np.diag([*pixel_mm, 1, 1]))
+    assert np.array_equal(volume.affine, IMAGE_AFFINE @ np.diag([*pixel_mm, 1, 1]))
     assert not np.signbit(volume.affine[volume.affine == 0]).any()
     assert volume.spacing_mm is None
     assert ("ImagerPixelSpacing" in capsys.readouterr().err) == detector

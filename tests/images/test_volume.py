@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.images.itk import read_geometry
-from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid, holds_dicom
+from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid, holds_dicom
 
 GEOMETRY_FIELDS = (
     *("dim", "pixdim", "xyzt_units", "sform_code", "qform_code"),
@@ -280,10 +280,10 @@ def test_stored_types(tmp_path: Path, array: np.ndarray, dtype: type) -> None:
 
 
 def test_an_unknown_voxel_size_stays_unknown(tmp_path: Path) -> None:
-    Volume(ramp(), PICTURE_AFFINE, None).save(tmp_path / "mask.nii.gz")
+    Volume(ramp(), IMAGE_AFFINE, None).save(tmp_path / "mask.nii.gz")
     volume = Volume.load(tmp_path / "mask.nii.gz")
     assert volume.spacing_mm is None
-    assert np.array_equal(volume.affine, PICTURE_AFFINE)
+    assert np.array_equal(volume.affine, IMAGE_AFFINE)
     mask_of(volume).save(tmp_path / "again.nii.gz")
     assert Volume.load(tmp_path / "again.nii.gz").spacing_mm is None
 
@@ -481,7 +481,7 @@ def test_grids_are_compared_at_their_corners(tmp_path: Path) -> None:
     c = Volume.load(write(tmp_path / "c.nii", ramp((100, 4, 3))))
     with pytest.raises(GeometryError, match=r"c\.nii: shapes differ.*\(100, 4, 3\).*\(101, 4, 3\).*a\.nii"):
         check_same_grid(a, c)
-    check_same_grid(a, Volume(a.array, PICTURE_AFFINE, None))
+    check_same_grid(a, Volume(a.array, IMAGE_AFFINE, None))
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError, EvaluationError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.figures import class_colors
-from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.images.volume import IMAGE_AFFINE, Volume
 from segcct.inference.folder_prediction import predict_folder, resolve
 from segcct.inference.masks import load_mask, save_mask
 from segcct.inference.predictor import Predictor
@@ -30,7 +30,7 @@ INDEX[6:10, 8:12] = 2
 def mask_of(scheme: Scheme, depth: int = 1) -> Volume:
     """(30, 20, depth); the second page and those behind it hold the first class alone."""
     values = scheme.to_values(np.stack([INDEX.T, *[INDEX.T.clip(max=1)] * (depth - 1)], axis=-1))
-    return Volume(values, PICTURE_AFFINE, None, None, None)
+    return Volume(values, IMAGE_AFFINE, None, None, None)
 
 
 @pytest.mark.parametrize(("depth", "name"), [(1, "a.png"), (3, "a.tif")])

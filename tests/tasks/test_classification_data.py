@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
-from segcct.config import ClassificationConfig, PictureAugmentSection, PicturesSection, settings
+from segcct.config import ClassificationConfig, ImageAugmentSection, ImagesSection, settings
 from segcct.datasets.splits import Splits
 from segcct.errors import ConfigError, DataError, SplitError
 from segcct.files import file_memo
@@ -39,8 +39,8 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def section(root: Path, **more: object) -> PicturesSection:
-    return PicturesSection.model_validate({"root": root, "image_size": 16, "cache": root.parent / "cache", **more})
+def section(root: Path, **more: object) -> ImagesSection:
+    return ImagesSection.model_validate({"root": root, "image_size": 16, "cache": root.parent / "cache", **more})
 
 
 def load(root: Path, **more: object) -> LabeledImages:
@@ -141,7 +141,7 @@ def test_cifar_inside_an_archive(tmp_path):
 def test_real_pictures_in_an_archive(shared_data):
     from segcct.tasks.classification.class_folders import find
 
-    labels = find(PicturesSection(root=shared_data / "cifar10" / "train.tar.gz"))
+    labels = find(ImagesSection(root=shared_data / "cifar10" / "train.tar.gz"))
     assert len(labels.ids) == 50_000
     assert np.bincount(labels.labels).tolist() == [5000] * 10
 
@@ -555,7 +555,7 @@ HALF = Normalization((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 def dataset(
     pictures: LabeledImages, *, seed: int = 0, per_epoch: int | None = None, **augment: object
 ) -> TrainingImages:
-    changes = PictureAugmentSection.model_validate(augment)
+    changes = ImageAugmentSection.model_validate(augment)
     rows = np.arange(len(pictures.ids))
     return TrainingImages(pictures, rows, ImageAugmenter(changes, 16, HALF), seed=seed, per_epoch=per_epoch)
 
@@ -620,7 +620,7 @@ def test_without_changes_a_batch_is_the_standardised_picture(pictures):
 
 
 def test_flips_and_shifts_move_what_they_say(pictures):
-    augmenter = ImageAugmenter(PictureAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
+    augmenter = ImageAugmenter(ImageAugmentSection(flip=0.5, flip_vertical=0.5, shift_px=2), 16, HALF)
     image = pictures.pixels[:1]
     still = augmenter.move(image, np.array([[0.9, 0.9, 0.5, 0.5]]))
     np.testing.assert_array_equal(still[0], image[0].transpose(2, 0, 1))
@@ -651,7 +651,7 @@ def test_randaugment_takes_every_range(pictures, magnitude):
 
 def test_grey_pictures_are_augmented_too(tmp_path):
     grey = load(write_folder(tmp_path / "data", 4), channels="grey")
-    changes = PictureAugmentSection.model_validate(EVERYTHING)
+    changes = ImageAugmentSection.model_validate(EVERYTHING)
     augmenter = ImageAugmenter(changes, 16, Normalization((0.5,), (0.25,)))
     shown = TrainingImages(grey, np.arange(12), augmenter, seed=0)
     assert shown.__getitems__([(0, index) for index in range(12)])["image"].shape == (12, 1, 16, 16)
@@ -659,9 +659,9 @@ def test_grey_pictures_are_augmented_too(tmp_path):
 
 def test_a_word_that_timm_does_not_know():
     with pytest.raises(ValidationError, match="randaugment"):
-        PictureAugmentSection(randaugment="rand-w7")
+        ImageAugmentSection(randaugment="rand-w7")
     with pytest.raises(ConfigError, match=r"augment\.randaugment .*rand-m9\.5"):
-        ImageAugmenter(PictureAugmentSection(randaugment="rand-m9.5"), 16, HALF)
+        ImageAugmenter(ImageAugmentSection(randaugment="rand-m9.5"), 16, HALF)
 
 
 # pictures without labels

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from segcct.cli import main
-from segcct.config import ClassificationConfig, PictureAugmentSection, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, ImageAugmentSection, SegmentationConfig, settings
 from segcct.datasets.splits import Splits
 from segcct.errors import RunError
 from segcct.model_card import load_card, load_weights
@@ -358,7 +358,7 @@ def test_it_learns(folder, tmp_path):
 def mixed(section: dict, *, epoch: int = 0, count: int = 8) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     image = torch.arange(float(count)).view(-1, 1, 1, 1).expand(-1, 3, 8, 8).contiguous()
     batch = {"image": image, "label": torch.arange(count) % 4, "epoch": epoch, "first": 16}
-    return image, *Mixing(PictureAugmentSection.model_validate(section), 0.1, 4, seed=3).apply(batch)
+    return image, *Mixing(ImageAugmentSection.model_validate(section), 0.1, 4, seed=3).apply(batch)
 
 
 @pytest.mark.parametrize("section", [{"mixup": 0.8}, {"cutmix": 1.0}, {"mixup": 0.8, "cutmix": 1.0}, {}])

@@ -26,7 +26,7 @@ from segcct.datasets.layouts.patterns import drawn_files
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
 from segcct.images.raster import mask_values, read_pages
-from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.images.volume import IMAGE_AFFINE, Volume
 
 BANDS = ("red", "green", "blue")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -63,7 +63,7 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     path = next(iter(case.channels.values()))[0]
     if not np.isfinite(image).all():
         raise VolumeError("pixels are NaN or infinite", file=path)
-    return image, Volume(image[0], PICTURE_AFFINE, None, None, path)
+    return image, Volume(image[0], IMAGE_AFFINE, None, None, path)
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001

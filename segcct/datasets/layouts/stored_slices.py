@@ -28,7 +28,7 @@ from segcct.datasets.layouts.patterns import data_patterns, drawn, split_of
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
 from segcct.images.arrays import array_names, array_shapes, read_array, read_arrays
-from segcct.images.volume import PICTURE_AFFINE, Volume
+from segcct.images.volume import IMAGE_AFFINE, Volume
 from segcct.plurals import listed
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
@@ -105,7 +105,7 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     image = np.stack(stacks).astype(np.float32, copy=False)  # (C, X, Y, Z)
     if not np.isfinite(image).all():
         raise VolumeError("voxels are NaN or infinite", file=_not_finite(case, data))
-    return image, Volume(image[0], PICTURE_AFFINE, None, None, next(iter(case.channels.values()))[0])
+    return image, Volume(image[0], IMAGE_AFFINE, None, None, next(iter(case.channels.values()))[0])
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:

@@ -17,7 +17,7 @@ from segcct.datasets.case import Case
 from segcct.errors import GeometryError
 from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.raster import mask_values
-from segcct.images.volume import PICTURE_AFFINE, Volume, check_same_grid
+from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
 
 GRID_TOLERANCE = 0.05
 """How far corner voxels of two images of one case may lie apart, as a fraction of the smallest voxel size. Files that
@@ -55,7 +55,7 @@ def _mask_image(file: Path, grid: Volume) -> np.ndarray:
     """
     directions = nib.aff2axcodes(grid.affine)[:2]
     shape = " x ".join(map(str, grid.shape))
-    if grid.shape[2] != 1 or directions != nib.aff2axcodes(PICTURE_AFFINE)[:2]:
+    if grid.shape[2] != 1 or directions != nib.aff2axcodes(IMAGE_AFFINE)[:2]:
         raise GeometryError(
             "an image file without geometry cannot be the mask of this image",
             file=file,
@@ -63,7 +63,7 @@ def _mask_image(file: Path, grid: Volume) -> np.ndarray:
             expected="a 2-D image whose rows lie as the mask's do, such as an X-ray in DICOM",
             remedy="Store the mask as NIfTI, with the image's geometry",
         )
-    mask = Volume(mask_values(file), PICTURE_AFFINE, None, None, file)
+    mask = Volume(mask_values(file), IMAGE_AFFINE, None, None, file)
     check_same_grid(grid, mask)
     return mask.array
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.tasks.classification.image_files import contents, damaged, names, refuse_second
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, ImageLayout
@@ -63,7 +63,7 @@ _CIFAR_10 = _Version({**_BATCHES, "test_batch.bin": "test"}, 10, "batches.meta.t
 _CIFAR_100 = _Version({"train.bin": "train", "test.bin": "test"}, 100, "fine_label_names.txt", 2)
 
 
-def find(data: PicturesSection) -> ClassLabels:
+def find(data: ImagesSection) -> ClassLabels:
     """Every record with its label. Raises `DataError` naming the file that is missing, doubled or damaged."""
     paths = _paths(data)
     version = _version(paths)
@@ -99,7 +99,7 @@ def find(data: PicturesSection) -> ClassLabels:
     )
 
 
-def pixels(data: PicturesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
+def pixels(data: ImagesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
     """A decoder per record."""
     version = _version({_base(path): path for path in labels.files})
     for path, content in contents(data.root, labels.files):
@@ -113,7 +113,7 @@ def _version(paths: Mapping[str, str]) -> _Version:
     return _CIFAR_10 if any(name in paths for name in _CIFAR_10.split_of) else _CIFAR_100
 
 
-def _paths(data: PicturesSection) -> dict[str, str]:
+def _paths(data: ImagesSection) -> dict[str, str]:
     """Last part of the name -> path below the root. Raises `DataError` where a file of the dataset is there twice."""
     paths: dict[str, str] = {}
     for path in names(data.root):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
 from segcct.evaluation.evaluation_files import output_folder
@@ -215,7 +215,7 @@ def _stats(value: float | None, interval: list[float | None]) -> MetricStats:
     return MetricStats(mean=value, ci95=interval if value is not None else [None, None])
 
 
-def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> PicturesSection:
+def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> ImagesSection:
     """How the dataset is read: as the predicted images were, with its own root."""
     stored = dict(table.index.data or {})
     if layout is not None:
@@ -254,7 +254,7 @@ def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
     return {split: [name for name in seen.get(split) or () if name in scored] for split in ("train", "val")}
 
 
-def _sources(table: ProbabilityTable, data: PicturesSection, reference: Path) -> dict[str, Any]:
+def _sources(table: ProbabilityTable, data: ImagesSection, reference: Path) -> dict[str, Any]:
     """Where everything came from, so that a report finds the images and the model again."""
     index = table.index
     return {

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.datasets.layouts.patterns import SPLIT_FOLDERS
 from segcct.errors import DataError
 from segcct.plurals import counted
@@ -22,7 +22,7 @@ from segcct.tasks.classification.image_files import ARCHIVES, contents, names
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, ImageLayout
 
 
-def find(data: PicturesSection) -> ClassLabels:
+def find(data: ImagesSection) -> ClassLabels:
     """Every image with its class. Raises `DataError` where the folders are not as the layout says."""
     files = names(data.root)
     ids = [name for name in files if is_image(name)]
@@ -54,7 +54,7 @@ def find(data: PicturesSection) -> ClassLabels:
     )
 
 
-def pixels(data: PicturesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
+def pixels(data: ImagesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
     """A decoder per image."""
     for name, content in contents(data.root, labels.files):
         yield name, partial(decode, content, str(data.root / name))
@@ -67,7 +67,7 @@ def _without_outer_folders(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]
     return paths
 
 
-def _has_split_folders(data: PicturesSection, ids: Sequence[str], paths: Sequence[tuple[str, ...]]) -> bool:
+def _has_split_folders(data: ImagesSection, ids: Sequence[str], paths: Sequence[tuple[str, ...]]) -> bool:
     """Whether the top folders are splits. Raises `DataError` where several are and an image lies outside of them."""
     splits = {SPLIT_FOLDERS[path[0].lower()] for path in paths if len(path) > 1 and path[0].lower() in SPLIT_FOLDERS}
     outside = [
@@ -84,7 +84,7 @@ def _has_split_folders(data: PicturesSection, ids: Sequence[str], paths: Sequenc
     return not outside
 
 
-def _no_image(data: PicturesSection, files: Sequence[str]) -> DataError:
+def _no_image(data: ImagesSection, files: Sequence[str]) -> DataError:
     """What should be there, and the archive to name where there is one."""
     archives = [name for name in files if name.lower().endswith(ARCHIVES)]
     return DataError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.config import PicturesSection, SplitSection
+from segcct.config import ImagesSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.case_split import patients_in_order, splits_of
 from segcct.datasets.split_lists import read_lists
@@ -22,7 +22,7 @@ from segcct.plurals import counted, listed
 from segcct.tasks.classification.labeled_images import LabeledImages
 
 
-def make_class_splits(images: LabeledImages, data: PicturesSection) -> Splits:
+def make_class_splits(images: LabeledImages, data: ImagesSection) -> Splits:
     """The split that `data.split` and `data.fold` ask for.
 
     An image that the dataset itself puts into another split than its copy is left out: the copy that tests (or else

@@ -128,7 +128,7 @@ class ClassificationTask(Task):
             self.dataset.train,
             self.augmenter,
             seed=config.run.seed,
-            per_epoch=config.train.pictures_per_epoch,
+            per_epoch=config.train.images_per_epoch,
         )
         return image_loader(
             images, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world

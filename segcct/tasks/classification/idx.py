@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.plurals import counted
 from segcct.tasks.classification.image_files import contents, damaged, names, refuse_second, unzipped
@@ -22,7 +22,7 @@ from segcct.tasks.classification.image_layout import ClassLabels, Decoder, Image
 _NAME = re.compile(r"^(?:.*[-_])?(train|t10k|test)[-_](images|labels)[-.]idx[13][-_]ubyte(\.gz)?$", re.I)
 
 
-def find(data: PicturesSection) -> ClassLabels:
+def find(data: ImagesSection) -> ClassLabels:
     """Every image with its label. Raises `DataError` naming the file that is missing or damaged."""
     pairs = _pairs(data)
     content = dict(contents(data.root, [files["labels"] for files in pairs.values()]))
@@ -41,7 +41,7 @@ def find(data: PicturesSection) -> ClassLabels:
     )
 
 
-def pixels(data: PicturesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
+def pixels(data: ImagesSection, labels: ClassLabels) -> Iterator[tuple[str, Decoder]]:
     """A decoder per image."""
     pairs = _pairs(data)
     split_of = {files["images"]: split for split, files in pairs.items()}
@@ -64,7 +64,7 @@ def _id(split: str, number: int) -> str:
     return f"{split}/{number:06d}"
 
 
-def _pairs(data: PicturesSection) -> dict[str, dict[str, str]]:
+def _pairs(data: ImagesSection) -> dict[str, dict[str, str]]:
     """Split -> `images` and `labels` -> file."""
     paths = names(data.root)
     pairs: dict[str, dict[str, str]] = {}
@@ -87,7 +87,7 @@ def _pairs(data: PicturesSection) -> dict[str, dict[str, str]]:
     return dict(sorted(pairs.items()))
 
 
-def _values(name: str, content: bytes, dimensions: int, data: PicturesSection) -> np.ndarray:
+def _values(name: str, content: bytes, dimensions: int, data: ImagesSection) -> np.ndarray:
     """(N,) labels or (N, H, W) images, uint8."""
     content = unzipped(name, content, data.root)
     head = 4 + 4 * dimensions
@@ -102,7 +102,7 @@ def _values(name: str, content: bytes, dimensions: int, data: PicturesSection) -
     return np.frombuffer(content, np.uint8, offset=head).reshape(shape)
 
 
-def _class_names(data: PicturesSection, present: np.ndarray) -> tuple[str, ...]:
+def _class_names(data: ImagesSection, present: np.ndarray) -> tuple[str, ...]:
     if data.class_names is None:
         return tuple(str(number) for number in present)
     if len(data.class_names) != len(present):

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from timm.data.mixup import Mixup, mixup_target
 from torch import Tensor
 
-from segcct.config import PictureAugmentSection
+from segcct.config import ImageAugmentSection
 from segcct.errors import ConfigError
 from segcct.tasks.classification.normalization import Normalization
 
@@ -35,7 +35,7 @@ class ImageAugmenter:
         normalization: the last step; its mean also fills what RandAugment moves in.
     """
 
-    def __init__(self, section: PictureAugmentSection, size: int, normalization: Normalization) -> None:
+    def __init__(self, section: ImageAugmentSection, size: int, normalization: Normalization) -> None:
         self.section = section
         self.size = size
         self.normalization = normalization
@@ -103,7 +103,7 @@ class Mixing:
         seed: of the draw.
     """
 
-    def __init__(self, section: PictureAugmentSection, label_smoothing: float, num_classes: int, seed: int) -> None:
+    def __init__(self, section: ImageAugmentSection, label_smoothing: float, num_classes: int, seed: int) -> None:
         self.label_smoothing = label_smoothing
         self.num_classes = num_classes
         self.seed = seed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
 
 _NOT_IN_CARD = {"root", "cache", "workers", "fold", "split"}
@@ -45,9 +45,9 @@ class ImageLayout:
     """One way of storing labeled images."""
 
     name: str
-    find: Callable[[PicturesSection], ClassLabels]
+    find: Callable[[ImagesSection], ClassLabels]
     """Names and classes, without the pixels. Raises `DataError` naming the file that is missing or damaged."""
-    pixels: Callable[[PicturesSection, ClassLabels], Iterator[tuple[str, Decoder]]]
+    pixels: Callable[[ImagesSection, ClassLabels], Iterator[tuple[str, Decoder]]]
     """Each image once, in any order."""
     packed: bool = False
     """Images are records of larger files, not files of their own."""
@@ -66,13 +66,13 @@ def register_image_layout(layout: ImageLayout) -> None:
     IMAGE_LAYOUTS.register(layout.name, layout)
 
 
-def card_section(data: PicturesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+def card_section(data: ImagesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """What a model card holds of a data section, with the normalization that was used."""
     return data.model_dump(mode="json", exclude=_NOT_IN_CARD | {"std"}) | {"mean": list(mean), "sd": list(std)}
 
 
-def section_of(stored: Mapping[str, Any], root: Path) -> PicturesSection:
+def section_of(stored: Mapping[str, Any], root: Path) -> ImagesSection:
     """The data section of images below `root`, from a model card or predictions.json; pydantic's `ValidationError`
     where it is damaged."""
     current = {"std" if name == "sd" else name: value for name, value in stored.items()}  # `sd` is the stored name
-    return PicturesSection.model_validate({**current, "root": root})
+    return ImagesSection.model_validate({**current, "root": root})

@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from segcct.case_runner import CaseJob, CaseOutcome, run_cases
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.progress import Report
 from segcct.tasks.classification.decoding import decode, fitted, is_image, pixel_digest
@@ -25,7 +25,7 @@ Decoded = tuple[np.ndarray, np.ndarray]
 class ImageSource:
     """Where images come from."""
 
-    data: PicturesSection
+    data: ImagesSection
     ids: tuple[str, ...]
     """Path below the root, as in a labeled dataset."""
     labels: ClassLabels | None = None
@@ -55,7 +55,7 @@ class ImageSource:
                 yield name, partial(decode, content, str(root / name))
 
 
-def find_source(data: PicturesSection) -> ImageSource:
+def find_source(data: ImagesSection) -> ImageSource:
     """The images at `data.root`. Raises `DataError` when it holds none."""
     root = data.root
     if root.is_file() and not is_archive(root):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.case_runner import Done, Failed
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.config.expressions import search_patient
 from segcct.datasets.inventory import memo_of
 from segcct.errors import DataError, items
@@ -67,7 +67,7 @@ def not_in_dataset(missing: Sequence[str], ids: Sequence[str], root: Path | None
 
 
 def load_labeled_images(
-    data: PicturesSection,
+    data: ImagesSection,
     labels: ClassLabels | None = None,
     *,
     allow_unreadable: bool = False,
@@ -119,7 +119,7 @@ def load_labeled_images(
 
 
 def _decode(
-    data: PicturesSection, labels: ClassLabels, cache: Cache, key: str, progress: Report | None
+    data: ImagesSection, labels: ClassLabels, cache: Cache, key: str, progress: Report | None
 ) -> tuple[StoredArrays | None, np.ndarray, list[str]]:
     """What is stored (None where some failed), (N, 16) digests of the pixels (of an image that failed: of its name),
     and why some failed."""

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segcct.config import PicturesSection
+from segcct.config import ImagesSection
 from segcct.tasks.classification.labeled_images import LabeledImages
 
 _AT_ONCE = 1024
@@ -22,7 +22,7 @@ class Normalization:
     std: tuple[float, ...]
 
     @classmethod
-    def of(cls, data: PicturesSection, images: LabeledImages, rows: np.ndarray) -> Normalization:
+    def of(cls, data: ImagesSection, images: LabeledImages, rows: np.ndarray) -> Normalization:
         """That of the configuration where it names one, else that of the images at `rows`."""
         if data.mean is not None and data.std is not None:
             return cls(tuple(data.mean), tuple(data.std))
