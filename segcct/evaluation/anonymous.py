@@ -1,4 +1,4 @@
-"""What the evaluation of anonymized predictions keeps apart: files.json, which names files and folders."""
+"""Evaluations of anonymized predictions: what names files and folders goes to files.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ NAMING = ("command", "predictions", "references")
 
 
 def redact(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Fields of a summary that say where it comes from -> those that name no file, and the content of files.json."""
+    """The sources of a summary, split into those that name no file and the content of files.json."""
     provenance = sources["provenance"]
     data = sources["data"]
     redacted = {
@@ -33,7 +33,7 @@ def redact(sources: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def restore(summary: Mapping[str, Any], files: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json with what files.json says again, so that a report finds the images."""
+    """The content of summary.json with that of files.json, so that a report finds the images."""
     parts = [part if isinstance(part, Mapping) else {} for part in (summary.get("provenance"), files.get("provenance"))]
     digests = files.get("digests") or summary.get("digests") or {}
     return {**summary, "files": files.get("files") or {}, "digests": digests, "provenance": {**parts[0], **parts[1]}}

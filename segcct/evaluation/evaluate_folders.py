@@ -1,4 +1,4 @@
-"""Folders of masks in, tables out: the door behind `segcct evaluate` and `segcct.evaluate`."""
+"""Folders of masks in, tables out: `segcct evaluate` and `segcct.evaluate`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, CaseOutcome, failures, run_cases, values
+from segcct.case_runner import CaseJob, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
@@ -17,7 +17,7 @@ from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import compare
 from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
 from segcct.evaluation.reference_folder import read_references
-from segcct.evaluation.scoring import Agreement, CaseScores, Job, Row, check_case, score_case
+from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
 from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel
 from segcct.files.file_names import absolute
@@ -32,16 +32,18 @@ class Scored:
     """The scores of one folder of predictions."""
 
     rows: list[Row]
-    agreements: list[Agreement]
+    label_maps: list[LabelMapScores]
     digests: dict[str, dict[str, str]]
     """Case id -> digests of its mask and of its reference."""
 
     @classmethod
     def of(cls, cases: Sequence[CaseScores]) -> Scored:
-        """Those of some cases."""
-        digests = {case.id: dict(case.digests) for case in cases}
-        agreements = [case.agreement for case in cases if case.agreement is not None]
-        return cls([row for case in cases for row in case.rows], agreements, digests)
+        """The scores of some cases."""
+        return cls(
+            [row for case in cases for row in case.rows],
+            [case.label_map for case in cases if case.label_map is not None],
+            {case.id: dict(case.digests) for case in cases},
+        )
 
 
 def evaluate(
@@ -69,29 +71,34 @@ def evaluate(
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
-        allow_unmatched: leave out cases that stand on one side only.
+        allow_unmatched: leave out cases that have no prediction or no reference.
         against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
         tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
         progress: called with (done, total) cases.
 
     Returns:
-        What summary.json holds.
+        The content of summary.json.
 
     Raises:
         EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
             mismatch and stray label value.
         MetricError, LabelError: unknown convention or scheme.
     """
-    chosen = _conventions(conventions)
-    _check_numbers(workers, tolerance_mm)
+    if isinstance(conventions, str) or not conventions:
+        raise MetricError("conventions are a list of names", found=repr(conventions), expected='such as ("default",)')
+    chosen = [get_convention(name) for name in dict.fromkeys(conventions)]
+    if workers < 1:
+        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    if tolerance_mm is not None and not tolerance_mm > 0:
+        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
     folder = read_predictions(Path(predictions))
     labels = choose_scheme(scheme, folder)
     rival = None if against is None else read_predictions(Path(against))
-    known = read_references(Path(references), folder, layout, labels)
+    cases = read_references(Path(references), folder, layout, labels)
     tolerance = tolerance_mm or labels.tolerance_mm
-    matchings = [match(folder, known)]
+    matchings = [match(folder, cases)]
     if rival is not None:
-        matchings.append(named_alike(match(rival, known), matchings[0]))
+        matchings.append(named_alike(match(rival, cases), matchings[0]))
     with output_folder(output, OUTPUTS):
         scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
         rows = scored[0].rows
@@ -101,26 +108,13 @@ def evaluate(
             paired = compare(rows, scored[1].rows, labels, chosen[0])
             named = "the other predictions" if folder.anonymized else absolute(rival.path)
             sources["paired"] = PairedSummary(against=named, weights_sha256=rival.index.weights_sha256, **paired)
-        sources["label_map"] = label_map_summary(scored[0].agreements)
+        sources["label_map"] = label_map_summary(scored[0].label_maps)
         summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
         if summaries[0].edited:
             say(summaries[0].edited_sentence())
         if output is not None:
-            write_evaluation(Path(output), rows, scored[0].agreements, summaries, hidden)
+            write_evaluation(Path(output), rows, scored[0].label_maps, summaries, hidden)
     return summaries[0].to_json()
-
-
-def _check_numbers(workers: int, tolerance_mm: float | None) -> None:
-    if workers < 1:
-        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
-    if tolerance_mm is not None and not tolerance_mm > 0:
-        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
-
-
-def _conventions(names: Sequence[str]) -> list[Convention]:
-    if isinstance(names, str) or not names:
-        raise MetricError("conventions are a list of names", found=repr(names), expected='such as ("default",)')
-    return [get_convention(name) for name in dict.fromkeys(names)]
 
 
 def _score(
@@ -133,38 +127,34 @@ def _score(
     progress: Report | None,
     hidden: bool,
 ) -> list[Scored]:
-    """What all cases score, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+    """The scores of all cases, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names, registered = tuple(convention.name for convention in conventions), registered_metrics()
     jobs = [
-        CaseJob(
-            case,
-            Job(case, mask, reference, scheme, names, tolerance_mm, registered),
-            alias=case if hidden else None,
-        )
+        CaseJob(case, Job(case, mask, reference, scheme, names, tolerance_mm, registered), case if hidden else None)
         for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]
-    work = check_case if problems else score_case
-    workers = min(workers, len(jobs))
-    backend = "serial" if workers < 2 else "processes"
     outcomes = list(
-        run_cases(jobs, work, backend=backend, workers=workers, after_failure=check_case, progress=progress)
+        run_cases(
+            jobs,
+            check_case if problems else score_case,
+            backend="serial" if min(workers, len(jobs)) < 2 else "processes",
+            workers=min(workers, len(jobs)),
+            after_failure=check_case,
+            progress=progress,
+        )
     )
-    problems += [problem for outcome in outcomes for problem in _problems(outcome)]
+    for outcome in outcomes:
+        start = f"{outcome.name}: "  # each reason begins with the case
+        problems += [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]
     if problems:
         listed = items(list(dict.fromkeys(problems)))
         raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
-    left = iter(values(outcomes))
-    return [Scored.of(list(islice(left, len(matching.pairs)))) for matching in matchings]
-
-
-def _problems(outcome: CaseOutcome[CaseScores]) -> list[str]:
-    """Why a case cannot be scored, each reason behind its id."""
-    start = f"{outcome.name}: "
-    return [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]
+    scores = iter(values(outcomes))
+    return [Scored.of(list(islice(scores, len(matching.pairs)))) for matching in matchings]
 
 
 def _unmatched(matching: Matching) -> list[str]:
@@ -179,17 +169,17 @@ def _unmatched(matching: Matching) -> list[str]:
 def _sources(
     matching: Matching, folder: PredictionFolder, references: Path, digests: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
-    """Where everything came from, so that a report finds the pictures again, and notices other masks in their place."""
+    """Where everything came from, so that a report finds the images, and notices if masks were replaced."""
     index, cases = folder.index, folder.index.cases
-    told = {case: cases[case] for case in matching.pairs if case in cases}
+    entries = {case: cases[case] for case in matching.pairs if case in cases}
     sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
-        "seen": {split: [case for case, entry in told.items() if entry.seen == split] for split in ("train", "val")},
-        "synthetic": [case for case, entry in told.items() if entry.synthetic],
+        "seen": {split: [case for case, entry in entries.items() if entry.seen == split] for split in ("train", "val")},
+        "synthetic": [case for case, entry in entries.items() if entry.synthetic],
         "synthetic_training": bool(index.synthetic_training),
         "edited": [
-            case for case, entry in told.items() if entry.digest and entry.digest != digests[case]["prediction"]
+            case for case, entry in entries.items() if entry.digest and entry.digest != digests[case]["prediction"]
         ],
         "digests": dict(digests),
         "weights_sha256": index.weights_sha256,

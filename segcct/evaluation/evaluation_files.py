@@ -9,7 +9,7 @@ from typing import Any
 
 from segcct.errors import EvaluationError
 from segcct.evaluation.anonymous import FILES
-from segcct.evaluation.scoring import Agreement, Row
+from segcct.evaluation.scoring import LabelMapScores, Row
 from segcct.evaluation.summary_record import SegmentationSummary
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
 from segcct.files.atomic_file import atomic_path
@@ -17,26 +17,17 @@ from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.images.content_digest import content_digest
 
-OUTPUTS = (
-    "metrics.csv",
-    "metrics.*.csv",
-    "details.csv",
-    "cases.csv",
-    "summary.json",
-    "summary.*.json",
-    FILES,
-    "table.md",
-    "paired.json",
-)
+TABLES = ("metrics.csv", "metrics.*.csv", "details.csv", "cases.csv", "table.md")
+OUTPUTS = (*TABLES, "summary.json", "summary.*.json", "paired.json", FILES)
 """Patterns of their names."""
 
 
 @contextmanager
 def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterator[None]:
-    """Hold a folder for one evaluation, without the files of an earlier one; None holds nothing.
+    """Lock a folder for one evaluation, and remove the files of an earlier one; None does nothing.
 
-    Two evaluations into one folder would leave tables of both, and no table of an earlier one may be taken for one of
-    this, should this one fail.
+    Two evaluations into one folder would leave tables of both; and if this one fails, a table of an earlier one must
+    not be taken for one of this.
     """
     if output is None:
         yield
@@ -55,12 +46,12 @@ def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterato
 def write_evaluation(
     output: Path,
     rows: Sequence[Row],
-    agreements: Sequence[Agreement],
+    label_maps: Sequence[LabelMapScores],
     summaries: Sequence[SegmentationSummary],
     hidden: Mapping[str, Any] | None,
 ) -> None:
-    """Write all tables and summaries; `hidden` is the content of files.json where cases are named by hashed ids."""
-    private = hidden is None  # what names patients is its owner's alone
+    """Write all tables and summaries; `hidden` is the content of files.json if cases are named by hashed ids."""
+    private = hidden is None  # files that name patients are readable by their owner only
     first = summaries[0]
     write_metrics(output / "metrics.csv", rows, first.convention, private=private)
     for summary in summaries:
@@ -69,13 +60,13 @@ def write_evaluation(
             write_json(output / f"summary.{summary.convention}.json", summary.to_json(), private=private)
     if first.paired is not None:
         write_json(output / "paired.json", first.paired.to_json(), private=private)
-    write_cases(output / "cases.csv", agreements, private=private)
+    write_cases(output / "cases.csv", label_maps, private=private)
     if hidden is not None:
         write_json(output / FILES, hidden, private=True)
     write_details(output / "details.csv", rows, private=private)
     first.tables = {name: content_digest([output / name]) for name in ("metrics.csv", "details.csv")}
     table = output / "table.md"
-    with atomic_path(table, private=private) as beside:
-        beside.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
-    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    with atomic_path(table, private=private) as temporary:
+        temporary.write_text(markdown(summaries), encoding="utf-8", errors="backslashreplace")
+    # The last file to appear: a folder with summary.json has a complete evaluation.
     write_json(output / "summary.json", first.to_json(), private=private)

@@ -1,4 +1,4 @@
-"""Which prediction belongs to which reference: pairs of files, and every case that stands on one side only."""
+"""Predictions and references matched by case id."""
 
 from __future__ import annotations
 
@@ -18,55 +18,50 @@ _KEYED_LENGTH = len("case_") + 16
 
 @dataclass(frozen=True)
 class Matching:
-    """Cases on both sides in order of id, and the ids on one side only."""
+    """Cases with both in order of id, and those without one of the two."""
 
     pairs: dict[str, tuple[Path, ReferenceCase]]
     without_reference: dict[str, Path]
     """Case id -> its mask."""
     without_prediction: dict[str, Path]
-    """Case id -> the mask that was looked for."""
+    """Case id -> the mask that is missing."""
 
 
 def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]) -> Matching:
-    """Pair by case id; masks that are listed but not there count as missing.
+    """Pair by case id; masks that are listed but do not exist count as missing.
 
-    Where the predictions name a selection, references outside of it are not asked for. Raises `EvaluationError` where
+    If the predictions are those of a split, references outside of it are not expected. Raises `EvaluationError` if
     masks are named by a hash whose key is gone.
     """
     masks = {name: file for name, file in predictions.masks.items() if is_there(file)}
-    strangers = [name for name in masks if HASHED.match(name) and name not in references]
-    if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in strangers):
+    unknown = [name for name in masks if HASHED.match(name) and name not in references]
+    if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in unknown):
         raise EvaluationError(
             "the masks are named by hashed ids, and the key that finds their references is gone",
             expected=f"{SOURCES} beside the masks",
             remedy=f"Put {SOURCES} back, or name the reference masks as the predicted ones",
         )
     references = with_hashed(masks, references, predictions.key, everyone=predictions.anonymized)
-    if strangers and not set(strangers) & set(references):
+    if unknown and not set(unknown) & set(references):
         raise EvaluationError(
             "the masks are named by hashed ids, and none of them is that of a reference",
             file=predictions.path,
-            found=f"{counted(len(strangers), 'mask')} such as {strangers[0]}, and "
-            f"{counted(len(references), 'reference')}",
+            found=f"{counted(len(unknown), 'mask')} such as {unknown[0]}, and {counted(len(references), 'reference')}",
             remedy=f"Put the {SOURCES} of these masks back, or name the folder of their references",
         )
-    asked = set(predictions.masks) if predictions.index.selection else set(predictions.masks) | set(references)
-    lost = sorted(asked - set(masks))
+    expected = set(predictions.masks) if predictions.index.selection else set(predictions.masks) | set(references)
+    missing = sorted(expected - set(masks))
+    listed = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
+    suffix = next((suffix for suffix in SUFFIXES if listed.endswith(suffix)), VOLUME)
     return Matching(
         {name: (masks[name], references[name]) for name in sorted(masks) if name in references},
         {name: masks[name] for name in sorted(masks) if name not in references},
-        {name: predictions.masks.get(name, predictions.path / f"{name}{_usual_suffix(predictions)}") for name in lost},
+        {name: predictions.masks.get(name, predictions.path / f"{name}{suffix}") for name in missing},
     )
 
 
 def named_alike(matching: Matching, first: Matching) -> Matching:
-    """The same pairs under the names that `first` gives to their references: every anonymized folder has its own."""
+    """The same pairs under the names of their references in `first`: every anonymized folder has its own key."""
     names = {str(reference.name()): case for case, (_, reference) in first.pairs.items()}
     pairs = {names.get(str(pair[1].name()), case): pair for case, pair in matching.pairs.items()}
     return replace(matching, pairs=dict(sorted(pairs.items())))
-
-
-def _usual_suffix(predictions: PredictionFolder) -> str:
-    """How the masks of a folder end, for the name of one that is missing."""
-    name = next((file.name.lower() for file in predictions.masks.values()), VOLUME)
-    return next((suffix for suffix in SUFFIXES if name.endswith(suffix)), VOLUME)

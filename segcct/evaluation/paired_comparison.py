@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError
 from segcct.evaluation.scoring import Row, structures_of
-from segcct.evaluation.summary import case_means, metrics_of
+from segcct.evaluation.summary import case_means, case_scores, metrics_of
 from segcct.metrics import Convention, Metric, holm, paired
 
+Scores = Mapping[str, float | None]
+"""Case -> score."""
 DEFINITION = (
     "difference: these minus the others, mean over the cases that both score, with its 95% interval by patient; "
     "p: two-sided Wilcoxon signed-rank test on patients, Holm-corrected over the classes, and over the regions"
@@ -21,60 +23,45 @@ def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, conventi
     """Paired differences per structure and metric, and of the cases' means over classes.
 
     Raises:
-        EvaluationError: the two do not hold the same cases.
+        EvaluationError: the two have different cases.
     """
-    cases, other_cases = ({row.case for row in each} for each in (rows, others))
-    if cases != other_cases:
+    patients, other_cases = {row.case: row.patient for row in rows}, {row.case for row in others}
+    if patients.keys() != other_cases:
         raise EvaluationError(
             "the two folders of predictions hold different cases",
-            found=f"only on one side: {', '.join(sorted(cases ^ other_cases))}",
+            found=f"only on one side: {', '.join(sorted(patients.keys() ^ other_cases))}",
             remedy="Compare predictions of the same cases",
         )
-    metrics = metrics_of([*rows, *others], convention.name)
-    names = list(structures_of(scheme))
+
+    def compared(ours: Scores, theirs: Scores, metric: Metric) -> dict[str, Any]:
+        return dict(
+            paired(
+                list(ours.values()),
+                [theirs[case] for case in ours],
+                [patients[case] for case in ours],
+                higher_is_better=bool(metric.higher_is_better),
+            )
+        )
+
+    names, key = list(structures_of(scheme)), convention.name
     classes: dict[str, dict[str, Any]] = {name: {} for name in names}
+    overall: dict[str, dict[str, Any]] = {}
     # Regions are unions of the classes: tests of the same question again, so a family of their own.
     families = [list(scheme.classes), [name for name in names if name not in scheme.classes]]
-    for metric in metrics:
-        own = {name: _of_structure(rows, others, name, convention.name, metric) for name in names}
+    for metric in metrics_of([*rows, *others], key):
+        tests = {
+            name: compared(case_scores(rows, name, key, metric), case_scores(others, name, key, metric), metric)
+            for name in names
+        }
         for family in families:
-            for name, p_holm in zip(family, holm([own[name]["p"] for name in family]), strict=True):
-                classes[name][metric.key] = {**own[name], "p_holm": p_holm}
-    overall = {metric.key: _of_means(rows, others, scheme, convention.name, metric) for metric in metrics}
+            for name, p_holm in zip(family, holm([tests[name]["p"] for name in family]), strict=True):
+                classes[name][metric.key] = {**tests[name], "p_holm": p_holm}
+        test = compared(case_means(rows, scheme, key, metric), case_means(others, scheme, key, metric), metric)
+        overall[metric.key] = {**test, "p_holm": test["p"]}  # one test, not one of a family: nothing to correct
     return {
-        "convention": convention.name,
+        "convention": key,
         "definition": DEFINITION,
-        "cases": len(cases),
+        "cases": len(patients),
         "overall": overall,
         "classes": classes,
     }
-
-
-def _of_structure(
-    rows: Sequence[Row], others: Sequence[Row], name: str, convention: str, metric: Metric
-) -> dict[str, Any]:
-    other = {row.case: row.scores[convention][metric.key] for row in others if row.structure == name}
-    own = [row for row in rows if row.structure == name]
-    return dict(
-        paired(
-            [row.scores[convention][metric.key] for row in own],
-            [other[row.case] for row in own],
-            [row.patient for row in own],
-            higher_is_better=bool(metric.higher_is_better),
-        )
-    )
-
-
-def _of_means(
-    rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: str, metric: Metric
-) -> dict[str, Any]:
-    means, patients = case_means(rows, scheme, convention, metric)
-    other, _ = case_means(others, scheme, convention, metric)
-    result = paired(
-        list(means.values()),
-        [other[case] for case in means],
-        [patients[case] for case in means],
-        higher_is_better=bool(metric.higher_is_better),
-    )
-    # One test, not one of a family: nothing to correct.
-    return {**result, "p_holm": result["p"]}

@@ -1,4 +1,4 @@
-"""A folder of predicted masks: which file is whose, and what predictions.json says of them (where there is one)."""
+"""A folder of predicted masks by case, with the content of predictions.json if there is one."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ class PredictionFolder:
 
     path: Path
     masks: dict[str, Path]
-    """Those that predictions.json lists: what it does not list may be another model's, or no mask."""
+    """The files that predictions.json lists: others may be another model's, or no masks."""
     index: StoredPredictions = field(default_factory=lambda: StoredPredictions(cases={}))
-    """What predictions.json says; empty where there is none."""
+    """The content of predictions.json; empty if there is none."""
     channels: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     """Case id -> channel -> its files."""
     data: DataSection | None = None
     scheme: Scheme | None = None
     key: str | None = None
-    """Of hashed ids; None where sources.json is not there, or was written before ids were hashed with a key."""
+    """Of hashed ids; None if sources.json is missing, or was written before ids were hashed with a key."""
 
     @property
     def anonymized(self) -> bool:
-        """Masks are named by hashed ids, and nothing that is told may name a case otherwise."""
+        """Masks are named by hashed ids, and no output may name a case otherwise."""
         return bool(self.index.anonymized)
 
 
@@ -67,9 +67,9 @@ def read_predictions(folder: Path) -> PredictionFolder:
 
 
 def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) -> Scheme:
-    """The scheme as named, else that of `predictions.json`.
+    """The named scheme, else that of `predictions.json`.
 
-    Raises `EvaluationError` when neither says, or when the named one gives the masks' values another meaning.
+    Raises `EvaluationError` if there is neither, or if the named one gives the masks' values another meaning.
     """
     if isinstance(scheme, Scheme):
         return scheme
@@ -96,13 +96,13 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
 
 
 def mask_files(folder: Path, endings: tuple[str, ...] = ()) -> dict[str, Path]:
-    """Masks directly in a folder by case id: its volumes, or where it holds none its 2-D images; `endings` are left
-    out of the id."""
+    """Masks directly in a folder by case id: its volumes, or where it holds none its 2-D images; `endings` are
+    removed from the id."""
     return _named(folder, VOLUME_SUFFIXES, endings) or _named(folder, EXACT_IMAGE_SUFFIXES, endings)
 
 
 def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
-    """Files with such a suffix by case id; where `X` and `X_seg` both stand there, `X_seg` is the mask of X."""
+    """Files with such a suffix by case id; of `X` and `X_seg`, `X_seg` is the mask of X."""
     plain: dict[str, Path] = {}
     marked: dict[str, Path] = {}
     for file in sorted(folder.iterdir()):
@@ -124,5 +124,5 @@ def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) ->
 
 
 def is_there(file: Path) -> bool:
-    """A file, or a link whose file is not there, which is told when it is read."""
+    """A file, or a broken link, which is reported when it is read."""
     return file.is_file() or (file.is_symlink() and not file.exists())

@@ -22,14 +22,14 @@ from segcct.inference.index import INDEX
 from segcct.inference.masks import SUFFIXES
 
 ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
-"""Endings that a reference's file name may carry behind the case id."""
+"""Endings that a reference's file name may have after the case id."""
 HASHED = re.compile(r"case_([0-9a-f]{12}|[0-9a-f]{16})$")
 """Ids as `segcct predict --anonymize` writes them; the shorter ones without a key, before 0.2."""
 
 
 @dataclass(frozen=True)
 class ReferenceCase:
-    """Where the reference of a case is: a mask file, or a case of a dataset layout with how it is read."""
+    """The reference of a case: a mask file, or a case of a dataset layout with its data section."""
 
     id: str
     patient: str
@@ -38,11 +38,11 @@ class ReferenceCase:
     data: DataSection | None = None
 
     def files(self) -> tuple[Path, ...]:
-        """What the reference is read from."""
+        """The files of the reference."""
         return (self.file,) if self.file is not None else (self.case.label or ()) if self.case else ()
 
     def name(self) -> str | list[str]:
-        """The reference's file; files, where a label is several."""
+        """The reference's file, or the list of its files."""
         names = [absolute(file) for file in self.files()]
         return names[0] if len(names) == 1 else names
 
@@ -52,7 +52,7 @@ def read_references(
 ) -> dict[str, ReferenceCase]:
     """The references below a folder, by case id; only cases with a label count.
 
-    A dataset root is read by `layout`, else as `predictions.json` says; where that finds none of the predicted cases,
+    A dataset root is read by `layout`, else as `predictions.json` says; if that finds none of the predicted cases,
     masks directly in the folder are the references.
 
     Raises:
@@ -79,7 +79,7 @@ def read_references(
 
 
 def _labeled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:
-    """The labeled cases of a dataset root; none where it is not one."""
+    """The labeled cases of a dataset root; none if it is not one."""
     data = data.model_copy(update={"root": folder})
     try:
         cases = find_cases(data, strict=False)
@@ -131,16 +131,16 @@ def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> Dat
 def with_hashed(
     masks: Iterable[str], references: Mapping[str, ReferenceCase], key: str | None, *, everyone: bool
 ) -> Mapping[str, ReferenceCase]:
-    """References renamed as `segcct predict --anonymize` names their masks, where such masks are there; `everyone`:
-    those without a mask too.
+    """References renamed as `segcct predict --anonymize` names their masks, if there are such masks; `everyone`: also
+    those without a mask.
     """
-    strangers = {name for name in masks if HASHED.match(name) and name not in references}
+    unknown = {name for name in masks if HASHED.match(name) and name not in references}
     hashed = _hashed_without_key if key is None else partial(pseudonym, key=key)
     names = {name: name if HASHED.match(name) else hashed(name) for name in references}
-    names = {name: new if everyone or new in strangers else name for name, new in names.items()}
+    names = {name: new if everyone or new in unknown else name for name, new in names.items()}
     return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
 
 
 def _hashed_without_key(case_id: str) -> str:
-    """As ids were hashed before 0.2, for folders from then."""
+    """As ids were hashed before 0.2."""
     return "case_" + hashlib.sha256(case_id.encode(errors="surrogateescape")).hexdigest()[:12]

@@ -1,6 +1,6 @@
-"""The scores of one case: two masks read, checked against each other and the scheme, measured structure by structure.
+"""The scores of one case: two masks are read, checked against each other and the scheme, and scored per structure.
 
-Runs in the parent or in worker processes; what comes back is small.
+Runs in the parent or in worker processes; the result is small.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Job:
     conventions: tuple[str, ...]
     tolerance_mm: float
     registered: tuple[Metric, ...] = ()
-    """Rows of the table of metrics that a worker process does not know by itself."""
+    """Metrics that were registered in the parent, and that a worker process does not know."""
 
 
 @dataclass(frozen=True)
@@ -52,30 +52,30 @@ class Row:
     scores: dict[str, Scores]
     """Convention -> scores."""
     details: dict[str, float | None]
-    """What metrics.csv has no room for: columns of details.csv."""
+    """Columns of details.csv."""
 
 
 @dataclass(frozen=True)
-class Agreement:
+class LabelMapScores:
     """The label maps of one case, all classes and the background at once."""
 
     case: str
     patient: str
     pixel_accuracy: float
-    """Share of all voxels that hold the same label."""
+    """Fraction of all voxels that have the same label."""
     background: float
-    """Share of all voxels that are background in the reference: the pixel accuracy of an empty mask."""
+    """Fraction of all voxels that are background in the reference: the pixel accuracy of an empty mask."""
     voxels: int
 
 
 @dataclass(frozen=True)
 class CaseScores:
-    """What one case scores."""
+    """The scores of one case."""
 
     id: str
     rows: tuple[Row, ...] = ()
-    agreement: Agreement | None = None
-    """None where the case was only checked."""
+    label_map: LabelMapScores | None = None
+    """None if the case was only checked."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """`prediction` and `reference` -> digest of the files that were scored."""
 
@@ -88,36 +88,38 @@ def score_case(job: Job) -> CaseScores:
     spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
     structures = structures_of(job.scheme)
     pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm)
-    rows = tuple(_row(job, name, pair) for name, pair in pairs)
+    label_map = LabelMapScores(
+        job.id,
+        job.reference.patient,
+        pixel_accuracy=pixel_accuracy(prediction.array, reference.array),
+        background=float(np.count_nonzero(reference.array == 0) / reference.array.size),
+        voxels=int(reference.array.size),
+    )
     files = {"prediction": [job.prediction], "reference": job.reference.files()}
     digests = {name: content_digest(paths) for name, paths in files.items()}
-    return CaseScores(job.id, rows, _agreement(job, prediction.array, reference.array), digests)
+    return CaseScores(job.id, tuple(_row(job, name, pair) for name, pair in pairs), label_map, digests)
 
 
 def check_case(job: Job) -> CaseScores:
-    """Only look for problems, where another case had one and no table will be written; raises as `read_pair`."""
+    """Only look for problems, after another case had one and no table will be written; raises as `read_pair`."""
     read_pair(job)
     return CaseScores(job.id)
 
 
 def read_pair(job: Job) -> tuple[Volume, Volume]:
-    """Prediction and reference. Raises as `read_reference`, and an `ExceptionGroup` of what is wrong with both where
-    the prediction cannot be read."""
+    """Prediction and reference. Raises as `read_reference`; an `ExceptionGroup` of the problems of both if the
+    prediction cannot be read."""
     try:
         prediction = read_mask(job.prediction, job.scheme)
     except SegcctError as error:
-        raise ExceptionGroup(job.id, [error, *_reference_problems(job)]) from None
+        problems = [error]
+        if job.reference.file is not None:
+            try:
+                read_mask(job.reference.file, job.scheme)
+            except SegcctError as other:
+                problems.append(other)
+        raise ExceptionGroup(job.id, problems) from None
     return prediction, read_reference(job.reference, job.scheme, prediction)
-
-
-def _reference_problems(job: Job) -> list[SegcctError]:
-    """What is wrong with a reference file by itself."""
-    if job.reference.file is not None:
-        try:
-            read_mask(job.reference.file, job.scheme)
-        except SegcctError as error:
-            return [error]
-    return []
 
 
 def read_mask(file: Path, scheme: Scheme) -> Volume:
@@ -154,7 +156,7 @@ def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume)
             "prediction and reference do not share one grid", file=prediction.path, found=str(error)
         ) from error
     file = reference.case.label[0]
-    # Arrays and pictures hold no voxel size, whatever the header of the prediction says.
+    # Arrays and 2-D images have no voxel size, whatever the header of the prediction says.
     has_spacing = file.is_dir() or file.name.lower().endswith(SUFFIXES)
     return Volume(label, prediction.affine, prediction.spacing_mm if has_spacing else None, None, file)
 
@@ -167,22 +169,16 @@ def structures_of(scheme: Scheme) -> dict[str, tuple[int, ...]]:
 
 
 def _row(job: Job, structure: str, pair: MaskPair) -> Row:
-    millilitres = None if pair.voxel_mm3 is None else pair.voxel_mm3 / 1000.0
+    voxel_ml = None if pair.voxel_mm3 is None else pair.voxel_mm3 / 1000.0
+    voxels = pair.counts.prediction, pair.counts.reference
+    details = {metric.key: metric(pair) for metric in detail_metrics()}
     return Row(
         job.id,
         job.reference.patient,
         structure,
         pair.status,
-        None if millilitres is None else pair.counts.prediction * millilitres,
-        None if millilitres is None else pair.counts.reference * millilitres,
+        None if voxel_ml is None else voxels[0] * voxel_ml,
+        None if voxel_ml is None else voxels[1] * voxel_ml,
         {name: get_convention(name)(pair) for name in job.conventions},
-        {metric.key: metric(pair) for metric in detail_metrics()}
-        | {"voxels_pred": pair.counts.prediction, "voxels_ref": pair.counts.reference},
+        details | {"voxels_pred": voxels[0], "voxels_ref": voxels[1]},
     )
-
-
-def _agreement(job: Job, prediction: np.ndarray, reference: np.ndarray) -> Agreement:
-    """Of two label maps in scheme values."""
-    background = float(np.count_nonzero(reference == 0) / reference.size)
-    accuracy = pixel_accuracy(prediction, reference)
-    return Agreement(job.id, job.reference.patient, accuracy, background, int(reference.size))

@@ -1,10 +1,10 @@
-"""summary.json and paired.json of a segmentation evaluation as typed records: the writer fills them, readers get them.
+"""summary.json and paired.json of a segmentation evaluation as typed records.
 
     summary = SegmentationSummary.from_json(read_object(folder / "summary.json"), folder / "summary.json")
     summary.classes["LV"].scores["dice"].mean
     summary.to_json()                              # what summary.json holds: set fields, in the order below
 
-Reading checks every type. Keys that are not known stay, and those that older versions did not write are None.
+Reading checks every type. Unknown keys are kept, and those that older versions did not write are None.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from segcct.files.json_record import FileName, Record
 STATUSES = ("ok", "missed", "spurious", "absent")
 
 Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
-"""[low, high]; both None where there is none."""
+"""[low, high]; both None if there is none."""
 
 
 class EvaluationRecord(Record):
-    """Part of what `segcct evaluate` writes."""
+    """Part of a file that `segcct evaluate` writes."""
 
     NOT_THIS: ClassVar[str] = "holds something else than an evaluation"
     ERROR: ClassVar[type[SegcctError]] = EvaluationError
@@ -83,7 +83,7 @@ class CaseFiles(EvaluationRecord):
 
 
 class ScoredModel(EvaluationRecord):
-    """What predictions.json says of the model and of how it predicted."""
+    """The model, as predictions.json describes it."""
 
     architecture: Any = None
     selected_on: Any = None
@@ -154,7 +154,7 @@ class SegmentationSummary(EvaluationRecord):
     files: dict[str, CaseFiles] | None = None
     provenance: dict[str, Any] | None = None
     anonymized: bool | None = Field(None, validation_alias=AliasChoices("anonymized", "anonymised"))
-    """Cases are named by hashed ids, and nothing here names a file."""
+    """Cases are named by hashed ids, and no value names a file."""
     paired: PairedSummary | None = None
     label_map: LabelMapSummary | None = None
     tables: dict[str, str] | None = None
@@ -170,16 +170,16 @@ class SegmentationSummary(EvaluationRecord):
         ]
 
     def counts_over_classes(self) -> dict[str, int]:
-        """Structures of each status over all classes, regions left out."""
+        """Number of structures of each status, over the classes without the regions."""
         counts = [entry.counts or {} for name, entry in self.classes.items() if name in (self.labels or {})]
         return {status: sum(each.get(status, 0) for each in counts) for status in STATUSES}
 
     def seen_sentence(self) -> str:
-        """What a reader must know when the model has seen scored cases before; empty where it has not."""
+        """A warning if the model was trained or selected on scored cases; else empty."""
         return seen_sentence(self.seen, self.cases or 0, "cases")
 
     def edited_sentence(self) -> str:
-        """What a reader must know where masks were edited or replaced after their prediction; empty where none was."""
+        """A warning if masks were edited or replaced after their prediction; else empty."""
         edited = self.edited or []
         if not edited:
             return ""
@@ -190,7 +190,7 @@ class SegmentationSummary(EvaluationRecord):
         )
 
     def synthetic_sentence(self) -> str:
-        """What a reader must know where cases or the model's training were generated; empty where neither was."""
+        """A warning if cases or the training data of the model are synthetic; else empty."""
         cases = len(self.synthetic) if isinstance(self.synthetic, list) else 0
         if cases:
             return (
@@ -201,12 +201,12 @@ class SegmentationSummary(EvaluationRecord):
 
 
 def seen_sentence(seen: Mapping[str, Sequence[str] | None] | None, total: int, noun: str) -> str:
-    """What a reader must know when the model was trained or selected on some of `total` scored `noun`; else empty."""
+    """A warning if the model was trained or selected on some of `total` scored `noun`; else empty."""
     trained, selected = (len((seen or {}).get(split) or ()) for split in ("train", "val"))
     if not trained + selected:
         return ""
     return (
         f"Of the {total} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
         f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
-        "where the run has a test side)."
+        "where the run has a test split)."
     )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segcct.escape import for_markdown
-from segcct.evaluation.scoring import Agreement, Row
+from segcct.evaluation.scoring import LabelMapScores, Row
 from segcct.evaluation.summary import VOLUMES, metrics_of
 from segcct.evaluation.summary_record import (
     STATUSES,
-    LabelMapSummary,
     MetricStats,
     PairedSummary,
     SegmentationSummary,
@@ -19,10 +18,12 @@ from segcct.files.table_file import write_csv
 from segcct.metrics.metric_table import Quantity, all_metrics, quantity
 from segcct.plurals import counted
 
+_OVERALL = "**mean of classes**"
+
 
 def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: bool = True) -> None:
-    """metrics.csv: a row per case and structure; metrics that are not listed in every table stand behind the others;
-    `private` where the cases are not hashed."""
+    """metrics.csv: a row per case and structure; metrics that are not in every table are the last columns; `private` if
+    the cases are not hashed."""
     metrics = metrics_of(rows, convention)
     always = [metric.key for metric in metrics if not metric.when_scored]
     more = [metric.key for metric in metrics if metric.when_scored]
@@ -40,7 +41,7 @@ def write_metrics(file: Path, rows: Sequence[Row], convention: str, *, private: 
 
 
 def write_details(file: Path, rows: Sequence[Row], *, private: bool = True) -> None:
-    """details.csv: what metrics.csv has no room for."""
+    """details.csv: more columns than fit in metrics.csv."""
     _write(file, rows, list(rows[0].details), (row.details.values() for row in rows), private=private)
 
 
@@ -56,36 +57,35 @@ def _write(
     write_csv(file, ["case", "class", *columns], lines, private=private)
 
 
-def write_cases(file: Path, agreements: Sequence[Agreement], *, private: bool = True) -> None:
-    """cases.csv: a row per case, of its label maps as a whole."""
+def write_cases(file: Path, cases: Sequence[LabelMapScores], *, private: bool = True) -> None:
+    """cases.csv: a row per case, for its label maps as a whole."""
     columns = ["case", "pixel_accuracy", "background", "voxels"]
-    rows = ([each.case, *(repr(getattr(each, column)) for column in columns[1:])] for each in agreements)
-    write_csv(file, columns, rows, private=private)
+    write_csv(file, columns, ([_cell(getattr(case, column)) for column in columns] for case in cases), private=private)
 
 
 def markdown(summaries: Sequence[SegmentationSummary]) -> str:
-    """The first summary as a table; below it several conventions side by side, and the comparison with others."""
+    """The first summary as a table; below it a comparison of several conventions, and of two prediction sets."""
     parts = [_scores(summaries[0])]
     if len(summaries) > 1:
-        parts.append(_side_by_side(summaries))
+        parts.append(_by_convention(summaries))
     if summaries[0].paired is not None:
         parts.append(_paired(summaries[0].paired))
-    return "\n".join(parts)
+    return "\n".join(line for part in parts for line in [*part, ""])
 
 
-def _scores(summary: SegmentationSummary) -> str:
+def _scores(summary: SegmentationSummary) -> list[str]:
     metrics = [quantity(key, summary.tolerance_mm) for key in summary.scored_metrics]
-    counts = summary.counts_over_classes()
     cases, patients = counted(summary.cases or 0, "case"), counted(summary.patients or 0, "patient")
     words = summary.definitions or {}
     warnings = (summary.seen_sentence(), for_markdown(summary.edited_sentence()), summary.synthetic_sentence())
+    entries = [(for_markdown(name), entry.scores, entry.counts or {}) for name, entry in summary.classes.items()]
+    rows = []
+    for name, scores, counts in [*entries, (_OVERALL, summary.overall, summary.counts_over_classes())]:
+        means = [_mean(scores[metric.key], metric) for metric in metrics]
+        rows.append(_line([name, *means, *(str(counts[status]) for status in STATUSES)]))
     lines = [
         *_head(["Structure", *(metric.title for metric in metrics), *STATUSES]),
-        *(
-            _line([for_markdown(name), *_cells(entry.scores, metrics), *_counts(entry.counts)])
-            for name, entry in summary.classes.items()
-        ),
-        _line(["**mean of classes**", *_cells(summary.overall, metrics), *_counts(counts)]),
+        *rows,
         "",
         *(line for sentence in warnings if sentence for line in (f"**{sentence}**", "")),
         f"Mean [95% interval] over {cases} of {patients}, scheme {summary.scheme}, convention {summary.convention}. "
@@ -93,43 +93,34 @@ def _scores(summary: SegmentationSummary) -> str:
         f"HD95: {words[_distance(summary).key]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
-        *([] if summary.label_map is None else [f"{_pixel_accuracy(summary.label_map)}."]),
-        "",
     ]
-    return "\n".join(lines)
+    if summary.label_map is not None:
+        accuracy, background = summary.label_map.pixel_accuracy, summary.label_map.background
+        lines.append(
+            "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
+            f"{_mean(accuracy, quantity('pixel_accuracy'))}; "
+            f"an empty mask would reach {_mean(background, quantity('background'))}."
+        )
+    return lines
 
 
-def _pixel_accuracy(label_map: LabelMapSummary) -> str:
-    """Pixel accuracy beside what no mask at all would reach."""
-    return (
-        "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
-        f"{_mean_and_interval(label_map.pixel_accuracy, quantity('pixel_accuracy'))}; "
-        f"an empty mask would reach {_mean_and_interval(label_map.background, quantity('background'))}"
-    )
-
-
-def _side_by_side(summaries: Sequence[SegmentationSummary]) -> str:
+def _by_convention(summaries: Sequence[SegmentationSummary]) -> list[str]:
     """The same masks under every convention: mean Dice, then mean HD95, each with the number of scored cases."""
-    names = [*map(for_markdown, summaries[0].classes), "**mean of classes**"]
+    names = [*map(for_markdown, summaries[0].classes), _OVERALL]
     dice, hd95 = {}, {}
     for summary in summaries:
         rows = [*(entry.scores for entry in summary.classes.values()), summary.overall]
         distance = _distance(summary)
         dice[summary.convention] = [_mean_and_count(row["dice"], quantity("dice")) for row in rows]
         hd95[f"{summary.convention} ({distance.unit})"] = [_mean_and_count(row[distance.key], distance) for row in rows]
-    return "\n".join(
-        [
-            "The same masks under each convention: mean (number of scored cases).",
-            "",
-            *_columns("Dice", names, dice),
-            "",
-            *_columns("HD95", names, hd95),
-            "",
-        ]
-    )
+    lines = ["The same masks under each convention: mean (number of scored cases)."]
+    for corner, columns in (("Dice", dice), ("HD95", hd95)):
+        cells = zip(names, *columns.values(), strict=True)
+        lines += ["", *_head([corner, *columns]), *map(_line, cells)]
+    return lines
 
 
-def _paired(comparison: PairedSummary) -> str:
+def _paired(comparison: PairedSummary) -> list[str]:
     """These predictions minus the others: difference with interval, corrected p, wins and losses."""
     known = all_metrics()
     metrics = [known[key] for key, one in comparison.overall.items() if known[key].compared and one.n]
@@ -137,15 +128,15 @@ def _paired(comparison: PairedSummary) -> str:
     lines = [f"Against {for_markdown(comparison.against or 'others')}, case by case ({comparison.definition}).", ""]
     lines += _head(["Structure", *heads])
     rows = {for_markdown(name): entry for name, entry in comparison.classes.items()}
-    for name, entry in {**rows, "**mean of classes**": comparison.overall}.items():
+    for name, entry in {**rows, _OVERALL: comparison.overall}.items():
         cells = []
         for metric in metrics:
             one = entry[metric.key]
-            difference = MetricStats(mean=one.difference, ci95=one.ci95)
             p = "-" if one.p_holm is None else f"{one.p_holm:.3g}"
-            cells += [_mean_and_interval(difference, metric, sign="+"), p, f"{one.wins} : {one.losses}"]
+            cells += [_mean(MetricStats(mean=one.difference, ci95=one.ci95), metric, sign="+"), p]
+            cells.append(f"{one.wins} : {one.losses}")
         lines.append(_line([name, *cells]))
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def _distance(summary: SegmentationSummary) -> Quantity:
@@ -154,20 +145,7 @@ def _distance(summary: SegmentationSummary) -> Quantity:
     return quantity("hd95_vox" if in_voxels else "hd95_mm")
 
 
-def _cells(scores: Mapping[str, MetricStats], metrics: Iterable[Quantity]) -> list[str]:
-    return [_mean_and_interval(scores[metric.key], metric) for metric in metrics]
-
-
-def _counts(counts: Mapping[str, int] | None) -> list[str]:
-    return [str((counts or {})[status]) for status in STATUSES]
-
-
-def _columns(corner: str, names: Sequence[str], columns: Mapping[str, Sequence[str]]) -> list[str]:
-    cells = zip(*columns.values(), strict=True)
-    return [*_head([corner, *columns]), *(_line([name, *row]) for name, row in zip(names, cells, strict=True))]
-
-
-def _mean_and_interval(stats: MetricStats, metric: Quantity, sign: str = "") -> str:
+def _mean(stats: MetricStats, metric: Quantity, sign: str = "") -> str:
     """`0.873 [0.841, 0.902]`; a dash where nothing is scored."""
     if stats.mean is None:
         return "-"
