@@ -38,14 +38,28 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
         raise no_such_file(path)
     refuse_special(path)
     if name.endswith(NIFTI_SUFFIXES):
-        return _nifti(path)
+        header = read_nifti_header(path)
+        return _volume(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)
     if name.endswith(ITK_SUFFIXES):
-        return _itk(path)
+        from segcct.images import itk
+
+        shape, affine = itk.read_geometry(path)
+        return _volume(shape, checked_affine(affine, path), path)
     if name.endswith(HDF5_SUFFIXES + NPZ_SUFFIXES):
-        return _without_geometry(array_shape(path, dataset), path)
+        stored = array_shape(path, dataset)
+        if len(stored) not in (2, 3) or 0 in stored:
+            raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {stored}")
+        return _without_geometry((*stored, 1) if len(stored) == 2 else (*stored[1:], stored[0]), path)
     if name.endswith(IMAGE_SUFFIXES):
-        return _raster(path)
-    return _dicom(path) if path.is_dir() or holds_dicom(path) else Volume.load(path)
+        with open_image(path, path) as image:
+            return _without_geometry((*image.size, 1), path)
+    if path.is_dir() or holds_dicom(path):
+        from segcct.images import dicom
+
+        shape, affine, known = dicom.read_geometry(path)
+        volume = _volume(shape, checked_affine(affine, path), path)
+        return volume if known else replace(volume, spacing_mm=None)
+    return Volume.load(path)
 
 
 def says_synthetic(volume: Volume) -> bool:
@@ -53,40 +67,10 @@ def says_synthetic(volume: Volume) -> bool:
     return volume.header is not None and b"synthetic" in bytes(volume.header["descrip"].item()).lower()
 
 
-def _nifti(path: Path) -> Volume:
-    header = read_nifti_header(path)
-    return _volume(volume_shape(header.get_data_shape(), path), affine_of(header, path), path, header)
-
-
-def _itk(path: Path) -> Volume:
-    from segcct.images import itk
-
-    shape, affine = itk.read_geometry(path)
-    return _volume(shape, checked_affine(affine, path), path, None)
-
-
-def _dicom(path: Path) -> Volume:
-    from segcct.images.dicom import read_geometry
-
-    shape, affine, known = read_geometry(path)
-    volume = _volume(shape, checked_affine(affine, path), path, None)
-    return volume if known else replace(volume, spacing_mm=None)
-
-
-def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None) -> Volume:
+def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None = None) -> Volume:
     x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
     return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
 
 
-def _raster(path: Path) -> Volume:
-    with open_image(path, path) as image:
-        columns, rows = image.size
-    return Volume(np.broadcast_to(np.uint8(0), (columns, rows, 1)), IMAGE_AFFINE, None, None, path)
-
-
 def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:
-    """(rows, columns) -> (rows, columns, 1); (depth, rows, columns) -> (rows, columns, depth)."""
-    if len(shape) not in (2, 3) or 0 in shape:
-        raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {shape}")
-    stored = (*shape, 1) if len(shape) == 2 else (shape[1], shape[2], shape[0])
-    return Volume(np.broadcast_to(np.uint8(0), stored), IMAGE_AFFINE, None, None, path)
+    return Volume(np.broadcast_to(np.uint8(0), shape), IMAGE_AFFINE, None, None, path)

@@ -35,7 +35,7 @@ class Choice:
 
     settings: Mapping[str, object]
     why: str
-    doubts: tuple[str, ...] = ()
+    doubts: Sequence[str] = ()
 
 
 def choose_labels(naming: Naming, facts: Facts) -> Choice:
@@ -43,41 +43,36 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
     if naming.label is None:
         doubt = "no label files were recognized: set data.label and data.scheme before training"
         return Choice({"scheme": "binary"}, "no labels found", (doubt,))
-    values = sorted({round(value) for value in facts.values if value != 0 and abs(value - round(value)) < 1e-3})
+    values = sorted({round(value) for value in facts.values if value > 0 and abs(value - round(value)) < 1e-3} - {0})
     doubts = []
     odd = [value for value in facts.values if abs(value - round(value)) >= 1e-3 or value < 0]
     if odd:
         some = f"{counted(len(odd), 'value')} of no class, such as {odd[0]:g}"
         doubts.append(f"labels hold {some}: is {naming.label} a label?")
-    values = [value for value in values if value > 0]
     if naming.scheme is not None and naming.mapped is not None and set(values) <= set(naming.mapped.values):
         if values and set(values) <= set(SCHEMES[naming.scheme].values):
             doubts.append(naming.mapped.doubt)
-        return Choice({"scheme": naming.scheme}, naming.mapped.why, tuple(doubts))
+        return Choice({"scheme": naming.scheme}, naming.mapped.why, doubts)
     if naming.scheme is not None and set(values) <= set(SCHEMES[naming.scheme].values):
-        return Choice({"scheme": naming.scheme}, f"{naming.why}; values {_listed([0, *values])}", tuple(doubts))
+        return Choice({"scheme": naming.scheme}, f"{naming.why}; values {_listed([0, *values])}", doubts)
     if naming.classes:
-        return _written_down(naming, values, doubts)
+        stray = [value for value in values if value not in naming.classes.values()]
+        if stray:
+            doubts.append(f"labels hold {_listed(stray)}, which dataset.json does not name")
+        labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
+        return Choice({"scheme": "custom", "labels": labels}, "class names of dataset.json", doubts)
     if len(values) == 1 and naming.scheme is None:
         settings: dict[str, object] = {"scheme": "binary"}
         if values[0] != 1:
             settings["label_map"] = {values[0]: 1}
-        return Choice(settings, f"one value beside 0: {values[0]}", tuple(doubts))
+        return Choice(settings, f"one value besides 0: {values[0]}", doubts)
     return _unnamed(naming, values, doubts)
-
-
-def _written_down(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
-    stray = [value for value in values if value not in naming.classes.values()]
-    if stray:
-        doubts.append(f"labels hold {_listed(stray)}, which dataset.json does not name")
-    labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
-    return Choice({"scheme": "custom", "labels": labels}, "class names of dataset.json", tuple(doubts))
 
 
 def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice:
     if not 1 <= len(values) <= 255:
-        doubts.append(f"{len(values) or 'no'} label values beside 0 were found: is {naming.label} a label?")
-        return Choice({"scheme": "binary"}, "label values could not be determined", tuple(doubts))
+        doubts.append(f"{len(values) or 'no'} label values besides 0 were found: is {naming.label} a label?")
+        return Choice({"scheme": "binary"}, "label values could not be determined", doubts)
     if len(values) > _MANY_CLASSES:
         doubts.append(f"{len(values)} label values are many: keep the classes you need, map the others to 0")
     if naming.scheme == "brats2023" and 4 in values:
@@ -88,7 +83,7 @@ def _unnamed(naming: Naming, values: Sequence[int], doubts: list[str]) -> Choice
     fitting = [scheme.name for scheme in SCHEMES.values() if set(scheme.classes.values()) == set(values)]
     hint = f"; the values would fit {' or '.join(fitting)}, if that is where the data is from" if fitting else ""
     labels = {f"class_{value}": value for value in values}
-    return Choice({"scheme": "custom", "labels": labels}, f"rename the classes to what they mean{hint}", tuple(doubts))
+    return Choice({"scheme": "custom", "labels": labels}, f"rename the classes to what they mean{hint}", doubts)
 
 
 def choose_orientation(naming: Naming, facts: Facts) -> Choice:

@@ -13,6 +13,7 @@ _LABEL_WORD = re.compile(
 )
 _BODY_WORD = re.compile(r"brain|skull|head|body|fov|valid|(?<![a-z])bet(?![a-z])")
 _MASK_WORD = re.compile(r"mask")
+_MODALITY = re.compile(r"flair|t1\w*|t2\w*|adc|dwi|pd\w*|swi|ct|cta|pet|mr|mri|us|cine|xray|fundus")
 
 
 def label_score(pattern: str) -> int:
@@ -42,9 +43,10 @@ def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
 
 def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
     """Channel name -> pattern: the words in which the patterns differ, in lower case."""
-    words = [_words(pattern) for pattern in patterns]
+    names = [stem_of(pattern.replace("{id}", " ").lower()) for pattern in patterns]
+    words = [re.findall(r"[0-9a-z]+", name) or ["image"] for name in names]
     if len(patterns) == 1:
-        return {_modality(words[0]) or "image": patterns[0]}
+        return {next(filter(_MODALITY.fullmatch, words[0]), "image"): patterns[0]}
     start = 0
     while all(len(w) > start + 1 for w in words) and len({w[start] for w in words}) == 1:
         start += 1
@@ -55,15 +57,3 @@ def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
     if len(set(names)) < len(names) or "" in names:
         names = [f"channel_{index}" for index in range(len(patterns))]
     return dict(zip(names, patterns, strict=True))
-
-
-def _words(pattern: str) -> list[str]:
-    """The words of a pattern's last part, without placeholders."""
-    return [word for word in re.split(r"[^0-9a-z]+", stem_of(pattern.replace("{id}", " ").lower())) if word] or [
-        "image"
-    ]
-
-
-def _modality(words: Sequence[str]) -> str | None:
-    known = re.compile(r"flair|t1\w*|t2\w*|adc|dwi|pd\w*|swi|ct|cta|pet|mr|mri|us|cine|xray|fundus")
-    return next((word for word in words if known.fullmatch(word)), None)
