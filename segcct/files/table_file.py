@@ -12,6 +12,7 @@ from segcct.errors import DataError, SegcctError
 from segcct.escape import for_cell, from_cell
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import reason_of_parse
+from segcct.files.small_file import read_small
 
 MOST_BYTES = 512 * 2**20
 
@@ -78,18 +79,14 @@ def read_rows_of(
 
 def _lines(file: Path, error: type[SegcctError], remedy: str | None, most: int) -> list[tuple[int, list[str]]]:
     """Line number and cells of every line that is not blank."""
-    if not file.is_file():
-        raise error("no such file" if not file.exists() else "is not a file", file=file, remedy=remedy)
-    with file.open("rb") as stream:
-        content = stream.read(most + 1)
-    if len(content) > most:
-        raise error("is too large for a table", file=file, expected=f"at most {most:,} bytes", remedy=remedy)
     try:
-        text = content.decode("utf-8-sig")
+        text = read_small(file, most).decode("utf-8-sig")
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         if "\0" in text:
             raise csv.Error("a null character")
         return [(reader.line_num, [from_cell(cell) for cell in cells]) for cells in reader if cells]
-    except (UnicodeDecodeError, csv.Error) as problem:
+    except FileNotFoundError:
+        raise error("no such file", file=file, remedy=remedy) from None
+    except (OSError, ValueError, csv.Error) as problem:
         found = reason_of_parse(problem)
         raise error("is not a table of text", file=file, found=found, remedy=remedy) from None
