@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, DataSection, M2IConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
 from segcct.errors import ConfigError
 
@@ -200,6 +200,9 @@ def test_a_former_key_is_read_and_its_new_name_is_said(tmp_path, capsys):
     config = settings.load(SegmentationConfig, file, {"data.foreground_share": 0.25})
     assert config.data.foreground_fraction == 0.25
     assert "foreground_share" not in settings.dump(config)
+    stored = {"layout": "folder", "root": "scans", "channels": {"t1": "t1.nii.gz"}, "scheme": "brats2021"}
+    recorded = DataSection.model_validate({**stored, "foreground_share": 0.5})  # as predictions.json keeps it
+    assert recorded.foreground_fraction == 0.5
 
 
 def test_a_former_key_of_classification_is_read(tmp_path):
