@@ -23,10 +23,10 @@ from segcct.datasets.case import Case
 from segcct.datasets.layouts.flat import find_flat, find_loose, id_in
 from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.patterns import drawn_files
-from segcct.errors import GeometryError, VolumeError
+from segcct.datasets.layouts.without_geometry import check_mask_size, stack_channels
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
 from segcct.images.raster import mask_values, read_pages
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.images.volume import Volume
 
 BANDS = ("red", "green", "blue")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -48,22 +48,12 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
         VolumeError: a file is no image, or holds values that are not finite.
         GeometryError: the channels' sizes differ.
     """
-    channels = []
-    for name in data.channels:
+
+    def read(name: str) -> np.ndarray:
         pages = read_pages(case.channels[name][0])  # (Z, Y, X) or (Z, Y, X, 3)
-        channels.append(_band(pages, name).transpose(2, 1, 0))
-        if channels[-1].shape != channels[0].shape:
-            raise GeometryError(
-                f"channel {name} has another size than {next(iter(data.channels))}",
-                file=case.channels[name][0],
-                found=channels[-1].shape,
-                expected=channels[0].shape,
-            )
-    image = np.stack(channels)  # (C, X, Y, Z)
-    path = next(iter(case.channels.values()))[0]
-    if not np.isfinite(image).all():
-        raise VolumeError("pixels are NaN or infinite", file=path)
-    return image, Volume(image[0], IMAGE_AFFINE, None, None, path)
+        return _band(pages, name).transpose(2, 1, 0)
+
+    return stack_channels(case, data, read)
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
@@ -74,13 +64,7 @@ def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray: 
         GeometryError: another size than the image.
     """
     mask = mask_values(files[0])
-    if mask.shape != grid.shape:
-        raise GeometryError(
-            "mask and image differ in size",
-            file=files[0],
-            found=f"{mask.shape[0]} x {mask.shape[1]}",
-            expected=f"{grid.shape[0]} x {grid.shape[1]} as {grid.path}",
-        )
+    check_mask_size(mask, grid, files[0])
     return mask
 
 

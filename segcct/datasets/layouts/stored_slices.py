@@ -25,10 +25,11 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts.file_roles import ambiguity, label_score
 from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.patterns import data_patterns, drawn, split_of
+from segcct.datasets.layouts.without_geometry import check_mask_size, stack_channels
 from segcct.errors import DataError, GeometryError, VolumeError
 from segcct.files.file_names import ARRAY_SUFFIXES, split_name, stem_of
-from segcct.images.arrays import array_names, array_shapes, read_array, read_arrays
-from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.images.arrays import array_names, array_shapes, read_arrays
+from segcct.images.volume import Volume
 from segcct.plurals import listed
 
 _SLICE = re.compile(r"(?P<case>.+?)[_-]?slice[_-]?(?P<number>\d+)$", re.IGNORECASE)
@@ -93,29 +94,14 @@ def example(data: DataSection) -> str:
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     """(C, X, Y, Z) float32 and a grid without spacing. Raises `VolumeError` or `GeometryError` naming the file."""
-    stacks = [_stack(case.channels[name], key) for name, key in data.channels.items()]
-    for name, stack in zip(data.channels, stacks, strict=True):
-        if stack.shape != stacks[0].shape:
-            raise GeometryError(
-                f"array {data.channels[name]} has another shape than {next(iter(data.channels.values()))}",
-                file=case.channels[name][0],
-                found=stack.shape,
-                expected=stacks[0].shape,
-            )
-    image = np.stack(stacks).astype(np.float32, copy=False)  # (C, X, Y, Z)
-    if not np.isfinite(image).all():
-        raise VolumeError("voxels are NaN or infinite", file=_not_finite(case, data))
-    return image, Volume(image[0], IMAGE_AFFINE, None, None, next(iter(case.channels.values()))[0])
+    return stack_channels(case, data, lambda name: _stack(case.channels[name], data.channels[name]))
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:
     """(X, Y, Z) values of the array named `pattern`. Raises `VolumeError` or `GeometryError` naming the file."""
-    stack = _stack(files, pattern)
-    if stack.shape != grid.shape:
-        raise GeometryError(
-            f"array {pattern} has another shape than the image", file=files[0], found=stack.shape, expected=grid.shape
-        )
-    return stack
+    mask = _stack(files, pattern)
+    check_mask_size(mask, grid, files[0])
+    return mask
 
 
 def _stem(name: str) -> str | None:
@@ -189,14 +175,6 @@ def _stack(files: Sequence[Path], key: str) -> np.ndarray:
                 expected=f"{arrays[0].shape} as {files[0].name}" if arrays[0].ndim == 2 else "(rows, columns)",
             )
     return np.stack(arrays).transpose(2, 1, 0)
-
-
-def _not_finite(case: Case, data: DataSection) -> Path:
-    for name, key in data.channels.items():
-        for file in case.channels[name]:
-            if not np.isfinite(read_array(file, key)).all():
-                return file
-    raise AssertionError("called for a case whose voxels are all finite")
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:
