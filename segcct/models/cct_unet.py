@@ -10,15 +10,14 @@ output is added to the token map through a small learned scale instead of replac
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.stored_names import store_parts_under
 from segcct.models.swin_decoder import LAYER_SCALE, SwinDecoder
 from segcct.models.tokenizer import ConvTokenizer, conv_block, to_map, to_tokens
 from segcct.models.transformer import Encoder
@@ -33,7 +32,7 @@ class CctUnetSize:
     """The sizes of one variant."""
 
     detail: int
-    """Channels of the full-resolution map that is kept for the last decoder stage."""
+    """Channels of the full-resolution map that goes to the last decoder stage."""
     widths: tuple[int, ...]
     """Channels of the tokenizer's stages, at 1/2, 1/4, ...; the last is the token dimension."""
     depth: int
@@ -59,7 +58,7 @@ class CctUnetOptions(ModelOptions):
     """Options of CCT-UNet."""
 
     deep_supervision: bool = False
-    """In training, also answer at 1/2, 1/4, ... of the resolution, for losses at these scales."""
+    """In training, also output logits at 1/2, 1/4, ... of the resolution, for losses at these scales."""
 
 
 class Pyramid(nn.Module):
@@ -78,7 +77,7 @@ class CctPyramid(Pyramid):
     Args:
         size: the variant.
         in_channels: channels of the image.
-        image_size: side that the positional table is built for.
+        image_size: size in pixels that the positional table is built for.
     """
 
     def __init__(self, size: CctUnetSize, *, in_channels: int, image_size: int) -> None:
@@ -102,13 +101,13 @@ class CctPyramid(Pyramid):
 
 
 class CctUnet(nn.Module):
-    """A feature pyramid and the decoder, for images of any size: padded inside, answered at the image's own size.
+    """A feature pyramid and the decoder, for images of any size: padded inside, with logits at the size of the image.
 
     Args:
         pyramid: an encoder.
         decoder: built for its channels.
         num_classes: background included.
-        deep_supervision: in training, also answer at the lower scales.
+        deep_supervision: in training, also output logits at the lower scales.
     """
 
     pyramid: Pyramid
@@ -132,19 +131,19 @@ class CctUnet(nn.Module):
         # Channels last: convolutions are faster so on processors, and LayerNorm and linear layers need no copy.
         pyramid = self.pyramid(image.contiguous(memory_format=torch.channels_last))
         *coarse, finest = self.decoder(pyramid)
-        logits = _answer(self.head, finest, height, width)
+        logits = _logits_of(self.head, finest, height, width)
         if not (self.training and len(self.coarse_heads)):
             return logits
         return [
             logits,
             *(
-                _answer(head, maps, -(-height // 2**halvings), -(-width // 2**halvings))
+                _logits_of(head, maps, -(-height // 2**halvings), -(-width // 2**halvings))
                 for halvings, (head, maps) in enumerate(zip(self.coarse_heads, reversed(coarse), strict=True), start=1)
             ),
         ]
 
 
-def _answer(head: nn.Module, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _logits_of(head: nn.Module, maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """Logits of a (padded) map, cropped to the size asked for."""
     return crop_to(head(maps) * LOGIT_SCALE, height, width)
 
@@ -156,26 +155,5 @@ def build_cct_unet(
     pyramid = CctPyramid(size, in_channels=in_channels, image_size=image_size)
     decoder = SwinDecoder(pyramid.channels, size.decoder, swin_blocks=size.swin_blocks, swin_heads=size.swin_heads)
     network = CctUnet(pyramid, decoder, num_classes, deep_supervision=options.deep_supervision)
-    network.register_state_dict_post_hook(_name_as_classifiers)
-    network.register_load_state_dict_pre_hook(_name_by_part)
+    store_parts_under(network, {"pyramid.": ""})  # as the classifiers do, which have the same modules
     return network
-
-
-_PART = "pyramid."
-
-
-def _name_as_classifiers(network: CctUnet, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
-    """Weights are stored as `detail`, `tokenizer`, `encoder`, as in the classifiers, without the part's name."""
-    del network
-    items = list(state.items())
-    state.clear()
-    for name, value in items:
-        bare = name.removeprefix(prefix + _PART)
-        state[name if bare == name else prefix + bare] = value
-
-
-def _name_by_part(network: CctUnet, state: dict[str, Any], prefix: str, *_: object) -> None:
-    """Undoes `_name_as_classifiers` before weights are loaded."""
-    for name in network.pyramid.state_dict():
-        if prefix + name in state:
-            state[prefix + _PART + name] = state.pop(prefix + name)

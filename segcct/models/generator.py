@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.stored_names import store_parts_under
 from segcct.models.style import LearnedStyle, Moments, centered, depths, foreground_position
 from segcct.models.tokenizer import conv_block
 
@@ -112,12 +113,12 @@ class Generator(nn.Module):
         self.style_size: int = code_size + (0 if self.moments is None else self.moments.size)
         self.palette = nn.Parameter(torch.zeros(num_classes, in_channels)) if self.moments is None else None
         inputs = num_classes + (num_classes - 1 if options.distance else 0) + 1
-        self.read = nn.ModuleList(
+        self.encoder = nn.ModuleList(
             conv_block(before, width, stride=1 if level == 0 else 2)
             for level, (before, width) in enumerate(zip((inputs, *widths[:-1]), widths, strict=True))
         )
-        self.start = SpadeNorm(widths[-1], code_size)
-        self.rise = nn.ModuleList(
+        self.bottleneck = SpadeNorm(widths[-1], code_size)
+        self.decoder = nn.ModuleList(
             UpBlock(widths[level + 1], widths[level], code_size) for level in reversed(range(HALVINGS))
         )
         self.head = nn.Conv2d(widths[0], num_classes + 1 + in_channels, 3, padding=1)
@@ -125,6 +126,7 @@ class Generator(nn.Module):
         first = torch.zeros(num_classes + 1 + in_channels)
         first[num_classes] = FIRST_MIXTURE
         self.head.bias = nn.Parameter(first)
+        store_parts_under(self, {"encoder.": "read.", "bottleneck.": "start.", "decoder.": "rise."})
 
     def style_of(self, image: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
         """Style code (B, S) of standardized images (B, C, H, W); mask and distance as in `forward`."""
@@ -154,14 +156,14 @@ class Generator(nn.Module):
         conditions.append(position[..., None, None].expand(-1, -1, height, width))
         maps = pad_to_multiple(torch.cat(conditions, dim=1), self.multiple, at_least=2 * self.multiple)
         layouts = []
-        for read in self.read:
-            maps = read(maps)  # (B, D, H / 2^level, W / 2^level)
+        for level in self.encoder:
+            maps = level(maps)  # (B, D, H / 2^level, W / 2^level)
             layouts.append(maps)
         layout = layouts.pop()
         code = style[:, 0 if self.moments is None else self.moments.size :]
-        maps = self.start(layout, layout, code)
-        for rise in self.rise:
-            maps = rise(maps, layouts.pop(), code)
+        maps = self.bottleneck(layout, layout, code)
+        for block in self.decoder:
+            maps = block(maps, layouts.pop(), code)
         output = crop_to(self.head(maps), height, width)
         with _full_precision(output):
             return self._synthesized(mask.float(), distance, output.float(), style.float())

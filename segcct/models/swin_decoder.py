@@ -68,7 +68,7 @@ class DecoderStage(nn.Module):
 class SwinDecoder(nn.ModuleList):
     """From a feature pyramid back to full resolution, a stage per halving.
 
-    Swin blocks stand in the coarsest stage; the last has one convolution, at full resolution, where they cost most.
+    The coarsest stage has Swin blocks; the last has one convolution, at full resolution, where they cost most.
 
     Args:
         channels: of the pyramid's maps, at full resolution, 1/2, 1/4, ...

@@ -172,7 +172,7 @@ class SwinUnetBody(nn.Module):
 
 
 class SwinUnet(nn.Module):
-    """Swin-Unet for images of any size: padded inside to a multiple of 32, answered at the image's own size.
+    """Swin-Unet for images of any size: padded inside to a multiple of 32, with logits at the size of the image.
 
     One channel is repeated to three, as published; any other number of channels has its own patch embedding.
     """

@@ -1,7 +1,7 @@
 """The compact transformer encoder, shared by classifiers and segmenters.
 
 Source: Hassani et al. 2022 and its released models. Parameter names are those of the released checkpoints, where the
-encoder stands under `classifier.`; segmenters hold the same module under `encoder.`.
+prefix of the encoder is `classifier.`; in segmenters the same module has the prefix `encoder.`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Positional = Literal["learnable", "sine", "none"]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training, drops a whole branch per sample with probability `rate`, scaling the others."""
+    """Stochastic depth: in training, drops a branch per sample with probability `rate`, scaling the others."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()

@@ -32,10 +32,10 @@ MONAI_HEAD = re.compile(r"network\.(output_block|deep_supervision_heads|out|out_
 """Modules of MONAI's networks that end in one row per class."""
 
 FRONTS = ("detail.", "tokenizer.")
-"""What makes tokens of the image; only as a whole of use to another model."""
+"""Modules that make tokens of the image; another model takes all of them or none."""
 
 ENCODERS = ("classifier.", "encoder.")
-"""The one compact encoder stands under the first prefix in classifiers and under the second in segmenters."""
+"""Prefixes of the compact encoder: the first in classifiers, the second in segmenters."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Segmenters of MONAI in 2-D, as `monai/NAME`; MONAI is imported when one is built, not before.
 
-Images of any size are padded inside and answered at their own size, as by the other segmenters.
+Images of any size are padded inside; the logits have the size of the image, as with the other segmenters.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
+from segcct.models.stored_names import store_under
 from segcct.models.transformer import resize_table
 from segcct.models.zoo import Entry
 
@@ -41,7 +42,7 @@ class DynUnetOptions(ModelOptions):
     dropout: Rate = 0.0
     """Dropout of the convolutions."""
     deep_supervision: bool = False
-    """In training, also answer from the decoder's two coarser levels, enlarged to full resolution."""
+    """In training, also output logits from the decoder's two coarser levels, enlarged to full resolution."""
 
 
 class SwinUnetrOptions(ModelOptions):
@@ -98,7 +99,7 @@ class MedNextOptions(ModelOptions):
     kernel_size: Annotated[int, Field(ge=3, le=7)] = 3
     """Side of the depthwise convolutions, odd."""
     deep_supervision: bool = False
-    """In training, also answer at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
+    """In training, also output logits at 1/2, 1/4, 1/8 and 1/16 of the resolution."""
 
 
 class MonaiSegmenter(nn.Module):
@@ -106,7 +107,7 @@ class MonaiSegmenter(nn.Module):
 
     Args:
         network: MONAI's.
-        multiple: what the sides of its images must be multiples of.
+        multiple: height and width of its images must be multiples of it.
     """
 
     def __init__(self, network: nn.Module, multiple: int) -> None:
@@ -115,10 +116,9 @@ class MonaiSegmenter(nn.Module):
         self.multiple = multiple
         first: dict[int, str] = {}
         names = {name: first.setdefault(id(value), name) for name, value in self.state_dict(keep_vars=True).items()}
-        self.repeated = {name: once for name, once in names.items() if name != once}
-        """Names of weights that DynUNet has twice, which are stored once."""
-        self.register_state_dict_post_hook(_without_repeated)
-        self.register_load_state_dict_pre_hook(_with_repeated)
+        store_under(
+            self, {name: once for name, once in names.items() if name != once}
+        )  # DynUNet has some weights twice
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """(B, C, H, W) -> logits (B, K, H, W); with deep supervision, in training, a list of them, full size first."""
@@ -127,26 +127,15 @@ class MonaiSegmenter(nn.Module):
         if isinstance(output, Tensor) and output.dim() == image.dim():
             return crop_to(output, image.shape[-2], image.shape[-1])
         scales = output.unbind(1) if isinstance(output, Tensor) else output  # (B, scales, K, H, W), or one map a scale
-        answers = []
+        logits = []
         for maps in scales:
             reduction = padded.shape[-2] // maps.shape[-2]
-            answers.append(crop_to(maps, *(-(-side // reduction) for side in image.shape[-2:])))
-        return answers
+            logits.append(crop_to(maps, *(-(-side // reduction) for side in image.shape[-2:])))
+        return logits
 
     def through(self, image: Tensor) -> Any:
         """What the network makes of a padded image."""
         return self.network(image)
-
-
-def _without_repeated(segmenter: MonaiSegmenter, state: dict[str, Any], prefix: str, _: Mapping[str, Any]) -> None:
-    for name in segmenter.repeated:
-        state.pop(prefix + name)
-
-
-def _with_repeated(segmenter: MonaiSegmenter, state: dict[str, Any], prefix: str, *_: object) -> None:
-    for name, once in segmenter.repeated.items():
-        if prefix + once in state:
-            state[prefix + name] = state[prefix + once]
 
 
 class AnySizeUnetr(MonaiSegmenter):
@@ -171,7 +160,7 @@ class _Network:
     arguments: Callable[[Any, int], dict[str, Any]]
     """Options and image size -> keywords of MONAI's class."""
     multiple: Callable[[Any], int]
-    """Options -> what the sides of images must be multiples of."""
+    """Options -> what height and width of images must be multiples of."""
 
 
 def _dyn_unet(options: DynUnetOptions, _: int) -> dict[str, Any]:

@@ -66,14 +66,14 @@ def create_timm(name: str, purpose: str, fixed_size: Mapping[str, Any], **option
     raise AssertionError("without sizes no option of theirs is refused")
 
 
-def shapes_of_answer(network: nn.Module, channels: int, height: int, width: int) -> list[tuple[int, ...]] | str:
+def output_shapes(network: nn.Module, channels: int, height: int, width: int) -> list[tuple[int, ...]] | str:
     """Shapes of what a network makes of one image, or why it fails: each does in its own way."""
     training = network.training
     image = torch.zeros(1, channels, height, width, device=next(network.parameters()).device)
     try:
         with torch.no_grad():
-            answer = network.eval()(image)
-        return [tuple(maps.shape) for maps in (answer if isinstance(answer, list) else [answer])]
+            output = network.eval()(image)
+        return [tuple(maps.shape) for maps in (output if isinstance(output, list) else [output])]
     except Exception as refused:
         return " ".join(str(refused).split())[:200] or type(refused).__name__
     finally:
@@ -91,7 +91,7 @@ def _build(name: str, *, in_channels: int, num_classes: int, image_size: int, op
         num_classes=num_classes,
         **{option: rate for option, rate in rates.items() if rate},
     )
-    found = shapes_of_answer(network, in_channels, image_size, image_size)
+    found = output_shapes(network, in_channels, image_size, image_size)
     if found != [(1, num_classes)]:
         raise ModelError(
             f"timm's {name} cannot classify images of {image_size} pixels",

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.models.adapters.timm_classifiers import check_timm_name, create_timm, shapes_of_answer
+from segcct.models.adapters.timm_classifiers import check_timm_name, create_timm, output_shapes
 from segcct.models.cct_unet import CctUnet, CctUnetOptions, Pyramid
 from segcct.models.options import Rate
 from segcct.models.swin_decoder import SwinDecoder
@@ -94,7 +94,7 @@ class TimmPyramid(Pyramid):
         coarsest = 2 ** (len(self.channels) - 1)
         height, width = 2 * coarsest, 3 * coarsest
         expected = [(1, size, height >> level, width >> level) for level, size in enumerate(self.channels)]
-        found = shapes_of_answer(self, in_channels, height, width)
+        found = output_shapes(self, in_channels, height, width)
         if found != expected:
             raise ModelError(
                 f"timm's {name} cannot encode images of any size",
