@@ -109,23 +109,17 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             expected=f"predictions with a {INDEX}, or layout {', '.join(fixed)}",
             remedy="Or copy the reference masks into one flat folder, named by case id",
         )
-    sections = [_labels_only(layout, pattern, folder, scheme) for pattern in patterns]
-    return next((data for data in sections if _labeled(data, folder)), sections[0])
-
-
-def _labels_only(layout: str, pattern: str, folder: Path, scheme: Scheme) -> DataSection:
-    """A section whose only channel is the label itself: evaluation reads no images."""
     custom = scheme.name not in SCHEMES
-    return DataSection.model_validate(
-        {
-            "layout": layout,
-            "root": folder,
-            "channels": {"label": pattern},
-            "label": pattern,
-            "scheme": "custom" if custom else scheme.name,
-            "labels": dict(scheme.classes) if custom else None,
-        }
-    )
+    content = {
+        "layout": layout,
+        "root": folder,
+        "scheme": "custom" if custom else scheme.name,
+        "labels": dict(scheme.classes) if custom else None,
+    }
+    # The only channel is the label itself: evaluation reads no images.
+    channels = [{"channels": {"label": pattern}, "label": pattern} for pattern in patterns]
+    sections = [DataSection.model_validate({**content, **channel}) for channel in channels]
+    return next((data for data in sections if _labeled(data, folder)), sections[0])
 
 
 def with_hashed(

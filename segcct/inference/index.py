@@ -83,22 +83,30 @@ class Index:
 
     def _stored(self) -> dict[str, Any]:
         """The current content of the file, of the same model; see `open`."""
-        content = _read(self.folder / INDEX, overwrite=self.overwrite)
-        if content.get("cases") and is_anonymized(content) != self.anonymized:
+        file, remedy = self.folder / INDEX, "Choose another --output, or add --overwrite"
+        if not file.is_file():
+            return {}
+        try:
+            content = read_object(file)
+            StoredPredictions.from_json(content, file)
+        except SegcctError as error:
+            if self.overwrite:
+                return {}
+            raise RunError("is not an index of predictions", file=file, found=error.found, remedy=remedy) from None
+        if content["cases"] and is_anonymized(content) != self.anonymized:
             raise RunError(
                 f"holds predictions {'without' if self.anonymized else 'with'} --anonymize, and the two do not mix",
                 file=self.folder,
                 remedy="Choose another --output",
             )
-        what = None
-        if content and content.get("weights_sha256") != self.card.weights_sha256:
-            what = "holds another model's predictions"
-        elif content.get("cases") and self.anonymized and read_key(self.folder) is None:
-            what = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
-        if what is None:
+        if content.get("weights_sha256") != self.card.weights_sha256:
+            problem = "holds another model's predictions"
+        elif content["cases"] and self.anonymized and read_key(self.folder) is None:
+            problem = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
+        else:
             return content
         if not self.overwrite:
-            raise RunError(what, file=self.folder, remedy="Choose another --output, or add --overwrite")
+            raise RunError(problem, file=self.folder, remedy=remedy)
         return {}
 
     def expect(self, name: str, case: Case, *, mask: str, seen: str | None, how: Mapping[str, Any]) -> None:
@@ -199,22 +207,3 @@ def read_key(folder: Path) -> str | None:
         return key if len(bytes.fromhex(key)) == KEY_BYTES else None
     except (DataError, ValueError, KeyError):
         return None
-
-
-def _read(file: Path, *, overwrite: bool) -> dict[str, Any]:
-    """The content of the file; empty if it is missing, or damaged and to be overwritten."""
-    if not file.is_file():
-        return {}
-    try:
-        content = read_object(file)
-        StoredPredictions.from_json(content, file)
-    except SegcctError as error:
-        if overwrite:
-            return {}
-        raise RunError(
-            "is not an index of predictions",
-            file=file,
-            found=error.found,
-            remedy="Choose another --output, or add --overwrite",
-        ) from None
-    return content

@@ -10,7 +10,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,11 +24,12 @@ Listener = Callable[[np.ndarray], None]
 """Called with the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
 
 
-class Inferer(Protocol):
+class Inferer(ABC):
     """A strategy of inference."""
 
     def preparation(self, preparation: Preparation) -> Preparation:
         """How cases have to be prepared, where the training prepared them as `preparation` says."""
+        return preparation
 
     def __call__(
         self,
@@ -48,9 +48,16 @@ class Inferer(Protocol):
             size: height and width of the training slices, in pixels.
             listener: called with the probabilities, if there are any.
         """
+        return prepared.grid.collect(self.labels(network.eval(), prepared, how, size, listener))
+
+    @abstractmethod
+    def labels(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, listener: Listener | None
+    ) -> Iterator[np.ndarray]:
+        """Class indices (n, H, W) of successive slices of the case's own grid."""
 
 
-class ProbabilityInferer(ABC):
+class ProbabilityInferer(Inferer):
     """Probabilities are resampled to the case's own grid; the argmax is taken there."""
 
     @abstractmethod
@@ -60,27 +67,14 @@ class ProbabilityInferer(ABC):
         """Softmax at the network's scale, (n, K, h, w) float32 of successive slices. Raises `ModelError` if it is
         not finite."""
 
-    def preparation(self, preparation: Preparation) -> Preparation:
-        """As for training."""
-        return preparation
-
-    def __call__(
-        self,
-        network: nn.Module,
-        prepared: PreparedCase,
-        how: Inference,
-        size: int,
-        listener: Listener | None = None,
-    ) -> np.ndarray:
+    def labels(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, listener: Listener | None
+    ) -> Iterator[np.ndarray]:
         """See `Inferer`."""
-
-        def labels() -> Iterator[np.ndarray]:
-            for batch in self.probabilities(network, prepared, how, size):
-                if listener is not None:
-                    listener(batch)
-                yield prepared.grid.restore_labels(batch)
-
-        return prepared.grid.collect(labels())
+        for batch in self.probabilities(network, prepared, how, size):
+            if listener is not None:
+                listener(batch)
+            yield prepared.grid.restore_labels(batch)
 
 
 class SliceInferer(ProbabilityInferer):
@@ -90,7 +84,6 @@ class SliceInferer(ProbabilityInferer):
         self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
     ) -> Iterator[np.ndarray]:
         """See `ProbabilityInferer`."""
-        network.eval()
 
         def softmax(part: slice) -> Tensor:
             unit, (rows, columns) = pad_to(prepared.image[part], size)  # (n, C, S, S)
@@ -115,8 +108,6 @@ class SlidingWindowInferer(ProbabilityInferer):
         """See `ProbabilityInferer`."""
         from monai.inferers import sliding_window_inference
 
-        network.eval()
-
         def softmax(image: np.ndarray) -> Tensor:
             """(B, C, ...) -> (B, K, ...)."""
             standardized = torch.from_numpy(np.ascontiguousarray(image)).to(how.device)
@@ -138,7 +129,7 @@ class SlidingWindowInferer(ProbabilityInferer):
         yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))
 
 
-class TransUNetInferer:
+class TransUNetInferer(Inferer):
     """The slice protocol of TransUNet and Swin-Unet, for scores that are comparable with their published tables.
 
     Per slice: cubic resize to the training size, argmax, nearest-neighbor resize back (Chen et al. 2021). Scores differ
@@ -149,29 +140,23 @@ class TransUNetInferer:
         """Without resampling: the protocol resizes by itself."""
         return replace(preparation, spacing_mm=None, fit="pad")
 
-    def __call__(
-        self,
-        network: nn.Module,
-        prepared: PreparedCase,
-        how: Inference,
-        size: int,
-        listener: Listener | None = None,  # noqa: ARG002 - as every inferer
-    ) -> np.ndarray:
-        """See `Inferer`; the listener is not called."""
+    def labels(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, _: Listener | None
+    ) -> Iterator[np.ndarray]:
+        """See `Inferer`; there are no probabilities to listen to."""
         from scipy import ndimage
 
-        network.eval()
         rows, columns = prepared.image.shape[-2:]
 
-        def labels(part: slice) -> Tensor:
+        def argmax(part: slice) -> Tensor:
             image = ndimage.zoom(
                 prepared.standardize(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
             )
             return network(torch.from_numpy(image).to(how.device)).argmax(dim=1).to(torch.uint8)  # (n, S, S)
 
         back = (1, rows / size, columns / size)
-        small = in_batches(labels, len(prepared.image), how)
-        return prepared.grid.collect(ndimage.zoom(each, back, order=0) for each in small)
+        for small in in_batches(argmax, len(prepared.image), how):
+            yield ndimage.zoom(small, back, order=0)
 
 
 def probability_inferer(spatial_dims: int) -> ProbabilityInferer:

@@ -14,8 +14,6 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
-    from segcct.inference.folder_prediction import Predictions
-    from segcct.quality.quality_model import QualityModel
 
 
 def predict(
@@ -32,15 +30,20 @@ def predict(
     protocol: str,
     how: Inference,
 ) -> Outcome:
-    """Write the masks, predictions.json, and quality.csv where the model has an estimate."""
+    """Write the masks, predictions.json, and quality.csv if the model has an estimate."""
     from segcct.inference.folder_prediction import predict_folder, resolve
     from segcct.inference.predictor import Predictor
     from segcct.quality.case_features import features_of_case
+    from segcct.quality.quality_model import QualityModel
+    from segcct.quality.quality_table import write_quality
 
     predictor = Predictor.load(model, how)
     if m2i is not None:
         say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
-    quality = None if no_quality else _estimate_of(model, usual=not keep_largest and protocol == "soft")
+    quality = None if no_quality else QualityModel.load(model)
+    if quality is not None and (keep_largest or protocol != "soft"):
+        say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
+        quality = None
     request = resolve(predictor.card, input, splits_file=model / ".." / "splits.json", split=split)
     predictions = predict_folder(
         predictor,
@@ -54,7 +57,14 @@ def predict(
     )
     problems = [predictions.problem]
     if quality is not None:
-        problems.append(_write_quality(predictions, quality, anonymize=anonymize))
+        estimates = write_quality(predictions, quality, anonymize=anonymize)
+        problems.append(estimates.problem)
+        if not estimates.problem:
+            flagged = estimates.flagged.values()
+            print(
+                f"wrote {output / TABLE}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
+                f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
+            )
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
@@ -63,36 +73,6 @@ def predict(
     folders = ("--prediction", output, "--reference", request.data.root)
     scheme = ("--scheme", predictor.scheme.name)
     return Outcome(wrote, ("evaluate", *folders, *scheme, "--output", output.parent / "evaluation"))
-
-
-def _estimate_of(model: Path, *, usual: bool) -> QualityModel | None:
-    """The estimate to be written beside the masks; where there is one that cannot be, why, on stderr.
-
-    Args:
-        model: the folder of the segmenter.
-        usual: masks are made as when the estimate was calibrated.
-    """
-    from segcct.quality.quality_model import QualityModel
-
-    quality = QualityModel.load(model)
-    if quality is not None and not usual:
-        say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
-        return None
-    return quality
-
-
-def _write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool) -> str:
-    """quality.csv beside the masks; returns why some of them got no row."""
-    from segcct.quality.quality_table import write_quality
-
-    estimated = write_quality(predictions, quality, anonymize=anonymize)
-    if not estimated.problem:
-        flagged = estimated.flagged.values()
-        print(
-            f"wrote {predictions.output / TABLE}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
-            f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
-        )
-    return estimated.problem
 
 
 def evaluate(
@@ -128,7 +108,7 @@ def evaluate(
 
 
 def report(evaluation: Path, output: Path, *, picture: Path | None, case: str | None, channel: str | None) -> Outcome:
-    """Write the page of an evaluation, and one case as a picture."""
+    """Write the page of an evaluation, and one case as a figure."""
     from segcct.report.segmentation_page import write_report
     from segcct.report.slice_image import write_picture
 
