@@ -32,6 +32,7 @@ class Trial:
     """Exit status, or the exception that came out of it."""
     text: str
     seconds: float
+    """Of the processor: other work on the machine does not count."""
     wrote: bool
     """It left an output."""
 
@@ -108,10 +109,10 @@ class World:
         file = self.at(mutation.file)
         sound = file.read_bytes()
         file.write_bytes(mutation.change(sound))
-        began = time.monotonic()
+        began = time.process_time()
         try:
             status, text = run(self.commands[mutation.command])
-            return Trial(status, text, time.monotonic() - began, self.out.exists())
+            return Trial(status, text, time.process_time() - began, self.out.exists())
         finally:
             file.write_bytes(sound)
             shutil.rmtree(self.out, ignore_errors=True)
