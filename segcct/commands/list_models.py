@@ -28,7 +28,7 @@ def _models(arguments: argparse.Namespace) -> None:
     from segcct.models.zoo import MODELS, adapted_names, entry, model_names
 
     names = arguments.names or [name for name in model_names() if name in MODELS]
-    rows = {name: entry(name) for name in names}  # an unknown name is told before anything is printed
+    rows = {name: entry(name) for name in names}  # an unknown name is refused before anything is printed
     width = max(24, *(len(name) + 2 for name in names))
     print(f"{'name':<{width}}{'task':<12}{'parameters':>14}{'GMACs':>10}   input")
     requested = (arguments.channels, arguments.classes, arguments.size)

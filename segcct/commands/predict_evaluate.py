@@ -1,4 +1,4 @@
-"""segcct predict, evaluate, report: each task does them in its own way, by a function that its row of TASKS names."""
+"""segcct predict, evaluate, report: each calls the function that the row of the task names (tasks/task.py)."""
 
 from __future__ import annotations
 

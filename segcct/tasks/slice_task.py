@@ -31,7 +31,7 @@ class SliceTask(Task):
 
     config: SegmentationConfig | M2IConfig
     dataset: Dataset
-    unlabelled = False
+    unlabeled = False
     """The cases of `data.split.unlabelled_list` train too."""
 
     def __init__(
@@ -66,14 +66,14 @@ class SliceTask(Task):
         data, train = self.config.data, self.config.train
         inventory = find_cases(data, needs_labels=self.needs_labels)
         cases, splits = inventory.cases, inventory.splits
-        if self.unlabelled:
+        if self.unlabeled:
             unlabeled_cases(cases, data, splits)
         self.check_splits(splits)
         slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), inventory)
         return DatasetSummary(describe_splits(inventory), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
-        self.dataset = load_dataset(self.config.data, unlabelled=self.unlabelled, needs_labels=self.needs_labels)
+        self.dataset = load_dataset(self.config.data, unlabeled=self.unlabeled, needs_labels=self.needs_labels)
         self.check_splits(self.dataset.splits)
 
     def check_splits(self, splits: Splits) -> None:

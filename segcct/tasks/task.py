@@ -1,5 +1,5 @@
-"""What a task is: the contract that segmentation, reconstruction, classification and tasks from outside fulfill, and
-the table of them all."""
+"""What a task is: the contract of segmentation, reconstruction, classification and tasks of other packages, and the
+table of them all."""
 
 from __future__ import annotations
 
@@ -29,40 +29,38 @@ ENTRY_POINTS = "segcct.tasks"
 """Group of the entry points by which installed packages add to `TASKS`."""
 
 
-class Prepared(Protocol):
-    """What is known of any dataset that is ready for training."""
+class PreparedDataset(Protocol):
+    """A dataset that is ready for training."""
 
     @property
-    def splits(self) -> Splits:
-        """Who trains, validates and tests."""
-
+    def splits(self) -> Splits: ...
     @property
     def fingerprint(self) -> str:
         """Digest of the files."""
 
     @property
     def synthetic(self) -> bool:
-        """It trains on phantoms."""
+        """Some training case is a phantom."""
 
 
 class DatasetSummary(NamedTuple):
     """A dataset before it is prepared."""
 
     splits: str
-    """Who trains, validates and tests, in words."""
+    """The split in words."""
     batches: int
-    """Of an epoch."""
+    """Batches of an epoch."""
 
 
 class Task(ABC):
     """One training of a task, from its configuration to the model card.
 
-    The network is built at once, so that a wrong name or option shows before hours of preparation; `prepare` reads the
-    data, and what comes after it in the class may use `dataset`.
+    The network is built at once, so that a wrong name or option shows before hours of preparation. `prepare` sets
+    `dataset`, which the methods from `loader` on may use.
 
     Args:
         config: the experiment.
-        resumed: the weights come from last.ckpt, so none are loaded to start from.
+        resumed: the weights come from last.ckpt, so `model.pretrained` is not read.
 
     Raises `ConfigError`, `ModelError` or `CheckpointError`.
     """
@@ -75,13 +73,13 @@ class Task(ABC):
     needs_labels = True
     """Every training case has a label; False: cases without one train too, and a model may have no scheme."""
     look_at_cases = "Look at these cases with `segcct check`; else lower"
-    """How the advice begins that follows a loss that is not finite."""
+    """Start of the remedy for a loss that is not finite."""
 
     config: Experiment
     network: nn.Module
-    dataset: Prepared
+    dataset: PreparedDataset
     progress = 1.0
-    """Share of the training that is behind; the loop sets it before each batch."""
+    """Fraction of the training that is done; the loop sets it before each batch."""
 
     def __init__(self, config: Any, *, resumed: bool = False) -> None:
         from segcct.training.network import build_network
@@ -93,24 +91,21 @@ class Task(ABC):
     @property
     @abstractmethod
     def architecture(self) -> Architecture:
-        """The network that the configuration asks for, with channels and classes of the data."""
+        """The network of the configuration, with channels and classes of the data."""
 
     @property
     @abstractmethod
     def scheme_card(self) -> SchemeCard | None:
-        """The meaning of the classes, as model.json keeps it; None where there are none."""
+        """The classes, for model.json; None where there are none."""
 
     @property
     @abstractmethod
     def reading(self) -> dict[str, Any]:
-        """How the data are read, as model.json keeps it."""
+        """How the data are read, for model.json."""
 
     @abstractmethod
     def find(self) -> DatasetSummary:
-        """Find, check and split the data, as far as that goes without preparing them.
-
-        Raises `DataError` naming everything that is wrong with them.
-        """
+        """Find, check and split the data without preparing them. Raises `DataError` naming all that is wrong."""
 
     @abstractmethod
     def prepare(self) -> None:
@@ -130,18 +125,18 @@ class Task(ABC):
 
     @abstractmethod
     def names(self, batch: dict[str, Any]) -> list[str]:
-        """What the batch holds, for the message of a failure."""
+        """The cases of a batch, for error messages."""
 
     @abstractmethod
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        """Figures of the validation data, `score` among them; every process gets all of them."""
+        """Scores of the validation data, `score` among them, the same in every process."""
 
     @abstractmethod
     def validated_on(self) -> dict[str, int]:
-        """How many cases or images `validate` looks at."""
+        """How many cases or images `validate` uses, by noun."""
 
-    def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - pictures are optional
-        """Write pictures of a better model."""
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:  # noqa: B027 - optional
+        """Write pictures of what the best model so far predicts."""
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         """The model card of the weights that scored `selected_on`."""
@@ -161,7 +156,7 @@ class Task(ABC):
 
     @staticmethod
     def next_command(config: Any, run: RunFolder) -> Sequence[object]:
-        """The command that goes on with what a training wrote."""
+        """The command that uses what a training wrote."""
         from segcct.datasets.splits import Splits
 
         split = "test" if Splits.load(run.splits).test else "val"
@@ -179,7 +174,7 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class TaskRow:
-    """A row of `TASKS`. The places are `module:name`, imported when the task is used; prediction needs no training."""
+    """A row of `TASKS`. Places are `module:name`, imported when they are used."""
 
     name: str
     command: str
@@ -193,14 +188,14 @@ class TaskRow:
     model: str = ""
     """Place of its `LoadedModel`."""
     predict: str = ""
-    """Place of what `segcct predict` does with its models: a function whose parameters are named as the options that
-    it takes, and `how` for those of the network; returns an `Outcome`. An option it does not take is refused."""
+    """Place of the function behind `segcct predict`: its parameters are named as the options that it takes, and `how`
+    for those of the network; returns an `Outcome`. An option it does not take is refused."""
     evaluate: str = ""
-    """The same of `segcct evaluate`, which writes summary.json with the key `task`."""
+    """The same for `segcct evaluate`, which writes summary.json with the key `task`."""
     report: str = ""
-    """The same of `segcct report`."""
+    """The same for `segcct report`."""
     table: str = ""
-    """The file that holds its predictions, where that is one: known also without predictions.json."""
+    """Name of the one file of its predictions, if there is one: recognized also without predictions.json."""
 
     def load(self) -> type[Task]:
         """The task."""
@@ -217,7 +212,7 @@ class TaskRow:
         return cast("type[LoadedModel]", pkgutil.resolve_name(self.model))
 
     def function(self, command: str) -> Callable[..., Outcome]:
-        """What a command does for the task. Raises `ConfigError` where that is nothing."""
+        """The function behind a command. Raises `ConfigError` where the task has none."""
         place = {"predict": self.predict, "evaluate": self.evaluate, "report": self.report}[command]
         if not place:
             able = [row.name for row in TASKS.values() if getattr(row, command)]
@@ -231,13 +226,13 @@ TASKS: Mapping[str, TaskRow] = _TABLE
 
 
 def register_task(row: TaskRow) -> None:
-    """Add a task: `segcct` gets its command, and finds its models, predictions and evaluations by its name.
+    """Add a task: `segcct` gets its command, and recognizes its models, predictions and evaluations by its name.
 
-    An installed package does so in a module that it names as entry point of the group `segcct.tasks`.
+    An installed package calls this in a module that is an entry point of the group `segcct.tasks`.
 
     Raises `ValueError` where the name or the command is taken, or the command is no `train-...`.
     """
-    commands = [known.command for name, known in _TABLE.registered.items() if name != row.name]
+    commands = [other.command for name, other in _TABLE.registered.items() if name != row.name]
     if row.command in commands or not row.command.startswith("train-"):
         raise ValueError(f"'{row.command}' cannot be the command of task '{row.name}'")
     _TABLE.register(row.name, row)

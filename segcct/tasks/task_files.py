@@ -1,6 +1,6 @@
 """Which task a file belongs to: the key `task` of model.json, predictions.json and summary.json.
 
-Files without the key are older than it, and of masks. What is wrong with a file is said by the task's own reader.
+Files without the key were written by earlier versions, for masks. A damaged file is reported by the task's own reader.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def load_model(folder: Path, how: Inference | None = None) -> LoadedModel:
 
 
 def task_of_model(folder: Path) -> TaskRow:
-    """The task of a `best/` folder. Raises as `load_card`, and `ConfigError` where it is not known here."""
+    """The task of a `best/` folder. Raises as `load_card`, and `ConfigError` for a task that is not installed."""
     return task_named(load_card(folder).task, file=folder)
 
 
 def task_of_predictions(path: Path) -> TaskRow:
-    """The task of a folder of predictions, or of a table; one without predictions.json is known by its table."""
+    """The task of a folder of predictions, or of a table; without predictions.json, the table tells."""
     otherwise = TASKS["segmentation"]
     for row in TASKS.values():
         if row.table and ((path / row.table).is_file() or path.suffix.lower() == Path(row.table).suffix):

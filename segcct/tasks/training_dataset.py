@@ -34,7 +34,7 @@ class Dataset:
     """Digest of the files."""
     synthetic_cases: frozenset[str] = frozenset()
     """Ids of phantoms among the cases."""
-    unlabelled: list[PreparedCase] = field(default_factory=list)
+    unlabeled: list[PreparedCase] = field(default_factory=list)
     """Cases that train without labels."""
 
     @property
@@ -60,12 +60,12 @@ def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
     return inventory
 
 
-def load_dataset(data: DataSection, *, unlabelled: bool = False, needs_labels: bool = True) -> Dataset:
-    """`find_cases`, and prepare them; `unlabelled`: with the cases of `data.split.unlabelled_list`."""
+def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bool = True) -> Dataset:
+    """`find_cases`, and prepare them; `unlabeled`: with the cases of `data.split.unlabelled_list`."""
     inventory = find_cases(data, needs_labels=needs_labels)
     scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
     train, val = (splits.select(inventory.cases, split) for split in ("train", "val"))
-    extra = unlabeled_cases(inventory.cases, data, splits) if unlabelled else []
+    extra = unlabeled_cases(inventory.cases, data, splits) if unlabeled else []
     cases, labeled = [*train, *val, *extra], len(train) + len(val)
     prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
     if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : labeled]):
@@ -83,7 +83,7 @@ def load_dataset(data: DataSection, *, unlabelled: bool = False, needs_labels: b
         val=prepared[len(train) : labeled],
         fingerprint=fingerprint(cases, memo),
         synthetic_cases=frozenset(case.id for case in cases[:labeled] if inventory.is_synthetic(case)),
-        unlabelled=prepared[labeled:],
+        unlabeled=prepared[labeled:],
     )
 
 

@@ -58,7 +58,7 @@ def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | N
     done = len(resume.read_metrics())
     if train.budget is None and done > train.epochs:
         raise RunError(
-            f"the run has {counted(done, 'epoch')} behind it",
+            f"the run has trained {counted(done, 'epoch')} already",
             file=resume.path,
             found=f"--train.epochs {train.epochs}",
             expected=f"at least {done}",

@@ -307,7 +307,7 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
             if on_interrupt is not None:
                 signal.signal(signal.SIGINT, on_interrupt)
             if run.last.is_file():
-                say(f"stopped in epoch {module.current_epoch + 1}; go on with --resume {shlex.quote(str(run.path))}")
+                say(f"stopped in epoch {module.current_epoch + 1}; continue with --resume {shlex.quote(str(run.path))}")
             else:
                 say(f"stopped before the first epoch ended: nothing can be resumed; delete {run.path} to start again")
             raise KeyboardInterrupt from None

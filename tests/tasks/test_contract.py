@@ -119,7 +119,7 @@ def test_files_without_the_key_are_of_masks(tmp_path: Path) -> None:
 # cases without labels
 
 
-class Unlabelled(SegmentationTask):
+class Unlabeled(SegmentationTask):
     """Slices of cases without labels."""
 
     needs_labels = False
@@ -135,7 +135,7 @@ def test_cases_without_labels_are_found_split_and_shown(tmp_path: Path) -> None:
     config = settings.build(SegmentationConfig, content, {}, source="test")
     with pytest.raises(DataError, match=r"data\.label names no label files"):
         SegmentationTask(config).find()
-    task = Unlabelled(config)
+    task = Unlabeled(config)
     assert task.find() == ("train 3 cases of 3 patients, val 1 case of 1 patient, test 0 cases of 0 patients", 3)
     task.prepare()
     batch = next(iter(task.loader(0, 1)))

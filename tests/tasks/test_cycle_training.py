@@ -1,4 +1,4 @@
-"""The cycle as a training signal: who may be unlabelled, what the loss prefers, and that it reaches the segmenter."""
+"""The cycle as a training signal: who may be unlabeled, what the loss prefers, and that it reaches the segmenter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
-from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, check_not_seen
+from segcct.tasks.segmentation.cycle_loss import UNLABELED, CycleLoss, WithUnlabeled, check_not_seen
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.training_dataset import Dataset
 from segcct.training.trainer import fit
@@ -72,23 +72,23 @@ def cycle_config(generator: Path, **more: object) -> SegmentationConfig:
     )
 
 
-def test_a_slice_of_an_unlabelled_case_comes_along(prepared):
-    samples = WithUnlabelled(slices(prepared), [without_label(prepared)])
+def test_a_slice_of_an_unlabeled_case_comes_along(prepared):
+    samples = WithUnlabeled(slices(prepared), [without_label(prepared)])
     assert len(samples) == 5
     first, again, other = samples[0, 1], samples[0, 1], samples[1, 1]
     assert first["label"].shape == (32, 32)
-    free = first[UNLABELLED]
+    free = first[UNLABELED]
     assert {name: tuple(value.shape) for name, value in free.items()} == {
         "image": (1, 32, 32), "position": (1,),
     }  # fmt: skip
-    assert torch.equal(free["image"], again[UNLABELLED]["image"])
-    assert not torch.equal(free["image"], other[UNLABELLED]["image"])
-    shown = {round(4 * samples[0, index][UNLABELLED]["position"].item()) for index in range(60)}
+    assert torch.equal(free["image"], again[UNLABELED]["image"])
+    assert not torch.equal(free["image"], other[UNLABELED]["image"])
+    shown = {round(4 * samples[0, index][UNLABELED]["position"].item()) for index in range(60)}
     assert shown == {0, 1, 2, 3, 4}  # every slice, also those without foreground
 
 
 def batch_of(case: PreparedCase) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-    """All slices of a case at full size, (label, unlabelled part of a batch)."""
+    """All slices of a case at full size, (label, unlabeled part of a batch)."""
     image = torch.from_numpy(case.standardize(np.asarray(case.image)))
     positions = torch.linspace(0, 1, len(image))[:, None]
     label = torch.from_numpy(np.asarray(case.label).astype(np.int64))
@@ -141,16 +141,16 @@ def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prep
 
 def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     dataset = Dataset(
-        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabelled=[without_label(prepared)]
+        painter().scheme, Splits(("toy",), ()), [prepared], [prepared], "", unlabeled=[without_label(prepared)]
     )
     plain, cycled = SegmentationTask(config(), dataset), SegmentationTask(cycle_config(generator), dataset)
     loader = cycled.loader(0, 1)
     batch = next(iter(loader))
-    assert batch[UNLABELLED]["image"].shape == (2, 1, 32, 32)
+    assert batch[UNLABELED]["image"].shape == (2, 1, 32, 32)
     both = cycled.loss(cycled.network.eval(), batch)
     alone = plain.loss(plain.network.eval(), batch)
     assert cycled.cycle is not None
-    apart = 0.5 * cycled.cycle(cycled.network(batch[UNLABELLED]["image"]), batch[UNLABELLED])
+    apart = 0.5 * cycled.cycle(cycled.network(batch[UNLABELED]["image"]), batch[UNLABELED])
     assert both.item() == pytest.approx((alone + apart).item(), rel=1e-5)
     cycled.progress = 0.15  # half of the rise
     assert cycled.loss(cycled.network, batch).item() == pytest.approx((alone + 0.5 * apart).item(), rel=1e-5)
@@ -200,7 +200,7 @@ def data_with_list(path: Path, *names: str) -> DataSection:
     return data.model_copy(update={"split": CaseSplitSection(unlabelled_list=path)})
 
 
-def test_who_may_be_unlabelled(tmp_path):
+def test_who_may_be_unlabeled(tmp_path):
     file = (Path("x.nii.gz"),)
     cases = [Case(f"p{n}_{visit}", f"p{n}", {"ct": file}, file) for n in range(4) for visit in "ab"]
     patients = {case.id: case.patient for case in cases}

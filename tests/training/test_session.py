@@ -69,7 +69,7 @@ def test_only_the_first_process_writes(run, monkeypatch):
 
 def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
     config = resumed_config(SegmentationConfig, run, {"train.epochs": 1})
-    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+    with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
         check_run(config.run, config.train, run)
     with pytest.raises(RunError, match=r"exists already.*--resume"):
         check_run(config.run, config.train, None)

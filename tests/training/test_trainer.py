@@ -227,7 +227,7 @@ def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):
     with pytest.raises(KeyboardInterrupt):
         fit(Interrupted(), run, train, seed=0)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert f"stopped in epoch 2; go on with --resume {run.path}" in capsys.readouterr().err
+    assert f"stopped in epoch 2; continue with --resume {run.path}" in capsys.readouterr().err
     fit(toy_task.ToyTask(), run, train, seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
 
@@ -247,7 +247,7 @@ def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
     before = run.last.read_bytes()
     fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0, resume=True)
     assert "all 2 epochs" in capsys.readouterr().err
-    with pytest.raises(RunError, match=r"2 epochs behind it .*epochs 1; expected at least 2"):
+    with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
         check_run(RunSection(), TrainSection(epochs=1, lr=0.01), run)
     assert run.last.read_bytes() == before
 

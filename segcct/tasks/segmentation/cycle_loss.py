@@ -23,38 +23,38 @@ from segcct.preparation.slice_sampling import SliceDataset
 from segcct.preparation.training_window import take_window
 from segcct.progress import say
 
-UNLABELLED = "unlabelled"
+UNLABELED = "unlabeled"
 """Key of the unlabeled part of a batch."""
 RAMP_UP = 0.3
 """Fraction of the training over which the weight of the cycle rises: the first masks are too poor to generate from."""
 
 
-class WithUnlabelled(Dataset):
+class WithUnlabeled(Dataset):
     """Labeled slices, each with an augmented slice of an unlabeled case, drawn uniformly from all of them."""
 
-    def __init__(self, labelled: SliceDataset, cases: Sequence[PreparedCase]) -> None:
-        self.labelled = labelled
+    def __init__(self, labeled: SliceDataset, cases: Sequence[PreparedCase]) -> None:
+        self.labeled = labeled
         self.cases = tuple(cases)
         self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case, counted through
 
     def __len__(self) -> int:
-        return len(self.labelled)
+        return len(self.labeled)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """The labeled sample, and under `UNLABELLED`: image (C, S, S) standardised, position (1,)."""
+        """The labeled sample, and under `UNLABELED`: image (C, S, S) standardised, position (1,)."""
         epoch, index = place
-        rng = np.random.default_rng([self.labelled.seed, epoch, index, 1])
+        rng = np.random.default_rng([self.labeled.seed, epoch, index, 1])
         drawn = int(rng.integers(self.starts[-1]))
         number = int(np.searchsorted(self.starts, drawn, side="right")) - 1
         case, position = self.cases[number], drawn - int(self.starts[number])
         empty = np.zeros(case.image.shape[2:], dtype=np.uint8)
-        image, empty = take_window(case.image[position], empty, self.labelled.image_size, rng)
-        image, _ = self.labelled.augmenter.apply(image, empty, rng)
-        unlabelled = {
+        image, empty = take_window(case.image[position], empty, self.labeled.image_size, rng)
+        image, _ = self.labeled.augmenter.apply(image, empty, rng)
+        unlabeled = {
             "image": torch.from_numpy(case.standardize(image)),
             "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
         }
-        return {**self.labelled[place], UNLABELLED: unlabelled}
+        return {**self.labeled[place], UNLABELED: unlabeled}
 
 
 class CycleLoss:

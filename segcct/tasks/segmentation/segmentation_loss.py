@@ -19,7 +19,7 @@ from segcct.errors import ConfigError
 from segcct.plugins import Registry
 from segcct.tasks.segmentation.loss_maps import MAPS
 
-_LEAST_DOUBT = 1e-6
+_SMALLEST_ERROR = 1e-6
 """Below it, 1 - p counts as this: its power has no finite derivative at 0 where gamma is below 1."""
 
 Batch = Mapping[str, Tensor]
@@ -27,7 +27,7 @@ Batch = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One row: how a term is built, and what it needs of a batch beside the label."""
+    """One row: how a term is built, and what it needs of a batch besides the label."""
 
     build: Callable[[LossSection, int], nn.Module]
     """Called with `train.loss` and the number of classes, background included."""
@@ -76,7 +76,7 @@ class Focal(ClassWeightedTerm):
     def forward(self, logits: Tensor, batch: Batch) -> Tensor:
         target = batch["label"]
         log_p = F.log_softmax(logits, dim=1).gather(1, target[:, None])[:, 0]  # (B, H, W)
-        loss = -(1 - log_p.exp()).clamp_min(_LEAST_DOUBT).pow(self.gamma) * log_p
+        loss = -(1 - log_p.exp()).clamp_min(_SMALLEST_ERROR).pow(self.gamma) * log_p
         if self.class_weights is None:
             return loss.mean()
         weight = self.class_weights[target]
@@ -84,7 +84,7 @@ class Focal(ClassWeightedTerm):
 
 
 class Dice(nn.Module):
-    """Soft Dice (MONAI's) over the whole batch, so that a slice without the structure does no harm; with squared
+    """Soft Dice (MONAI's) over the whole batch, since single slices may lack a structure; with squared
     denominator and smoothing 1e-5, as in the Swin-Unet recipe."""
 
     def __init__(self, section: LossSection, num_classes: int) -> None:
@@ -129,8 +129,8 @@ class SegmentationLoss(nn.Module):
     def __init__(self, section: LossSection, num_classes: int) -> None:
         super().__init__()
         self.deep_supervision = section.deep_supervision
-        own = {"ce": section.ce, "dice": section.dice, "focal": section.focal}
-        self.weights = {name: weight for name, weight in {**own, **section.terms}.items() if weight}
+        weights = {"ce": section.ce, "dice": section.dice, "focal": section.focal, **section.terms}
+        self.weights = {name: weight for name, weight in weights.items() if weight}
         rows: dict[str, LossTerm] = {name: LOSS_TERMS[_checked(name)] for name in self.weights}
         self.terms = nn.ModuleDict({name: row.build(section, num_classes) for name, row in rows.items()})
         self.needs = frozenset().union(*(row.needs for row in rows.values()))

@@ -20,7 +20,7 @@ from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation.cycle_loss import UNLABELLED, CycleLoss, WithUnlabelled, check_not_seen, ramp_up
+from segcct.tasks.segmentation.cycle_loss import UNLABELED, CycleLoss, WithUnlabeled, check_not_seen, ramp_up
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
 from segcct.tasks.slice_task import SliceTask, mean_scores
@@ -44,28 +44,28 @@ class SegmentationTask(SliceTask):
         self.criterion = SegmentationLoss(config.train.loss, self.scheme.num_classes)
         model = config.train.cycle_model
         self.cycle = None if model is None else CycleLoss(model, config.data, self.scheme)
-        self.unlabelled = self.cycle is not None
+        self.unlabeled = self.cycle is not None
 
     def check_splits(self, splits: Splits) -> None:
         check_not_seen(self.config.train.cycle_model, splits)
 
     def samples(self, slices: SliceDataset) -> TorchDataset:
-        samples = slices if self.cycle is None else WithUnlabelled(slices, self.dataset.unlabelled)
+        samples = slices if self.cycle is None else WithUnlabeled(slices, self.dataset.unlabeled)
         needs = self.criterion.needs
         return WithMaps(samples, needs, self.scheme.num_classes) if needs else samples
 
     def example(self, size: int, device: str) -> dict[str, Any]:
         batch = super().example(size, device)
         batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
-        return {**batch, UNLABELLED: {"image": batch["image"], "position": torch.rand(size, 1, device=device)}}
+        return {**batch, UNLABELED: {"image": batch["image"], "position": torch.rand(size, 1, device=device)}}
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"], batch)
         if self.cycle is not None:
-            unlabelled = batch[UNLABELLED]
-            output = network(unlabelled["image"])
+            unlabeled = batch[UNLABELED]
+            output = network(unlabeled["image"])
             logits = output[0] if isinstance(output, list) else output  # full size first
-            loss = loss + self.config.train.cycle_weight * ramp_up(self.progress) * self.cycle(logits, unlabelled)
+            loss = loss + self.config.train.cycle_weight * ramp_up(self.progress) * self.cycle(logits, unlabeled)
         return loss
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
