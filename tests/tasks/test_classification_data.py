@@ -28,6 +28,7 @@ from segcct.tasks.classification.batches import TrainingImages, image_loader
 from segcct.tasks.classification.class_split import describe_class_splits, left_out, make_class_splits
 from segcct.tasks.classification.decoding import decode, fitted
 from segcct.tasks.classification.image_augmentation import ImageAugmenter
+from segcct.tasks.classification.image_layout import card_section, section_of
 from segcct.tasks.classification.image_source import ImageSource, find_source
 from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
 from segcct.tasks.classification.normalization import Normalization
@@ -713,3 +714,12 @@ def test_an_archive_or_a_compressed_file_that_grows_without_end_is_refused(tmp_p
     assert files.unzipped("a.gz", gzip.compress(bytes(9_000)) + bytes(3), tmp_path) == bytes(9_000)
     with pytest.raises(DataError, match=r"a\.gz: the file is too large"):
         files.unzipped("a.gz", gzip.compress(bytes(900_000)), tmp_path)
+
+
+def test_a_card_keeps_its_stored_names() -> None:
+    """A run of an older version is resumed only if its card is equal."""
+    data = ImagesSection(root=Path("images"), channels="gray")
+    stored = card_section(data, [0.5], [0.2])
+    assert (stored["channels"], stored["sd"]) == ("grey", [0.2])
+    read = section_of(stored, Path("images"))
+    assert (read.channels, read.std) == ("gray", [0.2])

@@ -67,12 +67,14 @@ def register_image_layout(layout: ImageLayout) -> None:
 
 
 def card_section(data: ImagesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """What a model card holds of a data section, with the normalization that was used."""
-    return data.model_dump(mode="json", exclude=_NOT_IN_CARD | {"std"}) | {"mean": list(mean), "sd": list(std)}
+    """What a model card holds of a data section, with the normalization that was used. `grey` and `sd` are the stored
+    names: last.ckpt of an older version is compared with them."""
+    stored = data.model_dump(mode="json", exclude=_NOT_IN_CARD | {"std"})
+    channels = "grey" if data.channels == "gray" else data.channels
+    return {**stored, "channels": channels, "mean": list(mean), "sd": list(std)}
 
 
 def section_of(stored: Mapping[str, Any], root: Path) -> ImagesSection:
     """The data section of images below `root`, from a model card or predictions.json; pydantic's `ValidationError`
     where it is damaged."""
-    current = {"std" if name == "sd" else name: value for name, value in stored.items()}  # `sd` is the stored name
-    return ImagesSection.model_validate({**current, "root": root})
+    return ImagesSection.model_validate({**stored, "root": root})
