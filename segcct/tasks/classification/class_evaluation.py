@@ -14,9 +14,7 @@ from segcct.config.layout_table import IMAGE_LAYOUTS
 from segcct.errors import EvaluationError, items
 from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
-from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import absolute
-from segcct.files.json_file import write_json
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_intervals import RESAMPLES, class_intervals
 from segcct.metrics.class_scores import (
@@ -32,8 +30,7 @@ from segcct.metrics.statistics import summarize
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
-from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_image_results
-from segcct.tasks.classification.class_tables import markdown, write_classes
+from segcct.tasks.classification.class_results import Bin, ClassEntry, ClassSummary, write_class_results
 from segcct.tasks.classification.image_layout import section_of
 from segcct.tasks.classification.labeled_images import LabeledImages, load_labeled_images
 from segcct.tasks.classification.probability_table import ProbabilityTable, read_table
@@ -144,14 +141,7 @@ def evaluate_classes(
         sources = {"unmatched": unmatched, "seen": _seen(table, set(ids)), **_sources(table, data, reference)}
         summary = summary.model_copy(update=sources)
         if output is not None:
-            folder = Path(output)
-            folder.mkdir(parents=True, exist_ok=True)
-            write_classes(folder / "metrics.csv", summary)
-            write_image_results(folder / "pictures.csv", ids, probabilities, labels, table.classes)
-            with atomic_path(folder / "table.md") as temporary:
-                temporary.write_text(markdown(summary), encoding="utf-8", errors="backslashreplace")
-            # The last file to appear: a folder that holds summary.json holds a whole evaluation.
-            write_json(folder / "summary.json", summary.to_json(), private=True)
+            write_class_results(Path(output), summary, ids, probabilities, labels)
     return summary
 
 

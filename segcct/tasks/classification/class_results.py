@@ -1,4 +1,4 @@
-"""The evaluation of a classification: `summary.json` as a typed record, and `pictures.csv`, written and read back."""
+"""The files of a classification's evaluation: summary.json as a typed record, its tables written, and read back."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from segcct.errors import EvaluationError
-from segcct.evaluation.summary_record import EvaluationRecord, MetricStats
+from segcct.escape import for_markdown
+from segcct.evaluation.summary_record import EvaluationRecord, MetricStats, seen_sentence
+from segcct.files.atomic_file import atomic_path
+from segcct.files.json_file import write_json
 from segcct.files.table_file import read_rows_of, write_csv
 from segcct.plurals import counted
 from segcct.report.results import REMEDY, read_json
 
 Count = Annotated[int, Field(ge=0)]
+_METRICS = ("precision", "recall", "f1", "auroc")
+_OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", "log_loss", "brier")
 _COLUMNS = ("picture", "class", "predicted", "correct", "confidence", "p_class")
 
 
@@ -115,6 +120,19 @@ class ClassResults:
         return list(self.summary.classes)
 
 
+def write_class_results(
+    folder: Path, summary: ClassSummary, ids: Sequence[str], probabilities: np.ndarray, labels: np.ndarray
+) -> None:
+    """metrics.csv (a row per class), pictures.csv (a row per image), table.md, and summary.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_classes(folder / "metrics.csv", summary)
+    write_image_results(folder / "pictures.csv", ids, probabilities, labels, list(summary.classes))
+    with atomic_path(folder / "table.md") as temporary:
+        temporary.write_text(_markdown(summary), encoding="utf-8", errors="backslashreplace")
+    # The last file to appear: a folder that holds summary.json holds a whole evaluation.
+    write_json(folder / "summary.json", summary.to_json(), private=True)
+
+
 def write_image_results(
     file: Path, ids: Sequence[str], probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> None:
@@ -161,3 +179,40 @@ def _read_image_results(file: Path) -> tuple[ImageResult, ...]:
             raise EvaluationError("a cell is not a probability", file=file, found=found, remedy=REMEDY)
         results.append(ImageResult(row["picture"], row["class"], row["predicted"], confidence, p_true))
     return tuple(results)
+
+
+def _write_classes(file: Path, summary: ClassSummary) -> None:
+    """metrics.csv: a row per class, empty where a figure is not defined."""
+    head = ["class", *(f"{name}{end}" for name in _METRICS for end in ("", "_low", "_high")), "specificity", "support"]
+    rows = []
+    for name, entry in summary.classes.items():
+        metrics: list[MetricStats] = [getattr(entry, key) for key in _METRICS]
+        values = [value for stats in metrics for value in (stats.mean, *(stats.ci95 or (None, None)))]
+        cells = ["" if value is None else f"{value:.6g}" for value in (*values, entry.specificity)]
+        rows.append([name, *cells, entry.support])
+    write_csv(file, head, rows)
+
+
+def _markdown(summary: ClassSummary) -> str:
+    """The figures as Markdown, with their intervals."""
+    lines = [f"{counted(summary.pictures, 'image', comma=True)}, {counted(len(summary.classes), 'class')}", ""]
+    seen = seen_sentence(summary.seen, summary.pictures, "images")
+    lines += [f"**{seen}**", ""] if seen else []
+    lines += ["| figure | value | 95% interval |", "|---|---|---|"]
+    overall = {name: summary.overall[name] for name in _OVERALL if name in summary.overall}
+    lines += [f"| {name} | {_mean(stats)} | {_interval(stats)} |" for name, stats in overall.items()]
+    lines += ["", f"| class | {' | '.join(_METRICS)} | images |", "|---" * (2 + len(_METRICS)) + "|"]
+    for name, entry in summary.classes.items():
+        metrics: list[MetricStats] = [getattr(entry, key) for key in _METRICS]
+        cells = [f"{_mean(stats)} [{_interval(stats)}]" for stats in metrics]
+        lines.append(f"| {for_markdown(name)} | {' | '.join(cells)} | {entry.support} |")
+    return "\n".join(lines) + "\n"
+
+
+def _mean(stats: MetricStats) -> str:
+    return "-" if stats.mean is None else f"{stats.mean:.3f}"
+
+
+def _interval(stats: MetricStats) -> str:
+    low, high = stats.ci95 or (None, None)
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
