@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from segcct.comparison.comparison_record import PREDICTED, Comparison, ComparisonSummary
-from segcct.comparison.comparison_summary import Cases
+from segcct.comparison.comparison_summary import ENOUGH_MASKS, Cases
 from segcct.plurals import counted
 from segcct.report.html import listed, number
 
 _BOUNDS = (0.15, 0.3, 0.6)
 """Rank correlations from which on it is called weak, moderate or strong."""
-_ENOUGH = 8
-"""Masks before a correlation is put into words."""
 
 
 def findings(comparison: Comparison) -> list[str]:
@@ -66,7 +64,7 @@ def _cycle(summary: ComparisonSummary) -> list[str]:
 def _guide(cases: Cases, summary: ComparisonSummary) -> list[str]:
     rank = summary.spearman_with_one_minus_iou.rmse_in_class
     masks = sum(each.iou is not None for case in cases.values() for each in case.classes.values())
-    if rank is None or masks < _ENOUGH:
+    if rank is None or masks < ENOUGH_MASKS:
         return []
     kind = ("not", "weakly", "moderately", "strongly")[sum(rank >= bound for bound in _BOUNDS)]
     correlation = f"Spearman {number(rank, 2)} with 1 \N{MINUS SIGN} IoU"

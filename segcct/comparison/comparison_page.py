@@ -16,7 +16,7 @@ from segcct.comparison.comparison_record import (
     EstimatedDice,
     RegionMeans,
 )
-from segcct.comparison.comparison_summary import DEFINITIONS, Cases, ClassValueOf, ValueOf, class_pairs
+from segcct.comparison.comparison_summary import DEFINITIONS, ENOUGH_MASKS, Cases, ClassValueOf, ValueOf, class_pairs
 from segcct.figures import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
@@ -26,8 +26,6 @@ from segcct.report.html import Tile, class_colors, interval, listed, number, pro
 from segcct.report.plots import Dot, Plot, linear_plot
 from segcct.report.viewer import Viewer
 
-_FEW = 8
-"""Fewer dots than this and no correlation is stated."""
 _REGIONS = {WHOLE: "Whole image", FOREGROUND: "Foreground", BORDER: "Border band"}
 
 
@@ -142,7 +140,7 @@ def _plot(
     ]
     if not dots:
         return None
-    rank = spearman([dot.x for dot in dots], [dot.y for dot in dots]) if len(dots) >= _FEW else None
+    rank = spearman([dot.x for dot in dots], [dot.y for dot in dots]) if len(dots) >= ENOUGH_MASKS else None
     masks = counted(len(dots), "mask")
     note = f"{masks}: too few for a correlation" if rank is None else f"Spearman {number(rank, 2)}, {masks}"
     plot = linear_plot(classes, dots, x_name, y_name, 1.0 if same else 0.0)

@@ -26,6 +26,8 @@ ValueOf = Callable[[CaseFigures], float | None]
 """A figure of a case; None where it is not defined."""
 ClassValueOf = Callable[[CaseFigures, str], float | None]
 """A figure of a class of a case, likewise."""
+ENOUGH_MASKS = 8
+"""With fewer masks no correlation is stated."""
 DISTANCES = ("euclidean", "rmse", "mae", "psnr", "ssim", "correlation")
 DEFINITIONS = {
     "M, I, M'": "M: the predicted mask. I: the image the generator makes of it. M': what the segmenter finds in I.",

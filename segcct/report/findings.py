@@ -38,20 +38,18 @@ def findings(results: Results) -> list[str]:
 
 
 def changed_sentence(results: Results) -> str:
-    """The sentence on files that are others by now than the evaluation scored; empty where all are as they were."""
+    """The sentence on files that have changed since the evaluation; empty where none has."""
     parts = []
     for noun in ("mask", "reference"):
         cases = [case for case, what in results.changed_files.items() if what == noun]
-        if len(cases) == 1:
-            parts.append(f"the {noun} of 1 case is another by now ({cases[0]})")
-        elif cases:
-            parts.append(f"the {noun}s of {len(cases)} cases are others by now ({listed(cases)})")
+        if cases:
+            parts.append(f"the {noun} of {counted(len(cases), 'case')} has changed ({listed(cases)})")
     if results.other_model:
-        parts.append("the folder of predictions holds those of another model by now")
+        parts.append("the folder of predictions now holds those of another model")
     if not parts:
         return ""
     text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]}. The scores are of what was there before: run segcct evaluate again."
+    return f"{text[0].upper()}{text[1:]}. The scores are those of the earlier files: run segcct evaluate again."
 
 
 def worst_cases(results: Results, most: int = 5) -> list[Worst]:

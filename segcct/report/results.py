@@ -96,13 +96,13 @@ class Results:
 
     @property
     def other_model(self) -> bool:
-        """Whether the folder of predictions holds those of another model by now."""
+        """Whether the folder of predictions now holds those of another model."""
         scored = self.summary.weights_sha256
         return bool(scored and self.index and self.index.weights_sha256 != scored)
 
     @cached_property
     def changed_files(self) -> dict[str, str]:
-        """Case id -> `mask` or `reference`, where that is another file by now than the evaluation scored.
+        """Case id -> `mask` or `reference`, where that file has changed since the evaluation.
 
         Files that are gone are not among them; nor is anything where the evaluation noted no digests.
         """
@@ -259,7 +259,7 @@ def paths_of(files: str | list[str] | None) -> tuple[Path, ...]:
 
 
 def _differs(files: str | list[str] | None, digest: str | None) -> bool:
-    """Whether files have another content by now; no where they are gone, or cannot be read, as the page says then."""
+    """Whether the content of files has changed; no where they are gone or cannot be read, as the page says then."""
     paths = paths_of(files)
     try:
         return bool(paths and digest) and all(path.exists() for path in paths) and content_digest(paths) != digest

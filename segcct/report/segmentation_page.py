@@ -157,7 +157,7 @@ def _show(results: Results, rank: str, case: str) -> Shown:
     scores = {name: of_case[name].values["dice"] for name in results.classes if name in of_case}
     shown = Shown(rank, case, results.mean_dice(case), scores)
     if case in results.changed_files:
-        problem = f"the {results.changed_files[case]} is another file by now than the one that was scored"
+        problem = f"the {results.changed_files[case]} has changed since it was scored"
         return replace(shown, problem=problem)
     try:
         images = images_of(results, case)

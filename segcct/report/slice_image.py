@@ -35,9 +35,7 @@ def write_picture(
         expected = ", ".join(results.cases[:8])
         raise EvaluationError(f"no case '{case}' in the evaluation", file=evaluation, expected=expected)
     if case in results.changed_files:
-        problem = (
-            f"the {results.changed_files[case]} of case '{case}' is another file by now than the one that was scored"
-        )
+        problem = f"the {results.changed_files[case]} of case '{case}' has changed since it was scored"
         raise EvaluationError(problem, file=evaluation, remedy="Run `segcct evaluate` again")
     images = images_of(results, case)
     channel = next(iter(images.channels)) if channel is None else channel

@@ -94,18 +94,18 @@ def test_edited_masks_are_scored_and_said_not_to_be_the_models(scored, scans, ca
 def test_a_report_notices_another_mask_in_the_place_of_the_scored_one(scored, capsys):
     edit(scored / "p" / "one.nii.gz")
     text = page(scored)
-    warning = "The mask of 1 case is another by now (one)"
+    warning = "The mask of 1 case has changed (one)"
     assert "Not what was scored" in text
     assert warning in text
     assert warning in capsys.readouterr().err
-    assert "No image: the mask is another file by now than the one that was scored." in text
-    with pytest.raises(EvaluationError, match="the mask of case 'one' is another file by now"):
+    assert "No image: the mask has changed since it was scored." in text
+    with pytest.raises(EvaluationError, match="the mask of case 'one' has changed"):
         write_picture(scored / "e", scored / "one.png", case="one")
 
 
 def test_a_report_notices_another_reference(scored, scans):
     edit(scans / "two_seg.nii.gz")
-    assert "The reference of 1 case is another by now (two)" in page(scored)
+    assert "The reference of 1 case has changed (two)" in page(scored)
 
 
 def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans):
@@ -116,7 +116,7 @@ def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans):
     )
     predict_folder(Predictor(other.network, changed, other.how), resolve(changed, scans), scored / "p", overwrite=True)
     text = page(scored)
-    assert "holds those of another model by now" in text
+    assert "now holds those of another model" in text
     assert "net_b" not in text
     assert "m2i_s" in text
 

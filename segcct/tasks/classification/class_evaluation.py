@@ -246,13 +246,9 @@ def _seen(table: ProbabilityTable, scored: set[str]) -> dict[str, list[str]]:
 
 def _sources(table: ProbabilityTable, data: ImagesSection, reference: Path) -> dict[str, Any]:
     """Where everything came from, so that a report finds the images and the model again."""
-    index = table.index
+    copied = ("selection", "model", "weights_sha256", "architecture", "selected_on")
     return {
         "data": {**data.model_dump(mode="json"), "root": absolute(reference)},
-        "selection": index.selection,
-        "model": index.model,
-        "weights_sha256": index.weights_sha256,
-        "architecture": index.architecture,
-        "selected_on": index.selected_on,
+        **{key: getattr(table.index, key) for key in copied},
         "provenance": {**provenance(), "predictions": absolute(table.file), "references": absolute(reference)},
     }

@@ -106,7 +106,7 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
 
 
 def _token_weights(results: ClassResults, images: np.ndarray) -> np.ndarray:
-    """(n, h, w). Raises `SegcctError` where the model is gone, another one by now, or does not pool by weights."""
+    """(n, h, w). Raises `SegcctError` where the model is gone, has changed, or does not pool by weights."""
     if results.summary.model is None:
         raise RunError("the evaluation names no model")
     if not len(images):
