@@ -124,7 +124,7 @@ def _scalar(value: object) -> str:
         return value
     if value.isprintable():
         return json.dumps(value, ensure_ascii=False)
-    return yaml.safe_dump(value, default_style='"', width=10**9).strip()
+    return str(yaml.safe_dump(value, default_style='"', width=10**9)).strip()
 
 
 def _training(findings: Findings) -> list[str]:

@@ -16,7 +16,7 @@ from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.training_window import take_window
 
 
-class SliceDataset(Dataset):
+class SliceDataset(Dataset[Any]):
     """Augmented, standardised training slices.
 
     A fraction of the positions, `foreground_fraction`, shows a structure: a class is drawn evenly among those the cases
@@ -95,7 +95,7 @@ class SliceDataset(Dataset):
         return self._order[1]
 
 
-class EpochSampler(Sampler):
+class EpochSampler(Sampler[tuple[int, int]]):
     """Positions (epoch, index) of one epoch for one of `world` processes: rank, rank + world, rank + 2 world, ...
 
     Every process gets ceil(length / world) positions; where world does not divide length, the first positions are

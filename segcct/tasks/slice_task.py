@@ -79,11 +79,11 @@ class SliceTask(Task):
     def check_splits(self, splits: Splits) -> None:
         """Raises where the task cannot train with these."""
 
-    def samples(self, slices: SliceDataset) -> TorchDataset:
+    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
         """What a batch is made of, by (epoch, index)."""
         return slices
 
-    def loader(self, rank: int, world: int) -> DataLoader:
+    def loader(self, rank: int, world: int) -> DataLoader[Any]:
         data, train = self.config.data, self.config.train
         slices = SliceDataset(
             self.dataset.train,

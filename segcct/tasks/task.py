@@ -116,7 +116,7 @@ class Task(ABC):
         """A batch of random data for `loss`; needs no dataset."""
 
     @abstractmethod
-    def loader(self, rank: int, world: int) -> DataLoader:
+    def loader(self, rank: int, world: int) -> DataLoader[Any]:
         """Training batches of this process; its sampler follows `set_epoch`."""
 
     @abstractmethod

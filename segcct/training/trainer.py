@@ -46,7 +46,7 @@ class Trainable(Protocol):
     progress: float
     look_at_cases: str
 
-    def loader(self, rank: int, world: int) -> DataLoader: ...
+    def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor: ...
     def names(self, batch: dict[str, Any]) -> list[str]: ...
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]: ...
@@ -73,7 +73,7 @@ class TrainingModule(pl.LightningModule):
         """The network that is validated and saved: the EMA where there is one."""
         return self.network if self.averaged is None else self.averaged.module
 
-    def train_dataloader(self) -> DataLoader:
+    def train_dataloader(self) -> DataLoader[Any]:
         """Batches from the current epoch on.
 
         Lightning makes the iterator, and so starts the loader's workers, before it sets the sampler's epoch: those of

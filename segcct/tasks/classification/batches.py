@@ -15,7 +15,7 @@ from segcct.tasks.classification.image_augmentation import DRAWS, ImageAugmenter
 from segcct.tasks.classification.labeled_images import LabeledImages
 
 
-class TrainingImages(Dataset):
+class TrainingImages(Dataset[Any]):
     """Training images by (epoch, index), a batch at a time.
 
     The positions of all epochs go through the images again and again, each time in another order; an epoch may be
@@ -91,7 +91,9 @@ class TrainingImages(Dataset):
         return self._memo[what, number]
 
 
-def image_loader(images: TrainingImages, *, batch_size: int, workers: int, rank: int = 0, world: int = 1) -> DataLoader:
+def image_loader(
+    images: TrainingImages, *, batch_size: int, workers: int, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
     """Batches of one process, in the dataset's order.
 
     A last batch of one image is left out where there are others: one value per channel has no variance that BatchNorm

@@ -121,7 +121,7 @@ class ClassificationTask(Task):
         label = torch.randint(built.num_classes, (size,), device=device)
         return {"image": image.to(memory_format=torch.channels_last), "label": label, "epoch": 0, "first": 0}
 
-    def loader(self, rank: int, world: int) -> DataLoader:
+    def loader(self, rank: int, world: int) -> DataLoader[Any]:
         config = self.config
         images = TrainingImages(
             self.dataset.images,

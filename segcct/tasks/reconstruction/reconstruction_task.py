@@ -27,7 +27,7 @@ from segcct.tasks.training_dataset import Dataset
 from segcct.training.processes import gather
 
 
-class ConditionedSlices(TorchDataset):
+class ConditionedSlices(TorchDataset[Any]):
     """Training slices with the conditioning of the generator, distances and position, and the scale to [0, 1]."""
 
     def __init__(self, slices: SliceDataset, num_classes: int) -> None:
@@ -76,7 +76,7 @@ class ReconstructionTask(SliceTask):
     def validated_on(self) -> dict[str, int]:
         return {"cases": len(self.validation_cases)}
 
-    def samples(self, slices: SliceDataset) -> TorchDataset:
+    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
         return ConditionedSlices(slices, self.scheme.num_classes)
 
     def example(self, size: int, device: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ RAMP_UP = 0.3
 """Fraction of the training over which the weight of the cycle rises: the first masks are too poor to generate from."""
 
 
-class WithUnlabeled(Dataset):
+class WithUnlabeled(Dataset[Any]):
     """Labeled slices, each with an augmented slice of an unlabeled case, drawn uniformly from all of them."""
 
     def __init__(self, labeled: SliceDataset, cases: Sequence[PreparedCase]) -> None:

@@ -19,7 +19,7 @@ MAPS: dict[str, LabelMap] = {"distance": signed_distances}
 """Key of a batch -> its map. distance: (K - 1, H, W) in [-1, 1], positive inside each class, negative outside."""
 
 
-class WithMaps(Dataset):
+class WithMaps(Dataset[Any]):
     """The samples of a dataset, each with maps of its label.
 
     Args:

@@ -49,7 +49,7 @@ class SegmentationTask(SliceTask):
     def check_splits(self, splits: Splits) -> None:
         check_not_seen(self.config.train.cycle_model, splits)
 
-    def samples(self, slices: SliceDataset) -> TorchDataset:
+    def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
         samples = slices if self.cycle is None else WithUnlabeled(slices, self.dataset.unlabeled)
         needs = self.criterion.needs
         return WithMaps(samples, needs, self.scheme.num_classes) if needs else samples
