@@ -64,8 +64,8 @@ def _block(severity: str, what: str, group: Sequence[Problem], lines: int) -> st
     shared = {field: each.pop() for field, each in values.items() if len(each) == 1}
     rows = []
     for problem in group[:lines]:
-        own = {field: value for field in fields if field not in shared and (value := getattr(problem, field))}
-        rows.append((problem.file or "", "; ".join(f"{field} {value}" for field, value in own.items())))
+        details = {field: value for field in fields if field not in shared and (value := getattr(problem, field))}
+        rows.append((problem.file or "", "; ".join(f"{field} {value}" for field, value in details.items())))
     width = max((len(file) for file, _ in rows), default=0)
     text += [f"  {file:<{width}}  {details}".rstrip() for file, details in rows if file or details]
     if len(group) > lines:

@@ -101,8 +101,8 @@ def _drawn(cases: list[Case], section: SplitSection, fold: int) -> dict[str, lis
         if section.kind == "crossval" and case.patient in fixed_by["test"]:
             continue
         # What the dataset itself says counts case by case, so that a patient in two splits is refused.
-        own = case.split if case.patient in fixed else None
-        case_ids[own or split_of[case.patient]].append(case.id)
+        stated = case.split if case.patient in fixed else None
+        case_ids[stated or split_of[case.patient]].append(case.id)
     return case_ids
 
 

@@ -144,16 +144,14 @@ def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
     places = {name: PurePosixPath(name).parent for name in names}
     while True:
         folders = set(places.values())
-        own = {place.name for place in folders}
-        parents = {place.parent for place in folders}
-        if len(own) >= len(parents) or len(parents) < 2:
+        parents = {folder.parent for folder in folders}
+        if len({folder.name for folder in folders}) >= len(parents) or len(parents) < 2:
             break
         places = {name: place.parent for name, place in places.items()}
     grouped: dict[str, list[str]] = {}
     for name, place in places.items():
-        grouped.setdefault("" if str(place) == "." else str(place), []).append(
-            str(PurePosixPath(name).relative_to(place))
-        )
+        folder = "" if place == PurePosixPath() else str(place)
+        grouped.setdefault(folder, []).append(str(PurePosixPath(name).relative_to(place)))
     return grouped
 
 

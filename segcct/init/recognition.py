@@ -59,8 +59,8 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
     x_rays = _x_rays(root, files)
     names, series = _with_series(files, x_rays)
     for name in (*LAYOUTS.added(), *LAYOUTS):
-        known = get_layout(name).recognize
-        if known is not None and (naming := known(root, names)) is not None:
+        by_layout = get_layout(name).recognize
+        if by_layout is not None and (naming := by_layout(root, names)) is not None:
             return naming
     volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in series or name in x_rays]
     images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
@@ -116,10 +116,10 @@ def _x_rays(root: Path, names: Sequence[str]) -> set[str]:
 def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[str], set[str]]:
     """Names without files of no interest, where a folder of DICOM slices counts as one file; those folders."""
     wanted = VOLUME_SUFFIXES + IMAGE_SUFFIXES + ARRAY_SUFFIXES
-    kept = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
+    files = [name for name in names if name.lower().endswith((*wanted, ".json", "info.cfg"))]
     slices = [name for name in names if name.lower().endswith(DICOM_SUFFIXES) and name not in x_rays]
     series = {str(PurePosixPath(name).parent) for name in slices} - {"."}
-    return sorted({*kept, *series, *x_rays}), series
+    return sorted({*files, *series, *x_rays}), series
 
 
 def _bands(root: Path, images: Sequence[str], naming: Naming) -> dict[str, str]:

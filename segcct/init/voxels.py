@@ -152,7 +152,7 @@ def _background(voxels: np.ndarray) -> float | None:
 
 
 def slice_shape_of(grid: Volume, orientation: Orientation, foreground: np.ndarray | None = None) -> SliceShape:
-    """The shape of a volume's slices; cropped to `foreground` (X, Y, Z), where it is given."""
+    """The shape of a volume's slices; cropped to `foreground` (X, Y, Z), if any."""
 
     def plan(box_of: np.ndarray | None) -> SliceGrid:
         return SliceGrid.plan(

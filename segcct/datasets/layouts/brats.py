@@ -51,15 +51,15 @@ def example(data: DataSection) -> str:
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG001
     """ID/ID_t1.nii.gz (2018-2021) or ID/ID-t1n.nii.gz (2023 and later)."""
-    for years, scheme, joint, known in _YEARS:
+    for years, scheme, joint, contrasts in _YEARS:
         expression = re.compile(
-            rf"(?:.*/)?(?P<id>[^/]+)/(?P=id){joint}(?P<part>{'|'.join(known)}|seg)(?P<end>\.nii(?:\.gz)?)$"
+            rf"(?:.*/)?(?P<id>[^/]+)/(?P=id){joint}(?P<part>{'|'.join(contrasts)}|seg)(?P<end>\.nii(?:\.gz)?)$"
         )
         matches = [match for name in names if (match := expression.match(name))]
         parts = Counter(match["part"] for match in matches)
         labels = parts.pop("seg", 0)
         most = max(parts.values(), default=0)
-        channels = [part for part in known if parts[part] > most / 2]
+        channels = [part for part in contrasts if parts[part] > most / 2]
         if len(channels) < 2:
             continue
         end = Counter(match["end"] for match in matches).most_common(1)[0][0]
