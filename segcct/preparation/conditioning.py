@@ -25,21 +25,13 @@ def signed_distances(label: np.ndarray, num_classes: int) -> np.ndarray:
     distances = np.full((num_classes - 1, *label.shape), -1.0, dtype=np.float32)
     for index in range(1, num_classes):
         inside = label == index
-        if inside.any():
-            distances[index - 1] = _compressed(_signed(inside))
+        if inside.any():  # half a pixel to the border at the nearest; infinite where all is inside
+            signed_px = np.where(inside, edt.edt(inside) - 0.5, 0.5 - edt.edt(~inside))
+            size = np.log1p(np.minimum(np.abs(signed_px), DISTANCE_CLIP_PX)) / np.log1p(DISTANCE_CLIP_PX)
+            distances[index - 1] = np.sign(signed_px) * size
     return distances
 
 
 def slice_positions(depth: int) -> np.ndarray:
     """(D,) float32: from 0 at the first slice to 1 at the last; 0.5 for a single slice."""
     return np.linspace(0, 1, depth, dtype=np.float32) if depth > 1 else np.full(depth, 0.5, dtype=np.float32)
-
-
-def _signed(inside: np.ndarray) -> np.ndarray:
-    """Pixels to the border between inside and outside, half a pixel at the nearest; infinite where all is inside."""
-    return np.where(inside, edt.edt(inside) - 0.5, 0.5 - edt.edt(~inside))
-
-
-def _compressed(distance_px: np.ndarray) -> np.ndarray:
-    size = np.log1p(np.minimum(np.abs(distance_px), DISTANCE_CLIP_PX)) / np.log1p(DISTANCE_CLIP_PX)
-    return np.sign(distance_px) * size

@@ -17,16 +17,16 @@ from segcct.preparation.training_window import take_window
 
 
 class SliceDataset(Dataset[Any]):
-    """Augmented, standardised training slices.
+    """Augmented, standardized training slices.
 
-    A fraction of the positions, `foreground_fraction`, shows a structure: a class is drawn evenly among those the cases
-    hold, then a case evenly among those that hold it, then one of its slices that does, so that neither rare classes
-    nor cases with few slices are crowded out. The other positions go through all slices of all cases in an order
+    A fraction of the positions, `foreground_fraction`, shows a structure: a class is drawn uniformly from those of the
+    cases, then a case uniformly from those with the class, then one of its slices with the class, so that rare classes
+    and cases with few slices are seen too. The other positions go through all slices of all cases in an order
     shuffled per epoch, each slice at most once in `len` positions when `len` is at most their number.
 
     A case without a label, where none is needed, has an empty mask.
 
-    Nothing is remembered between samples, so any number of loader processes gives the same batches.
+    No state goes from sample to sample, so any number of loader processes gives the same batches.
     """
 
     def __init__(
@@ -40,11 +40,11 @@ class SliceDataset(Dataset[Any]):
         foreground_fraction: float,
         needs_labels: bool = True,
     ) -> None:
-        unlabelled = [case.case_id for case in cases if case.present is None and needs_labels]
-        if not cases or unlabelled:
+        unlabeled = [case.case_id for case in cases if case.present is None and needs_labels]
+        if not cases or unlabeled:
             raise DataError(
                 "no labeled cases to train on",
-                found="no case" if not cases else f"no label for {', '.join(unlabelled[:5])}",
+                found="no case" if not cases else f"no label for {', '.join(unlabeled[:5])}",
                 expected="a label for every training case",
             )
         self.cases = tuple(cases)
@@ -52,8 +52,8 @@ class SliceDataset(Dataset[Any]):
         self.image_size = image_size
         self.seed = seed
         self.foreground_fraction = foreground_fraction
-        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each, counted on
-        self.holders = _holders([_present(case) for case in cases])
+        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case
+        self.slices_of_class = _slices_of_class(cases)
         self.length = int(self.starts[-1]) if slices_per_epoch is None else slices_per_epoch
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
 
@@ -61,7 +61,7 @@ class SliceDataset(Dataset[Any]):
         return self.length
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """Sample `index` of `epoch`: image (C, S, S) float32 standardised, label (S, S) int64, case id, slice."""
+        """Sample `index` of `epoch`: image (C, S, S) float32 standardized, label (S, S) int64, case id, slice."""
         epoch, index = place
         rng = np.random.default_rng([self.seed, epoch, index])
         number, position, wanted = self.draw(epoch, index, rng)
@@ -79,20 +79,17 @@ class SliceDataset(Dataset[Any]):
 
     def draw(self, epoch: int, index: int, rng: np.random.Generator) -> tuple[int, int, int | None]:
         """Case number, slice and, for a foreground draw, the class it was drawn for."""
-        if self.holders and rng.random() < self.foreground_fraction:
-            wanted = sorted(self.holders)[rng.integers(len(self.holders))]
-            number, slices = self.holders[wanted][rng.integers(len(self.holders[wanted]))]
+        if self.slices_of_class and rng.random() < self.foreground_fraction:
+            wanted = sorted(self.slices_of_class)[rng.integers(len(self.slices_of_class))]
+            cases = self.slices_of_class[wanted]
+            number, slices = cases[rng.integers(len(cases))]
             return number, int(slices[rng.integers(len(slices))]), wanted
-        order = self._shuffled(epoch)
-        through = int(order[index % len(order)])
-        number = int(np.searchsorted(self.starts, through, side="right")) - 1
-        return number, through - int(self.starts[number]), None
-
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        """All slices in the epoch's order. Kept for the epoch at hand; it is a function of (seed, epoch)."""
-        if self._order[0] != epoch:
+        if self._order[0] != epoch:  # all slices shuffled: a function of (seed, epoch), stored for this epoch
             self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(int(self.starts[-1]))
-        return self._order[1]
+        order = self._order[1]
+        position = int(order[index % len(order)])
+        number = int(np.searchsorted(self.starts, position, side="right")) - 1
+        return number, position - int(self.starts[number]), None
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -119,15 +116,12 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return ((self.epoch, (step * self.world + self.rank) % self.length) for step in range(len(self)))
 
 
-def _holders(present: Sequence[np.ndarray]) -> dict[int, list[tuple[int, np.ndarray]]]:
-    """Class index -> (case number, its slices that hold the class), for every class but background."""
-    holders: dict[int, list[tuple[int, np.ndarray]]] = {}
-    for number, rows in enumerate(present):
-        for index in np.flatnonzero(rows[:, 1:].any(axis=0)) + 1:
-            holders.setdefault(int(index), []).append((number, np.flatnonzero(rows[:, index])))
-    return holders
-
-
-def _present(case: PreparedCase) -> np.ndarray:
-    """(D, K) bool: which classes each slice holds; none without a label."""
-    return np.zeros((len(case.image), 1), dtype=bool) if case.present is None else np.asarray(case.present)
+def _slices_of_class(cases: Sequence[PreparedCase]) -> dict[int, list[tuple[int, np.ndarray]]]:
+    """Class index -> (case number, its slices with the class), for every class but background."""
+    slices: dict[int, list[tuple[int, np.ndarray]]] = {}
+    for number, case in enumerate(cases):
+        if case.present is not None:
+            present = np.asarray(case.present)  # (D, K)
+            for index in np.flatnonzero(present[:, 1:].any(axis=0)) + 1:
+                slices.setdefault(int(index), []).append((number, np.flatnonzero(present[:, index])))
+    return slices
