@@ -140,19 +140,18 @@ def _from_lists(cases: list[Case], section: SplitSection, fold: int) -> dict[str
 
 
 def _refuse_empty(splits: Splits, section: SplitSection) -> None:
-    wanted = {"train": True, "val": True, "test": section.test_list is not None or section.kind != "lists"}
-    if section.kind != "lists" and section.test == 0:
-        wanted["test"] = False
-    for split, needed in wanted.items():
-        if needed and not getattr(splits, split):
-            patients = len(set(splits.patients.values()))
-            files = {"train": section.train_list, "val": section.val_list, "test": section.test_list}
-            raise SplitError(
-                f"the {split} split is empty",
-                file=files[split] if section.kind == "lists" else None,
-                found=f"{counted(patients, 'patient')} with labels, "
-                + ", ".join(f"{counted(len(ids), 'case')} in {other}" for other, ids in splits.items()),
-                expected="at least one patient for training and one for validation"
-                + (", and one for testing" if wanted["test"] else ""),
-                remedy="Add patients, change data.split.val and data.split.test, or name the cases by lists",
-            )
+    by_lists = section.kind == "lists"
+    testing = section.test_list is not None if by_lists else section.test != 0
+    for split, case_ids in splits.items():
+        if case_ids or (split == "test" and not testing):
+            continue
+        patients = counted(len(set(splits.patients.values())), "patient")
+        counts = ", ".join(f"{counted(len(ids), 'case')} in {name}" for name, ids in splits.items())
+        raise SplitError(
+            f"the {split} split is empty",
+            file=getattr(section, f"{split}_list") if by_lists else None,
+            found=f"{patients} with labels, {counts}",
+            expected="at least one patient for training and one for validation"
+            + (", and one for testing" if testing else ""),
+            remedy="Add patients, change data.split.val and data.split.test, or name the cases by lists",
+        )
