@@ -11,6 +11,7 @@ import yaml
 
 from segcct.config import settings
 from tests.project.test_architecture import LEVELS
+from tests.project.test_spelling import BRITISH
 from tests.support.documents import (
     ROOT,
     Block,
@@ -25,13 +26,6 @@ from tests.support.documents import (
     words_of,
 )
 from tests.support.program_names import is_key, options, parsers
-
-BRITISH = re.compile(
-    r"\b\w*(?:colour|tumour|favour|behaviour|neighbour|grey|centre|licence|labelled|modelling|learnt|programme|"
-    r"(?:normal|standard|optim|anonym|summar|general|recogn|organ|initial|regular|synthes|visual)is(?:e|ing|ation|er)"
-    r")\w*",
-    re.IGNORECASE,
-)
 
 
 def wrong_span(span: str) -> str | None:

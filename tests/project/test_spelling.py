@@ -9,8 +9,10 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
 BRITISH = re.compile(
-    r"colour|grey|(un)?labelled|behaviour|(?<!off_)centre|neighbour|favour|fibre|catalogue|tumour|modelled|cancelled"
-    r"|\w*(anonym|normal|standard|recogn|organ|summar|initial|optim|visual|general|random)is(e|ed|es|ing|ation)\b",
+    r"\w*(?:colour|grey|labelled|behaviour|(?<!off_)centre|neighbour|favour|fibre|catalogue|tumour|modell|cancell|licence"
+    r"|learnt|programme\b|oedema|millimetre|artefact|judgement"
+    r"|(?:anonym|normal|standard|recogn|organ|summar|initial|optim|visual|general|random|regular|synthes)"
+    r"is(?:e|ed|es|er|ing|ation)\b)\w*",
     re.IGNORECASE,
 )
 KEYS = re.compile(r"[a-z_]+|--[a-z-]+")
