@@ -106,7 +106,7 @@ def test_calibrate(monkeypatch):
 
 
 def test_check(data, monkeypatch):
-    monkeypatch.setattr(checking, "check_grids", failing_at("p1", checking.check_grids))
+    monkeypatch.setattr(checking, "check_case", failing_at("p1", checking.check_case))
     problems = [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"]
     assert len(problems) == 1
     assert "p1" in problems[0].file
@@ -128,7 +128,7 @@ def test_prepare(data, monkeypatch):
 def test_debug_shows_the_traceback_of_a_case(data, tmp_path, monkeypatch, capsys):
     import yaml
 
-    monkeypatch.setattr(checking, "check_grids", failing_at("p1", checking.check_grids))
+    monkeypatch.setattr(checking, "check_case", failing_at("p1", checking.check_case))
     section = {**data.model_dump(mode="json"), "root": str(data.root)}
     (tmp_path / "c.yaml").write_text(yaml.safe_dump({"data": section}))
     assert main(["check", "--config", str(tmp_path / "c.yaml")]) == 1
