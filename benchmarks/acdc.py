@@ -60,7 +60,7 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> RunFolder:
 
 
 def score(run: RunFolder, root: Path) -> dict:
-    """Predict the test side and evaluate it; summary.json's content."""
+    """Predict the test split and evaluate it; the content of summary.json."""
     predictor = Predictor.load(run.best, Inference())
     request = resolve(predictor.card, root, splits_file=run.splits, split="test")
     predict_folder(predictor, request, run.path / "predictions", overwrite=True)

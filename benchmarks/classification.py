@@ -1,4 +1,4 @@
-"""Compact transformers on pictures: accuracy in a time budget, brain-tumour classes, positional embeddings.
+"""Compact transformers on images: accuracy in a time budget, brain-tumor classes, positional embeddings.
 
     python benchmarks/classification.py budget --root ../shared/data/cifar10/train.tar.gz --budget 30min
     python benchmarks/classification.py order --root ../shared/data/cifar10/train.tar.gz --epochs 60 --seeds 0 1 2
@@ -6,10 +6,10 @@
     python benchmarks/classification.py brain --root ../shared/data/brain_tumor_classes --epochs 5
 
 budget: models one after the other on the same data and recipe (configs/cifar10_cct_2_3x2_30min.yaml) for the same
-time; 5,000 pictures are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
+time; 5,000 images are scored once, at the end, by weights that 1,000 others chose. order: ViT-Lite, CVT and CCT under
 one shortened recipe, meant for a GPU. positional: the embedding of CVT-7/4 and CCT-7/3x2 under one short recipe. brain:
 five folds, each tested on by weights that another part chose, at two sizes, from scratch and from CIFAR weights, and
-the difference picture by picture. These weights are those that `budget` left of CCT-2/3x2 and `positional` of CCT-7/3x2
+the difference image by image. These weights are those that `budget` left of CCT-2/3x2 and `positional` of CCT-7/3x2
 in the same --output (or --pretrained MODEL=RUN/best). Above 64 pixels the tokenizer takes steps of 2, or CCT-7 would
 need about 7 minutes per epoch on two processor cores.
 
@@ -53,7 +53,7 @@ BRAIN_STARTS = {"cct_2_3x2_32": "budget_cct_2_3x2_32_seed0", "cct_7_3x2_32": "po
 """The models of `brain` and the runs on CIFAR-10 whose weights are one of their two starts."""
 NARROW_RATE, WIDE_RATE = 3e-3, 1e-3
 """Learning rates of compact transformers up to width 128, as in the recipe, and of all others: at 3e-3 CCT-7/3x1 fell
-back to chance, and 1e-3 was better than 5e-4 on validation pictures (CCT-7/3x2, 22,000 pictures: 0.567, 0.540)."""
+back to chance, and 1e-3 was better than 5e-4 on validation images (CCT-7/3x2, 22,000 images: 0.567, 0.540)."""
 LARGE = 64
 """Pixels above which the tokenizer takes steps of 2: at 128 it then gives as many tokens as at 32."""
 ORDER_MODELS = ("vit_7_4_32", "cvt_7_4_32", "cct_7_3x1_32")
@@ -64,7 +64,7 @@ QUARTERS = (0.25, 0.5, 0.75, 1.0)
 
 
 def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -> tuple[RunFolder, float]:
-    """One training, done now or found, and its minutes."""
+    """One training, done now or earlier, and its minutes."""
     overrides: dict[str, Any] = {"data.root": str(arguments.root), "data.layout": "classes"}
     overrides |= {key.replace("__", "."): value for key, value in keys.items()}
     overrides |= {"run.root": str(arguments.output), "run.name": name}
@@ -74,7 +74,7 @@ def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -
 
 
 def predicted(run: RunFolder, root: Path) -> Path:
-    """The folder of predictions of the run's test side."""
+    """The folder of predictions of the run's test split."""
     output = run.path / "predictions"
     classifier = Classifier.load(run.best, Inference(256, device=pick_device()))
     request = find_images(classifier, root, splits_file=run.splits, split="test")
@@ -89,7 +89,7 @@ def rate(name: str) -> float:
 
 
 def tested(run: RunFolder, root: Path) -> dict[str, Any]:
-    """summary.json of the run's test side."""
+    """summary.json of the run's test split."""
     return evaluate_classes(predicted(run, root), root, output=run.path / "evaluation").to_json()
 
 
@@ -100,10 +100,10 @@ def shown(summary: dict[str, Any], figure: str = "accuracy") -> str:
 
 
 def passes(run: RunFolder, config: ClassificationConfig) -> float:
-    """How often each training picture was shown, on average."""
+    """How often each training image was shown, on average."""
     steps = torch.load(run.last, weights_only=True)["global_step"] * config.train.accumulate
-    sides = json.loads(run.splits.read_text(encoding="utf-8"))
-    return steps * config.train.batch_size / sum(len(ids) for ids in sides["train"].values())
+    splits = json.loads(run.splits.read_text(encoding="utf-8"))
+    return steps * config.train.batch_size / sum(len(ids) for ids in splits["train"].values())
 
 
 def curve(run: RunFolder) -> list[str]:
@@ -207,8 +207,8 @@ def positional(arguments: argparse.Namespace) -> None:
 
 
 def brain(arguments: argparse.Namespace) -> None:
-    """Five folds of the brain-tumour classes; every picture is tested on once, copies always in one fold."""
-    print("Who the patients are is not known: pictures of one patient may stand in several folds.\n")
+    """Five folds of the brain-tumor classes; every image is tested on once, copies always in one fold."""
+    print("The patients are not known: images of one patient may be in several folds.\n")
     figures = ("macro_f1", "auroc", "ece")
     head("model", "size", "tokens", "start", "epochs", "accuracy % [95% interval]", *figures, "minutes per fold")
     differences: list[str] = []
@@ -229,7 +229,7 @@ def brain(arguments: argparse.Namespace) -> None:
 
 
 def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str:
-    """What the second start adds to the accuracy of the first, picture by picture; copies are drawn together."""
+    """What the second start adds to the accuracy of the first, image by image; copies are drawn together."""
     right = []
     for start in starts:
         with (output / together_of(name, size, start) / "evaluation" / "pictures.csv").open(encoding="utf-8") as stream:
@@ -283,7 +283,7 @@ def folds(
 
 
 def tokens_of(network: torch.nn.Module, size: int) -> int:
-    """Tokens of a square picture."""
+    """Tokens of a square image."""
     rows, columns = token_grid(network.tokenizer, size, size)
     return rows * columns
 
@@ -295,13 +295,13 @@ def main() -> None:
     """Run one campaign."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("campaign", choices=list(CAMPAIGNS))
-    parser.add_argument("--root", type=Path, required=True, help="the pictures, a folder per class")
+    parser.add_argument("--root", type=Path, required=True, help="the images, a folder per class")
     parser.add_argument("--output", type=Path, default=Path("runs/bench_classification"))
     parser.add_argument("--budget", default="30min", help="of each training (budget)")
     parser.add_argument("--epochs", type=int, default=10, help="of each training (the others)")
     parser.add_argument("--models", nargs="+", help="instead of the campaign's own")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="picture sizes (brain)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[64, 128], help="image sizes (brain)")
     parser.add_argument("--pretrained", nargs="+", default=[], metavar="MODEL=RUN/best", help="weights (brain)")
     arguments, arguments.keys = parser.parse_known_args()
     began = time.monotonic()

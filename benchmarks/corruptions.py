@@ -29,7 +29,7 @@ def gamma(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.nd
 
 
 def bias(image: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
-    """A slope of brightness across the picture, as of a surface coil."""
+    """A slope of brightness across the image, as of a surface coil."""
     x, y = np.meshgrid(np.linspace(-1, 1, image.shape[1]), np.linspace(-1, 1, image.shape[2]), indexing="ij")
     angle = rng.uniform(0, 2 * np.pi)
     field = np.exp(2.5 * strength * (np.cos(angle) * x + np.sin(angle) * y))

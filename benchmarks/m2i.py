@@ -57,7 +57,7 @@ FIGURES = (
     "own_dice",
     "cycle_dice",
 )
-LEAST_GAIN, LEAST_SHARE = 0.2, 0.85
+LEAST_GAIN, LEAST_FRACTION = 0.2, 0.85
 """What one generator should reach: lower foreground RMSE than the class means, M -> I -> M' of the segmenter's Dice."""
 Figures = Mapping[str, float | None]
 
@@ -75,7 +75,7 @@ def brats_data(root: Path, fold: int) -> dict[str, Any]:
 
 
 def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace, more: Mapping[str, Any]) -> RunFolder:
-    """A segmenter of these cases, trained or found."""
+    """A segmenter of these cases, trained now or earlier."""
     base = settings.read_yaml(CONFIGS / "acdc_slices_cct_unet.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
@@ -84,7 +84,7 @@ def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
 
 
 def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace, more: Mapping[str, Any]) -> RunFolder:
-    """A generator of these cases, trained or found."""
+    """A generator of these cases, trained now or earlier."""
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
@@ -127,20 +127,20 @@ def mean(values: Iterable[float | None]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def measured_cases(runs: Sequence[RunFolder], data: Mapping[str, Any], side: str) -> list[PreparedCase]:
-    """The prepared cases of one side of the runs' split. Raises `SplitError` where the runs split otherwise."""
+def measured_cases(runs: Sequence[RunFolder], data: Mapping[str, Any], split: str) -> list[PreparedCase]:
+    """The prepared cases of one split of the runs. Raises `SplitError` if their splits differ."""
     section = DataSection.model_validate(data)
-    first, *others = [set(getattr(Splits.load(run.splits), side)) for run in runs]
+    first, *others = [set(getattr(Splits.load(run.splits), split)) for run in runs]
     if any(other != first for other in others):
-        raise SplitError(f"the runs have other {side} cases", file=runs[0].splits, expected="one split for all")
-    cases = Splits.load(runs[0].splits).select(find_cases(section), side)
+        raise SplitError(f"the runs have other {split} cases", file=runs[0].splits, expected="one split for all")
+    cases = Splits.load(runs[0].splits).select(find_cases(section), split)
     return prepare_cases(cases, section, scheme_of(section))
 
 
 def experiment(
     name: str,
     data: dict[str, Any],
-    side: str,
+    split: str,
     arguments: argparse.Namespace,
     more: dict[str, Any],
     given: Path | None = None,
@@ -151,14 +151,14 @@ def experiment(
     own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})
-        cases = measured_cases([own, run], data, side)
+        cases = measured_cases([own, run], data, split)
         cycles = Cycles(Predictor.load(own.best, how), Reconstructor.load(run.best, how))
         found[style] = measure(cycles, cases)
         print(row(name, style, len(cases), found[style]), flush=True)
     return found
 
 
-def share_of(found: Figures) -> float | None:
+def fraction_of(found: Figures) -> float | None:
     """M -> I -> M' Dice over the segmenter's own."""
     own, again = found["own_dice"], found["cycle_dice"]
     return again / own if own and again is not None else None
@@ -166,13 +166,13 @@ def share_of(found: Figures) -> float | None:
 
 def row(name: str, style: str, cases: int, found: Figures) -> str:
     """One line of the table."""
-    own, again, share = found["own_dice"], found["cycle_dice"], share_of(found)
+    own, again, fraction = found["own_dice"], found["cycle_dice"], fraction_of(found)
     return (
         f"| {name} | {style} | {cases} | {cell(found['baseline_rmse'], '.4f')} | {cell(found['rmse'], '.4f')} "
         f"| **{cell(found['gain'], '.1%')}** | {cell(found['slice_gain'], '.1%')} "
         f"| {cell(found['border_gain'], '.1%')} "
         f"| {cell(found['baseline_ssim'], '.3f')} -> {cell(found['ssim'], '.3f')} | {cell(own, '.3f')} "
-        f"| {cell(again, '.3f')} | **{cell(share, '.2f')}** |"
+        f"| {cell(again, '.3f')} | **{cell(fraction, '.2f')}** |"
     )
 
 
@@ -185,10 +185,12 @@ def verdict(name: str, found: dict[str, Figures]) -> str:
     """What each style reaches of both targets."""
     parts = []
     for style, own in found.items():
-        lower, share = own["gain"], share_of(own)
-        met = lower is not None and share is not None and lower >= LEAST_GAIN and share >= LEAST_SHARE
-        parts.append(f"{style} {cell(lower, '.1%')} and {cell(share, '.2f')} ({'both met' if met else 'not both met'})")
-    return f"{name}, at least {LEAST_GAIN:.0%} lower and {LEAST_SHARE} of the Dice: {', '.join(parts)}."
+        lower, fraction = own["gain"], fraction_of(own)
+        met = lower is not None and fraction is not None and lower >= LEAST_GAIN and fraction >= LEAST_FRACTION
+        parts.append(
+            f"{style} {cell(lower, '.1%')} and {cell(fraction, '.2f')} ({'both met' if met else 'not both met'})"
+        )
+    return f"{name}, at least {LEAST_GAIN:.0%} lower and {LEAST_FRACTION} of the Dice: {', '.join(parts)}."
 
 
 def cell(value: float | None, form: str) -> str:
@@ -205,13 +207,13 @@ def main() -> None:
     parser.add_argument("--budget", default="10min", help="of each training (default %(default)s)")
     parser.add_argument("--model", default="cct_unet_s", help="the segmenter (default %(default)s)")
     parser.add_argument("--acdc-segmenter", type=Path, metavar="RUN", help="its run folder, instead of training one")
-    parser.add_argument("--size", type=int, help="side of the slices; default: that of the config")
+    parser.add_argument("--size", type=int, help="height and width of the slices; default: that of the config")
     parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
     arguments = parser.parse_args()
     print(
         "| cases | style | n | class-mean RMSE | generator RMSE | lower by | by slice | at borders | SSIM "
-        "| Dice of the segmenter | M -> I -> M' Dice | share |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+        "| Dice of the segmenter | M -> I -> M' Dice | fraction |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
     )
     verdicts: list[str] = []
     size = {} if arguments.size is None else {"image_size": arguments.size}

@@ -1,4 +1,4 @@
-"""Features of a generator: what it cannot explain of an image, and the mask found again in what it made of the mask.
+"""Features of a generator: the residual of its image, and the mask segmented again from that image.
 
 Measured by quality.py to add nothing to those of the segmenter, so `segcct calibrate` does without.
 """
@@ -57,7 +57,7 @@ def residual_of(prepared: PreparedCase, made: Reconstruction) -> np.ndarray:
 def residual_signals(residual: np.ndarray, mask: np.ndarray) -> dict[str, float | None]:
     """Root mean square residual in the mask, in its border band, and the band against the whole of the same slices.
 
-    The last is a logarithm of a ratio: what scanner and contrast do to all of a picture cancels in it.
+    The last is a logarithm of a ratio: effects of scanner and contrast on the whole image cancel in it.
     """
     slices = np.flatnonzero(mask.any(axis=(1, 2)))
     residual, mask = (each[slices[0] : slices[-1] + 1] for each in (residual, mask))

@@ -1,11 +1,11 @@
-"""Can the Dice of a mask be told without its reference? 5-fold cross-fitting over the 70 ACDC training patients.
+"""Can the Dice of a mask be estimated without its reference? 5-fold cross-fitting over the 70 ACDC training patients.
 
     python benchmarks/quality.py --root ../shared/data/acdc_h5 --budget 5min --m2i-budget 4min
 
-Per fold: a segmenter at its final stage (--budget) and at earlier stages (--stages: shares of the budget, each a
+Per fold: a segmenter at its final stage (--budget) and at earlier stages (--stages: fractions of the budget, each a
 training of its own with a finished schedule), and a generator on the same split. The weights are those at the end of
 each training: the patients that it was not trained on have selected nothing, and it predicts them. Sets of masks, each
-reported apart: natural predictions of the final stage, of earlier stages, of both, of synthetic corruptions of the
+reported separately: natural predictions of the final stage, of earlier stages, of both, of synthetic corruptions of the
 images segmented by the final stage, and all together. Estimates are cross-fitted: neither network nor regressor was
 trained on the patient. Trainings that are there are taken where their settings are the same and refused where not (the
 content of the dataset is not compared), measurements where weights and code are the same too. Prints Markdown and
@@ -82,7 +82,7 @@ def seconds(budget: str) -> float:
 
 
 def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: float) -> dict[str, object]:
-    """What the two trainings of a fold share: the 70 patients, fold `fold` of them is left out and selects nothing."""
+    """Settings of both trainings of a fold: the 70 patients without fold `fold`, which selects nothing."""
     return {
         "data.root": str(arguments.root),
         "data.split.train_list": str(arguments.root / "train.list"),
@@ -101,10 +101,10 @@ def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: flo
     }
 
 
-def segmenter(fold: int, share: float, arguments: argparse.Namespace) -> RunFolder:
+def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunFolder:
     """The segmenter of a fold at a stage."""
-    budget = seconds(arguments.budget) * share
-    changes = overrides(arguments, fold, f"fold{fold}_stage{share:g}", budget) | {"train.pictures": 0}
+    budget = seconds(arguments.budget) * fraction
+    changes = overrides(arguments, fold, f"fold{fold}_stage{fraction:g}", budget) | {"train.pictures": 0}
     return trained(settings.load(SegmentationConfig, CONFIGS / "acdc_slices_cct_unet.yaml", changes))
 
 
@@ -120,11 +120,11 @@ def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
 def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
     """Rows of the held-out patients of a fold: `final`, one entry per earlier stage, `corrupted`."""
     how = Inference(16, arguments.precision, pick_device())
-    shares = {FINAL: 1.0} | {f"stage {share:g}": share for share in arguments.stages}
+    fractions = {FINAL: 1.0} | {f"stage {fraction:g}": fraction for fraction in arguments.stages}
     made = Reconstructor.load(generator(fold, arguments).best, how)
     rows: Rows = {}
-    for name, share in shares.items():
-        run = segmenter(fold, share, arguments)
+    for name, fraction in fractions.items():
+        run = segmenter(fold, fraction, arguments)
         cycles = Cycles(Predictor.load(run.best, how), made)
         rows[name] = measure(run, cycles, arguments, corrupt=False)
         if name == FINAL:
@@ -133,7 +133,7 @@ def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
 
 
 def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> list[CalibrationRow]:
-    """Rows of the run's left-out side, kept in its folder with what they depend on, and taken from there."""
+    """Rows of the run's left-out patients, stored in its folder with what they depend on, and read from there."""
     file = run.path / f"quality_rows{'_corrupted' if corrupt else ''}.json"
     depends = dependencies(cycles, arguments, corrupt=corrupt)
     if file.is_file():
@@ -163,7 +163,9 @@ def measure(run: RunFolder, cycles: Cycles, arguments: argparse.Namespace, *, co
 def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool) -> dict[str, Any]:
     """What measured rows depend on."""
     files = [
-        file for room in ("data", "models", "inference", "metrics") for file in sorted((PACKAGE / room).rglob("*.py"))
+        file
+        for package in ("datasets", "images", "inference", "metrics", "models", "preparation", "quality")
+        for file in sorted((PACKAGE / package).rglob("*.py"))
     ]
     files += [Path(corruptions.__file__)] if corrupt else []
     return {
