@@ -47,11 +47,11 @@ def decode(content: bytes, file: str) -> np.ndarray:
 
 
 def fitted(pixels: np.ndarray, *, channels: str, size: int, fit: str) -> np.ndarray:
-    """An image as (size, size, C) uint8, C 3 for rgb and 1 for grey; bicubic, averaged when it shrinks.
+    """An image as (size, size, C) uint8, C 3 for rgb and 1 for gray; bicubic, averaged when it shrinks.
 
     Args:
         pixels: (H, W) or (H, W, 3) uint8.
-        channels: rgb or grey (luminance).
+        channels: rgb or gray (luminance).
         size: height and width in pixels.
         fit: resize, or pad: keep the proportions and fill with black on both sides.
     """

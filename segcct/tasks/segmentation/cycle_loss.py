@@ -41,7 +41,7 @@ class WithUnlabeled(Dataset[Any]):
         return len(self.labeled)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """The labeled sample, and under `UNLABELED`: image (C, S, S) standardised, position (1,)."""
+        """The labeled sample, and under `UNLABELED`: image (C, S, S) standardized, position (1,)."""
         epoch, index = place
         rng = np.random.default_rng([self.labeled.seed, epoch, index, 1])
         drawn = int(rng.integers(self.starts[-1]))
