@@ -39,7 +39,7 @@ DEFINITIONS = {
     "SSIM": "structural similarity (Gaussian window, sigma 1.5), mean over the region",
     "class means": "the original with every class filled by its own mean intensity of this case: the baseline",
     "slice means": "the same with the means of each slice: the harder baseline, which knows what the style code of a "
-    "generator knows of brightness; an RMSE below it is due to structure, or to the slope of a class towards its inside",
+    "generator knows of brightness; an RMSE below it is due to structure or to the slope of a class towards its inside",
     "Dice, IoU": "per class on the scan's own grid; not defined where neither mask holds the class; a case's value is "
     "the mean over its classes",
     "pixel accuracy": "fraction of all voxels, background included, on which predicted mask and reference agree",

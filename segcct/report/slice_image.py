@@ -30,7 +30,11 @@ def write_picture(
         SegcctError: the images of the case cannot be read.
     """
     results = read_results(Path(evaluation))
-    case = _median_case(results) if case is None else case
+    if case is None:
+        picks = dict(ranked(results))
+        if not picks:
+            raise EvaluationError("no case has a score", file=results.folder)
+        case = picks.get("Median") or picks.get("Worst") or picks["Only"]
     if case not in results.cases:
         expected = ", ".join(results.cases[:8])
         raise EvaluationError(f"no case '{case}' in the evaluation", file=evaluation, expected=expected)
@@ -46,13 +50,6 @@ def write_picture(
     with atomic_path(output, private=not results.anonymized) as temporary:  # the image names a patient
         temporary.write_bytes(png)
     return Path(output)
-
-
-def _median_case(results: Results) -> str:
-    picks = dict(ranked(results))
-    if not picks:
-        raise EvaluationError("no case has a score", file=results.folder)
-    return picks.get("Median") or picks.get("Worst") or picks["Only"]
 
 
 def _panel(results: Results, images: CaseImages, case: str, channel: str, size_px: int) -> bytes:
