@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -56,7 +55,9 @@ def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> 
     _check_places(places)
     drawn = _is_drawn(places.dataset, cases)
     for task in TASKS:
-        _copy_config(task, places.config(task))
+        target = places.config(task)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes((resources.files("segcct.demo") / f"{task}.yaml").read_bytes())
     run, data = places.run, places.dataset
     models = ("--i2m", run / "best", "--m2i", run / "m2i" / "best")
     steps = [
@@ -123,9 +124,3 @@ def _is_drawn(dataset: Path, cases: int) -> bool:
         expected=f"{cases} synthetic cases",
         remedy="Remove it, and it is drawn again, or choose another folder by --data",
     )
-
-
-def _copy_config(task: str, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with resources.as_file(resources.files("segcct.demo") / f"{task}.yaml") as packaged:
-        shutil.copyfile(packaged, target)

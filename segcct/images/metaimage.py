@@ -45,7 +45,7 @@ def voxels_of_metaimage(path: Path) -> VoxelData:
         raise VolumeError("voxels are colors or vectors", file=path, expected="one number per voxel")
     if fields.get("ElementType") not in _TYPES:
         raise header.unusable(f"ElementType {header.text('ElementType')}")
-    if not _flag(header, "BinaryData", default=True):
+    if not _flag(header, "BinaryData", default="true"):
         raise header.unusable("voxels written as text")
     order = {_flag(header, name) for name in ("BinaryDataByteOrderMSB", "ElementByteOrderMSB") if name in fields}
     if len(order) > 1:
@@ -110,10 +110,8 @@ def _start(header: TextHeader, behind_header: int, *, packed: bool) -> int | Non
     return size or behind_header
 
 
-def _flag(header: TextHeader, key: str, *, default: bool = False) -> bool:
-    value = header.fields.get(key)
-    if value is None:
-        return default
+def _flag(header: TextHeader, key: str, *, default: str = "false") -> bool:
+    value = header.fields.get(key, default)
     if value.lower() not in ("true", "false", "1", "0"):
         raise header.unusable(f"{key} {value[:40]!a}")
     return value.lower() in ("true", "1")
