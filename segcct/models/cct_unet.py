@@ -17,7 +17,7 @@ from torch import nn
 
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.stored_names import store_parts_under
+from segcct.models.stored_names import store_under
 from segcct.models.swin_decoder import LAYER_SCALE, SwinDecoder
 from segcct.models.tokenizer import ConvTokenizer, conv_block, to_map, to_tokens
 from segcct.models.transformer import Encoder
@@ -155,5 +155,5 @@ def build_cct_unet(
     pyramid = CctPyramid(size, in_channels=in_channels, image_size=image_size)
     decoder = SwinDecoder(pyramid.channels, size.decoder, swin_blocks=size.swin_blocks, swin_heads=size.swin_heads)
     network = CctUnet(pyramid, decoder, num_classes, deep_supervision=options.deep_supervision)
-    store_parts_under(network, {"pyramid.": ""})  # as the classifiers do, which have the same modules
+    store_under(network, {"pyramid.": ""})  # as the classifiers do, which have the same modules
     return network

@@ -9,26 +9,23 @@ from typing import Any
 from torch import nn
 
 
-def store_under(network: nn.Module, names: Mapping[str, str]) -> None:
+def store_under(network: nn.Module, prefixes: Mapping[str, str]) -> None:
     """Let state dicts of a network hold some weights under other names, in saving and in loading.
 
     Args:
         network: whose `state_dict` and `load_state_dict` change, also within a larger network.
-        names: name of a weight -> name in state dicts; several weights that are one may share it.
+        prefixes: beginning of names of weights -> what replaces it in state dicts; where two weights are one tensor,
+            their names may become one.
     """
-    foreign = set(names.values()) - network.state_dict().keys()
+    own_names = network.state_dict().keys()
+    names = {
+        name: stored + name.removeprefix(prefix)
+        for name in own_names
+        for prefix, stored in prefixes.items()
+        if name.startswith(prefix)
+    }
     network.register_state_dict_post_hook(partial(_rename, names))
-    network.register_load_state_dict_pre_hook(partial(_restore, names, foreign))
-
-
-def store_parts_under(network: nn.Module, prefixes: Mapping[str, str]) -> None:
-    """As `store_under`, for whole parts: prefix of their weights -> prefix in state dicts."""
-    names = {}
-    for name in network.state_dict():
-        for prefix, stored in prefixes.items():
-            if name.startswith(prefix):
-                names[name] = stored + name.removeprefix(prefix)
-    store_under(network, names)
+    network.register_load_state_dict_pre_hook(partial(_restore, names, set(names.values()) - own_names))
 
 
 def _rename(names: Mapping[str, str], network: nn.Module, state: dict[str, Any], prefix: str, _: object) -> None:
