@@ -22,6 +22,7 @@ from pydantic.fields import FieldInfo
 
 from segcct.cli import build_parser
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.config.descriptions import description_of
 from segcct.metrics import all_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -149,10 +150,10 @@ def sections(kind: type[BaseModel], prefix: str = "", about: str | None = None) 
         yield from ("| key | value | default | meaning |", "|---|---|---|---|")
         for name, field in leaves.items():
             properties = schema["properties"][name]
-            yield row(f"`{prefix}{name}`", type_of(properties), default_of(field), text_of(field))
+            yield row(f"`{prefix}{name}`", type_of(properties), default_of(field), description_of(kind, name))
     for name, field in inner.items():
         assert isinstance(field.annotation, type)
-        yield from sections(field.annotation, f"{prefix}{name}.", text_of(field) or None)
+        yield from sections(field.annotation, f"{prefix}{name}.", description_of(kind, name) or None)
 
 
 def models_page() -> str:
@@ -187,17 +188,12 @@ def option_table(options: type[BaseModel]) -> Iterator[str]:
     if properties:
         yield from ("", "| option | value | default | meaning |", "|---|---|---|---|")
     for name, field in options.model_fields.items():
-        yield row(f"`{name}`", type_of(properties[name]), default_of(field), text_of(field))
+        yield row(f"`{name}`", type_of(properties[name]), default_of(field), description_of(options, name))
 
 
 def is_section(field: FieldInfo) -> bool:
     """The field holds keys of its own."""
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-
-
-def text_of(field: FieldInfo) -> str:
-    """What the program says of the field, in one line."""
-    return " ".join((field.description or "").split())
 
 
 def default_of(field: FieldInfo) -> str:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from segcct.config.descriptions import description_of
 from segcct.errors import ConfigError, items
 from segcct.plurals import counted
 
@@ -22,11 +23,17 @@ _ALTERNATIVES = {"bool", "int", "float", "str"}
 
 
 class Key(NamedTuple):
-    """A valid key: its dotted name, the field behind it, and whether deeper names are free (a mapping)."""
+    """A valid key: its dotted name, the section and field behind it, and whether deeper names are free (a mapping)."""
 
     name: str
+    section: type[BaseModel]
     field: FieldInfo
     open: bool
+
+    @property
+    def description(self) -> str:
+        """What the key does, in one line."""
+        return description_of(self.section, self.name.rpartition(".")[2])
 
 
 def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
@@ -36,7 +43,7 @@ def keys(kind: type[BaseModel], prefix: str = "") -> Iterator[Key]:
         if isinstance(section, type) and issubclass(section, BaseModel):
             yield from keys(section, f"{prefix}{name}.")
         else:
-            yield Key(prefix + name, field, "dict" in str(field.annotation))
+            yield Key(prefix + name, kind, field, "dict" in str(field.annotation))
 
 
 def nearest(dotted: str, names: Sequence[str]) -> str:
@@ -117,8 +124,8 @@ def _dotted(kind: type[BaseModel], location: Sequence[str | int]) -> str:
 
 def _description(kind: type[BaseModel], dotted: str) -> str | None:
     for key in keys(kind):
-        if key.name == dotted and key.field.description:
-            return " ".join(key.field.description.split())
+        if key.name == dotted and key.description:
+            return key.description
     inside = [key.name for key in keys(kind) if key.name.startswith(dotted + ".") and key.field.is_required()]
     return f"at least {', '.join(inside)}" if inside else None
 

@@ -102,8 +102,8 @@ def describe(kind: type[BaseModel]) -> str:
     lines = []
     for key in keys(kind):
         lines.append(f"  --{key.name}  [{_default(key.field)}]")
-        if key.field.description:
-            lines.append("      " + " ".join(key.field.description.split()))
+        if key.description:
+            lines.append("      " + key.description)
         tables = [each.table for each in key.field.metadata if isinstance(each, NameIn)]
         lines += [f"      One of {', '.join(table)}." for table in tables]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 class ModelOptions(BaseModel):
     """Base of every model's options; a model without options uses it as it is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 Options = TypeVar("Options", bound=ModelOptions)

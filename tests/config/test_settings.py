@@ -172,7 +172,7 @@ def test_overrides_without_key_or_value(arguments):
 @pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
 def test_every_key_is_described_and_its_default_shown(kind):
     text = settings.describe(kind)
-    assert [key.name for key in keys(kind) if not key.field.description] == []
+    assert [key.name for key in keys(kind) if not key.description] == []
     assert "--model.options  [default {}]" in text
     assert "Pydantic" not in text
 

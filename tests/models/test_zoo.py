@@ -10,6 +10,7 @@ import torch
 
 from segcct.cli import main
 from segcct.config import ModelSection
+from segcct.config.descriptions import description_of
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import MODELS, Entry, create_model, entry, model_names, register_model
@@ -131,4 +132,4 @@ def test_options_are_described() -> None:
     for name in model_names():
         options = entry(name).options
         assert issubclass(options, ModelOptions)
-        assert all(field.description for field in options.model_fields.values()), name
+        assert all(description_of(options, field) for field in options.model_fields), name
