@@ -174,7 +174,7 @@ def _fit_positional(
             report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, sine computed anew"
             return sine_table(initial.shape[1], initial.shape[2])
         report.notes.append(
-            f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is kept, not trained"
+            f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is used, not trained"
         )
     own_lead = int(encoder.class_emb is not None)
     table = value if lead == own_lead else torch.cat([initial[:, :own_lead], value[:, lead:]], dim=1)
@@ -203,7 +203,7 @@ def _fit_channels(name: str, initial: Tensor, value: Tensor, report: LoadReport)
     before, after = value.shape[1], initial.shape[1]
     if before == after:
         return value
-    report.resized[name] = f"{before} -> {after} input channels, the sum of their filters shared evenly"
+    report.resized[name] = f"{before} -> {after} input channels, the sum of their filters divided equally"
     return (value.sum(dim=1, keepdim=True) / after).expand_as(initial)
 
 

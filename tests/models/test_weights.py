@@ -262,7 +262,7 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
 def test_one_channel_segmenter_from_colour_classifier(tmp_path: Path) -> None:
     best = write_best(tmp_path / "best", compact("cct_encoder_t", size=64))
     report = load_pretrained(compact("cct_unet_t", size=64, channels=1), best)
-    assert report.resized == {"detail.0.weight": "3 -> 1 input channels, the sum of their filters shared evenly"}
+    assert report.resized == {"detail.0.weight": "3 -> 1 input channels, the sum of their filters divided equally"}
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_segmenter_of_other_classes_and_channels(tmp_path: Path, name: str) -> N
     model = compact(name, classes=3, size=32, channels=2)
     report = load_pretrained(model, write_best(tmp_path / "best", trained))
     assert {name for name in report.skipped if "index" not in name} == {"head.weight", "head.bias"}
-    assert list(report.resized.values()) == ["1 -> 2 input channels, the sum of their filters shared evenly"]
+    assert list(report.resized.values()) == ["1 -> 2 input channels, the sum of their filters divided equally"]
     assert not report.missing
 
 
