@@ -34,37 +34,30 @@ class Misread:
 def typed(value: Any, annotation: Any) -> Any:
     """`value` with every `Scalar` in it read as the annotation wants; what does not fit is left for pydantic to refuse.
 
+    The name of a key is text whatever it looks like, `null` too.
+
     Args:
         value: what `yaml_text.parse` returns, or plain Python values.
         annotation: a type, a union, a list, a mapping, or a section (a pydantic model).
     """
     members = _members(annotation)
     if isinstance(value, Mapping):
-        return _typed_mapping(value, members)
+        section = next((kind for kind in members if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
+        if section is not None:
+            kinds = {name: field.annotation for name, field in section.model_fields.items()}
+            return {name: typed(each, kinds.get(name, str)) for name, each in value.items()}
+        key, inner = next((get_args(member) for member in members if get_origin(member) is dict), (str, str))
+        names = [str(name) if isinstance(name, Scalar) and key is str else typed(name, key) for name in value]
+        return {name: typed(each, inner) for name, each in zip(names, value.values(), strict=True)}
     if isinstance(value, list):
-        inner: Any = next((get_args(member)[0] for member in members if get_origin(member) is list), str)
-        return [typed(each, inner) for each in value]
+        element: Any = next((get_args(member)[0] for member in members if get_origin(member) is list), str)
+        return [typed(each, element) for each in value]
     types = {get_origin(member) or member for member in members}
     if isinstance(value, Scalar):
         return _scalar(str(value), types)
     if isinstance(value, bool) and types & {int, float} and bool not in types:
         return Misread(str(value).lower(), str(value).lower())
     return value
-
-
-def _typed_mapping(value: Mapping[Any, Any], members: list[Any]) -> dict[Any, Any]:
-    section = next((member for member in members if isinstance(member, type) and issubclass(member, BaseModel)), None)
-    if section is not None:
-        fields = section.model_fields
-        kinds = {name: fields[name].annotation if name in fields else str for name in value}
-        return {name: typed(each, kinds[name]) for name, each in value.items()}
-    key, inner = next((get_args(member) for member in members if get_origin(member) is dict), (str, str))
-    return {_key(name, key): typed(each, inner) for name, each in value.items()}
-
-
-def _key(name: Any, annotation: Any) -> Any:
-    """A name is text whatever it looks like, `null` too."""
-    return str(name) if isinstance(name, Scalar) and annotation is str else typed(name, annotation)
 
 
 def _members(annotation: Any) -> list[Any]:
