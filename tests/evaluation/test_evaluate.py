@@ -319,7 +319,7 @@ def test_a_mask_that_the_index_does_not_list_is_not_scored(folders: tuple[Path, 
     assert set(evaluate(*folders)["files"]) == {"a", "b", "c"}
 
 
-def test_cases_that_the_model_has_seen_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_cases_that_the_model_has_seen_are_reported(folders: tuple[Path, Path], tmp_path: Path) -> None:
     index(folders[0])
     content = json.loads((folders[0] / "predictions.json").read_text())
     content["cases"]["a"]["seen"] = "train"
@@ -327,15 +327,15 @@ def test_cases_that_the_model_has_seen_are_told(folders: tuple[Path, Path], tmp_
     (folders[0] / "predictions.json").write_text(json.dumps(content))
     summary = evaluate(*folders, output=tmp_path / "out")
     assert summary["seen"] == {"train": ["a"], "val": ["c"]}
-    told = "Of the 3 cases the model was trained on 1 and selected on 1"
-    assert told in (tmp_path / "out" / "table.md").read_text()
-    assert told in findings(read_results(tmp_path / "out"))[0]
+    warning = "Of the 3 cases the model was trained on 1 and selected on 1"
+    assert warning in (tmp_path / "out" / "table.md").read_text()
+    assert warning in findings(read_results(tmp_path / "out"))[0]
     index(folders[0])
     assert evaluate(*folders, output=tmp_path / "out")["seen"] == {"train": [], "val": []}
     assert "was trained on" not in (tmp_path / "out" / "table.md").read_text()
 
 
-def test_synthetic_cases_and_training_are_told(folders: tuple[Path, Path], tmp_path: Path) -> None:
+def test_synthetic_cases_and_training_are_reported(folders: tuple[Path, Path], tmp_path: Path) -> None:
     index(folders[0], synthetic_training=True)
     summary = evaluate(*folders, output=tmp_path / "out")
     assert (summary["synthetic"], summary["synthetic_training"]) == ([], True)
@@ -491,7 +491,7 @@ def test_without_spacing_distances_are_in_voxels(tmp_path: Path) -> None:
 def test_a_slice_file_of_another_size_is_named(tmp_path: Path) -> None:
     write_slices(tmp_path / "data", "patient001_frame01", heart())
     save(tmp_path / "p" / "patient001_frame01.nii.gz", heart()[:-1], IMAGE_AFFINE)
-    with pytest.raises(EvaluationError, match=r"frame01\.nii\.gz: .*do not share one grid.*expected \(11, 12, 6\)"):
+    with pytest.raises(EvaluationError, match=r"frame01\.nii\.gz: .*do not share one grid.*expected 11 x 12 x 6"):
         evaluate(tmp_path / "p", tmp_path / "data", "acdc", layout="slices")
 
 

@@ -266,7 +266,7 @@ def test_an_estimate_follows_its_features(rows, model):
     poor = model.estimate("a", {**dict.fromkeys(FEATURES), "expected_dice": 0.4, "flip_agreement": 0.4})
     assert poor.dice < 0.6 < 0.85 < good.dice
     assert poor.low <= poor.dice <= poor.high
-    assert poor.high - poor.low > good.high - good.low  # a poor mask is harder to judge
+    assert poor.high - poor.low > good.high - good.low  # a poor mask is harder to estimate
     estimates = [model.estimate(row.name, row.features).dice for row in rows]
     assert spearman(estimates, [row.dice for row in rows]) > 0.8
 
@@ -382,17 +382,17 @@ def test_too_few_patients_for_an_interval_is_said():
     fitted = fit(simulated(6, 0), CLASSES)
     estimate = fitted.estimate("a", simulated(1, 9)[0].features)
     assert (estimate.low, estimate.high) == (0.0, 1.0)
-    told = calibrate(simulated(6, 0), CLASSES, sources=["run"])
-    assert "Too few patients for an interval" in told.facts["summary"]
+    calibrated = calibrate(simulated(6, 0), CLASSES, sources=["run"])
+    assert "Too few patients for an interval" in calibrated.facts["summary"]
 
 
 @pytest.mark.parametrize(("patients", "known"), [(6, False), (9, False), (30, True)])
-def test_coverage_is_told_only_where_it_was_measured(patients, known):
+def test_coverage_is_reported_only_if_it_was_measured(patients, known):
     """Of nine patients, eight are left in each fold: too few for an interval, though all nine give one."""
-    told = calibrate(simulated(patients, 0), CLASSES, sources=["run"]).facts
-    assert (told["performance"]["coverage"] is not None) == known
-    assert ("lay in their 90% interval" in told["summary"]) == known
-    assert ("Too few patients" in told["summary"]) != known
+    calibrated = calibrate(simulated(patients, 0), CLASSES, sources=["run"]).facts
+    assert (calibrated["performance"]["coverage"] is not None) == known
+    assert ("lay in their 90% interval" in calibrated["summary"]) == known
+    assert ("Too few patients" in calibrated["summary"]) != known
 
 
 def test_too_few_patients_for_anything_is_an_error():
@@ -443,12 +443,12 @@ def test_performance_is_of_the_estimates(rows):
 
 
 def test_a_calibration_leaves_groups_out():
-    told = calibrate(simulated(30, 0), CLASSES, sources=["run"])
-    table = {row["name"]: row for row in told.facts["leave_one_out"]}
+    calibrated = calibrate(simulated(30, 0), CLASSES, sources=["run"])
+    table = {row["name"]: row for row in calibrated.facts["leave_one_out"]}
     assert [name for name, row in table.items() if row["in_use"]] == ["all features"]
     assert table["without flips"]["mae"] > table["all features"]["mae"]
     assert table["flips alone"]["spearman"] > table["volume alone"]["spearman"]
-    assert "rough" in told.facts["summary"]  # 30 patients
+    assert "rough" in calibrated.facts["summary"]  # 30 patients
 
 
 def test_features_are_in_one_group_each():
@@ -581,16 +581,16 @@ def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimate
     assert all(row["doubtful"] != "old" for row in rows)
 
 
-def test_a_mask_without_an_estimate_is_told(estimated, phantom, tmp_path, capsys, monkeypatch):
+def test_a_mask_without_an_estimate_is_reported(estimated, phantom, tmp_path, capsys, monkeypatch):
     def fails(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("segcct.quality.case_features.features_of_case", fails)
     command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
     assert main([*command, "--output", str(tmp_path / "out")]) == 1
-    told = capsys.readouterr().err
-    assert "1 of 1 mask got no row in quality.csv" in told
-    assert "too little memory. Lower --batch-size" in told
+    errors = capsys.readouterr().err
+    assert "1 of 1 mask got no row in quality.csv" in errors
+    assert "too little memory. Lower --batch-size" in errors
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
 
 
@@ -673,8 +673,8 @@ def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(m
     features = {"a": None, "b": dict.fromkeys(FEATURES)}
     assert model.missed(features) == ["a"]
     for held_it, found in ((0, []), (1, ["a"]), (2, ["a"])):
-        told = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
-        assert told.missed(features) == found
+        calibrated = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
+        assert calibrated.missed(features) == found
     absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", features)[0]
     assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
 
