@@ -174,7 +174,7 @@ def _pooled(calls: Iterable[Call], pool: Executor, workers: int) -> Iterator[Cas
             if dead:
                 return Skipped(job.name, _DIED)
             dead = True
-            where = f"{_DIED}, while working on case {job.name} or one beside it"
+            where = f"{_DIED}, while working on case {job.name} or one next to it"
             reason = f"{where}. It may have run out of memory: use fewer than {workers} workers"
             return Failed(job.name, (reason,), _DIED)
         except Exception as error:  # such as a result that cannot be pickled

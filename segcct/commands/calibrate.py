@@ -56,7 +56,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.quality.quality_model import FILE
 
     if arguments.m2i:
-        say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
+        say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
     classes = steps.check_folds(arguments.i2m, card, folds)

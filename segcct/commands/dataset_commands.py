@@ -99,4 +99,4 @@ def _check(arguments: argparse.Namespace) -> Outcome:
         what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
         raise DataError(what, file=config.data.root, remedy="Fix them and check again")
     train = ("train-seg", "--config", arguments.config, *arguments.keys)
-    return Outcome(f"{config.data.root} is sound", train)
+    return Outcome(f"no problems found in {config.data.root}", train)

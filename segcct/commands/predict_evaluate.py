@@ -87,7 +87,7 @@ def add_report(commands: Commands) -> None:
     parser = add_command(commands, "report", _report, "write report.html of an evaluation")
     parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where report.html goes")
-    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw one case as a picture")
+    parser.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw one case as a figure")
     parser.add_argument("--case", help="which case to draw (default: the median one)")
     parser.add_argument("--channel", help="which channel to draw (default: the first)")
 

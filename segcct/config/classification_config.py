@@ -114,7 +114,7 @@ class ImageAugmentSection(Section):
     mix: Fraction = 1.0
     """Probability that a batch is mixed at all, where mixup or cutmix is above 0."""
     mix_epochs: PositiveInt | None = None
-    """Mix in the first so many epochs only; null: always."""
+    """Number of epochs with mixing, from the first on; null: all."""
 
 
 class ClassificationTrainSection(ScheduleSection):

@@ -219,7 +219,7 @@ def remap(label: np.ndarray, table: Mapping[int, int]) -> np.ndarray:
 
 _MANY = 50
 """Stray values beyond which a file is no label of another scheme."""
-_NO_LABEL = "So many values are no classes: is it the scan itself? Name the file of the label"
+_NO_LABEL = "Too many values for classes: is it the scan itself? Name the file of the label"
 
 
 def suggest(scheme: Scheme, stray: Mapping[float, int]) -> str:

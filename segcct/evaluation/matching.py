@@ -38,7 +38,7 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in unknown):
         raise EvaluationError(
             "the masks are named by hashed ids, and the key that finds their references is gone",
-            expected=f"{SOURCES} beside the masks",
+            expected=f"{SOURCES} next to the masks",
             remedy=f"Put {SOURCES} back, or name the reference masks as the predicted ones",
         )
     references = with_hashed(masks, references, predictions.key, everyone=predictions.anonymized)

@@ -29,7 +29,7 @@ def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, conventi
     if patients.keys() != other_cases:
         raise EvaluationError(
             "the two folders of predictions hold different cases",
-            found=f"only on one side: {', '.join(sorted(patients.keys() ^ other_cases))}",
+            found=f"only in one folder: {', '.join(sorted(patients.keys() ^ other_cases))}",
             remedy="Compare predictions of the same cases",
         )
 

@@ -121,7 +121,7 @@ def _dataset(stored: Any, name: str, file: Path) -> Any:
         raise _elsewhere(name, file, "a link")
     item = stored[name]
     if not isinstance(item, h5py.Dataset) or not item.shape:
-        raise VolumeError(f"'{name}' is no array", file=file)
+        raise VolumeError(f"'{name}' is not an array", file=file)
     if item.is_virtual or item.external:
         raise _elsewhere(name, file, "a view of other files" if item.is_virtual else "external storage")
     dtype, chunks = item.dtype, item.chunks

@@ -142,7 +142,7 @@ def _behind(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
             "holds far more data than its header describes",
             file=path,
             found=f"over {_MOST_BEHIND:,} bytes behind the voxels",
-            remedy="Its header is damaged, or it is no image: export it again",
+            remedy="Its header is damaged, or it is not an image: export it again",
         )
     return behind
 

@@ -113,7 +113,9 @@ def _built(built: Architecture, file: Path) -> nn.Module:
         if is_out_of_memory(error):
             raise
         found = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CheckpointError(f"the network {built.name} cannot be built as told", file=file, found=found) from error
+        raise CheckpointError(
+            f"the network {built.name} cannot be built from model.json", file=file, found=found
+        ) from error
 
 
 def _require_fit(network: nn.Module, weights: Mapping[str, Tensor], card: ModelCard, folder: Path) -> None:
@@ -133,5 +135,5 @@ def _require_fit(network: nn.Module, weights: Mapping[str, Tensor], card: ModelC
         f"weights do not fit the {card.architecture.name} of this version that model.json describes",
         file=folder / WEIGHTS,
         found="; ".join(detail for detail in details if detail),
-        remedy="Copy the best/ folder again, whole, or train it anew",
+        remedy="Copy the best/ folder again, whole, or train it again",
     )

@@ -150,7 +150,7 @@ def _read_torch(file: Path) -> Any:
                 file=file,
                 found=forbidden[1].rstrip(".,"),
                 expected="tensors, plain containers, argparse.Namespace",
-                remedy="If you trust its source, save its tensors anew as safetensors",
+                remedy="If you trust its source, save its tensors again, as safetensors",
             ) from error
         if refused and file.read_bytes()[:1] == b"\x80":
             raise CheckpointError(

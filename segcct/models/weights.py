@@ -171,7 +171,7 @@ def _fit_positional(
         if torch.allclose(value.float().cpu(), sine, atol=1e-3):  # half precision
             if value.shape == initial.shape:
                 return value
-            report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, sine computed anew"
+            report.resized[name] = f"{side}x{side} -> {rows}x{columns} tokens, sine recomputed"
             return sine_table(initial.shape[1], initial.shape[2])
         report.notes.append(
             f"{name}: a sine table was asked for, but the file's is not sinusoidal; the file's is used, not trained"

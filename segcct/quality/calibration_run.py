@@ -68,7 +68,7 @@ def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Seq
         best = source if source.is_dir() else source.parent
         if not (best.parent / SPLITS).is_file():
             if (best / "model.json").is_file():  # a model of ours, not published weights
-                say(f"{source}: no {SPLITS} beside it; whether it was trained on the calibration cases is not known")
+                say(f"{source}: no {SPLITS} next to it; whether it was trained on the calibration cases is not known")
         elif load_card(best).synthetic == predictor.card.synthetic:
             seen = Splits.load(best.parent / SPLITS).trained_on({case.id: case.patient for case in cases})
             if seen:

@@ -52,7 +52,7 @@ class Curves(TensorBoardLogger):
             yield
         except OSError as error:
             if not self.failed:
-                say(f"{self.log_dir}: the curves for TensorBoard are not written any more: {reason_of(error)}")
+                say(f"{self.log_dir}: the curves for TensorBoard are no longer written: {reason_of(error)}")
             self.failed = True
 
 

@@ -177,7 +177,7 @@ def test_curves_that_cannot_be_written_end_no_training(run, monkeypatch, capsys)
     monkeypatch.setattr(RecordWriter, "write", full)
     fit(toy_task.ToyTask(), run, TRAIN, seed=0)
     shown = capsys.readouterr().err
-    assert shown.count("curves for TensorBoard are not written any more") <= 1
+    assert shown.count("curves for TensorBoard are no longer written") <= 1
     assert "Traceback" not in shown
     assert len(run.read_metrics()) == 2
 

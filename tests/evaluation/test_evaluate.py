@@ -515,7 +515,7 @@ def test_pictures_are_scored_by_their_outline(tmp_path: Path) -> None:
     index(tmp_path / "p", data=data, scheme={"name": "binary", "classes": {"foreground": 1}, "regions": {}})
     summary = evaluate(tmp_path / "p", tmp_path / "data")
     assert summary["overall"]["dice"]["mean"] == pytest.approx(0.9)
-    # 56 outline voxels: 32 of them lie on the other outline or one beside it, the ends two away.
+    # 56 outline voxels: 32 of them lie on the other outline or one next to it, the ends two away.
     assert summary["overall"]["hd95_vox"]["mean"] == 2.0
     assert summary["data"]["root"] == str(tmp_path / "data")
 

@@ -171,7 +171,9 @@ def test_other_objects_are_left_out_and_named(
     assert capsys.readouterr().err == said
     Volume.load(tmp_path)
     assert capsys.readouterr().err == ""
-    with pytest.raises(VolumeError, match=rf"other: is a DICOM object that is no image \(found {OTHERS[sop_class]}"):
+    with pytest.raises(
+        VolumeError, match=rf"other: is a DICOM object that is not an image \(found {OTHERS[sop_class]}"
+    ):
         Volume.load(other)
     for file in tmp_path.glob("*.dcm"):
         file.unlink()

@@ -137,7 +137,7 @@ def test_sine_table_of_another_size_stays_a_sine(tmp_path: Path) -> None:
     model = create_model("cct_2_3x2_32", 3, 10, 64, {"positional": "sine"})
     report = load_pretrained(model, tmp_path / "a.pth")
     torch.testing.assert_close(model.classifier.positional_emb, sine_table(256, 128))
-    assert report.resized == {"classifier.positional_emb": "8x8 -> 16x16 tokens, sine computed anew"}
+    assert report.resized == {"classifier.positional_emb": "8x8 -> 16x16 tokens, sine recomputed"}
     assert not report.notes
 
 

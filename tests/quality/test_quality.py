@@ -605,7 +605,7 @@ def test_a_threshold_that_is_no_dice_is_wrong_usage(flag, value, capsys):
 def test_the_old_flag_of_a_generator_is_accepted_and_has_no_effect(estimated, phantom, tmp_path, capsys):
     command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
     assert main([*command, "--output", str(tmp_path / "out"), "--m2i", str(tmp_path / "gone")]) == 0
-    assert "--m2i has no effect any more" in capsys.readouterr().err
+    assert "--m2i no longer has an effect" in capsys.readouterr().err
     assert read_rows(tmp_path / "out" / "quality.csv")
 
 

@@ -38,7 +38,7 @@ def clashes(cases: Sequence[Case], data: DataSection) -> list[DataError]:
 
 
 def _remedy(cases: Sequence[Case], data: DataSection) -> str:
-    others = "rename them, or make the pattern of the first channel more particular"
+    others = "rename them, or make the pattern of the first channel more specific"
     times = Counter(case.id for case in cases)
     example = next(_by_path(case, data) for case in cases if times[case.id] > 1)
     if data.case_id == "path" or len({_by_path(case, data) for case in cases}) < len(cases):

@@ -160,7 +160,7 @@ def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:
             file=where,
             found=", ".join(match.name for match in matches[:6]),
             expected=f"one match of {pattern}",
-            remedy="Make the pattern more particular, with {id}",
+            remedy="Make the pattern more specific, with {id}",
         )
     names = sorted(entry.name for entry in where.iterdir() if not entry.name.startswith(".")) if where.is_dir() else []
     raise DataError(

@@ -169,7 +169,7 @@ def _stack(files: Sequence[Path], key: str) -> np.ndarray:
     for file, array in zip(files, arrays, strict=True):
         if array.ndim != 2 or array.shape != arrays[0].shape:
             raise GeometryError(
-                f"array {key} does not fit the other slices" if len(arrays) > 1 else f"array {key} is no image",
+                f"array {key} does not fit the other slices" if len(arrays) > 1 else f"array {key} is not an image",
                 file=file,
                 found=f"shape {array.shape}",
                 expected=f"{arrays[0].shape} as {files[0].name}" if arrays[0].ndim == 2 else "(rows, columns)",

@@ -31,7 +31,7 @@ def instances_in(path: Path) -> list[Instance]:
         header = _header_of(path)
         kind = _no_image(header)
         if kind is not None:
-            what = "is a DICOM object that is no image"
+            what = "is a DICOM object that is not an image"
             raise VolumeError(what, file=path, found=kind, expected="CT, MR or the like")
         return [instance_of(path, header)]
     images: list[tuple[Path, Header]] = []

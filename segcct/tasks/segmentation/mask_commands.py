@@ -39,7 +39,7 @@ def predict(
 
     predictor = Predictor.load(model, how)
     if m2i is not None:
-        say("--m2i has no effect any more: the features of a generator were measured to add nothing to the estimate")
+        say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     quality = None if no_quality else QualityModel.load(model)
     if quality is not None and (keep_largest or protocol != "soft"):
         say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
