@@ -144,6 +144,18 @@ def test_no_module_imports_itself_by_way_of_others():
     list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
+def test_imports_inside_functions_name_modules_that_are_there():
+    root = PACKAGE.parent
+    missing = []
+    for folder in ("segcct", "tests", "benchmarks", "scripts", "docs"):
+        for path in (root / folder).rglob("*.py"):
+            for name in imports(path):
+                module = root.joinpath(*name.split("."))
+                if name.startswith("segcct.") and not (module.is_dir() or module.with_suffix(".py").is_file()):
+                    missing.append(f"{path.relative_to(root)}: {name}")
+    assert missing == []
+
+
 def test_no_package_holds_more_than_a_seventh_of_the_code():
     lines = Counter({room(path): 0 for path in FILES})
     for path in FILES:
