@@ -22,7 +22,11 @@ def description_of(kind: type[BaseModel], field: str) -> str:
 
 @lru_cache
 def _descriptions(owner: type) -> dict[str, str]:
-    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(owner))).body
+    try:
+        source = inspect.getsource(owner)
+    except (OSError, TypeError):  # a class without a source file
+        return {}
+    (definition,) = ast.parse(textwrap.dedent(source)).body
     assert isinstance(definition, ast.ClassDef)
     texts = {}
     for field, text in pairwise(definition.body):
