@@ -32,11 +32,11 @@ from trained import minutes as minutes_of
 from trained import trained
 
 from segcct.config import ClassificationConfig, settings
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import Inference
 from segcct.metrics import paired
-from segcct.models.compact import PRESETS, SIZES
+from segcct.models.compact_transformers import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid
 from segcct.models.zoo import entry
 from segcct.run_folder import RunFolder

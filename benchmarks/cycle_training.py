@@ -22,9 +22,9 @@ from shifted import write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
 from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
-from segcct.datasets.case_split import make_splits, patients_in_order
 from segcct.datasets.layouts import find_cases, scheme_of
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_drawing import make_splits, patients_in_order
+from segcct.datasets.split_record import Splits
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor

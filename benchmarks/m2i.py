@@ -23,7 +23,7 @@ from trained import ONLY_AT_THE_END, trained
 
 from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
 from segcct.inference.batched_inference import Inference
 from segcct.inference.cycle import CycleCase, Cycles

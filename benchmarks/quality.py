@@ -31,7 +31,7 @@ from trained import ONLY_AT_THE_END, trained
 import segcct
 from segcct.config import M2IConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, read_case
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import Inference

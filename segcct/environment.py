@@ -53,7 +53,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     choice = choose_precision("auto", device)
     facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
     if measure:
-        from segcct.tasks.segmentation.reference_step import DESCRIPTION, MACHINES, reference_step_s
+        from segcct.tasks.segmentation.timed_step import DESCRIPTION, MACHINES, reference_step_s
 
         facts["step"] = {
             "what": DESCRIPTION,

@@ -21,7 +21,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.splits import Splits, unshared_classes
+from segcct.datasets.split_record import Splits, unshared_classes
 from segcct.datasets.unread_files import find_unread
 from segcct.errors import SegcctError, SplitError
 from segcct.plurals import counted

@@ -11,7 +11,7 @@ import numpy as np
 
 from segcct.check.problem import Problem
 from segcct.datasets.case import Case
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 
 
 class Image(NamedTuple):

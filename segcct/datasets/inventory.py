@@ -15,11 +15,11 @@ import numpy as np
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.case_split import make_splits
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.layouts import get_layout, scan_cases, scheme_of
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_drawing import make_splits
+from segcct.datasets.split_record import Splits
 from segcct.files.file_memo import FileMemo, key_of
 from segcct.files.file_names import NIFTI_SUFFIXES
 from segcct.images.content_digest import is_one_file

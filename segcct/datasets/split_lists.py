@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
-from segcct.datasets.splits import Splits, repeated_ids
+from segcct.datasets.split_record import Splits, repeated_ids
 from segcct.errors import SplitError
 from segcct.files.file_names import stem_of
 from segcct.files.json_file import reason_of_parse

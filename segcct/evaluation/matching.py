@@ -9,8 +9,8 @@ from pathlib import Path
 from segcct.errors import EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, is_there
 from segcct.evaluation.reference_folder import HASHED, ReferenceCase, with_hashed
-from segcct.inference.index import SOURCES
-from segcct.inference.masks import SUFFIXES, VOLUME
+from segcct.inference.mask_files import SUFFIXES, VOLUME
+from segcct.inference.predictions_index import SOURCES
 from segcct.plurals import counted
 
 _KEYED_LENGTH = len("case_") + 16

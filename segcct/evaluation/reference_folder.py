@@ -18,8 +18,8 @@ from segcct.errors import DataError, EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
 from segcct.files.file_names import absolute
 from segcct.files.private_file import pseudonym
-from segcct.inference.index import INDEX
-from segcct.inference.masks import SUFFIXES
+from segcct.inference.mask_files import SUFFIXES
+from segcct.inference.predictions_index import INDEX
 
 ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may have after the case id."""

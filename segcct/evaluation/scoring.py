@@ -18,7 +18,7 @@ from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
-from segcct.inference.masks import load_mask
+from segcct.inference.mask_files import load_mask
 from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy, register_metric
 from segcct.metrics.metric_table import detail_metrics
 

@@ -15,8 +15,8 @@ from numpy.lib import format as npy
 
 from segcct.errors import VolumeError
 from segcct.files.file_names import NPZ_SUFFIXES
-from segcct.images.claims import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
 from segcct.images.hdf5 import ask
+from segcct.images.size_limits import DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
 from segcct.images.streams import read_exactly
 
 _ENDING = ".npy"

@@ -11,9 +11,9 @@ from typing import Any
 
 from segcct.errors import DataError, VolumeError
 from segcct.files.file_memo import FileMemo
-from segcct.images.claims import refuse_special
 from segcct.images.metaimage import data_file_of_metaimage
 from segcct.images.nrrd import data_file_of_nrrd
+from segcct.images.size_limits import refuse_special
 from segcct.images.voxel_data import companion
 
 _DATA_FILE = {

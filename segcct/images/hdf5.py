@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.claims import AGAIN
+from segcct.images.size_limits import AGAIN
 from segcct.images.streams import read_exactly
 
 if sys.platform == "linux":

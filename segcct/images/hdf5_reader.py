@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.claims import AGAIN, DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
+from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, damage_refused, no_array, refuse_claim, refuse_no_numbers
 
 IDLE_S = 60
 """Seconds without a request after which the process ends."""

@@ -13,9 +13,9 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
-from segcct.images.claims import AGAIN, LPS_TO_RAS, volume_shape
 from segcct.images.metaimage import voxels_of_metaimage
 from segcct.images.nrrd import voxels_of_nrrd
+from segcct.images.size_limits import AGAIN, LPS_TO_RAS, volume_shape
 from segcct.images.voxel_data import VoxelData
 
 _FORMATS: dict[str, tuple[str, Callable[[Path], VoxelData]]] = {

@@ -23,7 +23,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
 from segcct.errors import VolumeError
-from segcct.images.claims import AGAIN, DEFLATE_RATIO, checked_affine, refuse_claim, volume_shape
+from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, checked_affine, refuse_claim, volume_shape
 from segcct.images.streams import Inflated, read_exactly
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)

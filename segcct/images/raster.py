@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from segcct.errors import SegcctError, VolumeError
-from segcct.images.claims import refuse_special
+from segcct.images.size_limits import refuse_special
 
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
 MOST_PIXELS = 89_478_485

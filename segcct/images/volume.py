@@ -17,8 +17,8 @@ import numpy as np
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
-from segcct.images.claims import AGAIN, checked_affine, refuse_special
 from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
+from segcct.images.size_limits import AGAIN, checked_affine, refuse_special
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.claims import AGAIN, DEFLATE_RATIO, refuse_claim, refuse_special
+from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, refuse_claim, refuse_special
 from segcct.images.streams import Inflated, read_exactly
 
 _USUAL_HEADER, _MOST_HEADER = 2**16, 2**23

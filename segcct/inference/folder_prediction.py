@@ -14,13 +14,13 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.splits import Splits, known_splits
+from segcct.datasets.split_record import Splits, known_splits
 from segcct.errors import DataError, RunError, SplitError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
-from segcct.inference.index import Index, index_lock
-from segcct.inference.masks import VOLUME, WRITTEN, WRITTEN_IMAGES, save_mask
+from segcct.inference.mask_files import VOLUME, WRITTEN, WRITTEN_IMAGES, save_mask
+from segcct.inference.predictions_index import Index, index_lock
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import keep_rows
 from segcct.model_card import ModelCard

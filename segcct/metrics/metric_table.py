@@ -25,8 +25,8 @@ from functools import cache, partial
 from operator import attrgetter
 
 from segcct.errors import MetricError
-from segcct.metrics.borders import SurfaceDistances
 from segcct.metrics.pair import MaskPair
+from segcct.metrics.surface_distances import SurfaceDistances
 from segcct.plugins import load_plugins
 
 _KEY = re.compile(r"[a-z][a-z0-9_]*")

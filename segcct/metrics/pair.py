@@ -16,8 +16,8 @@ import numpy as np
 from scipy import ndimage
 
 from segcct.errors import MetricError
-from segcct.metrics.borders import SurfaceDistances, check_spacing, distances_between
 from segcct.metrics.overlap import Counts, as_mask, check_shapes, counts
+from segcct.metrics.surface_distances import SurfaceDistances, check_spacing, distances_between
 
 Status = Literal["ok", "missed", "spurious", "absent"]
 Box = tuple[slice, ...]

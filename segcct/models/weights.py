@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import CheckpointError
-from segcct.models.checkpoint_file import read_weights
 from segcct.models.transformer import Encoder, resize_table, sine_table
+from segcct.models.weight_files import read_weights
 from segcct.models.weight_names import (
     Plan,
     is_computed,

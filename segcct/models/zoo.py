@@ -17,7 +17,13 @@ from torch import nn
 from segcct.errors import ModelError
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
-from segcct.models.compact import PRESETS, CctOptions, CctUnetClassifier, CompactTransformer, EncoderOptions
+from segcct.models.compact_transformers import (
+    PRESETS,
+    CctOptions,
+    CctUnetClassifier,
+    CompactTransformer,
+    EncoderOptions,
+)
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
 from segcct.models.options import ModelOptions, did_you_mean, parse_options

@@ -12,7 +12,7 @@ from segcct.case_runner import CaseJob, CaseOutcome, run_cases
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, load_card

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
 from segcct.inference.folder_prediction import Predictions
-from segcct.inference.index import index_lock
+from segcct.inference.predictions_index import index_lock
 from segcct.inference.quality_rows import COLUMNS, TABLE, read_rows, write_rows
 from segcct.plurals import counted
 from segcct.quality.features import CaseFeatures

@@ -16,7 +16,7 @@ from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.errors import DataError, GeometryError
 from segcct.images.volume import SUFFIXES, Volume
-from segcct.inference.masks import load_mask
+from segcct.inference.mask_files import load_mask
 from segcct.plurals import counted
 from segcct.report.results import Results, paths_of
 

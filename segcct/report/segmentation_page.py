@@ -11,7 +11,7 @@ from segcct import figures
 from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
 from segcct.evaluation.summary_record import STATUSES, MetricStats, ScoredModel, SegmentationSummary
-from segcct.inference.index import without_ids
+from segcct.inference.predictions_index import without_ids
 from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
 from segcct.progress import say

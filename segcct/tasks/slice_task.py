@@ -13,7 +13,7 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import M2IConfig, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_lists import unlabeled_cases
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.model_card import Architecture, SchemeCard, reading
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.tasks.task import DatasetSummary, Task

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
     from segcct.config import Experiment
-    from segcct.datasets.splits import Splits
+    from segcct.datasets.split_record import Splits
     from segcct.inference.loaded_model import LoadedModel
     from segcct.model_card import Architecture, ModelCard, SchemeCard
     from segcct.models.zoo import Kind
@@ -157,7 +157,7 @@ class Task(ABC):
     @staticmethod
     def next_command(config: Any, run: RunFolder) -> Sequence[object]:
         """The command that uses what a training wrote."""
-        from segcct.datasets.splits import Splits
+        from segcct.datasets.split_record import Splits
 
         split = "test" if Splits.load(run.splits).test else "val"
         data = ("--input", config.data.root, "--split", split)

@@ -10,8 +10,8 @@ from pathlib import Path
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
 from segcct.inference.batched_inference import Inference
-from segcct.inference.index import INDEX
 from segcct.inference.loaded_model import LoadedModel
+from segcct.inference.predictions_index import INDEX
 from segcct.model_card import load_card
 from segcct.tasks.task import TASKS, TaskRow, task_named
 

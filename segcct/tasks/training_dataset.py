@@ -13,7 +13,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_lists import unlabeled_cases
-from segcct.datasets.splits import SPLIT_NAMES, Splits, unshared_classes
+from segcct.datasets.split_record import SPLIT_NAMES, Splits, unshared_classes
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
 from segcct.preparation.prepared_case import PreparedCase, fingerprint, prepare_cases

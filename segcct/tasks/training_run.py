@@ -18,7 +18,7 @@ from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
 from segcct.training.arithmetic import settle
 from segcct.training.network import check_batch_size
-from segcct.training.optim import build_optimizer
+from segcct.training.optimization import build_optimizer
 from segcct.training.processes import is_first_process
 from segcct.training.session import check_run, check_same_dataset, open_run, owning_run
 from segcct.training.step_time import step_seconds

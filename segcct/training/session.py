@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from segcct.config import Experiment, RunSection, ScheduleSection, settings, yaml_text
-from segcct.datasets.splits import SPLIT_NAMES, Splits
+from segcct.datasets.split_record import SPLIT_NAMES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
 from segcct.model_card import load_card

@@ -31,7 +31,7 @@ from segcct.training.arithmetic import lightning_devices
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import Curves, quiet_writer
 from segcct.training.network import batch_seed, explaining_batch_norm
-from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.processes import is_first_process, progress_bar
 
 CONFIG = "config"

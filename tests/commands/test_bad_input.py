@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from segcct.cli import main
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from tests.conftest import training_command
 
 pytestmark = pytest.mark.slow

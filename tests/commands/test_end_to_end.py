@@ -23,7 +23,7 @@ from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import find_cases
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.model_card import load_card
 from segcct.tasks.training_dataset import count_slices
 from tests.conftest import training_command

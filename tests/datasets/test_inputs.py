@@ -11,7 +11,7 @@ from PIL import Image
 
 from segcct.datasets.label_schemes import custom_scheme
 from segcct.datasets.layouts import find_cases
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, SplitError, VolumeError
 from segcct.images.volume import Volume
 from segcct.inference.folder_prediction import load_case, resolve

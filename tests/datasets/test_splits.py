@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from segcct.config import CaseSplitSection, DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.case_split import make_splits
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_drawing import make_splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
 
 

@@ -11,7 +11,7 @@ import pytest
 from segcct.check import check_dataset, examine_dataset, format_problems
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
-from segcct.datasets.splits import Splits, unshared_classes
+from segcct.datasets.split_record import Splits, unshared_classes
 from segcct.datasets.unread_files import find_unread
 from segcct.images.volume import Volume
 

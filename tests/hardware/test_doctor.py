@@ -12,7 +12,7 @@ from segcct.cli import main
 from segcct.files.disk_space import free_bytes
 from segcct.hardware.memory import free_memory_gb
 from segcct.hardware.processor import instruction_sets, processor_name
-from segcct.tasks.segmentation.reference_step import MACHINES
+from segcct.tasks.segmentation.timed_step import MACHINES
 
 CPUINFO = """processor\t: 0
 model name\t: Some Processor 9000
@@ -101,7 +101,7 @@ def test_doctor_prints_the_machine_and_json_holds_the_same(capsys):
 
 
 def test_the_reference_step_is_timed_in_both_precisions(monkeypatch, capsys):
-    from segcct.tasks.segmentation import reference_step
+    from segcct.tasks.segmentation import timed_step as reference_step
 
     monkeypatch.setattr(reference_step, "SIZE", 32)
     monkeypatch.setattr(reference_step, "BATCH", 1)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from segcct.errors import VolumeError
-from segcct.images import claims
-from segcct.images.claims import DEFLATE_RATIO, refuse_claim
+from segcct.images import size_limits as claims
+from segcct.images.size_limits import DEFLATE_RATIO, refuse_claim
 
 FILE = Path("scan.nii.gz")
 

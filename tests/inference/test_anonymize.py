@@ -21,7 +21,7 @@ from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
-from segcct.inference.index import read_key
+from segcct.inference.predictions_index import read_key
 from segcct.inference.predictor import Predictor
 from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture

@@ -11,8 +11,8 @@ import yaml
 from segcct.check import check_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig
-from segcct.datasets.case_split import make_splits
 from segcct.datasets.layouts import find_cases
+from segcct.datasets.split_drawing import make_splits
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.init import config_text, inspect_folder, recognize

@@ -11,7 +11,6 @@ from sklearn.calibration import calibration_curve
 
 from segcct.errors import MetricError
 from segcct.metrics.calibration import expected_error, reliability
-from segcct.metrics.class_intervals import class_intervals
 from segcct.metrics.class_scores import (
     brier_scores,
     class_aurocs,
@@ -20,6 +19,7 @@ from segcct.metrics.class_scores import (
     mean_of,
     top_k,
 )
+from segcct.metrics.score_intervals import class_intervals
 
 
 def sample(seed: int, count: int = 300, classes: int = 6, skill: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pytest
 
 from segcct import metrics
 from segcct.errors import MetricError
-from segcct.metrics.borders import border_voxels
+from segcct.metrics.surface_distances import border_voxels
 
 
 def cube(shape: tuple[int, ...], start: tuple[int, ...], side: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import ModelError
-from segcct.models.compact import PRESETS
+from segcct.models.compact_transformers import PRESETS
 from segcct.models.transformer import resize_table, sine_table
 from segcct.models.zoo import create_model, model_names
 

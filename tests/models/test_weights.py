@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.errors import CheckpointError
-from segcct.models.checkpoint_file import read_weights
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions, SwinUnetSize
 from segcct.models.tokenizer import to_tokens
 from segcct.models.transformer import Encoder, sine_table
+from segcct.models.weight_files import read_weights
 from segcct.models.weight_names import is_head
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model

@@ -20,7 +20,7 @@ from torch import nn
 
 from segcct.cli import main
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume

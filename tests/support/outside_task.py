@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import Experiment, ModelSection, RunSection, ScheduleSection
 from segcct.config.base import Section
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.files.json_file import read_object, write_json
 from segcct.inference.batched_inference import Inference
 from segcct.inference.loaded_model import LoadedModel

@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from segcct.config import ClassificationConfig, ImageAugmentSection, ImagesSection, settings
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, DataError, SplitError
 from segcct.files import file_memo
 from segcct.tasks.classification import decoding as picture_module

@@ -18,7 +18,7 @@ from PIL import Image
 
 from segcct.cli import main
 from segcct.config import ClassificationConfig, ImageAugmentSection, SegmentationConfig, settings
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import RunError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder

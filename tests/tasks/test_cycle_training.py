@@ -13,7 +13,7 @@ import torch
 from segcct.config import AugmentSection, CaseSplitSection, DataSection, SegmentationConfig, settings
 from segcct.datasets.case import Case
 from segcct.datasets.split_lists import unlabeled_cases
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, SplitError
 from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from segcct.config import LossSection, SegmentationConfig, settings
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
 from segcct.preparation.prepared_case import prepare_case
 from segcct.run_folder import RunFolder

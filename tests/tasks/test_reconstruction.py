@@ -16,7 +16,7 @@ from segcct.cli import main
 from segcct.config import M2IConfig, ReconstructionLossSection, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_cases, read_case
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, DataError, LabelError, TrainingError
 from segcct.inference.batched_inference import Inference
 from segcct.inference.reconstructor import Reconstructor

@@ -10,7 +10,7 @@ import yaml
 
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import RunError
 from segcct.run_folder import RunFolder
 from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config

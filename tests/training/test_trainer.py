@@ -21,7 +21,7 @@ from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
 from segcct.training import optim, trainer
 from segcct.training.network import batch_seed, check_batch_size
-from segcct.training.optim import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
 from segcct.training.trainer import fit
 from tests.support import toy_task

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from segcct.images.claims import refuse_claim
 from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.header import damaged, open_body
 from segcct.images.dicom.instance import Instance
 from segcct.images.dicom.planes import Plane
+from segcct.images.size_limits import refuse_claim
 
 _EXACT = 1 << 53
 """Whole numbers up to here are exact in the arithmetic of slopes."""

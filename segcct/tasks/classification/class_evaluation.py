@@ -16,7 +16,6 @@ from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.file_names import absolute
 from segcct.metrics.calibration import expected_error, reliability
-from segcct.metrics.class_intervals import RESAMPLES, class_intervals
 from segcct.metrics.class_scores import (
     brier_scores,
     class_aurocs,
@@ -26,6 +25,7 @@ from segcct.metrics.class_scores import (
     top_k,
 )
 from segcct.metrics.metric_table import Quantity
+from segcct.metrics.score_intervals import RESAMPLES, class_intervals
 from segcct.metrics.statistics import summarize
 from segcct.plurals import counted
 from segcct.progress import Report

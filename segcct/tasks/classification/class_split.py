@@ -14,9 +14,9 @@ import numpy as np
 
 from segcct.config import ImagesSection, SplitSection
 from segcct.datasets.case import Case
-from segcct.datasets.case_split import patients_in_order, splits_of
+from segcct.datasets.split_drawing import patients_in_order, splits_of
 from segcct.datasets.split_lists import read_lists
-from segcct.datasets.splits import SPLIT_NAMES, Splits
+from segcct.datasets.split_record import SPLIT_NAMES, Splits
 from segcct.errors import SplitError
 from segcct.plurals import counted, listed
 from segcct.tasks.classification.labeled_images import LabeledImages

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from segcct.config import ClassificationConfig
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.inference.batched_inference import Inference
 from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from segcct.case_runner import Done, Failed
-from segcct.datasets.splits import Splits, known_splits
+from segcct.datasets.split_record import Splits, known_splits
 from segcct.errors import DataError, RunError, SplitError, items
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
-from segcct.inference.index import INDEX
+from segcct.inference.predictions_index import INDEX
 from segcct.inference.predictions_record import StoredTable
 from segcct.plurals import counted
 from segcct.progress import Report

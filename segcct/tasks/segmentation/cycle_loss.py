@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
 from segcct.preparation.conditioning import signed_distances, slice_positions

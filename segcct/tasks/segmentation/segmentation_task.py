@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import SegmentationConfig
-from segcct.datasets.splits import Splits
+from segcct.datasets.split_record import Splits
 from segcct.figures import best_slice, case_panel
 from segcct.files.atomic_file import atomic_path
 from segcct.inference.batched_inference import Inference

@@ -1,7 +1,7 @@
 """Surface metrics of two masks, under the default convention: Hausdorff distance, average distance, surface Dice.
 
 Where one mask is empty the distance is the length of the image's diagonal and the surface Dice 0; where both are,
-nothing is scored (NaN). Surfaces and distances are defined in `segcct.metrics.borders`.
+nothing is scored (NaN). Surfaces and distances are defined in `segcct.metrics.surface_distances`.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from segcct.errors import MetricError
-from segcct.metrics.borders import SurfaceDistances
 from segcct.metrics.pair import MaskPair
+from segcct.metrics.surface_distances import SurfaceDistances
 
 
 def hausdorff(

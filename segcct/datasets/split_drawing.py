@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from segcct.config import DataSection, SplitSection
 from segcct.datasets.case import Case
 from segcct.datasets.split_lists import read_lists
-from segcct.datasets.splits import SPLIT_NAMES, Splits, repeated_ids
+from segcct.datasets.split_record import SPLIT_NAMES, Splits, repeated_ids
 from segcct.errors import SplitError
 from segcct.plurals import counted, listed
 
