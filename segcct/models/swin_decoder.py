@@ -13,7 +13,8 @@ import torch
 from einops import rearrange
 from torch import nn
 
-from segcct.models.swin import PatchExpand, SwinBlock
+from segcct.models.patch_expanding import PatchExpand
+from segcct.models.swin import SwinBlock
 from segcct.models.tokenizer import conv_block
 
 LAYER_SCALE = 0.01

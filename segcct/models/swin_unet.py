@@ -14,7 +14,8 @@ from torch import nn
 
 from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.swin import PatchEmbed, PatchExpand, PatchMerging, SwinBlock
+from segcct.models.patch_expanding import PatchExpand, PatchMerging
+from segcct.models.swin import PatchEmbed, SwinBlock
 from segcct.models.transformer import init_linear
 
 Upsample = Literal["expand", "bilinear", "transposed"]

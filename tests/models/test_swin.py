@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segcct.errors import ModelError
-from segcct.models.swin import PatchExpand, PatchMerging, SwinBlock, WindowAttention, window_mask
+from segcct.models.patch_expanding import PatchExpand, PatchMerging
+from segcct.models.swin import SwinBlock, WindowAttention, window_mask
 from segcct.models.zoo import create_model
 
 
