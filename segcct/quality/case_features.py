@@ -1,35 +1,14 @@
-"""The features of a segmented case, with test-time augmentation: the same slices flipped and rotated."""
+"""The features of a segmented case, and its rows for calibration."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.metrics import dice
-from segcct.preparation.prepared_case import PreparedCase
 from segcct.quality.features import CaseFeatures, CasePredictions, class_features, with_other_classes
 from segcct.quality.fitting import CalibrationRow
-
-Transform = Callable[[np.ndarray], np.ndarray]
-
-
-def _left_right(planes: np.ndarray) -> np.ndarray:
-    return planes[..., ::-1]
-
-
-def _up_down(planes: np.ndarray) -> np.ndarray:
-    return planes[..., ::-1, :]
-
-
-def _rotate(planes: np.ndarray) -> np.ndarray:
-    return np.rot90(planes, 1, (-2, -1))
-
-
-def _rotate_back(planes: np.ndarray) -> np.ndarray:
-    return np.rot90(planes, -1, (-2, -1))
+from segcct.quality.test_time_augmentation import flipped_probabilities, rotated_probabilities
 
 
 def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures:
@@ -39,19 +18,12 @@ def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures
     case = CasePredictions(
         probabilities=segmented.soft.probabilities,
         index=segmented.soft.index,
-        flips=tuple(_augmented(predictor, prepared, flip, flip) for flip in (_left_right, _up_down)),
-        rotations=(_augmented(predictor, prepared, _rotate, _rotate_back),),
+        flips=flipped_probabilities(predictor, prepared),
+        rotations=rotated_probabilities(predictor, prepared),
         volumes=volumes_of(segmented.full, prepared.spacing_mm, scheme.num_classes),
     )
     classes = enumerate(scheme.classes, start=1)
     return with_other_classes({name: class_features(case, number) for number, name in classes})
-
-
-def _augmented(predictor: Predictor, prepared: PreparedCase, transform: Transform, inverse: Transform) -> np.ndarray:
-    """(D, K, h, w) float16 probabilities predicted from transformed slices, transformed back."""
-    image = np.ascontiguousarray(transform(np.asarray(prepared.image)))
-    view = replace(prepared, arrays={"image": image})
-    return inverse(np.concatenate([batch.astype(np.float16) for batch in predictor.probabilities(view)]))
 
 
 def volumes_of(
