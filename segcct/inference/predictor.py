@@ -16,6 +16,7 @@ from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
+from segcct.inference.largest_components import largest_components
 from segcct.inference.loaded_model import VolumeModel
 from segcct.model_card import ModelCard
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -62,19 +63,6 @@ class Segmented:
 
         assert self.kept is not None
         return self.kept
-
-
-def largest_components(index: np.ndarray) -> np.ndarray:
-    """Keep, of each class, its largest face-connected component; the rest becomes background."""
-    from scipy import ndimage
-
-    largest = np.zeros_like(index)
-    for value, box in enumerate(ndimage.find_objects(index), start=1):
-        if box is not None:
-            components, _ = ndimage.label(index[box] == value)
-            sizes = np.bincount(components.ravel())[1:]
-            largest[box][components == 1 + int(sizes.argmax())] = value
-    return largest
 
 
 class Predictor(VolumeModel):

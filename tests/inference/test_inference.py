@@ -19,7 +19,8 @@ from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.inference.inferers import SliceInferer
-from segcct.inference.predictor import Inference, Predictor, largest_components
+from segcct.inference.largest_components import largest_components
+from segcct.inference.predictor import Inference, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_case

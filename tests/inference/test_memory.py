@@ -13,7 +13,7 @@ import pytest
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
-from segcct.inference.predictor import largest_components
+from segcct.inference.largest_components import largest_components
 from segcct.preparation import intensity
 from segcct.preparation import slice_grid as grid
 from segcct.preparation.prepared_case import Preparation, prepare_case
