@@ -25,7 +25,7 @@ from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation import segmentation_task
+from segcct.tasks.segmentation import training_overlays
 
 
 class Threshold(nn.Module):
@@ -255,12 +255,12 @@ def test_training_pictures_of_phantoms_are_marked(scan, tmp_path, monkeypatch):
         drawn.update(title=title, shown=shown)
         return b""
 
-    monkeypatch.setattr(segmentation_task, "case_panel", panel)
+    monkeypatch.setattr(training_overlays, "case_panel", panel)
     of = predictor()
     read = read_case(case, data, of.scheme)
     prepared = prepare_case(read, of.preparation, of.scheme)
     prediction = np.arange(scan.array.size, dtype=np.uint8).reshape(scan.shape) % 4
-    segmentation_task.overlay(prepared, prediction, list(of.scheme.classes), {}, synthetic=True)
+    training_overlays.overlay(prepared, prediction, list(of.scheme.classes), {}, synthetic=True)
     assert drawn["title"].startswith("patient001, synthetic data, axial slice")
     plane = plane_of(scan.shape, scan.affine, scan.spacing_mm)
     of_all = (plane.slices(volume) for volume in (read.image[0], of.scheme.to_index(read.label), prediction))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,6 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import SegmentationConfig
 from segcct.datasets.split_record import Splits
-from segcct.figures import best_slice, case_panel
-from segcct.files.atomic_file import atomic_path
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
@@ -23,12 +20,10 @@ from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation.cycle_loss import UNLABELED, CycleLoss, WithUnlabeled, check_not_seen, ramp_up
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
+from segcct.tasks.segmentation.training_overlays import Scores, save_overlay
 from segcct.tasks.slice_task import SliceTask, mean_scores
 from segcct.tasks.training_dataset import Dataset
 from segcct.training.processes import gather
-
-Scores = Mapping[str, float | None]
-"""Dice per class; None where neither mask holds the class."""
 
 
 class SegmentationTask(SliceTask):
@@ -82,35 +77,10 @@ class SegmentationTask(SliceTask):
             if case.shown is not None:
                 prediction, scores = self._predict(network, device, case)
                 synthetic = case.case_id in self.dataset.synthetic_cases
-                panel = overlay(case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
-                with atomic_path(folder / f"{case.case_id}.png", private=True) as temporary:
-                    temporary.write_bytes(panel)
+                save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
 
     def _predict(self, network: nn.Module, device: str, case: PreparedCase) -> tuple[np.ndarray, Scores]:
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
         settings = Inference(self.config.train.batch_size, self.config.train.precision, device)
         prediction = SliceInferer()(network, case, settings, self.config.data.image_size)
         return prediction, class_dice(prediction, np.asarray(case.full_label), self.scheme.classes)
-
-
-def overlay(
-    case: PreparedCase, prediction: np.ndarray, classes: list[str], scores: Scores, *, synthetic: bool
-) -> bytes:
-    """A PNG of image, reference and prediction (X, Y, Z, class indices) of the slice with most structure."""
-    plane = case.plane
-    assert case.full_label is not None  # or the case did not validate
-    assert case.shown is not None
-    reference = plane.slices(case.full_label)
-    index = best_slice(reference, None)
-    note = "synthetic data, " if synthetic else ""
-    return case_panel(
-        case.shown,
-        reference[index],
-        plane.slices(prediction)[index],
-        classes,
-        pixel_mm=plane.pixel_mm,
-        letters=plane.letters,
-        title=f"{case.case_id}, {note}{plane.name} slice {index + 1} of {len(reference)}",
-        scores=scores,
-        size_px=320,
-    )
