@@ -85,7 +85,7 @@ def _opening(findings: Findings, file: Path) -> list[str]:
         *textwrap.wrap(_plain(findings.facts[0]) + ".", 116, initial_indent="# ", subsequent_indent="# "),
         f"# {written}",
         f"#   segcct check --config {config}",
-        f"#   python scripts/train_seg.py --config {config}",
+        f"#   segcct train-seg --config {config}",
         "# Expected time and memory: the second command with --dry-run tells. Expected score: not known for this data.",
     ]
     if findings.doubts:

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader
 from segcct.config import ScheduleSection
 from segcct.errors import SegcctError, TrainingError
 from segcct.model_card import ModelCard, load_card
+from segcct.plurals import counted
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
@@ -335,5 +336,5 @@ def _resumed_state(
     if is_first_process():
         run.keep_metrics(done)
         if train.budget is None and done == train.epochs:
-            say(f"all {train.epochs} epochs of {run.path} are done; more of them by --train.epochs N")
+            say(f"{run.path} is done after {counted(train.epochs, 'epoch')}; train longer by --train.epochs N")
     return state

@@ -432,7 +432,7 @@ def test_the_config_opens_with_its_commands_and_says_why(tmp_path: Path) -> None
     text = config_text(findings, "mine")
     comments = [line for line in text.splitlines() if line.startswith("#")]
     assert comments[0].startswith("# 3 cases of 3 patients, 3 with a label: file names of BraTS 2018-2021")
-    assert "#   python scripts/train_seg.py --config configs/mine.yaml" in comments
+    assert "#   segcct train-seg --config configs/mine.yaml" in comments
     assert "#   segcct check --config configs/mine.yaml" in comments
     assert f"segcct init '{tmp_path / 'my data'}'" in text
     assert "Expected time" in text
