@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PluginError as error:
         print(f"segcct: {error}", file=_safe(sys.stderr))
         return 1
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments:
+        parser.exit(2, parser.format_help())
     parsed, rest = parser.parse_known_args(arguments)
     unknown = _unknown_arguments(rest) if parsed.takes_keys else rest
     if unknown:

@@ -55,10 +55,11 @@ def _phantom(arguments: argparse.Namespace) -> Outcome:
         reduce=arguments.reduce,
         progress=Progress("drawing cases"),
     )
-    config = f"configs/{arguments.layout}_cct_unet.yaml"
+    config = Path("configs") / f"{arguments.layout}_cct_unet.yaml"
     keys = ("--data.root", arguments.folder, *get_phantom(arguments.layout).config_keys)
     wrote = f"wrote {counted(len(ids), 'synthetic case')} to {arguments.folder}"
-    return Outcome(wrote, ("train-seg", "--config", config, *keys))
+    # An installed package comes without the configs of the repository.
+    return Outcome(wrote, ("train-seg", "--config", config, *keys) if config.is_file() else ("init", arguments.folder))
 
 
 def _init(arguments: argparse.Namespace) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -85,7 +86,7 @@ def test_training_help_lists_the_keys(capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "required: COMMAND"),
+        ([], "write a small synthetic dataset"),
         (["trian"], "invalid choice"),
         (["train-seg"], "one of the arguments --config --resume is required"),
         (["train-seg", "--config", "a.yaml", "--epochs", "3"], "configuration keys look like --train.epochs"),
@@ -107,7 +108,13 @@ def test_wrong_usage_is_exit_code_2(arguments, words, capsys):
 
 def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(["phantom", "brats", "my scans", "--cases", "4", "--reduce", "8"]) == 0
+    phantom = ["phantom", "brats", "my scans", "--cases", "4", "--reduce", "8"]
+    assert main(phantom) == 0
+    assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "init", "my scans"]
+    Path("configs").mkdir()
+    Path("configs/brats_cct_unet.yaml").touch()
+    shutil.rmtree("my scans")
+    assert main(phantom) == 0
     config = ["--config", "configs/brats_cct_unet.yaml", "--data.root", "my scans"]
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
     assert main(["init", "my scans"]) == 0
@@ -120,6 +127,7 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("layout", ["brats", "acdc", "synapse"])
 def test_the_next_command_of_a_phantom_trains_on_it(layout, monkeypatch, capsys):
     monkeypatch.setattr("segcct.phantom.write_phantom", lambda *_, **__: ["one"])
+    monkeypatch.chdir(ROOT)
     assert main(["phantom", layout, "scans"]) == 0
     words = shlex.split(capsys.readouterr().out.split("next: ")[1])
     config = settings.load(SegmentationConfig, ROOT / words[3], settings.parse_overrides(words[4:]))
