@@ -93,7 +93,7 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         predictor = Predictor.load(run, inference)
         root, sources = arguments.input, []
         if root is None or RunFolder(run.parent).config.is_file():
-            config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config)
+            config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
             root = root or config.data.root
             sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
         folds.append(fold_of(run, predictor, root, trained_with=sources))

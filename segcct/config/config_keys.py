@@ -20,6 +20,17 @@ _MOST_READ = 100
 """Of pydantic's problems; some of them are one of ours."""
 _ALTERNATIVES = {"bool", "int", "float", "str"}
 """What pydantic adds to the place of a problem, for each type that a value might have."""
+_TYPES = {
+    "int_": "a whole number",
+    "float_": "a number",
+    "bool_": "true or false",
+    "string_type": "text",
+    "dict_": "a mapping",
+    "model_": "a section of keys",
+    "list_": "a list",
+}
+"""How pydantic's names of problems with a type begin -> the type in words."""
+_LIMITS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 
 
 class Key(NamedTuple):
@@ -74,16 +85,25 @@ def _by_key(kind: type[BaseModel], raw: Sequence[Any]) -> list[Any]:
     """pydantic's problems; those of the types that one value might have (an option: number or text) in one."""
     problems: list[Any] = []
     for details in raw:
+        details["msg"] = _expected(details)
         if details["loc"] and details["loc"][-1] in _ALTERNATIVES:
             details["loc"] = details["loc"][:-1]
         dotted = _dotted(kind, details["loc"])
         same = [each for each in problems[-1:] if each["input"] is details["input"]]
         if same and _dotted(kind, same[0]["loc"]) == dotted:
-            other = details["msg"].removeprefix("Input should be ")
-            same[0]["msg"] += "" if other in same[0]["msg"] else f" or {other}"
+            same[0]["msg"] += "" if details["msg"] in same[0]["msg"] else f" or {details['msg']}"
         else:
             problems.append(details)
     return problems
+
+
+def _expected(details: Any) -> str:
+    """What a value must be, in words."""
+    context = details.get("ctx", {})
+    limits = [f"{words} {context[name]:.12g}" for name, words in _LIMITS.items() if name in context]
+    types = [words for name, words in _TYPES.items() if details["type"].startswith(name)]
+    message: str = details["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return [*limits, *types, message][0]
 
 
 def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], source: str) -> ConfigError:
@@ -92,20 +112,19 @@ def _one(kind: type[BaseModel], details: Any, overrides: Mapping[str, Any], sour
     file = COMMAND_LINE if typed and dotted else source
     names = [key.name for key in keys(kind)]
     if details["type"] == "extra_forbidden":
-        # Of a mistyped section, what was typed, not the mapping it became.
-        inner = next((key for key in overrides if key.startswith(dotted + ".")), None)
-        value = details["input"] if inner is None else overrides[inner]
-        remedy = f"Nearest valid key: {nearest(inner or dotted, names)}"
-        return ConfigError(f"unknown key {shown(inner or dotted)}", file=file, found=shown(value), remedy=remedy)
+        dotted = next((key for key in overrides if key.startswith(dotted + ".")), dotted)  # as it was typed
+        remedy = f"Nearest valid key: {nearest(dotted, names)}"
+        return ConfigError(f"unknown key {shown(dotted)}", file=file, remedy=remedy)
     if details["type"] == "missing":
         return ConfigError(f"key {shown(dotted)} is missing", file=file, expected=_description(kind, dotted))
-    message = shown(details["msg"].removeprefix("Value error, "), most=400)
+    message = shown(details["msg"], most=400)
     if details["type"] == "value_error" and dotted not in names:
         return ConfigError("impossible combination", file=file, found=message)
+    value = details["input"]
     return ConfigError(
         f"key {shown(dotted)} has a value that cannot be used",
         file=file,
-        found=shown(details["input"]),
+        found=f"'{shown(value)}'" if type(value) is str else shown(value),
         expected=message[:1].lower() + message[1:],
     )
 

@@ -31,18 +31,34 @@ MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
 
 
-def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None) -> Config:
-    """The configuration in `file`, with `overrides` (dotted key -> value) laid over it.
+def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None, *, stored: bool = False) -> Config:
+    """The configuration in `file`, with `overrides` (dotted key -> value) laid over it; `stored` if a run wrote it.
 
     Raises `ConfigError` for an unreadable file, an unknown key, a wrong type or an impossible combination.
     """
-    return build(kind, read_yaml(file), overrides or {}, source=str(file))
+    return build(kind, read_yaml(file), overrides or {}, source=str(file), stored=stored)
 
 
-def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:
-    """`content` with `overrides` laid over it, validated; `source` is named in errors."""
-    by_key = {_renamed(dotted): value for dotted, value in leaf_overrides(kind, overrides).items()}
+def build(
+    kind: type[Config],
+    content: Mapping[str, Any],
+    overrides: Mapping[str, Any],
+    *,
+    source: str,
+    stored: bool = False,
+) -> Config:
+    """`content` with `overrides` laid over it, validated; `source` is named in errors.
+
+    Former names of keys are announced, except those in a `stored` config, which nobody is meant to edit.
+    """
+    typed_keys = leaf_overrides(kind, overrides)
+    by_key = {RENAMED.get(dotted, dotted): value for dotted, value in typed_keys.items()}
     merged = {section: _with_new_names(section, value) for section, value in content.items()}
+    for former, dotted in RENAMED.items():
+        section, _, name = former.partition(".")
+        written = content.get(section)
+        if former in typed_keys or (not stored and isinstance(written, Mapping) and name in written):
+            say(f"key {former} is now called {dotted}; the former name will be refused by the next version")
     for dotted, value in by_key.items():
         merged = _laid_over(merged, dotted.split("."), value)
     try:
@@ -149,14 +165,8 @@ def _yaml_value(text: str) -> Any:
 def _with_new_names(section: str, content: Any) -> Any:
     if not isinstance(content, Mapping):
         return content
-    return {_renamed(f"{section}.{name}").removeprefix(f"{section}."): value for name, value in content.items()}
-
-
-def _renamed(dotted: str) -> str:
-    """A key by the name that it has now."""
-    if dotted in RENAMED:
-        say(f"key {dotted} is now called {RENAMED[dotted]}; the former name will be refused by the next version")
-    return RENAMED.get(dotted, dotted)
+    names = {name: f"{section}.{name}" for name in content}
+    return {RENAMED.get(names[name], names[name]).removeprefix(f"{section}."): value for name, value in content.items()}
 
 
 def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
     run.check_resumable()
     if "train.precision" in overrides:
         overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
-    config = settings.load(kind, run.config, overrides)
+    config = settings.load(kind, run.config, overrides, stored=True)
     state = read_state(run.last)
     check_architecture(run.last, state, config.model.name, config.model.options)
     _check_not_edited(kind, run, str(state.get(CONFIG, "")))
@@ -111,8 +111,8 @@ def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
     empty in a state of an earlier version."""
     if not text:
         return
-    before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
-    now = settings.values(settings.load(kind, run.config))
+    before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last), stored=True))
+    now = settings.values(settings.load(kind, run.config, stored=True))
     changed = [key for key in now if now[key] != before[key] and key not in (*RESUMABLE, *_LOCATIONS)]
     if changed:
         raise RunError(

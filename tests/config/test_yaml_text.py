@@ -190,6 +190,6 @@ def test_a_section_may_be_given_whole_on_the_command_line(tmp_path, capsys):
     file = tmp_path / "experiment.yaml"
     file.write_text(BASE, encoding="utf-8")
     assert main(["train-seg", "--config", str(file), "--train", "{epochs: none}", "--dry-run"]) == 1
-    assert "key train.epochs has a value that cannot be used (found none" in capsys.readouterr().err
+    assert "key train.epochs has a value that cannot be used (found 'none'" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["train-seg", "--config", str(file), "--train", "7", "--dry-run"])

@@ -108,6 +108,16 @@ def test_what_may_change_may_be_edited(stopped):
     assert (config.train.epochs, config.data.root, config.run.name) == (300, Path("moved"), "renamed")
 
 
+def test_former_keys_of_a_resumed_run_are_read_silently(run, capsys):
+    edit(run, data={"foreground_share": 0.5})
+    content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
+    del content["data"]["foreground_fraction"]
+    run.write_text(run.config, yaml.safe_dump(content))
+    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
+    assert resumed_config(SegmentationConfig, run, {}).data.foreground_fraction == 0.5
+    assert capsys.readouterr().err == ""
+
+
 def test_a_run_of_an_earlier_version_can_still_be_resumed(run):
     edit(run, train={"lr": 0.01})
     torch.save(STATE, run.last)
