@@ -96,13 +96,15 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_model
 
     task = task_of_model(arguments.model)
-    return _of_task(task, "predict", arguments, how=partial(inference_of, arguments, arguments.protocol))
+    return _of_task(
+        task, "predict", arguments.model, arguments, how=partial(inference_of, arguments, arguments.protocol)
+    )
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_predictions
 
-    outcome = _of_task(task_of_predictions(arguments.prediction), "evaluate", arguments)
+    outcome = _of_task(task_of_predictions(arguments.prediction), "evaluate", arguments.prediction, arguments)
     table: Path = arguments.output / "table.md"
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
@@ -112,15 +114,18 @@ def _evaluate(arguments: argparse.Namespace) -> Outcome:
 def _report(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_evaluation
 
-    return _of_task(task_of_evaluation(arguments.evaluation), "report", arguments)
+    return _of_task(task_of_evaluation(arguments.evaluation), "report", arguments.evaluation, arguments)
 
 
-def _of_task(row: TaskRow, command: str, arguments: argparse.Namespace, **more: Callable[[], Any]) -> Outcome:
-    """Call the function of the task with the options that it takes; raises `ConfigError` where another is given.
+def _of_task(
+    row: TaskRow, command: str, file: Path, arguments: argparse.Namespace, **more: Callable[[], Any]
+) -> Outcome:
+    """Call the function of the task that `file` is of, with the options that it takes; raises `ConfigError` where
+    another option is given.
 
     `more`: further arguments, made only where nothing is refused.
     """
-    function = row.function(command)
+    function = row.function(command, file)
     parameters = inspect.signature(function).parameters
     for name, value in vars(arguments).items():
         if name not in parameters and name not in _OF_NO_TASK and value != arguments.parser.get_default(name):

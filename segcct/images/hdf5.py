@@ -43,6 +43,11 @@ _MOST_ANSWER = 2**26
 class _DiedError(Exception):
     """The process that reads ended before its answers were whole."""
 
+    def __init__(self, code: int) -> None:
+        super().__init__(_ending(code))
+        killed = code in (-getattr(signal, name, 0) for name in ("SIGKILL", "SIGTERM"))
+        self.remedy = "It may have run out of memory: free some, and try again" if killed else AGAIN
+
 
 class _Reader:
     """The process that reads for this one; started when it is first needed, and again after it died."""
@@ -63,7 +68,7 @@ class _Reader:
                 except _DiedError as error:  # one that had idled or read before is replaced: a fresh one decides
                     if fresh:
                         file = files[len(answers)]
-                        raise VolumeError("cannot be read", file=file, found=error, remedy=AGAIN) from None
+                        raise VolumeError("cannot be read", file=file, found=error, remedy=error.remedy) from None
         return answers
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -88,7 +93,7 @@ class _Reader:
         except VolumeError:
             raise
         except (OSError, EOFError, ValueError):
-            raise _DiedError(_ending(self.stop(patience_s=1.0))) from None
+            raise _DiedError(self.stop(patience_s=1.0)) from None
         except BaseException:  # an interrupt: what is still in the pipe would answer the next request
             self.stop()
             raise
@@ -140,6 +145,8 @@ def _answer(incoming: io.BufferedReader, file: Path) -> Any:
 def _ending(code: int) -> str:
     if code == -getattr(signal, "SIGXCPU", 0) != 0:
         return "it keeps the HDF5 library busy without an end"
+    if code in (-getattr(signal, "SIGKILL", 0), -getattr(signal, "SIGTERM", 0)):
+        return f"the process that reads HDF5 files was killed (signal {-code})"
     code_name = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"the HDF5 library crashed over it ({code_name})"
 

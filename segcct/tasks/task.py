@@ -211,12 +211,18 @@ class TaskRow:
             raise ConfigError(f"task {self.name} has no class of trained models")
         return cast("type[LoadedModel]", pkgutil.resolve_name(self.model))
 
-    def function(self, command: str) -> Callable[..., Outcome]:
-        """The function behind a command. Raises `ConfigError` where the task has none."""
+    def function(self, command: str, file: Path) -> Callable[..., Outcome]:
+        """What a command does with `file`, which is of this task. Raises `ConfigError` where that is nothing."""
         place = {"predict": self.predict, "evaluate": self.evaluate, "report": self.report}[command]
         if not place:
-            able = [row.name for row in TASKS.values() if getattr(row, command)]
-            raise ConfigError(f"task {self.name} is not for segcct {command}", expected=" or ".join(able))
+            able = [row for row in TASKS.values() if getattr(row, command)]
+            trained = " or ".join(f"segcct {row.command}" for row in able)
+            raise ConfigError(
+                f"task {self.name} is not for segcct {command}",
+                file=file,
+                expected=" or ".join(row.name for row in able),
+                remedy=f"Name what comes from {trained}",
+            )
         return cast("Callable[..., Outcome]", pkgutil.resolve_name(place))
 
 

@@ -90,6 +90,24 @@ def test_one_process_reads_many_files(sound):
 
 
 @POSIX
+def test_a_file_is_not_blamed_where_the_reader_was_killed(sound, monkeypatch):
+    """As by a system that is out of memory."""
+    start = hdf5._Reader._start
+
+    def killed(reader):
+        made = start(reader)
+        made.kill()
+        made.wait()
+        return made
+
+    monkeypatch.setattr(hdf5._Reader, "_start", killed)
+    hdf5._reader.stop()
+    with pytest.raises(VolumeError, match="was killed") as refused:
+        read_array(sound[0], "image")
+    assert "memory" in refused.value.remedy
+
+
+@POSIX
 def test_one_that_was_killed_is_replaced(sound):
     read_array(sound[0], "image")
     os.kill(process(), signal.SIGKILL)

@@ -39,7 +39,9 @@ def test_a_row_names_what_is_there(row: TaskRow) -> None:
     assert row.load().name == row.name == row.load_model().task
     assert row.command == row.load_model().command
     assert issubclass(row.load_config(), Experiment)
-    assert all(callable(row.function(name)) for name in ("predict", "evaluate", "report") if getattr(row, name))
+    assert all(
+        callable(row.function(name, Path("best"))) for name in ("predict", "evaluate", "report") if getattr(row, name)
+    )
     assert set(TASKS) == set(SMALL)
 
 
