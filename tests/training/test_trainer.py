@@ -19,7 +19,7 @@ from segcct.config import RunSection, TrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
-from segcct.training import optim, trainer
+from segcct.training import optimization, trainer
 from segcct.training.network import batch_seed, check_batch_size
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
@@ -190,7 +190,7 @@ class Timed(toy_task.ToyTask):
         super().__init__()
         self.now = 0.0
         self.validations_s = itertools.repeat(15.0)
-        for module in (trainer, optim):
+        for module in (trainer, optimization):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def loss(self, network, batch):
