@@ -1,6 +1,7 @@
 """last.ckpt: the state from which a training is resumed, written atomically and checked before it is used.
 
 It is a file of torch.save, read without running anything that is in it.
+It holds no random state, which follows from the epoch: batch_seeds.py.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,13 +17,9 @@ from segcct.errors import ConfigError, TrainingError
 from segcct.model_card import Architecture
 from segcct.models.zoo import Kind, create_model, entry, model_names
 from segcct.progress import say
+from segcct.training.batch_seeds import batch_seed
 
 _BATCH_NORM_REFUSAL = "Expected more than 1 value per channel when training"
-
-
-def batch_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """Seed of the generators for one batch of one process."""
-    return int(np.random.SeedSequence([seed, epoch, batch, rank]).generate_state(1, np.uint64)[0] >> 1)
 
 
 def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None) -> nn.Module:

@@ -1,8 +1,4 @@
-"""The training loop of all tasks, on Lightning's trainer.
-
-Everything random is a function of (seed, epoch, batch): the sampler is seeded by epoch and the generators at each
-batch start. A run that was killed and resumed from its last epoch end therefore equals an uninterrupted one.
-"""
+"""The training loop of all tasks, on Lightning's trainer. What makes a resumed run exact: batch_seeds.py."""
 
 from __future__ import annotations
 
@@ -29,9 +25,10 @@ from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
 from segcct.training.arithmetic import lightning_devices
+from segcct.training.batch_seeds import batch_seed
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import Curves, quiet_writer
-from segcct.training.network import batch_seed, explaining_batch_norm
+from segcct.training.network import explaining_batch_norm
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.processes import is_first_process, progress_bar
 

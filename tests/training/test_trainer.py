@@ -20,7 +20,8 @@ from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
 from segcct.training import optimization, trainer
-from segcct.training.network import batch_seed, check_batch_size
+from segcct.training.batch_seeds import batch_seed
+from segcct.training.network import check_batch_size
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.session import check_run
 from segcct.training.trainer import fit
