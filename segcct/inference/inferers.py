@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.inference.batched_inference import Inference, finite, in_batches
-from segcct.preparation.prepared_case import Preparation, PreparedCase
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.training_window import pad_to
 
 Listener = Callable[[np.ndarray], None]

@@ -14,7 +14,7 @@ from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_mem
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import Inference
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
-from segcct.preparation.prepared_case import Preparation
+from segcct.preparation.preparation_settings import Preparation
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 """Above these, the network is compared with the weights before memory is allocated for it."""

@@ -1,8 +1,8 @@
 """Prepared arrays on disk, found again by what went into them.
 
-An entry is a folder named by its key: one `.npy` per array, opened memory-mapped, and `entry.json`. The key is a
-digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries are
-written atomically (to a temporary folder, synced, renamed), are never changed afterwards, and may be deleted at any
+An entry is a folder named by its key (cache_key.py): one `.npy` per array, opened memory-mapped, and `entry.json`. The
+key is a digest of every source file's content and of the settings, so a changed file or setting can only miss. Entries
+are written atomically (to a temporary folder, synced, renamed), are never changed afterwards, and may be deleted at any
 time. The modification time of a folder is when it was last asked for. The cache also holds memos of source files and of
 arrays whose checksum was right (`.*.memo`, see `file_memo`).
 """

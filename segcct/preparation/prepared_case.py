@@ -10,53 +10,29 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from segcct.config import DataSection, IntensitySection
+from segcct.config import DataSection
 from segcct.datasets import layouts
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
-from segcct.files.file_memo import FileMemo, key_of
-from segcct.images.content_digest import content_digest
+from segcct.files.file_memo import FileMemo
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, CacheError
+from segcct.preparation.cache_key import cache_key
 from segcct.preparation.intensity import UnitScale, unit_scale
+from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.progress import Report
-from segcct.version import VERSION
 
 if TYPE_CHECKING:
     from segcct.figures import Plane
-
-PREPARATION_VERSION = 3
-"""Part of every cache key: raised when the code below, the grid, the rules or a reader give other numbers."""
-
-
-@dataclass(frozen=True)
-class Preparation:
-    """The settings that turn a case into network slices; a model carries them to prediction."""
-
-    orientation: Literal["canonical", "native"]
-    crop: Literal["foreground", "none"]
-    spacing_mm: float | None
-    fit: Literal["resize", "pad"]
-    image_size: int
-    intensity: IntensitySection
-
-    @classmethod
-    def of(cls, data: DataSection) -> Preparation:
-        """Those of a configuration."""
-        return cls(data.orientation, data.crop, data.spacing_mm, data.fit, data.image_size, data.intensity)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return {**asdict(self), "intensity": self.intensity.model_dump(mode="json")}
 
 
 @dataclass(frozen=True)
@@ -183,33 +159,6 @@ def prepare_cases(
     cache.sweep()  # not before: what has just been asked for is in use
     memo.save()
     return prepared
-
-
-def fingerprint(cases: Sequence[Case], memo: FileMemo | None = None) -> str:
-    """A digest of all files of all cases by content, whatever the cases' order or place on disk."""
-    return key_of(sorted([case.id, content_digest(case.files(), memo)] for case in cases))
-
-
-def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | None = None) -> str:
-    """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
-    groups = [*case.channels.values(), case.label or (), case.mask or ()]
-    digests = {paths: content_digest(paths, memo) for paths in set(groups)}  # one file may hold channels and label
-    reading = {
-        "layout": data.layout,
-        "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
-        "label": data.label,
-        # An empty map replaces the layout's own (synapse), so it differs from none.
-        "label_map": None if data.label_map is None else sorted(data.label_map.items()),
-    }
-    return key_of(
-        PREPARATION_VERSION,
-        VERSION,
-        [case.id, case.patient],
-        [digests[paths] for paths in groups],
-        reading,
-        [scheme.name, list(scheme.classes.items())],
-        Preparation.of(data).to_json(),
-    )
 
 
 def _outcomes(

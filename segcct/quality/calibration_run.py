@@ -17,7 +17,7 @@ from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
-from segcct.preparation.prepared_case import Preparation
+from segcct.preparation.preparation_settings import Preparation
 from segcct.progress import Report, say
 from segcct.quality.case_features import calibration_rows, features_of_case
 from segcct.quality.features import GROUPS

@@ -21,7 +21,7 @@ from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, GeometryError, LabelError, VolumeError
-from segcct.preparation.prepared_case import cache_key
+from segcct.preparation.cache_key import cache_key
 
 SHAPE = (6, 5, 4)
 OLD = {"t1": "{id}_t1.nii.gz", "t1ce": "{id}_t1ce.nii.gz", "flair": "*_flair.nii.gz"}

@@ -16,7 +16,8 @@ from segcct.images.volume import Volume
 from segcct.inference.largest_components import largest_components
 from segcct.preparation import intensity
 from segcct.preparation import slice_grid as grid
-from segcct.preparation.prepared_case import Preparation, prepare_case
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import prepare_case
 from tests.support import toy_pair
 
 SHAPE = (96, 80, 64)

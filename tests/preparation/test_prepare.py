@@ -27,8 +27,10 @@ from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.preparation import prepared_case as prepare
 from segcct.preparation.cache import Cache
+from segcct.preparation.cache_key import PREPARATION_VERSION, cache_key, fingerprint
 from segcct.preparation.intensity import unit_scale
-from segcct.preparation.prepared_case import Preparation, cache_key, fingerprint, prepare_case
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import prepare_case
 
 ACDC = get_scheme("acdc")
 BRATS = get_scheme("brats2021")
@@ -341,7 +343,7 @@ class TestCache:
         key = cache_key(case, data, BRATS)
         assert key == cache_key(case, with_(data, workers=3, fold=1, foreground_fraction=0.1), BRATS)
         swapped = dataclasses.replace(case, channels=dict(reversed(case.channels.items())))
-        monkeypatch.setattr(prepare, "PREPARATION_VERSION", prepare.PREPARATION_VERSION + 1)
+        monkeypatch.setattr("segcct.preparation.cache_key.PREPARATION_VERSION", PREPARATION_VERSION + 1)
         newer = cache_key(case, data, BRATS)
         monkeypatch.undo()
         others = [
@@ -536,7 +538,9 @@ class TestDigest:
     def test_one_file_in_two_roles_is_read_once(self, dataset, monkeypatch):
         cases, data, _ = dataset
         read = []
-        monkeypatch.setattr(prepare, "content_digest", lambda paths, memo: read.append(paths) or "digest")
+        monkeypatch.setattr(
+            "segcct.preparation.cache_key.content_digest", lambda paths, memo: read.append(paths) or "digest"
+        )
         file = cases[0].label
         cache_key(dataclasses.replace(cases[0], channels={"red": file, "green": file}), data, BRATS)
         assert sorted(read) == [(), file]

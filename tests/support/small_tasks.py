@@ -8,7 +8,8 @@ from typing import Any
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits
-from segcct.preparation.prepared_case import Preparation, prepare_case
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import prepare_case
 from segcct.tasks.classification.classification_task import ClassificationTask, load_dataset
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask

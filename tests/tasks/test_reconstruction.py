@@ -23,7 +23,8 @@ from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
 from segcct.model_card import load_card, load_weights
 from segcct.preparation.conditioning import signed_distances
-from segcct.preparation.prepared_case import Preparation, PreparedCase, prepare_case
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.run_folder import RunFolder
 from segcct.tasks.reconstruction.reconstruction_loss import ReconstructionLoss, gradient_difference
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask

@@ -18,7 +18,8 @@ from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
 from segcct.preparation.conditioning import signed_distances, slice_positions
-from segcct.preparation.prepared_case import Preparation, PreparedCase
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.preparation.training_window import take_window
 from segcct.progress import say
