@@ -1,4 +1,7 @@
-"""The tables of dataset layouts, of scans and of labeled images: `data.layout` is one of their names."""
+"""The tables of dataset layouts, of scans and of labeled images: `data.layout` is one of their names.
+
+To add one, write its file in datasets/layouts/ and its row here; from another package, `register_layout`.
+"""
 
 from __future__ import annotations
 

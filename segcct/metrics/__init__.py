@@ -10,6 +10,7 @@ Masks are bool arrays (or 0 and 1) of one shape; the functions of two arrays fol
 
 from __future__ import annotations
 
+from segcct.metrics.confidence_intervals import Stats, summarize
 from segcct.metrics.conventions import CONVENTIONS, Convention, Scores, get_convention
 from segcct.metrics.hausdorff import average_surface_distance, hausdorff, surface_dice
 from segcct.metrics.lesions import LesionRule, lesion_scores
@@ -30,7 +31,6 @@ from segcct.metrics.overlap import (
 )
 from segcct.metrics.pair import MaskPair, label_pairs
 from segcct.metrics.paired_statistics import Paired, holm, paired, signed_rank_p
-from segcct.metrics.statistics import Stats, summarize
 from segcct.metrics.surface_distances import SurfaceDistances
 
 summarise = summarize  # the former name, for one version

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 
 from segcct.errors import MetricError
-from segcct.metrics.statistics import RESAMPLES, interval, numbered
+from segcct.metrics.confidence_intervals import RESAMPLES, interval, numbered
 from segcct.plurals import counted
 
 

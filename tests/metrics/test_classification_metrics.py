@@ -19,7 +19,7 @@ from segcct.metrics.class_scores import (
     mean_of,
     top_k,
 )
-from segcct.metrics.score_intervals import class_intervals
+from segcct.metrics.classification_intervals import class_intervals
 
 
 def sample(seed: int, count: int = 300, classes: int = 6, skill: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

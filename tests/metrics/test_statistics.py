@@ -12,7 +12,7 @@ from scipy import stats
 
 from segcct import metrics
 from segcct.errors import MetricError
-from segcct.metrics.statistics import interval
+from segcct.metrics.confidence_intervals import interval
 
 DICE_LAW = stats.beta(9.0, 1.5)
 """Skewed to the left like Dice over cases: mean 0.857, median 0.884, 5% below 0.63."""

@@ -24,9 +24,9 @@ from segcct.metrics.class_scores import (
     mean_of,
     top_k,
 )
+from segcct.metrics.classification_intervals import RESAMPLES, class_intervals
+from segcct.metrics.confidence_intervals import summarize
 from segcct.metrics.metric_table import Quantity
-from segcct.metrics.score_intervals import RESAMPLES, class_intervals
-from segcct.metrics.statistics import summarize
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance

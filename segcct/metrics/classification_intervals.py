@@ -2,7 +2,7 @@
 
 Groups of images (copies, images of one patient) are drawn with replacement and every figure is computed again; the
 interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it, and
-with fewer than two groups there is none.
+with fewer than two groups there is none. Intervals of means over cases are in confidence_intervals.py.
 
 The calibration error is a mean of absolute gaps, which resampling widens: even a calibrated model's draws lie above
 its figure on average. They are shifted down by their mean excess over it before the percentiles are taken.
@@ -17,7 +17,7 @@ import numpy as np
 from scipy import sparse
 
 from segcct.metrics.calibration import BINS, bin_numbers
-from segcct.metrics.statistics import numbered
+from segcct.metrics.confidence_intervals import numbered
 
 RESAMPLES = 1000
 _NUMBERS_AT_ONCE = 4_000_000
