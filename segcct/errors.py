@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from segcct.escape import in_a_line
@@ -189,6 +189,14 @@ def describe_failure(error: Exception, case_id: str) -> str:
         f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
         "report it with the traceback that --debug shows"
     )
+
+
+def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 1) -> str | None:
+    """The remedy of an error about a name that is not valid; None where no valid one is close."""
+    import difflib  # which every command would wait for
+
+    close = difflib.get_close_matches(name, list(valid), n=n)
+    return f"Did you mean {' or '.join(prefix + each for each in close)}?" if close else None
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

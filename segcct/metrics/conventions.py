@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segcct.errors import MetricError
+from segcct.errors import MetricError, did_you_mean
 from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.metric_table import Metric, defined, main_metrics
 from segcct.metrics.pair import MaskPair
@@ -56,7 +56,8 @@ class Convention:
 def get_convention(name: str) -> Convention:
     """The convention of that name. Raises `MetricError` listing the valid names."""
     if name not in CONVENTIONS:
-        raise MetricError(f"unknown convention '{name}'", expected=", ".join(CONVENTIONS))
+        remedy = did_you_mean(name, CONVENTIONS)
+        raise MetricError(f"unknown convention '{name}'", expected=", ".join(CONVENTIONS), remedy=remedy)
     return CONVENTIONS[name]
 
 

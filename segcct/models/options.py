@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from segcct.errors import ModelError
+from segcct.errors import ModelError, did_you_mean
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
 """Of dropout or stochastic depth."""
@@ -21,12 +20,6 @@ class ModelOptions(BaseModel):
 
 
 Options = TypeVar("Options", bound=ModelOptions)
-
-
-def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 1) -> str | None:
-    """The remedy of an error about a name that is not valid; None where no valid one is close."""
-    close = difflib.get_close_matches(name, list(valid), n=n)
-    return f"Did you mean {' or '.join(prefix + each for each in close)}?" if close else None
 
 
 def parse_options(name: str, kind: type[Options], options: Mapping[str, object] | None) -> Options:

@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import nn
 
-from segcct.errors import ModelError
+from segcct.errors import ModelError, did_you_mean
 from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
 from segcct.models.cct_unet import CctUnetOptions, build_cct_unet
 from segcct.models.compact_transformers import (
@@ -26,7 +26,7 @@ from segcct.models.compact_transformers import (
 )
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
-from segcct.models.options import ModelOptions, did_you_mean, parse_options
+from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.unet import UNet, UNetOptions
@@ -124,7 +124,7 @@ def entry(name: str) -> Entry:
     """The row of a name; an adapter makes one for what its library has.
 
     Raises:
-        ModelError: no such name; lists the valid ones and the nearest.
+        ModelError: no such name; gives the nearest.
     """
     prefix = next((prefix for prefix in ADAPTERS if name.startswith(prefix)), None)
     if prefix is not None:
@@ -133,13 +133,9 @@ def entry(name: str) -> Entry:
         load_plugins("segcct.models")
     if name in MODELS:
         return MODELS[name]
-    valid = model_names()
-    raise ModelError(
-        "unknown model",
-        found=name,
-        expected=f"one of {', '.join(valid)}, timm:NAME for any classifier of timm, or timm/NAME for its encoder",
-        remedy=did_you_mean(name, valid),
-    )
+    nearest = did_you_mean(name, model_names(), n=2)
+    remedy = "`segcct models` lists the names"
+    raise ModelError("unknown model", found=name, remedy=remedy if nearest is None else f"{nearest} {remedy}")
 
 
 def create_model(

@@ -118,7 +118,7 @@ def test_suggestions(name: str, stray: dict[float, int], words: str) -> None:
 
 
 def test_unknown_scheme_lists_the_known() -> None:
-    with pytest.raises(LabelError, match=r"unknown label scheme 'brats'.*brats2021.*synapse"):
+    with pytest.raises(LabelError, match=r"unknown label scheme 'brats'.*brats2021.*synapse.*Did you mean brats20"):
         get_scheme("brats")
 
 

@@ -186,6 +186,8 @@ def test_bad_input_says_what_is_wrong() -> None:
         metrics.surface_dice(a, a, (1.0, 1.0, 1.0), -1)
     with pytest.raises(MetricError, match=r"unknown convention 'nnunet'.*default, transunet, medpy"):
         metrics.get_convention("nnunet")
+    with pytest.raises(MetricError, match=r"Did you mean transunet\?"):
+        metrics.get_convention("tranunet")
 
 
 def test_dice_per_class_by_hand() -> None:

@@ -48,7 +48,7 @@ def test_any_encoder_of_timm_with_a_pyramid_goes() -> None:
     [
         ("timm/resnet_34", "Did you mean .*timm/resnet34"),
         ("timm/vit_tiny_patch16_224", "no feature pyramid .*1/16"),
-        ("monai/DynUnet", "one of monai/DynUNet"),
+        ("monai/DynUnet", "one of monai/DynUNet.*Did you mean monai/DynUNet"),
         ("monia/DynUNet", "unknown model"),
     ],
 )

@@ -14,7 +14,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from segcct.errors import ModelError
+from segcct.errors import ModelError, did_you_mean
 from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
 from segcct.models.stored_names import store_under
@@ -219,7 +219,8 @@ def entry(name: str) -> Entry:
     """The row of MONAI's network `name`. Raises `ModelError` where this adapter does not have it."""
     if name not in _NETWORKS:
         expected = f"one of {', '.join(PREFIX + each for each in NAMES)}"
-        raise ModelError("unknown MONAI network", found=PREFIX + name, expected=expected)
+        remedy = did_you_mean(name, NAMES, prefix=PREFIX)
+        raise ModelError("unknown MONAI network", found=PREFIX + name, expected=expected, remedy=remedy)
     return Entry(PREFIX + name, "segmenter", partial(_build, name), _NETWORKS[name].options)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from segcct.errors import ModelError
-from segcct.models.options import ModelOptions, Rate, did_you_mean
+from segcct.errors import ModelError, did_you_mean
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.zoo import Entry
 
 PREFIX = "timm:"
