@@ -155,7 +155,7 @@ def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     if job.alias is None:
         reasons = tuple(describe_failure(part, job.id) for part in parts)
     else:
-        reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json tells which case it is" for part in parts)
+        reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json says which case it is" for part in parts)
     foreseen = all(is_foreseen(part) for part in parts)
     return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
 

@@ -77,7 +77,7 @@ def advice(facts: dict[str, Any]) -> list[str]:
     if facts["threads"] < usable:
         sentences.append(f"OMP_NUM_THREADS or the like allows {facts['threads']} of {usable} cores.")
     if "mps" in facts["devices"] and facts["device"] == "cpu":
-        sentences.append("An Apple GPU is there and not taken by itself: try --train.device mps, and --device mps.")
+        sentences.append("An Apple GPU is available but not used by default: try --train.device mps, and --device mps.")
     if facts["free_memory_gb"] is not None and facts["free_memory_gb"] < _LITTLE_MEMORY_GB:
         sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
     if facts["free_disk_gb"] is not None and facts["free_disk_gb"] < _LITTLE_DISK_GB:

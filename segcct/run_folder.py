@@ -105,7 +105,7 @@ class RunFolder:
         rows = read_rows_of(self.metrics, ("epoch",), error=RunError)
         for row in rows:
             if not row["epoch"].isdecimal() or len(row["epoch"]) > _MOST_DIGITS:
-                raise RunError("an epoch is no number", file=self.metrics, found=repr(row["epoch"][:40]))
+                raise RunError("an epoch is not a number", file=self.metrics, found=repr(row["epoch"][:40]))
         return rows
 
     def _metrics_before(self, epoch: int) -> list[Mapping[str, Any]]:

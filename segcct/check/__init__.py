@@ -103,7 +103,7 @@ def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
     return [
         Problem.notice(
             case.files()[0],
-            "a case without a label takes no part in training",
+            "a case without a label is not used for training",
             expected=f"a label file {data.label}",
             remedy="Add it, or ignore this when it is meant for prediction",
         )
@@ -123,7 +123,7 @@ def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
     counts = ", ".join(f"{len(ids)} in {split}" for split, ids in splits.items())
     notice = Problem.notice(
         inventory.data.root,
-        "cases with a label are on no list",
+        "cases with a label are not on any list",
         found=f"{len(spare)} such as {spare[0].id}; {counts}",
         remedy="Add them to a list of data.split if they were forgotten",
     )
@@ -140,7 +140,7 @@ def _check_classes(
         problems.append(
             Problem.notice(
                 data.root,
-                "classes of the scheme are in no label",
+                "classes of the scheme are not in any label",
                 found=", ".join(absent),
                 expected=f"each class of scheme {scheme.name} in some case",
                 remedy="Check data.scheme and data.label_map, or ignore this when the data is a part of a set",

@@ -106,7 +106,7 @@ def _check_image(
                 "the image is blank",
                 found=f"every voxel is {low:g}",
                 expected="an image with more than one value",
-                remedy="Export it again, or take the case out",
+                remedy="Export it again, or remove the case",
             )
             continue
         if intensities:
@@ -127,7 +127,7 @@ def _check_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> 
             "the label is empty",
             found="background only",
             expected="a structure of the scheme",
-            remedy="Take the case out, or train all the same if nothing is to be seen in it: training accepts it",
+            remedy="Remove the case, or keep it if there is nothing to segment in it: training accepts it",
         )
         return
     if len(files) > 1:

@@ -56,7 +56,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             "one image is in two splits",
             found=f"{found} ({', '.join(f'{case} in {split}' for case, split in list(split_of.items())[:4])})",
             expected="training, validation and test images that differ",
-            remedy="Take the copy out, or make both one patient by data.patient",
+            remedy="Remove the copy, or make both one patient by data.patient",
         )
     if len({place.patient for place in images[0]}) > 1:
         return Problem(
@@ -64,7 +64,7 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
             "one image is there as several patients",
             found=found,
             expected="one case per study",
-            remedy="Take the copy out, or make both one patient by data.patient: a seed may separate them",
+            remedy="Remove the copy, or make both one patient by data.patient: a seed may separate them",
         )
     return Problem.notice(
         file,

@@ -19,7 +19,9 @@ def add_models(commands: Commands) -> None:
     )
     parser.add_argument("--size", type=int, help="side of the square image (default: what each was made for; timm 224)")
     parser.add_argument("--channels", type=int, help="input channels (default: as --size)")
-    parser.add_argument("--classes", type=int, help="classes, with background but for classifiers (default: as --size)")
+    parser.add_argument(
+        "--classes", type=int, help="classes, including background except for classifiers (default: as --size)"
+    )
     parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")
 
 

@@ -27,7 +27,7 @@ def add_predict(commands: Commands) -> None:
         "--input",
         type=Path,
         required=True,
-        help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named as the "
+        help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named like the "
         "dataset's; for classes an image, a folder or archive of them",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
@@ -70,8 +70,8 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--convention",
         default="default",
-        help="one or more, by commas, of default, transunet, medpy, monai, surface-distance, brats2020, brats2023 "
-        "(default %(default)s); the first is that of metrics.csv and summary.json",
+        help="one or more, separated by commas, of default, transunet, medpy, monai, surface-distance, brats2020, "
+        "brats2023 (default %(default)s); the first is that of metrics.csv and summary.json",
     )
     parser.add_argument("--against", type=Path, metavar="DIR", help="other predictions to compare with, case by case")
     parser.add_argument(

@@ -20,7 +20,7 @@ def add_demo(commands: Commands) -> None:
     )
     parser.add_argument(
         "--data", type=Path, default=Path("data/demo_phantom"), metavar="DIR",
-        help="where the synthetic cases go; those of an earlier demo are used again (default %(default)s)",
+        help="where the synthetic cases go; those of an earlier demo are reused (default %(default)s)",
     )  # fmt: skip
 
 

@@ -32,7 +32,7 @@ class ImageSplitSection(SplitSection):
     val: Amount = 0.1
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
     test: Amount = 0.1
-    """What is kept for testing, likewise (fractions and kfold)."""
+    """What is kept for testing (fractions and kfold): a fraction below 1, a number from 1 on, of images."""
 
 
 class ImagesSection(Section):
@@ -53,7 +53,7 @@ class ImagesSection(Section):
     image_size: Annotated[int, Field(ge=8, le=8192)] = 32
     """Side of the square image the network sees, in pixels."""
     fit: Literal["resize", "pad"] = "resize"
-    """How an image that is not square becomes square: resized to it, or resized by its longer side and padded."""
+    """How an image that is not square is fitted to `image_size`: resized, or resized by its longer side and padded."""
     mean: list[Fraction] | None = None
     """Mean of each channel, of values in [0, 1]; default: that of the training images."""
     std: list[Annotated[float, Field(gt=0)]] | None = Field(None, validation_alias=AliasChoices("std", "sd"))

@@ -79,7 +79,7 @@ class DataSection(Section):
     spacing_mm: Annotated[float, Field(gt=0)] | None = None
     """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
     fit: Literal["resize", "pad"] = "pad"
-    """How a slice meets `image_size` in training: resized to it, or cropped and padded at its own scale."""
+    """How slices are fitted to `image_size` in training: resized, or cropped and padded at their own scale."""
     image_size: Annotated[int, Field(ge=16, le=8192)] = 224
     """Side of the square training slice, in pixels."""
     intensity: IntensitySection = IntensitySection()

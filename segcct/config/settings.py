@@ -86,7 +86,7 @@ def leaf_overrides(kind: type[BaseModel], overrides: Mapping[str, Any]) -> dict[
 def parse_overrides(arguments: Sequence[str]) -> dict[str, Any]:
     """`["--train.epochs", "3", "--model.name=unet"]` -> dotted key -> value, which `load` reads by the key's type.
 
-    What is no YAML, such as the file pattern `{id}_t1.nii.gz`, is taken as the text it is.
+    What is not YAML, such as the file pattern `{id}_t1.nii.gz`, is taken as the text it is.
     """
     overrides: dict[str, Any] = {}
     rest = list(arguments)

@@ -28,7 +28,7 @@ class SplitSection(Section):
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of patients or
     images."""
     test: Amount = 0.15
-    """What is kept for testing, likewise (fractions and kfold)."""
+    """What is kept for testing (fractions and kfold): a fraction below 1, a number from 1 on, of patients or images."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Number of folds, for kfold, crossval, and lists without a validation list."""
     train_list: Path | None = None

@@ -134,7 +134,7 @@ def _entries(path: Path, key: str) -> list[str]:
     entries = [entry for entry in entries if entry]
     if not entries:
         raise SplitError(
-            "the list is empty", file=path, expected="a case id per line", remedy=f"Fill it or take away {key}"
+            "the list is empty", file=path, expected="a case id per line", remedy=f"Fill it or remove {key}"
         )
     return entries
 

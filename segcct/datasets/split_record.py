@@ -160,11 +160,11 @@ def _cases_by_patient(stored: object) -> dict[str, list[str]]:
         raise TypeError("a split that is not a mapping")
     for patient, ids in stored.items():
         if not isinstance(ids, list) or not all(isinstance(case, str) for case in ids):
-            raise TypeError(f"cases of {patient[:80]} that are no list of names")
+            raise TypeError(f"cases of {patient[:80]} that are not a list of names")
     return stored
 
 
 def _number(stored: object) -> int | None:
     if stored is None or type(stored) is int:
         return stored
-    raise TypeError(f"{str(stored)[:40]!r} is no number")
+    raise TypeError(f"{str(stored)[:40]!r} is not a number")

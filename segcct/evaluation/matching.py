@@ -37,14 +37,14 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     unknown = [name for name in masks if HASHED.match(name) and name not in references]
     if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in unknown):
         raise EvaluationError(
-            "the masks are named by hashed ids, and the key that finds their references is gone",
+            "the masks are named by hashed ids, and the key that finds their references is missing",
             expected=f"{SOURCES} next to the masks",
-            remedy=f"Put {SOURCES} back, or name the reference masks as the predicted ones",
+            remedy=f"Put {SOURCES} back, or name the reference masks like the predicted ones",
         )
     references = with_hashed(masks, references, predictions.key, everyone=predictions.anonymized)
     if unknown and not set(unknown) & set(references):
         raise EvaluationError(
-            "the masks are named by hashed ids, and none of them is that of a reference",
+            "the masks are named by hashed ids, and none of them matches a reference",
             file=predictions.path,
             found=f"{counted(len(unknown), 'mask')} such as {unknown[0]}, and {counted(len(references), 'reference')}",
             remedy=f"Put the {SOURCES} of these masks back, or name the folder of their references",

@@ -117,7 +117,7 @@ def _named(folder: Path, suffixes: tuple[str, ...], endings: tuple[str, ...]) ->
                 f"two masks of case {case}",
                 file=file,
                 found=f"also {ids[case].name}",
-                remedy="Take one of the two away, or rename it",
+                remedy="Remove one of the two, or rename it",
             )
         ids[case] = file
     return dict(sorted((plain | marked).items()))

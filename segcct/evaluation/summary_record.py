@@ -26,7 +26,7 @@ Interval = Annotated[list[float | None], Field(min_length=2, max_length=2)]
 class EvaluationRecord(Record):
     """Part of a file that `segcct evaluate` writes."""
 
-    NOT_THIS: ClassVar[str] = "holds something else than an evaluation"
+    NOT_THIS: ClassVar[str] = "is not an evaluation"
     ERROR: ClassVar[type[SegcctError]] = EvaluationError
 
 
@@ -194,8 +194,8 @@ class SegmentationSummary(EvaluationRecord):
         cases = len(self.synthetic) if isinstance(self.synthetic, list) else 0
         if cases:
             return (
-                f"Of the {self.cases} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores say that "
-                "the program works, not how it does on patients."
+                f"Of the {self.cases} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores show that "
+                "the program works, but not how well it performs on patients."
             )
         return "The model was trained on synthetic data." if self.synthetic_training else ""
 
@@ -207,6 +207,6 @@ def seen_sentence(seen: Mapping[str, Sequence[str] | None] | None, total: int, n
         return ""
     return (
         f"Of the {total} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
-        f"these scores do not tell how it does on new ones. Score {noun} it has not seen (--split test, "
+        f"these scores do not show how well it performs on new ones. Score {noun} it has not seen (--split test, "
         "where the run has a test split)."
     )

@@ -79,7 +79,7 @@ def storage_error(
         what, found = "the folder cannot be written to", error.strerror
         remedy = "Choose another folder, or change who may write there"
     elif isinstance(error, FileNotFoundError | NotADirectoryError) and not folder.is_dir():
-        what, found = "the folder has vanished while it was written to", error.strerror
+        what, found = "the folder disappeared while it was written to", error.strerror
         remedy = "See that the disk is still there, then start the command again"
     else:
         return None

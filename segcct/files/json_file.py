@@ -132,7 +132,7 @@ def _refuse_odd_text(value: Any) -> None:
     """Half a surrogate pair cannot be written anywhere, and a null character ends a file name. U+DC80 to U+DCFF stand
     for bytes of a file name that are not UTF-8."""
     if isinstance(value, str) and _ODD.search(value):
-        raise ValueError("a text with characters that no text has")
+        raise ValueError("text with invalid characters")
     inner = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inner:
         _refuse_odd_text(each)

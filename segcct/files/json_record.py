@@ -28,7 +28,7 @@ class Record(BaseModel):
     """A JSON object, or part of one: strict types, unknown keys kept."""
 
     model_config = ConfigDict(strict=True, extra="allow")
-    NOT_THIS: ClassVar[str] = "holds something else than expected"
+    NOT_THIS: ClassVar[str] = "does not hold what is expected"
     """How the error of a file that is no such record begins, and its class."""
     ERROR: ClassVar[type[SegcctError]] = DataError
 

@@ -73,7 +73,7 @@ def read_rows_of(
         raise error("a column is listed twice", file=file, found=repr(twice[:40]), remedy=remedy)
     for number, cells in lines[1:]:
         if len(cells) != len(header):
-            raise error(f"line {number} has another number of cells than the header", file=file, remedy=remedy)
+            raise error(f"line {number} has a different number of cells than the header", file=file, remedy=remedy)
     return [dict(zip(header, cells, strict=True)) for _, cells in lines[1:]]
 
 

@@ -72,7 +72,7 @@ def choose_precision(wanted: str, device: str) -> Choice:
         return _automatic(kind)
     if wanted == "bf16":
         _warn_if_slower(kind)
-    return Choice("bf16" if wanted == "bf16" else "fp32", "as asked for")
+    return Choice("bf16" if wanted == "bf16" else "fp32", "as requested")
 
 
 def autocast(device: str, precision: str) -> torch.autocast:

@@ -168,7 +168,7 @@ def _grows_beyond(deflated: bytes, size: int) -> bool:
 
 def _elsewhere(name: str, file: Path, found: str) -> VolumeError:
     return VolumeError(
-        f"the values of array '{name}' lie elsewhere",
+        f"the values of array '{name}' are stored elsewhere",
         file=file,
         found=found,
         expected="values in the file itself",

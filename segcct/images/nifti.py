@@ -125,7 +125,7 @@ def _header(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
     volume_shape(shape, path)
     offset = float(header["vox_offset"])
     if not sizes[0] <= offset < 2**40 or offset != int(offset):
-        raise VolumeError("its header says nowhere where the voxels begin", file=path, found=f"vox_offset {offset:g}")
+        raise VolumeError("its header does not say where the voxels begin", file=path, found=f"vox_offset {offset:g}")
     ratio = DEFLATE_RATIO if isinstance(content, Inflated) else 1
     size = max(0, os.fstat(raw.fileno()).st_size - int(offset) // ratio)
     refuse_claim(path, shape, dtype.itemsize, size, ratio=ratio, kind="NIfTI")
@@ -141,7 +141,7 @@ def _behind(content: Inflated | BufferedReader, raw: BufferedReader, path: Path)
         raise VolumeError(
             "holds far more data than its header describes",
             file=path,
-            found=f"over {_MOST_BEHIND:,} bytes behind the voxels",
+            found=f"over {_MOST_BEHIND:,} bytes after the voxels",
             remedy="Its header is damaged, or it is not an image: export it again",
         )
     return behind

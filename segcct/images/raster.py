@@ -150,7 +150,7 @@ def check_page(image: Image.Image, file: str | Path) -> None:
     orientation = image.tag_v2.get(_ORIENTATION) if image.format == "TIFF" else None  # type: ignore[attr-defined]
     if orientation in _TURNED:
         raise VolumeError(
-            "the image is to be turned by its orientation tag, which is not done reliably",
+            "the image must be rotated by its orientation tag, which is not done reliably",
             file=file,
             found=f"orientation {orientation}",
             expected="rows and columns as stored",

@@ -108,7 +108,7 @@ def refuse_claim(
             "its compressed voxels become too many",
             file=file,
             found=f"{voxels_found} in {_size(stored)}",
-            expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed so far",
+            expected=f"at most {_size(_MOST_BLOWN_UP)} where a file is compressed this much",
             remedy="Save it in a smaller type, such as uint8 for a mask",
         )
     free_gb = free_memory_gb() if claimed > _WORTH_ASKING else None

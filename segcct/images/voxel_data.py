@@ -87,7 +87,7 @@ def companion(header: Path, name: str) -> Path:
     odd = not plain.isprintable() or bool(_NO_PART_OF_A_NAME & set(plain))
     if odd or plain != plain.strip() or plain in ("", ".", "..") or plain.upper().startswith("LIST"):
         raise VolumeError(
-            "its voxels lie elsewhere",
+            "its voxels are stored elsewhere",
             file=header,
             found=ascii(name[:80]),
             expected="the name of one file in the same folder",
@@ -100,7 +100,7 @@ def companion(header: Path, name: str) -> Path:
     target = file.resolve()
     if target.parent not in (header.parent.resolve(), header.resolve().parent) or target == header.resolve():
         raise VolumeError(
-            "its voxels lie elsewhere",
+            "its voxels are stored elsewhere",
             file=header,
             found=f"{file.name}, a link out of the folder" if target != header.resolve() else "its own name",
             expected="a file in the same folder",
@@ -169,5 +169,5 @@ class VoxelData:
         limits = np.iinfo(self.dtype)
         low, high = max(limits.min, -_EXACT), min(limits.max, _EXACT)
         if not ((numbers >= low) & (numbers <= high) & (numbers == np.rint(numbers))).all():
-            raise ValueError(f"values that are no {self.dtype.name}")
+            raise ValueError(f"values that are not {self.dtype.name}")
         return numbers.astype(self.dtype)

@@ -85,7 +85,7 @@ class Cycles:
         ):
             if generator != segmenter:
                 raise ModelError(
-                    f"the generator has another {what} than the segmenter",
+                    f"the generator has a different {what} than the segmenter",
                     found=generator,
                     expected=segmenter,
                     remedy="Train it on the same data section (segcct train-m2i)",

@@ -86,7 +86,7 @@ def _opening(findings: Findings, file: Path) -> list[str]:
         f"# {written}",
         f"#   segcct check --config {config}",
         f"#   segcct train-seg --config {config}",
-        "# Expected time and memory: the second command with --dry-run tells. Expected score: not known for this data.",
+        "# Expected time and memory: run the second command with --dry-run. Expected score: not known for this data.",
     ]
     if findings.doubts:
         lines.append("# In doubt:")

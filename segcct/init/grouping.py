@@ -127,7 +127,7 @@ def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str
     doubts = [*doubts, *ambiguity("files may be labels", labels), *ambiguity("files may be masks of the body", masks)]
     alike = [name for name, times in Counter(stem_of(name) for name in channels).items() if times > 1]
     if alike:
-        doubts.append(f"several channels are called {alike[0]}: if they hold one image in two formats, take one away")
+        doubts.append(f"several channels are called {alike[0]}: if they hold one image in two formats, remove one")
     return Naming(
         layout=layout,
         by_convention=False,

@@ -54,7 +54,7 @@ def split_doubts(cases: Sequence[Case], data: DataSection) -> list[str]:
     try:
         make_splits(cases, data)
     except SplitError as error:
-        return [f"the cases cannot be divided yet: {error}"]
+        return [f"the cases cannot be split yet: {error}"]
     return []
 
 

@@ -37,7 +37,7 @@ class Attention(nn.Module):
     def __init__(self, dim: int, heads: int, *, attention_dropout: float, dropout: float) -> None:
         super().__init__()
         if dim % heads:
-            raise ValueError(f"dim {dim} is no multiple of heads {heads}")
+            raise ValueError(f"dim {dim} is not a multiple of heads {heads}")
         self.heads = heads
         self.attention_dropout = attention_dropout
         self.qkv = nn.Linear(dim, 3 * dim, bias=False)

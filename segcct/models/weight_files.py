@@ -154,7 +154,7 @@ def _read_torch(file: Path) -> Any:
             ) from error
         if refused and file.read_bytes()[:1] == b"\x80":
             raise CheckpointError(
-                "is a pickle that was not opened: it is no plain weights file and could run code, or is truncated",
+                "is a pickle that was not opened: it is not a plain weights file and could run code, or is truncated",
                 file=file,
                 remedy=_DOWNLOAD_AGAIN,
             ) from error

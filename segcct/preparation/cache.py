@@ -65,7 +65,7 @@ class StoredArrays(Mapping[str, np.ndarray]):
             return _mapped(self.folder / f"{name}.npy", self._opening)
         except (OSError, ValueError) as error:
             raise DataError(
-                "a prepared case has gone from the cache or is damaged",
+                "a prepared case is missing from the cache or damaged",
                 file=self.folder,
                 found=str(error),
                 remedy="Delete that folder and start again; it is rebuilt from the images",
@@ -99,7 +99,7 @@ class Cache:
         if not (folder / _ENTRY).is_file():
             return None
         try:
-            entry = read_object(folder / _ENTRY, "is no entry of the cache")
+            entry = read_object(folder / _ENTRY, "is not an entry of the cache")
             if "digest" not in entry:
                 return None  # of an earlier version
             if entry["digest"] != key_of(entry["arrays"], entry["facts"]):

@@ -100,7 +100,7 @@ def check_folds(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[s
         other = [name for name, value in expected.items() if found[name] != value]
         if other:
             raise ModelError(
-                f"is another experiment than {folder}: other {', '.join(other)}",
+                f"is a different experiment from {folder}: other {', '.join(other)}",
                 file=fold.folder,
                 found=found[other[0]],
                 expected=expected[other[0]],

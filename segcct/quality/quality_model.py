@@ -77,7 +77,7 @@ class QualityModel(Record):
             if not classes <= set(one.center) & set(one.scale):
                 raise ValueError(f"feature {one.feature} is not scaled for every class")
         if any(len(own) != len(self.covariates) for own in self.slopes.values()):
-            raise ValueError("another number of slopes than of features")
+            raise ValueError("the numbers of slopes and features differ")
         for x, y in (self.curve, self.residual_scale):
             if not x or len(x) != len(y) or any(later < earlier for earlier, later in pairwise(x)):
                 raise ValueError("knots that are not in order, or columns of unequal length")

@@ -71,7 +71,7 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
     prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
     if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : labeled]):
         raise DataError(
-            "no validation case holds a structure, so none could tell which weights are the best",
+            "no validation case holds a structure, so the best weights could not be selected",
             file=data.root,
             found=listed([case.id for case in val]),
             remedy="Change data.split or data.fold, or fix the labels (segcct check)",

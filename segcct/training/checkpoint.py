@@ -24,7 +24,7 @@ from segcct.run_folder import RunFolder
 
 TRAINING = "training"
 """Key of what `identity_of` gives."""
-_RESTORE = "Bring the file back from a copy, or start again by --config under another --run.name"
+_RESTORE = "Restore the file from a backup, or start again with --config under another --run.name"
 _NO_STATE = "is not the state of a training"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
@@ -111,7 +111,7 @@ def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
         load_weights(run.best, load_card(run.best))
     except SegcctError as error:
         raise RunError(
-            "the best weights of the run are gone or damaged, so it cannot be resumed",
+            "the best weights of the run are missing or damaged, so it cannot be resumed",
             file=run.best,
             found=error.what,
             remedy=_RESTORE.replace("file", "folder"),

@@ -120,7 +120,8 @@ def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
             file=run.config,
             found=", ".join(f"{key} {now[key]}" for key in changed),
             expected=", ".join(f"{key} {before[key]}" for key in changed),
-            remedy=f"Put it back, or start a new run by --config; a resume may change {', '.join(RESUMABLE)} (--KEY)",
+            remedy="Undo the edit, or start a new run with --config; a resume may change "
+            f"{', '.join(RESUMABLE)} (--KEY)",
         )
 
 
@@ -137,5 +138,5 @@ def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None
             "the dataset is not the one the run began with",
             file=run.path,
             found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " split"),
-            remedy="Bring the dataset back to what it was, or start a new run by --config",
+            remedy="Restore the dataset as it was, or start a new run with --config",
         )

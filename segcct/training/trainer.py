@@ -92,7 +92,7 @@ class TrainingModule(pl.LightningModule):
             say(f"train.accumulate is {added}, but an epoch has {batches} batches: each epoch ends with a step on "
                 f"those; show more per epoch, or lower it to {batches}")  # fmt: skip
         if self.stop_when_over() and self.clock.budget is not None and self.trainer.is_global_zero:
-            say(f"the budget of {duration(self.clock.budget)} is used up; more of it by --train.budget")
+            say(f"the budget of {duration(self.clock.budget)} is used up; extend it with --train.budget")
 
     def stop_when_over(self) -> bool:
         """End the training in all processes where the first one's budget is used up, and remember that it was."""
@@ -333,5 +333,5 @@ def _resumed_state(
     if is_first_process():
         run.keep_metrics(done)
         if train.budget is None and done == train.epochs:
-            say(f"{run.path} is done after {counted(train.epochs, 'epoch')}; train longer by --train.epochs N")
+            say(f"{run.path} is done after {counted(train.epochs, 'epoch')}; train longer with --train.epochs N")
     return state

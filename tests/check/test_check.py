@@ -236,8 +236,8 @@ def test_notices_are_no_errors(root: Path) -> None:
     problems = check_dataset(section(root))
     assert {p.severity for p in problems} == {"notice"}
     assert {p.what for p in problems} == {
-        "a case without a label takes no part in training",
-        "classes of the scheme are in no label",
+        "a case without a label is not used for training",
+        "classes of the scheme are not in any label",
     }
     assert next(p.found for p in problems if "classes" in p.what) == "LV"
 
@@ -287,7 +287,7 @@ def test_slice_files(tmp_path: Path) -> None:
     data = _slices(tmp_path / "h5")
     problems = check_dataset(data)
     assert sum(p.what == "a slice without foreground" and p.severity == "notice" for p in problems) == 6
-    assert {p.what for p in problems} == {"a slice without foreground", "classes of the scheme are in no label"}
+    assert {p.what for p in problems} == {"a slice without foreground", "classes of the scheme are not in any label"}
 
     with h5py.File(data.root / "patient001_frame01_slice_1.h5", "a") as file:
         del file["label"]
@@ -332,7 +332,7 @@ def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
     problems = check_dataset(section(tmp_path, layout="paired", channels=channels, label="masks/*.nii.gz"), deep=False)
     assert {(p.what, p.severity) for p in problems} == {
         ("1 label files have no image", "notice"),
-        ("a case without a label takes no part in training", "notice"),
+        ("a case without a label is not used for training", "notice"),
     }
 
 

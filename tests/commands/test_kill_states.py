@@ -128,10 +128,10 @@ def test_best_weights_that_are_gone_are_missed_at_resume(run):
     state = read_state(run.last)
     check_best(run, state)
     (run.best / "weights.safetensors").write_bytes(b"half")
-    with pytest.raises(RunError, match="best weights of the run are gone or damaged"):
+    with pytest.raises(RunError, match="best weights of the run are missing or damaged"):
         check_best(run, state)
     shutil.rmtree(run.best)
-    with pytest.raises(RunError, match="best weights of the run are gone or damaged"):
+    with pytest.raises(RunError, match="best weights of the run are missing or damaged"):
         check_best(run, state)
 
 

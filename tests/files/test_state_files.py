@@ -40,8 +40,8 @@ WRONG_JSON = {
     "key twice": (b'{"a": 1, "b": {"c": 1, "c": 2}}', "key 'c' is listed twice"),
     "deep arrays": (b'{"a": ' + b"[" * 100000 + b"]" * 100000 + b"}", "nested too deeply"),
     "deep objects": (b'{"a":' * 300 + b"1" + b"}" * 300, "nested too deeply"),
-    "half a surrogate": (rb'{"a": ["\ud800"]}', "characters that no text has"),
-    "null character": (rb'{"a\u0000b": 1}', "characters that no text has"),
+    "half a surrogate": (rb'{"a": ["\ud800"]}', "text with invalid characters"),
+    "null character": (rb'{"a\u0000b": 1}', "text with invalid characters"),
     "two objects": (b"{} {}", "Extra data"),
     "html": (b"<html></html>", "Expecting value"),
 }
@@ -82,8 +82,8 @@ WRONG_TABLES = {
     "no header": (b"1,2\n", "case, dice"),
     "another header": (b"case,iou\na,1\n", "dice"),
     "column twice": (b"case,dice,dice\na,1,2\n", "'dice'"),
-    "cells missing": (b"case,dice\na\n", "line 2 has another number of cells"),
-    "cells too many": (b"case,dice\na,1\nb,1,2\n", "line 3 has another number of cells"),
+    "cells missing": (b"case,dice\na\n", "line 2 has a different number of cells"),
+    "cells too many": (b"case,dice\na,1\nb,1,2\n", "line 3 has a different number of cells"),
     "latin-1": ("case,dice\nä,1\n".encode("latin-1"), "byte 10 is not UTF-8"),
     "null character": (b"case,dice\na\0,1\n", "null character"),
     "open quote": (b'case,dice\n"a,1\n', "not a table of text"),
@@ -215,7 +215,7 @@ def test_a_folder_that_vanishes_is_named(tmp_path):
             temporary.parent.rmdir()
             temporary.write_bytes(b"1")
 
-    with pytest.raises(StorageError, match="/out: the folder has vanished"):
+    with pytest.raises(StorageError, match="/out: the folder disappeared"):
         write_into_nothing()
 
 

@@ -208,7 +208,7 @@ def test_frames_without_positions_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VolumeError, match=r"a\.dcm: PerFrameFunctionalGroupsSequence \(5200,9230\).*3 items for 4"):
         Volume.load(save(dataset, tmp_path / "a.dcm"))
     save(image(ramp(), NumberOfFrames=4), tmp_path / "b.dcm")
-    words = r"b\.dcm: the frames have no positions, so they are no volume .*no PerFrameFunctionalGroupsSequence \(5200"
+    words = r"b\.dcm: the frames have no positions, so they do not form .*no PerFrameFunctionalGroupsSequence \(5200"
     with pytest.raises(VolumeError, match=words):
         Volume.load(tmp_path / "b.dcm")
 

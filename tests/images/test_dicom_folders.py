@@ -167,7 +167,7 @@ def test_other_objects_are_left_out_and_named(
     series(tmp_path)
     other = save(image(np.ones((3, 3), np.uint16), series="1.2.3.9", sop_class=sop_class), tmp_path / "other")
     assert Volume.load(tmp_path).shape == (5, 4, 6)
-    said = f"{tmp_path}: left out, being no images: other ({OTHERS[sop_class]})\n"
+    said = f"{tmp_path}: left out because they are not images: other ({OTHERS[sop_class]})\n"
     assert capsys.readouterr().err == said
     Volume.load(tmp_path)
     assert capsys.readouterr().err == ""

@@ -164,7 +164,7 @@ def test_half_a_place_is_refused(tmp_path: Path, given: dict[str, object], missi
         Volume.load(save(flat(**given), tmp_path / "a.dcm"))
 
 
-SENTENCE = "the frames have no positions, so they are no volume"
+SENTENCE = "the frames have no positions, so they do not form a volume"
 
 
 @pytest.mark.parametrize("modality", ["US", "XA", "NM"])

@@ -153,7 +153,7 @@ def test_failures_are_told_by_hashed_names(of, scans, tmp_path, capsys):
     (scans / "JohnDoe_ct.nii.gz").write_bytes(b"JohnDoe")
     failed = predict_folder(of, request, tmp_path / "p", anonymize=True).problem
     name = hashed("JohnDoe", tmp_path / "p")
-    assert f"{name}: a file is missing or cannot be read; sources.json tells which case it is" in failed
+    assert f"{name}: a file is missing or cannot be read; sources.json says which case it is" in failed
     assert not [secret for secret in SECRETS if secret in failed]
     (scans / "JaneRoe_seg.nii.gz").write_bytes(b"")
     with pytest.raises(EvaluationError) as failed:
@@ -166,7 +166,7 @@ def test_without_the_key_nothing_is_matched_by_guessing(of, scans, tmp_path):
     predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
     names = {name: hashed(name, tmp_path / "p") for name in ("JohnDoe", "JaneRoe")}
     (tmp_path / "p" / "sources.json").unlink()
-    with pytest.raises(EvaluationError, match="the key that finds their references is gone") as refused:
+    with pytest.raises(EvaluationError, match="the key that finds their references is missing") as refused:
         evaluate(tmp_path / "p", scans)
     assert not [secret for secret in SECRETS[:3] if secret in str(refused.value)]
     with pytest.raises(RunError, match="without the key of their names"):

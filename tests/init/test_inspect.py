@@ -424,7 +424,7 @@ def test_few_patients_leave_none_for_testing(tmp_path: Path) -> None:
     assert "3 patients with labels are too few to keep some for testing" in findings.doubts
     assert usable(findings, tmp_path).data.split.val == 0.25
     lone = inspect_folder(brats(tmp_path / "one", "_", OLD[:2], 1, cases=1))
-    assert any("cannot be divided yet" in doubt for doubt in lone.doubts)
+    assert any("cannot be split yet" in doubt for doubt in lone.doubts)
 
 
 def test_the_config_opens_with_its_commands_and_says_why(tmp_path: Path) -> None:

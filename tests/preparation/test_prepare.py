@@ -494,7 +494,7 @@ class TestCache:
         cases, data, _ = dataset
         case = prepare.prepare_cases(cases, data, BRATS)[0]
         (data.cache / cache_key(cases[0], data, BRATS) / "image.npy").unlink()
-        with pytest.raises(DataError, match="gone from the cache"):
+        with pytest.raises(DataError, match="missing from the cache"):
             _ = case.image
 
 

@@ -57,7 +57,7 @@ def test_a_hashed_case_is_told_by_its_alias():
     (outcome,) = run_cases([CaseJob("jane", 13, alias="ab12")], inverse)
     assert isinstance(outcome, Failed)
     assert outcome.name == "ab12"
-    assert outcome.reasons == (f"ab12: {DataError.kind}; sources.json tells which case it is",)
+    assert outcome.reasons == (f"ab12: {DataError.kind}; sources.json says which case it is",)
 
 
 def test_several_reasons_come_as_a_group():

@@ -489,7 +489,7 @@ def another(**parts: object) -> Predictor:
     [
         (
             another(scheme=SchemeCard(name="custom", classes={"low": 3})),
-            r"two: is another experiment than one: .*classes",
+            r"two: is a different experiment from one: .*classes",
         ),
         (
             another(architecture=predictor().card.architecture.model_copy(update={"name": "unet"})),

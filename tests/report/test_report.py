@@ -488,7 +488,7 @@ SUMMARY = json.dumps({"convention": "default", "overall": {}, "classes": {"x": {
         (GOOD.splitlines()[0] + "\n", SUMMARY, "the table holds no case"),
         (GOOD.replace("0.5", "half"), SUMMARY, "line 2: dice is not a number (found 'half')"),
         (GOOD.replace(",ok", ",fine"), SUMMARY, "line 2: unknown status (found 'fine'"),
-        (GOOD.replace(",ok", ",ok,9"), SUMMARY, "line 2 has another number of cells"),
+        (GOOD.replace(",ok", ",ok,9"), SUMMARY, "line 2 has a different number of cells"),
         (GOOD.replace("a,x", "a,y"), SUMMARY, "the table names classes that the summary does not (found y"),
     ],
 )

@@ -513,7 +513,7 @@ TABLES = {
     "no sum": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,0.6,0.3\n", "line 2"),
     "no number": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,x,0.3\n", "line 2: not a number"),
     "nan": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain,0.5,nan,0.5\n", "line 2"),
-    "short row": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain\n", "line 2 has another number"),
+    "short row": (lambda text: text.splitlines()[0] + "\ncircle/00.png,plain\n", "line 2 has a different number"),
     "twice": (lambda text: text + text.splitlines()[1] + "\n", "listed twice"),
     "stranger": (lambda text: text.replace("circle/", "circles/"), "without a reference"),
     "other classes": (lambda text: text.replace("p_plain", "p_field"), "classes of predictions and reference differ"),

@@ -267,7 +267,7 @@ def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, monkeypatch, capsys
     best = fit(task, run, train, seed=0)
     before = run.last.read_bytes(), run.read_metrics()
     assert fit(Timed(monkeypatch), run, train, seed=0, resume=True) == best
-    assert "the budget of 4 min is used up; more of it by --train.budget" in capsys.readouterr().err
+    assert "the budget of 4 min is used up; extend it with --train.budget" in capsys.readouterr().err
     assert (run.last.read_bytes(), run.read_metrics()) == before
     fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=400.0, lr=0.01), seed=0, resume=True)
     assert len(run.read_metrics()) > len(before[1])

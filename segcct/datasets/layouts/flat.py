@@ -159,7 +159,7 @@ def _missing(what: str, file: Path, case_id: str, pattern: str) -> DataError:
         file=file,
         found=f"no such file of case {case_id}",
         expected=pattern,
-        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+        remedy="Add the file, correct the pattern in the config, or remove the case from the dataset",
     )
 
 

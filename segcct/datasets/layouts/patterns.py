@@ -168,7 +168,7 @@ def only(matches: Sequence[Path], what: str, pattern: str, where: Path) -> Path:
         file=where,
         found=listed(names, 8) or "an empty folder",
         expected=pattern,
-        remedy="Add the file, correct the pattern in the config, or take the case out of the dataset",
+        remedy="Add the file, correct the pattern in the config, or remove the case from the dataset",
     )
 
 

@@ -127,7 +127,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
                 file=data.root / names[0],
                 found=", ".join(names),
                 expected="one file per volume or slice",
-                remedy="Rename one, take it out, or point data.root at the folder that is meant",
+                remedy="Rename or remove one, or point data.root at the folder that is meant",
             )
     files = tuple(data.root / names[0] for names in groups)
     first = files[0]
@@ -193,7 +193,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
             expected="an array of rows and columns, or of slices, rows and columns",
         )
     scheme, named = next(
-        ((scheme, f", named as those of {dataset}") for scheme, dataset, expression in _DATASETS
+        ((scheme, f", named like those of {dataset}") for scheme, dataset, expression in _DATASETS
          if all(expression.match(stem_of(name)) for name in files)), (None, ""),
     )  # fmt: skip
     return Naming(

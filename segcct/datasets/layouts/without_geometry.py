@@ -25,7 +25,7 @@ def stack_channels(case: Case, data: DataSection, read: Callable[[str], np.ndarr
     for name, values in channels.items():
         if values.shape != channels[first].shape:
             raise GeometryError(
-                f"channel {name} has another size than {first}",
+                f"channel {name} has a different size than {first}",
                 file=case.channels[name][0],
                 found=values.shape,
                 expected=channels[first].shape,

@@ -195,7 +195,7 @@ class _Walk:
             if tag == _SEQUENCE_END:
                 return items, start
             if tag != _ITEM:
-                raise damaged(self.file, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) where an item should stand")
+                raise damaged(self.file, f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) where an item should be")
             at = start + length if length != UNDEFINED else at
             if length != UNDEFINED and at > end:
                 raise damaged(self.file, "an item that reaches beyond the end")

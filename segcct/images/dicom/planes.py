@@ -86,7 +86,7 @@ def planes_of(instance: Instance) -> list[Plane]:
 def without_positions(path: Path, found: str) -> VolumeError:
     """The error of several frames that cannot be put in order."""
     return VolumeError(
-        "the frames have no positions, so they are no volume",
+        "the frames have no positions, so they do not form a volume",
         file=path,
         found=found,
         expected="a single frame, or the position of each",

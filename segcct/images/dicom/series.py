@@ -61,7 +61,7 @@ def instances_in(path: Path) -> list[Instance]:
     instances = [instance_of(file, header) for file, header in images]
     _refuse_several(path, instances)
     if no_images:
-        remark(path, f"left out, being no images: {_listed(no_images)}")
+        remark(path, f"left out because they are not images: {_listed(no_images)}")
     return instances
 
 
@@ -101,7 +101,7 @@ def _is_projection(header: Header) -> bool:
 def _header_of(file: Path) -> Header:
     """The header of a file that must be DICOM."""
     if not file.is_file():
-        raise VolumeError("not a file that can be read", file=file, found="a broken link or no regular file")
+        raise VolumeError("not a file that can be read", file=file, found="a broken link or not a regular file")
     header = read_header(file)
     if not header.elements.sop_class and not header.has_pixels:
         raise damaged(file, "0 bytes" if file.stat().st_size == 0 else "neither an image nor another DICOM object")
@@ -121,7 +121,7 @@ def _refuse_lost_slices(rest: Sequence[Path], images: Sequence[tuple[Path, Heade
     for file in rest:
         if _without_numbers(file.name) in patterns:
             empty = file.is_file() and file.stat().st_size == 0
-            raise damaged(file, "0 bytes" if empty else "no DICOM, though it is named as the slices are")
+            raise damaged(file, "0 bytes" if empty else "not DICOM, although it is named like the slices")
 
 
 def _without_numbers(name: str) -> str:

@@ -107,7 +107,7 @@ class ReconstructionTask(SliceTask):
         scores = mean_scores(gather(mine, world))
         if self.score not in scores:
             raise TrainingError(
-                "no validation case tells which weights are the best: each of its structures has one intensity",
+                "no validation case can select the best weights: each of its structures has one intensity",
                 found=", ".join(case.case_id for case in cases[:4]),
                 remedy="Change data.split or data.fold",
             )
