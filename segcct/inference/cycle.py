@@ -85,10 +85,10 @@ class Cycles:
         ):
             if generator != segmenter:
                 raise ModelError(
-                    f"the generator has a different {what} than the segmenter",
+                    f"the generator and the segmenter differ in the {what}",
                     found=generator,
                     expected=segmenter,
-                    remedy="Train it on the same data section (segcct train-m2i)",
+                    remedy="Train the generator on the same data section (segcct train-m2i)",
                 )
         self.prepare_alike = predictor.preparation == reconstructor.preparation
 

@@ -87,7 +87,7 @@ def test_a_row_of_an_epoch_that_is_in_no_state_goes(run, capsys):
     run.add_metrics({"epoch": 2, "train_loss": "9"})  # killed before last.ckpt
     fit(toy_task.ToyTask(), run, TRAIN, seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1"]
-    assert "all 2 epochs" in capsys.readouterr().err
+    assert "is done after 2 epochs" in capsys.readouterr().err
     fit(toy_task.ToyTask(), run, TrainSection(epochs=3, lr=0.01), seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
 

@@ -289,7 +289,7 @@ def test_what_is_no_generator_is_refused(trained, phantom, tmp_path, capsys, gen
 def test_a_generator_of_another_scheme_is_refused():
     other = painter(labels={"low": 3, "high": 8})
     other.scheme = type(other.scheme)("custom", {"low": 3, "high": 8})
-    with pytest.raises(ModelError, match="another label scheme"):
+    with pytest.raises(ModelError, match="differ in the label scheme"):
         Cycles(predictor(), other)
 
 

@@ -562,7 +562,7 @@ def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:
     picture(tmp_path / "more" / "images" / "1_x.png", COLOUR)
     with pytest.raises(DataError, match=r"several cases have one id \(found 1 in images/1_x.png, more/images/1_x.png"):
         find_cases(data)
-    with pytest.raises(ConfigError, match=r"must say where the case id stands.*images/scan\.png"):
+    with pytest.raises(ConfigError, match=r"must show where the case id is.*images/scan\.png"):
         find_cases(pictures(tmp_path, {"grey": "images/scan.png"}))
 
 

@@ -151,9 +151,9 @@ def test_prepared_cases_are_taken_where_both_prepare_alike():
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"channels": {"mr": "*.nii.gz"}}, "another channels"),
-        ({"labels": {"low": 3, "high": 8}}, "another label scheme"),
-        ({"intensity": {"rule": "clip", "low": 0, "high": 50}}, "another intensity rule"),
+        ({"channels": {"mr": "*.nii.gz"}}, "differ in the channels"),
+        ({"labels": {"low": 3, "high": 8}}, "differ in the label scheme"),
+        ({"intensity": {"rule": "clip", "low": 0, "high": 50}}, "differ in the intensity rule"),
     ],
 )
 def test_models_that_do_not_fit_together_are_refused(more, message):

@@ -172,8 +172,8 @@ def test_half_a_cycle_is_refused(generator):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"channels": {"mr": "*.nii.gz"}}, "another channels"),
-        ({"image_size": 64}, "another preparation"),
+        ({"channels": {"mr": "*.nii.gz"}}, "differ in the channels"),
+        ({"image_size": 64}, "differ in the preparation"),
     ],
 )
 def test_a_generator_of_other_data_is_refused(generator, more, message):

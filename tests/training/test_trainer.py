@@ -247,7 +247,7 @@ def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
     fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0)
     before = run.last.read_bytes()
     fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0, resume=True)
-    assert "all 2 epochs" in capsys.readouterr().err
+    assert "is done after 2 epochs" in capsys.readouterr().err
     with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
         check_run(RunSection(), TrainSection(epochs=1, lr=0.01), run)
     assert run.last.read_bytes() == before

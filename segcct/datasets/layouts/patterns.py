@@ -44,7 +44,7 @@ def with_id(pattern: str) -> str:
     head, star, tail = body.rpartition("*")
     if not star:
         raise ConfigError(
-            "a file pattern of this layout must say where the case id stands",
+            "a file pattern of this layout must show where the case id is",
             found=pattern,
             expected="{id} or * in it, such as images/{id}.png",
         )

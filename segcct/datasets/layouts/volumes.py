@@ -60,7 +60,7 @@ def _mask_image(file: Path, grid: Volume) -> np.ndarray:
             "an image file without geometry cannot be the mask of this image",
             file=file,
             found=f"{grid.path} of {shape} voxels, along {directions[0]} and {directions[1]}",
-            expected="a 2-D image whose rows lie as the mask's do, such as an X-ray in DICOM",
+            expected="a 2-D image whose rows run like those of the mask, such as an X-ray in DICOM",
             remedy="Store the mask as NIfTI, with the image's geometry",
         )
     mask = Volume(mask_values(file), IMAGE_AFFINE, None, None, file)

@@ -126,7 +126,7 @@ def ramp_up(progress: float) -> float:
 def _same(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise ConfigError(
-            f"the generator of train.cycle_model has a different {what} than this training",
+            f"the generator of train.cycle_model and this training differ in the {what}",
             found=found,
             expected=expected,
             remedy="Train it with the same data section (segcct train-m2i)",
