@@ -55,9 +55,13 @@ def build(
     by_key = {RENAMED.get(dotted, dotted): value for dotted, value in typed_keys.items()}
     merged = {section: _with_new_names(section, value) for section, value in content.items()}
     for former, dotted in RENAMED.items():
-        section, _, name = former.partition(".")
-        written = content.get(section)
-        if former in typed_keys or (not stored and isinstance(written, Mapping) and name in written):
+        section = former.partition(".")[0]
+        names = content.get(section)
+        written = {f"{section}.{name}" for name in names} if isinstance(names, Mapping) else set()
+        if any({former, dotted} <= keys for keys in (typed_keys.keys(), written)):
+            found = f"also by its former name {former}"
+            raise ConfigError(f"key {dotted} is given twice", file=source, found=found, remedy=f"Leave {former} out")
+        if former in typed_keys or (not stored and former in written):
             say(f"key {former} is now called {dotted}; the former name will be refused by the next version")
     for dotted, value in by_key.items():
         merged = _laid_over(merged, dotted.split("."), value)

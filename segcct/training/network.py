@@ -33,7 +33,7 @@ def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrain
     name, built = architecture.name, architecture
     if entry(name).kind != kind:
         raise ConfigError(
-            f"model.name is no {kind}",
+            f"model.name is not a {kind}",
             found=f"{name}, a {entry(name).kind}",
             expected=f"one of {', '.join(model_names(kind))}",
         )

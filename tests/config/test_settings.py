@@ -209,6 +209,18 @@ def test_a_former_key_is_read_and_its_new_name_is_said(tmp_path, capsys):
     assert recorded.foreground_fraction == 0.5
 
 
+def test_a_key_by_both_of_its_names_is_refused(tmp_path):
+    file = tmp_path / "config.yaml"
+    data = "layout: folder, root: scans, channels: {t1: t1.nii.gz}, scheme: brats2021"
+    file.write_text(f"data: {{{data}}}\n", encoding="utf-8")
+    both = {"data.foreground_share": 0.5, "data.foreground_fraction": 0.4}
+    with pytest.raises(ConfigError, match=r"data\.foreground_fraction is given twice"):
+        settings.load(SegmentationConfig, file, both)
+    file.write_text(f"data: {{{data}, foreground_share: 0.5, foreground_fraction: 0.4}}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"Leave data\.foreground_share out"):
+        settings.load(SegmentationConfig, file, {})
+
+
 def test_a_former_key_of_classification_is_read(tmp_path):
     file = tmp_path / "classes.yaml"
     file.write_text("data: {root: x, mean: [0.5, 0.5, 0.5], sd: [0.2, 0.2, 0.2]}", encoding="utf-8")

@@ -312,7 +312,7 @@ def test_bad_input_is_refused(generator, phantom, tmp_path, capsys):
     assert main(predict) == 1
     assert "task reconstruction is not for segcct predict" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__name="cct_unet_s")) == 1
-    assert "model.name is no generator" in capsys.readouterr().err
+    assert "model.name is not a generator" in capsys.readouterr().err
     assert main(command(phantom, tmp_path, model__options__style="copied")) == 1
     assert "style" in capsys.readouterr().err
     assert not (tmp_path / "m2i").exists()
