@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
 from segcct.datasets.case import Case
-from segcct.errors import SplitError
+from segcct.errors import RunError, SplitError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import read_object
-from segcct.plurals import listed
+from segcct.plurals import counted, listed
 from segcct.progress import say
 
 SPLIT_NAMES = ("train", "val", "test")
@@ -134,6 +134,39 @@ def known_splits(file: Path, *, needed: bool) -> Splits | None:
             raise
         say(f"{error}. Which of these the model was trained on is not noted")
         return None
+
+
+def ids_of_split(
+    splits: Splits | None, split: str, there: Container[str], *, splits_file: Path | None, source: Path, noun: str
+) -> tuple[str, ...]:
+    """Ids of one split of a run, all of which are to be predicted.
+
+    Args:
+        splits: those of the run; None where they are not known.
+        split: train, val or test.
+        there: the ids found below `source`.
+        splits_file: splits.json, for messages.
+        source: the input, for messages.
+        noun: what an id names: case or image.
+
+    Raises:
+        RunError: the splits are not known.
+        SplitError: the split is empty, or some of its ids are not below `source`.
+    """
+    if splits is None:
+        raise RunError(
+            f"split {split} is not known without the run's splits.json",
+            file=splits_file,
+            remedy="Keep best/ in its run folder, or leave --split out",
+        )
+    ids: tuple[str, ...] = getattr(splits, split)
+    if not ids:
+        raise SplitError(f"split {split} is empty", file=splits_file)
+    missing = [name for name in ids if name not in there]
+    if missing:
+        problem = f"{counted(len(missing), noun)} of split {split} cannot be found"
+        raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
+    return ids
 
 
 def unshared_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> str | None:

@@ -14,8 +14,8 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.split_record import Splits, known_splits
-from segcct.errors import DataError, RunError, SplitError, items, reason_of
+from segcct.datasets.split_record import Splits, ids_of_split, known_splits
+from segcct.errors import DataError, RunError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
@@ -74,20 +74,8 @@ def resolve(card: ModelCard, source: Path, *, splits_file: Path | None = None, s
         request = replace(request, seen=_seen(request.cases, splits))
     if split is None:
         return request
-    if splits is None:
-        raise RunError(
-            f"split {split} is not known without the run's splits.json",
-            file=splits_file,
-            remedy="Keep best/ in its run folder, or leave --split out",
-        )
-    ids: tuple[str, ...] = getattr(splits, split)
-    if not ids:
-        raise SplitError(f"split {split} is empty", file=splits_file)
     cases = {case.id: case for case in request.cases}
-    missing = [name for name in ids if name not in cases]
-    if missing:
-        problem = f"{counted(len(missing), 'case')} of split {split} cannot be found"
-        raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
+    ids = ids_of_split(splits, split, cases, splits_file=splits_file, source=source, noun="case")
     return replace(request, cases=tuple(cases[name] for name in ids), selection=split)
 
 

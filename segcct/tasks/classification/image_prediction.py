@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from segcct.case_runner import Done, Failed
-from segcct.datasets.split_record import Splits, known_splits
-from segcct.errors import DataError, RunError, SplitError, items
+from segcct.datasets.split_record import Splits, ids_of_split, known_splits
+from segcct.errors import DataError, RunError, items
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
@@ -60,20 +60,7 @@ def find_images(
     splits = None if splits_file is None else known_splits(splits_file, needed=split is not None)
     if split is None:
         return ImageRequest(source, source.ids, seen=_seen(source.ids, splits))
-    if splits is None:
-        raise RunError(
-            f"split {split} is not known without the run's splits.json",
-            file=splits_file,
-            remedy="Keep best/ in its run folder, or leave --split out",
-        )
-    ids: tuple[str, ...] = getattr(splits, split)
-    if not ids:
-        raise SplitError(f"split {split} is empty", file=splits_file)
-    known = set(source.ids)
-    missing = [name for name in ids if name not in known]
-    if missing:
-        problem = f"{counted(len(missing), 'image')} of split {split} cannot be found"
-        raise SplitError(problem, file=root, found=f"no {', '.join(missing[:5])}")
+    ids = ids_of_split(splits, split, set(source.ids), splits_file=splits_file, source=root, noun="image")
     return ImageRequest(source, ids, split, _seen(ids, splits))
 
 
