@@ -67,6 +67,10 @@ class PluginError(SegcctError):
     """Another package's models, losses or metrics that cannot be imported."""
 
 
+class PackageError(SegcctError):
+    """An optional package that a command needs and that is not installed."""
+
+
 class DataError(SegcctError):
     """A dataset that cannot be used as it is."""
 

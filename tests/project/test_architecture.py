@@ -14,7 +14,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "segcct"
 
 LEVELS = [
-    {"version", "errors", "escape", "progress", "plurals", "plugins"},
+    {"version", "errors", "escape", "progress", "plurals", "plugins", "extras"},
     {"files", "provenance"},
     {"hardware", "case_runner"},
     {"config", "images"},
@@ -30,7 +30,7 @@ LEVELS = [
     {"cli"},
 ]
 """The packages from the bottom up. One imports those below it; on a level, only errors are used by their neighbors."""
-NEIGHBORS = {("errors", "escape"), ("progress", "escape"), ("plugins", "errors")}
+NEIGHBORS = {("errors", "escape"), ("progress", "escape"), ("plugins", "errors"), ("extras", "errors")}
 
 LARGEST = 0.15
 """Most of the lines that one package may hold."""
