@@ -157,34 +157,67 @@ def predict_folder(
         RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off.
         OSError: the folder cannot be written to.
     """
-    if output.exists() and not output.is_dir():
-        raise RunError("is not a folder", file=output)
     how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
-    with index_lock(output):
-        index = Index.open(
-            output, predictor.card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize
-        )
-        cases = {index.name_of(case): case for case in request.cases}
-        if anonymize:  # the order in which the files appear tells nothing either
-            cases = dict(sorted(cases.items()))
-        _announce(index, request, cases, how)
-    jobs = [CaseJob(case.id, (name, case), name if anonymize else None) for name, case in cases.items()]
 
     def work(named: tuple[str, Case]) -> PredictedCase:
         name, case = named
         loaded = load_case(request, case, predictor.scheme, with_label=False)
         segmented = predictor.segment(loaded, keep_largest=keep_largest, keep_probabilities=bool(listeners))
         mask = predictor.mask_of(segmented)
-        stored = _without_description(mask) if anonymize else mask
+        stored = without_description(mask) if anonymize else mask
         file = save_mask(stored, output, name, predictor.scheme, as_image=request.writes_images)
         job = CaseJob(case.id, segmented, name if anonymize else None)
         heard = tuple(attempt(listener, job) for listener in listeners)
         return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
 
+    return write_masks(
+        predictor.card, request, output, work, how=how, overwrite=overwrite, anonymize=anonymize, progress=progress
+    )
+
+
+def write_masks(
+    card: ModelCard,
+    request: Request,
+    output: Path,
+    work: Callable[[tuple[str, Case]], PredictedCase],
+    *,
+    how: Mapping[str, Any],
+    backend: str = "serial",
+    workers: int = 1,
+    overwrite: bool = False,
+    anonymize: bool = False,
+    progress: Report | None = None,
+) -> Predictions:
+    """The masks of every case by `work`, and predictions.json; see `predict_folder`.
+
+    Args:
+        card: what the masks are made with.
+        request: the cases.
+        output: the folder.
+        work: (name of the mask, case) -> its mask, written into the folder.
+        how: what else the masks depend on, for predictions.json.
+        backend: of `run_cases`.
+        workers: cases at a time.
+        overwrite: as `predict_folder`.
+        anonymize: as `predict_folder`.
+        progress: called with (done, total).
+
+    Raises:
+        RunError, OSError: as `predict_folder`.
+    """
+    if output.exists() and not output.is_dir():
+        raise RunError("is not a folder", file=output)
+    with index_lock(output):
+        index = Index.open(output, card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize)
+        cases = {index.name_of(case): case for case in request.cases}
+        if anonymize:  # the order in which the files appear tells nothing either
+            cases = dict(sorted(cases.items()))
+        _announce(index, request, cases, how)
+    jobs = [CaseJob(case.id, (name, case), name if anonymize else None) for name, case in cases.items()]
     outcomes: list[CaseOutcome[PredictedCase]] = []
     unwritten = ""
     try:
-        for outcome in run_cases(jobs, work, output=output, progress=progress):
+        for outcome in run_cases(jobs, work, backend=backend, workers=workers, output=output, progress=progress):
             outcomes.append(outcome)
             if isinstance(outcome, Done):
                 case = outcome.value
@@ -230,7 +263,7 @@ def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Ma
     index.write()
 
 
-def _without_description(mask: Volume) -> Volume:
+def without_description(mask: Volume) -> Volume:
     """Without the free text of the scan's header, where some converters write names; our own mark of synthetic images
     stays."""
     if mask.header is None or mask.spacing_mm is None or says_synthetic(mask):

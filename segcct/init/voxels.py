@@ -16,6 +16,7 @@ from segcct.datasets.label_schemes import whole_values
 from segcct.datasets.layouts import get_layout
 from segcct.errors import LabelError, SegcctError
 from segcct.files.file_names import IMAGE_SUFFIXES
+from segcct.images.background import background_value
 from segcct.images.volume import Volume
 from segcct.preparation.slice_grid import SliceGrid
 
@@ -29,8 +30,6 @@ LABELS = 12
 """Most cases whose labels are read, where a label is a whole volume; small files are read up to `HEADERS`."""
 _MOST_VALUES = 1000
 """Values of one label that are counted; a file of more is none."""
-_EDGE_FRACTION = 0.5
-"""Fraction of a volume's faces that must be one value for it to be the background."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Orient
         _count_values(label, facts)
     foreground = np.zeros(grid.shape, dtype=bool)
     for name, voxels in zip(data.channels, image, strict=True):
-        background = _background(voxels)
+        background = background_value(voxels)
         shown = voxels != background if background is not None else np.ones(grid.shape, dtype=bool)
         foreground |= shown
         facts.channels.setdefault(name, []).append(_channel(voxels, background, shown, label))
@@ -141,14 +140,6 @@ def _channel(voxels: np.ndarray, background: float | None, shown: np.ndarray, la
 def _percentiles(voxels: np.ndarray) -> tuple[float, float, float, float]:
     lowest, low, high, highest = np.percentile(voxels[:: max(1, voxels.size // 1_000_000)], (0.5, 5, 95, 99.5))
     return float(lowest), float(low), float(high), float(highest)
-
-
-def _background(voxels: np.ndarray) -> float | None:
-    """The value of most voxels on the faces of (X, Y, Z); the two end slices of a thin stack say little."""
-    axes = (0, 1, 2) if voxels.shape[2] > 20 else (0, 1)
-    faces = np.concatenate([np.take(voxels, index, axis=axis).ravel() for axis in axes for index in (0, -1)])
-    values, counts = np.unique(faces, return_counts=True)
-    return float(values[counts.argmax()]) if counts.max() > _EDGE_FRACTION * faces.size else None
 
 
 def slice_shape_of(grid: Volume, orientation: Orientation, foreground: np.ndarray | None = None) -> SliceShape:
