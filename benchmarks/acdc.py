@@ -62,7 +62,7 @@ def train(name: str, seed: int, arguments: argparse.Namespace) -> RunFolder:
 def score(run: RunFolder, root: Path) -> dict:
     """Predict the test split and evaluate it; the content of summary.json."""
     predictor = Predictor.load(run.best, Inference())
-    request = resolve(predictor.card, root, splits_file=run.splits, split="test")
+    request = resolve(predictor.card, root, splits_files=[run.splits], split="test")
     predict_folder(predictor, request, run.path / "predictions", overwrite=True)
     return evaluate(run.path / "predictions", root, scheme="acdc", output=run.path / "evaluation")
 

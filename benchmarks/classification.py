@@ -77,7 +77,7 @@ def predicted(run: RunFolder, root: Path) -> Path:
     """The folder of predictions of the run's test split."""
     output = run.path / "predictions"
     classifier = Classifier.load(run.best, Inference(256, device=pick_device()))
-    request = find_images(classifier, root, splits_file=run.splits, split="test")
+    request = find_images(classifier, root, splits_files=[run.splits], split="test")
     predict_images(classifier, request, output, model=run.best, overwrite=True)
     return output
 

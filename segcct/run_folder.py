@@ -1,6 +1,7 @@
 """The run folder: what a training writes and everything later reads.
 
-`runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json and `best/` (model_card.py).
+`runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json and `best/` (model_card.py). That of
+a cross-validation holds config.yaml, folds.json, a run folder per fold and the evaluation of all of them.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from segcct.errors import RunError
 from segcct.files.atomic_file import atomic_path, sweep
+from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import holder, is_lock
 from segcct.files.table_file import read_rows_of, write_records
-from segcct.model_card import ModelCard, recover_model, save_model
+from segcct.model_card import CARD, ModelCard, recover_model, save_model
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_DIGITS = 9
 """Of an epoch's number; Python refuses to read thousands."""
 BUSY = "another process trains into this run"
+FOLDS = "folds.json"
 
 
 class RunFolder:
@@ -47,7 +50,7 @@ class RunFolder:
         owner = holder(run.lock)
         if owner is not None:
             raise RunError(BUSY, file=path, found=owner, remedy=other.capitalize())
-        if run.last.is_file():
+        if run.last.is_file() or FoldsFolder.is_at(path):
             remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
         elif run.config.is_file() or run.splits.is_file():
             remedy = f"No epoch of it has ended, so it cannot be resumed: unless it still trains, delete it, or {other}"
@@ -123,3 +126,53 @@ class RunFolder:
     def save_best(self, weights: Mapping[str, torch.Tensor], card: ModelCard) -> None:
         """Replace `best/` by these weights and their card; a crash leaves the old or the new, never a mixture."""
         save_model(self.best, weights, card)
+
+
+class FoldsFolder:
+    """The folder of a cross-validation.
+
+    Args:
+        path: the folder.
+        folds: numbers of the folds (`data.fold`).
+    """
+
+    def __init__(self, path: Path, folds: Sequence[int]) -> None:
+        self.path = path
+        self.folds = tuple(sorted(folds))
+        self.config = path / "config.yaml"
+        self.out_of_fold = path / "out_of_fold"
+        self.lock = path / ".train.lock"
+
+    @staticmethod
+    def is_at(path: Path) -> bool:
+        """Whether a folder is that of a cross-validation."""
+        return (path / FOLDS).is_file()
+
+    @classmethod
+    def open(cls, path: Path) -> FoldsFolder:
+        """An existing one. Raises `RunError` where folds.json is missing or damaged."""
+        folds = read_object(path / FOLDS, "is not a list of folds", error=RunError).get("folds")
+        if not isinstance(folds, list) or not folds or not all(type(fold) is int and fold >= 0 for fold in folds):
+            raise RunError("is not a list of folds", file=path / FOLDS, found=folds, expected='{"folds": [0, 1, 2]}')
+        return cls(path, folds)
+
+    def write(self) -> None:
+        """Write folds.json, by which the folder is recognized."""
+        write_json(self.path / FOLDS, {"folds": self.folds})
+
+    def fold(self, number: int) -> RunFolder:
+        """The run folder of a fold, whether it is there or not."""
+        return RunFolder(self.path / f"fold_{number}")
+
+    def members(self) -> list[Path]:
+        """The `best/` folder of every fold. Raises `RunError` where one is not there yet."""
+        runs = [self.fold(number) for number in self.folds]
+        missing = [run.path.name for run in runs if not (run.best / CARD).is_file()]
+        if missing:
+            raise RunError(
+                "some of the folds are not trained yet",
+                file=self.path,
+                found=f"no {', '.join(missing)}",
+                remedy=f"Continue by --resume {shlex.quote(str(self.path))}, or name the best/ folders that are there",
+            )
+        return [run.best for run in runs]

@@ -51,7 +51,10 @@ def _compare(arguments: argparse.Namespace) -> Outcome:
     inference = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, inference), Reconstructor.load(arguments.m2i, inference))
     request = resolve(
-        cycles.predictor.card, arguments.input, splits_file=arguments.i2m / ".." / "splits.json", split=arguments.split
+        cycles.predictor.card,
+        arguments.input,
+        splits_files=[arguments.i2m / ".." / "splits.json"],
+        split=arguments.split,
     )
     page = write_comparison(
         cycles,

@@ -59,7 +59,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
 
 
-def inference_of(arguments: argparse.Namespace, protocol: str = "soft") -> Inference:
+def inference_of(arguments: argparse.Namespace, protocol: str = "soft", tta: str = "none") -> Inference:
     """How the network runs. Says the precision on stderr where it was chosen here.
 
     Raises `ModelError` for a device that is not there.
@@ -68,7 +68,7 @@ def inference_of(arguments: argparse.Namespace, protocol: str = "soft") -> Infer
     from segcct.inference.batched_inference import Inference
     from segcct.progress import say
 
-    inference = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol)
+    inference = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol, tta)
     if arguments.precision == "auto":
         say(str(inference.choice))
     return inference

@@ -13,7 +13,7 @@ from segcct.commands.parser import Commands, add_anonymize, add_command, add_net
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
 
-_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device"}
+_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta"}
 """Options that a function does not take by name: those of the network come as `how`."""
 
 
@@ -22,7 +22,14 @@ def add_predict(commands: Commands) -> None:
     parser = add_command(
         commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"
     )
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="RUN/best",
+        help="a trained model's folder; of several, or of the folder of a cross-validation, the mean probabilities",
+    )
     parser.add_argument(
         "--input",
         type=Path,
@@ -48,6 +55,13 @@ def add_predict(commands: Commands) -> None:
         choices=["soft", "transunet"],
         default="soft",
         help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
+    )
+    parser.add_argument(
+        "--tta",
+        choices=["none", "flips", "rotations"],
+        default="none",
+        help="test-time augmentation, at four times the cost: the mean probabilities of flipped or rotated slices "
+        "(default %(default)s)",
     )
     add_network_options(parser)
 
@@ -95,10 +109,8 @@ def add_report(commands: Commands) -> None:
 def _predict(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_model
 
-    task = task_of_model(arguments.model)
-    return _of_task(
-        task, "predict", arguments.model, arguments, how=partial(inference_of, arguments, arguments.protocol)
-    )
+    task, how = task_of_model(arguments.model), partial(inference_of, arguments, arguments.protocol, arguments.tta)
+    return _of_task(task, "predict", arguments.model[0], arguments, how=how)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:

@@ -119,54 +119,63 @@ def repeated_ids(ids: Iterable[str]) -> list[str]:
     return sorted(case_id for case_id, times in Counter(ids).items() if times > 1)
 
 
-def known_splits(file: Path, *, needed: bool) -> Splits | None:
-    """The split of a run, which tells the cases that its model has seen; None where it is not there.
+def read_splits(files: Sequence[Path], needed: str | None) -> dict[Path, Splits]:
+    """The splits of some runs by their files, which tell the cases that each model has seen.
 
-    Raises `SplitError` where it is damaged and `needed` for more than that.
+    Where one of them is `needed` (train, val or test), raises `RunError` for a file that is not there, and `SplitError`
+    for one that is damaged; else such files are left out.
     """
-    if not file.is_file():
-        say(f"{file}: not there, so cases that the model was trained on are not marked as such")
-        return None
-    try:
-        return Splits.load(file)
-    except SplitError as error:
-        if needed:
-            raise
-        say(f"{error}. Which of these the model was trained on is not noted")
-        return None
+    splits: dict[Path, Splits] = {}
+    for file in files:
+        if not file.is_file():
+            if needed:
+                raise RunError(
+                    f"split {needed} is not known without the run's splits.json",
+                    file=file,
+                    remedy="Keep best/ in its run folder, or leave --split out",
+                )
+            say(f"{file}: not there, so cases that the model was trained on are not marked as such")
+            continue
+        try:
+            splits[file] = Splits.load(file)
+        except SplitError as error:
+            if needed:
+                raise
+            say(f"{error}. Which of these the model was trained on is not noted")
+    return splits
 
 
 def ids_of_split(
-    splits: Splits | None, split: str, there: Container[str], *, splits_file: Path | None, source: Path, noun: str
+    splits: Mapping[Path, Splits], split: str, there: Container[str], *, source: Path, noun: str
 ) -> tuple[str, ...]:
-    """Ids of one split of a run, all of which are to be predicted.
+    """Ids of one split of a run, or of all runs, all of which are to be predicted.
 
     Args:
-        splits: those of the run; None where they are not known.
+        splits: those of the runs, at least one.
         split: train, val or test.
         there: the ids found below `source`.
-        splits_file: splits.json, for messages.
         source: the input, for messages.
         noun: what an id names: case or image.
 
     Raises:
-        RunError: the splits are not known.
-        SplitError: the split is empty, or some of its ids are not below `source`.
+        SplitError: the runs differ in the split, it is empty, or some of its ids are not below `source`.
     """
-    if splits is None:
-        raise RunError(
-            f"split {split} is not known without the run's splits.json",
-            file=splits_file,
-            remedy="Keep best/ in its run folder, or leave --split out",
-        )
-    ids: tuple[str, ...] = getattr(splits, split)
+    file, ids = next((file, getattr(each, split)) for file, each in splits.items())
+    for other, each in splits.items():
+        if getattr(each, split) != ids:
+            raise SplitError(
+                f"the runs have different {split} splits",
+                file=other,
+                found=f"not those of {file}",
+                remedy="Predict with one of the models, or leave --split out",
+            )
     if not ids:
-        raise SplitError(f"split {split} is empty", file=splits_file)
+        raise SplitError(f"split {split} is empty", file=file)
     missing = [name for name in ids if name not in there]
     if missing:
         problem = f"{counted(len(missing), noun)} of split {split} cannot be found"
         raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")
-    return ids
+    return tuple(ids)
 
 
 def unshared_classes(classes: Mapping[str, frozenset[str]], splits: Splits) -> str | None:

@@ -25,6 +25,8 @@ class Inference:
     """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
     """soft: probabilities are resampled to the input grid; transunet: the published slice protocol."""
+    tta: str = "none"
+    """Test-time augmentation: none, flips or rotations (views.py)."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 

@@ -14,7 +14,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
-from segcct.datasets.split_record import Splits, ids_of_split, known_splits
+from segcct.datasets.split_record import Splits, ids_of_split, read_splits
 from segcct.errors import DataError, RunError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
@@ -46,14 +46,14 @@ class Request:
         return get_layout(self.data.layout).mask_format == "image" and not self.single
 
 
-def resolve(card: ModelCard, source: Path, *, splits_file: Path | None = None, split: str | None = None) -> Request:
+def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (), split: str | None = None) -> Request:
     """The cases of `source`: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files named as
     the dataset's are; read as the model's layout says. Each of several X-rays in a folder is a case.
 
     Args:
         card: the model's card.
         source: the input.
-        splits_file: splits.json of the model's run: which cases the model has seen, if the file exists.
+        splits_files: splits.json of the run of each model: which cases it has seen, if the file exists.
         split: train, val or test: only these cases of that split.
 
     Raises:
@@ -69,13 +69,14 @@ def resolve(card: ModelCard, source: Path, *, splits_file: Path | None = None, s
         request = _single(card, source)
     else:
         request = Request(tuple(find_new_cases(data)), data)
-    splits = None if splits_file is None else known_splits(splits_file, needed=split is not None)
-    if splits is not None:
-        request = replace(request, seen=_seen(request.cases, splits))
+    splits = read_splits(splits_files, split)
+    seen = [_seen(request.cases, each) for each in splits.values()]
+    trained = {name: "train" for each in seen for name, of in each.items() if of == "train"}
+    request = replace(request, seen={name: "val" for each in seen for name in each} | trained)
     if split is None:
         return request
     cases = {case.id: case for case in request.cases}
-    ids = ids_of_split(splits, split, cases, splits_file=splits_file, source=source, noun="case")
+    ids = ids_of_split(splits, split, cases, source=source, noun="case")
     return replace(request, cases=tuple(cases[name] for name in ids), selection=split)
 
 
@@ -157,7 +158,8 @@ def predict_folder(
         RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off.
         OSError: the folder cannot be written to.
     """
-    how = {"protocol": predictor.how.protocol, "precision": predictor.how.precision, "keep_largest": keep_largest}
+    how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta")}
+    how["keep_largest"] = keep_largest
 
     def work(named: tuple[str, Case]) -> PredictedCase:
         name, case = named

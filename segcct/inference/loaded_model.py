@@ -1,4 +1,4 @@
-"""A trained model from its `best/` folder: built as model.json says, with the weights of the folder."""
+"""Trained models from their `best/` folders: built as model.json says, with the weights of the folder."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
+from segcct.inference.views import over_views
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
 from segcct.preparation.preparation_settings import Preparation
 
@@ -35,16 +37,32 @@ class LoadedModel:
     """The name of such a model, with its article."""
     command: str
     """The command that trains one."""
+    gives_probabilities = False
+    """Its network gives logits over classes: the mean of the probabilities of several networks or views is a prediction
+    too."""
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         self.card = card
         self.how = how or Inference(device=pick_device())
-        self.network: Any = network.to(self.how.device).eval()
+        if self.how.tta != "none" and not self.gives_probabilities:
+            raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
+        self.network: Any = over_views(network, self.how.tta).to(self.how.device).eval()
 
     @classmethod
-    def load(cls, folder: str | Path, how: Inference | None = None) -> Self:
-        """The model of a `best/` folder. Raises `RunError`, `CheckpointError`, or `ModelError` for another task's."""
-        folder = Path(folder)
+    def load(cls, models: Models, how: Inference | None = None) -> Self:
+        """The model of a `best/` folder; of several, or of the folds of a cross-validation, their ensemble.
+
+        Raises `RunError`, `CheckpointError`, or `ModelError` for another task's model or members that do not fit.
+        """
+        cards = {folder: cls._card_of(folder) for folder in find_members(models)}
+        if len(cards) > 1 and not cls.gives_probabilities:
+            raise ModelError(f"{cls.noun} cannot be a member of an ensemble", found=f"{len(cards)} models")
+        card = common_card(cards, cls.interface)
+        networks = [cls.adapted(load_network(folder, own), own, card) for folder, own in cards.items()]
+        return cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
+
+    @classmethod
+    def _card_of(cls, folder: Path) -> ModelCard:
         card = load_card(folder)
         if card.task != cls.task:
             raise ModelError(
@@ -54,7 +72,17 @@ class LoadedModel:
                 expected=f"the best/ folder of a segcct {cls.command} run",
             )
         cls.check_card(card, folder / CARD)
-        return cls(load_network(folder, card), card, how)
+        return card
+
+    @classmethod
+    def interface(cls, card: ModelCard) -> dict[str, Any]:
+        """What the members of an ensemble have in common: name -> value."""
+        return {"classes": card.classes, "image size": card.architecture.image_size, "dimensions": card.spatial_dims}
+
+    @classmethod
+    def adapted(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:  # noqa: ARG003 - for others
+        """The network of a member, for input prepared as `common` says."""
+        return network
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
@@ -78,6 +106,13 @@ class VolumeModel(LoadedModel):
         except (CheckpointError, LabelError) as error:
             raise CheckpointError(error.what, file=file, found=error.found, expected=error.expected) from None
         check_fit(card, file, num_classes=scheme.num_classes, in_channels=len(data.channels))
+
+    @classmethod
+    def interface(cls, card: ModelCard) -> dict[str, Any]:
+        """Also channels and preparation."""
+        data = card.data_section(Path())
+        preparation = {"preparation": Preparation.of(data).to_json()}
+        return super().interface(card) | {"channels": list(data.channels)} | preparation
 
 
 def load_network(folder: Path, card: ModelCard) -> nn.Module:

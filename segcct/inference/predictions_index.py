@@ -20,6 +20,7 @@ from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.inference.ensemble import EnsembleCard
 from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
 from segcct.provenance import invocation, provenance, versions
@@ -159,6 +160,7 @@ class Index:
             "scheme": None if card.scheme is None else card.scheme.model_dump(mode="json"),
             "selection": selection,
             "weights_sha256": card.weights_sha256,
+            **({"members": card.model_dump(mode="json")["members"]} if isinstance(card, EnsembleCard) else {}),
             "synthetic_training": card.synthetic,
             "selected_on": without_ids(card.selected_on),
             "architecture": card.architecture.model_dump(mode="json"),

@@ -50,6 +50,9 @@ class PredictionsRecord(Record):
     selection: str | None = None
     """The split that was predicted; `some` if calls differ."""
     weights_sha256: str | None = None
+    """Of an ensemble, a digest over those of its members."""
+    members: Any = None
+    """Digest, architecture and selection of each model of an ensemble."""
     selected_on: Any = None
     architecture: Any = None
     provenance: dict[str, Any] | None = None

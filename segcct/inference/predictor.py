@@ -69,6 +69,7 @@ class Predictor(VolumeModel):
     """A trained segmentation model: (B, C, H, W) -> logits (B, K, H, W)."""
 
     task, noun, command = "segmentation", "a segmenter", "train-seg"
+    gives_probabilities = True
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network, card, how)

@@ -10,19 +10,23 @@ from pathlib import Path
 from segcct.errors import DataError
 from segcct.files.json_file import read_object
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import Models, find_members
 from segcct.inference.loaded_model import LoadedModel
 from segcct.inference.predictions_index import INDEX
 from segcct.model_card import load_card
 from segcct.tasks.task import TASKS, TaskRow, task_named
 
 
-def load_model(folder: Path, how: Inference | None = None) -> LoadedModel:
-    """The model of a `best/` folder, whatever its task. Raises as `LoadedModel.load`, and `ConfigError`."""
-    return task_of_model(folder).load_model().load(folder, how)
+def load_model(models: Models, how: Inference | None = None) -> LoadedModel:
+    """The model of a `best/` folder, or an ensemble, whatever its task. Raises as `LoadedModel.load`, and
+    `ConfigError`."""
+    return task_of_model(models).load_model().load(models, how)
 
 
-def task_of_model(folder: Path) -> TaskRow:
-    """The task of a `best/` folder. Raises as `load_card`, and `ConfigError` for a task that is not installed."""
+def task_of_model(models: Models) -> TaskRow:
+    """The task of a `best/` folder, or of the first of several. Raises as `load_card`, and `ConfigError` for a task
+    that is not installed."""
+    folder = find_members(models)[0]
     return task_named(load_card(folder).task, file=folder)
 
 

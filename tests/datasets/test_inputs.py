@@ -111,7 +111,7 @@ def test_what_the_model_has_seen_goes_by_patient(tmp_path):
     of = card_of("paired", {"ct": "{id}_ct.nii.gz"}, patient=r"(p\d)_")
     split = tmp_path / "splits.json"
     Splits(("p1_a",), ("p2_a",), patients={"p1_a": "p1", "p2_a": "p2"}).save(split)
-    seen = resolve(of, tmp_path / "scans", splits_file=split).seen
+    seen = resolve(of, tmp_path / "scans", splits_files=[split]).seen
     assert seen == {"p1_a": "train", "p1_b": "train", "p2_a": "val"}
 
 
@@ -119,10 +119,10 @@ def test_a_damaged_split_costs_no_more_than_that_note(tmp_path, capsys):
     file = scan(tmp_path / "a_ct.nii.gz")
     of = card_of("paired", {"ct": "{id}_ct.nii.gz"})
     (tmp_path / "splits.json").write_text("{")
-    assert resolve(of, file, splits_file=tmp_path / "splits.json").seen == {}
+    assert resolve(of, file, splits_files=[tmp_path / "splits.json"]).seen == {}
     assert "not a split file" in capsys.readouterr().err
     with pytest.raises(SplitError, match="not a split file"):
-        resolve(of, file, splits_file=tmp_path / "splits.json", split="test")
+        resolve(of, file, splits_files=[tmp_path / "splits.json"], split="test")
 
 
 def test_channels_that_folders_alone_tell_apart_are_not_mixed_up(tmp_path):

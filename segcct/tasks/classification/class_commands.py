@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from segcct.inference.batched_inference import Inference
@@ -11,15 +12,20 @@ from segcct.tasks.classification.class_evaluation import evaluate_classes
 from segcct.tasks.task import Outcome
 
 
-def predict(model: Path, input: Path, output: Path, *, split: str | None, overwrite: bool, how: Inference) -> Outcome:
-    """Write predictions.csv and predictions.json."""
+def predict(
+    model: Sequence[Path], input: Path, output: Path, *, split: str | None, overwrite: bool, how: Inference
+) -> Outcome:
+    """Write predictions.csv and predictions.json; of several models, their mean probabilities."""
+    from segcct.inference.ensemble import find_members
     from segcct.tasks.classification.classifier import Classifier
     from segcct.tasks.classification.image_prediction import find_images, predict_images
 
     classifier = Classifier.load(model, how)
-    request = find_images(classifier, input, splits_file=model / ".." / "splits.json", split=split)
-    progress = Progress("predicting")
-    table = predict_images(classifier, request, output, model=model, overwrite=overwrite, progress=progress)
+    members = find_members(model)
+    splits_files = [member / ".." / "splits.json" for member in members]
+    request = find_images(classifier, input, splits_files=splits_files, split=split)
+    single, progress = members[0] if len(members) == 1 else None, Progress("predicting")
+    table = predict_images(classifier, request, output, model=single, overwrite=overwrite, progress=progress)
     folders = ("--prediction", output, "--reference", input)
     next_command = ("evaluate", *folders, "--output", output.parent / "evaluation")
     return Outcome(f"wrote {counted(len(request.ids), 'row')} to {table}", next_command)

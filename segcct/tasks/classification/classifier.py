@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from segcct.config import ImagesSection
 from segcct.errors import CheckpointError, ModelError
 from segcct.inference.batched_inference import Inference, finite, in_batches
 from segcct.inference.loaded_model import LoadedModel
@@ -45,16 +46,41 @@ def _normalized(images: np.ndarray, normalization: Normalization) -> Tensor:
     return normalization.apply(np.asarray(images).transpose(0, 3, 1, 2))
 
 
+def normalization_of(data: ImagesSection) -> Normalization:
+    """The normalization in a model card."""
+    return Normalization(tuple(data.mean or ()), tuple(data.std or ()))
+
+
+class Renormalized(nn.Module):
+    """Images under one normalization -> under another, (B, C, S, S) both."""
+
+    factor: Tensor
+    offset: Tensor
+
+    def __init__(self, source: Normalization, target: Normalization) -> None:
+        super().__init__()
+        (mean, std), (other_mean, other_std) = (
+            (torch.tensor(each.mean).view(-1, 1, 1), torch.tensor(each.std).view(-1, 1, 1)) for each in (source, target)
+        )
+        self.register_buffer("factor", std / other_std)
+        self.register_buffer("offset", (mean - other_mean) / other_std)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """See the class."""
+        return images * self.factor + self.offset
+
+
 class Classifier(LoadedModel):
     """A trained classification model: (B, C, H, W) -> logits (B, K)."""
 
     task, noun, command = "classification", "a classification model", "train-cls"
+    gives_probabilities = True
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
         self.classes: tuple[str, ...] = tuple(card.classes)
         self.data = section_of(card.data, Path())
-        self.normalization = Normalization(tuple(self.data.mean or ()), tuple(self.data.std or ()))
+        self.normalization = normalization_of(self.data)
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
@@ -75,6 +101,21 @@ class Classifier(LoadedModel):
                 found=f"{channels} channels at {size} pixels",
                 expected=f"{data.num_channels} at {data.image_size} pixels, with the mean and deviation of each",
             )
+
+    @classmethod
+    def interface(cls, card: ModelCard) -> dict[str, Any]:
+        """Also how images are read; each member keeps its own normalization, which is that of its training images."""
+        data = section_of(card.data, Path())
+        reading = {"layout": data.layout, "channels": data.channels, "fit": data.fit}
+        return super().interface(card) | reading
+
+    @classmethod
+    def adapted(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:
+        """The network of a member, for images normalized as `common` says."""
+        ours, theirs = (section_of(card.data, Path()) for card in (common, own))
+        if (ours.mean, ours.std) == (theirs.mean, theirs.std):
+            return network
+        return nn.Sequential(Renormalized(normalization_of(ours), normalization_of(theirs)), network)
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """Softmax over `classes`: (N, S, S, C) uint8 -> (N, K) float32."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.case_runner import Done, Failed
-from segcct.datasets.split_record import Splits, ids_of_split, known_splits
+from segcct.datasets.split_record import Splits, ids_of_split, read_splits
 from segcct.errors import DataError, RunError, items
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
@@ -40,14 +40,14 @@ class ImageRequest:
 
 
 def find_images(
-    classifier: Classifier, root: Path, *, splits_file: Path | None = None, split: str | None = None
+    classifier: Classifier, root: Path, *, splits_files: Sequence[Path] = (), split: str | None = None
 ) -> ImageRequest:
     """The images at `root`, read as the model's layout says.
 
     Args:
         classifier: the model.
         root: an image, a folder or archive of images, or a dataset of the model's layout.
-        splits_file: splits.json of the model's run: which images the model has seen, where the file is there.
+        splits_files: splits.json of the run of each model: which images it has seen, where the file is there.
         split: train, val or test: only these images of that split.
 
     Raises:
@@ -57,16 +57,19 @@ def find_images(
     if not root.exists():
         raise DataError("no such file or folder", file=root)
     source = find_source(section_of(classifier.card.data, root))
-    splits = None if splits_file is None else known_splits(splits_file, needed=split is not None)
+    splits = read_splits(splits_files, split)
     if split is None:
-        return ImageRequest(source, source.ids, seen=_seen(source.ids, splits))
-    ids = ids_of_split(splits, split, set(source.ids), splits_file=splits_file, source=root, noun="image")
-    return ImageRequest(source, ids, split, _seen(ids, splits))
+        return ImageRequest(source, source.ids, seen=_seen(source.ids, list(splits.values())))
+    ids = ids_of_split(splits, split, set(source.ids), source=root, noun="image")
+    return ImageRequest(source, ids, split, _seen(ids, list(splits.values())))
 
 
-def _seen(ids: Sequence[str], splits: Splits | None) -> dict[str, list[str]]:
-    seen = {} if splits is None else {"train": set(splits.train), "val": set(splits.val)}
-    return {split: [name for name in ids if name in names] for split, names in seen.items()}
+def _seen(ids: Sequence[str], splits: Sequence[Splits]) -> dict[str, list[str]]:
+    """Images that a model was trained on, then those that only selected one."""
+    if not splits:
+        return {}
+    train, val = ({name for each in splits for name in getattr(each, split)} for split in ("train", "val"))
+    return {split: [name for name in ids if name in names] for split, names in (("train", train), ("val", val - train))}
 
 
 def predict_images(
@@ -74,7 +77,7 @@ def predict_images(
     request: ImageRequest,
     output: Path,
     *,
-    model: Path,
+    model: Path | None,
     overwrite: bool = False,
     progress: Report | None = None,
 ) -> Path:
@@ -86,7 +89,7 @@ def predict_images(
         classifier: the model.
         request: the images.
         output: the folder.
-        model: the model's folder, named in predictions.json so that a report can load it again.
+        model: the model's folder, named in predictions.json so that a report can load it again; None for an ensemble.
         overwrite: replace an earlier table.
         progress: called with (done, total).
 
@@ -126,7 +129,7 @@ def predict_images(
     return output / TABLE
 
 
-def _index(classifier: Classifier, request: ImageRequest, model: Path, failed: list[str]) -> StoredTable:
+def _index(classifier: Classifier, request: ImageRequest, model: Path | None, failed: list[str]) -> StoredTable:
     card, data = classifier.card, request.source.data
     return StoredTable(
         task=card.task,
@@ -135,7 +138,7 @@ def _index(classifier: Classifier, request: ImageRequest, model: Path, failed: l
         selection=request.selection,
         seen=request.seen,
         failed=failed,
-        model=absolute(model),
+        model=None if model is None else absolute(model),
         weights_sha256=card.weights_sha256,
         selected_on=card.selected_on,
         architecture=card.architecture.model_dump(mode="json"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Path,
+    model: Sequence[Path],
     input: Path,
     output: Path,
     *,
@@ -30,7 +31,9 @@ def predict(
     protocol: str,
     how: Inference,
 ) -> Outcome:
-    """Write the masks, predictions.json, and quality.csv if the model has an estimate."""
+    """Write the masks, predictions.json, and quality.csv if the model has an estimate; of several models, the masks of
+    their mean probabilities."""
+    from segcct.inference.ensemble import find_members
     from segcct.inference.folder_prediction import predict_folder, resolve
     from segcct.inference.predictor import Predictor
     from segcct.quality.case_features import features_of_case
@@ -40,11 +43,13 @@ def predict(
     predictor = Predictor.load(model, how)
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
-    quality = None if no_quality else QualityModel.load(model)
-    if quality is not None and (keep_largest or protocol != "soft"):
-        say(f"{TABLE} is not written: the estimate was calibrated without --keep-largest and --protocol transunet")
+    members = find_members(model)
+    quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
+    if quality is not None and (keep_largest or protocol != "soft" or how.tta != "none"):
+        say(f"{TABLE} is not written: the estimate is for masks without --keep-largest, --protocol transunet and --tta")
         quality = None
-    request = resolve(predictor.card, input, splits_file=model / ".." / "splits.json", split=split)
+    splits_files = [member / ".." / "splits.json" for member in members]
+    request = resolve(predictor.card, input, splits_files=splits_files, split=split)
     predictions = predict_folder(
         predictor,
         request,

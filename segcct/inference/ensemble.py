@@ -1,0 +1,125 @@
+"""Several models as one: the mean of their probabilities, and the model card that stands for them all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from segcct.errors import ModelError
+from segcct.model_card import Architecture, ModelCard
+from segcct.run_folder import FoldsFolder
+
+Models = str | Path | Sequence[str | Path]
+"""A `best/` folder, the folder of a cross-validation, or several of either."""
+
+
+class Ensemble(nn.Module):
+    """Networks with one input: (B, C, ...) -> logarithm of the mean of their probabilities (B, K, ...).
+
+    The softmax of that is the mean again.
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        total = self.members[0](image).float().softmax(dim=1)
+        for member in self.members[1:]:
+            total += member(image).float().softmax(dim=1)
+        return log_of(total / len(self.members))
+
+
+def log_of(probabilities: Tensor) -> Tensor:
+    """Logits whose softmax gives probabilities back; a probability of 0 stays finite, and NaN stays NaN."""
+    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
+
+
+class Member(BaseModel):
+    """One model of an ensemble, for predictions.json."""
+
+    model_config = ConfigDict(frozen=True)
+    weights_sha256: str
+    architecture: Architecture
+    selected_on: dict[str, Any]
+    data_fingerprint: str
+
+
+class EnsembleCard(ModelCard):
+    """The card of several models: what they have in common; its `weights_sha256` is a digest over theirs."""
+
+    members: tuple[Member, ...]
+
+
+def find_members(models: Models) -> tuple[Path, ...]:
+    """The `best/` folders of some models; a cross-validation stands for those of its folds.
+
+    Raises `RunError` where a fold is not trained yet, and `ModelError` where a folder is named twice.
+    """
+    paths = [models] if isinstance(models, str | Path) else models
+    members: list[Path] = []
+    for path in map(Path, paths):
+        members += FoldsFolder.open(path).members() if FoldsFolder.is_at(path) else [path]
+    if repeated := [path for path in members if members.count(path) > 1]:
+        raise ModelError("a member is named twice", file=repeated[0], remedy="Name every member of an ensemble once")
+    return tuple(members)
+
+
+def common_card(cards: Mapping[Path, ModelCard], interface: Callable[[ModelCard], Mapping[str, Any]]) -> ModelCard:
+    """The card of one model as it is, or that of an ensemble.
+
+    Args:
+        cards: `best/` folder -> its card.
+        interface: what has to be equal, so that one prepared case fits all networks and their outputs mean the same.
+
+    Raises `ModelError` where a member does not fit the first one, or is named twice.
+    """
+    (folder, first), *others = cards.items()
+    if not others:
+        return first
+    expected = interface(first)
+    for other, card in others:
+        found = interface(card)
+        if different := [name for name in expected if found[name] != expected[name]]:
+            raise ModelError(
+                f"does not fit into an ensemble with {folder}: other {', '.join(different)}",
+                file=other,
+                found=found[different[0]],
+                expected=expected[different[0]],
+                remedy="Name models of one configuration, such as the folds of a cross-validation",
+            )
+    return _ensemble_card(list(cards.values()))
+
+
+def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
+    first = cards[0]
+    scores = [card.selected_on.get("value") for card in cards]
+    known = [float(score) for score in scores if isinstance(score, int | float)]
+    prints = sorted({card.data_fingerprint for card in cards})
+    shared = {name: getattr(first, name) for name in ModelCard.model_fields}
+    return EnsembleCard.model_validate(
+        shared
+        | {
+            "weights_sha256": _digest_of(card.weights_sha256 for card in cards),
+            "data_fingerprint": prints[0] if len(prints) == 1 else _digest_of(prints),
+            "synthetic": any(card.synthetic for card in cards),
+            "selected_on": {
+                "metric": first.selected_on.get("metric"),
+                "value": sum(known) / len(known) if len(known) == len(cards) else None,
+                "members": len(cards),
+            },
+            "members": tuple(Member(**{name: getattr(card, name) for name in Member.model_fields}) for card in cards),
+        }
+    )
+
+
+def _digest_of(digests: Iterable[str]) -> str:
+    """The same in any order, as the mean is."""
+    return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()
