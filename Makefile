@@ -1,9 +1,12 @@
 # make demo: train, predict, evaluate and report on a synthetic dataset.   make test: all tests.
 # Each sets up the environment by itself; VENV=/some/folder uses another one.
+# make test EXTRAS=test,spark: with the tests that start Apache Spark, which are skipped without it.
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
-READY := $(VENV)/.segcct-ready
+EXTRAS ?= test
+comma := ,
+READY := $(VENV)/.segcct-ready-$(subst $(comma),-,$(EXTRAS))
 # Test processes side by side, one thread each.
 JOBS ?= 2
 
@@ -18,7 +21,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -e '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(READY)
@@ -29,7 +32,7 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONUTF8=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	PYTHONUTF8=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads only get into each other's way on tiny tensors
 os.environ.setdefault("SEGCCT_PRECISION", "fp32")  # `precision: auto` gives the same figures on every machine
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -35,16 +36,20 @@ def _no_network() -> Iterator[None]:
     def local_only(self: socket.socket, address: object) -> None:
         if self.family != getattr(socket, "AF_UNIX", None):
             host = address[0] if isinstance(address, tuple) else address
-            assert host in ("127.0.0.1", "::1", "localhost"), f"a connection to {address}"
+            assert host in LOOPBACK, f"a connection to {address}"
         connect(self, address)  # type: ignore[arg-type]
 
-    def no_lookup(host: object, *_: object, **__: object) -> None:
-        raise AssertionError(f"a look-up of {host}")
+    def local_lookup(look_up: Callable[..., object]) -> Callable[..., object]:
+        def checked(host: object, *more: object, **named: object) -> object:
+            assert host in LOOPBACK, f"a look-up of {host}"
+            return look_up(host, *more, **named)
+
+        return checked
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(socket.socket, "connect", local_only)
         for name in ("getaddrinfo", "gethostbyname"):
-            patch.setattr(socket, name, no_lookup)
+            patch.setattr(socket, name, local_lookup(getattr(socket, name)))
         yield
 
 

@@ -17,7 +17,7 @@ LEVELS = [
     {"version", "errors", "escape", "progress", "plurals", "plugins", "extras"},
     {"files", "provenance"},
     {"hardware", "case_runner"},
-    {"config", "images"},
+    {"config", "images", "spark"},
     {"metrics", "figures", "models", "datasets"},
     {"phantom", "preparation", "model_card"},
     {"check", "run_folder"},
@@ -51,6 +51,7 @@ HEAVY = {
         "tasks",
     },
     "SimpleITK": {"images"},
+    "pyspark": {"spark"},
     "nilearn": {"phantom"},
 }
 """Package -> the only packages of ours that may import it."""

@@ -21,8 +21,8 @@ KEY = re.compile(r"(?<![\w/.-])(?:--)?((?:data|train|run|model|augment)\.[a-z_]+
 COMMAND = re.compile(r"(?<![\w.])segcct ([a-z][\w-]*)")
 FILES = {"train.bin", "model.json", "data.csv"}
 NOT_COMMANDS = {"has", "reads", "writes", "does", "is", "can"}
-NO_OPTIONS = {"version", "section", "key", "porcelain", "raw"}
-"""Placeholders, and options of the program itself, of git and of gdcmconv."""
+NO_OPTIONS = {"version", "section", "key", "porcelain", "raw", "add-modules"}
+"""Placeholders, and options of the program itself, of git, gdcmconv and Java."""
 OF_OTHERS = {"config_text.py", "environment.py"}
 """What speaks of the commands that come next."""
 
