@@ -128,6 +128,35 @@ class Predictions:
         return f"{missing} failed and got no mask:{items([*reasons, *filter(None, [self.unwritten])])}"
 
 
+@dataclass(frozen=True)
+class PredictCase:
+    """What is done for one case of a folder: read it, predict it, write its mask.
+
+    It pickles as paths and settings, so that it runs in any process that sees the same files; see `LoadedModel`.
+    """
+
+    predictor: Predictor
+    reading: Request
+    """How the files are read; of a request without its cases."""
+    output: Path
+    listeners: tuple[Callable[[Segmented], Any], ...] = ()
+    keep_largest: bool = False
+    anonymize: bool = False
+
+    def __call__(self, named: tuple[str, Case]) -> PredictedCase:
+        """(name of the mask, case) -> its mask, written into the folder."""
+        name, case = named
+        predictor, reading = self.predictor, self.reading
+        loaded = load_case(reading, case, predictor.scheme, with_label=False)
+        segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=bool(self.listeners))
+        mask = predictor.mask_of(segmented)
+        stored = without_description(mask) if self.anonymize else mask
+        file = save_mask(stored, self.output, name, predictor.scheme, as_image=reading.writes_images)
+        job = CaseJob(case.id, segmented, name if self.anonymize else None)
+        heard = tuple(attempt(listener, job) for listener in self.listeners)
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
+
+
 def predict_folder(
     predictor: Predictor,
     request: Request,
@@ -161,17 +190,9 @@ def predict_folder(
     how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta")}
     how["keep_largest"] = keep_largest
 
-    def work(named: tuple[str, Case]) -> PredictedCase:
-        name, case = named
-        loaded = load_case(request, case, predictor.scheme, with_label=False)
-        segmented = predictor.segment(loaded, keep_largest=keep_largest, keep_probabilities=bool(listeners))
-        mask = predictor.mask_of(segmented)
-        stored = without_description(mask) if anonymize else mask
-        file = save_mask(stored, output, name, predictor.scheme, as_image=request.writes_images)
-        job = CaseJob(case.id, segmented, name if anonymize else None)
-        heard = tuple(attempt(listener, job) for listener in listeners)
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
-
+    work = PredictCase(
+        predictor, replace(request, cases=(), seen={}), output, tuple(listeners), keep_largest, anonymize
+    )
     return write_masks(
         predictor.card, request, output, work, how=how, overwrite=overwrite, anonymize=anonymize, progress=progress
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
 from segcct.hardware.devices import pick_device
+from segcct.hardware.processor import limit_threads
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
 from segcct.inference.views import over_views
@@ -24,6 +26,9 @@ _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 
 class LoadedModel:
     """A trained network with everything it needs to know about its input; a subclass is the predictor of a task.
+
+    One that was loaded pickles as the paths of its folders and its settings, never as weights: another process loads
+    it from there, once.
 
     Args:
         network: of the card; taken to the device.
@@ -47,6 +52,12 @@ class LoadedModel:
         if self.how.tta != "none" and not self.gives_probabilities:
             raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
         self.network: Any = over_views(network, self.how.tta).to(self.how.device).eval()
+        self.folders: tuple[Path, ...] = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if not self.folders:
+            raise TypeError(f"{self.noun} that was not loaded from a folder cannot be sent to another process")
+        return _load_once, (type(self), tuple(folder.absolute() for folder in self.folders), self.how)
 
     @classmethod
     def load(cls, models: Models, how: Inference | None = None) -> Self:
@@ -59,7 +70,9 @@ class LoadedModel:
             raise ModelError(f"{cls.noun} cannot be a member of an ensemble", found=f"{len(cards)} models")
         card = common_card(cards, cls.interface)
         networks = [cls.adapted(load_network(folder, own), own, card) for folder, own in cards.items()]
-        return cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
+        model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
+        model.folders = tuple(cards)
+        return model
 
     @classmethod
     def _card_of(cls, folder: Path) -> ModelCard:
@@ -87,6 +100,13 @@ class LoadedModel:
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
         """Raises `CheckpointError` where the card does not say what the task needs to know; before weights are read."""
+
+
+@cache
+def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) -> LoadedModel:
+    """The model in this process, with the precision that the first process chose."""
+    limit_threads()
+    return kind.load(folders, how)
 
 
 class VolumeModel(LoadedModel):
