@@ -19,13 +19,13 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
 from segcct.images.size_limits import AGAIN, checked_affine, refuse_special
+from segcct.runtime import NO_SPACING
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
 IMAGE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
-_NO_SPACING = "segcct: voxel size unknown"
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | N
             raise VolumeError(what, file=path, remedy=remedy)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if header is not None and header["descrip"].item().decode("latin-1").startswith(_NO_SPACING):
+    if header is not None and header["descrip"].item().decode("latin-1").startswith(NO_SPACING):
         return Volume(array, affine, None, header, path)
     x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
     return Volume(array, affine, (x, y, z), header, path)
@@ -205,7 +205,7 @@ def _new_header(array: np.ndarray, affine: np.ndarray, *, has_spacing: bool) -> 
         header.set_xyzt_units("mm")
         header["qform_code"] = int(np.allclose(rotation.T @ rotation, np.eye(3), atol=1e-4))
     else:
-        header["descrip"] = _NO_SPACING.encode()
+        header["descrip"] = NO_SPACING.encode()
     header.set_sform(affine, code=1 if has_spacing else 2)
     return header
 

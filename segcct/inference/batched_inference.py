@@ -12,6 +12,7 @@ from segcct.errors import ModelError
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
 from segcct.hardware.processor import limit_threads
+from segcct.runtime import softmax
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,12 @@ def in_batches(step: Callable[[slice], torch.Tensor], count: int, how: Inference
         with torch.inference_mode(), how.autocast():
             output = step(slice(start, min(start + how.batch_size, count)))
         yield output.cpu().numpy()
+
+
+def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
+    """Softmax over the classes of (B, K, ...), float32; on the processor as the runner of exported models takes it."""
+    logits = logits.float()
+    return torch.from_numpy(softmax(logits.numpy())) if logits.device.type == "cpu" else logits.softmax(dim=1)
 
 
 def finite(values: torch.Tensor) -> torch.Tensor:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches
+from segcct.inference.batched_inference import Inference, finite, in_batches, probabilities_of
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
-from segcct.preparation.training_window import pad_to
+from segcct.runtime import pad_to
 
 Listener = Callable[[np.ndarray], None]
 """Called with the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
@@ -89,7 +89,7 @@ class SliceInferer(ProbabilityInferer):
         def softmax(part: slice) -> Tensor:
             unit, (rows, columns) = pad_to(prepared.image[part], size)  # (n, C, S, S)
             logits = network(torch.from_numpy(prepared.standardize(unit)).to(how.device))  # (n, K, S, S)
-            return finite(logits[..., rows, columns].float().softmax(dim=1))
+            return finite(probabilities_of(logits[..., rows, columns]))
 
         return in_batches(softmax, len(prepared.image), how)
 

@@ -18,7 +18,7 @@ from segcct.models.generator import Generator
 from segcct.preparation.conditioning import one_hot, signed_distances, slice_positions
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_grid import SliceGrid
-from segcct.preparation.training_window import pad_to
+from segcct.runtime import pad_to
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,11 @@ from segcct.files.file_memo import FileMemo
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, CacheError
 from segcct.preparation.cache_key import cache_key
-from segcct.preparation.intensity import UnitScale, unit_scale
+from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.progress import Report
+from segcct.runtime import UnitScale
 
 if TYPE_CHECKING:
     from segcct.figures import Plane

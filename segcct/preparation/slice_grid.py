@@ -1,7 +1,8 @@
 """How a stored volume becomes network slices, and how masks find the way back to the very same voxels.
 
 Two separate steps, because only the first is exact: reorientation and cropping move whole voxels and have an
-integer inverse; resampling in the slice plane does not. Resampling is done by torch, slice by slice in chunks.
+integer inverse; resampling in the slice plane does not. Its arithmetic, which exported
+models share, is in segcct/runtime.py.
 """
 
 from __future__ import annotations
@@ -12,23 +13,17 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from segcct.errors import GeometryError
+from segcct.runtime import Box, bounding_box, resample, slice_axes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-CROP_MARGIN_PIXELS = 4
-"""In-plane margin left around the foreground, in stored pixels."""
-CROP_MARGIN_SLICES = 1
-"""Margin left above and below the foreground, in slices."""
 _LARGEST_SIDE = 2**14
 """Pixels along a side that resampling may lead to."""
 _CHUNK_BYTES = 64 * 2**20
 """Largest resampled chunk, so that a whole volume of class probabilities never exists twice."""
-
-Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -86,7 +81,7 @@ class SliceGrid:
         spacing = None if spacing_mm is None else (float(spacing_mm[d]), float(spacing_mm[h]), float(spacing_mm[w]))
         whole = ((0, shape_xyz[d]), (0, shape_xyz[h]), (0, shape_xyz[w]))
         full = cls((x, y, z), order, flipped, whole, (1, 1), spacing)
-        box = whole if box_of is None else _bounding_box(full.to_slices(box_of))
+        box = whole if box_of is None else bounding_box(full.to_slices(box_of))
         return replace(full, box=box, size=_network_size(box, spacing, target_spacing_mm, fit, image_size))
 
     @property
@@ -132,7 +127,7 @@ class SliceGrid:
 
     def shrink(self, slices: np.ndarray) -> np.ndarray:
         """Images (D, C, H, W) float32 -> (D, C, h, w): bilinear, antialiased where a side gets shorter."""
-        return _resample(slices, self.size)
+        return resample(slices, self.size)
 
     def shrink_labels(self, slices: np.ndarray) -> np.ndarray:
         """Class indices (D, H, W) uint8 -> (D, h, w).
@@ -153,7 +148,7 @@ class SliceGrid:
 
         The result is as large as it looks: hand in a few slices at a time, or use `restore_labels`.
         """
-        return _resample(probabilities, self.slice_shape[1:])
+        return resample(probabilities, self.slice_shape[1:])
 
     def restore_labels(self, probabilities: np.ndarray) -> np.ndarray:
         """Class probabilities (D, K, h, w) -> class indices (D, H, W) uint8: resampled softly, argmax last.
@@ -190,26 +185,10 @@ def _axes(affine: np.ndarray, orientation: str) -> tuple[tuple[int, int, int], t
     """Stored axis behind each of D, H, W, and whether it is reversed."""
     if orientation == "native":
         return (2, 1, 0), (False, False, False)
-    stored = io_orientation(affine)  # (3, 2): anatomical axis and direction of each stored axis
-    if np.isnan(stored).any():
+    axes = slice_axes(affine)
+    if axes is None:
         raise GeometryError("the affine leaves a voxel axis without a direction", found=np.asarray(affine).tolist())
-    to_slices = ornt_transform(stored, axcodes2ornt(("S", "P", "L")))  # row per stored axis: slice axis, direction
-    d, h, w = np.argsort(to_slices[:, 0]).tolist()
-    reversed_axes = to_slices[:, 1] < 0
-    return (d, h, w), (bool(reversed_axes[d]), bool(reversed_axes[h]), bool(reversed_axes[w]))
-
-
-def _bounding_box(foreground: np.ndarray) -> Box:
-    """Box of what is true in (D, H, W), with margins; everything where nothing is true."""
-    parts = []
-    for axis, margin in enumerate((CROP_MARGIN_SLICES, CROP_MARGIN_PIXELS, CROP_MARGIN_PIXELS)):
-        others = tuple(other for other in range(3) if other != axis)
-        hit = np.flatnonzero(foreground.any(axis=others))
-        length = foreground.shape[axis]
-        parts.append(
-            (0, length) if not len(hit) else (max(0, int(hit[0]) - margin), min(length, int(hit[-1]) + 1 + margin))
-        )
-    return parts[0], parts[1], parts[2]
+    return axes
 
 
 def _network_size(
@@ -243,35 +222,18 @@ def _chunks(count: int, bytes_each: int) -> Iterator[slice]:
     return (slice(start, min(count, start + step)) for start in range(0, count, step))
 
 
-def _resample(slices: np.ndarray, size: tuple[int, int], *, antialias: bool = True) -> np.ndarray:
-    """(N, C, h, w) -> (N, C, *size) float32, in chunks. Pixel centers keep their places (align_corners off)."""
-    if slices.shape[2:] == size:
-        return np.ascontiguousarray(slices, dtype=np.float32)
-    import torch
-    from torch.nn.functional import interpolate
-
-    count, channels = slices.shape[:2]
-    resampled = np.empty((count, channels, *size), dtype=np.float32)
-    larger = max(size[0] * size[1], slices.shape[2] * slices.shape[3])
-    for part in _chunks(count, 4 * channels * larger):
-        chunk = torch.from_numpy(np.ascontiguousarray(slices[part], dtype=np.float32))
-        small = interpolate(chunk, size=size, mode="bilinear", align_corners=False, antialias=antialias)
-        resampled[part] = small.numpy()
-    return resampled
-
-
 def _shrink_label_chunk(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """(N, H, W) uint8 -> (N, *size), class by class, so that no one-hot array of all classes is made."""
     winner = np.zeros((len(labels), *size), dtype=np.uint8)
     best = np.zeros(winner.shape, dtype=np.float32)
     for value in np.unique(labels):
-        fraction = _resample((labels == value)[:, None], size, antialias=False)[:, 0]  # (N, h, w)
+        fraction = resample((labels == value)[:, None], size, antialias=False)[:, 0]  # (N, h, w)
         wins = fraction > best
         winner[wins] = value
         best[wins] = fraction[wins]
     for index, label in enumerate(labels):
         lost = np.setdiff1d(label, winner[index])
         for value in lost[lost > 0]:
-            coverage = _resample((label == value)[None, None], size)  # antialiased: no pixel of it is left out
+            coverage = resample((label == value)[None, None], size)  # antialiased: no pixel of it is left out
             winner[index].flat[coverage.argmax()] = value
     return winner

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from segcct.runtime import pad_to
+
 
 def take_window(
     image: np.ndarray, label: np.ndarray, side: int, rng: np.random.Generator, *, wanted: int | None = None
@@ -33,18 +35,3 @@ def _start(length: int, side: int, anchor: int | None, rng: np.random.Generator)
         return 0
     low, high = (0, length - side) if anchor is None else (max(0, anchor - side + 1), min(anchor, length - side))
     return int(rng.integers(low, high + 1))
-
-
-def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
-    """(..., h, w) -> (..., at least side, at least side), and where the array lies in it.
-
-    Zeros on both sides equally, only where the array is shorter than `side`: training and prediction pad small slices
-    in the same way. The output of a network is cropped back by `output[..., rows, columns]`.
-    """
-    missing = [max(0, side - length) for length in array.shape[-2:]]
-    top, left = (amount // 2 for amount in missing)
-    inside = slice(top, top + array.shape[-2]), slice(left, left + array.shape[-1])
-    if not any(missing):
-        return array, inside
-    around = [(0, 0)] * (array.ndim - 2) + [(amount // 2, amount - amount // 2) for amount in missing]
-    return np.pad(array, around), inside

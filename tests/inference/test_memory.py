@@ -10,12 +10,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from segcct import runtime
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
 from segcct.inference.largest_components import largest_components
-from segcct.preparation import intensity
 from segcct.preparation import slice_grid as grid
+from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import prepare_case
 from tests.support import toy_pair
@@ -29,8 +30,8 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts as small beside this volume as the real ones are beside a large one."""
     monkeypatch.setattr(grid, "_CHUNK_BYTES", 2**16)
     monkeypatch.setattr(labels, "_LOOKED_UP", 2**12)
-    monkeypatch.setattr(intensity, "_MOMENT_VOXELS", 2**12)
-    monkeypatch.setattr(intensity, "_PERCENTILE_VOXELS", 2**12)
+    monkeypatch.setattr(runtime, "_MOMENT_VOXELS", 2**12)
+    monkeypatch.setattr(runtime, "_PERCENTILE_VOXELS", 2**12)
     monkeypatch.setattr("segcct.images.nifti._SCALED_VOXELS", 2**12)
 
 
@@ -107,7 +108,7 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     mask = np.asarray(made.label) > 0 if rule["rule"] == "zscore_mask" else None
     made = type(made)(made.case, image, made.grid, made.label, mask)
     prepared = prepare_case(made, Preparation.of(section), Scheme("custom", toy_pair.CLASSES))
-    scale = intensity.unit_scale(image[0], section.intensity, mask=mask)
+    scale = unit_scale(image[0], section.intensity, mask=mask)
     whole, foreground = scale.unit(image[0], mask), scale.foreground(image[0], mask)
     slices = prepared.grid.shrink(prepared.grid.to_slices(whole)[:, None])
     np.testing.assert_array_equal(prepared.image, slices.astype(np.float16))

@@ -6,14 +6,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.affines import from_matvec
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
 from scipy.spatial.transform import Rotation
+from torch.nn.functional import interpolate
 
 from segcct.errors import GeometryError
 from segcct.preparation.slice_grid import SliceGrid
+from segcct.runtime import resample
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -203,3 +206,15 @@ def test_a_spacing_that_makes_slices_of_terabytes_is_refused(spacing_mm):
             (64, 64, 3), np.eye(4), (1.0, 1.0, 5.0),
             orientation="native", box_of=None, target_spacing_mm=spacing_mm, fit="pad", image_size=32,
         )  # fmt: skip
+
+
+@given(
+    before=st.tuples(st.integers(2, 40), st.integers(2, 40)),  # of or to one column, PyTorch repeats the first row
+    after=st.tuples(st.integers(2, 40), st.integers(2, 40)),
+    antialias=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_resampling_is_that_of_pytorch(before, after, antialias):
+    slices = np.random.default_rng(0).random((2, 3, *before), dtype=np.float32)
+    theirs = interpolate(torch.from_numpy(slices), after, mode="bilinear", align_corners=False, antialias=antialias)
+    np.testing.assert_allclose(resample(slices, after, antialias=antialias), theirs, rtol=0, atol=2e-5)

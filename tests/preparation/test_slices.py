@@ -14,7 +14,8 @@ from segcct.errors import DataError
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
-from segcct.preparation.training_window import pad_to, take_window
+from segcct.preparation.training_window import take_window
+from segcct.runtime import pad_to
 
 STILL = AugmentSection(strength=0)
 

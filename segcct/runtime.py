@@ -1,0 +1,435 @@
+"""Masks by an exported model, without PyTorch: python -m segcct.runtime model.onnx scan.nii.gz mask.nii.gz
+
+This file needs numpy, nibabel and onnxruntime and imports nothing of segcct, so that it can be copied next to a model.
+`segcct predict` prepares scans and finishes masks by the same functions: a model file gives the same mask in both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+METADATA_KEY, METADATA_FORMAT = "segcct", 1
+INPUT, OUTPUT = "image", "logits"
+"""Names in the ONNX graph: (B, C, S, S) float32 -> (B, K, S, S), or (B, K) of a classifier."""
+RANGE_PERCENT = (0.05, 99.95)
+"""Percentiles of the foreground that become 0 and 1 under the z-score rules; values outside are clipped."""
+CLIP_MEAN, CLIP_STD = 0.5, 0.25
+"""Standardization under `clip`: the same for every case, because calibrated units (HU) must keep their meaning."""
+CROP_MARGIN_PIXELS, CROP_MARGIN_SLICES = 4, 1
+"""Margin left around the foreground, in stored pixels and in slices."""
+NO_SPACING = "segcct: voxel size unknown"
+"""Start of the description in headers of files that hold no voxel size."""
+_PERCENTILE_VOXELS, _MOMENT_VOXELS = 4_000_000, 2**20
+
+Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+
+class RunnerError(ValueError):
+    """A model or scan that cannot be used, in one line."""
+
+
+# From a file's own values to [0, 1]
+
+
+@dataclass(frozen=True)
+class UnitScale:
+    """The map of one channel to [0, 1]: fitted to all of it, applied to any part, so that no second volume is held."""
+
+    rule: str
+    low: float
+    """What becomes 0."""
+    high: float
+    """What becomes 1."""
+    mean: float
+    """Mean that standardizes, in units of [0, 1]."""
+    std: float
+    """Standard deviation that standardizes, above 0; 1 for a channel of one value."""
+
+    @classmethod
+    def fit(cls, voxels: np.ndarray, rule: str, bounds: Sequence[float], mask: np.ndarray | None) -> UnitScale:
+        """That of a channel (X, Y, Z) of finite numbers; `bounds` for clip, `mask` (bool) for zscore_mask."""
+        if rule == "clip":
+            return cls(rule, bounds[0], bounds[1], CLIP_MEAN, CLIP_STD)
+        if rule == "none":
+            return cls(rule, 0.0, 1.0, *_moments(np.clip(voxels, 0, 1, dtype=np.float32).ravel()))
+        inside = voxels[mask if rule == "zscore_mask" else voxels != 0]  # (N,), a copy
+        if not inside.size:  # a channel of zeros
+            return cls(rule, 0.0, 1.0, 0.0, 1.0)
+        sample = inside[:: max(1, inside.size // _PERCENTILE_VOXELS)].astype(np.float32, copy=False)
+        low, high = (float(bound) for bound in np.percentile(sample, RANGE_PERCENT))
+        return cls(rule, low, high, *_moments(_scaled(inside, low, high, overwrite=True)))
+
+    def unit(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Any part of the channel, with the same part of the mask for zscore_mask -> float32 in [0, 1]."""
+        if self.rule == "none":
+            return np.clip(voxels, 0, 1, dtype=np.float32)
+        unit = _scaled(voxels, self.low, self.high)
+        if self.rule != "clip":
+            unit[~self.foreground(voxels, mask)] = 0
+        return unit
+
+    def foreground(self, voxels: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+        """Foreground of such a part, bool: what `data.crop: foreground` keeps."""
+        if self.rule == "zscore_nonzero":
+            return voxels != 0
+        if self.rule == "zscore_mask":
+            assert mask is not None  # `fit` needs it too
+            return mask.astype(bool, copy=False)
+        return self.unit(voxels) > 0
+
+
+def other_background(voxels: np.ndarray) -> tuple[float, float] | None:
+    """The constant other than 0 that the background of (X, Y, Z) is by its faces, and its share of the voxels."""
+    faces = [np.take(voxels, index, axis=axis).ravel() for axis in range(voxels.ndim) for index in (0, -1)]
+    values, counts = np.unique(np.concatenate(faces), return_counts=True)
+    background = values[counts.argmax()]
+    share = float(np.mean(voxels == background))
+    return None if background == 0 or counts.max() <= counts.sum() / 2 or share < 0.1 else (float(background), share)
+
+
+def _scaled(voxels: np.ndarray, low: float, high: float, *, overwrite: bool = False) -> np.ndarray:
+    """[low, high] -> [0, 1], clipped, float32; a range of one value -> 1."""
+    if low == high:
+        return (voxels >= high).astype(np.float32)
+    scaled = voxels.astype(np.float32, copy=not overwrite)
+    scaled -= np.float32(low)
+    scaled /= np.float32(high - low)
+    return np.clip(scaled, 0, 1, out=scaled)
+
+
+def _moments(unit: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of (N,) float32, in double precision without a copy in it."""
+    mean = float(unit.mean(dtype=np.float64))
+    parts = (unit[start : start + _MOMENT_VOXELS] for start in range(0, unit.size, _MOMENT_VOXELS))
+    std = math.sqrt(math.fsum(float(np.square(part - np.float64(mean)).sum()) for part in parts) / unit.size)
+    return mean, std if std > 1e-6 else 1.0
+
+
+# From a volume to slices, and between their sizes
+
+
+def slice_axes(affine: np.ndarray) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]] | None:
+    """Stored axis behind each of D (to superior), H (to posterior), W (to the left), and whether it is reversed; None
+    where the affine leaves an axis without a direction."""
+    stored = io_orientation(affine)  # (3, 2): anatomical axis and direction of each stored axis
+    if np.isnan(stored).any():
+        return None
+    to_slices = ornt_transform(stored, axcodes2ornt(("S", "P", "L")))  # row per stored axis: slice axis, direction
+    d, h, w = np.argsort(to_slices[:, 0]).tolist()
+    reversed_axes = to_slices[:, 1] < 0
+    return (d, h, w), (bool(reversed_axes[d]), bool(reversed_axes[h]), bool(reversed_axes[w]))
+
+
+def bounding_box(foreground: np.ndarray) -> Box:
+    """Box of what is true in (D, H, W), each as (start, stop) with margins; everything where nothing is true."""
+    parts = []
+    for axis, margin in enumerate((CROP_MARGIN_SLICES, CROP_MARGIN_PIXELS, CROP_MARGIN_PIXELS)):
+        others = tuple(other for other in range(3) if other != axis)
+        hit = np.flatnonzero(foreground.any(axis=others))
+        length = foreground.shape[axis]
+        parts.append(
+            (0, length) if not len(hit) else (max(0, int(hit[0]) - margin), min(length, int(hit[-1]) + 1 + margin))
+        )
+    return parts[0], parts[1], parts[2]
+
+
+def resample(slices: np.ndarray, size: Sequence[int], *, antialias: bool = True) -> np.ndarray:
+    """(N, C, h, w) -> (N, C, *size) float32, bilinear. Pixel centers keep their places (align_corners off); where a
+    side gets shorter, `antialias` widens the triangle to cover all of it, as in PyTorch and Pillow."""
+    if slices.shape[2:] == tuple(size):
+        return np.ascontiguousarray(slices, dtype=np.float32)
+    resampled = np.empty((*slices.shape[:2], *size), dtype=np.float32)
+    order = (-1, -2) if size[0] > slices.shape[2] else (-2, -1)  # rows last where they become more
+    for place in np.ndindex(*slices.shape[:2]):  # a plane at a time stays in the processor's cache
+        plane = slices[place].astype(np.float32, copy=False)
+        for axis in order:
+            plane = _along(plane, axis, size[axis], antialias=antialias)
+        resampled[place] = plane
+    return resampled
+
+
+def _along(plane: np.ndarray, axis: int, length: int, *, antialias: bool) -> np.ndarray:
+    """(h, w) with one axis resampled: a sum of few terms, each rounded alike on every processor."""
+    if plane.shape[axis] == length:
+        return plane
+    total: np.ndarray | None = None
+    for places, weights in _taps(plane.shape[axis], length, antialias=antialias):
+        term = plane.take(places, axis=axis)
+        term *= weights if axis == -1 else weights[:, None]
+        total = term if total is None else np.add(total, term, out=total)
+    assert total is not None
+    return total
+
+
+def _taps(before: int, after: int, *, antialias: bool) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The pixels, and their weights (float32), that are summed: [(after,), (after,)] of the first, second ... term."""
+    ratio = before / after
+    reach = max(ratio, 1.0) if antialias else 1.0
+    center = (np.arange(after) + 0.5) * ratio
+    if not antialias:
+        center = center.clip(0.5, before - 0.5)
+    first = np.maximum((center - reach + 0.5).astype(int), 0)
+    stop = np.minimum((center + reach + 0.5).astype(int), before)
+    places = first[:, None] + np.arange((stop - first).max())  # (after, taps)
+    weights = np.maximum(0.0, 1 - np.abs(places + 0.5 - center[:, None]) / reach) * (places < stop[:, None])
+    weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    return list(zip(places.clip(max=before - 1).T, weights.T, strict=True))
+
+
+def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice]]:
+    """(..., h, w) -> (..., at least side, at least side), and where the array lies in it.
+
+    Zeros on both sides equally, only where the array is shorter than `side`: training and prediction pad small slices
+    in the same way. The output of a network is cropped back by `output[..., rows, columns]`.
+    """
+    missing = [max(0, side - length) for length in array.shape[-2:]]
+    top, left = (amount // 2 for amount in missing)
+    inside = slice(top, top + array.shape[-2]), slice(left, left + array.shape[-1])
+    if not any(missing):
+        return array, inside
+    around = [(0, 0)] * (array.ndim - 2) + [(amount // 2, amount - amount // 2) for amount in missing]
+    return np.pad(array, around), inside
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Over the second axis of (B, K, ...) float32; NaN where a value is not finite."""
+    with np.errstate(invalid="ignore"):
+        probabilities = logits - logits.max(axis=1, keepdims=True)
+    np.exp(probabilities, out=probabilities)
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+# The model, and one scan through it
+
+
+class ModelFile:
+    """An exported model: its ONNX Runtime session, and what its metadata say about input and classes.
+
+    Raises `RunnerError` for a file that is damaged or was not written by `segcct export`.
+    """
+
+    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        options.log_severity_level = 4
+        try:  # from memory, so that a file cannot name others as parts of it
+            content = Path(file).read_bytes()
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            stored = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
+            raise RunnerError(f"{file}: not an ONNX model that can be run ({in_a_line(error)})") from error
+        self.facts = read_facts(stored, file)
+        self.size: int = self.facts["size"]
+        self.preparation: dict[str, Any] = self.facts["preparation"]
+        self.channels = list(self.facts["card"]["data"].get("channels") or {})
+        self.task: str = self.facts["card"]["task"]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """(B, C, S, S) float32 -> (B, K, S, S)."""
+        return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
+
+
+def read_facts(stored: str | None, file: object) -> dict[str, Any]:
+    """The metadata of a model file. Raises `RunnerError` where they are not those that `segcct export` writes."""
+    try:
+        facts: dict[str, Any] = json.loads(stored or "{}")
+        ours = facts["format"] == METADATA_FORMAT and isinstance(facts["card"]["data"], dict)
+        if ours and isinstance(facts["preparation"], dict) and isinstance(facts["size"], int):
+            return facts
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    raise RunnerError(f"{file}: its metadata are not those that segcct export of this version writes")
+
+
+def in_a_line(error: BaseException) -> str:
+    """The message of an exception, short."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A NIfTI file: voxels (X, Y, Z), position, and header."""
+
+    array: np.ndarray
+    affine: np.ndarray
+    spacing_mm: tuple[float, ...] | None
+    header: Any
+
+    @classmethod
+    def load(cls, file: str | Path) -> Scan:
+        """Read `.nii` or `.nii.gz`. Raises `RunnerError` where it is damaged or not a 3-D image of finite numbers."""
+        try:
+            image: Any = nib.load(file)  # type: ignore[attr-defined]
+            raw = np.asarray(image.dataobj.get_unscaled())
+        except Exception as error:  # nibabel has many
+            raise RunnerError(f"{file}: cannot be read as NIfTI ({in_a_line(error)})") from error
+        if raw.ndim < 2 or any(size > 1 for size in raw.shape[3:]) or raw.dtype.kind not in "iuf" or not raw.size:
+            raise RunnerError(f"{file}: shape {raw.shape} of {raw.dtype} is not a 3-D image of numbers")
+        slope, inter = image.dataobj.slope, image.dataobj.inter
+        with np.errstate(over="ignore", invalid="ignore"):
+            if (slope, inter) != (1, 0):
+                raw = (raw * np.float64(slope) + inter).astype(np.float32)
+            array = raw.astype(np.float32) if raw.dtype.kind == "f" else raw.astype(raw.dtype.newbyteorder("="))
+        if not np.isfinite(array).all():
+            raise RunnerError(f"{file}: some voxels are NaN or infinite")
+        unit_mm = {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) % 8, 1.0)
+        affine = np.diag([unit_mm] * 3 + [1.0]) @ np.asarray(image.header.get_best_affine(), dtype=np.float64)
+        known = not image.header["descrip"].item().decode("latin-1").startswith(NO_SPACING)
+        spacing = tuple(float(step) for step in nib.affines.voxel_sizes(affine)) if known else None
+        return cls(array.reshape((*array.shape[:3], 1)[:3]), affine, spacing, image.header)
+
+    def save(self, mask: np.ndarray, file: str | Path) -> None:
+        """Write a mask (X, Y, Z) on this scan's grid, with its header; at once, so that no half file is left."""
+        file, header = Path(file), self.header.copy()
+        header.extensions.clear()
+        flat = int(header["dim"][0]) == 2 and mask.shape[2] == 1
+        pixdim = header["pixdim"].copy()  # the next line resets what is beyond the shape
+        header.set_data_shape(mask.shape[:2] if flat else mask.shape)
+        header["pixdim"] = pixdim
+        header.set_data_dtype(mask.dtype)
+        header.set_intent("none")
+        for field in {"cal_min", "cal_max", "glmin", "glmax", "db_name", "aux_file"} & set(header.keys()):
+            header[field] = b"" if field in ("db_name", "aux_file") else 0
+        kind = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
+        temporary = file.with_name(f".part-{os.getpid()}-{file.name}")
+        try:
+            nib.save(kind(mask.reshape(header.get_data_shape()), None, header), temporary)  # type: ignore
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def segment(
+    model: ModelFile, scans: Sequence[Scan], region: np.ndarray | None = None, *, batch_size: int = 16
+) -> np.ndarray:
+    """The mask (X, Y, Z) of a case in the values of the model's classes.
+
+    Args:
+        model: of the task segmentation.
+        scans: one per channel of the model, in their order.
+        region: (X, Y, Z) bool, for models trained under zscore_mask.
+        batch_size: slices that go through the network at a time.
+
+    Raises:
+        RunnerError: the scans do not fit the model.
+    """
+    _check_case(model, scans, region)
+    how, first = model.preparation, scans[0]
+    rule, bounds = how["intensity"]["rule"], (how["intensity"]["low"], how["intensity"]["high"])
+    scales = [UnitScale.fit(scan.array, rule, bounds, region) for scan in scans]
+    native = how["orientation"] == "native" or first.spacing_mm is None
+    order, flips = ((2, 1, 0), (False,) * 3) if native else slice_axes(first.affine) or ((2, 1, 0), (False,) * 3)
+    unflip = tuple(slice(None, None, -1 if flip else None) for flip in flips)
+
+    def slices_of(volume: np.ndarray) -> np.ndarray:
+        """(X, Y, Z) -> (D, H, W), a view."""
+        return volume.transpose(order)[unflip]
+
+    box = tuple(slice(None) for _ in range(3))
+    if how["crop"] == "foreground":
+        kept = [scale.foreground(scan.array, region) for scan, scale in zip(scans, scales, strict=True)]
+        box = tuple(slice(*part) for part in bounding_box(slices_of(np.logical_or.reduce(kept))))
+    mask = np.zeros(first.array.shape, dtype=np.uint8, order="F")
+    labels = slices_of(mask)[box]  # (D, H, W), a view
+    size = _network_size(
+        how, labels.shape[1:], [first.spacing_mm[axis] for axis in order] if first.spacing_mm else None
+    )
+    if max(size) > model.size:
+        raise RunnerError(
+            f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size} x {model.size}: "
+            f"write another by segcct export --size {-(-max(size) // 32) * 32}"
+        )
+    parts = [slices_of(scan.array)[box] for scan in scans]
+    inside = None if region is None else slices_of(region)[box]
+    mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T[..., None, None]
+    for start in range(0, len(labels), batch_size):
+        batch = slice(start, start + batch_size)
+        region_part = None if inside is None else inside[batch]
+        channels = [scale.unit(part[batch], region_part) for part, scale in zip(parts, scales, strict=True)]
+        image = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
+        unit, (rows, columns) = pad_to(image, model.size)
+        logits = model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns]
+        labels[batch] = resample(softmax(logits), labels.shape[1:]).argmax(axis=1)
+    values = [0, *model.facts["card"]["scheme"]["classes"].values()]
+    return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
+
+
+def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | None) -> None:
+    rule = model.preparation["intensity"]["rule"]
+    if model.task != "segmentation":
+        raise RunnerError(f"the model is of task {model.task}: use segcct predict")
+    if len(scans) != len(model.channels):
+        raise RunnerError(
+            f"the model takes {len(model.channels)} scans ({', '.join(model.channels)}), not {len(scans)}"
+        )
+    if (rule == "zscore_mask") != (region is not None):
+        raise RunnerError(f"a --mask goes with models of intensity rule zscore_mask, and with no other; this is {rule}")
+    for scan in scans:
+        apart = np.abs(scan.affine - scans[0].affine).max() > 0.05 * min(scans[0].spacing_mm or (1.0,))
+        if scan.array.shape != scans[0].array.shape or (apart and scan.spacing_mm):
+            raise RunnerError("the scans are not on one grid: resample them onto the first")
+        if rule == "none" and not (scan.array.min() >= -1e-3 and scan.array.max() <= 1 + 1e-3):
+            raise RunnerError("the model takes values in [0, 1]")
+        if rule == "zscore_nonzero" and scan.array.min() != scan.array.max() and other_background(scan.array):
+            raise RunnerError("the background is not 0, which intensity rule zscore_nonzero needs")
+    if region is not None and (region.shape != scans[0].array.shape or not region.any()):
+        raise RunnerError("the --mask is empty, or not on the grid of the scans")
+    if slice_axes(scans[0].affine) is None:
+        raise RunnerError("the affine leaves a voxel axis without a direction")
+
+
+def _network_size(
+    how: dict[str, Any], shape: tuple[int, ...], spacing_dhw_mm: Sequence[float] | None
+) -> tuple[int, ...]:
+    """Rows and columns of a slice in the network."""
+    if how["fit"] == "resize":
+        return (how["image_size"], how["image_size"])
+    if how["spacing_mm"] is None:
+        return shape
+    if spacing_dhw_mm is None:
+        raise RunnerError("the scan has no voxel size, which the model needs")
+    return tuple(
+        max(1, round(side * step / how["spacing_mm"])) for side, step in zip(shape, spacing_dhw_mm[1:], strict=True)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; exit code 1 and one line for what cannot be used."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m segcct.runtime")
+    parser.add_argument("model", type=Path, help="what segcct export wrote")
+    parser.add_argument("scans", type=Path, nargs="+", metavar="scan", help="a NIfTI file per channel, in their order")
+    parser.add_argument("output", type=Path, help="the mask, .nii or .nii.gz")
+    parser.add_argument("--mask", type=Path, help="the region for intensity normalization, for models that need one")
+    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
+    chosen = parser.parse_args(arguments)
+    try:
+        if not chosen.output.name.endswith((".nii", ".nii.gz")):
+            raise RunnerError(f"{chosen.output}: masks are written as .nii or .nii.gz")
+        model = ModelFile(chosen.model)
+        region = None if chosen.mask is None else Scan.load(chosen.mask).array > 0.5
+        scans = [Scan.load(file) for file in chosen.scans]
+        scans[0].save(segment(model, scans, region, batch_size=chosen.batch_size), chosen.output)
+    except (RunnerError, OSError) as error:
+        print(f"segcct.runtime: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {chosen.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
