@@ -65,7 +65,6 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
     unread = find_unread(data, found, inventory.tree)
     problems = [Problem.of(error, file=data.root) for error in found.errors]
     problems += [replace(Problem.of(notice, file=data.root), severity="notice") for notice in found.notices]
-    problems += _without_label(found.cases, data) if inventory.needs_labels else []
     problems += [
         Problem.notice(
             data.root / name,
@@ -75,15 +74,18 @@ def check_inventory(inventory: Inventory, *, deep: bool, progress: Report | None
         )
         for name, files in unread.folders
     ]
-    splits, split_problems = _check_split(inventory)
+    splits, cases, split_problems = _check_split(inventory)
     problems += split_problems
+    if inventory.needs_labels:
+        idle = [case for case in cases if splits is None or case not in inventory.unlabeled]
+        problems += _without_label(idle, data)
 
-    jobs = [CaseJob(case.id, case) for case in found.cases]
+    jobs = [CaseJob(case.id, case) for case in cases]
     check = partial(check_case, inventory=inventory, deep=deep)
     backend = "threads" if data.workers > 1 else "serial"  # unpacking and digests leave Python's lock
     contents: list[CaseContents] = []
     outcomes = run_cases(jobs, check, backend=backend, workers=data.workers, progress=progress)
-    for case, outcome in zip(found.cases, outcomes, strict=True):
+    for case, outcome in zip(cases, outcomes, strict=True):
         if isinstance(outcome, Done):
             contents.append(outcome.value)
             problems += outcome.value.problems
@@ -112,14 +114,15 @@ def _without_label(cases: Sequence[Case], data: DataSection) -> list[Problem]:
     ]
 
 
-def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
+def _check_split(inventory: Inventory) -> tuple[Splits | None, Sequence[Case], list[Problem]]:
+    """The split, the cases, of which some may train without their labels, and what is wrong."""
     try:
-        splits = inventory.splits
+        splits, cases = inventory.splits, inventory.cases
     except SplitError as error:
-        return None, [Problem.of(error, file=inventory.data.root)]
-    spare = [case for case in inventory.cases if case.label and splits.split_of(case.id) is None]
+        return None, inventory.found.cases, [Problem.of(error, file=inventory.data.root)]
+    spare = [case for case in cases if case.label and splits.split_of(case.id) is None]
     if not spare:
-        return splits, []
+        return splits, cases, []
     counts = ", ".join(f"{len(ids)} in {split}" for split, ids in splits.items())
     notice = Problem.notice(
         inventory.data.root,
@@ -127,7 +130,7 @@ def _check_split(inventory: Inventory) -> tuple[Splits | None, list[Problem]]:
         found=f"{len(spare)} such as {spare[0].id}; {counts}",
         remedy="Add them to a list of data.split if they were forgotten",
     )
-    return splits, [notice]
+    return splits, cases, [notice]
 
 
 def _check_classes(

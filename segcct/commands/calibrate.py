@@ -95,7 +95,7 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         if root is None or RunFolder(run.parent).config.is_file():
             config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
             root = root or config.data.root
-            sources = [path for path in (config.model.pretrained, config.train.cycle_model) if path is not None]
+            sources = [path for path in (config.model.pretrained, config.train.unlabelled.model) if path is not None]
         folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds
 

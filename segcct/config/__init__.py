@@ -12,7 +12,7 @@ from segcct.config.classification_config import (
 )
 from segcct.config.data_section import AugmentSection, CaseSplitSection, DataSection, IntensitySection
 from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
-from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection
+from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection, UnlabeledSection
 from segcct.config.split_section import SplitSection
 
 __all__ = [
@@ -34,5 +34,6 @@ __all__ = [
     "SegmentationConfig",
     "SplitSection",
     "TrainSection",
+    "UnlabeledSection",
     "parse_duration",
 ]

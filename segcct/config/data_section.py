@@ -42,9 +42,21 @@ class IntensitySection(Section):
 
 
 class CaseSplitSection(SplitSection):
+    unlabelled: Literal["rest"] | None = None
+    """rest: every case in no split joins a segmentation training without its label, as train.unlabelled says."""
     unlabelled_list: Path | None = None
-    """File with a case id per line: cases that join a segmentation training without their labels, through
-    train.cycle_weight."""
+    """File with a case or patient per line: only these do."""
+
+    @property
+    def names_unlabeled(self) -> bool:
+        """Some cases train without labels."""
+        return self.unlabelled is not None or self.unlabelled_list is not None
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> CaseSplitSection:
+        if self.unlabelled is not None and self.unlabelled_list is not None:
+            raise ValueError("data.split.unlabelled takes all cases that are left: leave unlabelled_list out")
+        return self
 
 
 class DataSection(Section):

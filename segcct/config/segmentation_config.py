@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -38,18 +38,49 @@ class LossSection(Section):
         return self
 
 
+class UnlabeledSection(Section):
+    method: Literal["none", "teacher", "cycle"] = "none"
+    """How the cases of data.split.unlabelled or unlabelled_list train, as half of each batch. teacher: the averaged
+    network labels them for the network, which sees them strongly changed. cycle: a frozen generator turns their
+    predicted masks into images, which are compared with them. none: they do not."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the unlabeled loss."""
+    ramp_up: Fraction = 0.2
+    """Fraction of the training over which that weight rises from 0."""
+    confidence: Fraction = 0.95
+    """teacher: the smallest probability of a pseudo-label that counts."""
+    cutmix: Fraction = 0.5
+    """teacher: probability that a box of another slice is pasted into a slice, with its pseudo-labels."""
+    model: Path | None = None
+    """cycle: best/ of an M2I run on the same data section, the frozen generator."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> UnlabeledSection:
+        if (self.method == "cycle") != (self.model is not None):
+            raise ValueError("train.unlabelled.model goes with method: cycle, and only with it")
+        return self
+
+
 class TrainSection(ScheduleSection):
-    cycle_weight: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the loss image -> mask -> image on the unlabeled cases of data.split.unlabelled_list, with a ramp-up
-    from 0 over the first 30% of the training."""
-    cycle_model: Path | None = None
-    """best/ of an M2I run on the same data section: the frozen generator of that loss."""
+    unlabelled: UnlabeledSection = UnlabeledSection()
+    """How cases without labels take part."""
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     pictures: Annotated[int, Field(ge=0)] = 4
     """Overlay figures of validation slices written at each better model; 0 for none."""
     loss: LossSection = LossSection()
     """The loss."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cycle_of_before(cls, content: Any) -> Any:
+        """`cycle_weight` and `cycle_model`, as former configs have them."""
+        if not isinstance(content, dict) or not {"cycle_weight", "cycle_model"} & content.keys():
+            return content
+        content = dict(content)
+        weight, model = content.pop("cycle_weight", 0.0), content.pop("cycle_model", None)
+        cycle = {"method": "cycle", "weight": weight, "ramp_up": 0.3, "model": model}
+        return {**content, "unlabelled": cycle} if weight or model else content
 
 
 class SegmentationConfig(Experiment):
@@ -67,9 +98,12 @@ class SegmentationConfig(Experiment):
             raise ValueError(
                 "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision above 0"
             )
-        parts = (self.train.cycle_weight > 0, self.train.cycle_model, self.data.split.unlabelled_list)
-        if any(parts) and not all(parts):
+        split, method = self.data.split, self.train.unlabelled.method
+        if (method != "none") != split.names_unlabeled:
             raise ValueError(
-                "the cycle needs all of train.cycle_weight above 0, train.cycle_model and data.split.unlabelled_list"
+                f"train.unlabelled.method is {method}, but data.split names {'no' if method != 'none' else 'such'} "
+                "cases: unlabeled cases need both a method and data.split.unlabelled or data.split.unlabelled_list"
             )
+        if method == "teacher" and not self.train.ema:
+            raise ValueError("the teacher is the averaged network: train.unlabelled.method: teacher needs a train.ema")
         return self

@@ -19,6 +19,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.layouts import get_layout, scan_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
+from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import Splits
 from segcct.files.file_memo import FileMemo, key_of
 from segcct.files.file_names import NIFTI_SUFFIXES
@@ -55,15 +56,24 @@ class Inventory:
         self.memo = memo_of(data.cache_folder, data.root) if remember else FileMemo()
         self._read: dict[tuple[Path, str], dict[str, Any]] = {}
 
-    @property
+    @cached_property
     def cases(self) -> list[Case]:
-        """The whole cases, sorted by id."""
-        return self.found.cases
+        """The whole cases, sorted by id; those that train without labels have none, even if there is one on disk.
+        Raises `SplitError` as `splits` and `unlabeled`."""
+        if not self.data.split.names_unlabeled:
+            return self.found.cases
+        unlabeled = {case.id: case for case in self.unlabeled}
+        return [unlabeled.get(case.id, case) for case in self.found.cases]
 
     @cached_property
     def splits(self) -> Splits:
         """The split. Raises `SplitError` as `make_splits`."""
-        return make_splits(self.cases, self.data, needs_labels=self.needs_labels)
+        return make_splits(self.found.cases, self.data, needs_labels=self.needs_labels)
+
+    @cached_property
+    def unlabeled(self) -> list[Case]:
+        """The cases that train without labels. Raises `SplitError` as `unlabeled_cases`."""
+        return unlabeled_cases(self.found.cases, self.data, self.splits)
 
     def header(self, file: Path, array: str) -> Volume:
         """The grid of a file, as its layout's `read_header` gives it, without the header's other fields.

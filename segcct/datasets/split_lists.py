@@ -89,28 +89,42 @@ def read_lists(cases: Sequence[Case], section: SplitSection, noun: str = "case")
 
 
 def unlabeled_cases(cases: Sequence[Case], data: DataSection, splits: Splits) -> list[Case]:
-    """The cases of `data.split.unlabelled_list`, sorted by id and stripped of any label; none without a list.
+    """The cases of `data.split.unlabelled` or `unlabelled_list`, in the order of `cases` and stripped of any label.
+
+    `rest` leaves out patients who validate or test, and what the dataset itself keeps for that.
 
     Raises:
         SplitError: the list cannot be read, names an unknown case or a training case, or a case of a patient who
-            validates or tests.
+            validates or tests; no case is left.
     """
-    path = data.split.unlabelled_list
-    if path is None:
-        return []
-    case_ids = set(read_list(path, "data.split.unlabelled_list", cases))
-    chosen = sorted((case for case in cases if case.id in case_ids), key=lambda case: case.id)
+    section, path = data.split, data.split.unlabelled_list
     evaluated = {splits.patient_of(name) for name in (*splits.val, *splits.test)}
-    taken = [case.id for case in chosen if case.id in splits.train or case.patient in evaluated]
-    if taken:
-        split = splits.split_of(taken[0]) or "validation or test by its patient"
-        raise SplitError(
-            f"{len(taken)} unlabeled cases are in the split already",
-            file=path,
-            found=f"{listed(taken)}; {taken[0]} is in {split}",
-            expected="cases that do not train with their label, of patients who do not validate or test",
-            remedy="Take them off the list, or name the splits by data.split.kind: lists",
-        )
+    evaluated |= {case.patient for case in cases if case.split in ("val", "test")}
+    if section.unlabelled == "rest":
+        placed = {name for _, ids in splits.items() for name in ids}
+        chosen = [case for case in cases if case.id not in placed and case.patient not in evaluated]
+        if not chosen:
+            raise SplitError(
+                "no case is left to train without a label",
+                file=data.root,
+                found=f"{counted(len(cases), 'case')}, all in the split or of patients who validate or test",
+                remedy="Add scans without labels, or leave data.split.unlabelled out",
+            )
+    elif path is not None:
+        case_ids = set(read_list(path, "data.split.unlabelled_list", cases))
+        chosen = [case for case in cases if case.id in case_ids]
+        taken = [case.id for case in chosen if case.id in splits.train or case.patient in evaluated]
+        if taken:
+            split = splits.split_of(taken[0]) or "validation or test by its patient"
+            raise SplitError(
+                f"{len(taken)} unlabeled cases are in the split already",
+                file=path,
+                found=f"{listed(taken)}; {taken[0]} is in {split}",
+                expected="cases that do not train with their label, of patients who do not validate or test",
+                remedy="Take them off the list, or name the splits by data.split.kind: lists",
+            )
+    else:
+        return []
     return [replace(case, label=None) for case in chosen]
 
 

@@ -55,6 +55,13 @@ class Augmenter:
             image = np.stack([self._vary(channel, rng) for channel in channels], axis=-1)
         return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)
 
+    def deform(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Flips, affine and elastic deformation alone: (C, S, S) in [0, 1] -> the same shape, float32."""
+        rows = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
+        if self.section.strength > 0:
+            rows, _ = self._deform(rows, np.zeros(rows.shape[:2], dtype=np.uint8), rng)
+        return np.ascontiguousarray(rows.transpose(2, 0, 1))
+
     def __getstate__(self) -> dict[str, Any]:
         return {"section": self.section, "image_size": self.image_size}  # operations are built in each loader process
 

@@ -48,8 +48,8 @@ def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Seq
         folder: the segmenter's best/ folder, inside its run.
         predictor: the segmenter.
         root: the dataset.
-        trained_with: weights (`model.pretrained`, `train.cycle_model`) that the run was initialized from or trained
-            with; checked if they are in a run folder. The patients of a phantom are nobody's.
+        trained_with: weights (`model.pretrained`, `train.unlabelled.model`) that the run was initialized from or
+            trained with; checked if they are in a run folder. The patients of a phantom are nobody's.
 
     Raises:
         RunError: the run's splits.json is gone. SplitError: the dataset has other cases.

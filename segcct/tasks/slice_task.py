@@ -12,7 +12,6 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import M2IConfig, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
-from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import Splits
 from segcct.model_card import Architecture, SchemeCard, reading
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
@@ -32,7 +31,7 @@ class SliceTask(Task):
     config: SegmentationConfig | M2IConfig
     dataset: Dataset
     unlabeled = False
-    """The cases of `data.split.unlabelled_list` train too."""
+    """The cases of `data.split.unlabelled` or `unlabelled_list` train too."""
 
     def __init__(
         self, config: SegmentationConfig | M2IConfig, dataset: Dataset | None = None, *, resumed: bool = False
@@ -66,11 +65,9 @@ class SliceTask(Task):
         data, train = self.config.data, self.config.train
         inventory = find_cases(data, needs_labels=self.needs_labels)
         cases, splits = inventory.cases, inventory.splits
-        if self.unlabeled:
-            unlabeled_cases(cases, data, splits)
         self.check_splits(splits)
         slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), inventory)
-        return DatasetSummary(describe_splits(inventory), -(-slices // train.batch_size))
+        return DatasetSummary(describe_splits(inventory, unlabeled=self.unlabeled), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
         self.dataset = load_dataset(self.config.data, unlabeled=self.unlabeled, needs_labels=self.needs_labels)

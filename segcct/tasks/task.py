@@ -80,6 +80,8 @@ class Task(ABC):
     dataset: PreparedDataset
     progress = 1.0
     """Fraction of the training that is done; the loop sets it before each batch."""
+    averaged: nn.Module | None = None
+    """The network with averaged weights; the loop sets it where there is one (`train.ema`)."""
 
     def __init__(self, config: Any, *, resumed: bool = False) -> None:
         from segcct.training.network import build_network

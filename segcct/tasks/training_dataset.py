@@ -12,7 +12,6 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import SPLIT_NAMES, Splits, unshared_classes
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
@@ -62,11 +61,11 @@ def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
 
 
 def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bool = True) -> Dataset:
-    """`find_cases`, and prepare them; `unlabeled`: with the cases of `data.split.unlabelled_list`."""
+    """`find_cases`, and prepare them; `unlabeled`: with the cases that train without labels."""
     inventory = find_cases(data, needs_labels=needs_labels)
     scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
     train, val = (splits.select(inventory.cases, split) for split in ("train", "val"))
-    extra = unlabeled_cases(inventory.cases, data, splits) if unlabeled else []
+    extra = inventory.unlabeled if unlabeled else []
     cases, labeled = [*train, *val, *extra], len(train) + len(val)
     prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
     if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : labeled]):
@@ -88,9 +87,11 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
     )
 
 
-def describe_splits(inventory: Inventory) -> str:
-    """`train 12 cases of 10 patients, val ..., test ...`."""
+def describe_splits(inventory: Inventory, *, unlabeled: bool = False) -> str:
+    """`train 12 cases of 10 patients, val ..., test ...`, and, where they train, `unlabeled ...`."""
     cases_of = {split: inventory.splits.select(inventory.cases, split) for split in SPLIT_NAMES}
+    if unlabeled:
+        cases_of["unlabeled"] = inventory.unlabeled
     return ", ".join(
         f"{split} {counted(len(cases), 'case')} of {counted(len({case.patient for case in cases}), 'patient')}"
         for split, cases in cases_of.items()

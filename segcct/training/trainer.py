@@ -42,6 +42,7 @@ class Trainable(Protocol):
     network: nn.Module
     score: str
     progress: float
+    averaged: nn.Module | None
     look_at_cases: str
 
     def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
@@ -63,6 +64,7 @@ class TrainingModule(pl.LightningModule):
         self.clock = Clock(train)
         self.network = task.network
         self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
+        task.averaged = None if self.averaged is None else self.averaged.module
         self.losses: list[Tensor] = []
         self.averaged_steps = 0
 

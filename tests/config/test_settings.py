@@ -124,7 +124,7 @@ def test_what_only_some_splits_read_is_taken_by_those(file):
     lists = {"kind": "lists", "train_list": "a", "test_list": "b"}
     assert settings.load(SegmentationConfig, file, {"data.split": lists, "data.fold": 4}).data.split.folded
     assert settings.load(SegmentationConfig, file, {"data.split.kind": "kfold", "data.fold": 4}).data.fold == 4
-    cycle = {"train.cycle_weight": 1, "train.cycle_model": "best", "data.split.unlabelled_list": "c"}
+    cycle = {"train.unlabelled": {"method": "cycle", "model": "best"}, "data.split.unlabelled_list": "c"}
     assert settings.load(SegmentationConfig, file, cycle).data.split.kind == "fractions"
 
 

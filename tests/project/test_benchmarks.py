@@ -144,11 +144,11 @@ def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_pat
 
 
 def test_differences_are_paired_over_patients(benchmark_of):
-    cycle, m2i = benchmark_of("cycle_training"), benchmark_of("m2i")
+    few, m2i = benchmark_of("few_labels"), benchmark_of("m2i")
     patients = {"a1": "a", "a2": "a", "b1": "b"}
-    scores = cycle.over_seeds([{"a1": 0.5, "a2": 0.7, "b1": 0.9}, {"a1": 0.7, "a2": 0.9, "b1": 0.9}])
+    scores = few.over_draws([{"a1": 0.5, "a2": 0.7, "b1": 0.9}, {"a1": 0.7, "a2": 0.9, "b1": 0.9}])
     assert scores == pytest.approx({"a1": 0.6, "a2": 0.8, "b1": 0.9})
-    text = cycle.difference(scores, dict.fromkeys(patients, 0.6), patients)
+    text = few.difference(scores, dict.fromkeys(patients, 0.6), patients)
     assert text.startswith("+0.167 [")
     assert m2i.mean([None, 0.5, 0.7]) == pytest.approx(0.6)
     assert m2i.cell(m2i.mean([None]), ".3f") == "n/a"

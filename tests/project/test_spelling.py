@@ -15,7 +15,7 @@ BRITISH = re.compile(
     r"is(?:e|ed|es|er|ing|ation)\b)\w*",
     re.IGNORECASE,
 )
-NAMES = re.compile(r"([\"'`])(?:--)?[\w-]+\1|\b(?:[\w.]+\.)?unlabelled_list\b|\bsummarise = ")
+NAMES = re.compile(r"([\"'`])(?:--)?[\w-]+\1|\b[\w.]+\.unlabelled\b|\bunlabelled(?:_list\b|: | takes)|\bsummarise = ")
 """What is written in quotes by itself is a name: a key of a file, the former name of an option or a function."""
 
 
@@ -35,3 +35,4 @@ def test_a_british_word_would_be_found() -> None:
     assert british("a mask in colours") == ["colours"]
     assert british('AliasChoices("gray", "grey")') == []
     assert british("set data.split.unlabelled_list") == []
+    assert british("an unlabelled case of train.unlabelled") == ["unlabelled"]

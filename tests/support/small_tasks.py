@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ def volumes(workers: int) -> tuple[dict[str, Any], Dataset]:
 def segmentation(workers: int, folder: Path) -> Task:
     content, dataset = volumes(workers)
     content |= {"model": {"name": "cct_unet_t"}}
+    return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
+
+
+def few_labels(workers: int, folder: Path) -> Task:
+    """Segmentation with a teacher; the one case is the unlabeled one too."""
+    content, dataset = volumes(workers)
+    content["data"]["split"] |= {"unlabelled": "rest"}
+    content |= {"model": {"name": "cct_unet_t"}, "train": content["train"] | {"unlabelled": {"method": "teacher"}}}
+    dataset = replace(dataset, unlabeled=dataset.train)
     return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
 
 

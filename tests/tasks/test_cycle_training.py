@@ -19,8 +19,9 @@ from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
-from segcct.tasks.segmentation.cycle_loss import UNLABELED, CycleLoss, WithUnlabeled, check_not_seen
+from segcct.tasks.segmentation.cycle_loss import CycleMethod, check_not_seen
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled, augmented
 from segcct.tasks.training_dataset import Dataset
 from segcct.training.trainer import fit
 from tests.support.toy_pair import card, data_section, painter
@@ -64,8 +65,10 @@ def config(**overrides: object) -> SegmentationConfig:
 def cycle_config(generator: Path, **more: object) -> SegmentationConfig:
     return config(
         **{
-            "train.cycle_weight": 0.5,
-            "train.cycle_model": str(generator),
+            "train.unlabelled.method": "cycle",
+            "train.unlabelled.weight": 0.5,
+            "train.unlabelled.ramp_up": 0.3,
+            "train.unlabelled.model": str(generator),
             "data.split.unlabelled_list": "list.txt",
             **more,
         }
@@ -73,7 +76,7 @@ def cycle_config(generator: Path, **more: object) -> SegmentationConfig:
 
 
 def test_a_slice_of_an_unlabeled_case_comes_along(prepared):
-    samples = WithUnlabeled(slices(prepared), [without_label(prepared)])
+    samples = WithUnlabeled(slices(prepared), [without_label(prepared)], augmented)
     assert len(samples) == 5
     first, again, other = samples[0, 1], samples[0, 1], samples[1, 1]
     assert first["label"].shape == (32, 32)
@@ -100,23 +103,23 @@ def logits_of(label: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_loss_prefers_the_true_mask(generator, prepared):
-    loss = CycleLoss(generator, data_section(), painter().scheme)
+    method = CycleMethod(generator, data_section(), painter().scheme)
     label, batch = batch_of(prepared)
-    right, shifted = loss(logits_of(label), batch), loss(logits_of(label.roll(4, dims=2)), batch)
-    nothing = loss(logits_of(torch.zeros_like(label)), batch)
+    right, shifted = method.loss(logits_of(label), batch), method.loss(logits_of(label.roll(4, dims=2)), batch)
+    nothing = method.loss(logits_of(torch.zeros_like(label)), batch)
     assert right < 0.7 * shifted
     assert right < 0.7 * nothing
 
 
 def test_dithered_probabilities_do_not_pass_for_a_class(generator, prepared):
     """Half background and half `high` is as bright as `low`; the mask that comes of it is not `low`."""
-    loss = CycleLoss(generator, data_section(), painter().scheme)
+    method = CycleMethod(generator, data_section(), painter().scheme)
     label, batch = batch_of(prepared)
     dithered = logits_of(label)
     dithered[:, 1], dithered[:, 2] = -10, torch.where(label == 1, 9.9, dithered[:, 2])
     dithered[:, 0] = torch.where(label == 1, 10.0, dithered[:, 0])
-    right = loss(logits_of(label), batch)
-    assert loss(dithered, batch) > 1.5 * right
+    right = method.loss(logits_of(label), batch)
+    assert method.loss(dithered, batch) > 1.5 * right
 
 
 @pytest.mark.parametrize(
@@ -125,17 +128,17 @@ def test_dithered_probabilities_do_not_pass_for_a_class(generator, prepared):
 )
 def test_gradients_lead_to_the_true_mask_and_the_generator_stays(generator, prepared, make, steps, least):
     """Painted softly, SGD ends in dithering: 0.73."""
-    loss = CycleLoss(generator, data_section(), painter().scheme)
-    before = {name: value.clone() for name, value in loss.generator.state_dict().items()}
+    method = CycleMethod(generator, data_section(), painter().scheme)
+    before = {name: value.clone() for name, value in method.generator.state_dict().items()}
     label, batch = batch_of(prepared)
     logits = torch.zeros(*logits_of(label).shape, requires_grad=True)
     optimizer = make([logits])
     for _ in range(steps):
         optimizer.zero_grad()
-        loss(logits, batch).backward()
+        method.loss(logits, batch).backward()
         optimizer.step()
     assert (logits.argmax(1) == label).float().mean() > least
-    after = loss.generator.state_dict()
+    after = method.generator.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -149,8 +152,8 @@ def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     assert batch[UNLABELED]["image"].shape == (2, 1, 32, 32)
     both = cycled.loss(cycled.network.eval(), batch)
     alone = plain.loss(plain.network.eval(), batch)
-    assert cycled.cycle is not None
-    apart = 0.5 * cycled.cycle(cycled.network(batch[UNLABELED]["image"]), batch[UNLABELED])
+    assert cycled.method is not None
+    apart = 0.5 * cycled.method.loss(cycled.network(batch[UNLABELED]["image"]), batch[UNLABELED])
     assert both.item() == pytest.approx((alone + apart).item(), rel=1e-5)
     cycled.progress = 0.15  # half of the rise
     assert cycled.loss(cycled.network, batch).item() == pytest.approx((alone + 0.5 * apart).item(), rel=1e-5)
@@ -163,10 +166,25 @@ def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
 
 
 def test_half_a_cycle_is_refused(generator):
-    for key in ("train.cycle_weight", "train.cycle_model", "data.split.unlabelled_list"):
-        with pytest.raises(ConfigError, match="the cycle needs all of"):
-            cycle_config(generator, **{key: 0 if key == "train.cycle_weight" else None})
-    assert config().train.cycle_weight == 0
+    for key, value, message in (
+        ("train.unlabelled.method", "none", "goes with method: cycle"),
+        ("train.unlabelled.model", None, "goes with method: cycle"),
+        ("data.split.unlabelled_list", None, "need both a method and"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cycle_config(generator, **{key: value})
+    with pytest.raises(ConfigError, match="need both a method and"):
+        config(**{"data.split.unlabelled": "rest"})
+
+
+def test_configs_of_before_are_read(generator):
+    content = cycle_config(generator).model_dump(mode="json")
+    del content["train"]["unlabelled"]
+    content["train"] |= {"cycle_weight": 0.5, "cycle_model": str(generator)}
+    assert settings.build(SegmentationConfig, content, {}, source="test") == cycle_config(generator)
+    plain = config().model_dump(mode="json")
+    plain["train"] |= {"cycle_weight": 0.0, "cycle_model": None}
+    assert settings.build(SegmentationConfig, plain, {}, source="test") == config()
 
 
 @pytest.mark.parametrize(
@@ -178,7 +196,7 @@ def test_half_a_cycle_is_refused(generator):
 )
 def test_a_generator_of_other_data_is_refused(generator, more, message):
     with pytest.raises(ConfigError, match=message):
-        CycleLoss(generator, data_section(**more), painter().scheme)
+        CycleMethod(generator, data_section(**more), painter().scheme)
 
 
 def test_a_generator_that_knows_who_is_judged_is_refused(tmp_path):
@@ -214,3 +232,17 @@ def test_who_may_be_unlabeled(tmp_path):
             unlabeled_cases(cases, data_with_list(tmp_path / "list", taken), splits)
     with pytest.raises(SplitError, match="without a case"):
         unlabeled_cases(cases, data_with_list(tmp_path / "list", "p9"), splits)
+
+
+def test_the_rest_is_what_nobody_splits():
+    file = (Path("x.nii.gz"),)
+    cases = [Case(f"p{n}_{visit}", f"p{n}", {"ct": file}, file) for n in range(5) for visit in "ab"]
+    cases[-2:] = [replace(case, split="test") for case in cases[-2:]]  # kept for testing by the dataset itself
+    patients = {case.id: case.patient for case in cases}
+    data = data_section().model_copy(update={"split": CaseSplitSection(unlabelled="rest")})
+    chosen = unlabeled_cases(cases, data, Splits(("p0_a",), ("p1_a",), (), patients=patients))
+    assert [case.id for case in chosen] == ["p0_b", "p2_a", "p2_b", "p3_a", "p3_b"]
+    assert all(case.label is None for case in chosen)
+    everyone = Splits(tuple(name for name in patients if name[:2] not in ("p1", "p4")), ("p1_a",), patients=patients)
+    with pytest.raises(SplitError, match="no case is left to train without a label"):
+        unlabeled_cases(cases, data, everyone)

@@ -14,7 +14,7 @@ from segcct.config import SegmentationConfig, settings
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.training.trainer import Trainable, fit
-from tests.support.small_tasks import SMALL, volumes
+from tests.support.small_tasks import SMALL, few_labels, volumes
 
 Shown = list[tuple[list[str], torch.Tensor]]
 
@@ -45,7 +45,7 @@ class Whole(NamedTuple):
     shown: Shown
 
 
-@pytest.fixture(scope="module", params=SMALL.values(), ids=SMALL)
+@pytest.fixture(scope="module", params=[*SMALL.values(), few_labels], ids=[*SMALL, "few_labels"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     folder = tmp_path_factory.mktemp("whole")
     run = RunFolder.create(folder / "run")

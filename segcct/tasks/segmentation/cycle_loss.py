@@ -3,62 +3,25 @@ predicted mask, and compared with it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
-from segcct.preparation.conditioning import signed_distances, slice_positions
+from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
-from segcct.preparation.prepared_case import PreparedCase
-from segcct.preparation.slice_sampling import SliceDataset
-from segcct.preparation.training_window import take_window
 from segcct.progress import say
-
-UNLABELED = "unlabeled"
-"""Key of the unlabeled part of a batch."""
-RAMP_UP = 0.3
-"""Fraction of the training over which the weight of the cycle rises: the first masks are too poor to generate from."""
+from segcct.tasks.segmentation.unlabeled_slices import augmented
 
 
-class WithUnlabeled(Dataset[Any]):
-    """Labeled slices, each with an augmented slice of an unlabeled case, drawn uniformly from all of them."""
-
-    def __init__(self, labeled: SliceDataset, cases: Sequence[PreparedCase]) -> None:
-        self.labeled = labeled
-        self.cases = tuple(cases)
-        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case, counted through
-
-    def __len__(self) -> int:
-        return len(self.labeled)
-
-    def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """The labeled sample, and under `UNLABELED`: image (C, S, S) standardized, position (1,)."""
-        epoch, index = place
-        rng = np.random.default_rng([self.labeled.seed, epoch, index, 1])
-        drawn = int(rng.integers(self.starts[-1]))
-        number = int(np.searchsorted(self.starts, drawn, side="right")) - 1
-        case, position = self.cases[number], drawn - int(self.starts[number])
-        empty = np.zeros(case.image.shape[2:], dtype=np.uint8)
-        image, empty = take_window(case.image[position], empty, self.labeled.image_size, rng)
-        image, _ = self.labeled.augmenter.apply(image, empty, rng)
-        unlabeled = {
-            "image": torch.from_numpy(case.standardize(image)),
-            "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
-        }
-        return {**self.labeled[place], UNLABELED: unlabeled}
-
-
-class CycleLoss:
+class CycleMethod:
     """I -> M -> I': the mean squared difference between an image and the one generated from its predicted mask.
 
     The generator is frozen. It gets the argmax of each pixel, as it does for a finished mask; gradients pass straight
@@ -77,6 +40,8 @@ class CycleLoss:
             `ModelError`: it cannot be loaded.
     """
 
+    views = staticmethod(augmented)
+
     def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
         reconstructor = Reconstructor.load(model)
         _same("channels", list(reconstructor.data.channels), list(data.channels))
@@ -84,9 +49,14 @@ class CycleLoss:
         _same("preparation", reconstructor.preparation.to_json(), Preparation.of(data).to_json())
         self.generator = reconstructor.network.requires_grad_(False).eval()
 
-    def __call__(self, logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
+        """As it is."""
+        del teacher
+        return dict(unlabeled)
+
+    def loss(self, logits: Tensor, unlabeled: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, K, H, W) of the unlabeled part of a batch -> scalar."""
-        image = batch["image"]
+        image = unlabeled["image"]
         generator = self.generator.to(image.device)
         soft = logits.float().softmax(dim=1)
         classes = soft.detach().argmax(dim=1)  # (B, H, W)
@@ -95,7 +65,7 @@ class CycleLoss:
         distance = torch.from_numpy(distances).to(image.device)
         style = generator.style_of(image, hard, distance)
         mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
-        made = generator(mask, distance, batch["position"], style)
+        made = generator(mask, distance, unlabeled["position"], style)
         return (made.float() - image).square().mean()
 
 
@@ -111,22 +81,17 @@ def check_not_seen(model: Path | None, splits: Splits) -> None:
     seen = Splits.load(model.parent / "splits.json").trained_on(cases)
     if seen:
         raise ConfigError(
-            f"the generator of train.cycle_model was trained on {len(seen)} of {len(cases)} validation and test cases",
+            f"the generator was trained on {len(seen)} of {len(cases)} validation and test cases of train.unlabelled",
             file=model,
             found=", ".join(seen[:4]),
             remedy="Train it on the same split (same data.split and data.fold)",
         )
 
 
-def ramp_up(progress: float) -> float:
-    """Factor of the weight of the cycle at `progress` in [0, 1] of the training."""
-    return min(1.0, progress / RAMP_UP)
-
-
 def _same(what: str, found: object, expected: object) -> None:
     if found != expected:
         raise ConfigError(
-            f"the generator of train.cycle_model and this training differ in the {what}",
+            f"the generator of train.unlabelled.model and this training differ in the {what}",
             found=found,
             expected=expected,
             remedy="Train it with the same data section (segcct train-m2i)",

@@ -17,10 +17,12 @@ from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation.cycle_loss import UNLABELED, CycleLoss, WithUnlabeled, check_not_seen, ramp_up
+from segcct.tasks.segmentation.cycle_loss import CycleMethod, check_not_seen
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
+from segcct.tasks.segmentation.pseudo_labels import TeacherMethod
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
 from segcct.tasks.segmentation.training_overlays import Scores, save_overlay
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, UnlabeledMethod, WithUnlabeled, ramp_up
 from segcct.tasks.slice_task import SliceTask, mean_scores
 from segcct.tasks.training_dataset import Dataset
 from segcct.training.processes import gather
@@ -37,31 +39,40 @@ class SegmentationTask(SliceTask):
     def __init__(self, config: SegmentationConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
         super().__init__(config, dataset, resumed=resumed)
         self.criterion = SegmentationLoss(config.train.loss, self.scheme.num_classes)
-        model = config.train.cycle_model
-        self.cycle = None if model is None else CycleLoss(model, config.data, self.scheme)
-        self.unlabeled = self.cycle is not None
+        self.method = self._unlabeled_method()
+        self.unlabeled = self.method is not None
 
     def check_splits(self, splits: Splits) -> None:
-        check_not_seen(self.config.train.cycle_model, splits)
+        check_not_seen(self.config.train.unlabelled.model, splits)
 
     def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
-        samples = slices if self.cycle is None else WithUnlabeled(slices, self.dataset.unlabeled)
+        method = self.method
+        samples = slices if method is None else WithUnlabeled(slices, self.dataset.unlabeled, method.views)
         needs = self.criterion.needs
         return WithMaps(samples, needs, self.scheme.num_classes) if needs else samples
 
     def example(self, size: int, device: str) -> dict[str, Any]:
         batch = super().example(size, device)
         batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
-        return {**batch, UNLABELED: {"image": batch["image"], "position": torch.rand(size, 1, device=device)}}
+        if self.method is not None:
+            image = batch["image"]
+            batch[UNLABELED] = {"image": image, "weak": image, "position": torch.rand(size, 1, device=device)}
+        return batch
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        loss: Tensor = self.criterion.to(batch["image"].device)(network(batch["image"]), batch["label"], batch)
-        if self.cycle is not None:
-            unlabeled = batch[UNLABELED]
-            output = network(unlabeled["image"])
-            logits = output[0] if isinstance(output, list) else output  # full size first
-            loss = loss + self.config.train.cycle_weight * ramp_up(self.progress) * self.cycle(logits, unlabeled)
-        return loss
+        criterion, image = self.criterion.to(batch["image"].device), batch["image"]
+        if self.method is None:
+            loss: Tensor = criterion(network(image), batch["label"], batch)
+            return loss
+        teacher = network if self.averaged is None else self.averaged
+        unlabeled = self.method.prepare(batch[UNLABELED], teacher)
+        output = network(torch.cat([image, unlabeled["image"]]))  # in one pass, so that batch norm sees both
+        scales = output if isinstance(output, list) else [output]
+        labeled = criterion([logits[: len(image)] for logits in scales], batch["label"], batch)
+        section = self.config.train.unlabelled
+        weight = section.weight * ramp_up(self.progress, section.ramp_up)
+        total: Tensor = labeled + weight * self.method.loss(scales[0][len(image) :], unlabeled)
+        return total
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
         mine = {case.case_id: self._predict(network, device, case)[1] for case in self.dataset.val[rank::world]}
@@ -78,6 +89,12 @@ class SegmentationTask(SliceTask):
                 prediction, scores = self._predict(network, device, case)
                 synthetic = case.case_id in self.dataset.synthetic_cases
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
+
+    def _unlabeled_method(self) -> UnlabeledMethod | None:
+        section = self.config.train.unlabelled
+        if section.method == "teacher":
+            return TeacherMethod(section, self.config.train.loss)
+        return None if section.model is None else CycleMethod(section.model, self.config.data, self.scheme)
 
     def _predict(self, network: nn.Module, device: str, case: PreparedCase) -> tuple[np.ndarray, Scores]:
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""

@@ -1,0 +1,192 @@
+"""What unlabeled patients add where labels are few: ACDC with 3 or 7 of the 70 patients labeled, the others without.
+
+    python benchmarks/few_labels.py --root ../shared/data/acdc_h5 --minutes 30
+
+Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too. Three
+fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many minutes, or,
+with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights are those at
+the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias field and noise
+(shifted.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes, averaged over
+draws; intervals and differences to `supervised` are over patients. `--shift` shifts the unlabeled patients too.
+Trainings that are there are used where they are of the same settings, else refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from shifted import write_shifted
+from trained import ONLY_AT_THE_END, minutes, trained
+
+from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.datasets.layouts import find_cases, scheme_of
+from segcct.datasets.split_drawing import make_splits
+from segcct.hardware.processor import processor_name
+from segcct.inference.batched_inference import Inference
+from segcct.inference.inferers import SliceInferer
+from segcct.inference.predictor import Predictor
+from segcct.metrics import class_dice, paired
+from segcct.metrics.confidence_intervals import interval
+from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.run_folder import RunFolder
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
+Scores = dict[str, float]
+"""Case -> its mean Dice over classes."""
+
+
+def data_of(root: Path, labeled: int, draw: int) -> dict[str, Any]:
+    """The data section with the labeled patients of one draw, evaluated on val.list, without unlabeled cases."""
+    data: dict[str, Any] = settings.read_yaml(CONFIGS / "acdc_few_labels.yaml")["data"]
+    listed = CONFIGS / "splits" / f"acdc_{labeled}_labeled_{draw}.txt"
+    split = {"kind": "lists", "train_list": str(listed), "val_list": str(root / "val.list")}
+    return {**data, "root": str(root), "split": split}
+
+
+def shifted_root(data: Mapping[str, Any], output: Path) -> Path:
+    """A copy of the dataset in which every patient but the labeled ones is shifted."""
+    section = DataSection.model_validate(data)
+    labeled = Path(data["split"]["train_list"]).read_text(encoding="utf-8").split()
+    return write_shifted(find_cases(section), labeled, output)
+
+
+def schedule(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Equally many minutes or steps for every training, and one validation at the end."""
+    length = {"train.epochs": arguments.epochs, "train.budget": None}
+    return {
+        "run.root": str(arguments.output),
+        "run.name": name,
+        "run.seed": arguments.seed,
+        "train.validate_every": ONLY_AT_THE_END,
+        **(length if arguments.epochs else {"train.budget": f"{arguments.minutes}min"}),
+    }
+
+
+def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
+    """The generator of the labeled patients, for the cycle."""
+    base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
+    content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
+    overrides = schedule(name, arguments) | {"augment.intensity": 0.3}  # it will meet slices changed like that
+    return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
+
+
+def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
+    """The segmenter of one draw, by one method."""
+    content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
+    overrides = schedule(name, arguments) | {"train.pictures": 0, "model.name": arguments.model}
+    if method == SUPERVISED:
+        # Its batches are as large as those of the others, which are half unlabeled.
+        overrides |= {"train.unlabelled.method": "none", "train.batch_size": 2 * content["train"]["batch_size"]}
+    else:
+        overrides |= {"data.split.unlabelled": "rest", "train.unlabelled.method": method}
+    if method == CYCLE:
+        painter = generator(data, f"m2i_{arguments.labeled}_{Path(data['split']['train_list']).stem}", arguments)
+        overrides |= {"train.unlabelled.model": str(painter.best), "train.unlabelled.weight": arguments.cycle_weight}
+    return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
+
+
+def evaluated_cases(data: Mapping[str, Any]) -> list[PreparedCase]:
+    """The cases of val.list."""
+    section = DataSection.model_validate(data)
+    cases = find_cases(section)
+    return prepare_cases(make_splits(cases, section).select(cases, "val"), section, scheme_of(section))
+
+
+def scores_of(run: RunFolder, cases: Sequence[PreparedCase]) -> Scores:
+    """Mean Dice over the classes of each case that holds one."""
+    predictor = Predictor.load(run.best, Inference())
+    size = predictor.preparation.image_size
+    scores = {}
+    for case in cases:
+        found = SliceInferer()(predictor.network, case, predictor.how, size)
+        dice = class_dice(found, np.asarray(case.full_label), predictor.scheme.classes)
+        known = [value for value in dice.values() if value is not None]
+        if known:
+            scores[case.case_id] = float(np.mean(known))
+    return scores
+
+
+def over_draws(scores: Sequence[Scores]) -> Scores:
+    """Each case's mean."""
+    return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
+
+
+def difference(scores: Scores, without: Scores, patients: Mapping[str, str]) -> str:
+    """`+0.012 [+0.004, +0.020]` over patients."""
+    names = sorted(scores)
+    found = paired(
+        [scores[name] for name in names], [without[name] for name in names], [patients[name] for name in names]
+    )
+    low, high = found["ci95"]
+    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+    return f"{found['difference']:+.3f} [{ends}]"
+
+
+def mean(scores: Scores, patients: Mapping[str, str]) -> str:
+    """`0.812 [0.790, 0.830]` over patients."""
+    values = np.array(list(scores.values()))
+    low, high = interval(values, [patients[name] for name in scores])
+    return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
+
+
+def main() -> None:
+    """Print the table of one number of labeled patients."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_few_labels"))
+    parser.add_argument("--labeled", type=int, choices=[3, 7], default=7, help="patients (default %(default)s)")
+    parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="which draws of them")
+    parser.add_argument("--methods", nargs="+", choices=[SUPERVISED, TEACHER, CYCLE], default=[SUPERVISED, TEACHER])
+    parser.add_argument("--cycle-weight", type=float, default=0.1)
+    parser.add_argument("--shift", action="store_true", help="the unlabeled patients are shifted too")
+    parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
+    parser.add_argument("--epochs", type=int, help="length in epochs instead")
+    parser.add_argument("--model", default="cct_unet_s")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    precision = Inference().choice
+    print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights\n")
+    print(
+        "| method | labeled patients | draw | Dice | Dice, shifted | minutes |\n|---|---|---|---|---|---|", flush=True
+    )
+    found: dict[str, tuple[Scores, Scores]] = {}
+    patients: dict[str, str] = {}
+    for method in arguments.methods:
+        by_draw: list[tuple[Scores, Scores]] = []
+        for draw in arguments.draws:
+            data = data_of(arguments.root, arguments.labeled, draw)
+            moved = {**data, "root": str(shifted_root(data, arguments.output))}
+            name = f"{method}_{arguments.model}_{arguments.labeled}_draw{draw}"
+            run = segmenter(
+                method, moved if arguments.shift else data, name + ("_shift" if arguments.shift else ""), arguments
+            )
+            cases = evaluated_cases(data), evaluated_cases(moved)
+            patients |= {case.case_id: case.patient for case in cases[0]}
+            plain, other = (scores_of(run, each) for each in cases)
+            by_draw.append((plain, other))
+            means = " | ".join(f"{np.mean(list(scores.values())):.3f}" for scores in (plain, other))
+            print(f"| {method} | {arguments.labeled} | {draw} | {means} | {minutes(run):.1f} |", flush=True)
+        found[method] = over_draws([each[0] for each in by_draw]), over_draws([each[1] for each in by_draw])
+    print_summary(found, patients)
+
+
+def print_summary(found: Mapping[str, tuple[Scores, Scores]], patients: Mapping[str, str]) -> None:
+    """Every method over all draws, and against `supervised`."""
+    print("\n| method | Dice [95%] | against supervised | Dice, shifted [95%] | against supervised |")
+    print("|---|---|---|---|---|")
+    for method, scores in found.items():
+        cells = []
+        for kind, each in enumerate(scores):
+            against = found.get(SUPERVISED)
+            told = "" if against is None or method == SUPERVISED else difference(each, against[kind], patients)
+            cells += [mean(each, patients), told]
+        print(f"| {method} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
