@@ -43,6 +43,13 @@ def add_predict(commands: Commands) -> None:
     parser.add_argument(
         "--no-quality", action="store_true", help="do not write quality.csv, which takes three more passes"
     )
+    parser.add_argument(
+        "--format",
+        choices=["nifti", "dicom-seg"],
+        default="nifti",
+        help="of the masks: nifti, or dicom-seg for DICOM images, which hospital viewers show (needs extra dicom); "
+        "masks of 2-D images are PNG or TIFF (default %(default)s)",
+    )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     add_anonymize(

@@ -19,7 +19,7 @@ from segcct.errors import DataError, RunError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
-from segcct.inference.mask_files import VOLUME, WRITTEN, WRITTEN_IMAGES, save_mask
+from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.predictions_index import Index, index_lock
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import keep_rows
@@ -40,10 +40,28 @@ class Request:
     seen: Mapping[str, str] = field(default_factory=dict)
     """Case id -> split of the model's run, `train` or `val`, that the case or its patient is in."""
 
-    @property
-    def writes_images(self) -> bool:
-        """The cases are 2-D images, and so are their masks."""
-        return get_layout(self.data.layout).mask_format == "image" and not self.single
+    def mask_format(self, wanted: str, *, anonymize: bool) -> str:
+        """The row of `FORMATS` that masks are written in: those of 2-D images are 2-D images.
+
+        Raises:
+            DataError: the wanted one cannot hold masks of 2-D images.
+            RunError: its files name the patient, and the masks are to be anonymized.
+            PackageError: it needs a package that is not installed.
+        """
+        if get_layout(self.data.layout).mask_format == "image" and not self.single:
+            if wanted != "nifti":
+                what = f"masks of 2-D images cannot be written as {wanted}"
+                raise DataError(what, file=self.data.root, remedy="Leave --format out")
+            return "image"
+        if anonymize and not FORMATS[wanted].is_anonymous:
+            raise RunError(
+                "masks in this format repeat the patient's name and ids, by which viewers find the images, so "
+                "--anonymize does not go with it",
+                found=f"--format {wanted}",
+                remedy="Anonymize the DICOM images first and predict on those, or leave --format out",
+            )
+        FORMATS[wanted].require()
+        return wanted
 
 
 def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (), split: str | None = None) -> Request:
@@ -140,6 +158,7 @@ class PredictCase:
     """How the files are read; of a request without its cases."""
     output: Path
     listeners: tuple[Callable[[Segmented], Any], ...] = ()
+    mask_format: str = "nifti"
     keep_largest: bool = False
     anonymize: bool = False
 
@@ -151,7 +170,7 @@ class PredictCase:
         segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=bool(self.listeners))
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
-        file = save_mask(stored, self.output, name, predictor.scheme, as_image=reading.writes_images)
+        file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
         heard = tuple(attempt(listener, job) for listener in self.listeners)
         return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
@@ -163,6 +182,7 @@ def predict_folder(
     output: Path,
     *,
     listeners: Sequence[Callable[[Segmented], Any]] = (),
+    mask_format: str = "nifti",
     keep_largest: bool = False,
     overwrite: bool = False,
     anonymize: bool = False,
@@ -178,23 +198,34 @@ def predict_folder(
         request: the cases.
         output: the folder.
         listeners: called with every case whose mask is written, from the same one pass, with its probabilities.
+        mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
         keep_largest: keep only the largest component of each class.
         overwrite: replace earlier masks, and another model's index.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
         progress: called with (done, total).
 
     Raises:
-        RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off.
+        RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off; or masks
+            in this format name the patient, and they are to be anonymized.
+        PackageError: the format needs a package that is not installed.
         OSError: the folder cannot be written to.
     """
+    mask_format = request.mask_format(mask_format, anonymize=anonymize)
     how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta")}
     how["keep_largest"] = keep_largest
 
-    work = PredictCase(
-        predictor, replace(request, cases=(), seen={}), output, tuple(listeners), keep_largest, anonymize
-    )
+    reading = replace(request, cases=(), seen={})
+    work = PredictCase(predictor, reading, output, tuple(listeners), mask_format, keep_largest, anonymize)
     return write_masks(
-        predictor.card, request, output, work, how=how, overwrite=overwrite, anonymize=anonymize, progress=progress
+        predictor.card,
+        request,
+        output,
+        work,
+        how=how,
+        mask_format=mask_format,
+        overwrite=overwrite,
+        anonymize=anonymize,
+        progress=progress,
     )
 
 
@@ -205,6 +236,7 @@ def write_masks(
     work: Callable[[tuple[str, Case]], PredictedCase],
     *,
     how: Mapping[str, Any],
+    mask_format: str,
     backend: str = "serial",
     workers: int = 1,
     overwrite: bool = False,
@@ -219,6 +251,7 @@ def write_masks(
         output: the folder.
         work: (name of the mask, case) -> its mask, written into the folder.
         how: what else the masks depend on, for predictions.json.
+        mask_format: that of their files, a row of `FORMATS`.
         backend: of `run_cases`.
         workers: cases at a time.
         overwrite: as `predict_folder`.
@@ -235,7 +268,7 @@ def write_masks(
         cases = {index.name_of(case): case for case in request.cases}
         if anonymize:  # the order in which the files appear tells nothing either
             cases = dict(sorted(cases.items()))
-        _announce(index, request, cases, how)
+        _announce(index, request, cases, how, FORMATS[mask_format].suffixes)
     jobs = [CaseJob(case.id, (name, case), name if anonymize else None) for name, case in cases.items()]
     outcomes: list[CaseOutcome[PredictedCase]] = []
     unwritten = ""
@@ -256,20 +289,21 @@ def write_masks(
     return Predictions(output, outcomes, unwritten)
 
 
-def _announce(index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any]) -> None:
+def _announce(
+    index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any], suffixes: Sequence[str]
+) -> None:
     """Refuse or remove files in the way, and list the cases (name -> case) before their masks are written: so an
     evaluation misses the masks that an interrupted prediction did not write."""
-    suffixes = WRITTEN_IMAGES if request.writes_images else (VOLUME,)
     scans = {file.resolve() for case in request.cases for file in case.files()}
     earlier: list[Path] = []
     for name in cases:
-        for suffix in WRITTEN:
+        for suffix in suffixes:
             file = index.folder / f"{name}{suffix}"
             if file.resolve() in scans:
                 raise RunError(
                     "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
                 )
-            if suffix in suffixes and file.exists():
+            if file.exists():
                 earlier.append(file)
     if earlier and not index.overwrite:
         raise RunError(

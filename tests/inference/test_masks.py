@@ -37,7 +37,7 @@ def mask_of(scheme: Scheme, depth: int = 1) -> Volume:
 @pytest.mark.parametrize("scheme", [SCHEME, WIDE], ids=["palette", "16 bit"])
 def test_masks_come_back_as_they_were(tmp_path, scheme, depth, name):
     mask = mask_of(scheme, depth)
-    file = save_mask(mask, tmp_path, "a", scheme, as_image=True)
+    file = save_mask(mask, tmp_path, "a", scheme, mask_format="image")
     assert [path.name for path in tmp_path.iterdir()] == [file.name] == [name]
     again = load_mask(file)
     np.testing.assert_array_equal(again.array, mask.array)
@@ -46,7 +46,7 @@ def test_masks_come_back_as_they_were(tmp_path, scheme, depth, name):
 
 def test_a_viewer_shows_every_class_in_its_colour(tmp_path):
     for depth in (1, 2):
-        with Image.open(save_mask(mask_of(SCHEME, depth), tmp_path, "a", SCHEME, as_image=True)) as opened:
+        with Image.open(save_mask(mask_of(SCHEME, depth), tmp_path, "a", SCHEME, mask_format="image")) as opened:
             assert opened.mode == "P"
             shown = np.asarray(opened.convert("RGB"))
         colours = {tuple(shown[row, column]) for row, column in ((0, 0), (5, 6), (7, 9))}
@@ -61,7 +61,7 @@ def test_a_mask_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(OSError, match="No space"):
-        save_mask(mask_of(SCHEME), tmp_path, "a", SCHEME, as_image=True)
+        save_mask(mask_of(SCHEME), tmp_path, "a", SCHEME, mask_format="image")
     assert not list(tmp_path.iterdir())
 
 

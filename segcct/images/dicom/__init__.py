@@ -50,6 +50,12 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
     return (first.columns, first.rows, len(planes)), affine, has_spacing
 
 
+def read_planes(path: Path) -> list[Plane]:
+    """The slices of `read_dicom` along Z, each with its file and frame. Raises `VolumeError` as `read_geometry`."""
+    with _failures_named(path):
+        return _located(path)[0]
+
+
 def _located(path: Path) -> tuple[list[Plane], np.ndarray, bool]:
     """Ordered slices, affine, and whether the voxel size is known; what the files do not say is remarked on."""
     planes = ordered([plane for instance in instances_in(path) for plane in planes_of(instance)], path)
