@@ -12,7 +12,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import TextIO, cast
 
 from segcct.commands import build_parser
-from segcct.commands.parser import print_outcome
+from segcct.commands.parser import local_models, print_outcome
 from segcct.errors import PluginError, SegcctError, is_out_of_memory, reason_of, show_tracebacks
 from segcct.escape import TerminalStream
 
@@ -53,6 +53,7 @@ def _safe(stream: TextIO) -> TextIO:
 def _run(parsed: argparse.Namespace) -> int:
     """The command, with expected failures in one line."""
     try:
+        local_models(parsed)
         outcome = parsed.run(parsed)
         if outcome is not None:
             print_outcome(outcome)

@@ -107,6 +107,10 @@ class CheckpointError(ModelError):
     """A weights file that is damaged, unsafe, or of another architecture."""
 
 
+class HubError(ModelError):
+    """A model that cannot be downloaded or uploaded."""
+
+
 class RunError(SegcctError):
     """A run folder that exists already, is missing, or is incomplete."""
 

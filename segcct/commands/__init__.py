@@ -8,6 +8,7 @@ from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
 from segcct.commands.list_models import add_models
 from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
+from segcct.commands.push import add_push
 from segcct.commands.run_demo import add_demo
 from segcct.commands.train import add_train
 from segcct.version import VERSION
@@ -22,6 +23,7 @@ COMMANDS = (
     add_report,
     add_compare,
     add_calibrate,
+    add_push,
     add_models,
     add_doctor,
     add_demo,

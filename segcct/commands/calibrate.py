@@ -47,8 +47,9 @@ def add_calibrate(commands: Commands) -> None:
 
 def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import failures, values
-    from segcct.errors import DataError, items
+    from segcct.errors import DataError, HubError, items
     from segcct.files.json_file import write_json
+    from segcct.hub import hub_name, is_on_hub
     from segcct.model_card import load_card
     from segcct.progress import Progress, say
     from segcct.provenance import versions
@@ -57,6 +58,12 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
 
     if arguments.m2i:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
+    for each in filter(is_on_hub, (arguments.i2m, *(arguments.folds or ()))):
+        raise HubError(
+            "a download has no splits.json, which says which cases it was not trained on",
+            file=hub_name(each),
+            remedy="Calibrate in the run folder that it was pushed from, and push it again",
+        )
     card = load_card(arguments.i2m)
     folds = _folds(arguments)
     classes = steps.check_folds(arguments.i2m, card, folds)
@@ -83,6 +90,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
 def _folds(arguments: argparse.Namespace) -> list[Fold]:
     """Each run with the cases that it was not trained on."""
     from segcct.config import SegmentationConfig, settings
+    from segcct.hub import local_model
     from segcct.inference.predictor import Predictor
     from segcct.quality.calibration_run import fold_of
     from segcct.run_folder import RunFolder
@@ -95,7 +103,8 @@ def _folds(arguments: argparse.Namespace) -> list[Fold]:
         if root is None or RunFolder(run.parent).config.is_file():
             config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
             root = root or config.data.root
-            sources = [path for path in (config.model.pretrained, config.train.unlabelled.model) if path is not None]
+            started = (config.model.pretrained, config.train.unlabelled.model)
+            sources = [local_model(path) for path in started if path is not None]
         folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds
 

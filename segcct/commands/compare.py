@@ -9,6 +9,7 @@ from segcct.commands.parser import (
     Commands,
     add_anonymize,
     add_command,
+    add_model,
     add_network_options,
     at_least_one,
     inference_of,
@@ -21,8 +22,8 @@ def add_compare(commands: Commands) -> None:
     parser = add_command(
         commands, "compare", _compare, "compare scans with what a generator makes of their predicted masks"
     )
-    parser.add_argument("--i2m", type=Path, required=True, metavar="RUN/best", help="the segmentation model")
-    parser.add_argument("--m2i", type=Path, required=True, metavar="RUN/best", help="the generator")
+    add_model(parser, "--i2m", help="the segmentation model")
+    add_model(parser, "--m2i", help="the generator")
     parser.add_argument(
         "--input", type=Path, required=True, help="as for predict: a file, a case folder, a dataset root, new files"
     )

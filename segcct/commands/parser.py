@@ -6,6 +6,7 @@ import argparse
 import math
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -39,6 +40,34 @@ def add_command(
     parser.add_argument("--debug", action="store_true", help="show the traceback of an expected failure")
     parser.set_defaults(run=run, takes_keys=takes_keys, parser=parser)
     return parser
+
+
+def add_model(
+    parser: argparse.ArgumentParser, flag: str, *, help: str, required: bool = True, nargs: str | None = None
+) -> None:
+    """Register an option that names one or more models: a folder, or `hf://OWNER/NAME`, which is downloaded before the
+    command runs (`local_models`)."""
+    parser.add_argument(
+        flag,
+        type=Path,
+        required=required,
+        nargs=nargs,
+        metavar="RUN/best",
+        help=f"{help}; hf://OWNER/NAME is one of the Hugging Face Hub",
+    )
+    parser.set_defaults(models=(*(parser.get_default("models") or ()), flag.strip("-").replace("-", "_")))
+
+
+def local_models(arguments: argparse.Namespace) -> None:
+    """Replace what `add_model` options name on the Hub by the folders of their downloads. Raises `HubError`."""
+    from segcct.hub import local_model
+
+    for name in getattr(arguments, "models", ()):
+        value = getattr(arguments, name)
+        if isinstance(value, list):
+            setattr(arguments, name, [local_model(each) for each in value])
+        elif value is not None:
+            setattr(arguments, name, local_model(value))
 
 
 def add_anonymize(parser: argparse.ArgumentParser, help: str) -> None:

@@ -9,7 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segcct.commands.parser import Commands, add_anonymize, add_command, add_network_options, inference_of
+from segcct.commands.parser import (
+    Commands,
+    add_anonymize,
+    add_command,
+    add_model,
+    add_network_options,
+    inference_of,
+)
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
 
@@ -22,12 +29,10 @@ def add_predict(commands: Commands) -> None:
     parser = add_command(
         commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"
     )
-    parser.add_argument(
+    add_model(
+        parser,
         "--model",
-        type=Path,
         nargs="+",
-        required=True,
-        metavar="RUN/best",
         help="a trained model's folder; of several, or of the folder of a cross-validation, the mean probabilities",
     )
     parser.add_argument(

@@ -50,7 +50,7 @@ class ModelSection(Section):
     options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
     """Options of that model, such as `upsample: bilinear` or `skips: 2` of swin_unet_tiny."""
     pretrained: Path | None = None
-    """Weights to start from: a released checkpoint or the best/ folder of a run."""
+    """Weights to start from: a released checkpoint, the best/ folder of a run, or hf://OWNER/NAME."""
 
 
 class ScheduleSection(Section):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from segcct.errors import EvaluationError
 from segcct.escape import for_markdown
 from segcct.evaluation.scoring import LabelMapScores, Row
 from segcct.evaluation.summary import VOLUMES, metrics_of
@@ -14,6 +15,7 @@ from segcct.evaluation.summary_record import (
     PairedSummary,
     SegmentationSummary,
 )
+from segcct.files.json_file import read_object
 from segcct.files.table_file import write_csv
 from segcct.metrics.metric_table import Quantity, all_metrics, quantity
 from segcct.plurals import counted
@@ -71,6 +73,20 @@ def markdown(summaries: Sequence[SegmentationSummary]) -> str:
     if summaries[0].paired is not None:
         parts.append(_paired(summaries[0].paired))
     return "\n".join(line for part in parts for line in [*part, ""])
+
+
+def public_scores(folder: Path) -> str:
+    """The scores in summary.json of an evaluation, in Markdown that names no case or folder.
+
+    Raises `EvaluationError` where it is damaged, or masks were edited, so that the scores are not the model's.
+    """
+    file = folder / "summary.json"
+    content = read_object(file, SegmentationSummary.NOT_THIS, error=EvaluationError)
+    summary = SegmentationSummary.from_json(content, file)
+    if summary.edited:
+        found = f"{counted(len(summary.edited), 'mask')} edited or replaced since the prediction"
+        raise EvaluationError("these scores are not those of the model", file=file, found=found)
+    return markdown([summary.model_copy(update={"paired": None})]).strip()
 
 
 def _scores(summary: SegmentationSummary) -> list[str]:

@@ -12,11 +12,12 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
+from segcct.hub import local_model
 from segcct.model_card import Architecture, ModelCard
 from segcct.run_folder import FoldsFolder
 
 Models = str | Path | Sequence[str | Path]
-"""A `best/` folder, the folder of a cross-validation, or several of either."""
+"""A `best/` folder, the folder of a cross-validation, `hf://OWNER/NAME`, or several of these."""
 
 
 class Ensemble(nn.Module):
@@ -61,11 +62,12 @@ class EnsembleCard(ModelCard):
 def find_members(models: Models) -> tuple[Path, ...]:
     """The `best/` folders of some models; a cross-validation stands for those of its folds.
 
-    Raises `RunError` where a fold is not trained yet, and `ModelError` where a folder is named twice.
+    Raises `RunError` where a fold is not trained yet, `HubError` where a model cannot be downloaded, and `ModelError`
+    where a folder is named twice.
     """
     paths = [models] if isinstance(models, str | Path) else models
     members: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(local_model, paths):
         members += FoldsFolder.open(path).members() if FoldsFolder.is_at(path) else [path]
     if repeated := [path for path in members if members.count(path) > 1]:
         raise ModelError("a member is named twice", file=repeated[0], remedy="Name every member of an ensemble once")

@@ -61,9 +61,11 @@ class LoadedModel:
 
     @classmethod
     def load(cls, models: Models, how: Inference | None = None) -> Self:
-        """The model of a `best/` folder; of several, or of the folds of a cross-validation, their ensemble.
+        """The model of a `best/` folder or `hf://OWNER/NAME`; of several, or of the folds of a cross-validation, their
+        ensemble.
 
-        Raises `RunError`, `CheckpointError`, or `ModelError` for another task's model or members that do not fit.
+        Raises `RunError`, `CheckpointError`, `HubError`, or `ModelError` for another task's model or members that do
+        not fit.
         """
         cards = {folder: cls._card_of(folder) for folder in find_members(models)}
         if len(cards) > 1 and not cls.gives_probabilities:

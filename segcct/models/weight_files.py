@@ -18,6 +18,7 @@ from torch import Tensor
 
 from segcct.errors import CheckpointError
 from segcct.files.json_file import read_object
+from segcct.hub import local_model
 
 NESTED = ("state_dict", "model", "model_state_dict")
 """Keys under which training code stores the weights among other things; the first one present is read."""
@@ -48,13 +49,14 @@ class WeightsFile:
 def read_weights(path: Path) -> WeightsFile:
     """The named tensors of a weights file.
 
-    Reads safetensors, files of torch.save (old and new format) and the best/ folder of a run. Files of torch.save may
-    hold tensors, plain containers and argparse.Namespace: anything else would have to be run to be read, and is
-    refused.
+    Reads safetensors, files of torch.save (old and new format), the best/ folder of a run, and `hf://OWNER/NAME`. Files
+    of torch.save may hold tensors, plain containers and argparse.Namespace: anything else would have to be run to be
+    read, and is refused.
 
     Raises:
         CheckpointError: missing, empty, truncated, damaged, not a weights file, or one that holds code.
     """
+    path = local_model(path)
     file = _weights_of_folder(path) if path.is_dir() else path
     _check_start(file)
     content = _read_safetensors(file) if _is_safetensors(file) else _read_torch(file)

@@ -196,6 +196,8 @@ class TaskRow:
     """The same for `segcct evaluate`, which writes summary.json with the key `task`."""
     report: str = ""
     """The same for `segcct report`."""
+    scores: str = ""
+    """Place of the function: folder of an evaluation -> its scores as Markdown that names no case; for model cards."""
     table: str = ""
     """Name of the one file of its predictions, if there is one: recognized also without predictions.json."""
 
@@ -269,6 +271,7 @@ for _row in (
         predict="segcct.tasks.segmentation.mask_commands:predict",
         evaluate="segcct.tasks.segmentation.mask_commands:evaluate",
         report="segcct.tasks.segmentation.mask_commands:report",
+        scores="segcct.evaluation.tables:public_scores",
     ),
     TaskRow(
         name="classification",
@@ -280,6 +283,7 @@ for _row in (
         predict="segcct.tasks.classification.class_commands:predict",
         evaluate="segcct.tasks.classification.class_commands:evaluate",
         report="segcct.tasks.classification.class_commands:report",
+        scores="segcct.tasks.classification.class_results:public_scores",
         table="predictions.csv",
     ),
     TaskRow(

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[2] / "segcct"
 
 LEVELS = [
     {"version", "errors", "escape", "progress", "plurals", "plugins", "extras", "runtime"},
-    {"files", "provenance"},
+    {"files", "provenance", "hub"},
     {"hardware", "case_runner"},
     {"config", "images", "spark"},
     {"metrics", "figures", "models", "datasets"},
@@ -25,7 +25,7 @@ LEVELS = [
     {"training", "evaluation", "quality"},
     {"report"},
     {"comparison", "tasks"},
-    {"init", "environment", "demo"},
+    {"init", "environment", "demo", "sharing"},
     {"commands"},
     {"cli"},
 ]

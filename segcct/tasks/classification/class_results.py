@@ -181,6 +181,12 @@ def _read_image_results(file: Path) -> tuple[ImageResult, ...]:
     return tuple(results)
 
 
+def public_scores(folder: Path) -> str:
+    """The scores in summary.json of an evaluation, in Markdown. Raises `EvaluationError` where it is damaged."""
+    file = folder / "summary.json"
+    return _markdown(ClassSummary.from_json(read_json(file), file, REMEDY)).strip()
+
+
 def _write_classes(file: Path, summary: ClassSummary) -> None:
     """metrics.csv: a row per class, empty where a figure is not defined."""
     head = ["class", *(f"{name}{end}" for name in _METRICS for end in ("", "_low", "_high")), "specificity", "support"]

@@ -1,0 +1,137 @@
+"""README.md of a shared model, in Markdown with the fields that the Hugging Face Hub reads: what it labels, on what it
+was trained and scored, how it is used, and its limits. It names no case, file or folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from segcct.config import yaml_text
+from segcct.errors import ConfigError
+from segcct.escape import for_markdown
+from segcct.model_card import ModelCard
+from segcct.plurals import counted
+from segcct.tasks.task import task_named
+
+_PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
+"""Task -> what the Hub calls it."""
+_CALL = {
+    "segmentation": 'predictor.predict(segcct.Volume.load("scan.nii.gz")).save("mask.nii.gz")',
+}
+"""Task -> a line of Python that uses `predictor`."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What only the authors of a model know.
+
+    Args:
+        license: its name, as the Hub lists them (`apache-2.0`, `cc-by-nc-4.0`, `other` ...).
+        training_data: the data it was trained on, in words.
+
+    Raises `ConfigError` where one of them is empty.
+    """
+
+    license: str
+    training_data: str
+
+    def __post_init__(self) -> None:
+        for flag, text, example in (
+            ("--license", self.license, "apache-2.0, cc-by-nc-4.0 or other"),
+            ("--training-data", self.training_data, "the dataset's name and version, and the terms that it is under"),
+        ):
+            if not text.strip():
+                raise ConfigError(
+                    f"{flag} is empty, and nobody may use a model without it", expected=example, remedy=f"Add {flag}"
+                )
+
+
+def hub_readme(card: ModelCard, repository: str, terms: Terms, *, scores: str | None, has_estimate: bool) -> str:
+    """The text of README.md.
+
+    Args:
+        card: the model's card.
+        repository: OWNER/NAME where it will be.
+        terms: license and training data.
+        scores: the table of an evaluation, in Markdown; None: it was not evaluated.
+        has_estimate: quality.json is there.
+    """
+    fields = {
+        "license": terms.license.strip(),
+        "library_name": "segcct",
+        **({"pipeline_tag": _PIPELINES[card.task]} if card.task in _PIPELINES else {}),
+        "tags": ["segcct", "medical-imaging", *(["synthetic-data"] if card.synthetic else [])],
+    }
+    parts = [
+        f"---\n{yaml_text.dump(fields).strip()}\n---",
+        f"# {for_markdown(repository.partition('/')[2])}",
+        _what(card),
+        f"## Training data\n\n{_training_data(card, terms)}",
+        f"## Scores\n\n{_scores(card, scores)}",
+        f"## How to use\n\n{_use(card, repository, has_estimate)}",
+        f"## Limits\n\n{_limits(card)}",
+        f"## License\n\n{for_markdown(terms.license.strip())}",
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _what(card: ModelCard) -> str:
+    size, name = card.architecture.image_size, card.architecture.name
+    made_by = f" {for_markdown(str(version))}" if (version := card.provenance.get("segcct")) else ""
+    dimensions = f"{card.spatial_dims}-D network, {size}x{size} pixels"
+    lines = [f"A {card.task} model of segcct{made_by}: `{name}`, a {dimensions}."]
+    channels = card.data.get("channels")
+    if channels:
+        lines += ["", f"Input: {', '.join(for_markdown(str(channel)) for channel in channels)}."]
+    if card.scheme is not None:
+        lines += ["", "| class | value |", "|---|---|"]
+        lines += [f"| {for_markdown(label)} | {value} |" for label, value in card.scheme.classes.items()]
+    if card.scheme is not None and card.scheme.regions:
+        regions = (
+            f"{for_markdown(name)} ({'+'.join(map(str, values))})" for name, values in card.scheme.regions.items()
+        )
+        lines += ["", f"Regions, by values: {', '.join(regions)}."]
+    return "\n".join(lines)
+
+
+def _training_data(card: ModelCard, terms: Terms) -> str:
+    lines = [for_markdown(terms.training_data.strip())]
+    if card.synthetic:
+        lines.append("**Trained on synthetic images: it shows that a program works and is not for patients.**")
+    return "\n\n".join(lines)
+
+
+def _scores(card: ModelCard, scores: str | None) -> str:
+    selected = card.selected_on
+    counts = [counted(value, name.removesuffix("s")) for name, value in selected.items() if name in ("cases", "images")]
+    lines = []
+    if isinstance(selected.get("value"), int | float):
+        metric = f"{selected.get('metric')} {selected['value']:.3f}"
+        on = f" on {', '.join(counts)} for validation" if counts else ""
+        lines.append(f"Selected by its best {metric}{on}, which is therefore no score of new cases.")
+    lines.append(scores or "It was not scored on cases that it had not seen.")
+    return "\n\n".join(lines)
+
+
+def _use(card: ModelCard, repository: str, has_estimate: bool) -> str:
+    place = f"hf://{repository}"
+    parts = []
+    if task_named(card.task).predict:
+        parts.append(f"```sh\nsegcct predict --model {place} --input SCANS --output predictions\n```")
+    if card.task in _CALL and card.architecture.in_channels == 1:
+        parts.append(
+            f'```python\nimport segcct\n\npredictor = segcct.Predictor.load("{place}")\n{_CALL[card.task]}\n```'
+        )
+    if has_estimate:
+        parts.append("An estimate of each mask's Dice, for cases like those it was calibrated on, is in `quality.csv`.")
+    return "\n\n".join(parts) or f"Its name in configs and options is `{place}`."
+
+
+def _limits(card: ModelCard) -> str:
+    lines = [
+        "Research use only: it is not a medical device and must not guide diagnosis or treatment.",
+        "Scanners, protocols and patients that differ from the training data can lower its scores without a sign.",
+    ]
+    if card.spatial_dims == 2 and card.task == "segmentation":
+        lines.insert(1, "It is 2-D: volumes are segmented slice by slice.")
+    lines.append(f"The sha256 of its weights is {card.weights_sha256}.")
+    return "\n".join(f"- {line}" for line in lines)
