@@ -43,7 +43,7 @@ class PreparedCase:
     case_id: str
     patient: str
     arrays: Mapping[str, np.ndarray]
-    """image, and for a case with a label: label, full_label, present, shown."""
+    """image, and for a case with a label: label, full_label, shown."""
     mean: np.ndarray
     """(C,) float32, in [0, 1] units."""
     std: np.ndarray
@@ -53,6 +53,8 @@ class PreparedCase:
     """Voxel size of the stored volume along X, Y, Z; None where the files hold none."""
     affine: np.ndarray
     """(4, 4) float64, voxel index of the stored volume -> RAS position in mm."""
+    present: np.ndarray | None
+    """(D, K) bool: which classes (column 0 is background) a slice of `label` holds."""
 
     @property
     def image(self) -> np.ndarray:
@@ -68,11 +70,6 @@ class PreparedCase:
     def full_label(self) -> np.ndarray | None:
         """(X, Y, Z) uint8 class indices on the input's own grid: what predictions are scored against."""
         return self.arrays.get("full_label")
-
-    @property
-    def present(self) -> np.ndarray | None:
-        """(D, K) bool: which classes (column 0 is background) a slice of `label` holds."""
-        return self.arrays.get("present")
 
     @property
     def plane(self) -> Plane:
@@ -107,10 +104,13 @@ def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -
     ]
     grid = _plan(loaded, preparation, scales)
     arrays = {"image": _network_slices(loaded, scales, grid)}
+    present = None
     if loaded.label is not None:
         arrays |= _label_arrays(loaded, grid, scheme)
+        present = np.stack([(arrays["label"] == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
     mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T
-    prepared = PreparedCase(case.id, case.patient, arrays, mean, std, grid, loaded.grid.spacing_mm, loaded.grid.affine)
+    spacing_mm, affine = loaded.grid.spacing_mm, loaded.grid.affine
+    prepared = PreparedCase(case.id, case.patient, arrays, mean, std, grid, spacing_mm, affine, present)
     if prepared.full_label is not None:
         from segcct.figures import best_slice
 
@@ -222,12 +222,13 @@ def _stored(
         "grid": made.grid.to_json(),
         "spacing_mm": made.spacing_mm,
         "affine": made.affine.tolist(),
+        "present": None if made.present is None else made.present.tolist(),
     }
     return cache.put(key, made.arrays, facts), facts
 
 
 def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, Any]) -> PreparedCase:
-    spacing = facts["spacing_mm"]
+    spacing, present = facts["spacing_mm"], facts["present"]
     return PreparedCase(
         case_id=case.id,
         patient=case.patient,
@@ -237,6 +238,7 @@ def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
         grid=SliceGrid.from_json(facts["grid"]),
         spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         affine=np.asarray(facts["affine"], dtype=np.float64),
+        present=None if present is None else np.asarray(present, dtype=bool),
     )
 
 
@@ -285,6 +287,4 @@ def _label_arrays(loaded: LoadedCase, grid: SliceGrid, scheme: Scheme) -> dict[s
     except LabelError as error:
         error.file = error.file or (str(loaded.case.label[0]) if loaded.case.label else None)
         raise
-    label = grid.shrink_labels(grid.to_slices(full))
-    present = np.stack([(label == index).any(axis=(1, 2)) for index in range(scheme.num_classes)], axis=1)
-    return {"label": label, "full_label": full, "present": present}
+    return {"label": grid.shrink_labels(grid.to_slices(full)), "full_label": full}

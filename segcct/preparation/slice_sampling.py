@@ -52,7 +52,7 @@ class SliceDataset(Dataset[Any]):
         self.image_size = image_size
         self.seed = seed
         self.foreground_fraction = foreground_fraction
-        self.starts = np.cumsum([0, *(len(case.image) for case in cases)])  # first slice of each case
+        self.starts = np.cumsum([0, *(case.grid.slice_shape[0] for case in cases)])  # first slice of each case
         self.slices_of_class = _slices_of_class(cases)
         self.length = int(self.starts[-1]) if slices_per_epoch is None else slices_per_epoch
         self._order: tuple[int, np.ndarray] = (-1, np.empty(0, dtype=np.int64))
@@ -121,7 +121,6 @@ def _slices_of_class(cases: Sequence[PreparedCase]) -> dict[int, list[tuple[int,
     slices: dict[int, list[tuple[int, np.ndarray]]] = {}
     for number, case in enumerate(cases):
         if case.present is not None:
-            present = np.asarray(case.present)  # (D, K)
-            for index in np.flatnonzero(present[:, 1:].any(axis=0)) + 1:
-                slices.setdefault(int(index), []).append((number, np.flatnonzero(present[:, index])))
+            for index in np.flatnonzero(case.present[:, 1:].any(axis=0)) + 1:
+                slices.setdefault(int(index), []).append((number, np.flatnonzero(case.present[:, index])))
     return slices

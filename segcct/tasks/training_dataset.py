@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from segcct.check import Problem, check_inventory, format_problems
 from segcct.config import DataSection
 from segcct.datasets.case import Case
@@ -68,7 +66,9 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
     extra = inventory.unlabeled if unlabeled else []
     cases, labeled = [*train, *val, *extra], len(train) + len(val)
     prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
-    if needs_labels and not any(bool(np.any(case.label)) for case in prepared[len(train) : labeled]):
+    if needs_labels and not any(
+        case.present is not None and case.present[:, 1:].any() for case in prepared[len(train) : labeled]
+    ):
         raise DataError(
             "no validation case holds a structure, so the best weights could not be selected",
             file=data.root,

@@ -143,7 +143,7 @@ def test_a_digest_follows_a_header_to_the_file_beside_it_and_to_no_other(tmp_pat
     ],
 )
 def test_a_pattern_for_a_known_case_means_what_it_did(pattern: str, name: str, fits: bool) -> None:
-    assert bool(compiled(pattern, "c1").match(name)) is fits
+    assert bool(compiled(pattern, id_first=True).match(f"c1/{name}")) is fits
 
 
 def test_the_id_is_where_it_was() -> None:

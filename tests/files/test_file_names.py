@@ -88,7 +88,7 @@ def test_a_pattern_for_any_ending_cuts_only_that() -> None:
         match = compiled("{id}.*").match(name)
         assert match is not None
         assert match["id"] == case
-    assert compiled("img.*", "1").match("img.nii.gz")
+    assert compiled("img.*", id_first=True).match("1/img.nii.gz")
 
 
 def test_lists_of_cases_name_files_with_dots(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def prepared(case_id: str, label: np.ndarray, *, channels: int = 1, labelled: bo
     return PreparedCase(
         case_id=case_id,
         patient=case_id,
-        arrays={"image": image, **({"label": label, "present": present} if labelled else {})},
+        arrays={"image": image, **({"label": label} if labelled else {})},
         mean=np.full(channels, 0.2, np.float32),
         std=np.full(channels, 0.5, np.float32),
         grid=SliceGrid.plan(
@@ -44,6 +44,7 @@ def prepared(case_id: str, label: np.ndarray, *, channels: int = 1, labelled: bo
         ),
         spacing_mm=None,
         affine=np.eye(4),
+        present=present if labelled else None,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from segcct.config import DataSection
@@ -51,7 +52,8 @@ def with_id(pattern: str) -> str:
     return f"{head}{ID}{tail}{ending}"
 
 
-def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False) -> re.Pattern[str]:
+@cache
+def compiled(pattern: str, *, id_first: bool = False, anywhere: bool = False) -> re.Pattern[str]:
     """A regular expression for relative paths with forward slashes.
 
     A format's ending may be written in capitals or not. A pattern that captures the case id and ends in `.*` takes the
@@ -59,7 +61,8 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
 
     Args:
         pattern: the pattern.
-        case_id: what `{id}` stands for; None captures it as group `id`.
+        id_first: what is matched begins with the case id and a slash, so that one expression serves all cases; else
+            `{id}` captures it as group `id`.
         anywhere: the pattern may match below any folder.
 
     Raises:
@@ -72,12 +75,9 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
     if len(pattern) > _LONGEST:
         raise ConfigError("the file pattern is too long", found=f"{pattern[:40]}... of {len(pattern)} characters")
     parts = []
-    captured = False
-    body, ending = _ending_of(pattern, case_id)
+    captured = id_first
+    body, ending = _ending_of(pattern, id_first=id_first)
     for part in body.split("/"):
-        if case_id is not None:
-            parts.append(_glob(part, re.escape(case_id)))
-            continue
         expression, wild, captured = _capturing(part, captured=captured)
         if wild > _MOST_WILD:
             raise ConfigError(
@@ -87,12 +87,13 @@ def compiled(pattern: str, case_id: str | None = None, *, anywhere: bool = False
                 remedy="Write more of the name out",
             )
         parts.append(expression)
-    return re.compile((r"(?:.*/)?" if anywhere else "") + "/".join(parts) + ending + r"\Z")
+    before = "(?P<id>[^/]*)/" if id_first else "(?:.*/)?" if anywhere else ""
+    return re.compile(before + "/".join(parts) + ending + r"\Z")
 
 
-def _ending_of(pattern: str, case_id: str | None) -> tuple[str, str]:
+def _ending_of(pattern: str, *, id_first: bool) -> tuple[str, str]:
     """A pattern without its ending, and the expression of that."""
-    if case_id is None and ID in pattern and pattern.endswith(".*"):
+    if not id_first and ID in pattern and pattern.endswith(".*"):
         return pattern[:-2], _ANY_ENDING
     body, ending = split_name(pattern)
     return body, f"(?i:{re.escape(ending)})"
@@ -103,28 +104,28 @@ def _capturing(part: str, *, captured: bool) -> tuple[str, int, bool]:
     captured by now."""
     before, here, behind = part.partition(ID)
     if captured or not here:  # nothing but the id depends on what a wildcard takes
-        return _glob(part, "(?P=id)"), 0, captured
-    pieces = [_piece(piece, "") for piece in _SPECIAL.split(before)]
+        return _glob(part), 0, captured
+    pieces = [_piece(piece) for piece in _SPECIAL.split(before)]
     wild = 1 + sum(piece.startswith("*") for piece in _SPECIAL.split(before))
-    return "".join(pieces) + r"(?P<id>[^/]+?)" + _glob(behind, "(?P=id)"), wild, True
+    return "".join(pieces) + r"(?P<id>[^/]+?)" + _glob(behind), wild, True
 
 
-def _piece(piece: str, known_id: str) -> str:
-    """The expression of one piece of a pattern, where `known_id` is that of `{id}`."""
+def _piece(piece: str) -> str:
+    """The expression of one piece of a pattern, once the id is captured."""
     if piece.startswith("*"):
         return "[^/]*"
-    return known_id if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
+    return "(?P=id)" if piece == ID else "[^/]" if piece == "?" else re.escape(piece)
 
 
-def _glob(part: str, known_id: str) -> str:
-    """The expression of one name, where `known_id` is that of `{id}`. A wildcard takes the first place where what
-    follows it fits, and no other is tried, so that any number of them takes time in proportion to the name."""
+def _glob(part: str) -> str:
+    """The expression of one name, once the id is captured. A wildcard takes the first place where what follows it fits,
+    and no other is tried, so that any number of them takes time in proportion to the name."""
     chunks = [""]
     for piece in _SPECIAL.split(part):
         if piece.startswith("*"):
             chunks.append("")
         else:
-            chunks[-1] += _piece(piece, known_id)
+            chunks[-1] += _piece(piece)
     head, *rest = chunks
     between = "".join(f"(?>[^/]*?{chunk})" for chunk in rest[:-1])
     return head + between + (f"[^/]*{rest[-1]}" if rest else "")
@@ -139,8 +140,9 @@ def matching(tree: FolderTree, folder: Path, pattern: str, case_id: str) -> list
     """Files and folders at the pattern's depth below `folder` that match, sorted; hidden names never do."""
     candidates = [folder]
     for part in pattern.split("/"):
-        one = compiled(part, case_id)
-        candidates = [parent / name for parent in candidates for name in tree.names(parent) if one.match(name)]
+        one = compiled(part, id_first=True)
+        names = ((parent, name) for parent in candidates for name in tree.names(parent))
+        candidates = [parent / name for parent, name in names if one.match(f"{case_id}/{name}")]
     return candidates
 
 
