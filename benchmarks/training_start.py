@@ -1,0 +1,94 @@
+"""Seconds from the call of `train` to the first batch's loss, on 100 small synthetic cases that are in the cache.
+
+    python benchmarks/training_start.py            # the best and the median of five processes
+    python benchmarks/training_start.py --profile  # where one start spends its time
+
+Each start is that of a new process that has imported the trainer, so that the time is that of the program's own work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import cProfile
+import os
+import pstats
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CASES = 100
+ENVIRONMENT = {"SEGCCT_PRECISION": "fp32", "CUDA_VISIBLE_DEVICES": ""}
+
+
+class StartedError(Exception):
+    """The first batch has come."""
+
+
+def start_s(folder: Path, name: str, *, profile: bool = False) -> float:
+    """Seconds of one start."""
+    from segcct.config import SegmentationConfig, settings
+    from segcct.tasks import training_run
+    from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+
+    def loss(*_: object) -> None:
+        raise StartedError
+
+    SegmentationTask.loss = loss
+    overrides = {
+        "data.root": str(folder / "data"),
+        "data.cache": str(folder / "cache"),
+        "data.split.test": 0,
+        "data.image_size": 64,
+        "run.root": str(folder / "runs"),
+        "run.name": name,
+        "model.name": "cct_unet_t",
+        "train.batch_size": 4,
+    }
+    config = settings.load(SegmentationConfig, Path(__file__).parents[1] / "configs" / "acdc_cct_unet.yaml", overrides)
+    profiler = cProfile.Profile()
+    if profile:
+        profiler.enable()
+    began = time.perf_counter()
+    try:
+        training_run.train(config)
+    except StartedError:
+        seconds = time.perf_counter() - began
+    profiler.disable()
+    if profile:
+        pstats.Stats(profiler).sort_stats("cumulative").print_stats("segcct|import", 70)
+    return seconds
+
+
+def main() -> None:
+    """Write the cases, start once to fill the cache, then measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--start", nargs=2, metavar=("DIR", "NAME"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.start:
+        print(start_s(Path(arguments.start[0]), arguments.start[1], profile=arguments.profile))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        phantoms = ["-m", "segcct.cli", "phantom", "acdc", f"{folder}/data", "--reduce", "8"]
+        subprocess.run([sys.executable, *phantoms, "--cases", str(CASES)], check=True, stdout=subprocess.DEVNULL)
+        times = [process_s(folder, f"start{number}") for number in range(arguments.rounds + 1)][1:]
+        print(f"best {min(times):.3f} s, median {statistics.median(times):.3f} s of {len(times)} starts")
+        if arguments.profile:
+            process_s(folder, "profile", "--profile")
+
+
+def process_s(folder: str, name: str, *more: str) -> float:
+    """Seconds of a start in a process of its own; prints what it prints before them."""
+    command = [sys.executable, __file__, "--start", folder, name, *more]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
+    *before, seconds = done.stdout.splitlines()
+    print("\n".join(before), end="")
+    return float(seconds)
+
+
+if __name__ == "__main__":
+    main()
