@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from segcct.inference.loaded_model import LoadedModel
     from segcct.model_card import Architecture, ModelCard, SchemeCard
     from segcct.models.zoo import Kind
-    from segcct.run_folder import RunFolder
+    from segcct.run_folder import FoldsFolder, RunFolder
 
 ENTRY_POINTS = "segcct.tasks"
 """Group of the entry points by which installed packages add to `TASKS`."""
@@ -198,6 +198,9 @@ class TaskRow:
     """The same for `segcct report`."""
     scores: str = ""
     """Place of the function: folder of an evaluation -> its scores as Markdown that names no case; for model cards."""
+    out_of_fold: str = ""
+    """Place of the function that evaluates the cases of a cross-validation, each by the fold that held it out; called
+    with the folder, the configuration and the split that a fold holds out."""
     table: str = ""
     """Name of the one file of its predictions, if there is one: recognized also without predictions.json."""
 
@@ -214,6 +217,10 @@ class TaskRow:
         if not self.model:
             raise ConfigError(f"task {self.name} has no class of trained models")
         return cast("type[LoadedModel]", pkgutil.resolve_name(self.model))
+
+    def evaluate_folds(self) -> Callable[[FoldsFolder, Any, str], Path]:
+        """The function of `out_of_fold`; returns the table that it wrote."""
+        return cast("Callable[[FoldsFolder, Any, str], Path]", pkgutil.resolve_name(self.out_of_fold))
 
     def function(self, command: str, file: Path) -> Callable[..., Outcome]:
         """What a command does with `file`, which is of this task. Raises `ConfigError` where that is nothing."""
@@ -272,6 +279,7 @@ for _row in (
         evaluate="segcct.tasks.segmentation.mask_commands:evaluate",
         report="segcct.tasks.segmentation.mask_commands:report",
         scores="segcct.evaluation.tables:public_scores",
+        out_of_fold="segcct.tasks.segmentation.out_of_fold:evaluate_out_of_fold",
     ),
     TaskRow(
         name="classification",
@@ -284,6 +292,7 @@ for _row in (
         evaluate="segcct.tasks.classification.class_commands:evaluate",
         report="segcct.tasks.classification.class_commands:report",
         scores="segcct.tasks.classification.class_results:public_scores",
+        out_of_fold="segcct.tasks.classification.class_folds:evaluate_out_of_fold",
         table="predictions.csv",
     ),
     TaskRow(

@@ -27,8 +27,9 @@ from segcct.training.trainer import fit
 MEASURED_STEPS = 2
 
 
-def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
-    """Train as `config` says, into a new run folder or on in `resume`; returns the run folder.
+def train(config: Experiment, *, resume: RunFolder | None = None, following: int = 0) -> RunFolder:
+    """Train as `config` says, into a new run folder or on in `resume`; returns the run folder. `following`: folds that
+    are trained after this one, for the time left.
 
     Raises `SegcctError` for whatever is wrong with data, model or run, before the folder appears.
     """
@@ -39,7 +40,7 @@ def train(config: Experiment, *, resume: RunFolder | None = None) -> RunFolder:
         if resume is not None:
             check_same_dataset(resume, dataset.splits, dataset.fingerprint)
         run = open_run(config.run, config, dataset.splits, resume=resume)
-        best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None)
+        best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None, following=following)
         if is_first_process():
             write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)}, private=True)
         return run

@@ -13,6 +13,11 @@ def is_first_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
+def world_size() -> int:
+    """Processes of a distributed training that was started as such; 1 elsewhere."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def progress_bar(label: str) -> Progress | None:
     """Progress of the first process; the others are silent."""
     return Progress(label) if is_first_process() else None

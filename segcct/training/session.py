@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -90,11 +92,7 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
         ConfigError: another override.
         RunError: the run has nothing to resume from, it is damaged or another training's, or config.yaml was edited.
     """
-    for key in overrides:
-        if key not in RESUMABLE:
-            raise ConfigError(
-                f"{key} cannot change when a run is resumed", file=run.path, expected=", ".join(RESUMABLE)
-            )
+    check_resumable_keys(overrides, run.path)
     run.check_resumable()
     if "train.precision" in overrides:
         overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
@@ -104,6 +102,13 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
     _check_not_edited(kind, run, str(state.get(CONFIG, "")))
     check_best(run, state)
     return config
+
+
+def check_resumable_keys(overrides: Iterable[str], run: Path) -> None:
+    """Raises `ConfigError` for a key that may not change when `run` is resumed."""
+    for key in overrides:
+        if key not in RESUMABLE:
+            raise ConfigError(f"{key} cannot change when a run is resumed", file=run, expected=", ".join(RESUMABLE))
 
 
 def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:

@@ -157,10 +157,11 @@ class ValidationCallback(Checkpoint):
     state_key = "EpochEnd"
     """Where last.ckpt keeps `state_dict`: the name of this class in earlier versions."""
 
-    def __init__(self, task: Trainable, run: RunFolder, train: ScheduleSection) -> None:
+    def __init__(self, task: Trainable, run: RunFolder, train: ScheduleSection, following: int) -> None:
         self.task = task
         self.run = run
         self.train = train
+        self.following = following
         self.best: dict[str, Any] | None = None
         self.without_better = 0
         self.began = time.monotonic()
@@ -253,7 +254,10 @@ class ValidationCallback(Checkpoint):
         score = f"  {self.task.score} {scores[self.task.score]:.3f}" if scores else ""
         best = f" (best {self.best['value']:.3f})" if scores and self.best else ""
         pace = duration(time.monotonic() - self.began)
-        return f"epoch {epoch + 1}{total}  loss {loss:.3f}{score}{best}  {pace}  {duration(max(left, 0.0))} left"
+        line = f"epoch {epoch + 1}{total}  loss {loss:.3f}{score}{best}  {pace}  {duration(max(left, 0.0))} left"
+        whole = clock.budget or clock.elapsed / max(progress, 1e-9)
+        everything = duration(max(left, 0.0) + self.following * whole)
+        return f"{line}, {everything} for all folds" if self.following else line
 
 
 def _require_finite(network: nn.Module, epoch: int) -> None:
@@ -267,10 +271,13 @@ def _require_finite(network: nn.Module, epoch: int) -> None:
         )
 
 
-def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False) -> dict[str, Any]:
+def fit(
+    task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False, following: int = 0
+) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
-    With `resume`, continues from last.ckpt. An interrupted run can be resumed.
+    With `resume`, continues from last.ckpt. An interrupted run can be resumed. The time left that is shown counts
+    `following` folds of the same length too.
 
     Raises:
         TrainingError: the loss is not finite, or the weights are not.
@@ -280,7 +287,7 @@ def fit(task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, r
     module = TrainingModule(task, train, seed)
     training = identity_of(task.card({}), seed)
     state = _resumed_state(run, module, training, train) if resume else None
-    validation = ValidationCallback(task, run, train)
+    validation = ValidationCallback(task, run, train, following)
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     with warnings.catch_warnings(), quiet_writer():
         warnings.simplefilter("ignore")  # Lightning's hints about workers and logging intervals

@@ -1,0 +1,161 @@
+"""Cross-validation: a training per fold in one folder, resumed as a whole, and the evaluation of the held-out cases."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from segcct.config import Experiment, SplitSection, settings
+from segcct.errors import ConfigError
+from segcct.files.lock import exclusive, holder
+from segcct.model_card import load_card
+from segcct.progress import duration, say
+from segcct.run_folder import BUSY, FoldsFolder, RunFolder
+from segcct.tasks.task import TaskRow, task_of
+from segcct.tasks.training_run import plan, train
+from segcct.training.arithmetic import settle
+from segcct.training.processes import world_size
+from segcct.training.session import check_resumable_keys, resumed_config
+
+Config = TypeVar("Config", bound=Experiment)
+
+
+def chosen_folds(text: str, config: Experiment) -> tuple[int, ...]:
+    """The folds that `all` or `0,2` means for a configuration.
+
+    Raises `ConfigError` where nothing is folded, a number is none of its folds, or several processes would train.
+    """
+    if max(config.train.devices, world_size()) > 1:
+        raise ConfigError(
+            "several folds are trained by one process",
+            found=f"{max(config.train.devices, world_size())} processes",
+            remedy="Start each fold by itself: --data.fold 0 --run.name NAME_0, and so on",
+        )
+    split = _split_of(config)
+    if text == "all":
+        return tuple(range(split.folds))
+    numbers = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and len(part) < 4 and int(part) < split.folds for part in numbers):
+        expected = f"all, or numbers from 0 to {split.folds - 1} with commas between them"
+        raise ConfigError("--folds names something else than folds", found=text, expected=expected)
+    return tuple(sorted({int(part) for part in numbers}))
+
+
+def of_fold(config: Config, number: int) -> Config:
+    """The configuration of one fold of a cross-validation: a run `fold_N` in the folder of the whole."""
+    run = config.run.model_copy(update={"root": config.run.root / config.run.name, "name": f"fold_{number}"})
+    data = config.data.model_copy(update={"fold": number})
+    return config.model_copy(update={"run": run, "data": data})
+
+
+def train_folds(config: Experiment, folds: Sequence[int]) -> FoldsFolder:
+    """Train folds one after the other into a new folder `run.root/run.name`, and evaluate the cases they held out.
+
+    Raises `SegcctError` for whatever is wrong with data, model or folder, for every fold before the first is trained.
+    """
+    folder = FoldsFolder(config.run.root / config.run.name, folds)
+    RunFolder.check_free(folder.path)
+    for number in folder.folds:
+        task_of(config).load()(of_fold(config, number)).find()
+    with exclusive(folder.lock, BUSY):
+        RunFolder.check_free(folder.path)
+        _write(folder, config)
+        _train(folder, config, {})
+    return folder
+
+
+def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: str | None = None) -> FoldsFolder:
+    """Continue a cross-validation: folds that are not finished, those not begun, and the evaluation.
+
+    Args:
+        row: the task.
+        path: the folder.
+        overrides: keys that a resume may change; with any, the finished folds are resumed too.
+        folds: folds to be added, as `chosen_folds` reads them.
+
+    Raises as `train_folds` and `resumed_config`.
+    """
+    folder = FoldsFolder.open(path)
+    check_resumable_keys(overrides, path)
+    config = settle(settings.load(row.load_config(), folder.config, overrides, stored=True))
+    run = config.run.model_copy(update={"root": path.parent, "name": path.resolve().name})  # it may have been moved
+    config = config.model_copy(update={"run": run})
+    wanted = chosen_folds(folds or ",".join(map(str, folder.folds)), config)
+    folder = FoldsFolder(path, sorted({*folder.folds, *wanted}))
+    with exclusive(folder.lock, BUSY):
+        _write(folder, config)
+        _train(folder, config, overrides)
+    return folder
+
+
+def held_out_split(config: Experiment) -> str:
+    """The split that a fold holds out: each case is in that of one fold."""
+    return "test" if _split_of(config).kind == "crossval" else "val"
+
+
+def _split_of(config: Experiment) -> SplitSection:
+    split = getattr(config.data, "split", None)
+    if not isinstance(split, SplitSection) or not split.folded:
+        raise ConfigError(
+            "--folds needs a split by folds",
+            found="a task without one" if split is None else f"data.split.kind {split.kind}",
+            remedy="Set data.split.kind: kfold or crossval, or lists without data.split.val_list",
+        )
+    return split
+
+
+def _write(folder: FoldsFolder, config: Experiment) -> None:
+    folder.path.mkdir(parents=True, exist_ok=True)
+    RunFolder(folder.path).write_text(folder.config, settings.dump(config))
+    folder.write()
+
+
+def _train(folder: FoldsFolder, config: Experiment, overrides: Mapping[str, Any]) -> None:
+    row = task_of(config)
+    waiting = [number for number in folder.folds if overrides or not folder.fold(number).summary.is_file()]
+    try:
+        for place, number in enumerate(waiting, start=1):
+            say(f"fold {number} ({place} of {len(waiting)})")
+            _train_fold(row, of_fold(config, number), overrides, following=len(waiting) - place)
+    except KeyboardInterrupt:
+        say(f"all folds continue with --resume {shlex.quote(str(folder.path))}")
+        raise
+    if row.out_of_fold:
+        row.evaluate_folds()(folder, config, held_out_split(config))
+
+
+def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], *, following: int) -> None:
+    """Begin a fold, or continue it; one that ended in its first epoch has no state and begins again."""
+    run = RunFolder(config.run.root / config.run.name)
+    if run.last.is_file():
+        own = settle(resumed_config(row.load_config(), run, dict(overrides)))
+        train(own, resume=run, following=following)
+        return
+    if run.path.is_dir() and not run.summary.is_file() and holder(run.lock) is None:
+        shutil.rmtree(run.path)
+    train(config, following=following)
+
+
+def plan_folds(config: Experiment, folds: Sequence[int]) -> str:
+    """The configuration, and the plan of the first fold with the time of all. Raises as `train_folds`."""
+    RunFolder.check_free(config.run.root / config.run.name)
+    first = plan(of_fold(config, folds[0]))
+    seconds = config.train.budget or first.training_s
+    total = "" if seconds is None else f", about {duration(seconds * len(folds))} in all"
+    order = f"folds       {', '.join(map(str, folds))}, one after the other{total}; this is fold {folds[0]}"
+    return f"{settings.dump(config)}\n{first}\n{order}"
+
+
+def progress_of(folder: FoldsFolder) -> str:
+    """A table of the folds with their best epochs so far, as Markdown."""
+    lines = ["| fold | epochs | best | in epoch | |", "|---|---|---|---|---|"]
+    for number in folder.folds:
+        run = folder.fold(number)
+        best = load_card(run.best).selected_on if run.best.is_dir() else None
+        score = " | " if best is None else f"{best['metric']} {best['value']:.3f} | {best['epoch'] + 1}"
+        state = "finished" if run.summary.is_file() else "not finished" if run.last.is_file() else "not begun"
+        lines.append(f"| {number} | {len(run.read_metrics())} | {score} | {state} |")
+    return "\n".join(lines)
