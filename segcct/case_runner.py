@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from segcct.errors import describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
+from segcct.errors import SegcctError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
 from segcct.files.disk_space import is_full
 from segcct.progress import Report
 
@@ -64,6 +64,14 @@ class Skipped:
 
 
 _DIED = "a worker process died"
+
+
+class WorkerError(SegcctError):
+    """The process that worked on a case died; an executor gives this for the cases that died with it alone."""
+
+    kind = _DIED
+
+
 CaseOutcome = Done[Value] | Failed | Skipped
 Call = tuple[CaseJob[Any], Callable[[], CaseOutcome[Any]]]
 Backend = Callable[[Iterable[Call], int], Iterator[CaseOutcome[Any]]]
@@ -75,7 +83,7 @@ def run_cases(
     work: Callable[[Input], Value],
     *,
     total: int | None = None,
-    backend: str = "serial",
+    backend: str | Backend = "serial",
     workers: int = 1,
     after_failure: Callable[[Input], Value] | None = None,
     output: Path | None = None,
@@ -87,7 +95,7 @@ def run_cases(
         jobs: the cases.
         work: what is done with the input of each; a module-level function, for processes.
         total: the number of jobs, where `jobs` has no length.
-        backend: a name in `BACKENDS`.
+        backend: a name in `BACKENDS`, or one that was made for this call.
         workers: the number of cases processed at a time.
         after_failure: done instead of `work` once a case has failed.
         output: the folder that `work` writes to; if its disk is full after a failure, the remaining cases are skipped.
@@ -103,7 +111,8 @@ def run_cases(
 
     if progress and count:
         progress(0, count)
-    for done, outcome in enumerate(BACKENDS[backend](calls(), workers), start=1):
+    run = BACKENDS[backend] if isinstance(backend, str) else backend
+    for done, outcome in enumerate(run(calls(), workers), start=1):
         if isinstance(outcome, Failed):
             failed = True
             show_traceback(outcome.traceback)
@@ -138,12 +147,13 @@ def _serial(calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
 
 
 def _in_threads(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
-    return _pooled(calls, ThreadPoolExecutor(workers), workers)
+    return pooled(calls, ThreadPoolExecutor(workers), lambda: 2 * workers)
 
 
 def _in_processes(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
     # Spawned, not forked: a fork copies the locks of threads that other libraries may hold.
-    return _pooled(calls, ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")), workers)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    return pooled(calls, pool, lambda: 2 * workers)
 
 
 BACKENDS: dict[str, Backend] = {"serial": _serial, "threads": _in_threads, "processes": _in_processes}
@@ -160,8 +170,9 @@ def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
 
 
-def _pooled(calls: Iterable[Call], pool: Executor, workers: int) -> Iterator[CaseOutcome[Any]]:
-    """At most twice as many calls as workers are pending, so that memory does not grow with the number of cases."""
+def pooled(calls: Iterable[Call], pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:
+    """Outcomes of calls that an executor runs, in order; a call is taken while fewer than `room` are pending, so that
+    memory does not grow with the number of cases."""
     pending: deque[tuple[CaseJob[Any], Future[CaseOutcome[Any]]]] = deque()
     dead = False
 
@@ -175,8 +186,9 @@ def _pooled(calls: Iterable[Call], pool: Executor, workers: int) -> Iterator[Cas
                 return Skipped(job.name, _DIED)
             dead = True
             where = f"{_DIED}, while working on case {job.name} or one next to it"
-            reason = f"{where}. It may have run out of memory: use fewer than {workers} workers"
-            return Failed(job.name, (reason,), _DIED)
+            return Failed(job.name, (f"{where}. It may have run out of memory: use fewer workers",), _DIED)
+        except WorkerError as error:
+            return Failed(job.name, (f"{job.name}: {error}",), error.kind)
         except Exception as error:  # such as a result that cannot be pickled
             return _failed(job, error)
 
@@ -188,7 +200,7 @@ def _pooled(calls: Iterable[Call], pool: Executor, workers: int) -> Iterator[Cas
                 future = Future()
                 future.set_exception(error)
             pending.append((job, future))
-            if len(pending) >= 2 * workers:
+            while len(pending) >= room():
                 yield first()
         while pending:
             yield first()

@@ -9,8 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
+from segcct.errors import ConfigError
+
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
+    from segcct.spark.spark_cases import SparkEngine
     from segcct.tasks.task import Outcome
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -86,6 +89,43 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         help="arithmetic of the network; auto is bf16 where it is measured to be faster here (default %(default)s)",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Register --engine, --master and --spark-conf."""
+    parser.add_argument(
+        "--engine",
+        choices=["local", "spark"],
+        default="local",
+        help="where cases are processed: here, or in tasks of Apache Spark (default %(default)s)",
+    )
+    parser.add_argument(
+        "--master",
+        metavar="URL",
+        help="of Spark: local[2], spark://host:7077, yarn or k8s://https://host:443; default: as spark-submit says, "
+        "else the cores of this machine",
+    )
+    parser.add_argument(
+        "--spark-conf",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a property of Spark, such as spark.task.cpus=4; may be repeated",
+    )
+
+
+def engine_of(arguments: argparse.Namespace) -> SparkEngine | None:
+    """Where cases are processed; None is here. Raises `ConfigError` for options of Spark without it."""
+    from segcct.spark.spark_cases import SparkEngine
+
+    settings = arguments.spark_conf or []
+    if arguments.engine == "spark":
+        if wrong := [each for each in settings if not each.partition("=")[2]]:
+            raise ConfigError("--spark-conf sets nothing", found=wrong[0], expected="KEY=VALUE")
+        return SparkEngine(arguments.master, dict(each.split("=", 1) for each in settings))
+    if arguments.master or settings:
+        flag = "--master" if arguments.master else "--spark-conf"
+        raise ConfigError(f"{flag} does nothing without Spark", remedy="Add --engine spark")
+    return None
 
 
 def inference_of(arguments: argparse.Namespace, protocol: str = "soft", tta: str = "none") -> Inference:

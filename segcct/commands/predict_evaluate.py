@@ -13,15 +13,17 @@ from segcct.commands.parser import (
     Commands,
     add_anonymize,
     add_command,
+    add_engine,
     add_model,
     add_network_options,
+    engine_of,
     inference_of,
 )
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
 
-_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta"}
-"""Options that a function does not take by name: those of the network come as `how`."""
+_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "master", "spark_conf"}
+"""Options that a function does not take by name: those of the network come as `how`, those of Spark as `engine`."""
 
 
 def add_predict(commands: Commands) -> None:
@@ -106,6 +108,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument("--layout", help="how the reference folder is laid out; default: as predictions.json says")
     parser.add_argument("--allow-unmatched", action="store_true", help="leave out cases without a counterpart")
     parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+    add_engine(parser)
 
 
 def add_report(commands: Commands) -> None:
@@ -128,7 +131,8 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
 def _evaluate(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_predictions
 
-    outcome = _of_task(task_of_predictions(arguments.prediction), "evaluate", arguments.prediction, arguments)
+    task, engine = task_of_predictions(arguments.prediction), engine_of(arguments)
+    outcome = _of_task(task, "evaluate", arguments.prediction, arguments, engine=lambda: engine)
     table: Path = arguments.output / "table.md"
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
@@ -147,7 +151,7 @@ def _of_task(
     """Call the function of the task that `file` is of, with the options that it takes; raises `ConfigError` where
     another option is given.
 
-    `more`: further arguments, made only where nothing is refused.
+    `more`: further arguments, made only where the function takes them and nothing is refused.
     """
     function = row.function(command, file)
     parameters = inspect.signature(function).parameters
@@ -156,4 +160,4 @@ def _of_task(
             flag = "--" + name.replace("_", "-")
             raise ConfigError(f"{flag} does nothing for {row.name}", remedy=f"Leave {flag} out")
     options = {name: value for name, value in vars(arguments).items() if name in parameters}
-    return function(**options, **{name: make() for name, make in more.items()})
+    return function(**{**options, **{name: make() for name, make in more.items() if name in parameters}})

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, failures, run_cases, values
+from segcct.case_runner import Backend, CaseJob, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
@@ -55,6 +55,7 @@ def evaluate(
     conventions: Sequence[str] = ("default",),
     layout: str | None = None,
     workers: int = 1,
+    backend: Backend | None = None,
     allow_unmatched: bool = False,
     against: str | Path | None = None,
     tolerance_mm: float | None = None,
@@ -71,6 +72,7 @@ def evaluate(
         conventions: names; the first is that of metrics.csv, summary.json and the result.
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
+        backend: scores the cases instead, such as that of Spark.
         allow_unmatched: leave out cases that have no prediction or no reference.
         against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
         tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
@@ -100,20 +102,21 @@ def evaluate(
     if rival is not None:
         matchings.append(named_alike(match(rival, cases), matchings[0]))
     with output_folder(output, OUTPUTS):
-        scored = _score(matchings, labels, chosen, tolerance, workers, allow_unmatched, progress, folder.anonymized)
+        hidden = folder.anonymized
+        scored = _score(matchings, labels, chosen, tolerance, workers, backend, allow_unmatched, progress, hidden)
         rows = scored[0].rows
         sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
-        sources, hidden = redact(sources) if folder.anonymized else (sources, None)
+        sources, names = redact(sources) if hidden else (sources, None)
         if rival is not None:
             paired = compare(rows, scored[1].rows, labels, chosen[0])
-            named = "the other predictions" if folder.anonymized else absolute(rival.path)
+            named = "the other predictions" if hidden else absolute(rival.path)
             sources["paired"] = PairedSummary(against=named, weights_sha256=rival.index.weights_sha256, **paired)
         sources["label_map"] = label_map_summary(scored[0].label_maps)
         summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
         if summaries[0].edited:
             say(summaries[0].edited_sentence())
         if output is not None:
-            write_evaluation(Path(output), rows, scored[0].label_maps, summaries, hidden)
+            write_evaluation(Path(output), rows, scored[0].label_maps, summaries, names)
     return summaries[0].to_json()
 
 
@@ -123,6 +126,7 @@ def _score(
     conventions: Sequence[Convention],
     tolerance_mm: float,
     workers: int,
+    backend: Backend | None,
     allow_unmatched: bool,
     progress: Report | None,
     hidden: bool,
@@ -139,7 +143,7 @@ def _score(
         run_cases(
             jobs,
             check_case if problems else score_case,
-            backend="serial" if min(workers, len(jobs)) < 2 else "processes",
+            backend=backend or ("serial" if min(workers, len(jobs)) < 2 else "processes"),
             workers=min(workers, len(jobs)),
             after_failure=check_case,
             progress=progress,

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import time
 import uuid
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from segcct.spark.spark_start import SparkError
+from segcct.case_runner import WorkerError
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
 Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
+TASK_SECONDS = 2.0
+"""Short calls are put together to tasks of about this length: Spark needs some hundredths of a second for each."""
+_MOST_CALLS = 64
 _FEWEST_WAITING = 16
-"""Tasks that wait in Spark's own queue, at least, so that a cluster can grow."""
+"""Tasks that wait in Spark's own queue, at least, so that it notices that a cluster should grow."""
 
 
 class SparkExecutor(Executor):
-    """Runs each call as a task of Spark, retried by Spark where its worker dies.
+    """Runs calls in tasks of Spark, which are retried where a worker dies; several short calls share a task.
 
-    Functions, arguments and results travel by pickle; an exception of the function is raised by its future.
+    Functions, arguments and results travel by pickle. A future raises the exception of its call, or `WorkerError` where
+    the worker died each time.
 
     Args:
         context: a running Spark.
@@ -30,45 +37,93 @@ class SparkExecutor(Executor):
     def __init__(self, context: SparkContext) -> None:
         self.context = context
         self._group = f"segcct-{uuid.uuid4().hex[:8]}"
-        self._threads = ThreadPoolExecutor(max(_FEWEST_WAITING, 2 * task_slots(context)))
+        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
+        self._slots = task_slots(context)
+        self._call_seconds = TASK_SECONDS
+        self._threads = ThreadPoolExecutor(max(_FEWEST_WAITING, 2 * self._slots))
 
     def submit(
         self, function: Callable[Parameters, Value], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Future[Value]:
         """The future of one call."""
-        return self._threads.submit(self._run, function, args, kwargs)
+        future: Future[Value] = Future()
+        self._waiting.append((future, partial(function, *args, **kwargs)))
+        self._threads.submit(self._run_some)
+        return future
+
+    def room(self) -> int:
+        """Calls that keep every worker busy, waiting ones included."""
+        return 2 * self._slots * self._calls_in_a_task()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Wait for the calls; `cancel_futures` also ends those that run."""
         if cancel_futures:
+            while self._waiting:
+                self._waiting.pop()[0].cancel()
             self.context.cancelJobGroup(self._group)
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
-    def _run(self, function: Callable[..., Value], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Value:
-        self.context.setJobGroup(self._group, "segcct", interruptOnCancel=True)  # of this thread
+    def _calls_in_a_task(self) -> int:
+        return max(1, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))
+
+    def _run_some(self) -> None:
+        """Run the next calls as one task; none where another task took them."""
+        most = min(self._calls_in_a_task(), max(1, len(self._waiting) // self._slots))
+        taken: list[tuple[Future[Any], Callable[[], Any]]] = []
         try:
-            ((value, error),) = self.context.parallelize([(function, args, kwargs)], 1).map(_called).collect()
-        except Exception as error:  # Java's, of which only the cause is told
-            raise SparkError("a task of Spark failed", found=_cause(error)) from error
-        if error is not None:
-            raise error
-        return cast(Value, value)
+            while len(taken) < most:
+                future, call = self._waiting.popleft()
+                if future.set_running_or_notify_cancel():
+                    taken.append((future, call))
+        except IndexError:
+            pass
+        if taken:
+            self._run(*zip(*taken, strict=True))
+
+    def _run(self, futures: Sequence[Future[Any]], calls: Sequence[Callable[[], Any]]) -> None:
+        self.context.setJobGroup(self._group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
+        try:
+            ((results, seconds),) = self.context.parallelize([calls], 1).map(_called).collect()
+        except Exception as error:
+            if len(calls) == 1:
+                futures[0].set_exception(_died(error))
+                return
+            for future, call in zip(futures, calls, strict=True):  # only that which is to blame fails
+                self._run([future], [call])
+            return
+        self._call_seconds = max(seconds / len(calls), 1e-3)
+        self._slots = task_slots(self.context)  # a cluster grows
+        for future, (value, failure) in zip(futures, results, strict=True):
+            if failure is None:
+                future.set_result(value)
+            else:
+                future.set_exception(failure)
 
 
 def task_slots(context: SparkContext) -> int:
     """Tasks that run at the same time on the executors that are there now."""
-    return max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus", "1")))
+    return max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus") or 1))
 
 
-def _called(call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]) -> tuple[Any, Exception | None]:
-    """Value or exception: Spark would repeat a task that raises."""
-    function, args, kwargs = call
+def _called(calls: Sequence[Callable[[], Any]]) -> tuple[list[tuple[Any, Exception | None]], float]:
+    """Value or exception of each call, and the seconds of all: Spark would repeat a task that raises."""
+    start = time.monotonic()
+    return [_outcome(call) for call in calls], time.monotonic() - start
+
+
+def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
     try:
-        return function(*args, **kwargs), None
+        return call(), None
     except Exception as error:
         return None, error
 
 
-def _cause(error: Exception) -> str:
+def _died(error: Exception) -> WorkerError:
+    """Of Java's long message only the cause."""
     java = getattr(error, "java_exception", None)
-    return str(error if java is None else java.getMessage()).strip().splitlines()[0]
+    cause = str(error if java is None else java.getMessage()).strip().splitlines()[0]
+    return WorkerError(
+        "a task of Spark failed",
+        found=cause,
+        remedy="If its worker ran out of memory, give it more (spark.executor.memoryOverhead) or fewer cores",
+    )

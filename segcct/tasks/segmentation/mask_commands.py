@@ -15,6 +15,7 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
+    from segcct.spark.spark_cases import SparkEngine
 
 
 def predict(
@@ -94,23 +95,27 @@ def evaluate(
     allow_unmatched: bool,
     against: Path | None,
     tolerance: float | None,
+    engine: SparkEngine | None,
 ) -> Outcome:
     """Score a folder of masks."""
     from segcct.evaluation import evaluate_folders
+    from segcct.spark.spark_cases import case_backend
 
-    evaluate_folders.evaluate(
-        prediction,
-        reference,
-        scheme=scheme,
-        output=output,
-        conventions=tuple(convention.split(",")),
-        layout=layout,
-        workers=workers,
-        allow_unmatched=allow_unmatched,
-        against=against,
-        tolerance_mm=tolerance,
-        progress=Progress("scoring cases"),
-    )
+    with case_backend(engine) as backend:
+        evaluate_folders.evaluate(
+            prediction,
+            reference,
+            scheme=scheme,
+            output=output,
+            conventions=tuple(convention.split(",")),
+            layout=layout,
+            workers=workers,
+            backend=backend,
+            allow_unmatched=allow_unmatched,
+            against=against,
+            tolerance_mm=tolerance,
+            progress=Progress("scoring cases"),
+        )
     return Outcome(f"wrote {output}", ("report", "--evaluation", output, "--output", output.parent / "report"))
 
 

@@ -1,0 +1,110 @@
+"""Cases in tasks of Spark: the outcomes, tables and messages are those of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from segcct.case_runner import Done, Failed, failures, run_cases, values
+from segcct.cli import main
+from segcct.commands.parser import engine_of
+from segcct.errors import ConfigError
+from segcct.images.volume import Volume
+from segcct.spark.spark_cases import SparkEngine, case_backend
+from tests.project.test_case_runner import inverse, jobs
+
+
+def dies_of_2(number: int) -> int:
+    if number == 2:
+        os._exit(1)
+    return number
+
+
+def test_outcomes_are_those_of_one_process(spark):
+    seen: list[tuple[int, int]] = []
+    cases = jobs(1, 0, 13, 2, 4)
+    with case_backend(SparkEngine()) as backend:
+        outcomes = list(run_cases(cases, inverse, backend=backend, progress=lambda *at: seen.append(at)))
+    assert outcomes[1].traceback  # of the worker, with its own lines
+    here = list(run_cases(cases, inverse))
+    assert values(outcomes) == values(here)
+    assert failures(outcomes) == failures(here)
+    assert [outcome.name for outcome in outcomes] == [outcome.name for outcome in here]
+    assert seen == [(done, 5) for done in range(6)]
+
+
+def test_a_worker_that_dies_is_a_row_and_the_others_are_done(spark):
+    with case_backend(SparkEngine()) as backend:
+        outcomes = list(run_cases(jobs(1, 2, 3, 4), dies_of_2, backend=backend))
+    assert values(outcomes) == [1, 3, 4]
+    failed = outcomes[1]
+    assert isinstance(failed, Failed)
+    assert (failed.name, failed.kind) == ("c2", "a worker process died")
+    assert failed.reasons[0].startswith("c2: a task of Spark failed (found ")
+    assert "spark.executor.memoryOverhead" in failed.reasons[0]
+
+
+def test_a_loop_that_is_left_ends_its_tasks(spark):
+    with case_backend(SparkEngine()) as backend:
+        outcomes = run_cases(jobs(*range(1, 100)), inverse, backend=backend)
+        assert next(outcomes) == Done("c1", 1.0)
+        outcomes.close()
+    assert not spark.statusTracker().getActiveJobsIds()
+
+
+def test_options_of_spark_need_spark():
+    arguments = SimpleNamespace(engine="local", master="local[2]", spark_conf=None)
+    with pytest.raises(ConfigError, match=r"--master does nothing without Spark.*Add --engine spark"):
+        engine_of(arguments)
+    arguments.engine, arguments.spark_conf = "spark", ["spark.task.cpus=2", "spark.x=a=b"]
+    assert engine_of(arguments) == SparkEngine("local[2]", {"spark.task.cpus": "2", "spark.x": "a=b"})
+    arguments.spark_conf = ["spark.task.cpus"]
+    with pytest.raises(ConfigError, match=r"found spark.task.cpus; expected KEY=VALUE"):
+        engine_of(arguments)
+
+
+@pytest.fixture
+def masks(tmp_path) -> tuple[Path, Path]:
+    """Predictions and references of six cases."""
+    random = np.random.default_rng(1)
+    for folder in ("predictions", "references"):
+        (tmp_path / folder).mkdir()
+        for case in range(6):
+            array = random.integers(0, 4, (8, 8, 4), dtype=np.uint8)
+            Volume(array, np.diag([1.0, 1.0, 2.0, 1.0]), (1.0, 1.0, 2.0)).save(tmp_path / folder / f"case{case}.nii.gz")
+    return tmp_path / "predictions", tmp_path / "references"
+
+
+def evaluation(masks: tuple[Path, Path], output: Path, *options: str) -> int:
+    sides = ("--prediction", str(masks[0]), "--reference", str(masks[1]))
+    return main(["evaluate", *sides, "--scheme", "acdc", "--output", str(output), *options])
+
+
+def scores(folder: Path) -> dict[str, object]:
+    """Everything that an evaluation says, except when and by which command."""
+    files: dict[str, object] = {file.name: file.read_bytes() for file in folder.glob("*.csv")}
+    summary = json.loads((folder / "summary.json").read_text())
+    del summary["provenance"]
+    return {**files, "summary.json": summary}
+
+
+def test_an_evaluation_is_identical(spark, masks, tmp_path):
+    assert evaluation(masks, tmp_path / "here") == 0
+    assert evaluation(masks, tmp_path / "there", "--engine", "spark", "--master", "local[2]") == 0
+    assert scores(tmp_path / "there") == scores(tmp_path / "here")
+    assert len(scores(tmp_path / "here")) > 2
+
+
+def test_an_unreadable_mask_is_named_and_nothing_is_written(spark, masks, tmp_path, capsys):
+    broken = masks[0] / "case3.nii.gz"
+    broken.write_bytes(b"x")
+    assert evaluation(masks, tmp_path / "there", "--engine", "spark") == 1
+    said = capsys.readouterr().err
+    assert str(broken) in said
+    assert "1 problem, nothing was scored" in said
+    assert not (tmp_path / "there" / "summary.json").exists()
