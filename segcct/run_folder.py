@@ -46,12 +46,12 @@ class RunFolder:
         """Raises `RunError` where a run of that name holds anything."""
         if not path.exists() or (path.is_dir() and all(is_lock(file) for file in path.iterdir())):
             return
-        run, other = RunFolder(path), "choose another name by --run.name"
+        run, other = RunFolder(path), "choose another name with --run.name"
         owner = holder(run.lock)
         if owner is not None:
             raise RunError(BUSY, file=path, found=owner, remedy=other.capitalize())
         if run.last.is_file() or FoldsFolder.is_at(path):
-            remedy = f"Continue it by --resume {shlex.quote(str(path))}, or {other}"
+            remedy = f"Continue it with --resume {shlex.quote(str(path))}, or {other}"
         elif run.config.is_file() or run.splits.is_file():
             remedy = f"No epoch of it has ended, so it cannot be resumed: unless it still trains, delete it, or {other}"
         else:
@@ -83,7 +83,7 @@ class RunFolder:
                 "the run has nothing to resume from",
                 file=self.path,
                 found=f"no {self.last.name}, which the end of every epoch writes",
-                remedy="Start again by --config, under another --run.name or after deleting the folder",
+                remedy="Start again with --config, under another --run.name or after deleting the folder",
             )
 
     def write_text(self, file: Path, text: str) -> None:
@@ -173,6 +173,6 @@ class FoldsFolder:
                 "some of the folds are not trained yet",
                 file=self.path,
                 found=f"no {', '.join(missing)}",
-                remedy=f"Continue by --resume {shlex.quote(str(self.path))}, or name the best/ folders that are there",
+                remedy=f"Continue with --resume {shlex.quote(str(self.path))}, or name the best/ folders there",
             )
         return [run.best for run in runs]

@@ -72,7 +72,7 @@ def _init(arguments: argparse.Namespace) -> Outcome:
     output = arguments.output or Path("configs") / f"{name}.yaml"
     if output.exists():
         raise ConfigError(
-            "exists already and is not overwritten", file=output, remedy="Choose another by --output FILE"
+            "exists already and is not overwritten", file=output, remedy="Choose another with --output FILE"
         )
     findings = inspect_folder(arguments.folder)
     print(findings.describe())

@@ -94,7 +94,7 @@ def _cross_validate(row: TaskRow, arguments: argparse.Namespace) -> Outcome:
 
 
 def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:
-    """The configuration of a training by --config or --resume and the keys, and the run that it resumes.
+    """The configuration of a training from --config or --resume and the keys, and the run that it resumes.
 
     Raises:
         ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.

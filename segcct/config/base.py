@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 DEFAULT_CACHE = Path(".cache") / "segcct"
 """Of prepared cases, below the working directory."""
+RENAMED = {"foreground_share": "foreground_fraction", "sd": "std", "pictures_per_epoch": "images_per_epoch"}
+"""Former name of a key in its section -> name; former ones are read in this version for the last time."""
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -33,6 +36,15 @@ Workers = Annotated[int, Field(ge=0, le=256)]
 
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def by_new_names(cls, content: Any) -> Any:
+        """The content with former names replaced, where the section has a key of the new name."""
+        if not isinstance(content, Mapping):
+            return content
+        names = {former: name for former, name in RENAMED.items() if name in cls.model_fields and name not in content}
+        return {names.get(key, key): value for key, value in content.items()}
 
 
 class RunSection(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from segcct.config.base import (
     DEFAULT_CACHE,
@@ -56,7 +56,7 @@ class ImagesSection(Section):
     """How an image that is not square is fitted to `image_size`: resized, or resized by its longer side and padded."""
     mean: list[Fraction] | None = None
     """Mean of each channel, of values in [0, 1]; default: that of the training images."""
-    std: list[Annotated[float, Field(gt=0)]] | None = Field(None, validation_alias=AliasChoices("std", "sd"))
+    std: list[Annotated[float, Field(gt=0)]] | None = None
     """Standard deviation of each channel; default: that of the training images."""
     split: ImageSplitSection = ImageSplitSection()
     """Which images train, select and test; copies, pixel for pixel, are always in the same split."""

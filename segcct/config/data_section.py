@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import Field, model_validator
 
 from segcct.config.base import DEFAULT_CACHE, Fraction, PositiveInt, Section, Workers
 from segcct.config.expressions import check_patient_expression
@@ -101,9 +101,7 @@ class DataSection(Section):
     list."""
     split: CaseSplitSection = CaseSplitSection()
     """Which cases train, validate and test; always by patient."""
-    foreground_fraction: Fraction = Field(
-        0.67, validation_alias=AliasChoices("foreground_fraction", "foreground_share")
-    )
+    foreground_fraction: Fraction = 0.67
     """Fraction of the training slices drawn among those that hold a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""

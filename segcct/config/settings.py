@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
+from segcct.config.base import RENAMED
 from segcct.config.config_keys import COMMAND_LINE, config_error, keys, shown
 from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
@@ -21,12 +22,6 @@ from segcct.files.small_file import read_small
 from segcct.progress import say
 
 Config = TypeVar("Config", bound=BaseModel)
-RENAMED = {
-    "data.foreground_share": "data.foreground_fraction",
-    "data.sd": "data.std",
-    "train.pictures_per_epoch": "train.images_per_epoch",
-}
-"""Former key -> key; former ones are read in this version for the last time."""
 MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
 
@@ -52,9 +47,9 @@ def build(
     Former names of keys are announced, except those in a `stored` config, which nobody is meant to edit.
     """
     typed_keys = leaf_overrides(kind, overrides)
-    by_key = {RENAMED.get(dotted, dotted): value for dotted, value in typed_keys.items()}
-    merged = {section: _with_new_names(section, value) for section, value in content.items()}
-    for former, dotted in RENAMED.items():
+    renamed, written_as = renamed_keys(kind), dict[str, str]()
+    by_key = {renamed.get(dotted, dotted): value for dotted, value in typed_keys.items()}
+    for former, dotted in renamed.items():
         section = former.partition(".")[0]
         names = content.get(section)
         written = {f"{section}.{name}" for name in names} if isinstance(names, Mapping) else set()
@@ -63,12 +58,26 @@ def build(
             raise ConfigError(f"key {dotted} is given twice", file=source, found=found, remedy=f"Leave {former} out")
         if former in typed_keys or (not stored and former in written):
             say(f"key {former} is now called {dotted}; the former name will be refused by the next version")
+        if former in written:
+            written_as[dotted] = former
+    merged = dict(content)
     for dotted, value in by_key.items():
-        merged = _laid_over(merged, dotted.split("."), value)
+        merged = _laid_over(merged, written_as.get(dotted, dotted).split("."), value)
     try:
         return kind.model_validate(typed(merged, kind))
     except ValidationError as error:
         raise config_error(kind, error, by_key, source) from None
+
+
+def renamed_keys(kind: type[BaseModel]) -> dict[str, str]:
+    """Former key -> key."""
+    places = [key.name.rpartition(".") for key in keys(kind)]
+    return {
+        f"{place}.{former}": f"{place}.{name}"
+        for place, _, name in places
+        for former in RENAMED
+        if RENAMED[former] == name
+    }
 
 
 def leaf_overrides(kind: type[BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,13 +173,6 @@ def _yaml_value(text: str) -> Any:
     if value is None and text.strip():
         return text
     return text if value == {"id": ""} else value  # the pattern `{id}` reads as a mapping
-
-
-def _with_new_names(section: str, content: Any) -> Any:
-    if not isinstance(content, Mapping):
-        return content
-    names = {name: f"{section}.{name}" for name in content}
-    return {RENAMED.get(names[name], names[name]).removeprefix(f"{section}."): value for name, value in content.items()}
 
 
 def _laid_over(content: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:

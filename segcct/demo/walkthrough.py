@@ -95,7 +95,7 @@ def _check_places(places: Places) -> None:
     try:
         RunFolder.check_free(places.run)
     except RunError as error:
-        error.remedy = "Choose another folder by --output, or remove this one"
+        error.remedy = "Choose another folder with --output, or remove this one"
         raise
     run, dataset = places.run.resolve(), places.dataset.resolve()
     if run.is_relative_to(dataset) or dataset.is_relative_to(run):
@@ -107,7 +107,7 @@ def _check_places(places: Places) -> None:
         )
     parent = next(folder for folder in run.parents if folder.exists())
     if not parent.is_dir():
-        raise RunError("is not a folder", file=parent, remedy="Choose another folder by --output")
+        raise RunError("is not a folder", file=parent, remedy="Choose another folder with --output")
 
 
 def _is_drawn(dataset: Path, cases: int) -> bool:
@@ -122,5 +122,5 @@ def _is_drawn(dataset: Path, cases: int) -> bool:
         file=dataset,
         found=f"{len(names)} entries" if dataset.is_dir() else "a file",
         expected=f"{cases} synthetic cases",
-        remedy="Remove it, and it is drawn again, or choose another folder by --data",
+        remedy="Remove it, and it is drawn again, or choose another folder with --data",
     )

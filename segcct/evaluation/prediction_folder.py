@@ -79,7 +79,7 @@ def choose_scheme(scheme: str | Scheme | None, predictions: PredictionFolder) ->
                 "the meaning of the label values is not known",
                 file=predictions.path,
                 found=f"no {INDEX}",
-                remedy="Name it by --scheme, such as --scheme brats2021",
+                remedy="Name it with --scheme, such as --scheme brats2021",
             )
         return predictions.scheme
     named, written = get_scheme(scheme), predictions.scheme

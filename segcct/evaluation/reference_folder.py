@@ -98,7 +98,7 @@ def _reading(folder: Path, predictions: PredictionFolder, layout: str | None, sc
             file=folder,
             found="no mask files in the folder itself",
             expected=f"masks named by case id ({', '.join(SUFFIXES)}), or a dataset root",
-            remedy="For a dataset root, name its layout by --layout, such as --layout brats",
+            remedy="For a dataset root, name its layout with --layout, such as --layout brats",
         )
     patterns = get_layout(layout).label_patterns if layout in LAYOUTS else ()
     if not patterns:

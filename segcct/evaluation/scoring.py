@@ -22,7 +22,7 @@ from segcct.inference.mask_files import load_mask
 from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy, register_metric
 from segcct.metrics.metric_table import detail_metrics
 
-_OTHER_VALUES = "Name the scheme that the masks follow by --scheme, or write them again with the values of this one"
+_OTHER_VALUES = "Name the scheme that the masks follow with --scheme, or write them again with the values of this one"
 
 
 @dataclass(frozen=True)

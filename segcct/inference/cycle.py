@@ -134,7 +134,7 @@ class Cycles:
         target = case.for_segmenter
         image = made.image if self.prepare_alike else resampled(made.image, case.for_generator.grid, target.grid)
         generated = replace(target, arrays={"image": image.astype(np.float16)})
-        return self._segmented(case, generated).argmax(axis=1).astype(np.uint8)
+        return np.asarray(self._segmented(case, generated).argmax(axis=1), dtype=np.uint8)
 
     def _segmented(self, case: CycleCase, prepared: PreparedCase) -> np.ndarray:
         soft = np.concatenate(list(self.predictor.probabilities(prepared)))

@@ -153,7 +153,8 @@ class TransUNetInferer(Inferer):
             image = ndimage.zoom(
                 prepared.standardize(prepared.image[part]), (1, 1, size / rows, size / columns), order=3
             )
-            return network(torch.from_numpy(image).to(how.device)).argmax(dim=1).to(torch.uint8)  # (n, S, S)
+            logits: Tensor = network(torch.from_numpy(image).to(how.device))
+            return logits.argmax(dim=1).to(torch.uint8)  # (n, S, S)
 
         back = (1, rows / size, columns / size)
         for small in in_batches(argmax, len(prepared.image), how):

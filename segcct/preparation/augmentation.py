@@ -158,4 +158,5 @@ def _elastic_alpha(shift_px: float, sigma: float, side: int) -> float:
 def _applied(operation: Any, rng: np.random.Generator, **targets: np.ndarray) -> dict[str, np.ndarray]:
     """One application under a fresh seed; it seeds both generators the transform owns."""
     operation.set_random_seed(int(rng.integers(_LARGEST_SEED)))
-    return operation(**targets)
+    moved: dict[str, np.ndarray] = operation(**targets)
+    return moved

@@ -207,7 +207,8 @@ def found_of(error: OSError, folder: Path) -> str:
 
 @lru_cache(maxsize=_OPEN_MAPS)
 def _mapped(file: Path, opening: object) -> np.ndarray:  # noqa: ARG001 - an entry that was made again is opened again
-    return np.load(file, mmap_mode="r")
+    mapped: np.ndarray = np.load(file, mmap_mode="r")
+    return mapped
 
 
 def _described(file: Path) -> list[Any]:

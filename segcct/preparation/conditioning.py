@@ -12,7 +12,7 @@ DISTANCE_CLIP_PX = 48.0
 def one_hot(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Class indices (..., h, w) -> (..., K, h, w) float32, background first."""
     classes = np.arange(num_classes, dtype=label.dtype).reshape(-1, 1, 1)
-    return (label[..., None, :, :] == classes).astype(np.float32)
+    return np.asarray(label[..., None, :, :] == classes, dtype=np.float32)
 
 
 def signed_distances(label: np.ndarray, num_classes: int) -> np.ndarray:

@@ -85,7 +85,7 @@ class PreparedCase:
 
     def standardize(self, image: np.ndarray) -> np.ndarray:
         """(..., C, h, w) in [0, 1] -> float32 with mean 0 and standard deviation 1 over the case's foreground."""
-        return (image.astype(np.float32) - self.mean[:, None, None]) / self.std[:, None, None]
+        return np.asarray((image.astype(np.float32) - self.mean[:, None, None]) / self.std[:, None, None])
 
 
 def prepare_case(loaded: LoadedCase, preparation: Preparation, scheme: Scheme) -> PreparedCase:

@@ -60,10 +60,10 @@ class Covariate(Record):
 def transformed(values: np.ndarray, transform: str) -> np.ndarray:
     """Features before centering; NaN stays NaN."""
     if transform == "log":
-        return np.log(np.maximum(values, 1e-4))
+        return np.asarray(np.log(np.maximum(values, 1e-4)))
     if transform == "logit":
         fraction = np.clip(values, 2e-3, 1 - 2e-3)
-        return np.log(fraction / (1 - fraction))
+        return np.asarray(np.log(fraction / (1 - fraction)))
     return values
 
 
@@ -170,7 +170,7 @@ def on_curve(x: float, knots_x: Sequence[float], knots_y: Sequence[float]) -> fl
 
 def to_angle(dice: np.ndarray) -> np.ndarray:
     """Dice -> arcsine of its square root, which stabilizes its variance."""
-    return np.arcsin(np.sqrt(np.clip(dice, 0, 1)))
+    return np.asarray(np.arcsin(np.sqrt(np.clip(dice, 0, 1))))
 
 
 def from_angle(angle: float) -> float:

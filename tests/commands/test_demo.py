@@ -33,7 +33,7 @@ def test_where_the_demo_writes_as_usual_its_configs_are_used_as_they_are(tmp_pat
 
 def test_a_run_that_is_there_is_refused(tmp_path):
     (tmp_path / "demo" / "best").mkdir(parents=True)
-    with pytest.raises(RunError, match=r"exists already.*by --output, or remove"):
+    with pytest.raises(RunError, match=r"exists already.*with --output, or remove"):
         prepare(Places(tmp_path / "demo", tmp_path / "data"))
 
 
@@ -46,7 +46,7 @@ def test_folders_of_which_one_lies_in_the_other_are_refused_before_anything_is_d
 
 def test_what_is_a_file_is_refused_as_one(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match=r"file: is not a folder\. Choose another folder by --output"):
+    with pytest.raises(RunError, match=r"file: is not a folder\. Choose another folder with --output"):
         prepare(Places(tmp_path / "file" / "demo", tmp_path / "data"))
     with pytest.raises(DataError, match=r"found a file;.*Remove it"):
         prepare(Places(tmp_path / "demo", tmp_path / "file"))

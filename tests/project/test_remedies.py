@@ -12,7 +12,7 @@ import pytest
 from segcct.cli import build_parser, in_terms_of, main
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
 from segcct.config.config_keys import keys
-from segcct.config.settings import RENAMED
+from segcct.config.settings import renamed_keys
 from segcct.errors import DataError, failure_of, items
 
 PACKAGE = Path(__file__).parents[2] / "segcct"
@@ -35,6 +35,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 PARSERS = parsers()
 OPTIONS = {name: {o.lstrip("-") for o in parser._option_string_actions} for name, parser in PARSERS.items()}
 KEYS = {key.name for kind in (SegmentationConfig, M2IConfig, ClassificationConfig) for key in keys(kind)}
+FORMER = {each for kind in (SegmentationConfig, M2IConfig, ClassificationConfig) for each in renamed_keys(kind)}
 SECTIONS = {name[:end] for name in KEYS for end, letter in enumerate(name) if letter == "."}
 
 
@@ -113,7 +114,7 @@ def test_commands_that_are_named_are_there() -> None:
 def test_keys_that_are_named_are_there() -> None:
     named = [(file.name, key, text) for file, text in SAID for key in KEY.findall(text)]
     assert len(named) > 50
-    known = KEYS | SECTIONS | FILES | RENAMED.keys()
+    known = KEYS | SECTIONS | FILES | FORMER
     assert not [each for each in named if each[1] not in known and not each[1].startswith("model.options.")]
 
 

@@ -341,10 +341,10 @@ def test_an_existing_run_is_refused_and_untouched(tmp_path):
     with pytest.raises(RunError, match=r"exists already and nothing is overwritten\. Choose another name by"):
         RunFolder.create(run.path)
     run.write_text(run.config, "x: 1")
-    with pytest.raises(RunError, match=r"unless it still trains, delete it, or choose another name by --run\.name"):
+    with pytest.raises(RunError, match=r"unless it still trains, delete it, or choose another name with --run\.name"):
         RunFolder.create(run.path)
     run.write_text(run.last, "state")
-    with pytest.raises(RunError, match=r"exists already.*--resume '.*my run', or choose another name by --run\.name"):
+    with pytest.raises(RunError, match=r"exists already.*--resume '.*my run', or choose another name with --run\.name"):
         RunFolder.create(run.path)
     assert run.config.read_text(encoding="utf-8") == "x: 1"
 

@@ -233,7 +233,7 @@ def _unmatched(table: ProbabilityTable, images: LabeledImages, allowed: bool) ->
             f"{counted(len(extra), 'prediction')} without a reference and "
             f"{counted(len(missing), 'reference')} without a prediction:" + items(problems),
             file=table.file,
-            remedy="Fix them, or leave them out by --allow-unmatched",
+            remedy="Fix them, or leave them out with --allow-unmatched",
         )
     return {"predictions": extra, "references": missing}
 

@@ -71,7 +71,7 @@ class ImageAugmenter:
             padded = np.pad(images, ((0, 0), (far, far), (far, far), (0, 0)))
             windows = np.lib.stride_tricks.sliding_window_view(padded, (size, size), axis=(1, 2))  # (B, ., ., C, S, S)
             down, right = (draws[:, 2:4] * (2 * far + 1)).astype(np.int64).T
-            moved = windows[np.arange(len(images)), down, right]
+            moved: np.ndarray = windows[np.arange(len(images)), down, right]
         else:
             moved = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
         for axis, column, probability in ((-1, 0, self.section.flip), (-2, 1, self.section.flip_vertical)):

@@ -65,7 +65,7 @@ class CycleMethod:
         distance = torch.from_numpy(distances).to(image.device)
         style = generator.style_of(image, hard, distance)
         mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
-        made = generator(mask, distance, unlabeled["position"], style)
+        made: Tensor = generator(mask, distance, unlabeled["position"], style)
         return (made.float() - image).square().mean()
 
 
