@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
 _SWAP_SECONDS = 0.5
-_PRIVATE = {"root", "cache", "workers", "fold", "split", "foreground_fraction"}
+_PRIVATE = {"root", "cache", "workers", "spark", "fold", "split", "foreground_fraction"}
 """Keys of the data section that belong to one machine or one training, not to the model."""
 
 

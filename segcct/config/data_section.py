@@ -107,6 +107,9 @@ class DataSection(Section):
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
     """Loader processes, and threads of `segcct check`; results do not depend on it."""
+    spark: str | None = None
+    """Master of an Apache Spark that prepares the cases in place of `workers` here, such as local[2] or
+    spark://host:7077; its workers see the same files under the same names. Results do not depend on it."""
 
     @property
     def cache_folder(self) -> Path:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -31,6 +32,8 @@ from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.progress import Report
 from segcct.runtime import UnitScale
+from segcct.spark.spark_executor import SparkExecutor
+from segcct.spark.spark_start import spark_context
 
 if TYPE_CHECKING:
     from segcct.figures import Plane
@@ -130,7 +133,7 @@ def prepare_cases(
 ) -> list[PreparedCase]:
     """Cases through the cache, in order; what is not there yet is read, prepared and stored.
 
-    Cases that are missing are prepared by `data.workers` processes where there are two or more.
+    Cases that are missing are prepared by `data.workers` processes where there are two or more, or on `data.spark`.
 
     Args:
         cases: the cases.
@@ -175,12 +178,11 @@ def _outcomes(
             missing[place] = (case, data, scheme, cache, key)
         else:
             yield place, _restored(case, *entry)
-    if data.workers < 2 or len(missing) < 2:
+    if data.spark is None and (data.workers < 2 or len(missing) < 2):
         for place, job in missing.items():
             yield place, _outcome(partial(_make, *job))
         return
-    processes = min(data.workers, len(missing))
-    with ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread) as pool:
+    with _pool(data, len(missing)) as pool:
         places = {pool.submit(_make, *job): place for place, job in missing.items()}
         try:
             for ready in as_completed(places):
@@ -193,6 +195,17 @@ def _outcomes(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _pool(data: DataSection, cases: int) -> Iterator[Executor]:
+    """Where cases are prepared side by side."""
+    if data.spark is None:
+        processes = min(data.workers, cases)
+        yield ProcessPoolExecutor(processes, get_context("spawn"), initializer=_use_one_thread)
+        return
+    with spark_context(data.spark) as context:
+        yield SparkExecutor(context)
 
 
 def _outcome(prepare: Callable[[], PreparedCase]) -> PreparedCase | Exception:

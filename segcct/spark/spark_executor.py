@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from segcct.case_runner import WorkerError
@@ -27,8 +31,9 @@ _FEWEST_WAITING = 16
 class SparkExecutor(Executor):
     """Runs calls in tasks of Spark, which are retried where a worker dies; several short calls share a task.
 
-    Functions, arguments and results travel by pickle. A future raises the exception of its call, or `WorkerError` where
-    the worker died each time.
+    Functions, arguments and results travel by pickle, never the content of files: workers see those under the same
+    names, relative ones too. A future raises the exception of its call, or `WorkerError` where the worker died each
+    time.
 
     Args:
         context: a running Spark.
@@ -36,7 +41,7 @@ class SparkExecutor(Executor):
 
     def __init__(self, context: SparkContext) -> None:
         self.context = context
-        self._group = f"segcct-{uuid.uuid4().hex[:8]}"
+        self.group = f"segcct-{uuid.uuid4().hex[:8]}"
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._slots = task_slots(context)
         self._call_seconds = TASK_SECONDS
@@ -60,7 +65,7 @@ class SparkExecutor(Executor):
         if cancel_futures:
             while self._waiting:
                 self._waiting.pop()[0].cancel()
-            self.context.cancelJobGroup(self._group)
+            self.context.cancelJobGroup(self.group)
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _calls_in_a_task(self) -> int:
@@ -81,9 +86,10 @@ class SparkExecutor(Executor):
             self._run(*zip(*taken, strict=True))
 
     def _run(self, futures: Sequence[Future[Any]], calls: Sequence[Callable[[], Any]]) -> None:
-        self.context.setJobGroup(self._group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
+        self.context.setJobGroup(self.group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
         try:
-            ((results, seconds),) = self.context.parallelize([calls], 1).map(_called).collect()
+            task = partial(_called, Path.cwd())
+            ((results, seconds),) = self.context.parallelize([calls], 1).map(task).collect()
         except Exception as error:
             if len(calls) == 1:
                 futures[0].set_exception(_died(error))
@@ -105,8 +111,10 @@ def task_slots(context: SparkContext) -> int:
     return max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus") or 1))
 
 
-def _called(calls: Sequence[Callable[[], Any]]) -> tuple[list[tuple[Any, Exception | None]], float]:
+def _called(folder: Path, calls: Sequence[Callable[[], Any]]) -> tuple[list[tuple[Any, Exception | None]], float]:
     """Value or exception of each call, and the seconds of all: Spark would repeat a task that raises."""
+    with suppress(OSError):
+        os.chdir(folder)  # where relative paths begin
     start = time.monotonic()
     return [_outcome(call) for call in calls], time.monotonic() - start
 
@@ -118,12 +126,16 @@ def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
         return None, error
 
 
+_LAST_FAILURE = re.compile(r"most recent failure: .*?executor \S+\): (?:[\w.$]+: )?(.*?)(?:\. |\n|$)")
+"""In Java's message: after which task, host and executor, and before advice for developers of Spark."""
+
+
 def _died(error: Exception) -> WorkerError:
-    """Of Java's long message only the cause."""
     java = getattr(error, "java_exception", None)
-    cause = str(error if java is None else java.getMessage()).strip().splitlines()[0]
+    message = str(error if java is None else java.getMessage()).strip()
+    cause = _LAST_FAILURE.search(message)
     return WorkerError(
         "a task of Spark failed",
-        found=cause,
+        found=message.splitlines()[0] if cause is None else cause[1],
         remedy="If its worker ran out of memory, give it more (spark.executor.memoryOverhead) or fewer cores",
     )

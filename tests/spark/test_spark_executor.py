@@ -6,9 +6,9 @@ import os
 
 import pytest
 
+from segcct.case_runner import WorkerError
 from segcct.errors import DataError
 from segcct.spark.spark_executor import SparkExecutor, task_slots
-from segcct.spark.spark_start import SparkError
 
 
 def inverse(number: int) -> float:
@@ -46,6 +46,22 @@ def test_errors_arrive_as_they_were_raised(spark):
 def test_a_worker_that_dies_fails_its_own_call_only(spark):
     with SparkExecutor(spark) as pool:
         dead, alive = pool.submit(dies, 3), pool.submit(inverse, 2)
-        with pytest.raises(SparkError, match="Python worker exited unexpectedly"):
+        with pytest.raises(
+            WorkerError, match=r"failed \(found Python worker exited unexpectedly \(crashed\)\)\. If its"
+        ):
             dead.result()
         assert alive.result() == 0.5
+
+
+def test_relative_paths_begin_where_the_driver_is(spark, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with SparkExecutor(spark) as pool:
+        assert pool.submit(os.getcwd).result() == str(tmp_path)
+
+
+def test_short_calls_share_tasks(spark):
+    with SparkExecutor(spark) as pool:
+        assert pool.room() == 2 * task_slots(spark)
+        list(pool.map(inverse, range(1, 40)))
+        assert pool.room() > 20 * task_slots(spark)
+    assert len(spark.statusTracker().getJobIdsForGroup(pool.group)) < 39
