@@ -59,6 +59,21 @@ class SchemeCard(BaseModel):
         return stored_scheme(self.name, self.classes, self.regions)
 
 
+class PostprocessingStep(BaseModel):
+    """A step of `inference/postprocessing.py`, for some classes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    step: Annotated[str, Field(max_length=200)]
+    """fill_holes, largest_component or minimum_volume."""
+    classes: tuple[str, ...]
+    ml: Annotated[float, Field(gt=0)] | None = None
+    """The smallest component that minimum_volume keeps."""
+
+    def __str__(self) -> str:
+        size = "" if self.ml is None else f" of {self.ml:g} ml"
+        return f"{self.step}{size}: {', '.join(self.classes)}"
+
+
 class ModelCard(Record):
     """model.json: all that must be known to use the weights next to it."""
 
@@ -79,6 +94,8 @@ class ModelCard(Record):
     data_fingerprint: str
     synthetic: bool = False
     """Trained on phantoms."""
+    postprocessing: tuple[PostprocessingStep, ...] = ()
+    """What is done to every mask, in order; chosen by `segcct tune-postprocessing`."""
     provenance: dict[str, Any]
     weights_sha256: str = ""
 

@@ -58,6 +58,11 @@ def add_predict(commands: Commands) -> None:
         "masks of 2-D images are PNG or TIFF (default %(default)s)",
     )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
+    parser.add_argument(
+        "--no-postprocessing",
+        action="store_true",
+        help="leave out the steps of model.json that segcct tune-postprocessing chose",
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     add_anonymize(
         parser,

@@ -7,6 +7,7 @@ imported only when a file needs them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -48,6 +49,11 @@ class Volume:
         """Voxels along X, Y, Z."""
         x, y, z = self.array.shape
         return (x, y, z)
+
+    @property
+    def voxel_ml(self) -> float | None:
+        """Volume of a voxel; None without a spacing."""
+        return None if self.spacing_mm is None else math.prod(self.spacing_mm) / 1000
 
     @classmethod
     def load(cls, path: str | Path) -> Volume:

@@ -28,6 +28,8 @@ class Inference:
     """soft: probabilities are resampled to the input grid; transunet: the published slice protocol."""
     tta: str = "none"
     """Test-time augmentation: none, flips or rotations (views.py)."""
+    postprocessing: bool = True
+    """Apply the steps of the model card to masks."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from segcct.errors import ModelError
 from segcct.hub import local_model
 from segcct.model_card import Architecture, ModelCard
+from segcct.progress import say
 from segcct.run_folder import FoldsFolder
 
 Models = str | Path | Sequence[str | Path]
@@ -106,6 +107,9 @@ def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
     known = [float(score) for score in scores if isinstance(score, int | float)]
     prints = sorted({card.data_fingerprint for card in cards})
     shared = {name: getattr(first, name) for name in ModelCard.model_fields}
+    if any(card.postprocessing != first.postprocessing for card in cards):
+        say("the members have different postprocessing, so none is done; choose it by segcct tune-postprocessing")
+        shared["postprocessing"] = ()
     return EnsembleCard.model_validate(
         shared
         | {

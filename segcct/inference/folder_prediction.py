@@ -213,7 +213,7 @@ def predict_folder(
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
     how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta")}
     how["keep_largest"] = keep_largest
-
+    how["postprocessing"] = [step.model_dump(mode="json") for step in predictor.steps()]
     reading = replace(request, cases=(), seen={})
     work = PredictCase(predictor, reading, output, tuple(listeners), mask_format, keep_largest, anonymize)
     return write_masks(

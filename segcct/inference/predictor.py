@@ -16,9 +16,9 @@ from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
-from segcct.inference.largest_components import largest_components
 from segcct.inference.loaded_model import VolumeModel
-from segcct.model_card import ModelCard
+from segcct.inference.postprocessing import check_steps, postprocess
+from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 
 
@@ -75,6 +75,12 @@ class Predictor(VolumeModel):
         super().__init__(network, card, how)
         self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
 
+    @classmethod
+    def check_card(cls, card: ModelCard, file: Path) -> None:
+        """Also the steps of postprocessing."""
+        super().check_card(card, file)
+        check_steps(card.postprocessing, card.classes, file)
+
     def predict(
         self,
         scan: Volume | Mapping[str, Volume],
@@ -128,8 +134,16 @@ class Predictor(VolumeModel):
         prepared = prepare_case(loaded, preparation, self.scheme)
         kept = KeptProbabilities() if keep_probabilities else None
         index = self.inferer(self.network, prepared, self.how, self.preparation.image_size, kept)
-        full = largest_components(index) if keep_largest else index
+        full = postprocess(
+            index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), loaded.grid.voxel_ml
+        )
         return Segmented(loaded.grid, prepared, full, kept)
+
+    def steps(self, *, keep_largest: bool = False) -> tuple[PostprocessingStep, ...]:
+        """What is done to a mask: the steps of the card, unless `how` leaves them out, and the largest components."""
+        steps = self.card.postprocessing if self.how.postprocessing else ()
+        largest = PostprocessingStep(step="largest_component", classes=tuple(self.scheme.classes))
+        return (*steps, largest) if keep_largest else steps
 
     def mask_of(self, segmented: Segmented) -> Volume:
         """The mask in the scheme's own values."""

@@ -1,4 +1,4 @@
-"""Prediction below the commands: largest components, the published slice protocol, what a scan must bring along."""
+"""Prediction below the commands: the published slice protocol, what a scan must bring along."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.inference.inferers import SliceInferer
-from segcct.inference.largest_components import largest_components
 from segcct.inference.predictor import Inference, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
@@ -132,12 +131,6 @@ def test_channels_must_share_a_grid(scan):
     other = Volume(scan.array, scan.affine + np.diag([0, 0, 0.1, 0]), scan.spacing_mm, None, None)
     with pytest.raises(GeometryError):
         predictor(channels=("a", "b")).predict({"a": scan, "b": other})
-
-
-def test_largest_components_by_hand():
-    index = np.zeros((7, 1, 1), dtype=np.uint8)
-    index[[0, 2, 3, 5], 0, 0] = [1, 1, 1, 2]
-    assert largest_components(index)[:, 0, 0].tolist() == [0, 0, 1, 1, 0, 2, 0]
 
 
 def test_a_dicom_folder_becomes_a_nifti_mask(shared_data, tmp_path):

@@ -14,7 +14,6 @@ from segcct import runtime
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
-from segcct.inference.largest_components import largest_components
 from segcct.preparation import slice_grid as grid
 from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
@@ -115,15 +114,3 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     inside = whole[foreground] if rule["rule"].startswith("zscore") else whole
     expected = (0.5, 0.25) if rule["rule"] == "clip" else (inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
     np.testing.assert_allclose((prepared.mean[0], prepared.std[0]), expected, rtol=1e-6)
-
-
-def test_the_largest_component_by_hand():
-    index = np.zeros((6, 6, 2), dtype=np.uint8)
-    index[0, 0, 0] = index[2, 2, 0] = index[2, 3, 0] = 1
-    index[5, 5] = 3
-    index[5, 0, 0] = 3
-    kept = largest_components(index)
-    expected = index.copy()
-    expected[0, 0, 0] = expected[5, 0, 0] = 0
-    np.testing.assert_array_equal(kept, expected)
-    assert not largest_components(np.zeros_like(index)).any()

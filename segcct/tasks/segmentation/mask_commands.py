@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ def predict(
     no_quality: bool,
     format: str,
     keep_largest: bool,
+    no_postprocessing: bool,
     overwrite: bool,
     anonymize: bool,
     protocol: str,
@@ -42,7 +44,7 @@ def predict(
     from segcct.quality.quality_model import QualityModel
     from segcct.quality.quality_table import write_quality
 
-    predictor = Predictor.load(model, how)
+    predictor = Predictor.load(model, replace(how, postprocessing=False) if no_postprocessing else how)
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     members = find_members(model)
