@@ -16,7 +16,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.layouts import read_case
+from segcct.datasets.layouts import get_layout, read_case
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import SegcctError
 from segcct.images.volume import Volume, check_same_grid
@@ -55,7 +55,8 @@ def _check_headers(case: Case, inventory: Inventory) -> Iterator[Problem]:
     """Files that do not open, or lie on another grid than the first channel."""
     data = inventory.data
     groups = [(files, data.channels[name]) for name, files in case.channels.items()]
-    groups += [(case.label or (), data.label or ""), (case.mask or (), data.intensity.mask or "")]
+    drawn = get_layout(data.layout).draw_label is not None  # without a grid of its own
+    groups += [(() if drawn else case.label or (), data.label or ""), (case.mask or (), data.intensity.mask or "")]
     first: Volume | None = None
     # Every file once per array that is read from it; array names matter to HDF5 and NPZ only.
     for file, array in dict.fromkeys((file, array) for files, array in groups for file in files):
@@ -130,7 +131,7 @@ def _check_label(loaded: LoadedCase, scheme: Scheme, contents: CaseContents) -> 
             remedy="Remove the case, or keep it if there is nothing to segment in it: training accepts it",
         )
         return
-    if len(files) > 1:
+    if len(files) > 1 and len(files) == label.shape[2]:  # slices in files of their own
         for index, file in enumerate(files):
             if not label[:, :, index].any():
                 yield Problem.notice(file, "a slice without foreground")

@@ -81,6 +81,10 @@ class DataSection(Section):
     """Class name -> label value, for scheme custom; 0 is background."""
     regions: dict[str, list[PositiveInt]] | None = None
     """Region name -> label values, for scheme custom; named schemes have their own."""
+    structures: dict[str, str] | None = None
+    """Class name -> pattern of the segment labels (DICOM-SEG) or region names (RTSTRUCT) that it is made of, or several
+    with `|` between them, for layout dicom; default: the class name itself. Capitals do not count, and spaces, `_`, `-`
+    and `.` are the same."""
     label_map: dict[int, int] | None = None
     """File value -> scheme value, applied by lookup table when labels are read; values not named stay."""
     orientation: Literal["canonical", "native"] = "canonical"
@@ -130,6 +134,11 @@ class DataSection(Section):
             raise ValueError(
                 f"data.regions goes with data.scheme: custom, and does nothing under {self.scheme}, which has its own; "
                 "leave it out, or define the classes by scheme custom and data.labels"
+            )
+        if self.structures is not None and self.layout != "dicom":
+            raise ValueError(
+                f"data.structures is for layout dicom and does nothing under {self.layout}; values are mapped by "
+                "data.label_map"
             )
         if self.fit == "resize" and self.spacing_mm is not None:
             raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")

@@ -14,6 +14,7 @@ from pydantic_core.core_schema import no_info_after_validator_function
 from segcct.plugins import Registry
 
 _FILES = {
+    "dicom": "dicom_series",
     "nnunet": "nnunet",
     "brats": "brats",
     "acdc": "acdc",

@@ -118,6 +118,8 @@ def _draft(root: Path, naming: Naming) -> DataSection:
         "scheme": "binary",
         "intensity": {"rule": "none"},
     }
+    if naming.classes and get_layout(naming.layout).draw_label is not None:  # drawn by their names
+        settings |= {"scheme": "custom", "labels": dict(naming.classes)}
     if naming.case_id != "name":
         settings["case_id"] = naming.case_id
     if naming.patient is not None:

@@ -58,9 +58,9 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
     if naming.classes:
         stray = [value for value in values if value not in naming.classes.values()]
         if stray:
-            doubts.append(f"labels hold {_listed(stray)}, which dataset.json does not name")
+            doubts.append(f"labels hold {_listed(stray)}, which {naming.classes_from} does not name")
         labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
-        return Choice({"scheme": "custom", "labels": labels}, "class names of dataset.json", doubts)
+        return Choice({"scheme": "custom", "labels": labels}, f"class names of {naming.classes_from}", doubts)
     if len(values) == 1 and naming.scheme is None:
         settings: dict[str, object] = {"scheme": "binary"}
         if values[0] != 1:

@@ -13,7 +13,7 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import whole_values
-from segcct.datasets.layouts import get_layout
+from segcct.datasets.layouts import get_layout, stored_label
 from segcct.errors import LabelError, SegcctError
 from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.images.background import background_value
@@ -112,7 +112,7 @@ def spaced(cases: Sequence[Case], most: int) -> list[Case]:
 def _read_image(case: Case, data: DataSection, facts: Facts, orientation: Orientation) -> None:
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
-    label = layout.read_mask(case.label, data.label or "", grid) if case.label else None
+    label = stored_label(case.label, data, grid) if case.label else None
     if label is not None:
         _count_values(label, facts)
     foreground = np.zeros(grid.shape, dtype=bool)
@@ -161,6 +161,8 @@ def slice_shape_of(grid: Volume, orientation: Orientation, foreground: np.ndarra
 def _stored_label(case: Case, data: DataSection) -> np.ndarray:
     assert case.label is not None
     layout = get_layout(data.layout)
+    if layout.draw_label is not None:
+        return layout.draw_label(case.label, data, layout.read_header(next(iter(case.channels.values()))[0], ""))
     if not layout.has_geometry or case.label[0].name.lower().endswith(IMAGE_SUFFIXES):  # the mask of an X-ray
         return layout.read_mask(case.label, data.label or "", layout.read_image(case, data)[1])
     return Volume.load(case.label[0]).array

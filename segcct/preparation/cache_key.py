@@ -29,6 +29,7 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | No
         "layout": data.layout,
         "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
         "label": data.label,
+        **({} if data.structures is None else {"structures": sorted(data.structures.items())}),
         # An empty map replaces the layout's own (synapse), so it differs from none.
         "label_map": None if data.label_map is None else sorted(data.label_map.items()),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +41,7 @@ __all__ = [
     "scan_cases",
     "scheme_of",
     "single_case",
+    "stored_label",
 ]
 
 
@@ -162,14 +164,20 @@ def read_label(case: Case, data: DataSection, scheme: Scheme, grid: Volume) -> n
     """
     if not case.label:
         raise DataError("the case has no label", file=next(iter(case.channels.values()))[0])
-    layout = get_layout(data.layout)
     file = case.label[0]
-    stored = layout.read_mask(case.label, data.label or "", grid)
-    values = remap(whole_values(stored, file), layout.label_map(data))
+    values = remap(whole_values(stored_label(case.label, data, grid), file), get_layout(data.layout).label_map(data))
     stray = scheme.stray_values(values)
     if stray:
         raise scheme.stray_error(stray, file if len(case.label) == 1 else f"{file.parent} ({case.id})")
     return values.astype(scheme.dtype, copy=False)
+
+
+def stored_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.ndarray:
+    """(X, Y, Z) label values before `data.label_map`, on a known grid. Raises as `read_label`."""
+    layout = get_layout(data.layout)
+    if layout.draw_label is not None:
+        return layout.draw_label(files, data, grid)
+    return layout.read_mask(files, data.label or "", grid)
 
 
 def _with_patient(case: Case, data: DataSection) -> Case:

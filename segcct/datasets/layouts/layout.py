@@ -68,6 +68,8 @@ class Naming:
     mapped: MappedLabels | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     """Class names written down in the dataset itself."""
+    classes_from: str = "dataset.json"
+    """Where they are written down."""
     patient: str | None = None
     """Expression for the patient within a case id, where the names follow a standard."""
     case_id: str = "name"
@@ -98,6 +100,9 @@ class Layout:
     """(C, X, Y, Z) float32 in the order of `data.channels`, and the grid of the first channel."""
     read_mask: Callable[[Sequence[Path], str, Volume], np.ndarray] = volumes.read_mask
     """(files, pattern, grid) -> (X, Y, Z) values as stored, on that grid."""
+    draw_label: Callable[[Sequence[Path], DataSection, Volume], np.ndarray] | None = None
+    """(files, data, grid) -> (X, Y, Z) values of the scheme, of labels that are drawn onto the grid of the images, such
+    as contours; None: `read_mask` reads labels."""
     read_header: Callable[[Path, str], Volume] = read_header
     """(file, pattern) -> its grid without voxels."""
     has_geometry: bool = True

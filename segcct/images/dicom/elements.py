@@ -25,9 +25,11 @@ class Tag(IntEnum):
     ImageType = 0x00080008
     SOPClassUID = 0x00080016
     Modality = 0x00080060
+    SeriesDescription = 0x0008103E
     SliceThickness = 0x00180050
     SpacingBetweenSlices = 0x00180088
     ImagerPixelSpacing = 0x00181164
+    StudyInstanceUID = 0x0020000D
     SeriesInstanceUID = 0x0020000E
     SeriesNumber = 0x00200011
     ImagePositionPatient = 0x00200032

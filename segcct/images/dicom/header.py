@@ -86,6 +86,13 @@ def read_header(file: Path) -> Header:
         return _Walk(stream, file).header()
 
 
+def sop_class_of(file: Path) -> str:
+    """The kind of object, from the beginning of a file; empty where it does not say. Raises as `read_header`."""
+    with file.open("rb") as stream:
+        in_meta = Elements(file, _Walk(stream, file).meta()[0]).sop_class
+    return in_meta or read_header(file).elements.sop_class
+
+
 def open_body(file: Path, transfer_syntax: str) -> BinaryIO:
     """The stream that offsets of the header refer to: the file, or what is inflated from it."""
     stream = file.open("rb")

@@ -6,6 +6,7 @@ of a region of interest. pydicom reads them (extra `dicom`).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,8 +71,13 @@ def read_label_object(file: Path) -> LabelObject:
             str(dataset.get("SeriesDescription") or ""),
             str(dataset.get("StudyInstanceUID") or ""),
             frozenset(str(uid) for uid in series if uid),
-            tuple(printable(str(name or "").strip()) for name in names),
+            tuple(map(structure_name, names)),
         )
+
+
+def structure_name(stored: Any) -> str:
+    """The label of a segment or the name of a region as it is known here: in one printable line, not too long."""
+    return printable(str(stored or "").strip())
 
 
 def read_whole(file: Path) -> Any:
@@ -87,10 +93,18 @@ def index_of(grid_affine: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
+def label_damage_refused(file: Path) -> Iterator[None]:
+    """As `damage_refused`, without pydicom's warnings about values that do not keep to the standard."""
+    with damage_refused(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def _opened(file: Path) -> Iterator[tuple[str, Any]]:
     """SOP class and stream of a file that is a label object; what goes wrong with it becomes a `VolumeError`."""
     import_extra("pydicom", "dicom")
-    with damage_refused(file):
+    with label_damage_refused(file):
         header = read_header(file)
         sop_class = header.elements.sop_class
         if sop_class not in SEGMENTATIONS + STRUCTURE_SETS:

@@ -10,8 +10,8 @@ import numpy as np
 
 from segcct.errors import GeometryError, VolumeError
 from segcct.extras import import_extra
-from segcct.images.dicom.label_objects import SEGMENTATIONS, index_of, read_whole
-from segcct.images.size_limits import damage_refused, refuse_claim
+from segcct.images.dicom.label_objects import SEGMENTATIONS, index_of, label_damage_refused, read_whole, structure_name
+from segcct.images.size_limits import refuse_claim
 from segcct.images.volume import Volume
 
 _TOLERANCE = 0.05
@@ -36,13 +36,15 @@ def draw_segments(file: Path, grid: Volume, values: Mapping[str, int]) -> np.nda
     """
     dataset = read_whole(file)
     ranks = {name: rank for rank, name in enumerate(values, start=1)}
-    with damage_refused(file):
+    with label_damage_refused(file):
         if dataset.SOPClassUID not in SEGMENTATIONS:
             raise VolumeError("is not a DICOM segmentation", file=file)
-        segments = {int(each.SegmentNumber): str(each.get("SegmentLabel") or "") for each in dataset.SegmentSequence}
+        segments = {
+            int(each.SegmentNumber): structure_name(each.get("SegmentLabel")) for each in dataset.SegmentSequence
+        }
         table = np.zeros(1 + max(max(segments), 65535), dtype=np.uint16)
         for number, name in segments.items():
-            table[number] = ranks.get(name.strip(), 0)
+            table[number] = ranks.get(name, 0)
         drawn = np.zeros(grid.shape, dtype=np.uint16)
         for frame, groups in _frames(dataset, file):
             rows, columns = np.nonzero(numbers := table[frame])

@@ -1,0 +1,248 @@
+"""Layout `dicom`: series of DICOM images with segmentations (DICOM-SEG) or structure sets (RTSTRUCT), as TCIA has them.
+
+    ROOT/PATIENT/STUDY/SERIES/*.dcm        (any folders; each series in a folder of its own)
+
+Objects go by what they say of themselves, not by the names of their files. The config gives for a channel a modality
+and, after a colon, a pattern of the series description where that is needed: `CT`, `MR:*t2*`. The label is `SEG` or
+`RTSTRUCT` in the same way. A case is a study; its label is what refers to its series. The case id is the folder of the
+patient, with that of the study where a patient has several.
+
+Structures become classes by name: `data.structures` gives a pattern of segment labels or names of regions for a class;
+a class that it does not name has structures of its own name. Where classes overlap, the one later in the scheme stands.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import partial
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.folder_tree import FolderTree
+from segcct.datasets.layouts import scheme_of
+from segcct.datasets.layouts.layout import Found, Layout, Naming
+from segcct.datasets.layouts.patterns import drawn, split_of
+from segcct.errors import DataError, LabelError
+from segcct.files.file_names import folder_name
+from segcct.images.dicom.catalog import ImageSeries, series_and_labels
+from segcct.images.dicom.label_objects import LabelObject, read_label_object
+from segcct.images.volume import Volume
+from segcct.plurals import counted, listed
+
+_SEPARATORS = re.compile(r"[\s_.-]+")
+_SHOWN = 12
+
+
+def find(data: DataSection, tree: FolderTree) -> Found:
+    """Every study below `data.root` that has a channel."""
+    found = Found()
+    studies, objects, problems = _read(tree, labels=data.label is not None)
+    found.errors += problems
+    wanted = {
+        study: [one for one in series if any(_is(one, pattern) for pattern in data.channels.values())]
+        for study, series in studies.items()
+    }
+    wanted = {study: series for study, series in wanted.items() if series}
+    labels = [one for one in objects if data.label and _matches(one.kind, one.description, data.label)]
+    ids = _ids(wanted, data.root)
+    for study, series in wanted.items():
+        own = [one for one in labels if (one.series & {each.series for each in series} or one.study == study)]
+        found.add(partial(_case, *ids[study], series, own, data))
+    taken = {file for case in found.cases for file in case.label or ()}
+    for one in labels:
+        if one.file not in taken and not found.errors:
+            what = f"a {one.kind} refers to no images that are here"
+            found.notices.append(DataError(what, file=one.file, remedy="Add the series that it was drawn on"))
+    return found
+
+
+def example(data: DataSection) -> str:
+    """The folders of one patient."""
+    series = {f"{name} series ({pattern})": pattern for name, pattern in data.channels.items()}
+    names = [f"SERIES/*.dcm  {what}" for what in series] + ([f"SERIES/*.dcm  {data.label}"] if data.label else [])
+    return drawn(data.root, {"PATIENT/STUDY": names, "...": []})
+
+
+def recognize(root: Path, names: Sequence[str]) -> Naming | None:
+    """Folders with DICOM images and a segmentation or structure set that refers to them."""
+    if not any((root / name).is_dir() for name in names):
+        return None
+    studies, objects, _ = _read(FolderTree(root), labels=True)
+    series = [one for each in studies.values() for one in each]
+    used = [one for label in objects for one in series if one.series in label.series]
+    if not used:
+        return None
+    modality = Counter(one.modality for one in used).most_common(1)[0][0]
+    kind, labeled = Counter(one.kind for one in objects).most_common(1)[0]
+    own = [one for one in objects if one.kind == kind]
+    classes: dict[str, str] = {}
+    for name in (name for one in own for name in one.names):
+        classes.setdefault(_plain(name), name)
+    times = Counter(name for one in own for name in {_plain(each) for each in one.names})
+    rare = [classes[name] for name, count in times.items() if count < labeled]
+    doubts = [f"a study has more than one {kind}" for _ in range(labeled > len(studies))]
+    doubts += [f"not every {kind} has these structures: {listed(rare, 6)}; remove what is not a class"] if rare else []
+    if len({one.kind for one in objects}) > 1:
+        doubts.append(f"there are SEG and RTSTRUCT: {kind} is taken")
+    return Naming(
+        layout="dicom",
+        channels={modality.lower() or "image": modality},
+        label=kind,
+        why=f"DICOM series with {kind}",
+        classes={name: value for value, name in enumerate(list(classes.values())[:255], start=1)},
+        classes_from=f"structures of the {kind}",
+        doubts=tuple(doubts),
+    )
+
+
+def draw_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.ndarray:
+    """(X, Y, Z) values of the scheme on the grid of the images.
+
+    Raises:
+        LabelError: no structure belongs to a class, or one to several.
+        VolumeError, GeometryError, PackageError: as `draw_segments` and `draw_contours`.
+    """
+    from segcct.images.dicom.contours import draw_contours
+    from segcct.images.dicom.segments import draw_segments
+
+    drawn = np.zeros(grid.shape, dtype=np.uint16)
+    summaries = [read_label_object(file) for file in files]
+    values = class_values([name for one in summaries for name in one.names], data, files[0])
+    for one in summaries:
+        draw = draw_segments if one.kind == "SEG" else draw_contours
+        label = draw(one.file, grid, {name: value for name, value in values.items() if name in one.names})
+        drawn[label > 0] = label[label > 0]
+    return drawn
+
+
+def class_values(names: Sequence[str], data: DataSection, file: Path) -> dict[str, int]:
+    """Name of a structure -> value of its class, in the order of the classes; structures of no class are left out.
+
+    Capitals do not count, and spaces, `_`, `-` and `.` are the same. Raises `LabelError`.
+    """
+    scheme, patterns = scheme_of(data), data.structures or {}
+    values: dict[str, int] = {}
+    unknown = [name for name in patterns if name not in scheme.classes]
+    if unknown:
+        what = "data.structures names classes that the scheme does not have"
+        raise LabelError(what, found=", ".join(unknown), expected=", ".join(scheme.classes))
+    for class_name, value in scheme.classes.items():
+        wanted = patterns.get(class_name, class_name).split("|")
+        for name in names:
+            fits = any(fnmatchcase(_plain(name), _plain(pattern).replace("[", "[[]")) for pattern in wanted)
+            if fits and values.setdefault(name, value) != value:
+                raise LabelError(
+                    "a structure belongs to several classes",
+                    file=file,
+                    found=name,
+                    remedy="Make the patterns in data.structures more specific",
+                )
+    if not values:
+        raise LabelError(
+            "no structure of the label is a class",
+            file=file,
+            found=listed(sorted(set(names)), _SHOWN) or "no structures",
+            expected=", ".join(patterns.get(name, name) for name in scheme.classes),
+            remedy='Set data.structures, such as {CLASS: "NAME*"}, or data.labels',
+        )
+    return values
+
+
+def _read(tree: FolderTree, *, labels: bool) -> tuple[dict[str, list[ImageSeries]], list[LabelObject], list[DataError]]:
+    """Study -> its series of images; labels; and what is wrong."""
+    studies: dict[str, list[ImageSeries]] = defaultdict(list)
+    objects: list[LabelObject] = []
+    problems: list[DataError] = []
+    for folder, _, names in tree.folders():
+        series, here, wrong = series_and_labels(folder, names, labels=labels)
+        objects += here
+        problems += wrong
+        if series is not None:
+            studies[series.study or str(folder)].append(series)
+    return studies, objects, problems
+
+
+def _ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[str, tuple[str, str, str | None]]:
+    """Study -> case id, patient and split, by the folders that hold all of its series."""
+    parts: dict[str, tuple[str, ...]] = {}
+    splits: dict[str, str | None] = {}
+    for study, series in studies.items():
+        places = [one.folder.relative_to(root).parts for one in series]
+        levels = takewhile(lambda level: len(set(level)) == 1, zip(*places, strict=False))
+        shared = [level[0] for level in levels]
+        splits[study] = split_of(Path(*places[0], "x"))
+        names = [name for name in shared if split_of(Path(name, "x")) is None]
+        parts[study] = tuple(names[:2]) or (folder_name(root),)
+    times = Counter(each[0] for each in parts.values())
+    return {
+        study: ("_".join(each) if times[each[0]] > 1 else each[0], each[0], splits[study])
+        for study, each in parts.items()
+    }
+
+
+def _case(
+    case_id: str,
+    patient: str,
+    split: str | None,
+    series: Sequence[ImageSeries],
+    labels: Sequence[LabelObject],
+    data: DataSection,
+) -> Case:
+    """The case of a study. Raises `DataError` where a channel is not one series, or the label is not clear."""
+    referred = {uid for one in labels for uid in one.series}
+    channels: dict[str, tuple[Path, ...]] = {}
+    for name, pattern in data.channels.items():
+        fitting = [one for one in series if _is(one, pattern)]
+        if len(fitting) > 1:
+            fitting = [one for one in fitting if one.series in referred] or fitting
+        if len(fitting) != 1:
+            raise DataError(
+                f"channel {name} is {'missing' if not fitting else 'not one series'}",
+                file=series[0].folder.parent,
+                found=listed([_described(one.modality, one.description) for one in fitting or series], 6),
+                expected=f"one series that is {pattern}",
+                remedy=f"Name it in data.channels by its description, such as {name}: {pattern.partition(':')[0]}:*...*"
+                if fitting
+                else "Add the series, or correct the channel in the config",
+            )
+        channels[name] = (fitting[0].folder,)
+    used = {one.series for one in series if (one.folder,) in channels.values()}
+    own = [one for one in labels if one.series & used or not one.series]
+    repeated = [name for name, count in Counter(name for one in own for name in set(one.names)).items() if count > 1]
+    if repeated:
+        raise DataError(
+            f"{counted(len(own), own[0].kind)} of one case hold the same structure",
+            file=own[0].file,
+            found=f"{repeated[0]} in {listed([one.description or one.file.name for one in own], 4)}",
+            expected=f"one {own[0].kind}, or several with different structures",
+            remedy=f"Name the one to use in data.label by its description, such as {own[0].kind}:*...*",
+        )
+    return Case(case_id, patient, channels, tuple(one.file for one in own) or None, None, split)
+
+
+def _is(series: ImageSeries, pattern: str) -> bool:
+    return _matches(series.modality, series.description, pattern)
+
+
+def _matches(modality: str, description: str, pattern: str) -> bool:
+    """Whether an object is what the config names: `MODALITY`, or `MODALITY:description`."""
+    wanted, colon, about = pattern.lower().replace("[", "[[]").partition(":")
+    return fnmatchcase(modality.lower(), wanted) and (not colon or fnmatchcase(description.lower(), about))
+
+
+def _described(modality: str, description: str) -> str:
+    return f"{modality}:{description}" if description else modality
+
+
+def _plain(name: str) -> str:
+    return _SEPARATORS.sub(" ", name.lower()).strip()
+
+
+LAYOUT = Layout("dicom", find, example, recognize, draw_label=draw_label)

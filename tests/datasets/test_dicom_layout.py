@@ -1,0 +1,245 @@
+"""Layout `dicom`: folders as TCIA has them, with labels that are DICOM objects, from `segcct init` to the scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+
+from segcct.check import check_dataset
+from segcct.cli import main
+from segcct.config import DataSection
+from segcct.datasets.case import Case
+from segcct.datasets.layouts import find_cases, read_case, scan_cases, scheme_of
+from segcct.errors import DataError, LabelError
+from segcct.images.volume import Volume
+from segcct.init import inspect_folder
+from segcct.preparation.cache_key import cache_key
+
+pytest.importorskip("highdicom")
+from tests.support.dicom_labels import ct_series, rectangle, segmentation, structure_set
+
+DEPTH, ROWS, COLUMNS = 6, 32, 40
+NAMES = ("Liver", "Left_Kidney")
+
+
+def truth(shift: int = 0) -> np.ndarray:
+    """(slices, rows, columns): 1 in the lower slices, 2 in a corner of the upper ones."""
+    label = np.zeros((DEPTH, ROWS, COLUMNS), np.uint8)
+    label[:4, 5:15, 4 + shift : 20 + shift] = 1
+    label[3:, 20:28, 3 + shift : 9 + shift] = 2
+    return label
+
+
+def polygons(shift: int = 0) -> dict[str, list[np.ndarray]]:
+    """Contours whose voxels are those of `truth`."""
+    return {
+        "BODY": [rectangle((0, 0), (39, 31), 2)],
+        NAMES[0]: [rectangle((3.5 + shift, 4.5), (19.5 + shift, 14.5), z) for z in range(4)],
+        NAMES[1]: [rectangle((2.5 + shift, 19.5), (8.5 + shift, 27.5), z) for z in range(3, 6)],
+    }
+
+
+def study(root: Path, place: str, index: int, *, kinds: tuple[str, ...] = ("SEG",), **elements: object) -> Path:
+    """A CT with its labels below root/place, each series in a folder of its own."""
+    folder, uid = root / place, f"1.2.3.{100 + index}"
+    pixels = np.array([-900, 80, 220], np.int16)[truth(index % 4)]
+    pixels += np.random.default_rng(index).integers(-9, 9, pixels.shape).astype(np.int16)
+    more = {"StudyInstanceUID": f"{uid}.1", "SeriesDescription": "Abdomen 3.0"}
+    scan = ct_series(folder / "2.000-CT", pixels, uid=uid, **(more | elements))
+    if "SEG" in kinds:
+        segmentation(folder / "300.000-Segmentation" / "1-1.dcm", scan, truth(index % 4), NAMES)
+    if "RTSTRUCT" in kinds:
+        structure_set(folder / "400.000-Contours" / "1-1.dcm", scan, polygons(index % 4))
+    return folder
+
+
+def data_of(root: Path, **more: object) -> DataSection:
+    usual = {"channels": {"ct": "CT"}, "label": "SEG", "scheme": "custom", "labels": {"liver": 1, "left kidney": 2}}
+    rule = {"intensity": {"rule": "clip", "low": -160, "high": 240}}
+    return DataSection.model_validate({"layout": "dicom", "root": root, **rule, **usual, **more})
+
+
+def label_of(case: Case, data: DataSection) -> np.ndarray:
+    """(slices, rows, columns)."""
+    label = read_case(case, data, scheme_of(data)).label
+    assert label is not None
+    return label.transpose(2, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three patients, the last with two studies; the first has contours too."""
+    folder = tmp_path_factory.mktemp("tcia")
+    study(folder, "P-001/01-01-2000-NA", 0, kinds=("SEG", "RTSTRUCT"))
+    study(folder, "P-002/01-01-2001-NA", 1)
+    study(folder, "P-003/01-01-2002-NA", 2)
+    study(folder, "P-003/01-06-2002-NA", 3)
+    return folder
+
+
+def test_studies_are_cases_of_their_patients(root: Path) -> None:
+    data = data_of(root)
+    cases = find_cases(data)
+    assert [case.id for case in cases] == ["P-001", "P-002", "P-003_01-01-2002-NA", "P-003_01-06-2002-NA"]
+    assert [case.patient for case in cases] == ["P-001", "P-002", "P-003", "P-003"]
+    for index, case in enumerate(cases):
+        assert np.array_equal(label_of(case, data), truth(index))
+    (unread,) = check_dataset(data)
+    assert unread.severity == "notice"
+    assert unread.file.endswith("400.000-Contours")
+
+
+def test_contours_give_the_same_label(root: Path) -> None:
+    data = data_of(root, label="RTSTRUCT")
+    (case,) = [case for case in find_cases(data) if case.label]
+    assert case.id == "P-001"
+    assert np.array_equal(label_of(case, data), truth())
+
+
+def test_structures_become_classes_by_pattern(root: Path) -> None:
+    data = data_of(root, labels={"abdomen": 5}, structures={"abdomen": "liv*|*kidney"})
+    assert np.array_equal(label_of(find_cases(data)[0], data), 5 * (truth() > 0))
+    alone = data_of(root, labels={"kidney": 3}, structures={"kidney": "left-?idney"})
+    assert np.array_equal(label_of(find_cases(alone)[0], alone), 3 * (truth() == 2))
+    case = find_cases(alone)[0]
+    other = alone.model_copy(update={"structures": {"kidney": "liver"}})
+    assert cache_key(case, alone, scheme_of(alone)) != cache_key(case, other, scheme_of(alone))
+
+
+def test_names_that_do_not_fit_are_errors(root: Path) -> None:
+    case = find_cases(data_of(root))[0]
+    none = data_of(root, labels={"spleen": 1})
+    with pytest.raises(
+        LabelError, match=r"no structure of the label is a class \(found Left_Kidney, Liver; expected sp"
+    ):
+        label_of(case, none)
+    both = data_of(root, structures={"liver": "*", "left kidney": "*kid*"})
+    with pytest.raises(LabelError, match=r"a structure belongs to several classes \(found Left_Kidney\)"):
+        label_of(case, both)
+    unknown = data_of(root, structures={"lung": "*"})
+    with pytest.raises(LabelError, match=r"names classes that the scheme does not have \(found lung"):
+        label_of(case, unknown)
+    with pytest.raises(ValueError, match=r"data\.structures is for layout dicom"):
+        data_of(root, layout="folder", structures={"liver": "*"})
+
+
+def test_a_flat_export_is_read(tmp_path: Path) -> None:
+    scan = study(tmp_path, "P1", 0, kinds=()) / "2.000-CT"
+    structure_set(tmp_path / "rs.dcm", scan, polygons())
+    (tmp_path / "rs.dcm").rename(scan / "RS.without suffix")
+    data = data_of(tmp_path, label="RTSTRUCT")
+    (case,) = find_cases(data)
+    assert case.label == (scan / "RS.without suffix",)
+    assert np.array_equal(label_of(case, data), truth())
+
+
+def test_the_series_that_the_label_refers_to_is_taken(tmp_path: Path) -> None:
+    folder = study(tmp_path, "P1/S", 0)
+    ct_series(folder / "3-lung", np.zeros((3, 8, 8), np.int16), uid="1.2.3.99", StudyInstanceUID="1.2.3.100.1")
+    data = data_of(tmp_path)
+    (case,) = find_cases(data)
+    assert case.channels["ct"] == (folder / "2.000-CT",)
+    with pytest.raises(
+        DataError, match=r"channel ct is not one series \(found CT:Abdomen 3\.0, CT; expected one series"
+    ):
+        find_cases(data_of(tmp_path, label=None))
+    described = data_of(tmp_path, label=None, channels={"ct": "ct:abdomen*"})
+    assert find_cases(described)[0].channels == case.channels
+    with pytest.raises(DataError, match="no case of layout dicom"):
+        find_cases(data_of(tmp_path, channels={"t2": "MR"}))
+
+
+def test_channels_are_series_of_one_study(tmp_path: Path) -> None:
+    study(tmp_path, "P1/S", 0, SeriesDescription="T2 axial", Modality="MR")
+    pixels = np.random.default_rng(1).integers(0, 99, (DEPTH, ROWS, COLUMNS)).astype(np.int16)
+    place = tmp_path / "P1/S/5-ADC"
+    more = {"StudyInstanceUID": "1.2.3.100.1", "SeriesDescription": "ADC map", "Modality": "MR"}
+    ct_series(place, pixels, uid="1.2.3.98", **more)
+    data = data_of(tmp_path, channels={"adc": "MR:adc*", "t2": "MR:t2*"})
+    (case,) = find_cases(data)
+    assert list(case.channels) == ["adc", "t2"]
+    assert read_case(case, data, scheme_of(data)).image.shape == (2, COLUMNS, ROWS, DEPTH)
+    missing = data_of(tmp_path, channels={"dwi": "MR:dwi*", "t2": "MR:t2*"})
+    with pytest.raises(
+        DataError, match=r"channel dwi is missing \(found .*MR:T2 axial.*expected one series that is MR:dwi"
+    ):
+        find_cases(missing)
+
+
+def test_segmentations_of_different_structures_are_one_label(tmp_path: Path) -> None:
+    folder = study(tmp_path, "P1/S", 0, kinds=())
+    scan = folder / "2.000-CT"
+    for value, name in enumerate(NAMES, start=1):
+        mask = (truth() == value).astype(np.uint8)
+        segmentation(folder / name / "1.dcm", scan, mask, [name], description=f"by {name}")
+    data = data_of(tmp_path)
+    (case,) = find_cases(data)
+    assert len(case.label or ()) == 2
+    assert np.array_equal(label_of(case, data), truth())
+    assert [problem.what for problem in check_dataset(data)] == ["the train split is empty"]
+    segmentation(folder / "reader2" / "1.dcm", scan, truth(), NAMES, description="reader 2")
+    with pytest.raises(DataError, match=r"3 SEGs of one case hold the same structure \(found"):
+        find_cases(data)
+    data = data_of(tmp_path, label="SEG:reader 2")
+    assert find_cases(data)[0].label == (folder / "reader2" / "1.dcm",)
+
+
+def test_a_label_of_absent_images_is_a_notice(tmp_path: Path) -> None:
+    study(tmp_path, "P1/S", 0)
+    other = study(tmp_path / "other", "P2/S", 1)
+    (other / "300.000-Segmentation" / "1-1.dcm").rename(tmp_path / "P1" / "lost.dcm")
+    for file in sorted((tmp_path / "other").rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    found = scan_cases(data_of(tmp_path))
+    assert [case.id for case in found.cases] == ["P1"]
+    assert "lost.dcm: a SEG refers to no images that are here" in str(found.notices[0])
+
+
+def test_a_damaged_label_is_named_and_a_damaged_slice_too(tmp_path: Path) -> None:
+    folder = study(tmp_path, "P1/S", 0)
+    study(tmp_path, "P2/S", 1)
+    label = folder / "300.000-Segmentation" / "1-1.dcm"
+    label.write_bytes(label.read_bytes()[:900])
+    data = data_of(tmp_path)
+    with pytest.raises(DataError, match=r"1-1\.dcm: cannot be read"):
+        find_cases(data)
+    assert any("1-1.dcm" in str(problem.file) for problem in check_dataset(data))
+    slice_file = tmp_path / "P2/S/2.000-CT/1-003.dcm"
+    slice_file.write_bytes(slice_file.read_bytes()[:-50])
+    assert any("1-003.dcm" in str(problem.file) for problem in check_dataset(data_of(tmp_path / "P2")))
+
+
+def test_new_scans_need_no_label(tmp_path: Path) -> None:
+    study(tmp_path, "P1/S", 0, kinds=())
+    (case,) = find_cases(data_of(tmp_path))
+    assert case.label is None
+    (case,) = find_cases(data_of(tmp_path / "P1" / "S" / "2.000-CT"))
+    assert case.id == "2.000-CT"
+
+
+def test_init_recognizes_it(root: Path) -> None:
+    findings = inspect_folder(root)
+    data = findings.data
+    assert (data.layout, data.channels, data.label) == ("dicom", {"ct": "CT"}, "SEG")
+    assert data.labels == {"Liver": 1, "Left_Kidney": 2}
+    assert data.intensity.rule == "clip"
+    assert any("SEG and RTSTRUCT" in doubt for doubt in findings.doubts)
+    assert {problem.severity for problem in check_dataset(data)} <= {"notice"}
+
+
+@pytest.mark.slow
+def test_a_tcia_folder_trains_directly(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["init", str(root), "--output", "c.yaml"]) == 0
+    keys = ["--data.split.kind", "fractions", "--data.split.val", "0.34", "--data.split.test", "0"]
+    keys += ["--data.image_size", "32", "--train.epochs", "1", "--train.batch_size", "4", "--train.precision", "fp32"]
+    assert main(["train-seg", "--config", "c.yaml", "--run.name", "r", "--model.name", "cct_unet_t", *keys]) == 0
+    predict = ["predict", "--model", "runs/r/best", "--input", str(root), "--format", "dicom-seg", "--no-quality"]
+    assert main([*predict, "--output", "masks"]) == 0
+    assert pydicom.dcmread("masks/P-002.dcm").Modality == "SEG"
+    assert main(["evaluate", "--prediction", "masks", "--reference", str(root), "--output", "scores"]) == 0
+    assert main(["report", "--evaluation", "scores", "--output", "report"]) == 0
+    assert Volume.load(root / "P-002/01-01-2001-NA/2.000-CT").shape == (COLUMNS, ROWS, DEPTH)
