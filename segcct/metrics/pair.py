@@ -46,7 +46,7 @@ class MaskPair:
         """Two masks (bool, or 0 and 1) of one shape, 1-D to 3-D. Raises `MetricError` on anything else."""
         prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
         check_shapes(prediction, reference)
-        box = _around([box for mask in (prediction, reference) if (box := _box(mask))], prediction.ndim)
+        box = _around([box for mask in (prediction, reference) if (box := bounding_box(mask))], prediction.ndim)
         return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm)
 
     @classmethod
@@ -151,8 +151,8 @@ def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
     return {value: box for value, box in enumerate(ndimage.find_objects(labels), start=1) if box is not None}
 
 
-def _box(mask: np.ndarray) -> Box | None:
-    """The box around a mask, axis by axis in memory order, each search within the box found so far."""
+def bounding_box(mask: np.ndarray) -> Box | None:
+    """The box around a mask, None where it is empty: axis by axis in memory order, each search within the box found so far."""
     order = sorted(range(mask.ndim), key=lambda axis: -mask.strides[axis])
     box = [slice(0, length) for length in mask.shape]
     for axis in order:

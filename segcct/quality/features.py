@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segcct.metrics.image import BAND_PX, border_band
+from segcct.metrics.pair import bounding_box
 from segcct.quality.shape_features import off_center, shape_features
 
 Features = dict[str, float | None]
@@ -68,9 +69,11 @@ class CasePredictions:
 def class_features(case: CasePredictions, class_index: int) -> Features | None:
     """Every feature of one class (1 and up); None for an empty mask."""
     mask = case.index == class_index
-    if not mask.any():
+    tight = bounding_box(mask)
+    if tight is None:
         return None
-    box = _box(mask, BAND_PX + 2)
+    wide = BAND_PX + 2  # within slices
+    box = (tight[0], *(slice(max(0, part.start - wide), part.stop + wide) for part in tight[1:]))
     return {
         **dict.fromkeys(FEATURES),
         **_softmax_features(case.probabilities, mask, box, class_index),
@@ -146,13 +149,3 @@ def _volume_features(volume: tuple[int, float | None] | None) -> Features:
         "volume_voxels": float(np.log10(1 + voxels)),
         "volume_ml": None if ml is None else float(np.log10(1e-3 + ml)),
     }
-
-
-def _box(mask: np.ndarray, margin: int) -> tuple[slice, slice, slice]:
-    """The bounding box, with a margin within slices."""
-    parts = []
-    for axis, others in enumerate(((1, 2), (0, 2), (0, 1))):
-        occupied = np.flatnonzero(mask.any(axis=others))
-        wide = margin if axis else 0
-        parts.append(slice(max(0, int(occupied[0]) - wide), int(occupied[-1]) + wide + 1))
-    return parts[0], parts[1], parts[2]
