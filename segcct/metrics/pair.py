@@ -152,7 +152,8 @@ def _label_boxes(labels: np.ndarray) -> dict[int, Box]:
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:
-    """The box around a mask, None where it is empty: axis by axis in memory order, each search within the box found so far."""
+    """The box around a mask, None where it is empty. Searched axis by axis in memory order, each time within the box so
+    far."""
     order = sorted(range(mask.ndim), key=lambda axis: -mask.strides[axis])
     box = [slice(0, length) for length in mask.shape]
     for axis in order:

@@ -26,6 +26,7 @@ from segcct.models.compact_transformers import (
 )
 from segcct.models.generator import SIZES as GENERATOR_SIZES
 from segcct.models.generator import Generator, GeneratorOptions
+from segcct.models.narrow_unet import NarrowUNet, NarrowUNetOptions
 from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
@@ -86,6 +87,7 @@ _ENTRIES: list[Entry] = [
     *(Entry(name, "segmenter", partial(build_cct_unet, size), CctUnetOptions) for name, size in CCT_UNET_SIZES.items()),
     *(Entry(name, "segmenter", partial(SwinUnet, size), SwinUnetOptions) for name, size in SWIN_UNET_SIZES.items()),
     Entry("unet", "segmenter", UNet, UNetOptions),
+    Entry("unet_16", "segmenter", NarrowUNet, NarrowUNetOptions),
     *(Entry(name, "generator", partial(Generator, size), GeneratorOptions) for name, size in GENERATOR_SIZES.items()),
 ]
 

@@ -158,6 +158,10 @@ class TestUNetNormalised(SegmenterContract):
     options = {"norm": "batch"}  # noqa: RUF012
 
 
+class TestNarrowUNet(SegmenterContract):
+    name = "unet_16"
+
+
 class TestTimmConvNext(SegmenterContract):
     name = "timm/convnext_atto"
 
@@ -222,6 +226,15 @@ class TestMonaiMedNeXtS(SegmenterContract):
 class TestMonaiMedNeXtSDeepSupervision(SegmenterContract):
     name = "monai/MedNeXtS"
     options = {"deep_supervision": True}  # noqa: RUF012
+
+
+def test_the_narrow_unet_has_the_published_size_and_dropout() -> None:
+    """SSL4MIS counts 1,813,764 for 1 channel and 4 classes, with a bias of no effect before each BatchNorm."""
+    assert parameters(create_model("unet_16", 1, 4, 224)) == 1_813_764 - 2 * (16 + 32 + 64 + 128 + 256 + 240)
+    rates = [part.p for part in create_model("unet_16", 1, 4, 224).modules() if isinstance(part, nn.Dropout)]
+    assert rates == [0.05, 0.1, 0.2, 0.3, 0.5, 0, 0, 0, 0]
+    plain = create_model("unet_16", 1, 4, 224, {"dropout": False})
+    assert not any(part.p for part in plain.modules() if isinstance(part, nn.Dropout))
 
 
 def test_every_segmenter_is_under_contract() -> None:

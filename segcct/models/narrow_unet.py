@@ -1,0 +1,81 @@
+"""U-Net of few channels, as semi-supervised methods on ACDC train it (SSL4MIS, github.com/HiLab-git/SSL4MIS)."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segcct.models.options import ModelOptions
+from segcct.models.padding import crop_to, pad_to_multiple
+
+WIDTHS = (16, 32, 64, 128, 256)
+"""Channels per level, the finest first; 1.8 million parameters."""
+DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
+"""In the encoder, per level."""
+
+
+class NarrowUNetOptions(ModelOptions):
+    """Options of the narrow U-Net."""
+
+    dropout: bool = True
+    """Dropout in the encoder, of 0.05 at the finest level to 0.5 at the coarsest, as published."""
+
+
+def double_conv(in_channels: int, out_channels: int, dropout: float = 0.0) -> nn.Sequential:
+    """Twice a 3x3 convolution, BatchNorm and LeakyReLU, with dropout between them; the size stays."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.LeakyReLU(inplace=True),
+    )
+
+
+class NarrowUNet(nn.Module):
+    """Max pooling down; up by a 1x1 convolution and bilinear interpolation; skips by concatenation.
+
+    Images of any size are padded inside to a multiple of 16.
+    """
+
+    def __init__(
+        self,
+        *,
+        in_channels: int,
+        num_classes: int,
+        image_size: int,  # noqa: ARG002  (convolutions fit any size; part of the table's call)
+        options: NarrowUNetOptions,
+    ) -> None:
+        super().__init__()
+        rates = DROPOUT if options.dropout else (0.0,) * len(WIDTHS)
+        self.down = nn.ModuleList(
+            double_conv(before, after, rate)
+            for before, after, rate in zip((in_channels, *WIDTHS), WIDTHS, rates, strict=False)
+        )
+        pairs = list(zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))  # (256, 128), (128, 64) ...
+        self.reduce = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairs)
+        self.fuse = nn.ModuleList(double_conv(2 * fine, fine) for _, fine in pairs)
+        self.head = nn.Conv2d(WIDTHS[0], num_classes, 3, padding=1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        height, width = image.shape[-2:]
+        multiple = 2 ** len(self.fuse)
+        first, *finest = cast(nn.Sequential, self.down[0])
+        maps = first(pad_to_multiple(image, multiple, at_least=2 * multiple))
+        maps = maps.contiguous(memory_format=torch.channels_last)  # a fifth faster on processors
+        for layer in finest:
+            maps = layer(maps)
+        skips = []
+        for level in self.down[1:]:
+            skips.append(maps)
+            maps = level(F.max_pool2d(maps, 2))  # (B, 2D, H/2, W/2) at each level
+        for reduce, fuse in zip(self.reduce, self.fuse, strict=True):
+            up = F.interpolate(reduce(maps), scale_factor=2.0, mode="bilinear", align_corners=True)
+            maps = fuse(torch.cat([skips.pop(), up], dim=1))  # (B, D/2, 2H, 2W) at each level
+        return crop_to(self.head(maps), height, width)
