@@ -6,7 +6,7 @@ Rows are methods: `supervised` learns from the labeled patients alone, `teacher`
 fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many minutes, or,
 with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights are those at
 the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias field and noise
-(shifted.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes, averaged over
+(shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes, averaged over
 draws; intervals and differences to `supervised` are over patients. `--shift` shifts the unlabeled patients too.
 Trainings that are there are used where they are of the same settings, else refused.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shifted import write_shifted
+from shift import write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
 from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings

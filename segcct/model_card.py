@@ -96,6 +96,8 @@ class ModelCard(Record):
     """Trained on phantoms."""
     postprocessing: tuple[PostprocessingStep, ...] = ()
     """What is done to every mask, in order; chosen by `segcct tune-postprocessing`."""
+    intensity_quantiles: list[list[float]] | None = None
+    """Standardized intensities of the training cases by channel (preparation/intensity_quantiles.py)."""
     provenance: dict[str, Any]
     weights_sha256: str = ""
 

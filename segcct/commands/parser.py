@@ -128,7 +128,9 @@ def engine_of(arguments: argparse.Namespace) -> SparkEngine | None:
     return None
 
 
-def inference_of(arguments: argparse.Namespace, protocol: str = "soft", tta: str = "none") -> Inference:
+def inference_of(
+    arguments: argparse.Namespace, protocol: str = "soft", tta: str = "none", adapt: str = "none"
+) -> Inference:
     """How the network runs. Says the precision on stderr where it was chosen here.
 
     Raises `ModelError` for a device that is not there.
@@ -137,7 +139,8 @@ def inference_of(arguments: argparse.Namespace, protocol: str = "soft", tta: str
     from segcct.inference.batched_inference import Inference
     from segcct.progress import say
 
-    inference = Inference(arguments.batch_size, arguments.precision, pick_device(arguments.device), protocol, tta)
+    device = pick_device(arguments.device)
+    inference = Inference(arguments.batch_size, arguments.precision, device, protocol, tta, adapt)
     if arguments.precision == "auto":
         say(str(inference.choice))
     return inference

@@ -22,7 +22,7 @@ from segcct.commands.parser import (
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
 
-_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "master", "spark_conf"}
+_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "adapt", "master", "spark_conf"}
 """Options that a function does not take by name: those of the network come as `how`, those of Spark as `engine`."""
 
 
@@ -82,6 +82,14 @@ def add_predict(commands: Commands) -> None:
         help="test-time augmentation, at four times the cost: the mean probabilities of flipped or rotated slices "
         "(default %(default)s)",
     )
+    parser.add_argument(
+        "--adapt",
+        default="none",
+        metavar="METHODS",
+        help="for images of another scanner, adapt to each case: statistics (or statistics:0.4, with the weight of the "
+        "case's batch norm statistics), image (its intensities), model (normalization weights); or several, separated "
+        "by commas (default %(default)s)",
+    )
     add_network_options(parser)
 
 
@@ -129,7 +137,8 @@ def add_report(commands: Commands) -> None:
 def _predict(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_model
 
-    task, how = task_of_model(arguments.model), partial(inference_of, arguments, arguments.protocol, arguments.tta)
+    task = task_of_model(arguments.model)
+    how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt)
     return _of_task(task, "predict", arguments.model[0], arguments, how=how)
 
 

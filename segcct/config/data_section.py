@@ -169,3 +169,6 @@ class AugmentSection(Section):
     """Probability of Gaussian noise."""
     blur: Fraction = 0.1
     """Probability of Gaussian blur."""
+    scanner: Fraction = 0.0
+    """Probability of strong gamma, contrast, bias field and noise together, as if from another scanner; 0.5 prepares
+    for images of other scanners."""

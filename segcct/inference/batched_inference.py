@@ -28,6 +28,8 @@ class Inference:
     """soft: probabilities are resampled to the input grid; transunet: the published slice protocol."""
     tta: str = "none"
     """Test-time augmentation: none, flips or rotations (views.py)."""
+    adapt: str = "none"
+    """How the model is adapted to each case (adaptation.py)."""
     postprocessing: bool = True
     """Apply the steps of the model card to masks."""
     choice: Choice = field(init=False, compare=False)

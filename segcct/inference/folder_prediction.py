@@ -211,7 +211,7 @@ def predict_folder(
         OSError: the folder cannot be written to.
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
-    how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta")}
+    how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta", "adapt")}
     how["keep_largest"] = keep_largest
     how["postprocessing"] = [step.model_dump(mode="json") for step in predictor.steps()]
     reading = replace(request, cases=(), seen={})

@@ -46,11 +46,16 @@ class LoadedModel:
     """Its network gives logits over classes: the mean of the probabilities of several networks or views is a prediction
     too."""
 
+    adapts = False
+    """It can be adapted to a case (`Inference.adapt`)."""
+
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         self.card = card
         self.how = how or Inference(device=pick_device())
         if self.how.tta != "none" and not self.gives_probabilities:
             raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
+        if self.how.adapt != "none" and not self.adapts:
+            raise ModelError(f"adaptation to a case is not for {self.noun}", found=self.how.adapt)
         self.network: Any = over_views(network, self.how.tta).to(self.how.device).eval()
         self.folders: tuple[Path, ...] = ()
 

@@ -14,6 +14,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.errors import DataError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
+from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
@@ -69,11 +70,12 @@ class Predictor(VolumeModel):
     """A trained segmentation model: (B, C, H, W) -> logits (B, K, H, W)."""
 
     task, noun, command = "segmentation", "a segmenter", "train-seg"
-    gives_probabilities = True
+    gives_probabilities = adapts = True
 
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network, card, how)
         self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
+        self.adaptation = Adaptation.parse(self.how.adapt)
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
@@ -131,9 +133,10 @@ class Predictor(VolumeModel):
     def segment(self, loaded: LoadedCase, *, keep_largest: bool = False, keep_probabilities: bool = False) -> Segmented:
         """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
         preparation = self.inferer.preparation(self.preparation)
-        prepared = prepare_case(loaded, preparation, self.scheme)
-        kept = KeptProbabilities() if keep_probabilities else None
-        index = self.inferer(self.network, prepared, self.how, self.preparation.image_size, kept)
+        prepared = self.adaptation.image_of(prepare_case(loaded, preparation, self.scheme), self.card)
+        kept, size = KeptProbabilities() if keep_probabilities else None, self.preparation.image_size
+        with self.adaptation.applied_to(self.network, prepared, self.how, size):
+            index = self.inferer(self.network, prepared, self.how, size, kept)
         full = postprocess(
             index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), loaded.grid.voxel_ml
         )

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from segcct.config import AugmentSection
+from segcct.preparation.intensity_changes import scanner_change
 
 BRIGHTNESS = 0.2
 """Largest shift of intensity at strength 1, as a fraction of the channel's mean in the slice, not of [0, 1]: few bright
@@ -51,6 +52,8 @@ class Augmenter:
         image = np.ascontiguousarray(image.transpose(1, 2, 0), dtype=np.float32)  # (S, S, C)
         if strength > 0:
             image, label = self._deform(image, label, rng)
+            if self.section.scanner and rng.random() < self.section.scanner * strength:
+                image = scanner_change(image.transpose(2, 0, 1), rng).transpose(1, 2, 0)
             channels = [np.ascontiguousarray(image[..., index]) for index in range(image.shape[2])]
             image = np.stack([self._vary(channel, rng) for channel in channels], axis=-1)
         return np.ascontiguousarray(image.transpose(2, 0, 1)), np.ascontiguousarray(label)

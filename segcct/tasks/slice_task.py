@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import M2IConfig, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits
-from segcct.model_card import Architecture, SchemeCard, reading
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.tasks.task import DatasetSummary, Task
 from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
@@ -104,6 +106,16 @@ class SliceTask(Task):
         pixels, architecture = self.config.data.image_size, self.architecture
         image = torch.randn(size, architecture.in_channels, pixels, pixels, device=device)
         return {"image": image, "label": torch.randint(architecture.num_classes, (size, pixels, pixels), device=device)}
+
+    def card(self, selected_on: dict[str, Any]) -> ModelCard:
+        """See `Task`; with the training intensities once weights were selected, since before nobody needs them."""
+        card = super().card(selected_on)
+        return card.model_copy(update={"intensity_quantiles": self.intensity_quantiles}) if selected_on else card
+
+    @cached_property
+    def intensity_quantiles(self) -> list[list[float]] | None:
+        """Of the training cases, for model.json."""
+        return mean_quantiles(self.dataset.train)
 
     def names(self, batch: dict[str, Any]) -> list[str]:
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]

@@ -21,6 +21,7 @@ OFF = {
     "intensity": 0,
     "noise": 0,
     "blur": 0,
+    "scanner": 0,
 }
 ALL = dict.fromkeys(OFF, 1)
 

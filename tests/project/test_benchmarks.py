@@ -120,7 +120,7 @@ def test_tables_come_out_whatever_is_there(benchmark_of, tmp_path, monkeypatch, 
 
 
 def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_path):
-    shifted = benchmark_of("shifted")
+    shifted = benchmark_of("shift")
     image = np.random.default_rng(0).random((32, 24)).astype(np.float32)
     moved = shifted.shifted(image, "p1_frame01", "p1_frame01_slice_1.h5")
     assert 0 <= moved.min() <= moved.max() <= 1

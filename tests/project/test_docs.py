@@ -119,7 +119,7 @@ def test_workflows_and_hooks_are_yaml_and_test_the_pythons_that_are_promised() -
 
 
 def test_the_readme_fits_on_a_few_screens() -> None:
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 136
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
 
 
 def test_the_reference_is_current() -> None:

@@ -14,7 +14,7 @@ from segcct.config import AugmentSection, LossSection, SegmentationConfig, Unlab
 from segcct.errors import ConfigError
 from segcct.phantom import write_phantom
 from segcct.preparation.augmentation import Augmenter
-from segcct.preparation.strong_intensity import strong_intensity
+from segcct.preparation.intensity_changes import strong_intensity
 from segcct.tasks.segmentation.pseudo_labels import BOX_AREA, TeacherMethod, cutmix_boxes
 from segcct.tasks.segmentation.unlabeled_slices import ramp_up
 from tests.conftest import training_command

@@ -49,8 +49,9 @@ def predict(
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     members = find_members(model)
     quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
-    if quality is not None and (keep_largest or protocol != "soft" or how.tta != "none"):
-        say(f"{TABLE} is not written: the estimate is for masks without --keep-largest, --protocol transunet and --tta")
+    if quality is not None and (keep_largest or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
+        options = "--keep-largest, --protocol transunet, --tta and --adapt"
+        say(f"{TABLE} is not written: the estimate is for masks without {options}")
         quality = None
     splits_files = [member / ".." / "splits.json" for member in members]
     request = resolve(predictor.card, input, splits_files=splits_files, split=split)
@@ -75,6 +76,8 @@ def predict(
                 f"wrote {output / TABLE}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
                 f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
             )
+            if sum(flagged) > len(flagged) / 2:
+                say("most are flagged: if they come from another scanner, --adapt statistics may help")
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"

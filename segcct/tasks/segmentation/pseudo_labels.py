@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from segcct.config import LossSection, UnlabeledSection
 from segcct.preparation.augmentation import Augmenter
-from segcct.preparation.strong_intensity import strong_intensity
+from segcct.preparation.intensity_changes import strong_intensity
 
 BOX_AREA = (0.02, 0.4)
 """Of a CutMix box, as fractions of the slice."""

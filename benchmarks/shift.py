@@ -1,0 +1,142 @@
+"""How much of what another scanner costs is won back by `predict --adapt`, or by training against it.
+
+    python benchmarks/shift.py --root ../shared/data/acdc_h5 --models runs/plain/best runs/scanner/best
+
+Each model is a segmenter of ACDC slices that was not trained on the patients of val.list, such as those that
+few_labels.py leaves, or one trained with `augment.scanner`. Rows are models and adaptations. Dice is the mean over the
+cases of val.list of each case's mean over classes, as they are and shifted: gamma, a smooth bias field and noise, which
+no standardizing undoes. Differences to the first model without adaptation are paired over patients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from segcct.config import DataSection
+from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.layouts import find_cases, read_case
+from segcct.datasets.split_drawing import make_splits
+from segcct.hardware.processor import processor_name
+from segcct.inference.batched_inference import Inference
+from segcct.inference.predictor import Predictor
+from segcct.metrics import class_dice, paired
+
+GAMMA, BIAS, NOISE = 1.8, 0.5, 0.04
+"""Curve of contrast; largest logarithm of the bias field; standard deviation of the noise, in [0, 1] units."""
+
+
+def shifted(image: np.ndarray, case: str, file: str) -> np.ndarray:
+    """Slices (..., H, W) in [0, 1] with gamma, a smooth bias field and noise; no standardising undoes it.
+
+    The field is a function of the case id, the noise of the file's name.
+    """
+    moved = np.asarray(image, dtype=np.float64) ** GAMMA * np.exp(bias_field(image.shape[-2:], _random(case)))
+    return np.clip(moved + _random(file).normal(0, NOISE, image.shape), 0, 1)
+
+
+def bias_field(size: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """(H, W) logarithm of a field of half a wave along a random direction, in [-BIAS, BIAS]."""
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, side) for side in size), indexing="ij")
+    angle, phase = rng.uniform(0, 2 * np.pi, 2)
+    return BIAS * np.sin(np.pi / 2 * (np.cos(angle) * rows + np.sin(angle) * columns) + phase)
+
+
+def write_shifted(cases: Sequence[Case], as_they_are: Collection[str], root: Path) -> Path:
+    """Copy the files of cases into a folder below `root`, shifted but for these patients; one that is there is taken.
+
+    The folder's name holds what its content depends on.
+    """
+    depends = repr((GAMMA, BIAS, NOISE, sorted(as_they_are), [case.id for case in cases]))
+    folder = root / f"shifted_{hashlib.sha256(depends.encode()).hexdigest()[:8]}"
+    if folder.is_dir():
+        return folder
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    for case in cases:
+        for file in next(iter(case.channels.values())):
+            shutil.copyfile(file, part / file.name)
+            if case.patient not in as_they_are:
+                with h5py.File(part / file.name, "r+") as stored:
+                    stored["image"][...] = shifted(stored["image"][()], case.id, file.name)
+    part.rename(folder)
+    return folder
+
+
+def evaluated(data: DataSection) -> list[Case]:
+    """The cases of val.list."""
+    split = {"kind": "lists", "train_list": data.root / "train.list", "val_list": data.root / "val.list"}
+    cases = find_cases(data)
+    whole = DataSection.model_validate(data.model_dump() | {"split": split})
+    return make_splits(cases, whole).select(cases, "val")
+
+
+def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> dict[str, float]:
+    """Case -> mean Dice over the classes that it holds."""
+    scores = {}
+    for loaded in cases:
+        assert loaded.label is not None
+        found = predictor.segment(loaded).full
+        wanted = predictor.scheme.to_index(loaded.label)
+        known = [dice for dice in class_dice(found, wanted, predictor.scheme.classes).values() if dice is not None]
+        if known:
+            scores[loaded.case.id] = float(np.mean(known))
+    return scores
+
+
+def compared(scores: Mapping[str, float], first: Mapping[str, float], patients: Mapping[str, str]) -> str:
+    """`0.812, +0.012 [+0.004, +0.020]`."""
+    names = sorted(scores)
+    found = paired(*([each[name] for name in names] for each in (scores, first)), [patients[name] for name in names])
+    low, high = found["ci95"]
+    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+    return f"{np.mean(list(scores.values())):.3f}, {found['difference']:+.3f} [{ends}]"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
+    parser.add_argument("--models", type=Path, nargs="+", required=True, metavar="RUN/best")
+    parser.add_argument(
+        "--adapt",
+        nargs="+",
+        default=["none", "statistics:0.2", "statistics:0.4", "image", "statistics:0.4,image", "model"],
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="for the shifted files")
+    arguments = parser.parse_args()
+    how = Inference()
+    print(f"{processor_name()}, {how.choice.precision} ({how.choice.reason})\n")
+    print("| model | --adapt | Dice | Dice, shifted |\n|---|---|---|---|")
+    first: list[dict[str, float]] = []
+    for model in arguments.models:
+        for adapt in arguments.adapt:
+            predictor = Predictor.load(model, replace(how, adapt=adapt))
+            data = predictor.card.data_section(arguments.root)
+            cases = evaluated(data)
+            moved = data.model_copy(update={"root": write_shifted(cases, [], arguments.output)})
+            there = {case.id: case for case in find_cases(moved)}
+            scores = [
+                scores_of(predictor, [read_case(case, each, predictor.scheme, with_label=True) for case in chosen])
+                for each, chosen in ((data, cases), (moved, [there[case.id] for case in cases]))
+            ]
+            first = first or scores
+            patients = {case.id: case.patient for case in cases}
+            cells = " | ".join(compared(each, base, patients) for each, base in zip(scores, first, strict=True))
+            print(f"| {model.parent.name} | {adapt} | {cells} |", flush=True)
+
+
+def _random(name: str) -> np.random.Generator:
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""A model adapted to one case at prediction, for images of another scanner: `segcct predict --adapt`.
+
+`statistics` mixes the running statistics of batch norm with those of the whole case (Schneider et al. 2020). `image`
+maps the case's intensities so that their quantiles are those of the training cases. `model` takes a few steps on the
+weights of the normalization layers, towards agreement of flipped views. Entropy is not minimized: on one case
+that makes a network sure of whatever it sees. The next case starts from the model as it was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from segcct.errors import ModelError
+from segcct.inference.batched_inference import Inference
+from segcct.inference.views import VIEWS
+from segcct.model_card import ModelCard
+from segcct.preparation.intensity_quantiles import LEVELS, with_quantiles
+from segcct.preparation.prepared_case import PreparedCase
+from segcct.runtime import pad_to
+
+METHODS = ("statistics", "image", "model")
+MIXED = 0.4
+"""Weight of the case's own statistics where none is given."""
+STEPS, LR = 8, 1e-3
+"""Of `model`, with Adam."""
+_NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What `--adapt` says."""
+
+    statistics: float = 0.0
+    """Weight of the case's own batch norm statistics, in [0, 1]."""
+    image: bool = False
+    model: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Adaptation:
+        """`none`, or methods separated by commas; `statistics:0.4` with its weight. Raises `ModelError`."""
+        given = {} if text == "none" else dict(_named(part) for part in text.split(","))
+        return cls(given.get("statistics", 0.0), "image" in given, "model" in given)
+
+    def image_of(self, case: PreparedCase, card: ModelCard) -> PreparedCase:
+        """The case as the network is to see it. Raises `ModelError` where model.json has no quantiles."""
+        if not self.image:
+            return case
+        try:
+            wanted = np.asarray(card.intensity_quantiles, dtype=np.float64)
+        except ValueError:
+            wanted = np.empty(0)
+        if wanted.shape != (card.architecture.in_channels, len(LEVELS)) or not np.isfinite(wanted).all():
+            raise ModelError(
+                "model.json does not hold the intensities of the training cases, which --adapt image needs",
+                remedy="Train the model again with this version, or use --adapt statistics",
+            )
+        return with_quantiles(case, wanted)
+
+    @contextmanager
+    def applied_to(self, network: nn.Module, case: PreparedCase, how: Inference, size: int) -> Iterator[None]:
+        """The network is adapted to a case within the block, and as it was after it.
+
+        Args:
+            network: (B, C, H, W) -> logits (B, K, H, W), in evaluation mode.
+            case: prepared as for prediction.
+            how: batch size, precision, device.
+            size: height and width of the training slices, in pixels.
+
+        Raises `ModelError` where it has no layers of the kind.
+        """
+        if not (self.statistics or self.model):
+            yield
+            return
+        kept = {name: value.clone() for name, value in network.state_dict().items()}
+        try:
+            if self.statistics:
+                _mix_statistics(network, case, how, size, self.statistics)
+            if self.model:
+                _agree(network, case, how, size)
+            yield
+        finally:
+            network.load_state_dict(kept)
+
+
+def _named(part: str) -> tuple[str, float]:
+    name, _, weight = part.strip().partition(":")
+    try:
+        value = float(weight) if weight else MIXED
+    except ValueError:
+        value = -1.0
+    if name not in METHODS or not 0 < value <= 1 or (weight and name != "statistics"):
+        expected = f"none, or some of {', '.join(METHODS)}, separated by commas; statistics:0.4 with a weight up to 1"
+        raise ModelError("no such adaptation", found=part, expected=expected)
+    return name, value
+
+
+def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[Tensor]:
+    """All slices (B, C, H, W) as the network sees them, in batches of nearly equal size."""
+    count = len(case.image)
+    for places in np.array_split(np.arange(count), -(-count // how.batch_size)):
+        unit, _ = pad_to(np.asarray(case.image[places[0] : places[-1] + 1]), size)
+        yield torch.from_numpy(case.standardize(unit)).to(how.device)
+
+
+def _mix_statistics(network: nn.Module, case: PreparedCase, how: Inference, size: int, weight: float) -> None:
+    """Each layer's mean and variance become (1 - weight) of the training's and `weight` of the case's, which are taken
+    while the layers before it use those of the case."""
+    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    if not layers:
+        raise _without("batch norm", "statistics")
+    trained = [(_statistics(layer), layer.momentum) for layer in layers]
+    for layer in layers:
+        layer.train()
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean over batches
+    try:
+        with torch.no_grad(), how.autocast():
+            for batch in _batches(case, how, size):
+                network(batch)
+    finally:
+        for layer, (_, momentum) in zip(layers, trained, strict=True):
+            layer.momentum = momentum
+            layer.eval()
+    for layer, (statistics, _) in zip(layers, trained, strict=True):
+        mixed = _statistics(layer).lerp(statistics, 1 - weight)
+        layer.load_state_dict(layer.state_dict() | {"running_mean": mixed[0], "running_var": mixed[1]})
+
+
+def _statistics(layer: nn.Module) -> Tensor:
+    """(2, C): running mean and variance of a batch norm layer, copied."""
+    stored = layer.state_dict()
+    return torch.stack([stored["running_mean"], stored["running_var"]])
+
+
+def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) -> None:
+    """Fit the weights of normalization layers so that what flipped views say comes closer to their mean.
+
+    They are kept only where the views do agree more after it.
+    """
+    layers = [layer for layer in network.modules() if isinstance(layer, _NORMS)]
+    weights = [weight for layer in layers for weight in layer.parameters(recurse=False)]
+    if not weights:
+        raise _without("normalization", "model")
+    batches = list(_batches(case, how, size))
+    before = [weight.detach().clone() for weight in weights]
+    frozen = [weight for weight in network.parameters() if weight.requires_grad]
+    network.requires_grad_(False)
+    try:
+        with torch.enable_grad():
+            for weight in weights:
+                weight.requires_grad_(True)
+            optimizer = torch.optim.Adam(weights, lr=LR)
+            start = _disagreement_of(network, batches, how)
+            for step in range(STEPS):
+                optimizer.zero_grad()
+                with how.autocast():
+                    loss = _disagreement(network, batches[step % len(batches)])
+                loss.backward()
+                optimizer.step()
+        if not _disagreement_of(network, batches, how) < start:
+            for weight, value in zip(weights, before, strict=True):
+                weight.data.copy_(value)
+    finally:
+        network.requires_grad_(False)
+        for weight in frozen:
+            weight.requires_grad_(True)
+
+
+def _disagreement(network: nn.Module, batch: Tensor) -> Tensor:
+    """Mean divergence (Kullback-Leibler) of the views' probabilities from their mean, which has no gradient."""
+    views = VIEWS["flips"]
+    log_p = torch.stack([view.undo(network(view.of(batch)).float().log_softmax(dim=1)) for view in views])
+    mean = log_p.exp().mean(dim=0).detach()  # (B, K, H, W)
+    divergence = torch.special.xlogy(mean, mean) - mean * log_p  # (V, B, K, H, W)
+    mean_divergence: Tensor = divergence.sum(dim=2).mean()
+    return mean_divergence
+
+
+def _disagreement_of(network: nn.Module, batches: list[Tensor], how: Inference) -> float:
+    with torch.no_grad(), how.autocast():
+        return float(np.mean([_disagreement(network, batch).item() for batch in batches]))
+
+
+def _without(layers: str, method: str) -> ModelError:
+    return ModelError(
+        f"--adapt {method} is for networks with {layers} layers, run by torch",
+        remedy="Use another of --adapt, or none",
+    )

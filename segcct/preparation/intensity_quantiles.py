@@ -1,0 +1,51 @@
+"""The intensities of the training cases as quantiles, kept in model.json, and a case brought to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from segcct.preparation.prepared_case import PreparedCase
+
+LEVELS = np.linspace(0, 1, 51)
+_MOST_SLICES = 16
+"""Of a case, evenly spaced; of these every second row and column counts."""
+
+
+def case_quantiles(case: PreparedCase) -> np.ndarray | None:
+    """(C, Q): standardized intensities at `LEVELS`, over the pixels above 0; None where a channel has none."""
+    places = np.unique(np.linspace(0, len(case.image) - 1, _MOST_SLICES).round().astype(int))
+    image = np.asarray(case.image[places, :, ::2, ::2])
+    standardized = case.standardize(image)
+    inside = [standardized[:, channel][image[:, channel] > 0] for channel in range(image.shape[1])]
+    if not all(len(values) for values in inside):
+        return None
+    return np.stack([np.quantile(values, LEVELS) for values in inside])
+
+
+def mean_quantiles(cases: Sequence[PreparedCase]) -> list[list[float]] | None:
+    """The mean curve of some cases, (C, Q) by channel; None where no case has one."""
+    curves = [curve for case in cases if (curve := case_quantiles(case)) is not None]
+    if not curves:
+        return None
+    return [[round(float(value), 4) for value in channel] for channel in np.mean(curves, axis=0)]
+
+
+def with_quantiles(case: PreparedCase, wanted: np.ndarray) -> PreparedCase:
+    """The case with its intensities above 0 mapped, channel by channel, so that their quantiles are `wanted` (C, Q).
+
+    The image is float32, and no longer within [0, 1].
+    """
+    found = case_quantiles(case)
+    if found is None:
+        return case
+    image = np.asarray(case.image, dtype=np.float32)
+    mapped = case.standardize(image)
+    for channel, (own, other) in enumerate(zip(found, wanted, strict=True)):
+        values, inside = mapped[:, channel], image[:, channel] > 0
+        levels, first = np.unique(own, return_index=True)  # where values repeat, the map is a step
+        values[inside] = np.interp(values[inside], levels, other[first])
+    unit = mapped * case.std[:, None, None] + case.mean[:, None, None]
+    return replace(case, arrays={**case.arrays, "image": unit})

@@ -1,0 +1,157 @@
+"""A model adapted to one case: what is mixed and mapped, that another scanner is undone, and that nothing stays."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segcct.datasets.case import LoadedCase
+from segcct.errors import ModelError
+from segcct.inference.adaptation import Adaptation
+from segcct.inference.batched_inference import Inference
+from segcct.inference.predictor import Predictor
+from segcct.metrics import dice
+from segcct.model_card import load_card
+from segcct.models.zoo import create_model
+from segcct.preparation.intensity_quantiles import LEVELS, case_quantiles, mean_quantiles, with_quantiles
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import PreparedCase, prepare_case
+from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case
+
+HOW = Inference(batch_size=2, device="cpu", precision="fp32")
+
+
+def prepared(loaded: LoadedCase | None = None) -> PreparedCase:
+    data = data_section()
+    return prepare_case(loaded or loaded_case(), Preparation.of(data), card("segmentation", data).label_scheme())
+
+
+def other_scanner(loaded: LoadedCase) -> LoadedCase:
+    """Darker, by a curve of contrast."""
+    return replace(loaded, image=100 * (loaded.image.clip(0, 100) / 100) ** 2)
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return create_model("cct_unet_t", 1, 3, SIDE, {}).eval()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("none", Adaptation()),
+        ("statistics", Adaptation(statistics=0.4)),
+        ("statistics:0.25, image", Adaptation(statistics=0.25, image=True)),
+        ("model", Adaptation(model=True)),
+    ],
+)
+def test_methods_are_read(text, expected):
+    assert Adaptation.parse(text) == expected
+
+
+@pytest.mark.parametrize("text", ["statistic", "statistics:2", "statistics:x", "image:0.5", "", "image,,model"])
+def test_other_methods_are_refused(text):
+    with pytest.raises(ModelError, match=r"no such adaptation.*statistics:0\.4"):
+        Adaptation.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "batches"), [(2, (slice(0, 2), slice(2, 4), slice(4, 5))), (16, (slice(0, 5),))]
+)
+def test_statistics_of_the_case_are_mixed_in(batch_size, batches):
+    """A batch norm that sees the input itself: by hand."""
+    layer = nn.Sequential(nn.BatchNorm2d(1)).eval()
+    case, how = prepared(), replace(HOW, batch_size=batch_size)
+    values = case.standardize(np.asarray(case.image)).astype(np.float64)
+    mean = np.mean([values[batch].mean() for batch in batches])
+    variance = np.mean([values[batch].var(ddof=1) for batch in batches])
+    with Adaptation(statistics=0.25).applied_to(layer, case, how, 16):
+        found = layer[0].running_mean.item(), layer[0].running_var.item()
+    assert found == pytest.approx((0.25 * mean, 0.75 + 0.25 * variance), rel=1e-5)
+    assert (layer[0].running_mean.item(), layer[0].running_var.item()) == (0, 1)
+
+
+@pytest.mark.parametrize("text", ["statistics", "model", "statistics,model", "none", "image"])
+def test_nothing_stays_of_a_case(text):
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    within: dict[str, torch.Tensor] = {}
+
+    def interrupted() -> None:
+        with Adaptation.parse(text).applied_to(model, prepared(), HOW, SIDE):
+            within.update({name: value.clone() for name, value in model.state_dict().items()})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert not any(layer.training for layer in model.modules())
+    changed = {name.rpartition(".")[2] for name, value in within.items() if not torch.equal(value, before[name])}
+    allowed = {
+        "statistics": {"running_mean", "running_var", "num_batches_tracked"},
+        "model": {"weight", "bias"},
+        "none": set(),
+        "image": set(),
+    }
+    assert changed <= set().union(*(allowed[name] for name in text.split(",")))
+    assert bool(changed) == ("statistics" in text) or text == "model"
+
+
+def test_views_agree_more_after_the_steps():
+    from segcct.inference.adaptation import _batches, _disagreement_of
+
+    model, case = network(), prepared()
+    batches = list(_batches(case, HOW, SIDE))
+    before = _disagreement_of(model, batches, HOW)
+    with Adaptation(model=True).applied_to(model, case, HOW, SIDE):
+        assert _disagreement_of(model, batches, HOW) < before
+
+
+def test_quantiles_become_those_of_the_training_cases():
+    training, found = prepared(), prepared(other_scanner(loaded_case()))
+    wanted = mean_quantiles([training, training])
+    assert np.shape(wanted) == (1, len(LEVELS))
+    np.testing.assert_allclose(wanted, case_quantiles(training), atol=1e-4)
+    mapped = with_quantiles(found, np.asarray(wanted))
+    np.testing.assert_allclose(case_quantiles(mapped), wanted, atol=0.02)
+    here, there, mapped_image = (each.standardize(np.asarray(each.image)) for each in (training, found, mapped))
+    assert np.median(np.abs(mapped_image - here)) < 0.05
+    assert np.abs(there - here).max() > 0.5
+
+
+def test_another_scanner_is_undone_by_the_image():
+    loaded = loaded_case()
+    wanted = mean_quantiles([prepared()])
+    scores = {}
+    for adapt in ("none", "image"):
+        of = card("segmentation", data_section(), intensity_quantiles=wanted)
+        mask = Predictor(Nearest(), of, replace(HOW, adapt=adapt)).segment(other_scanner(loaded)).full
+        scores[adapt] = dice(mask == 1, loaded.label == 3)
+    assert scores["image"] > 0.95 > scores["none"] + 0.2
+
+
+@pytest.mark.parametrize("stored", [None, [], [[0.0]], [[0.0] * 51, [0.0]], [[float("nan")] * 51]])
+def test_a_model_without_quantiles_says_so(stored):
+    of = card("segmentation", data_section(), intensity_quantiles=stored)
+    with pytest.raises(ModelError, match="does not hold the intensities of the training cases"):
+        Predictor(Nearest(), of, replace(HOW, adapt="image")).segment(loaded_case())
+
+
+@pytest.mark.parametrize("adapt", ["statistics", "model"])
+def test_networks_without_such_layers_say_so(adapt):
+    with pytest.raises(ModelError, match=f"--adapt {adapt} is for networks with"):
+        Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt=adapt)).segment(loaded_case())
+
+
+def test_a_trained_model_knows_its_intensities(trained: Path):
+    stored = load_card(trained / "best").intensity_quantiles
+    assert np.shape(stored) == (4, len(LEVELS))
+    assert (np.diff(stored) >= 0).all()
+    for adapt in ("statistics", "image", "model"):
+        assert Predictor.load(trained / "best", replace(HOW, adapt=adapt)).adaptation != Adaptation()
