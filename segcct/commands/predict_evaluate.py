@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from segcct.commands.cohort_options import add_cohort_options
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -63,7 +64,7 @@ def add_predict(commands: Commands) -> None:
         action="store_true",
         help="leave out the steps of model.json that segcct tune-postprocessing chose",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
+    add_cohort_options(parser)
     add_anonymize(
         parser,
         "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
@@ -171,7 +172,7 @@ def _of_task(
     parameters = inspect.signature(function).parameters
     for name, value in vars(arguments).items():
         if name not in parameters and name not in _OF_NO_TASK and value != arguments.parser.get_default(name):
-            flag = "--" + name.replace("_", "-")
+            flag = "--" + name.rstrip("_").replace("_", "-")
             raise ConfigError(f"{flag} does nothing for {row.name}", remedy=f"Leave {flag} out")
     options = {name: value for name, value in vars(arguments).items() if name in parameters}
     return function(**{**options, **{name: make() for name, make in more.items() if name in parameters}})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,13 @@ from segcct.errors import DataError, RunError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
+from segcct.inference.batched_inference import Inference
+from segcct.inference.case_journal import journals_in, new_journal
+from segcct.inference.case_tables import CaseTable
 from segcct.inference.mask_files import FORMATS, save_mask
-from segcct.inference.predictions_index import Index, index_lock
-from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import keep_rows
+from segcct.inference.predictions_index import INDEX, Index, index_lock
+from segcct.inference.predictor import Predictor
+from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.progress import Report
@@ -62,6 +66,18 @@ class Request:
             )
         FORMATS[wanted].require()
         return wanted
+
+    def shard(self, number: int, count: int) -> Request:
+        """The part `number` of `count`, from 1: every `count`-th case in the order of the ids, so that the parts take
+        about as long. Raises `RunError` where a part would be empty."""
+        if count > len(self.cases):
+            raise RunError(
+                "more shards than cases",
+                file=self.data.root,
+                found=f"{count} shards of {counted(len(self.cases), 'case')}",
+                remedy=f"Use at most {len(self.cases)} shards",
+            )
+        return replace(self, cases=self.cases[number - 1 :: count])
 
 
 def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (), split: str | None = None) -> Request:
@@ -107,18 +123,6 @@ def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool)
 
 
 @dataclass(frozen=True)
-class PredictedCase:
-    """A case with its mask."""
-
-    mask: Path
-    digest: str
-    synthetic: bool
-    """The case says that it is."""
-    heard: tuple[CaseOutcome[Any], ...] = ()
-    """The outcome of each listener."""
-
-
-@dataclass(frozen=True)
 class Predictions:
     """The outcomes of one call."""
 
@@ -157,7 +161,7 @@ class PredictCase:
     reading: Request
     """How the files are read; of a request without its cases."""
     output: Path
-    listeners: tuple[Callable[[Segmented], Any], ...] = ()
+    tables: tuple[CaseTable, ...] = ()
     mask_format: str = "nifti"
     keep_largest: bool = False
     anonymize: bool = False
@@ -167,13 +171,14 @@ class PredictCase:
         name, case = named
         predictor, reading = self.predictor, self.reading
         loaded = load_case(reading, case, predictor.scheme, with_label=False)
-        segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=bool(self.listeners))
+        soft = any(table.needs_probabilities for table in self.tables)
+        segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=soft)
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
         file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
-        heard = tuple(attempt(listener, job) for listener in self.listeners)
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), heard)
+        tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables)
 
 
 def predict_folder(
@@ -181,10 +186,11 @@ def predict_folder(
     request: Request,
     output: Path,
     *,
-    listeners: Sequence[Callable[[Segmented], Any]] = (),
+    tables: Sequence[CaseTable] = (),
     mask_format: str = "nifti",
     keep_largest: bool = False,
     overwrite: bool = False,
+    continuing: bool = False,
     anonymize: bool = False,
     progress: Report | None = None,
 ) -> Predictions:
@@ -197,25 +203,26 @@ def predict_folder(
         predictor: the model.
         request: the cases.
         output: the folder.
-        listeners: called with every case whose mask is written, from the same one pass, with its probabilities.
+        tables: written next to the masks from the same one pass.
         mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
         keep_largest: keep only the largest component of each class.
         overwrite: replace earlier masks, and another model's index.
+        continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
+            inputs that are as they were. Everything else is predicted again.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
         progress: called with (done, total).
 
     Raises:
-        RunError: the folder has masks of these cases, or another model's predictions, and `overwrite` is off; or masks
-            in this format name the patient, and they are to be anonymized.
+        RunError: the folder has masks of these cases, and neither `overwrite` nor `continuing` is on; or another
+            model's predictions, and `overwrite` is off; or another process predicts one of these cases into it; or
+            masks in this format name the patient, and they are to be anonymized.
         PackageError: the format needs a package that is not installed.
         OSError: the folder cannot be written to.
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
-    how: dict[str, Any] = {name: getattr(predictor.how, name) for name in ("protocol", "precision", "tta", "adapt")}
-    how["keep_largest"] = keep_largest
-    how["postprocessing"] = [step.model_dump(mode="json") for step in predictor.steps()]
+    how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest)
     reading = replace(request, cases=(), seen={})
-    work = PredictCase(predictor, reading, output, tuple(listeners), mask_format, keep_largest, anonymize)
+    work = PredictCase(predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize)
     return write_masks(
         predictor.card,
         request,
@@ -223,10 +230,22 @@ def predict_folder(
         work,
         how=how,
         mask_format=mask_format,
+        tables=[table.file for table in tables],
         overwrite=overwrite,
+        continuing=continuing,
         anonymize=anonymize,
         progress=progress,
     )
+
+
+def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool) -> dict[str, Any]:
+    """What a mask depends on besides the weights and the case, as predictions.json says it."""
+    steps = card.postprocessing if how.postprocessing else ()
+    return {
+        **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt")},
+        "keep_largest": keep_largest,
+        "postprocessing": [step.model_dump(mode="json") for step in steps],
+    }
 
 
 def write_masks(
@@ -237,9 +256,11 @@ def write_masks(
     *,
     how: Mapping[str, Any],
     mask_format: str,
+    tables: Sequence[str] = (),
     backend: str = "serial",
     workers: int = 1,
     overwrite: bool = False,
+    continuing: bool = False,
     anonymize: bool = False,
     progress: Report | None = None,
 ) -> Predictions:
@@ -252,9 +273,11 @@ def write_masks(
         work: (name of the mask, case) -> its mask, written into the folder.
         how: what else the masks depend on, for predictions.json.
         mask_format: that of their files, a row of `FORMATS`.
+        tables: the tables that `work` gives rows for.
         backend: of `run_cases`.
         workers: cases at a time.
         overwrite: as `predict_folder`.
+        continuing: as `predict_folder`.
         anonymize: as `predict_folder`.
         progress: called with (done, total).
 
@@ -263,39 +286,72 @@ def write_masks(
     """
     if output.exists() and not output.is_dir():
         raise RunError("is not a folder", file=output)
-    with index_lock(output):
-        index = Index.open(output, card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize)
-        cases = {index.name_of(case): case for case in request.cases}
-        if anonymize:  # the order in which the files appear tells nothing either
-            cases = dict(sorted(cases.items()))
-        _announce(index, request, cases, how, FORMATS[mask_format].suffixes)
-    jobs = [CaseJob(case.id, (name, case), name if anonymize else None) for name, case in cases.items()]
-    outcomes: list[CaseOutcome[PredictedCase]] = []
-    unwritten = ""
-    try:
-        for outcome in run_cases(jobs, work, backend=backend, workers=workers, output=output, progress=progress):
-            outcomes.append(outcome)
-            if isinstance(outcome, Done):
-                case = outcome.value
-                index.made(outcome.name, case.mask, digest=case.digest, synthetic=case.synthetic)
-    finally:
+    with new_journal(output) as journal:
+        with index_lock(output):
+            index = Index.open(output, card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize)
+            index.journal = journal
+            cases = {index.name_of(case): case for case in request.cases}
+            if anonymize:  # the order in which the files appear tells nothing either
+                cases = dict(sorted(cases.items()))
+            finished: Mapping[str, Mapping[str, Any]] = {}
+            suffixes = FORMATS[mask_format].suffixes
+            if continuing and index.earlier:
+                index.write()  # so that the tables hold what killed calls have left in their journals
+                finished = index.finished(cases, how, tables=tables, suffixes=suffixes)
+            _announce(index, request, cases, how, suffixes, finished, continuing=continuing)
+        jobs = [
+            CaseJob(case.id, FolderCase(name, case, finished.get(name)), name if anonymize else None)
+            for name, case in cases.items()
+        ]
+        outcomes: list[CaseOutcome[PredictedCase]] = []
+        unwritten = ""
+        tracked = TrackedWork(work, journal)
         try:
-            with index_lock(output):
-                index.write()
-        except OSError as error:  # on a full disk the index written before the work stays
-            if not failures(outcomes):
-                raise
-            unwritten = reason_of(error)
+            for outcome in run_cases(jobs, tracked, backend=backend, workers=workers, output=output, progress=progress):
+                outcomes.append(outcome)
+                _note(index, outcome)
+        finally:
+            try:
+                with index_lock(output):
+                    index.write()
+                    journal.remove()
+            except OSError as error:  # on a full disk the index written before the work stays
+                if not failures(outcomes):
+                    raise
+                unwritten = reason_of(error)
     return Predictions(output, outcomes, unwritten)
 
 
+def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
+    """Take the row of a case into the index, and that of a failure into the journal."""
+    if isinstance(outcome, Done):
+        index.rows[outcome.name] = outcome.value.row()
+        if not outcome.value.is_new:
+            return
+    elif isinstance(outcome, Skipped):
+        return
+    else:
+        index.rows[outcome.name] = failed_row(outcome)
+        if index.journal is not None:
+            with suppress(OSError):  # a full disk, which is told elsewhere
+                index.journal.add(outcome.name, index.rows[outcome.name])
+    index.outdated.add(outcome.name)
+
+
 def _announce(
-    index: Index, request: Request, cases: Mapping[str, Case], how: Mapping[str, Any], suffixes: Sequence[str]
+    index: Index,
+    request: Request,
+    cases: Mapping[str, Case],
+    how: Mapping[str, Any],
+    suffixes: Sequence[str],
+    finished: Mapping[str, Mapping[str, Any]],
+    *,
+    continuing: bool,
 ) -> None:
     """Refuse or remove files in the way, and list the cases (name -> case) before their masks are written: so an
     evaluation misses the masks that an interrupted prediction did not write."""
     scans = {file.resolve() for case in request.cases for file in case.files()}
-    earlier: list[Path] = []
+    earlier: dict[Path, str] = {}
     for name in cases:
         for suffix in suffixes:
             file = index.folder / f"{name}{suffix}"
@@ -304,20 +360,41 @@ def _announce(
                     "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
                 )
             if file.exists():
-                earlier.append(file)
-    if earlier and not index.overwrite:
+                earlier[file] = name
+    _refuse_two(index, cases)
+    foreign = [file for file, name in earlier.items() if not (continuing and name in index.earlier)]
+    if foreign and not index.overwrite:
         raise RunError(
-            f"{len(earlier)} of the masks exist already",
+            f"{len(foreign)} of the masks exist already" + (f", and {INDEX} does not list them" if continuing else ""),
             file=index.folder,
-            found=earlier[0].name,
-            remedy="Choose another --output, or add --overwrite",
+            found=foreign[0].name,
+            remedy="Choose another --output, or add --overwrite"
+            + ("" if continuing else ", or --continue to predict what is missing"),
         )
-    for file in earlier:
-        file.unlink()
-    keep_rows(index.folder, index.others - set(cases), private=not index.anonymized)  # no old estimate of a new mask
+    for file, name in earlier.items():
+        if name not in finished:
+            file.unlink()
     for name, case in cases.items():
         index.expect(name, case, mask=f"{name}{suffixes[0]}", seen=request.seen.get(case.id), how=how)
+        index.cases[name] = {**finished.get(name, {}), **index.cases[name]}
+        if name in finished:
+            index.cases[name]["mask"] = finished[name]["mask"]
+    index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
+    if index.journal is not None:
+        index.journal.claim(cases)
     index.write()
+
+
+def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:
+    """Raises `RunError` where another process predicts some of the cases into this folder now."""
+    for journal in journals_in(index.folder):
+        if journal != index.journal and (process := journal.holder()) and (both := journal.claimed() & cases.keys()):
+            raise RunError(
+                f"another process predicts {len(both)} of these cases into this folder",
+                file=index.folder,
+                found=process,
+                remedy="Wait until it has ended, or give each of the two its own --shard",
+            )
 
 
 def without_description(mask: Volume) -> Volume:

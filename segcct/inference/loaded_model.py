@@ -72,14 +72,24 @@ class LoadedModel:
         Raises `RunError`, `CheckpointError`, `HubError`, or `ModelError` for another task's model or members that do
         not fit.
         """
-        cards = {folder: cls._card_of(folder) for folder in find_members(models)}
-        if len(cards) > 1 and not cls.gives_probabilities:
-            raise ModelError(f"{cls.noun} cannot be a member of an ensemble", found=f"{len(cards)} models")
+        cards = cls._cards(models)
         card = common_card(cards, cls.interface)
         networks = [cls.adapted(load_network(folder, own), own, card) for folder, own in cards.items()]
         model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
         model.folders = tuple(cards)
         return model
+
+    @classmethod
+    def card_of(cls, models: Models) -> ModelCard:
+        """The card that `load` gives the model, without its network. Raises as `load`."""
+        return common_card(cls._cards(models), cls.interface)
+
+    @classmethod
+    def _cards(cls, models: Models) -> dict[Path, ModelCard]:
+        cards = {folder: cls._card_of(folder) for folder in find_members(models)}
+        if len(cards) > 1 and not cls.gives_probabilities:
+            raise ModelError(f"{cls.noun} cannot be a member of an ensemble", found=f"{len(cards)} models")
+        return cards
 
     @classmethod
     def _card_of(cls, folder: Path) -> ModelCard:

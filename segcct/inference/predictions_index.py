@@ -1,12 +1,13 @@
 """predictions.json: the masks of a folder by case, how they were predicted, and how their files were read.
 
 With hashed ids it names no file, folder or id; those are in sources.json in the same folder, with the key of the hash.
-Several processes may predict into one folder: each merges its entries into the file under a lock.
+Several processes may predict other cases each into one folder: each merges its entries into the file under a lock when
+it begins and when it ends. What they finish in between is in their journals (case_journal.py).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.inference.case_journal import Journal, journals_in
+from segcct.inference.case_tables import cases_in, merge_rows
 from segcct.inference.ensemble import EnsembleCard
 from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
@@ -44,11 +47,17 @@ class Index:
     key: str | None = None
     """Of the hash that names the masks; None if they are named by their case ids."""
     cases: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Name of the mask -> its entry, of this call."""
+    """Name of the mask -> its entry, of this call, without what `rows` says."""
+    rows: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name of the mask -> what became of its case in this call; see `PredictedCase.row`."""
+    outdated: set[str] = field(default_factory=set)
+    """Cases of this call whose rows in tables, such as quality.csv, are not of the mask that they have now."""
+    journal: Journal | None = None
+    """Of this call."""
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Name of the mask -> id and files of its case; empty if they are in `cases`."""
-    others: frozenset[str] = frozenset()
-    """Names of the cases of earlier calls with the same model, which stay."""
+    earlier: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Name of the mask -> its entry by earlier calls with the same model; those of other cases stay."""
 
     @classmethod
     def open(
@@ -70,7 +79,7 @@ class Index:
         index = cls(folder, card, data, selection, overwrite)
         if anonymized:
             index.key = read_key(folder) or new_key()
-        index.others = frozenset(index._stored().get("cases", {}))
+        index.earlier = index._stored().get("cases", {})
         return index
 
     @property
@@ -105,7 +114,7 @@ class Index:
         elif content["cases"] and self.anonymized and read_key(self.folder) is None:
             problem = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
         else:
-            return content
+            return {**content, "cases": self._with_journals(content["cases"])}
         if not self.overwrite:
             raise RunError(problem, file=self.folder, remedy=remedy)
         return {}
@@ -127,21 +136,61 @@ class Index:
         else:
             self.cases[name]["channels"] = channels
 
-    def made(self, name: str, mask: Path, *, digest: str, synthetic: bool) -> None:
-        """Add the file of a case's mask with its digest, and whether the case says that it is synthetic."""
-        self.cases[name] |= {"mask": mask.name, "digest": digest, "synthetic": synthetic}
+    def finished(
+        self, names: Collection[str], how: Mapping[str, Any], *, suffixes: Sequence[str], tables: Sequence[str] = ()
+    ) -> dict[str, Mapping[str, Any]]:
+        """Name -> entry of the cases that an earlier call finished under the same settings, as far as can be said
+        without reading their files.
+
+        Args:
+            names: the cases in question.
+            how: as for `expect`.
+            suffixes: how their files may end.
+            tables: the tables that must hold rows of their masks.
+        """
+        digests = [cases_in(self.folder, table) for table in tables]
+        return {
+            name: entry
+            for name, entry in self.earlier.items()
+            if name in names
+            and entry.get("digest")
+            and entry.get("input")
+            and entry["mask"].removeprefix(name) in suffixes
+            and all(entry.get(key) == value for key, value in how.items())
+            and all(digest.get(name) == entry["digest"] for digest in digests)
+        }
+
+    def _with_journals(self, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+        """The entries of other calls with what those have finished since, and where ids are hashed, with the digests of
+        the inputs."""
+        journals = [journal for journal in journals_in(self.folder) if journal != self.journal]
+        rows = {name: row for journal in journals for name, row in journal.rows().items()}
+        sources = read_sources(self.folder) if self.anonymized else {}
+        inputs = {name: {"input": source["input"]} for name, source in sources.items() if "input" in source}
+        return {name: _merged({**entry, **inputs.get(name, {})}, rows.get(name)) for name, entry in cases.items()}
 
     def write(self) -> None:
-        """Merge into predictions.json, and before it into sources.json if ids are hashed; each atomically.
+        """Merge into predictions.json, and before it into the tables, and into sources.json if ids are hashed; each
+        atomically. The journals of calls that have ended are removed once their rows are merged.
 
         Raises:
             RunError: another model's predictions have taken the folder since this call began.
         """
+        ended = [journal for journal in journals_in(self.folder) if journal.holder() is None]
         stored = self._stored()
         self.overwrite = False  # what another process writes from now on is not an old file to be replaced
-        cases = dict(sorted({**stored.get("cases", {}), **self.cases}.items()))
+        rows = {**({} if self.journal is None else self.journal.rows()), **self.rows}
+        own = {name: _merged(entry, rows.get(name)) for name, entry in self.cases.items()}
+        cases = {name: dict(entry) for name, entry in sorted({**stored.get("cases", {}), **own}.items())}
+        unmerged = {name: row for journal in ended for name, row in journal.rows().items() if name in cases}
+        tables = {name: row.get("tables", {}) for name, row in {**unmerged, **rows}.items()}
+        merge_rows(self.folder, tables, drop=self.outdated, private=not self.anonymized)
         if self.key is not None:
             sources = {**read_sources(self.folder), **self.sources}
+            for name, entry in cases.items():
+                digest = entry.pop("input", None)  # by which who has a scan could find its mask
+                if digest and name in sources:
+                    sources[name] = {**sources[name], "input": digest}
             hidden = {
                 "note": NOTE,
                 "key": self.key,
@@ -167,6 +216,13 @@ class Index:
             "provenance": (versions if self.anonymized else provenance)(card.data_fingerprint),
         }
         write_json(self.folder / INDEX, content, private=not self.anonymized)
+        for journal in ended:
+            journal.remove()
+
+
+def _merged(entry: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An entry with what became of its case."""
+    return {**entry, **{key: value for key, value in (row or {}).items() if key != "tables"}}
 
 
 def index_lock(folder: Path) -> AbstractContextManager[None]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
+from segcct.inference.case_tables import QUALITY, CaseTable, Rows
 from segcct.inference.folder_prediction import Predictions
-from segcct.inference.predictions_index import index_lock
-from segcct.inference.quality_rows import COLUMNS, TABLE, read_rows, write_rows
+from segcct.inference.predictor import Predictor, Segmented
+from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.plurals import counted
+from segcct.quality import case_features
 from segcct.quality.features import CaseFeatures
 from segcct.quality.quality_model import QualityModel
 
@@ -21,7 +24,7 @@ class WrittenEstimates:
 
     flagged: Mapping[str, bool]
     """Case -> whether a class of it is flagged."""
-    outcomes: tuple[CaseOutcome[CaseFeatures], ...]
+    outcomes: tuple[CaseOutcome[Rows], ...]
 
     @property
     def problem(self) -> str:
@@ -29,36 +32,34 @@ class WrittenEstimates:
         if not (reasons := failures(self.outcomes)):
             return ""
         failed = sum(isinstance(outcome, Failed) for outcome in self.outcomes)
-        return f"{failed} of {counted(len(self.outcomes), 'mask')} got no row in {TABLE}:{items(reasons)}"
+        return f"{failed} of {counted(len(self.outcomes), 'mask')} got no row in {QUALITY}:{items(reasons)}"
 
 
-def write_quality(predictions: Predictions, quality: QualityModel, *, anonymize: bool = False) -> WrittenEstimates:
-    """Write or extend `quality.csv` from the features of a prediction whose only listener is `features_of_case`.
+def quality_table(predictor: Predictor, quality: QualityModel) -> CaseTable:
+    """The table, for `predict_folder`: it takes three more passes of the network."""
+    return CaseTable(QUALITY, partial(_rows_of, predictor, quality), needs_probabilities=True)
 
-    Rows of other cases stay.
-    """
-    outcomes: list[CaseOutcome[CaseFeatures]] = []
-    rows: list[dict[str, str]] = []
-    for case in values(predictions.outcomes):
-        (outcome,) = case.heard
-        outcomes.append(outcome)
-        for features in values([outcome]):
-            rows += [{**row, "mask": case.digest} for row in quality_rows(quality, outcome.name, features)]
+
+def written_estimates(predictions: Predictions) -> WrittenEstimates:
+    """What quality.csv says of the cases of one call."""
+    outcomes = [case.tables[QUALITY] for case in values(predictions.outcomes) if QUALITY in case.tables]
+    names = {outcome.name for outcome in predictions.outcomes}
     flagged: dict[str, bool] = {}
-    for row in rows:
-        flagged[row["case"]] = flagged.get(row["case"], False) or row["doubtful"] == "yes"
-    table = predictions.output / TABLE
-    with index_lock(predictions.output):
-        others = [row for row in read_rows(table) if row["case"] not in flagged]
-        write_rows(table, sorted([*others, *rows], key=lambda row: row["case"]), private=not anonymize)
+    for row in read_rows(predictions.output / QUALITY):
+        if row["case"] in names:
+            flagged[row["case"]] = flagged.get(row["case"], False) or row["doubtful"] == "yes"
     return WrittenEstimates(flagged, tuple(outcomes))
 
 
-def quality_rows(quality: QualityModel, case: str, features: CaseFeatures) -> list[dict[str, str]]:
-    """One row per class; cells are empty where an estimate is not defined."""
+def _rows_of(predictor: Predictor, quality: QualityModel, segmented: Segmented) -> Rows:
+    return quality_rows(quality, case_features.features_of_case(predictor, segmented))
+
+
+def quality_rows(quality: QualityModel, features: CaseFeatures) -> Rows:
+    """One row per class, without its case; cells are empty where an estimate is not defined."""
     rows = []
     for name, estimate in quality.estimates(features).items():
-        row = dict.fromkeys(COLUMNS, "") | {"case": case, "class": name}
+        row = dict.fromkeys(COLUMNS[1:], "") | {"class": name}
         row |= {"level": f"{quality.level:g}", "doubtful_below": f"{quality.flag_below:g}"}
         if estimate is not None:
             row |= {

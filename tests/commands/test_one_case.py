@@ -19,11 +19,12 @@ from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.errors import DataError
 from segcct.inference import folder_prediction as folder
+from segcct.inference.case_tables import CaseTable
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import Request, predict_folder
 from segcct.preparation import prepared_case as prepare
 from segcct.quality import calibration_run as calibrate
-from segcct.quality import quality_table as quality_table
+from segcct.quality.quality_table import written_estimates
 from tests.support.hostile_world import SCANS, write_scans
 from tests.support.toy_pair import loaded_case, painter, predictor
 
@@ -82,11 +83,12 @@ def test_quality(request_of_two, tmp_path):
     def listener(segmented):
         if segmented.prepared.case_id == "a":
             raise KeyError("spacing")
-        return {}
+        return []
 
-    predictions = predict_folder(predictor(), request_of_two, tmp_path / "out", listeners=[listener])
+    table = CaseTable("quality.csv", listener, needs_probabilities=True)
+    predictions = predict_folder(predictor(), request_of_two, tmp_path / "out", tables=[table])
     assert (predictions.problem, len(predictions.masks)) == ("", 2)
-    estimated = quality_table.write_quality(predictions, SimpleNamespace(estimates=lambda _: {}))
+    estimated = written_estimates(predictions)
     assert re.match(rf"1 of 2 masks got no row in quality\.csv:\n  - {BUG}", estimated.problem)
 
 

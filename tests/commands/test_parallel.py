@@ -22,11 +22,12 @@ from segcct.config import RunSection
 from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference import folder_prediction as folder
+from segcct.inference.case_tables import CaseTable
 from segcct.inference.folder_prediction import Request, predict_folder, resolve
 from segcct.inference.predictor import Predictor
-from segcct.inference.quality_rows import read_rows
+from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.preparation.cache import Cache
-from segcct.quality import quality_table as table
+from segcct.quality.quality_table import written_estimates
 from segcct.run_folder import RunFolder
 from segcct.training.session import owning_run
 from tests.conftest import training_command
@@ -131,14 +132,15 @@ def test_two_evaluations_into_one_folder_are_one_and_a_refusal(model, scans, tmp
     assert (tmp_path / "e" / "summary.json").is_file()
 
 
-def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path, monkeypatch):
+def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, scans, tmp_path):
     everyone = threading.Barrier(len(CASES))
-    monkeypatch.setattr(table, "quality_rows", lambda _, name, __: [{"case": name, "class": "low", "doubtful": "no"}])
+    row = dict.fromkeys(COLUMNS[1:], "") | {"class": "low"}
+    table = CaseTable("quality.csv", lambda _: [row] if everyone.wait(20) >= 0 else [])
     whole = resolve(model.card, scans)
 
     def predict(case):
-        request, listeners = Request((case,), whole.data), [lambda _: everyone.wait(20) and {}]
-        return table.write_quality(predict_folder(model, request, tmp_path / "p", listeners=listeners), None).problem
+        predictions = predict_folder(model, Request((case,), whole.data), tmp_path / "p", tables=[table])
+        return written_estimates(predictions).problem
 
     with ThreadPoolExecutor(len(CASES)) as pool:
         assert list(pool.map(predict, whole.cases)) == [""] * len(CASES)

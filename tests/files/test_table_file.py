@@ -9,7 +9,8 @@ import pytest
 
 from segcct.errors import DataError
 from segcct.files.table_file import read_rows_of, write_csv, write_records
-from segcct.inference.quality_rows import read_rows, write_rows
+from segcct.inference.case_tables import merge_rows
+from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.tasks.classification.class_results import _read_image_results, write_image_results
 from segcct.tasks.classification.probability_table import read_table, write_table
 
@@ -38,8 +39,9 @@ def test_probabilities_quality_and_pictures_survive_hostile_names(tmp_path):
     table = read_table(tmp_path / "predictions.csv")
     assert set(table.ids) == set(HOSTILE)
     assert table.classes == ("=a", "b")
-    write_rows(tmp_path / "quality.csv", [{"case": name, "class": "=c"} for name in HOSTILE])
-    assert [row["case"] for row in read_rows(tmp_path / "quality.csv")] == list(HOSTILE)
+    row = dict.fromkeys(COLUMNS[1:], "") | {"class": "=c"}
+    merge_rows(tmp_path, {name: {"quality.csv": [row]} for name in HOSTILE})
+    assert [row["case"] for row in read_rows(tmp_path / "quality.csv")] == sorted(HOSTILE)
     write_image_results(tmp_path / "pictures.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
     assert [result.image for result in _read_image_results(tmp_path / "pictures.csv")] == list(HOSTILE)
     for file in tmp_path.iterdir():

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +15,34 @@ import pytest
 import torch
 from PIL import Image
 
-from segcct.case_runner import CaseJob, run_cases, values
+from segcct.case_runner import CaseJob, Failed, run_cases, values
+from segcct.cli import main
+from segcct.errors import RunError
+from segcct.files.private_file import pseudonym
+from segcct.files.table_file import read_rows_of
+from segcct.inference import folder_prediction as folder
 from segcct.inference.batched_inference import Inference
-from segcct.inference.folder_prediction import PredictCase, predict_folder, resolve
+from segcct.inference.case_journal import Journal, new_journal
+from segcct.inference.case_tables import CaseTable
+from segcct.inference.folder_prediction import PredictCase, Predictions, predict_folder, resolve
+from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, save_model
 from segcct.models.zoo import create_model
 from tests.support.toy_pair import card, data_section, predictor
 
 HOW = Inference(batch_size=4, precision="fp32", device="cpu")
+CASES = [f"case_{number}" for number in range(7)]
+
+
+def png(seed: int) -> bytes:
+    """An image of 24 by 32 pixels."""
+    stream = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 100, (24, 32), np.uint8)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+ANOTHER = png(99)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +59,11 @@ def best(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def images(tmp_path) -> Path:
-    """Seven images of 24 by 32 pixels."""
-    root, random = tmp_path / "images", np.random.default_rng(0)
+    """A folder of them."""
+    root = tmp_path / "images"
     root.mkdir()
-    for number in range(7):
-        Image.fromarray(random.integers(0, 100, (24, 32), np.uint8)).save(root / f"case_{number}.png")
+    for seed, name in enumerate(CASES):
+        (root / f"{name}.png").write_bytes(png(seed))
     return root
 
 
@@ -52,7 +75,7 @@ def test_the_work_on_a_case_travels_as_paths_and_does_the_same_elsewhere(best, i
     model = Predictor.load(best, HOW)
     request = resolve(model.card, images)
     predict_folder(model, request, tmp_path / "here")
-    work = PredictCase(model, replace(request, cases=()), tmp_path / "there")
+    work = PredictCase(model, replace(request, cases=()), tmp_path / "there", mask_format="image")
     weights = (best / "weights.safetensors").stat().st_size
     assert len(pickle.dumps(work)) < 20_000 < weights
     assert pickle.loads(pickle.dumps(work)).predictor is pickle.loads(pickle.dumps(model))  # loaded once
@@ -65,3 +88,188 @@ def test_the_work_on_a_case_travels_as_paths_and_does_the_same_elsewhere(best, i
 def test_a_model_without_a_folder_stays_in_its_process():
     with pytest.raises(TypeError, match="not loaded from a folder"):
         pickle.dumps(predictor())
+
+
+def predict(best: Path, images: Path, output: Path, **options: object) -> Predictions:
+    model = Predictor.load(best, HOW)
+    return predict_folder(model, resolve(model.card, images), output, **options)  # type: ignore[arg-type]
+
+
+def entries(folder: Path) -> dict[str, dict]:
+    return json.loads((folder / "predictions.json").read_text(encoding="utf-8"))["cases"]
+
+
+def test_a_row_per_case_says_what_became_of_it(best, images, tmp_path):
+    (images / "case_3.png").write_bytes(b"damaged")
+    assert "1 of 7 cases failed" in predict(best, images, tmp_path / "p").problem
+    rows = entries(tmp_path / "p")
+    failed = rows.pop("case_3")
+    assert (failed["status"], failed["digest"]) == ("failed", None)
+    assert "case_3.png: cannot be read" in failed["reason"]
+    assert {row["status"] for row in rows.values()} == {"done"}
+    assert all(0 < row["seconds"] < 60 and row["peak_memory_mb"] > 10 for row in rows.values())
+    assert len({row["input"] for row in rows.values()}) == 6
+    assert not list((tmp_path / "p").glob(".*"))
+
+
+CHANGES = {
+    "nothing": (lambda images, masks: None, set()),
+    "a mask is cut off": (lambda images, masks: masks["case_1"].write_bytes(b"\x89PNG"), {"case_1"}),
+    "a mask is gone": (lambda images, masks: masks["case_2"].unlink(), {"case_2"}),
+    "an input changed": (lambda images, masks: (images / "case_4.png").write_bytes(ANOTHER), {"case_4"}),
+    "an input is damaged": (lambda images, masks: (images / "case_5.png").write_bytes(b"x"), {"case_5"}),
+    "a case is new": (lambda images, masks: (images / "new.png").write_bytes(ANOTHER), {"new"}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("anonymize", [False, True])
+def test_what_agrees_is_kept_and_everything_else_done_again(best, images, tmp_path, change, anonymize):
+    """After it, the folder is as one that was predicted at once."""
+    output, (act, again) = tmp_path / "p", CHANGES[change]
+    predict(best, images, output, anonymize=anonymize)
+    key = json.loads((output / "sources.json").read_text(encoding="utf-8"))["key"] if anonymize else None
+    masks = {name: output / f"{pseudonym(name, key) if key else name}.png" for name in (*CASES, "new")}
+    act(images, masks)
+    before = {name: file.stat().st_ino for name, file in masks.items() if file.exists()}
+    continued = predict(best, images, output, continuing=True, anonymize=anonymize)
+    made = {outcome.name for outcome in continued.outcomes if isinstance(outcome, Failed) or outcome.value.is_new}
+    assert made == {masks[name].stem for name in again}
+    kept = {name for name, file in masks.items() if file.exists() and before.get(name) == file.stat().st_ino}
+    assert kept >= set(CASES) - again
+    predict(best, images, tmp_path / "whole")
+    assert masks_in(output) == dict(
+        sorted((masks[file[:-4]].name, content) for file, content in masks_in(tmp_path / "whole").items())
+    )
+    status = {masks[name].stem: row["status"] for name, row in entries(tmp_path / "whole").items()}
+    assert {name: row["status"] for name, row in entries(output).items()} == status
+
+
+def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tmp_path):
+    predict(best, images, tmp_path / "p")
+    largest = predict(best, images, tmp_path / "p", continuing=True, keep_largest=True)
+    assert all(case.is_new for case in values(largest.outcomes))
+    model = Predictor.load(best, HOW)
+    other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), HOW)
+    with pytest.raises(RunError, match="holds another model's predictions"):
+        predict_folder(other, resolve(other.card, images), tmp_path / "p", continuing=True)
+
+
+def test_masks_that_nothing_lists_are_not_touched(best, images, tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "case_1.png").write_bytes(b"drawn by hand")
+    with pytest.raises(RunError, match=r"1 of the masks exist already, and predictions\.json does not list them"):
+        predict(best, images, tmp_path / "p", continuing=True)
+    assert (tmp_path / "p" / "case_1.png").read_bytes() == b"drawn by hand"
+
+
+@pytest.mark.parametrize("anonymize", [False, True])
+def test_what_a_killed_call_wrote_in_its_journal_counts(best, images, tmp_path, monkeypatch, anonymize):
+    """The call ends without a last word after its third mask, as a SIGKILL has it."""
+
+    class Killed(BaseException):
+        pass
+
+    save, count = folder.save_mask, itertools.count(1)
+
+    def killed(*arguments, **options):
+        file = save(*arguments, **options)
+        if next(count) == 4:  # after the mask, before its row
+            raise Killed
+        return file
+
+    table = CaseTable("volumes.csv", row_of_case)
+    with monkeypatch.context() as patched:
+        patched.setattr(folder, "save_mask", killed)
+        patched.setattr(Index, "write", dies_at_last(Index.write))
+        patched.setattr(Journal, "remove", lambda _: None)
+        with pytest.raises(Killed):
+            predict(best, images, tmp_path / "p", tables=[table], anonymize=anonymize)
+    assert not any(row.get("digest") for row in entries(tmp_path / "p").values())
+    continued = predict(best, images, tmp_path / "p", tables=[table], continuing=True, anonymize=anonymize)
+    assert [case.is_new for case in values(continued.outcomes)] == [False] * 3 + [True] * 4
+    predict(best, images, tmp_path / "whole")
+    assert sorted(masks_in(tmp_path / "p").values()) == sorted(masks_in(tmp_path / "whole").values())
+    rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case", "mask"])
+    assert {row["case"]: row["mask"] for row in rows} == {
+        name: entry["digest"] for name, entry in entries(tmp_path / "p").items()
+    }
+    assert not list((tmp_path / "p").glob(".*"))
+
+
+def row_of_case(segmented) -> list[dict[str, str]]:
+    return [{"voxels": str(int((segmented.full > 0).sum())), "mask": ""}]
+
+
+def dies_at_last(write):
+    calls = itertools.count(1)
+    return lambda index: write(index) if next(calls) == 1 else None
+
+
+def test_a_torn_line_of_a_journal_is_not_read(tmp_path):
+    with new_journal(tmp_path) as journal:
+        journal.add("a", {"status": "done"})
+        (file,) = tmp_path.glob("*.jsonl")
+        file.write_bytes(file.read_bytes() + b'\n{"case": "b", "sta')
+        journal.add("c", {"status": "failed"})
+        assert journal.rows() == {"a": {"status": "done"}, "c": {"status": "failed"}}
+        assert "this process" in str(journal.holder())
+    assert journal.holder() is None
+
+
+def test_shards_side_by_side_give_what_one_process_gives(best, images, tmp_path):
+    model = Predictor.load(best, HOW)
+    request = resolve(model.card, images)
+    shards = [request.shard(number, 3) for number in (1, 2, 3)]
+    assert [[case.id for case in shard.cases] for shard in shards] == [
+        ["case_0", "case_3", "case_6"],
+        ["case_1", "case_4"],
+        ["case_2", "case_5"],
+    ]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda shard: predict_folder(model, shard, tmp_path / "p"), shards))
+    predict_folder(model, request, tmp_path / "whole")
+    assert masks_in(tmp_path / "p") == masks_in(tmp_path / "whole")
+    assert {name: row["digest"] for name, row in entries(tmp_path / "p").items()} == {
+        name: row["digest"] for name, row in entries(tmp_path / "whole").items()
+    }
+    with pytest.raises(RunError, match=r"more shards than cases .*8 shards of 7 cases"):
+        request.shard(1, 8)
+
+
+def test_two_calls_for_one_case_are_one_and_a_refusal(best, images, tmp_path):
+    (tmp_path / "p").mkdir()
+    with new_journal(tmp_path / "p") as journal:
+        journal.claim(["case_3", "case_4", "other"])
+        for options in ({}, {"continuing": True}, {"overwrite": True}):
+            with pytest.raises(RunError, match=r"another process predicts 2 of these cases into this folder .*--shard"):
+                predict(best, images, tmp_path / "p", **options)
+    assert predict(best, images, tmp_path / "p").problem == ""
+
+
+def test_the_status_names_what_failed_and_what_is_missing(best, images, tmp_path, capsys):
+    command = ["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "p")]
+    assert main([*command, "--status"]) == 0
+    assert "0 of 7 cases finished, 0 failed, 7 missing" in capsys.readouterr().out
+    assert not (tmp_path / "p").exists()
+    (images / "case_3.png").write_bytes(b"damaged")
+    assert main([*command, "--shard", "1/2"]) == 0
+    (tmp_path / "p" / "case_0.png").unlink()
+    capsys.readouterr()
+    assert main([*command, "--status"]) == 0
+    said = capsys.readouterr().out
+    assert "3 of 7 cases finished, 0 failed, 4 missing" in said
+    assert main([*command, "--continue"]) == 1
+    capsys.readouterr()
+    assert main([*command, "--status"]) == 0
+    said = capsys.readouterr().out
+    assert "6 of 7 cases finished, 1 failed, 0 missing\nfailed:\n  - case_3: " in said
+    assert main([*command, "--status", "--keep-largest"]) == 0
+    assert "0 of 7 cases finished, 1 failed, 6 missing" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "a/b"])
+def test_what_is_no_part_of_a_cohort_is_wrong_usage(text, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "--model", "m", "--input", "i", "--output", "o", "--shard", text])
+    assert "such as 3/16" in capsys.readouterr().err

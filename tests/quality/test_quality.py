@@ -25,9 +25,10 @@ from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
+from segcct.inference.case_tables import merge_rows
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import COLUMNS, keep_rows, read_rows, write_rows
+from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_case
@@ -646,26 +647,28 @@ def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, c
 
 def test_rows_of_the_table(model, tmp_path):
     features = {"a": {**dict.fromkeys(FEATURES), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(FEATURES)}
-    table = {row["class"]: row for row in quality_rows(model, "case", features)}
+    table = {row["class"]: row for row in quality_rows(model, features)}
     assert table["a"]["doubtful"] == "yes"
     assert table["b"]["estimated_dice"] == ""
     assert table["b"]["doubtful"] == "yes"
     assert table["z"]["doubtful"] == ""
     assert "not in the calibration" in table["z"]["note"]
-    keep_rows(tmp_path, ["case"])
+    merge_rows(tmp_path, {}, drop=["case"])
     assert not (tmp_path / "quality.csv").exists()
-    write_rows(tmp_path / "quality.csv", list(table.values()))
-    keep_rows(tmp_path, ["case"])
-    assert len(read_rows(tmp_path / "quality.csv")) == 3
-    keep_rows(tmp_path, [])
+    merge_rows(tmp_path, {"case": {"quality.csv": list(table.values())}})
+    merge_rows(tmp_path, {}, drop=["other"])
+    rows = read_rows(tmp_path / "quality.csv")
+    assert [(row["case"], row["class"]) for row in rows] == [("case", name) for name in table]
+    merge_rows(tmp_path, {}, drop=["case"])
     assert read_rows(tmp_path / "quality.csv") == []
 
 
 def test_a_table_from_before_masks_had_digests_is_read_and_extended(tmp_path):
     (tmp_path / "quality.csv").write_text(f"{','.join(COLUMNS[:-1])}\nold,a,0.9,0.8,1.0,0.9,,0.7,\n")
-    keep_rows(tmp_path, ["old"])
-    (row,) = read_rows(tmp_path / "quality.csv")
-    assert (row["case"], row["estimated_dice"], row["mask"]) == ("old", "0.9", "")
+    merge_rows(tmp_path, {"new": {"quality.csv": [dict.fromkeys(COLUMNS[1:], "") | {"class": "a", "mask": "1f"}]}})
+    new, old = read_rows(tmp_path / "quality.csv")
+    assert (new["case"], new["mask"]) == ("new", "1f")
+    assert (old["case"], old["estimated_dice"], old["mask"]) == ("old", "0.9", "")
 
 
 def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):
@@ -675,7 +678,7 @@ def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(m
     for held_it, found in ((0, []), (1, ["a"]), (2, ["a"])):
         calibrated = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
         assert calibrated.missed(features) == found
-    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), "case", features)[0]
+    absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), features)[0]
     assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
 
 

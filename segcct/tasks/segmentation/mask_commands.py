@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.errors import DataError
-from segcct.inference.quality_rows import TABLE
+from segcct.inference.case_tables import QUALITY
 from segcct.plurals import counted
 from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
@@ -31,49 +30,61 @@ def predict(
     keep_largest: bool,
     no_postprocessing: bool,
     overwrite: bool,
+    continue_: bool,
+    shard: tuple[int, int] | None,
+    status: bool,
     anonymize: bool,
     protocol: str,
     how: Inference,
 ) -> Outcome:
     """Write the masks, predictions.json, and quality.csv if the model has an estimate; of several models, the masks of
-    their mean probabilities."""
+    their mean probabilities. With `status`, say how far that is instead."""
     from segcct.inference.ensemble import find_members
-    from segcct.inference.folder_prediction import predict_folder, resolve
+    from segcct.inference.folder_prediction import predict_folder, resolve, settings_of
+    from segcct.inference.folder_status import folder_status
     from segcct.inference.predictor import Predictor
-    from segcct.quality.case_features import features_of_case
     from segcct.quality.quality_model import QualityModel
-    from segcct.quality.quality_table import write_quality
+    from segcct.quality.quality_table import quality_table, written_estimates
 
-    predictor = Predictor.load(model, replace(how, postprocessing=False) if no_postprocessing else how)
+    members = find_members(model)
+    splits_files = [member / ".." / "splits.json" for member in members]
+    card = Predictor.card_of(model)
+    request = resolve(card, input, splits_files=splits_files, split=split)
+    if shard is not None:
+        request = request.shard(*shard)
+    if no_postprocessing:
+        how = replace(how, postprocessing=False)
+    if status:
+        made = settings_of(card, how, keep_largest=keep_largest)
+        return Outcome(str(folder_status(card, request, output, how=made, mask_format=format, anonymized=anonymize)))
+    predictor = Predictor.load(model, how)
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
-    members = find_members(model)
     quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
     if quality is not None and (keep_largest or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
         options = "--keep-largest, --protocol transunet, --tta and --adapt"
-        say(f"{TABLE} is not written: the estimate is for masks without {options}")
+        say(f"{QUALITY} is not written: the estimate is for masks without {options}")
         quality = None
-    splits_files = [member / ".." / "splits.json" for member in members]
-    request = resolve(predictor.card, input, splits_files=splits_files, split=split)
     predictions = predict_folder(
         predictor,
         request,
         output,
-        listeners=() if quality is None else (partial(features_of_case, predictor),),
+        tables=() if quality is None else (quality_table(predictor, quality),),
         mask_format=format,
         keep_largest=keep_largest,
         overwrite=overwrite,
+        continuing=continue_,
         anonymize=anonymize,
         progress=Progress("predicting"),
     )
     problems = [predictions.problem]
     if quality is not None:
-        estimates = write_quality(predictions, quality, anonymize=anonymize)
+        estimates = written_estimates(predictions)
         problems.append(estimates.problem)
         if not estimates.problem:
             flagged = estimates.flagged.values()
             print(
-                f"wrote {output / TABLE}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
+                f"wrote {output / QUALITY}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
                 f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
             )
             if sum(flagged) > len(flagged) / 2:

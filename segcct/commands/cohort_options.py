@@ -1,0 +1,36 @@
+"""The options of a prediction of many cases: going on after an interruption, parts of a cohort, how far it is."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def add_cohort_options(parser: argparse.ArgumentParser) -> None:
+    """Register --overwrite, --continue, --shard and --status."""
+    earlier = parser.add_mutually_exclusive_group()
+    earlier.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
+    earlier.add_argument(
+        "--continue",
+        dest="continue_",
+        action="store_true",
+        help="predict what is missing: keep the masks that are whole, by the same model under the same settings, of "
+        "inputs that have not changed since",
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard,
+        metavar="I/N",
+        help="only part I of N of the cases, such as 3/16; processes on several machines may each predict one into the "
+        "same folder",
+    )
+    parser.add_argument(
+        "--status", action="store_true", help="only say what is finished, what is missing, and what failed and why"
+    )
+
+
+def shard(text: str) -> tuple[int, int]:
+    """`3/16` -> (3, 16): a part, from 1, and the number of parts."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text} is not a part of a number of parts, such as 3/16")
+    return int(number), int(count)

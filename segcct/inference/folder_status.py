@@ -1,0 +1,83 @@
+"""What is done and what is missing in a folder of masks: `segcct predict --status`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segcct.errors import items
+from segcct.inference.case_journal import journals_in
+from segcct.inference.folder_prediction import Request
+from segcct.inference.mask_files import FORMATS
+from segcct.inference.predictions_index import Index
+from segcct.model_card import ModelCard
+from segcct.plurals import counted
+
+_MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class FolderStatus:
+    """How far a prediction is. Reads what predictions.json and journals say, and no scan or mask."""
+
+    folder: Path
+    finished: Sequence[str]
+    """By this model under these settings, with their masks there."""
+    failed: Mapping[str, str]
+    """Case -> why."""
+    missing: Sequence[str]
+    processes: Mapping[str, int]
+    """Process that predicts into the folder now -> how many of the missing cases are its own."""
+
+    def __str__(self) -> str:
+        total = counted(len(self.finished) + len(self.failed) + len(self.missing), "case")
+        lines = [
+            f"{self.folder}: {len(self.finished)} of {total} finished, {len(self.failed)} failed, "
+            f"{len(self.missing)} missing"
+        ]
+        lines += [f"{process} predicts {counted(cases, 'case')} of them" for process, cases in self.processes.items()]
+        if self.failed:
+            lines.append("failed:" + items([f"{name}: {reason}" for name, reason in self.failed.items()]))
+        if self.missing:
+            lines.append("missing:" + items(self.missing, most=_MOST_NAMED))
+        return "\n".join(lines)
+
+
+def folder_status(
+    card: ModelCard,
+    request: Request,
+    output: Path,
+    *,
+    how: Mapping[str, Any],
+    mask_format: str = "nifti",
+    anonymized: bool = False,
+) -> FolderStatus:
+    """The status of a folder that `predict_folder` writes, or was killed in.
+
+    Args:
+        card: of the model.
+        request: the cases.
+        output: the folder.
+        how: `settings_of` the prediction.
+        mask_format: as of the prediction.
+        anonymized: as `anonymize` of the prediction.
+
+    Raises:
+        RunError: the folder holds another model's predictions.
+    """
+    mask_format = request.mask_format(mask_format, anonymize=anonymized)
+    index = Index.open(output, card, request.data, request.selection, overwrite=False, anonymized=anonymized)
+    names = [index.name_of(case) for case in request.cases]
+    entries = index.finished(set(names), how, suffixes=FORMATS[mask_format].suffixes)
+    finished = [name for name in names if name in entries and (output / entries[name]["mask"]).is_file()]
+    failed = {
+        name: str(index.earlier[name].get("reason"))
+        for name in names
+        if index.earlier.get(name, {}).get("status") == "failed"
+    }
+    missing = sorted(set(names).difference(finished, failed))
+    running = {process: journal for journal in journals_in(output) if (process := journal.holder())}
+    processes = {process: len(journal.claimed().intersection(missing)) for process, journal in running.items()}
+    return FolderStatus(output, finished, failed, missing, processes)

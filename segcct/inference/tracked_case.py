@@ -1,0 +1,121 @@
+"""One case of a folder of masks: found finished, or predicted anew; and the row that says what became of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from segcct.case_runner import CaseOutcome, Done, Failed
+from segcct.datasets.case import Case
+from segcct.errors import DataError
+from segcct.hardware.memory import peak_memory_mb
+from segcct.images.content_digest import content_digest
+from segcct.inference.case_journal import Journal
+from segcct.inference.case_tables import Rows
+
+
+@dataclass(frozen=True)
+class PredictedCase:
+    """A case with its mask."""
+
+    mask: Path
+    digest: str
+    synthetic: bool
+    """The case says that it is."""
+    tables: Mapping[str, CaseOutcome[Rows]] = field(default_factory=dict)
+    """Table -> the rows of this case, or why there are none."""
+    input: str | None = None
+    """Digest of the files that were read."""
+    seconds: float = 0.0
+    """From the reading of its files to the writing of its mask."""
+    peak_memory_mb: float | None = None
+    """Most memory of the process until then, in MB."""
+    is_new: bool = True
+    """False: it was finished by an earlier call."""
+
+    def row(self) -> dict[str, Any]:
+        """What predictions.json says of the case, and under `tables` its rows of tables."""
+        tables = {file: rows.value for file, rows in self.tables.items() if isinstance(rows, Done)}
+        return {
+            "mask": self.mask.name,
+            "digest": self.digest,
+            "synthetic": self.synthetic,
+            "status": "done",
+            "reason": None,
+            "seconds": round(self.seconds, 3),
+            "peak_memory_mb": self.peak_memory_mb,
+            "input": self.input,
+            "tables": {file: [_bound(row, self.digest) for row in rows] for file, rows in tables.items()},
+        }
+
+
+class FolderCase(NamedTuple):
+    """A case as it is handed to the work on it."""
+
+    name: str
+    """Of its mask."""
+    case: Case
+    earlier: Mapping[str, Any] | None = None
+    """Its entry in predictions.json, if that says that it was finished by the same model under the same settings."""
+
+
+@dataclass(frozen=True)
+class TrackedWork:
+    """Work on cases of a folder that keeps what is finished, and notes in the journal what it finishes; pickles."""
+
+    work: Callable[[tuple[str, Case]], PredictedCase]
+    """(name of the mask, case) -> its mask, written into the folder."""
+    journal: Journal
+
+    def __call__(self, job: FolderCase) -> PredictedCase:
+        """The case with its mask: the one that is there if it and the files it was made from are as they were."""
+        began = time.monotonic()
+        digest = input_digest(job.case)
+        if job.earlier is not None:
+            mask = self.journal.folder / job.earlier["mask"]
+            if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
+                return _as_it_was(mask, job.earlier)
+            mask.unlink(missing_ok=True)
+        made = self.work((job.name, job.case))
+        made = replace(made, input=digest, seconds=time.monotonic() - began, peak_memory_mb=peak_memory_mb())
+        with suppress(OSError):  # a full disk; predictions.json has the row if this call ends
+            self.journal.add(job.name, made.row())
+        return made
+
+
+def failed_row(outcome: Failed) -> dict[str, Any]:
+    """As `PredictedCase.row` for a case that has no mask."""
+    return {"status": "failed", "reason": "; ".join(outcome.reasons), "digest": None, "input": None}
+
+
+def input_digest(case: Case) -> str | None:
+    """Digest of the files that a prediction reads; None where one of them cannot be read, which the reading tells."""
+    try:
+        return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
+    except DataError:
+        return None
+
+
+def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:
+    return PredictedCase(
+        mask,
+        entry["digest"],
+        bool(entry["synthetic"]),
+        input=entry["input"],
+        seconds=entry["seconds"],
+        peak_memory_mb=entry["peak_memory_mb"],
+        is_new=False,
+    )
+
+
+def _is(file: Path, digest: str) -> bool:
+    return file.is_file() and content_digest([file]) == digest
+
+
+def _bound(row: Mapping[str, str], digest: str) -> dict[str, str]:
+    """A row that names the mask it is of, if its table does that."""
+    return {**row, "mask": digest} if "mask" in row else dict(row)
