@@ -103,6 +103,9 @@ class ScheduleSection(Section):
     """Epochs between two validations."""
     patience: PositiveInt | None = None
     """Validations without a better score before an early stop; null never stops early."""
+    logger: Literal["tensorboard", "csv", "mlflow", "wandb", "none"] = "tensorboard"
+    """Where the curves go besides metrics.csv, which every run has: tensorboard/ of the run, MLflow
+    (MLFLOW_TRACKING_URI, else mlflow.db next to the run) or Weights & Biases; csv and none: nowhere else."""
     devices: PositiveInt = 1
     """Processes on this machine, one accelerator or processor each; torchrun sets its own."""
 

@@ -17,6 +17,7 @@ from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
 from segcct.training.arithmetic import settle
+from segcct.training.curves import check_logger
 from segcct.training.network import check_batch_size
 from segcct.training.optimization import build_optimizer
 from segcct.training.processes import is_first_process
@@ -102,6 +103,7 @@ def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     """The task of a configuration, of which all is checked but its data."""
     config = settle(config)
     check_run(config.run, config.train, resume)
+    check_logger(config.train.logger)
     task = task_of(config).load()(config, resumed=resume is not None)
     check_batch_size(task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu")))
     return task

@@ -1,59 +1,148 @@
-"""metrics.csv for TensorBoard; where its files cannot be written, the training goes on."""
+"""The rows of metrics.csv for TensorBoard, MLflow or Weights & Biases (`train.logger`), by Lightning's loggers.
+
+Where they cannot be written, the training goes on without them.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
-from segcct.errors import reason_of
+from segcct.errors import is_out_of_memory, reason_of
+from segcct.extras import import_extra
+from segcct.files.json_file import read_object, write_json
 from segcct.progress import say
+from segcct.run_folder import RunFolder
+from segcct.training.processes import is_first_process
+
+TRACKER = "tracker.json"
+"""Of a run folder: the id under which a tracker knows the run, so that a resumed training goes on there."""
+PROJECT = "segcct"
 
 
-class _NullWriter:
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_, **__: None
+class Tracker(NamedTuple):
+    """A row of `TRACKERS`."""
+
+    title: str
+    make: Callable[[RunFolder, str | None], Logger]
+    """From a run and its id in the tracker, None for a new one."""
+    package: str = ""
+    """That has to be installed, also the name of its extra; none for TensorBoard."""
 
 
-class Curves(TensorBoardLogger):
-    """Writes below `tensorboard/` of a run."""
+def _tensorboard(run: RunFolder, _: str | None) -> Logger:
+    return TensorBoardLogger(run.path, name="", version="tensorboard")
 
-    def __init__(self, run: Path) -> None:
-        super().__init__(run, name="", version="tensorboard")
+
+def _mlflow(run: RunFolder, run_id: str | None) -> Logger:
+    server = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{run.path.parent.absolute() / 'mlflow.db'}")
+    return MLFlowLogger(PROJECT, run.path.name, server, run_id=run_id)
+
+
+def _wandb(run: RunFolder, run_id: str | None) -> Logger:
+    return WandbLogger(run.path.name, run.path, id=run_id, project=os.environ.get("WANDB_PROJECT", PROJECT))
+
+
+TRACKERS: Mapping[str, Tracker] = {
+    "tensorboard": Tracker("TensorBoard", _tensorboard),
+    "mlflow": Tracker("MLflow", _mlflow, "mlflow"),
+    "wandb": Tracker("Weights & Biases", _wandb, "wandb"),
+}
+"""Value of `train.logger` -> where the curves go; the other values, csv and none, leave them in metrics.csv."""
+
+
+def check_logger(name: str) -> None:
+    """Raises `PackageError` where the package of a `train.logger` is not installed."""
+    if name in TRACKERS and (package := TRACKERS[name].package):
+        import_extra(package, package)
+
+
+class Curves(Logger):
+    """A logger whose failures are said once and then end only the logging."""
+
+    def __init__(self, name: str, run: RunFolder, settings: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.tracker = TRACKERS[name]
+        self.run = run
+        self.logger: Logger | None = None
         self.failed = False
+        with self._tolerated():
+            run_id = _stored_id(run, name)
+            self.logger = self.tracker.make(run, run_id)
+            if self.tracker.package and run_id is None and is_first_process():
+                self.logger.log_hyperparams(dict(settings))
+                write_json(run.path / TRACKER, {"logger": name, "id": str(self.logger.version)})
 
     @property
-    def experiment(self) -> Any:
-        """TensorBoard's writer, or one that writes nothing after a failure."""
-        if not self.failed:
-            with self._tolerated():
-                return super().experiment
-        return _NullWriter()
+    def name(self) -> str:
+        return ""
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    @property
+    def save_dir(self) -> str:
+        return str(self.run.path)
+
+    def log_hyperparams(self, *_: Any, **__: Any) -> None:
+        """Lightning's are the arguments of its module."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:  # type: ignore[override]
         with self._tolerated():
-            super().log_metrics(dict(metrics), step)
+            if self.logger is not None and not self.failed:
+                self.logger.log_metrics(dict(metrics), step)
 
     def save(self) -> None:
         with self._tolerated():
-            super().save()
+            if self.logger is not None and not self.failed:
+                self.logger.save()
 
     def finalize(self, status: str) -> None:
         with self._tolerated():
-            super().finalize(status)
+            if self.logger is not None and not self.failed:
+                self.logger.finalize(status)
+                if isinstance(self.logger, WandbLogger):  # else the next training of this process goes on with its run
+                    self.logger.experiment.finish()
 
     @contextmanager
     def _tolerated(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except Exception as error:  # each tracker fails in its own way
+            if is_out_of_memory(error):
+                raise
             if not self.failed:
-                say(f"{self.log_dir}: the curves for TensorBoard are no longer written: {reason_of(error)}")
+                reason = reason_of(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+                reason = next(iter(reason.splitlines()), "")
+                say(f"{self.run.path}: the curves for {self.tracker.title} are no longer written: {reason}")
             self.failed = True
+
+
+def curves_of(name: str, run: RunFolder, settings: Mapping[str, Any]) -> Curves | bool:
+    """What Lightning takes as the logger of a training.
+
+    Args:
+        name: `train.logger`.
+        run: the run folder.
+        settings: what a new run is described by in MLflow and Weights & Biases; without paths.
+    """
+    return Curves(name, run, settings) if name in TRACKERS else False
+
+
+def _stored_id(run: RunFolder, name: str) -> str | None:
+    """The id of a run in a tracker; None where it is new there."""
+    file: Path = run.path / TRACKER
+    if not file.is_file():
+        return None
+    stored = read_object(file)
+    return str(stored["id"]) if stored.get("logger") == name and "id" in stored else None
 
 
 @contextmanager

@@ -20,7 +20,15 @@ from segcct.training.checkpoint import check_architecture, check_best, read_stat
 from segcct.training.processes import is_first_process
 from segcct.training.trainer import CONFIG
 
-RESUMABLE = ("train.epochs", "train.budget", "train.device", "train.precision", "data.workers", "data.spark")
+RESUMABLE = (
+    "train.epochs",
+    "train.budget",
+    "train.device",
+    "train.precision",
+    "train.logger",
+    "data.workers",
+    "data.spark",
+)
 """Keys that may change when a run is resumed."""
 _LOCATIONS = (
     "run.name",

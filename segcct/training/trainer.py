@@ -27,7 +27,7 @@ from segcct.run_folder import RunFolder
 from segcct.training.arithmetic import lightning_devices
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
-from segcct.training.curves import Curves, quiet_writer
+from segcct.training.curves import curves_of, quiet_writer
 from segcct.training.network import explaining_batch_norm
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
 from segcct.training.processes import is_first_process, progress_bar
@@ -243,7 +243,8 @@ class ValidationCallback(Checkpoint):
         row |= {name: f"{value:.5f}" for name, value in scores.items()}
         self.run.add_metrics(row)
         for name, value in {"train_loss": loss, "lr": rate, **scores}.items():
-            trainer.logger.log_metrics({name: value}, step=epoch)  # type: ignore[union-attr]
+            for logger in trainer.loggers:
+                logger.log_metrics({name: value}, step=epoch)
         say(self._line(module, epoch, loss, scores))
 
     def _line(self, module: TrainingModule, epoch: int, loss: float, scores: dict[str, float]) -> str:
@@ -300,7 +301,7 @@ def fit(
             gradient_clip_val=train.clip_norm or None,
             callbacks=[validation],
             plugins=[StateFile(training, state)],
-            logger=Curves(run.path),
+            logger=curves_of(train.logger, run, {"model": training["architecture"]["name"], **_settings(train)}),
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -330,6 +331,13 @@ def fit(
     # A training with a budget that was killed between best/ and last.ckpt may select other weights when resumed.
     stored = load_card(run.best).selected_on
     return {name: stored.get(name, value) for name, value in best.items()}
+
+
+def _settings(train: ScheduleSection) -> dict[str, Any]:
+    """The keys of a training section that name no file."""
+    return {
+        name: value for name, value in train.model_dump(mode="json").items() if isinstance(value, int | float | str)
+    }
 
 
 def _resumed_state(
