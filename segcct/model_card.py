@@ -148,6 +148,12 @@ def save_model(folder: Path, weights: Mapping[str, torch.Tensor], card: ModelCar
     shutil.rmtree(old, ignore_errors=True)
 
 
+def rewrite_card(folder: Path, card: ModelCard) -> None:
+    """Replace model.json of a `best/` folder, atomically; the weights stay."""
+    with atomic_path(folder / CARD) as temporary:
+        temporary.write_text(card.model_dump_json(indent=2), encoding="utf-8")
+
+
 def recover_model(folder: Path) -> None:
     """Bring back a `best/` folder whose writer was killed while it swapped the new one for the old one.
 

@@ -11,6 +11,7 @@ from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_repo
 from segcct.commands.push import add_push
 from segcct.commands.run_demo import add_demo
 from segcct.commands.train import add_train
+from segcct.commands.tune_postprocessing import add_tune_postprocessing
 from segcct.version import VERSION
 
 COMMANDS = (
@@ -23,6 +24,7 @@ COMMANDS = (
     add_report,
     add_compare,
     add_calibrate,
+    add_tune_postprocessing,
     add_push,
     add_models,
     add_doctor,

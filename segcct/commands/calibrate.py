@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
+    from segcct.inference.batched_inference import Inference
     from segcct.quality.calibration_run import Fold
     from segcct.quality.quality_model import QualityModel
 
@@ -54,7 +56,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.progress import Progress, say
     from segcct.provenance import versions
     from segcct.quality import calibration_run as steps
-    from segcct.quality.quality_model import FILE
+    from segcct.quality.quality_model import FILE, identity_of_masks
 
     if arguments.m2i:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
@@ -65,7 +67,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
             remedy="Calibrate in the run folder that it was pushed from, and push it again",
         )
     card = load_card(arguments.i2m)
-    folds = _folds(arguments)
+    folds = runs_with_cases(arguments.folds or [arguments.i2m], arguments.input, inference_of(arguments))
     classes = steps.check_folds(arguments.i2m, card, folds)
     outcomes = []
     for number, fold in enumerate(folds, start=1):
@@ -77,7 +79,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
     model = model.model_copy(update={"flag_below": arguments.flag_below})
     file = arguments.i2m / FILE
-    write_json(file, {**model.to_json(), "weights_sha256": card.weights_sha256, "provenance": versions()})
+    write_json(file, {**model.to_json(), **identity_of_masks(card), "provenance": versions()})
     _print(model)
     if reasons:
         raise DataError(
@@ -87,19 +89,18 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
 
 
-def _folds(arguments: argparse.Namespace) -> list[Fold]:
-    """Each run with the cases that it was not trained on."""
+def runs_with_cases(models: Sequence[Path], input: Path | None, inference: Inference) -> list[Fold]:
+    """Each run with the cases that it was not trained on, below `input` or the root of its config.yaml."""
     from segcct.config import SegmentationConfig, settings
     from segcct.hub import local_model
     from segcct.inference.predictor import Predictor
     from segcct.quality.calibration_run import fold_of
     from segcct.run_folder import RunFolder
 
-    inference = inference_of(arguments)
     folds = []
-    for run in arguments.folds or [arguments.i2m]:
+    for run in models:
         predictor = Predictor.load(run, inference)
-        root, sources = arguments.input, []
+        root, sources = input, []
         if root is None or RunFolder(run.parent).config.is_file():
             config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
             root = root or config.data.root

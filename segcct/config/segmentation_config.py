@@ -78,7 +78,8 @@ class TrainSection(ScheduleSection):
         if not isinstance(content, dict) or not {"cycle_weight", "cycle_model"} & content.keys():
             return content
         content = dict(content)
-        weight, model = content.pop("cycle_weight", 0.0), content.pop("cycle_model", None)
+        weight, model = float(content.pop("cycle_weight", 0.0)), content.pop("cycle_model", None)
+        model = None if model == "null" else model  # as text: the key is no longer one, so that nothing has typed it
         cycle = {"method": "cycle", "weight": weight, "ramp_up": 0.3, "model": model}
         return {**content, "unlabelled": cycle} if weight or model else content
 

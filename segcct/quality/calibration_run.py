@@ -127,6 +127,7 @@ def _experiment(card: ModelCard) -> dict[str, Any]:
         "classes": dict(card.classes),
         "channels": list(data.channels),
         "preparation": Preparation.of(data).to_json(),
+        "postprocessing": [str(step) for step in card.postprocessing],
     }
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 from segcct.errors import ModelError, SegcctError
 from segcct.files.json_file import read_object
 from segcct.files.json_record import Record
-from segcct.model_card import load_card
+from segcct.model_card import ModelCard, load_card
 from segcct.progress import say
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import FEATURES, CaseFeatures, Features
@@ -106,7 +106,10 @@ class QualityModel(Record):
             say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. {_REMEDY}")
             return None
         card, model = load_card(folder), cls.from_json(content, file, _REMEDY)
-        found = None if content.get("weights_sha256") == card.weights_sha256 else "calibrated for other weights"
+        found = None
+        for name, value in identity_of_masks(card).items():
+            if content.get(name, [] if name == "postprocessing" else None) != value:
+                found = f"calibrated for other {name.removesuffix('_sha256')}"
         for name in model.classes:
             if name not in card.classes:
                 found = f"an estimate of class {name[:80]}, which the model does not predict"
@@ -167,3 +170,9 @@ class QualityModel(Record):
     def with_facts(self, **facts: Any) -> QualityModel:
         """The same estimate with more facts."""
         return self.model_copy(update={"facts": {**self.facts, **facts}})
+
+
+def identity_of_masks(card: ModelCard) -> dict[str, Any]:
+    """What the masks of a model depend on, as quality.json stores it."""
+    steps = [step.model_dump(mode="json") for step in card.postprocessing]
+    return {"weights_sha256": card.weights_sha256, "postprocessing": steps}

@@ -128,6 +128,16 @@ def test_what_only_some_splits_read_is_taken_by_those(file):
     assert settings.load(SegmentationConfig, file, cycle).data.split.kind == "fractions"
 
 
+def test_a_stored_configuration_of_before_unlabeled_methods_is_read(file):
+    for former, method in (("0.0, cycle_model: null", "none"), ("0.3, cycle_model: m2i/best", "cycle")):
+        split = "" if method == "none" else "split: {unlabelled_list: cases.txt}"
+        data = yaml.safe_dump(MINIMAL).rstrip() + f"\n  {split}\n"
+        file.write_text(data + f"train: {{cycle_weight: {former}}}\n")
+        unlabelled = settings.load(SegmentationConfig, file, stored=True).train.unlabelled
+        assert unlabelled.method == method
+        assert (unlabelled.model is None) == (method == "none")
+
+
 def test_errors_from_the_file_name_the_file(file):
     file.write_text(yaml.safe_dump(MINIMAL | {"train": {"lerning_rate": 1}, "modle": {"name": "unet"}}))
     with pytest.raises(ConfigError, match="2 problems") as caught:

@@ -1,0 +1,64 @@
+"""segcct tune-postprocessing."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.calibrate import runs_with_cases
+from segcct.commands.parser import Commands, add_command, add_network_options, inference_of
+from segcct.plurals import counted
+from segcct.tasks.task import Outcome
+
+
+def add_tune_postprocessing(commands: Commands) -> None:
+    """Postprocessing chosen on validation cases."""
+    parser = add_command(
+        commands,
+        "tune-postprocessing",
+        _tune,
+        "choose the postprocessing that raises the Dice of the validation cases, and write it into model.json",
+    )
+    parser.add_argument(
+        "--model",
+        type=Path,
+        nargs="+",
+        required=True,
+        metavar="RUN/best",
+        help="a segmentation model, or the folder of a cross-validation: each fold predicts its own validation cases",
+    )
+    parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
+    add_network_options(parser)
+
+
+def _tune(arguments: argparse.Namespace) -> Outcome:
+    from segcct.case_runner import CaseJob, failures, run_cases, values
+    from segcct.errors import DataError, items
+    from segcct.inference.ensemble import find_members
+    from segcct.model_card import load_card, rewrite_card
+    from segcct.progress import Progress, say
+    from segcct.quality.quality_model import FILE
+    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all
+
+    models = find_members(arguments.model)
+    folds = runs_with_cases(models, arguments.input, inference_of(arguments))
+    jobs = [CaseJob(case.id, (fold, case)) for fold in folds for case in fold.cases]
+    outcomes = list(run_cases(jobs, lambda job: measure(*job), progress=Progress("predicting validation cases")))
+    if reasons := failures(outcomes):
+        raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")
+    tried = try_all([each for measured in values(outcomes) for each in measured], tuple(load_card(models[0]).classes))
+    print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried)}\n")
+    print(
+        "Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse or"
+    )
+    print("the 95% interval of the difference, by patient, does not go below 0.")
+    steps = steps_of(tried)
+    for folder in models:
+        card = load_card(folder)
+        if card.postprocessing != steps:
+            rewrite_card(folder, card.model_copy(update={"postprocessing": steps}))
+            if (folder / FILE).is_file():
+                say(f"{folder / FILE} was fitted on other masks: run segcct calibrate again")
+    chosen = "; ".join(map(str, steps)) or "no postprocessing"
+    predict = ("predict", "--model", *arguments.model, "--input", "SCANS", "--output", "DIR")
+    return Outcome(f"wrote {chosen} into model.json of {counted(len(models), 'model')}", predict)
