@@ -3,6 +3,7 @@
 import argparse
 
 from segcct.commands.calibrate import add_calibrate
+from segcct.commands.cluster_segment import add_cluster_segment
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
@@ -26,6 +27,7 @@ COMMANDS = (
     add_calibrate,
     add_tune_postprocessing,
     add_push,
+    add_cluster_segment,
     add_models,
     add_doctor,
     add_demo,

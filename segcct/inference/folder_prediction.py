@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
+from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
@@ -257,7 +257,7 @@ def write_masks(
     how: Mapping[str, Any],
     mask_format: str,
     tables: Sequence[str] = (),
-    backend: str = "serial",
+    backend: str | Backend = "serial",
     workers: int = 1,
     overwrite: bool = False,
     continuing: bool = False,

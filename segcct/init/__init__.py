@@ -33,7 +33,7 @@ from segcct.init.split_proposal import choose_split, split_doubts
 from segcct.init.voxels import Facts, Orientation, read_headers, read_sample
 from segcct.plurals import counted
 
-__all__ = ["Findings", "config_text", "inspect_folder", "recognize"]
+__all__ = ["Findings", "config_text", "data_section_of", "inspect_folder", "recognize"]
 
 _LABEL_VALUES = 20
 """Most values of a file that is taken for a label by its voxels."""
@@ -45,20 +45,8 @@ def inspect_folder(folder: str | Path) -> Findings:
     Raises:
         DataError: no such folder, or nothing in it that segcct reads as scans.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
-    tree = FolderTree(root)
-    naming = recognize(root, tree.files())
-    draft = _draft(root, naming)
-    naming, draft, found = _with_paths(naming, draft, tree)
-    if not found.cases:
-        raise found.errors[0]
+    tree, naming, draft, found = _by_names(Path(folder))
     cases = found.cases
-    if naming.label is None:
-        naming, draft = _label_by_voxels(naming, draft, cases[0])
-        cases = scan_cases(draft, tree).cases
-
     facts = read_headers(cases, draft)
     orientation = choose_orientation(naming, facts)
     axes: Orientation = "native" if "native" in orientation.settings.values() else "canonical"
@@ -93,6 +81,30 @@ def inspect_folder(folder: str | Path) -> Findings:
         reasons={key: choice.why for key, choice in choices.items() if choice.settings},
         doubts=tuple(dict.fromkeys(doubts)),
     )
+
+
+def data_section_of(folder: Path) -> DataSection:
+    """How the scans of a folder are read, as `segcct init` would, by their names; labels keep their own values.
+
+    Raises:
+        DataError: as `inspect_folder`.
+    """
+    return _by_names(folder)[2]
+
+
+def _by_names(root: Path) -> tuple[FolderTree, Naming, DataSection, Found]:
+    """The folder, its naming, the section that follows from it, and the cases."""
+    if not root.is_dir():
+        raise DataError("no such folder", file=root, remedy="Give the folder that holds the scans")
+    tree = FolderTree(root)
+    naming = recognize(root, tree.files())
+    naming, draft, found = _with_paths(naming, _draft(root, naming), tree)
+    if not found.cases:
+        raise found.errors[0]
+    if naming.label is None:
+        naming, draft = _label_by_voxels(naming, draft, found.cases[0])
+        found = scan_cases(draft, tree)
+    return tree, naming, draft, found
 
 
 def _with_paths(naming: Naming, draft: DataSection, tree: FolderTree) -> tuple[Naming, DataSection, Found]:

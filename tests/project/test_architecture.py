@@ -26,6 +26,7 @@ LEVELS = [
     {"report"},
     {"comparison", "tasks"},
     {"init", "environment", "demo", "sharing"},
+    {"cluster"},
     {"commands"},
     {"cli"},
 ]
@@ -49,6 +50,7 @@ HEAVY = {
         "training",
         "comparison",
         "tasks",
+        "cluster",
     },
     "SimpleITK": {"images"},
     "pyspark": {"spark"},

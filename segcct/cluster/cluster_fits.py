@@ -1,0 +1,112 @@
+"""Clusters fitted to a histogram, or to points: k-means, fuzzy k-means that starts from it, and Otsu's thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from segcct.cluster.clusters import Clusters, Method
+from segcct.cluster.fuzzy_kmeans import ClusterSums, cluster_sums, fit
+from segcct.cluster.histogram import Histogram
+from segcct.errors import DataError
+
+MOST_SAMPLES = 2**16
+"""Points that k-means of several channels sees."""
+_STARTS = 4
+"""Runs of k-means, of which the best counts."""
+_OTSU_BINS = 256
+_MOST_OTSU_CLASSES = 5
+"""Beyond, the search over all thresholds takes minutes."""
+
+
+def fit_histogram(histogram: Histogram, method: Method) -> Clusters:
+    """Clusters of one channel, in ascending order. Raises `DataError` for fewer distinct intensities than clusters."""
+    points, counts = histogram.values[:, None], histogram.counts
+    _require_distinct(len(points), method.clusters)
+    if method.name == "otsu":
+        return _otsu(histogram, method.clusters)
+    sums = partial(cluster_sums, points, fuzzifier=method.fuzzifier, counts=counts)
+    return fit_from(points, counts, method, sums)
+
+
+def fit_points(points: np.ndarray, method: Method) -> Clusters:
+    """Clusters of points (N, C), ordered by their first coordinate. Raises as `fit_histogram`."""
+    return fit_from(thinned(points), None, method, partial(cluster_sums, points, fuzzifier=method.fuzzifier))
+
+
+def fit_from(
+    sample: np.ndarray, counts: np.ndarray | None, method: Method, sums: Callable[[np.ndarray], ClusterSums]
+) -> Clusters:
+    """k-means on a sample (N, C), each point counted as often as `counts` says; and fuzzy k-means from there, where
+    `sums` gives the sums over all points for some centers. Raises as `fit_histogram`."""
+    _require_distinct(len(np.unique(sample, axis=0)), method.clusters)
+    start = _kmeans(sample, counts, method.clusters)
+    if method.name == "kmeans":
+        return Clusters(method="kmeans", centers=start.tolist())
+    fitted = fit(start, sums, method.settings, _spread(sample, counts))
+    return Clusters(
+        method="fuzzy-kmeans",
+        centers=_ascending(fitted.centers).tolist(),
+        fuzzifier=method.fuzzifier,
+        objectives=list(fitted.objectives),
+        converged=fitted.converged,
+    )
+
+
+def thinned(points: np.ndarray, most: int = MOST_SAMPLES) -> np.ndarray:
+    """At most `most` of the points (N, C), evenly spaced."""
+    return points[:: max(1, -(-len(points) // most))]
+
+
+def _kmeans(sample: np.ndarray, counts: np.ndarray | None, clusters: int) -> np.ndarray:
+    """Centers (K, C), ascending. One thread: the sums of several come in any order, and with it the last bits."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        found = KMeans(clusters, n_init=_STARTS, random_state=0).fit(sample.astype(np.float64), sample_weight=counts)
+    return _ascending(found.cluster_centers_)
+
+
+def _spread(points: np.ndarray, counts: np.ndarray | None) -> float:
+    """Root mean square distance of points from their mean."""
+    points = points.astype(np.float64)
+    distances = np.square(points - np.average(points, axis=0, weights=counts)).sum(axis=1)
+    return float(np.sqrt(np.average(distances, weights=counts)))
+
+
+def _otsu(histogram: Histogram, classes: int) -> Clusters:
+    """Otsu's thresholds, and the mean intensities between them."""
+    from skimage.filters import threshold_multiotsu, threshold_otsu
+
+    values, counts = histogram.values, histogram.counts
+    if classes > _MOST_OTSU_CLASSES:
+        most = f"at most {_MOST_OTSU_CLASSES}"
+        raise DataError("Otsu's thresholds would take too long", found=f"{classes} classes", expected=most)
+    if classes == 2:
+        thresholds: Sequence[float] = [float(threshold_otsu(hist=(counts, values)))]
+    else:
+        binned, edges = np.histogram(values, bins=_OTSU_BINS, weights=counts)
+        centers = (edges[:-1] + edges[1:]) / 2
+        thresholds = threshold_multiotsu(classes=classes, hist=(binned, centers)).tolist()
+    places = np.searchsorted(thresholds, values)  # as labels are given: above the threshold
+    means = np.bincount(places, counts * values, classes) / np.maximum(np.bincount(places, counts, classes), 1)
+    return Clusters(method="otsu", centers=means[:, None].tolist(), thresholds=list(thresholds))
+
+
+def _ascending(centers: np.ndarray) -> np.ndarray:
+    """By the first coordinate, then the next."""
+    ordered: np.ndarray = centers[np.lexsort(centers.T[::-1])]
+    return ordered
+
+
+def _require_distinct(distinct: int, clusters: int) -> None:
+    if distinct < clusters:
+        raise DataError(
+            "fewer distinct intensities than clusters",
+            found=distinct,
+            expected=f"at least {clusters}",
+            remedy="Use fewer --clusters",
+        )

@@ -1,0 +1,77 @@
+"""How the scans to be clustered are read: as a configuration says, or else as their names say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from segcct.config import DataSection, SegmentationConfig, settings
+from segcct.datasets.layouts.images_2d import BANDS
+from segcct.errors import DataError, did_you_mean
+from segcct.files.file_names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
+from segcct.images.raster import read_pages
+from segcct.images.volume import holds_dicom
+from segcct.init import data_section_of
+
+
+def read_as(source: Path, config: Path | None, channels: Sequence[str] | None) -> DataSection:
+    """The data section by which `source` is read.
+
+    Args:
+        source: a file, a folder of DICOM slices, a case folder or a dataset root.
+        config: an experiment of `segcct init`, whose section counts.
+        channels: names of those to be clustered; None: all.
+
+    Raises:
+        DataError: no such file, names that do not show what is a scan, or a channel that is not there.
+    """
+    if config is not None:
+        data = settings.load(SegmentationConfig, config).data
+    elif not source.exists():
+        raise DataError("no such file or folder", file=source)
+    elif source.is_file() or holds_dicom(source):
+        data = _one_file(source)
+    else:
+        data = _folder(source)
+    return data if channels is None else _chosen(data, channels)
+
+
+def _one_file(source: Path) -> DataSection:
+    if source.name.lower().endswith(IMAGE_SUFFIXES):
+        return _pictures(source.parent, f"*{source.suffix}", source)
+    return _section("folder", source.parent, {"image": "*"})
+
+
+def _folder(root: Path) -> DataSection:
+    """A dataset by the names of its files; of scans alone, every file directly in the folder is a case."""
+    try:
+        return data_section_of(root)
+    except DataError:
+        files = sorted(file for file in root.iterdir() if file.name.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES))
+        endings = Counter(split_name(file.name)[1] for file in files)
+        if len(endings) != 1:
+            raise
+    (ending,) = endings
+    if ending.lower() in IMAGE_SUFFIXES:
+        return _pictures(root, f"*{ending}", files[0])
+    return _section("folder" if len(files) == 1 else "paired", root, {"image": f"*{ending}"})
+
+
+def _pictures(root: Path, pattern: str, first: Path) -> DataSection:
+    """Images, of which one says whether they are in color."""
+    color = read_pages(first).ndim == 4
+    return _section("pictures", root, dict.fromkeys(BANDS if color else ("image",), pattern))
+
+
+def _section(layout: str, root: Path, channels: Mapping[str, str]) -> DataSection:
+    content = {"layout": layout, "root": root, "channels": dict(channels)}
+    return DataSection.model_validate({**content, "scheme": "binary", "intensity": {"rule": "none"}})
+
+
+def _chosen(data: DataSection, channels: Sequence[str]) -> DataSection:
+    for name in channels:
+        if name not in data.channels:
+            there = ", ".join(f"{known} ({pattern})" for known, pattern in data.channels.items())
+            raise DataError(f"no channel {name}", expected=there, remedy=did_you_mean(name, data.channels))
+    return data.model_copy(update={"channels": {name: data.channels[name] for name in channels}})

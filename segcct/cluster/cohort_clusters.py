@@ -1,0 +1,115 @@
+"""Centers of a whole cohort, by map and reduce: workers make something small of each case, which is put together here.
+
+Of one channel of intensities a histogram is enough: one pass over the cases, and the iterations run on the sum. Of
+several channels every iteration is a pass, which brings the sums of each case. Either way the centers are the same
+bits however the cases are divided among workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+
+from segcct.case_runner import Backend, CaseJob, Done, Failed, run_cases
+from segcct.cluster.cluster_fits import fit_from, fit_histogram, thinned
+from segcct.cluster.clusters import Clusters, Method
+from segcct.cluster.fuzzy_kmeans import ClusterSums, added, cluster_sums
+from segcct.cluster.histogram import Histogram, total
+from segcct.cluster.points import Points, PointsOf, in_order
+from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.label_schemes import get_scheme
+from segcct.errors import DataError
+from segcct.inference.folder_prediction import Request, load_case
+from segcct.plurals import counted
+from segcct.progress import Progress, say
+
+Value = TypeVar("Value")
+_MOST_OF_A_CASE = 2**11
+
+
+@dataclass(frozen=True)
+class CaseReader:
+    """How the points of a case are read: what travels to every worker."""
+
+    request: Request
+    """Without its cases."""
+    points_of: PointsOf
+
+    def load(self, case: Case) -> LoadedCase:
+        """The images of a case."""
+        return load_case(self.request, case, get_scheme("binary"), with_label=False)
+
+    def points(self, case: Case) -> Points:
+        """Its points."""
+        return self.points_of(self.load(case))
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """The cases, how they are read, and who works on them."""
+
+    cases: Sequence[Case]
+    reader: CaseReader
+    backend: str | Backend
+    workers: int
+
+    def each(self, label: str, work: Callable[[Case], Value]) -> Iterator[Value]:
+        """What `work` makes of every case that can be read, in order. Raises `DataError` where none can."""
+        jobs = [CaseJob(case.id, case) for case in self.cases]
+        failed: list[Failed] = []
+        outcomes = run_cases(jobs, work, backend=self.backend, workers=self.workers, progress=Progress(label))
+        for outcome in outcomes:
+            if isinstance(outcome, Done):
+                yield outcome.value
+            elif isinstance(outcome, Failed):
+                failed.append(outcome)
+        if len(failed) == len(jobs):
+            raise DataError("none of the cases can be read", found=failed[0].kind)
+        if failed:
+            say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
+
+    def histogram(self) -> Histogram:
+        """Of all voxels of one channel."""
+        return total(self.each("counting intensities", partial(_histogram, self.reader)))
+
+    def sample(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Some points (n, C) of every case, and their brightness (n,), evenly spaced."""
+        points, light = zip(*self.each("reading cases", partial(_sample, self.reader)), strict=True)
+        brightness = None if light[0] is None else thinned(np.concatenate(light))
+        return thinned(np.concatenate(points)), brightness
+
+    def sums(self, centers: np.ndarray, fuzzifier: float) -> ClusterSums:
+        """One iteration over all points."""
+        return added(self.each("iterating", partial(_sums, self.reader, centers, fuzzifier)))
+
+
+def fit_cohort(cohort: Cohort, method: Method, *, channels: int, tokens: bool) -> Clusters:
+    """The centers of all cases; tokens of a network, which are slow to make, by a sample of every case.
+
+    Raises:
+        DataError: no case can be read, or there are fewer distinct intensities than clusters.
+    """
+    if channels == 1 and not tokens:
+        return fit_histogram(cohort.histogram(), method)
+    sample, brightness = cohort.sample()
+    sums = partial(cluster_sums, sample) if tokens else cohort.sums
+    clusters = fit_from(sample, None, method, partial(sums, fuzzifier=method.fuzzifier))
+    return in_order(clusters, sample, brightness)
+
+
+def _histogram(reader: CaseReader, case: Case) -> Histogram:
+    return Histogram.of(reader.points(case).points)
+
+
+def _sample(reader: CaseReader, case: Case) -> tuple[np.ndarray, np.ndarray | None]:
+    points = reader.points(case)
+    light = points.brightness
+    return thinned(points.points, _MOST_OF_A_CASE), None if light is None else thinned(light, _MOST_OF_A_CASE)
+
+
+def _sums(reader: CaseReader, centers: np.ndarray, fuzzifier: float, case: Case) -> ClusterSums:
+    return cluster_sums(reader.points(case).points, centers, fuzzifier)

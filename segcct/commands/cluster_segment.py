@@ -1,0 +1,172 @@
+"""segcct cluster-segment."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from segcct.commands.cohort_options import add_cohort_options
+from segcct.commands.parser import (
+    Commands,
+    add_anonymize,
+    add_command,
+    add_engine,
+    add_network_options,
+    at_least_one,
+    engine_of,
+    inference_of,
+)
+from segcct.tasks.task import Outcome
+
+_METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
+_FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
+
+
+def add_cluster_segment(commands: Commands) -> None:
+    """Masks without labels."""
+    parser = add_command(
+        commands, "cluster-segment", _cluster_segment, "segment scans without labels: fuzzy k-means and others"
+    )
+    parser.add_argument(
+        "--input",
+        type=Path,
+        required=True,
+        help="a file, a folder of DICOM slices, or a folder of scans in any layout, which its names show",
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks go")
+    parser.add_argument(
+        "--method",
+        choices=_METHODS,
+        default="fuzzy-kmeans",
+        help="canny gives edges, normalized-cut the two parts of every slice (default %(default)s)",
+    )
+    parser.add_argument(
+        "--clusters", type=_clusters, default=3, metavar="N", help="how many, background left out (default %(default)s)"
+    )
+    parser.add_argument(
+        "--centers",
+        default="per-case",
+        metavar="per-case|cohort|FILE",
+        help="fitted to each case, to all cases together, or those of a centers.json (default %(default)s)",
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="read the scans as this experiment does")
+    parser.add_argument("--channels", nargs="+", metavar="NAME", help="only these channels (default: all)")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        metavar="RUN/best",
+        help="cluster the tokens of this cct_unet model instead of intensities",
+    )
+    parser.add_argument(
+        "--background",
+        type=_background,
+        default="auto",
+        metavar="auto|none|VALUE",
+        help="intensity that is left out; auto: the constant around the image, if there is one (default %(default)s)",
+    )
+    parser.add_argument(
+        "--standardize",
+        action="store_true",
+        help="give every case mean 0 and standard deviation 1 first; several channels are always standardized",
+    )
+    parser.add_argument(
+        "--fuzzifier",
+        type=_above_one,
+        metavar="M",
+        help=f"exponent of the memberships, above 1 (default {_FUZZIFIER:g}, for tokens {_FUZZIFIER_OF_TOKENS:g})",
+    )
+    parser.add_argument(
+        "--tolerance",
+        type=_positive,
+        default=1e-4,
+        help="stop when no center moves by more, in standard deviations (default %(default)s)",
+    )
+    parser.add_argument(
+        "--max-iterations", type=at_least_one, default=300, metavar="N", help="stop after these (default %(default)s)"
+    )
+    parser.add_argument(
+        "--memberships", action="store_true", help="also write the membership in each cluster as a volume"
+    )
+    add_engine(parser)
+    parser.add_argument("--workers", type=at_least_one, default=1, help="threads (default %(default)s)")
+    add_cohort_options(parser)
+    add_anonymize(parser, "hash the case ids in file names; the key of the hash goes to sources.json")
+    add_network_options(parser)
+
+
+def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
+    from segcct.cluster.cluster_run import Clustering, ClusterRun
+    from segcct.cluster.clusters import Method
+    from segcct.errors import DataError
+    from segcct.plurals import counted
+    from segcct.spark.spark_cases import case_backend
+
+    encoder = None
+    if arguments.model is not None:
+        from segcct.cluster.token_points import TokenEncoder
+
+        encoder = TokenEncoder(arguments.model, inference_of(arguments), arguments.background)
+    fuzzifier = arguments.fuzzifier or (_FUZZIFIER if encoder is None else _FUZZIFIER_OF_TOKENS)
+    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters
+    asked = Clustering(
+        Method(arguments.method, clusters, fuzzifier, arguments.tolerance, arguments.max_iterations),
+        centers=arguments.centers,
+        background=arguments.background,
+        standardize=arguments.standardize,
+        memberships=arguments.memberships,
+        backend="serial" if arguments.workers == 1 else "threads",
+        workers=arguments.workers,
+    )
+    with case_backend(engine_of(arguments)) as backend:
+        run = ClusterRun.of(
+            asked if backend is None else replace(asked, backend=backend),
+            arguments.input,
+            arguments.output,
+            config=arguments.config,
+            channels=arguments.channels,
+            encoder=encoder,
+            shard=arguments.shard,
+            anonymize=arguments.anonymize,
+        )
+        if arguments.status:
+            return Outcome(str(run.status()))
+        predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
+    if predictions.problem:
+        raise DataError(predictions.problem)
+    return Outcome(f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}")
+
+
+def _clusters(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= 255:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of clusters from 2 to 255")
+    return int(text)
+
+
+def _background(text: str) -> float | str | None:
+    if text in ("auto", "none"):
+        return None if text == "none" else text
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is neither auto, none nor an intensity") from None
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _above_one(text: str) -> float:
+    if not 1 < _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 1")
+    return float(text)
+
+
+def _positive(text: str) -> float:
+    if not 0 < _number(text) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+    return float(text)

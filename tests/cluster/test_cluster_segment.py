@@ -1,0 +1,265 @@
+"""`segcct cluster-segment`, end to end on small cohorts in several formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segcct.cli import main
+from segcct.cluster.clusters import Clusters
+from segcct.cluster.points import in_order
+from segcct.config import DataSection
+from segcct.images.volume import Volume
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
+from segcct.models.zoo import create_model
+from tests.support.dicom_files import image, save
+
+MEANS = (20, 60, 120)
+
+
+def scan(seed: int, size: tuple[int, int, int] = (24, 20, 6)) -> tuple[np.ndarray, np.ndarray]:
+    """Three tissues side by side within a border of 0, and which is where."""
+    truth = np.zeros(size, dtype=np.uint8)
+    for value, part in enumerate(np.array_split(np.arange(2, size[0] - 2), 3), start=1):
+        truth[part[0] : part[-1] + 1, 2:-2] = value
+    noise = np.random.default_rng(seed).normal(0, 4, size)
+    voxels = np.rint(np.choose(truth, (0, *MEANS)) + noise * (truth > 0))
+    return voxels.astype(np.int16), truth
+
+
+@pytest.fixture
+def cohort(tmp_path: Path) -> Path:
+    """Three scans in NIfTI."""
+    folder = tmp_path / "scans"
+    for seed in range(3):
+        Volume(scan(seed)[0], np.diag([2.0, 2, 3, 1]), (2.0, 2.0, 3.0)).save(folder / f"c{seed}" / "t1.nii.gz")
+    return folder
+
+
+def run(source: Path, output: Path, *options: object) -> None:
+    assert main(["cluster-segment", "--input", str(source), "--output", str(output), *map(str, options)]) == 0
+
+
+def refused(capsys: pytest.CaptureFixture[str], source: Path, output: Path, *options: object) -> str:
+    assert main(["cluster-segment", "--input", str(source), "--output", str(output), *map(str, options)]) == 1
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("method", ["fuzzy-kmeans", "kmeans", "otsu"])
+@pytest.mark.parametrize("centers", ["per-case", "cohort"])
+def test_tissues_are_labeled_by_brightness_and_the_background_is_0(
+    cohort: Path, tmp_path: Path, method: str, centers: str
+) -> None:
+    run(cohort, tmp_path / "out", "--method", method, "--centers", centers)
+    for seed in range(3):
+        mask = Volume.load(tmp_path / "out" / f"c{seed}.nii.gz")
+        truth = scan(seed)[1]
+        assert np.mean(mask.array == truth) > 0.99
+        assert (mask.array[truth == 0] == 0).all()
+        assert mask.spacing_mm == (2, 2, 3)
+    index = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    assert index["scheme"]["name"] == "cluster_3"
+    assert index["scheme"]["classes"] == {"cluster_1": 1, "cluster_2": 2, "cluster_3": 3}
+    assert (tmp_path / "out" / "centers.json").exists() == (centers == "cohort")
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_masks_and_centers_are_the_same_bytes_for_any_number_of_workers(
+    cohort: Path, tmp_path: Path, channels: int
+) -> None:
+    if channels == 2:
+        for seed in range(3):
+            t1 = Volume.load(cohort / f"c{seed}" / "t1.nii.gz")
+            t1.with_array(scan(seed + 9)[0]).save(cohort / f"c{seed}" / "t2.nii.gz")
+    found = []
+    for workers in (1, 3):
+        output = tmp_path / f"out{workers}"
+        run(cohort, output, "--centers", "cohort", "--workers", workers)
+        masks = [(output / f"c{seed}.nii.gz").read_bytes() for seed in range(3)]
+        found.append((json.loads((output / "centers.json").read_text())["centers"], masks))
+    assert found[0] == found[1]
+    assert len(found[0][0][0]) == channels
+
+
+def test_centers_of_a_file_are_those_that_were_fitted(cohort: Path, tmp_path: Path) -> None:
+    run(cohort, tmp_path / "all", "--centers", "cohort")
+    run(cohort / "c1", tmp_path / "one", "--centers", tmp_path / "all" / "centers.json")
+    assert (tmp_path / "one" / "c1.nii.gz").read_bytes() == (tmp_path / "all" / "c1.nii.gz").read_bytes()
+
+
+def test_three_shards_are_one_run_and_what_is_finished_stays(cohort: Path, tmp_path: Path) -> None:
+    run(cohort, tmp_path / "all", "--centers", "cohort")
+    output = tmp_path / "shards"
+    for part in ("2/3", "1/3", "3/3"):
+        run(cohort, output, "--centers", "cohort", "--shard", part)
+    centers = [json.loads((folder / "centers.json").read_text())["centers"] for folder in (tmp_path / "all", output)]
+    assert centers[0] == centers[1]
+    for seed in range(3):
+        assert (output / f"c{seed}.nii.gz").read_bytes() == (tmp_path / "all" / f"c{seed}.nii.gz").read_bytes()
+    (output / "c1.nii.gz").unlink()
+    times = [(output / f"c{seed}.nii.gz").stat().st_mtime_ns for seed in (0, 2)]
+    run(cohort, output, "--centers", "cohort", "--continue")
+    assert [(output / f"c{seed}.nii.gz").stat().st_mtime_ns for seed in (0, 2)] == times
+    assert (output / "c1.nii.gz").exists()
+
+
+def test_memberships_sum_to_one_inside_and_the_mask_is_the_largest(cohort: Path, tmp_path: Path) -> None:
+    run(cohort / "c0", tmp_path / "out", "--memberships", "--fuzzifier", 1.7)
+    files = [tmp_path / "out" / "memberships" / f"c0_cluster_{value}.nii.gz" for value in (1, 2, 3)]
+    volumes = np.stack([Volume.load(file).array for file in files])
+    mask = Volume.load(tmp_path / "out" / "c0.nii.gz").array
+    assert volumes.sum(axis=0) == pytest.approx((mask > 0).astype(float), abs=2e-3)
+    assert np.array_equal(volumes, volumes.astype(np.float16).astype(np.float32))
+    assert np.array_equal((volumes.argmax(axis=0) + 1)[mask > 0], mask[mask > 0])
+
+
+def test_background_is_kept_or_named(cohort: Path, tmp_path: Path) -> None:
+    run(cohort / "c0", tmp_path / "kept", "--background", "none", "--clusters", 4)
+    truth = scan(0)[1]
+    assert np.mean(Volume.load(tmp_path / "kept" / "c0.nii.gz").array == truth + 1) > 0.99
+    run(cohort / "c0", tmp_path / "named", "--background", 60, "--clusters", 4)
+    mask, voxels = Volume.load(tmp_path / "named" / "c0.nii.gz").array, scan(0)[0]
+    assert np.array_equal(mask == 0, voxels == 60)
+
+
+def test_dicom_images_and_a_single_file(tmp_path: Path) -> None:
+    voxels, truth = scan(0)
+    (tmp_path / "series").mkdir()
+    for index in range(voxels.shape[2]):
+        plane = image(voxels[..., index].T.astype(np.uint16), number=index + 1, position=(0, 0, 3 * index))
+        save(plane, tmp_path / "series" / f"{index}.dcm")
+    run(tmp_path / "series", tmp_path / "dicom")
+    assert np.mean(Volume.load(tmp_path / "dicom" / "series.nii.gz").array == truth) > 0.99
+
+    (tmp_path / "pictures").mkdir()
+    for index in range(3):
+        Image.fromarray(voxels[..., index].T.astype(np.uint8)).save(tmp_path / "pictures" / f"p{index}.png")
+    run(tmp_path / "pictures", tmp_path / "images")
+    run(tmp_path / "pictures" / "p0.png", tmp_path / "image")
+    for folder in ("images", "image"):
+        mask = np.asarray(Image.open(tmp_path / folder / "p0.png"))
+        assert np.mean(mask == truth[..., 0].T) > 0.99
+
+
+def test_edges_lie_between_tissues(cohort: Path, tmp_path: Path) -> None:
+    run(cohort / "c0", tmp_path / "out", "--method", "canny")
+    edges = Volume.load(tmp_path / "out" / "c0.nii.gz").array
+    truth = scan(0)[1].astype(int)
+    between = np.flatnonzero(np.diff(truth[:, 10, 0]))
+    rows = np.flatnonzero(edges[:, 10, 0])
+    assert len(rows)
+    assert min(abs(rows[:, None] - between).min(axis=0)[1:3]) <= 2
+
+
+def test_clusters_are_evaluated_and_reported_like_other_masks(cohort: Path, tmp_path: Path) -> None:
+    for method in ("fuzzy-kmeans", "kmeans"):
+        run(cohort, tmp_path / method, "--method", method)
+    folders = ["--prediction", str(tmp_path / "fuzzy-kmeans"), "--reference", str(tmp_path / "kmeans")]
+    assert main(["evaluate", *folders, "--output", str(tmp_path / "evaluation")]) == 0
+    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert summary["classes"]["cluster_3"]["dice"]["mean"] > 0.95
+    assert main(["report", "--evaluation", str(tmp_path / "evaluation"), "--output", str(tmp_path / "report")]) == 0
+
+
+def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (cohort / "c1" / "t1.nii.gz").write_bytes(b"no image")
+    err = refused(capsys, cohort, tmp_path / "out", "--centers", "cohort")
+    assert "c1" in err
+    assert sorted(file.name for file in (tmp_path / "out").glob("c*.nii.gz")) == ["c0.nii.gz", "c2.nii.gz"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "canny", "--memberships"], "--memberships does nothing for --method canny"),
+        (["--method", "kmeans", "--memberships"], "--memberships does nothing for --method kmeans"),
+        (["--method", "canny", "--centers", "cohort"], "--centers does nothing"),
+        (["--method", "normalized-cut"], "--model RUN/best"),
+        (["--channels", "flair"], "no channel flair"),
+        (["--method", "otsu", "--clusters", 9], "would take too long"),
+        (["--clusters", 200], "fewer distinct intensities than clusters"),
+        (["--centers", "nowhere.json"], "nowhere.json: no such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[object], message: str
+) -> None:
+    assert message in refused(capsys, cohort, tmp_path / "out", *options)
+    assert not list(tmp_path.glob("out/*.nii.gz"))
+
+
+def test_centers_of_another_number_are_refused(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(cohort, tmp_path / "all", "--centers", "cohort")
+    centers = tmp_path / "all" / "centers.json"
+    assert "other clusters" in refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--clusters", 4)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """An untrained cct_unet_t of one channel."""
+    data = DataSection.model_validate({
+        "layout": "folder", "root": "nowhere", "channels": {"t1": "*.nii.gz"}, "scheme": "binary", "image_size": 64,
+    })  # fmt: skip
+    built = Architecture(name="cct_unet_t", in_channels=1, num_classes=2, image_size=64)
+    card = ModelCard(
+        task="segmentation",
+        architecture=built,
+        data=reading(data),
+        scheme=SchemeCard(name="binary", classes={"foreground": 1}),
+        selected_on={},
+        data_fingerprint="",
+        provenance={},
+    )
+    network = create_model("cct_unet_t", 1, 2, 64)
+    save_model(tmp_path / "best", network.state_dict(), card)
+    return tmp_path / "best"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--centers", "cohort", "--memberships"],
+        ["--method", "kmeans", "--clusters", "2"],
+        ["--method", "normalized-cut"],
+    ],
+    ids=lambda options: " ".join(options) or "fuzzy-kmeans",
+)
+def test_tokens_of_a_model_give_masks_on_the_scans_own_grid(model: Path, tmp_path: Path, options: list[str]) -> None:
+    folder = tmp_path / "large"
+    for seed in range(2):
+        Volume(scan(seed, (100, 90, 3))[0], np.diag([2.0, 2, 3, 1]), (2.0, 2.0, 3.0)).save(
+            folder / f"c{seed}/t1.nii.gz"
+        )
+    run(folder, tmp_path / "out", "--model", model, "--device", "cpu", *options)
+    for seed in range(2):
+        mask, truth = Volume.load(tmp_path / "out" / f"c{seed}.nii.gz").array, scan(seed, (100, 90, 3))[1]
+        assert ((mask == 0) == (truth == 0)).mean() > 0.999  # noise may be 0 in a voxel of tissue
+        assert len(np.unique(mask)) > 2
+
+
+def test_clusters_are_ordered_by_the_brightness_of_their_points() -> None:
+    points = np.array([[9.0, 0], [8.0, 0], [0.0, 1], [1.0, 1]])
+    clusters = Clusters(method="kmeans", centers=[[0.5, 1.0], [8.5, 0.0]])
+    assert in_order(clusters, points, None) == clusters
+    assert in_order(clusters, points, np.array([1.0, 2, 3, 4])).centers == [[8.5, 0.0], [0.5, 1.0]]
+
+
+def test_the_two_parts_of_a_graph_are_found() -> None:
+    from segcct.cluster.normalized_cut import second_eigenvector
+
+    rng = np.random.default_rng(0)
+    tokens = np.concatenate([rng.normal((1, 0, 0), 0.1, (12, 3)), rng.normal((0, 1, 0), 0.1, (20, 3))])
+    tokens /= np.linalg.norm(tokens, axis=1, keepdims=True)
+    vector = second_eigenvector(tokens)
+    first = vector > vector.mean()
+    assert len(set(first[:12])) == len(set(first[12:])) == 1
+    assert first[0] != first[12]
