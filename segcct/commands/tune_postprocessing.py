@@ -48,10 +48,8 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
         raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")
     tried = try_all([each for measured in values(outcomes) for each in measured], tuple(load_card(models[0]).classes))
     print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried)}\n")
-    print(
-        "Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse or"
-    )
-    print("the 95% interval of the difference, by patient, does not go below 0.")
+    print("Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse")
+    print("or the 95% interval of the difference, by patient, does not go below 0.\n")
     steps = steps_of(tried)
     for folder in models:
         card = load_card(folder)
