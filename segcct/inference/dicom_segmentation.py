@@ -118,7 +118,28 @@ def _sources(planes: Sequence[Plane]) -> list[Any]:
             if keyword not in source:
                 setattr(source, keyword, None)
         sources.append(source)
+    _agree(sources, planes)
     return sources
+
+
+def _agree(sources: Sequence[Any], planes: Sequence[Plane]) -> None:
+    """Headers that say in one place, and exactly alike, what highdicom takes from them: orientation, pixel size and the
+    distance of slices. Our reader has found that they agree but for rounding; thickness says little of distances."""
+    first, plane = sources[0], planes[0]
+    measures = first
+    if "PerFrameFunctionalGroupsSequence" in first:
+        own = first.PerFrameFunctionalGroupsSequence[0]
+        if not first.get("SharedFunctionalGroupsSequence"):
+            first.SharedFunctionalGroupsSequence = [type(first)()]
+        shared = first.SharedFunctionalGroupsSequence[0]
+        for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+            if keyword not in shared and keyword in own:
+                setattr(shared, keyword, own[keyword].value)
+        measures = shared.PixelMeasuresSequence[0]
+    for source in sources[1:]:
+        source.ImageOrientationPatient = first.ImageOrientationPatient
+    gap = abs(float((planes[1].position - plane.position) @ plane.normal)) if len(planes) > 1 else plane.thickness
+    measures.SliceThickness = measures.SpacingBetweenSlices = None if gap is None else f"{gap:.10g}"
 
 
 def _segmentation(sources: Sequence[Any], numbers: np.ndarray, scheme: Scheme, file: Path) -> Any:

@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import warnings
-from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,9 +28,8 @@ from tests.support.dicom_files import enhanced, image, save
 from tests.support.toy_pair import predictor
 
 pytest.importorskip("highdicom")
+from tests.support.dicom_labels import Points, by_coordinates, in_order
 
-Points = dict[str, np.ndarray]
-"""Class -> (N, 3) LPS mm of its voxels, sorted."""
 UIDS = {"FrameOfReferenceUID": "1.2.3.9", "PatientName": "Öz^Ärzte", "SpecificCharacterSet": "ISO_IR 100"}
 OBLIQUE = (0.8, 0.6, 0, -0.36, 0.48, 0.8)
 TILTED = (1, 0, 0, 0, 0.9659258, -0.2588190)
@@ -95,32 +93,6 @@ def by_nibabel(file: Path) -> Points:
         points = nib.affines.apply_affine(mask.affine, np.argwhere(values == value)) * [-1, -1, 1]
         found[name] = in_order(points)
     return found
-
-
-def by_coordinates(file: Path, sources: dict[str, pydicom.Dataset] | None = None) -> Points:
-    """Read without the package: each pixel of each frame to its place by the attributes of that frame."""
-    dataset = pydicom.dcmread(file)
-    labels = {each.SegmentNumber: each.SegmentLabel for each in dataset.SegmentSequence}
-    pixels = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
-    (shared,) = dataset.SharedFunctionalGroupsSequence
-    turn = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
-    down, across = shared.PixelMeasuresSequence[0].PixelSpacing
-    found = defaultdict(list)
-    for frame, group in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
-        name = labels[group.SegmentIdentificationSequence[0].ReferencedSegmentNumber]
-        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
-        for row, column in np.argwhere(frame):
-            found[name].append(position + column * across * turn[:3] + row * down * turn[3:])
-        if sources:
-            (reference,) = group.DerivationImageSequence[0].SourceImageSequence
-            source = sources[reference.ReferencedSOPInstanceUID]
-            assert np.allclose(source.ImagePositionPatient, position)
-            assert np.allclose(source.ImageOrientationPatient, turn)
-    return {name: in_order(np.array(points)) for name, points in found.items()}
-
-
-def in_order(points: np.ndarray) -> np.ndarray:
-    return points[np.lexsort(np.round(points, 2).T)]
 
 
 def assert_same_places(one: Points, other: Points) -> None:

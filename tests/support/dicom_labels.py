@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from pydicom.uid import RTStructureSetStorage
 
 from tests.support.dicom_files import AXIAL, image, save
 
+Points = dict[str, np.ndarray]
+"""Name of a segment -> (N, 3) LPS mm of its pixels, sorted."""
 PIXEL_MM = (1.25, 0.75)
 """Between rows, between columns."""
 ORIGIN = np.array([-31.5, 12.25, 7.0])
@@ -115,3 +118,29 @@ def rectangle(low: Sequence[float], high: Sequence[float], z: float) -> np.ndarr
     """(4, 3) corners of a rectangle on slice z, given as (column, row)."""
     (a, b), (c, d) = low, high
     return np.array([[a, b, z], [c, b, z], [c, d, z], [a, d, z]], float)
+
+
+def by_coordinates(file: Path, sources: dict[str, pydicom.Dataset] | None = None) -> Points:
+    """Read without the package: each pixel of each frame to its place by the attributes of that frame."""
+    dataset = pydicom.dcmread(file)
+    labels = {each.SegmentNumber: each.SegmentLabel for each in dataset.SegmentSequence}
+    pixels = dataset.pixel_array.reshape(-1, dataset.Rows, dataset.Columns)
+    (shared,) = dataset.SharedFunctionalGroupsSequence
+    turn = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    down, across = shared.PixelMeasuresSequence[0].PixelSpacing
+    found = defaultdict(list)
+    for frame, group in zip(pixels, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        name = labels[group.SegmentIdentificationSequence[0].ReferencedSegmentNumber]
+        position = np.array(group.PlanePositionSequence[0].ImagePositionPatient, float)
+        for row, column in np.argwhere(frame):
+            found[name].append(position + column * across * turn[:3] + row * down * turn[3:])
+        if sources:
+            (reference,) = group.DerivationImageSequence[0].SourceImageSequence
+            source = sources[reference.ReferencedSOPInstanceUID]
+            assert np.allclose(source.ImagePositionPatient, position)
+            assert np.allclose(source.ImageOrientationPatient, turn)
+    return {name: in_order(np.array(points)) for name, points in found.items()}
+
+
+def in_order(points: np.ndarray) -> np.ndarray:
+    return points[np.lexsort(np.round(points, 2).T)]

@@ -65,14 +65,25 @@ def _frames(dataset: Any, file: Path) -> Iterator[tuple[np.ndarray, Sequence[Any
         )
     kind = str(dataset.get("SegmentationType") or "")
     half = float(dataset.MaximumFractionalValue) / 2 if kind == "FRACTIONAL" else 0.5
-    pixels = import_extra("pydicom.pixels", "dicom").iter_pixels(dataset, raw=True)
-    for frame, own in zip(pixels, per_frame, strict=True):
+    for frame, own in zip(_pixels(dataset, count), per_frame, strict=True):
         groups = [own, *shared[:1]]
         if kind == "LABELMAP":
             yield frame, groups
             continue
         number = int(_item(groups, "SegmentIdentificationSequence").ReferencedSegmentNumber)
         yield np.where(frame >= half, np.uint16(number), np.uint16(0)), groups
+
+
+def _pixels(dataset: Any, count: int) -> Iterator[np.ndarray]:
+    """(rows, columns) stored numbers of each frame."""
+    if dataset.BitsAllocated != 1 or dataset.file_meta.TransferSyntaxUID.is_compressed:
+        yield from import_extra("pydicom.pixels", "dicom").iter_pixels(dataset, raw=True)
+        return
+    # Frames follow each other bit by bit: pydicom 3.0 fails where a frame does not end with a byte.
+    packed, size = np.frombuffer(dataset.PixelData, dtype=np.uint8), dataset.Rows * dataset.Columns
+    for start in range(0, count * size, size):
+        bits = np.unpackbits(packed[start // 8 : (start + size + 7) // 8], bitorder="little")
+        yield bits[start % 8 : start % 8 + size].reshape(dataset.Rows, dataset.Columns)
 
 
 def _item(groups: Sequence[Any], keyword: str) -> Any:
