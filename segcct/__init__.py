@@ -9,6 +9,7 @@ from segcct.version import VERSION as __version__  # noqa: N811 - the name Pytho
 
 if TYPE_CHECKING:
     from segcct import metrics
+    from segcct.api import predict, train
     from segcct.evaluation.evaluate_folders import evaluate
     from segcct.images.volume import Volume
     from segcct.inference.predictor import Predictor
@@ -21,6 +22,8 @@ _EXPORTS = {
     "load_pretrained": "segcct.models.weights",
     "Predictor": "segcct.inference.predictor",
     "Volume": "segcct.images.volume",
+    "train": "segcct.api",
+    "predict": "segcct.api",
     "evaluate": "segcct.evaluation.evaluate_folders",
 }
 """Public name -> module that holds it; imported at first use, so that `import segcct` costs nothing."""
@@ -34,6 +37,8 @@ __all__ = [
     "load_pretrained",
     "metrics",
     "model_names",
+    "predict",
+    "train",
 ]
 
 

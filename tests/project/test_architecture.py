@@ -25,7 +25,7 @@ LEVELS = [
     {"training", "evaluation", "quality"},
     {"report"},
     {"comparison", "tasks"},
-    {"init", "environment", "demo", "sharing"},
+    {"init", "environment", "demo", "sharing", "api"},
     {"cluster"},
     {"commands"},
     {"cli"},

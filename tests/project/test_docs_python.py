@@ -18,7 +18,8 @@ from tests.support.untrained import save_untrained
 def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with what the Python blocks speak of: scans, masks, models, released weights."""
     folder = tmp_path_factory.mktemp("study")
-    write_phantom("acdc", folder / "data" / "acdc", 1, seed=0, reduce=8)
+    write_phantom("acdc", folder / "data" / "acdc", 7, seed=0, reduce=8)
+    shutil.copytree(ROOT / "configs", folder / "configs")
     frame = next((folder / "data" / "acdc").rglob("*_frame01.nii.gz"))
     shutil.copy(frame, folder / "scan.nii.gz")
     case = folder / "my_scans" / "patient_01"

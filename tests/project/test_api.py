@@ -1,0 +1,76 @@
+"""segcct.train and segcct.predict: the same as the commands, from a file, a dictionary or a config object."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import segcct
+from segcct.config import SegmentationConfig, settings
+from segcct.errors import ConfigError, RunError
+from tests.conftest import SMALL
+from tests.support.documents import ROOT
+
+CONFIG = ROOT / "configs" / "brats_cct_unet.yaml"
+
+
+@pytest.fixture
+def keys(phantom: Path, tmp_path: Path) -> dict[str, Any]:
+    """The overrides of a training of seconds."""
+    small = {name.removeprefix("--"): yaml.safe_load(value) for name, value in SMALL.items()}
+    places = {"data.root": str(phantom), "data.cache": str(phantom.parent / "cache"), "run.root": str(tmp_path)}
+    return {**small, **places, "train.epochs": 1, "train.slices_per_epoch": 8, "run.name": "run"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["path", "text", "mapping", "object"])
+def test_every_form_of_a_config_trains(form: str, keys: dict[str, Any]) -> None:
+    content = yaml.safe_load(CONFIG.read_text())
+    config = {
+        "path": CONFIG,
+        "text": str(CONFIG),
+        "mapping": content,
+        "object": settings.load(SegmentationConfig, CONFIG),
+    }[form]
+    run = segcct.train(config, keys)
+    assert (run.best / "model.json").is_file()
+    (row,) = run.read_metrics()
+    assert float(row["train_loss"]) > 0
+    assert settings.load(SegmentationConfig, run.config, stored=True).train.epochs == 1
+
+
+@pytest.mark.slow
+def test_a_run_is_resumed_and_predicts(keys: dict[str, Any], phantom: Path, tmp_path: Path) -> None:
+    run = segcct.train(CONFIG, keys)
+    assert len(segcct.train(resume=run.path, overrides={"train.epochs": 2}).read_metrics()) == 2
+    with pytest.raises(ConfigError, match=r"train\.lr cannot change"):
+        segcct.train(resume=run.path, overrides={"train.lr": 1})
+    with pytest.raises(RunError, match="nothing is overwritten"):
+        segcct.train(CONFIG, keys)
+    predictions = segcct.predict(run.best, phantom, tmp_path / "masks", split="test")
+    assert predictions.problem == ""
+    (mask,) = predictions.masks
+    with pytest.raises(RunError, match="exist already"):
+        segcct.predict(run.best, phantom, tmp_path / "masks", split="test")
+    assert segcct.predict(run.best, phantom, tmp_path / "masks", split="test", overwrite=True).masks == [mask]
+
+
+def test_what_cannot_be_trained_is_said(keys: dict[str, Any]) -> None:
+    for arguments in ({}, {"config": CONFIG, "resume": "runs/x"}):
+        with pytest.raises(ConfigError, match="one of config and resume"):
+            segcct.train(**arguments)
+    with pytest.raises(ConfigError, match="Nearest valid key: train"):
+        segcct.train(CONFIG, {**keys, "trian.epochs": 2})
+    with pytest.raises(ConfigError, match="names no task"):
+        segcct.train(CONFIG, keys, task="segmentacion")
+    with pytest.raises(ConfigError, match="no such config file"):
+        segcct.train("configs/nowhere.yaml")
+
+
+def test_public_names_are_there_and_documented() -> None:
+    for name in segcct.__all__:
+        assert getattr(segcct, name, None) is not None
+        assert name == "__version__" or getattr(segcct, name).__doc__
