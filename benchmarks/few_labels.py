@@ -1,14 +1,15 @@
 """What unlabeled patients add where labels are few: ACDC with 3 or 7 of the 70 patients labeled, the others without.
 
-    python benchmarks/few_labels.py --root ../shared/data/acdc_h5 --minutes 30
+    python benchmarks/few_labels.py --root data/acdc_h5 --minutes 30
 
-Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too. Three
-fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many minutes, or,
-with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights are those at
-the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias field and noise
-(shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes, averaged over
-draws; intervals and differences to `supervised` are over patients. `--shift` shifts the unlabeled patients too.
-Trainings that are there are used where they are of the same settings, else refused.
+Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
+and `m2d` pre-train on all 70 without labels for `--pretrain-minutes` of the same minutes, `mae+teacher` does both.
+Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
+minutes, or, with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights
+are those at the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias
+field and noise (shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes,
+averaged over draws; intervals and differences to `supervised` are over patients. `--shift` shifts the unlabeled
+patients too. Trainings that are there are used where they are of the same settings, else refused.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import numpy as np
 from shift import write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
-from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.config import DataSection, M2IConfig, PretrainingConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
 from segcct.hardware.processor import processor_name
@@ -36,6 +37,9 @@ from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
+LISTS = {"train": "train", "test": "val"}
+"""Split -> the name of its list in the dataset."""
+PRETRAINED = ("mae", "m2d", "mae+teacher", "m2d+teacher")
 Scores = dict[str, float]
 """Case -> its mean Dice over classes."""
 
@@ -55,15 +59,15 @@ def shifted_root(data: Mapping[str, Any], output: Path) -> Path:
     return write_shifted(find_cases(section), labeled, output)
 
 
-def schedule(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Equally many minutes or steps for every training, and one validation at the end."""
-    length = {"train.epochs": arguments.epochs, "train.budget": None}
+def schedule(name: str, arguments: argparse.Namespace, part: float = 1.0) -> dict[str, Any]:
+    """Equally many minutes or steps for every training, or a part of them, and one validation at the end."""
+    length = {"train.epochs": max(1, round(part * (arguments.epochs or 0))), "train.budget": None}
     return {
         "run.root": str(arguments.output),
         "run.name": name,
         "run.seed": arguments.seed,
         "train.validate_every": ONLY_AT_THE_END,
-        **(length if arguments.epochs else {"train.budget": f"{arguments.minutes}min"}),
+        **(length if arguments.epochs else {"train.budget": f"{part * arguments.minutes}min"}),
     }
 
 
@@ -75,10 +79,28 @@ def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace)
     return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
 
 
+def encoder(method: str, root: Path, arguments: argparse.Namespace) -> RunFolder:
+    """The encoder that all patients of train.list trained without labels; none of val.list."""
+    content = settings.read_yaml(CONFIGS / "acdc_pretrain.yaml")
+    part = arguments.pretrain_minutes / arguments.minutes
+    lists = {f"data.split.{split}_list": str(root / f"{listed}.list") for split, listed in LISTS.items()}
+    overrides = schedule(f"{method}_{arguments.model}", arguments, part) | lists
+    overrides |= {"data.root": str(root), "train.method": method, "train.pictures": 0, "model.name": arguments.model}
+    return trained(settings.build(PretrainingConfig, content, overrides, source="benchmark"))
+
+
 def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
     """The segmenter of one draw, by one method."""
     content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
-    overrides = schedule(name, arguments) | {"train.pictures": 0, "model.name": arguments.model}
+    part = 1.0
+    overrides: dict[str, Any] = {"train.pictures": 0, "model.name": arguments.model}
+    if method in PRETRAINED:
+        pretraining, _, method = method.partition("+")
+        method = method or SUPERVISED
+        best = encoder(pretraining, Path(data["root"]), arguments).best
+        overrides |= {"model.pretrained": str(best), "train.warmup": 0.1}
+        part -= arguments.pretrain_minutes / arguments.minutes
+    overrides |= schedule(name, arguments, part)
     if method == SUPERVISED:
         # Its batches are as large as those of the others, which are half unlabeled.
         overrides |= {"train.unlabelled.method": "none", "train.batch_size": 2 * content["train"]["batch_size"]}
@@ -141,10 +163,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench_few_labels"))
     parser.add_argument("--labeled", type=int, choices=[3, 7], default=7, help="patients (default %(default)s)")
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="which draws of them")
-    parser.add_argument("--methods", nargs="+", choices=[SUPERVISED, TEACHER, CYCLE], default=[SUPERVISED, TEACHER])
+    parser.add_argument(
+        "--methods", nargs="+", choices=[SUPERVISED, TEACHER, CYCLE, *PRETRAINED], default=[SUPERVISED, TEACHER]
+    )
     parser.add_argument("--cycle-weight", type=float, default=0.1)
     parser.add_argument("--shift", action="store_true", help="the unlabeled patients are shifted too")
     parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
+    parser.add_argument("--pretrain-minutes", type=float, default=20, help="of these (default %(default)s)")
     parser.add_argument("--epochs", type=int, help="length in epochs instead")
     parser.add_argument("--model", default="cct_unet_s")
     parser.add_argument("--seed", type=int, default=0)

@@ -1,6 +1,6 @@
 """How much of what another scanner costs is won back by `predict --adapt`, or by training against it.
 
-    python benchmarks/shift.py --root ../shared/data/acdc_h5 --models runs/plain/best runs/scanner/best
+    python benchmarks/shift.py --root data/acdc_h5 --models runs/plain/best runs/scanner/best
 
 Each model is a segmenter of ACDC slices that was not trained on the patients of val.list, such as those that
 few_labels.py leaves, or one trained with `augment.scanner`. Rows are models and adaptations. Dice is the mean over the

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import TypeAlias
 
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import Experiment, settings
 from segcct.config.config_keys import keys
 from segcct.errors import RunError
 from segcct.run_folder import RunFolder
@@ -15,10 +14,9 @@ ONLY_AT_THE_END = 1_000_000
 """`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
 _ANYWHERE = ("run.root", "data.cache", "data.workers")
 """Keys that the weights do not depend on."""
-Config: TypeAlias = SegmentationConfig | M2IConfig | ClassificationConfig
 
 
-def trained(config: Config) -> RunFolder:
+def trained(config: Experiment) -> RunFolder:
     """The finished run of this configuration.
 
     Raises:
@@ -49,5 +47,5 @@ def minutes(run: RunFolder) -> float:
     return float(run.read_metrics()[-1]["elapsed_s"]) / 60
 
 
-def _value(config: Config, name: str) -> object:
+def _value(config: Experiment, name: str) -> object:
     return reduce(getattr, name.split("."), config)

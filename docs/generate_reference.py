@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from segcct.cli import build_parser
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig
 from segcct.config.descriptions import description_of
 from segcct.metrics import all_metrics
 
@@ -32,6 +32,7 @@ CONFIGS: dict[str, type[BaseModel]] = {
     "train-seg": SegmentationConfig,
     "train-m2i": M2IConfig,
     "train-cls": ClassificationConfig,
+    "pretrain": PretrainingConfig,
 }
 WORDS = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false"}
 

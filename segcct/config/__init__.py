@@ -11,6 +11,7 @@ from segcct.config.classification_config import (
     ImagesSection,
 )
 from segcct.config.data_section import AugmentSection, CaseSplitSection, DataSection, IntensitySection
+from segcct.config.pretraining_config import PretrainingConfig
 from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
 from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection, UnlabeledSection
 from segcct.config.split_section import SplitSection
@@ -28,6 +29,7 @@ __all__ = [
     "LossSection",
     "M2IConfig",
     "ModelSection",
+    "PretrainingConfig",
     "ReconstructionLossSection",
     "RunSection",
     "ScheduleSection",

@@ -189,11 +189,17 @@ class Encoder(nn.Module):
 
         Returns (B, N, D), normalized; with a class token (B, 1 + N, D), the class token first.
         """
+        return self.encode(tokens, grid)
+
+    def encode(self, tokens: Tensor, grid: tuple[int, int], keep: Tensor | None = None) -> Tensor:
+        """The same where only the tokens of (B, V) indices `keep` are there: (B, V, D), each with its own position."""
         x = tokens
         if self.class_emb is not None:
             x = torch.cat([self.class_emb.expand(x.shape[0], -1, -1), x], dim=1)  # (B, 1 + N, D)
         if self.positional_emb is not None:
             x = x + resize_table(self.positional_emb, self.grid, grid)
+        if keep is not None:
+            x = x.gather(1, keep[..., None].expand(-1, -1, self.dim))  # (B, V, D)
         x = self.drop(x)
         for block in self.blocks:
             x = block(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -33,6 +33,9 @@ MONAI_HEAD = re.compile(r"network\.(output_block|deep_supervision_heads|out|out_
 
 FRONTS = ("detail.", "tokenizer.")
 """Modules that make tokens of the image; another model takes all of them or none."""
+
+MASKED = "masked."
+"""Prefix of what masked pre-training needs besides the encoder."""
 
 ENCODERS = ("classifier.", "encoder.")
 """Prefixes of the compact encoder: the first in classifiers, the second in segmenters."""
@@ -81,8 +84,10 @@ def plan(source: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Plan:
         next((prefix for prefix in ENCODERS if any(name.startswith(f"{prefix}blocks.") for name in names)), None)
         for names in (source, target)
     )
-    if theirs is not None and ours is not None and theirs != ours:
-        return _plan_encoder(source, target, theirs, ours)
+    pretrained = any(name.startswith(MASKED) for name in source) and not any(name.startswith(MASKED) for name in target)
+    if theirs is not None and ours is not None and (theirs != ours or pretrained):
+        planned = _plan_encoder(source, target, theirs, ours)
+        return replace(planned, what="encoder of a masked pre-training") if pretrained else planned
     what = "weights of the same architecture"
     return Plan(what, _by_name(source, target), _strict(target), image_convolutions(target), same=True)
 

@@ -33,7 +33,7 @@ from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.unet import UNet, UNetOptions
 from segcct.plugins import load_plugins
 
-Kind = Literal["segmenter", "classifier", "generator"]
+Kind = Literal["segmenter", "classifier", "generator", "pretrainer"]
 
 Build = Callable[..., nn.Module]
 """Called with the keywords in_channels, num_classes, image_size and options (an instance of `Entry.options`)."""
@@ -64,6 +64,7 @@ ADAPTERS = {
     "timm:": "segcct.models.adapters.timm_classifiers",
     "timm/": "segcct.models.adapters.timm_encoders",
     "monai/": "segcct.models.adapters.monai_networks",
+    "masked/": "segcct.models.masked_encoder",
 }
 """Prefix of names -> the module of their rows: `entry(name) -> Entry`, and `NAMES`, those that are tested.
 

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segcct.config import M2IConfig, SegmentationConfig
+from segcct.config import M2IConfig, PretrainingConfig, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
@@ -19,6 +19,8 @@ from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.tasks.task import DatasetSummary, Task
 from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
+
+SliceConfig = SegmentationConfig | M2IConfig | PretrainingConfig
 
 
 class SliceTask(Task):
@@ -30,13 +32,17 @@ class SliceTask(Task):
         resumed: see `Task`.
     """
 
-    config: SegmentationConfig | M2IConfig
+    config: SliceConfig
     dataset: Dataset
     unlabeled = False
     """The cases of `data.split.unlabelled` or `unlabelled_list` train too."""
 
     def __init__(
-        self, config: SegmentationConfig | M2IConfig, dataset: Dataset | None = None, *, resumed: bool = False
+        self,
+        config: SegmentationConfig | M2IConfig | PretrainingConfig,
+        dataset: Dataset | None = None,
+        *,
+        resumed: bool = False,
     ) -> None:
         self.scheme = scheme_of(config.data) if dataset is None else dataset.scheme
         if dataset is not None:
@@ -56,7 +62,7 @@ class SliceTask(Task):
         )
 
     @property
-    def scheme_card(self) -> SchemeCard:
+    def scheme_card(self) -> SchemeCard | None:
         return SchemeCard.of(self.scheme)
 
     @property

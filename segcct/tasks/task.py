@@ -72,6 +72,8 @@ class Task(ABC):
     """The column of `validate` that selects the best weights; higher is better."""
     needs_labels = True
     """Every training case has a label; False: cases without one train too, and a model may have no scheme."""
+    keeps_last = False
+    """The result is the network after the last validation, not the one with the best score."""
     look_at_cases = "Look at these cases with `segcct check`; else lower"
     """Start of the remedy for a loss that is not finite."""
 
@@ -180,7 +182,7 @@ class TaskRow:
 
     name: str
     command: str
-    """`train-...`, the command that trains it."""
+    """`train-...` or `pretrain...`, the command that trains it."""
     help: str
     """What that command does."""
     task: str
@@ -247,10 +249,10 @@ def register_task(row: TaskRow) -> None:
 
     An installed package calls this in a module that is an entry point of the group `segcct.tasks`.
 
-    Raises `ValueError` where the name or the command is taken, or the command is no `train-...`.
+    Raises `ValueError` where the name or the command is taken, or the command is no `train-...` or `pretrain...`.
     """
     commands = [other.command for name, other in _TABLE.registered.items() if name != row.name]
-    if row.command in commands or not row.command.startswith("train-"):
+    if row.command in commands or not row.command.startswith(("train-", "pretrain")):
         raise ValueError(f"'{row.command}' cannot be the command of task '{row.name}'")
     _TABLE.register(row.name, row)
 
@@ -302,6 +304,14 @@ for _row in (
         task="segcct.tasks.reconstruction.reconstruction_task:ReconstructionTask",
         config="segcct.config.reconstruction_config:M2IConfig",
         model="segcct.inference.reconstructor:Reconstructor",
+    ),
+    TaskRow(
+        name="pretraining",
+        command="pretrain",
+        help="pre-train an encoder on images without labels",
+        task="segcct.tasks.pretraining.pretraining_task:PretrainingTask",
+        config="segcct.config.pretraining_config:PretrainingConfig",
+        model="segcct.tasks.pretraining.pretraining_task:PretrainedEncoder",
     ),
 ):
     register_task(_row)

@@ -43,6 +43,7 @@ class Trainable(Protocol):
     score: str
     progress: float
     averaged: nn.Module | None
+    keeps_last: bool
     look_at_cases: str
 
     def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
@@ -213,7 +214,7 @@ class ValidationCallback(Checkpoint):
         _require_finite(network, epoch)
         scores = self.task.validate(network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
-        better = self.best is None or score > self.best["value"]
+        better = self.task.keeps_last or self.best is None or score > self.best["value"]
         self.without_better = 0 if better else self.without_better + 1
         if better:
             self.best = {"metric": self.task.score, "value": score, "epoch": epoch}

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig, settings
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-KINDS = {"train_seg": SegmentationConfig, "train_m2i": M2IConfig, "train_cls": ClassificationConfig}
+KINDS = {
+    "train_seg": SegmentationConfig,
+    "train_m2i": M2IConfig,
+    "train_cls": ClassificationConfig,
+    "pretrain": PretrainingConfig,
+}
 
 
 def opening(file: Path) -> str:

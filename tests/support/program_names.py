@@ -6,12 +6,13 @@ import argparse
 from functools import cache
 
 from segcct.cli import build_parser
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 
 KINDS = {
     "train-seg": SegmentationConfig,
     "train-m2i": M2IConfig,
+    "pretrain": PretrainingConfig,
     "train-cls": ClassificationConfig,
     "check": SegmentationConfig,
 }

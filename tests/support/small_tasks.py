@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import prepare_case
 from segcct.tasks.classification.classification_task import ClassificationTask, load_dataset
+from segcct.tasks.pretraining.pretraining_task import PretrainingTask
 from segcct.tasks.reconstruction.reconstruction_task import ReconstructionTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.task import Task
@@ -51,6 +52,12 @@ def reconstruction(workers: int, folder: Path) -> Task:
     return ReconstructionTask(settings.build(M2IConfig, content, {}, source="test"), dataset)
 
 
+def pretraining(workers: int, folder: Path, method: str = "m2d") -> Task:
+    content, dataset = volumes(workers)
+    content |= {"model": {"name": "cct_unet_t"}, "train": content["train"] | {"method": method}}
+    return PretrainingTask(settings.build(PretrainingConfig, content, {}, source="test"), dataset)
+
+
 def classification(workers: int, folder: Path) -> Task:
     root = folder / "pictures"
     content = {
@@ -64,5 +71,6 @@ def classification(workers: int, folder: Path) -> Task:
     return ClassificationTask(config, load_dataset(config))
 
 
-SMALL = {"segmentation": segmentation, "classification": classification, "reconstruction": reconstruction}
+SMALL = {"segmentation": segmentation, "classification": classification, "reconstruction": reconstruction,
+         "pretraining": pretraining}  # fmt: skip
 """Task -> its small training, of (loader processes, a folder)."""

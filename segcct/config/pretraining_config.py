@@ -1,0 +1,66 @@
+"""The pre-training experiment: images without labels."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, ScheduleSection
+from segcct.config.data_section import AugmentSection, DataSection
+
+
+class UnlabeledDataSection(DataSection):
+    """Scans; label files next to them are not opened, so classes need no names."""
+
+    scheme: str = "custom"
+    """Not used: no label is read."""
+    labels: dict[str, PositiveInt] | None = None
+    """Not used."""
+
+
+class MaskedAugmentSection(AugmentSection):
+    """Geometry alone: what is predicted is the image as it is."""
+
+    intensity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of a change of brightness and contrast, and of gamma, per slice."""
+    noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of Gaussian noise."""
+    blur: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Probability of Gaussian blur."""
+
+
+class PretrainingTrainSection(ScheduleSection):
+    method: Literal["mae", "m2d", "m2d_all"] = "mae"
+    """What is predicted of masked blocks. mae: their pixels; m2d: what an averaged encoder says of them that sees them
+    alone; m2d_all: that sees the whole image."""
+    mask_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
+    """Fraction of the blocks that is masked."""
+    block_px: Annotated[int, Field(ge=1, le=256)] = 16
+    """Side of a block in pixels; a multiple of the tokenizer's reduction (16 for cct_unet) that divides the image."""
+    target_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """m2d: decay per step of the averaged encoder at the start; what it lacks to 1 falls to a fifth of that."""
+    slices_per_epoch: PositiveInt | None = None
+    """Slices drawn per epoch; default: as many as the training cases hold."""
+    pictures: Annotated[int, Field(ge=0)] = 4
+    """Pictures of validation slices, masked and filled, written after each validation; 0 for none."""
+
+
+class PretrainingConfig(Experiment):
+    """One masked pre-training."""
+
+    run: RunSection = RunSection()
+    data: UnlabeledDataSection
+    augment: MaskedAugmentSection = MaskedAugmentSection()
+    model: ModelSection = ModelSection()
+    train: PretrainingTrainSection = PretrainingTrainSection()
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _without_labels(cls, data: object) -> object:
+        """A data section of a segmentation may be pasted: what it says of labels is left out."""
+        if not isinstance(data, dict):
+            return data
+        unused = ("label", "scheme", "labels", "regions", "label_map", "foreground_fraction")
+        kept = {name: value for name, value in data.items() if name not in unused}
+        return {**kept, "scheme": "custom", "labels": {"structure": 1}}

@@ -1,0 +1,223 @@
+"""Masked pre-training of a compact encoder without labels: MAE and Masked Modeling Duo, as `masked/NAME`.
+
+The image is masked in blocks before the tokenizer, whose convolutions look beyond their token: what a visible token
+says does not depend on masked pixels. The encoder sees visible tokens only.
+
+mae (He et al. 2022): a small decoder fills the masked tokens with their pixels.
+m2d (Niizumi et al. 2022): a predictor fills them with what a target encoder says of them, which sees the masked blocks
+only and whose weights are a moving average of the encoder's. In m2d_all the target sees the whole image.
+"""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import Annotated, Literal
+
+import torch
+from einops import rearrange, repeat
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcct.errors import ModelError, did_you_mean
+from segcct.models.cct_unet import SIZES as CCT_UNET_SIZES
+from segcct.models.compact_transformers import (
+    PRESETS,
+    CctOptions,
+    CctUnetClassifier,
+    CompactClassifier,
+    CompactTransformer,
+    EncoderOptions,
+)
+from segcct.models.options import ModelOptions
+from segcct.models.stored_names import store_under
+from segcct.models.tokenizer import to_tokens, token_grid
+from segcct.models.transformer import Encoder
+from segcct.models.weight_names import MASKED
+from segcct.models.zoo import Entry
+
+PREFIX = "masked/"
+NAMES: tuple[str, ...] = ()
+"""Not listed among models: they are made by the task that trains them."""
+DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 128, 2, 4
+_TRAINED = frozenset(PRESETS) | frozenset(CCT_UNET_SIZES)
+
+Method = Literal["mae", "m2d", "m2d_all"]
+
+
+class MaskedEncoderOptions(ModelOptions):
+    """Options of masked pre-training."""
+
+    method: Method = "mae"
+    """What is predicted of masked tokens: mae: their pixels; m2d, m2d_all: what another encoder says of them."""
+    block_px: Annotated[int, Field(ge=1, le=256)] = 16
+    """Side of the blocks that are masked, in pixels; a multiple of the tokenizer's reduction."""
+
+
+def entry(name: str) -> Entry:
+    """The row of the encoder of `name`. Raises `ModelError` where that is no compact network."""
+    if name not in _TRAINED:
+        raise ModelError(
+            "no masked pre-training for this network",
+            found=name,
+            expected=f"{', '.join(CCT_UNET_SIZES)} or a compact transformer, such as cct_7_7x2_224",
+            remedy=did_you_mean(name, _TRAINED),
+        )
+    return Entry(PREFIX + name, "pretrainer", partial(_build, name), MaskedEncoderOptions)
+
+
+def _build(
+    name: str, *, in_channels: int, num_classes: int, image_size: int, options: MaskedEncoderOptions
+) -> MaskedEncoder:
+    sizes = {"in_channels": in_channels, "num_classes": num_classes, "image_size": image_size}
+    if name in CCT_UNET_SIZES:
+        encoder: CompactClassifier = CctUnetClassifier(
+            CCT_UNET_SIZES[name], **sizes, options=EncoderOptions(pooling="mean")
+        )
+    else:
+        kind = CctOptions if PRESETS[name].family == "cct" else EncoderOptions
+        encoder = CompactTransformer(PRESETS[name], **sizes, options=kind(pooling="mean"))
+    return MaskedEncoder(encoder, in_channels=in_channels, image_size=image_size, options=options)
+
+
+class MaskedEncoder(nn.Module):
+    """A compact encoder with what its pre-training needs besides it, which is stored under names of its own.
+
+    Args:
+        encoder: tokenizer and encoder; its head is dropped.
+        in_channels: channels of the image.
+        image_size: side of the square images.
+        options: method and blocks.
+
+    Raises `ModelError` where blocks and tokens do not fit the image.
+    """
+
+    def __init__(
+        self, encoder: CompactClassifier, *, in_channels: int, image_size: int, options: MaskedEncoderOptions
+    ) -> None:
+        super().__init__()
+        self.method = options.method
+        self.block_px, self.patch_px = options.block_px, encoder.tokenizer.reduction
+        if self.block_px % self.patch_px or image_size % self.block_px:
+            raise ModelError(
+                "blocks of pre-training do not fit",
+                found=f"blocks of {self.block_px} pixels, images of {image_size}",
+                expected=f"blocks that are a multiple of {self.patch_px} pixels, the reduction of the tokenizer, and "
+                "divide the image",
+            )
+        self.grid = token_grid(encoder.tokenizer, image_size, image_size)
+        encoder.classifier.fc = nn.Identity()  # type: ignore[assignment]
+        self.encoder = encoder
+        dim = encoder.classifier.dim
+        self.masked = nn.ModuleDict({
+            "into_decoder": nn.Linear(dim, DECODER_WIDTH),
+            "decoder": Encoder(
+                DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS, 2, grid=self.grid, positional="sine",
+                attention_dropout=0.0, stochastic_depth=0.0,
+            ),
+            "head": nn.Linear(DECODER_WIDTH, in_channels * self.patch_px**2 if self.method == "mae" else dim),
+        })  # fmt: skip
+        self.mask_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, DECODER_WIDTH), std=0.02))
+        self.target: CompactClassifier | None = None
+        if self.method != "mae":
+            self.target = copy.deepcopy(encoder).requires_grad_(False)
+        store_under(
+            self,
+            {"encoder.": "", "masked.": MASKED, "mask_token": f"{MASKED}mask_token", "target.": f"{MASKED}target."},
+        )
+
+    def draw_visible(self, count: int, ratio: float, generator: torch.Generator | None = None) -> Tensor:
+        """(count, h, w) bool over tokens: what stays visible where a fraction `ratio` of the blocks is masked, the same
+        number in each image and at least one of each kind."""
+        per_block = self.block_px // self.patch_px
+        rows, columns = (side // per_block for side in self.grid)
+        blocks = rows * columns
+        visible = min(max(1, round((1 - ratio) * blocks)), blocks - 1)
+        order = torch.rand(count, blocks, generator=generator).argsort(dim=1)
+        drawn = (order < visible).reshape(count, rows, columns)
+        return repeat(drawn, "b r c -> b (r p) (c q)", p=per_block, q=per_block)
+
+    def shown(self, image: Tensor, visible: Tensor) -> Tensor:
+        """The image (B, C, S, S), standardized, with 0, the mean, wherever (B, h, w) tokens are not visible."""
+        pixels = repeat(visible, "b r c -> b 1 (r p) (c q)", p=self.patch_px, q=self.patch_px)
+        return image * pixels
+
+    def encode(self, image: Tensor, visible: Tensor) -> Tensor:
+        """What the encoder says of visible tokens: (B, C, S, S) and (B, h, w) -> (B, V, D), row by row."""
+        return _encoded(self.encoder, self.shown(image, visible), visible)
+
+    def forward(self, image: Tensor, visible: Tensor) -> Tensor:
+        """(B, C, S, S) and (B, h, w) -> what is predicted of all tokens, (B, N, P)."""
+        hidden = self.masked["into_decoder"](self.encode(image, visible))  # (B, V, W)
+        places = _places(visible)  # (B, V)
+        tokens = self.mask_token.to(hidden.dtype).repeat(len(image), self.grid[0] * self.grid[1], 1)  # (B, N, W)
+        tokens = tokens.scatter(1, places[..., None].expand_as(hidden), hidden)
+        predicted: Tensor = self.masked["head"](self.masked["decoder"](tokens, self.grid))
+        return predicted
+
+    @torch.no_grad()
+    def targets(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """What masked tokens should be, (B, N - V, P), and which of them count, (B, N - V).
+
+        mae: their pixels, standardized; patches of one value do not count. m2d: what the target says, standardized per
+        token.
+        """
+        patches = rearrange(image, "b c (r p) (s q) -> b (r s) (c p q)", p=self.patch_px, q=self.patch_px)
+        masked = ~visible
+        patches = _taken(patches, _places(masked))
+        if self.target is None:
+            return patches, patches.std(dim=2) > 0
+        self.target.eval()
+        if self.method == "m2d":
+            said = _encoded(self.target, self.shown(image, masked), masked)
+        else:
+            tokens = self.target.tokens(image)
+            said = _taken(self.target.classifier.encode(to_tokens(tokens), self.grid), _places(masked))
+        said = F.layer_norm(said.float(), said.shape[-1:])
+        return said, torch.ones_like(said[..., 0], dtype=torch.bool)
+
+    def scores(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and how good the prediction is, up to 1: the explained variance of the pixels, or the cosine
+        similarity; over the masked tokens that count."""
+        wanted, counted = self.targets(image, visible)
+        found = _taken(self(image, visible), _places(~visible)).float()[counted]  # (M, P)
+        wanted = wanted.float()[counted]
+        if not len(wanted):  # an empty image
+            return found.sum() + 0.0 * self.mask_token.sum(), found.new_zeros(())
+        if self.target is None:
+            error = F.mse_loss(found, wanted)
+            return error, 1 - error.detach() / wanted.var(correction=0).clamp_min(1e-12)
+        similarity = F.cosine_similarity(found, wanted, dim=-1).mean()
+        return 2 - 2 * similarity, similarity.detach()
+
+    @torch.no_grad()
+    def update_target(self, decay: float) -> None:
+        """Move the target's weights and statistics towards the encoder's."""
+        if self.target is not None:
+            for name, value in self.target.state_dict().items():
+                own = self.encoder.state_dict()[name]
+                value.lerp_(own, 1 - decay) if value.is_floating_point() else value.copy_(own)
+
+    def pixels(self, predicted: Tensor) -> Tensor:
+        """The predicted patches (B, N, C p p) of mae as images (B, C, S, S)."""
+        rows, columns = self.grid
+        side = self.patch_px
+        return rearrange(predicted, "b (r s) (c p q) -> b c (r p) (s q)", r=rows, s=columns, p=side, q=side)
+
+
+def _encoded(encoder: CompactClassifier, image: Tensor, visible: Tensor) -> Tensor:
+    """What an encoder says of visible tokens, when it sees these alone: (B, V, D)."""
+    tokens = encoder.tokens(image)
+    grid = (tokens.shape[-2], tokens.shape[-1])
+    return encoder.classifier.encode(to_tokens(tokens), grid, keep=_places(visible))
+
+
+def _places(mask: Tensor) -> Tensor:
+    """(B, h, w) with equally many True in each -> their token indices (B, V), in order."""
+    return mask.flatten(1).nonzero()[:, 1].reshape(len(mask), -1)
+
+
+def _taken(tokens: Tensor, places: Tensor) -> Tensor:
+    """(B, N, D) and (B, V) -> (B, V, D)."""
+    return tokens.gather(1, places[..., None].expand(-1, -1, tokens.shape[-1]))

@@ -1,0 +1,1 @@
+"""Masked pre-training of encoders on images without labels."""

@@ -1,0 +1,117 @@
+"""Masked pre-training: images in, an encoder out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from segcct.config import PretrainingConfig
+from segcct.figures import window
+from segcct.files.atomic_file import atomic_path
+from segcct.hardware.precision import autocast
+from segcct.inference.loaded_model import LoadedModel
+from segcct.model_card import Architecture, SchemeCard
+from segcct.models.masked_encoder import PREFIX, MaskedEncoder
+from segcct.preparation.prepared_case import PreparedCase
+from segcct.run_folder import RunFolder
+from segcct.runtime import pad_to
+from segcct.tasks.slice_task import SliceTask, mean_scores
+from segcct.tasks.training_dataset import Dataset
+from segcct.training.processes import gather
+
+_MOST_SLICES = 8
+"""Of a validation case, evenly spaced."""
+
+
+class PretrainedEncoder(LoadedModel):
+    """What a pre-training leaves: an encoder to start from (`model.pretrained`)."""
+
+    task, noun, command = "pretraining", "a pre-trained encoder", "pretrain"
+
+
+class PretrainingTask(SliceTask):
+    """The last weights are kept. They are validated by how well masked blocks of validation cases are filled:
+    `val_explained`, the explained variance of their pixels, or `val_similarity`, which tells little across methods."""
+
+    name = "pretraining"
+    model_kind = "pretrainer"
+    needs_labels = False
+    keeps_last = True
+    config: PretrainingConfig
+
+    def __init__(self, config: PretrainingConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
+        super().__init__(config, dataset, resumed=resumed)
+        self.score = "val_explained" if config.train.method == "mae" else "val_similarity"
+
+    @property
+    def architecture(self) -> Architecture:
+        plain, train = super().architecture, self.config.train
+        options = {**plain.options, "method": train.method, "block_px": train.block_px}
+        return plain.model_copy(update={"name": PREFIX + plain.name, "options": options})
+
+    @property
+    def scheme_card(self) -> SchemeCard | None:
+        return None
+
+    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        masked, train = cast(MaskedEncoder, network), self.config.train
+        if masked.training:
+            masked.update_target(1 - (1 - train.target_decay) * (1 - 0.8 * self.progress))
+        image = batch["image"]
+        visible = masked.draw_visible(len(image), train.mask_ratio).to(image.device)
+        return masked.scores(image, visible)[0]
+
+    def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
+        mine = {case.case_id: self._scores(network, device, case) for case in self.dataset.val[rank::world]}
+        return mean_scores(gather(mine, world))
+
+    def draw(self, network: nn.Module, device: str, folder: Path) -> None:
+        if self.config.train.method != "mae":
+            return
+        folder.mkdir(exist_ok=True)
+        for case in self.dataset.val[: self.config.train.pictures]:
+            image, visible = self._masked_slices(cast(MaskedEncoder, network), device, case, 1)
+            masked = cast(MaskedEncoder, network.eval())
+            with torch.inference_mode(), autocast(device, self.config.train.precision):
+                filled = masked.pixels(masked(image, visible)).float()
+                shown = masked.shown(image, visible)
+            hole = (shown == 0) & (image != 0)
+            panels = [image, shown, torch.where(hole, filled, image)]
+            with atomic_path(folder / f"{case.case_id}.png", private=True) as temporary:
+                _side_by_side([panel[0, 0].cpu().numpy() for panel in panels]).save(temporary, format="PNG")
+
+    @staticmethod
+    def next_command(config: PretrainingConfig, run: RunFolder) -> Sequence[object]:
+        del config
+        return ("train-seg", "--config", "CONFIG", "--model.pretrained", run.best)
+
+    def _scores(self, network: nn.Module, device: str, case: PreparedCase) -> dict[str, float | None]:
+        masked = cast(MaskedEncoder, network.eval())
+        image, visible = self._masked_slices(masked, device, case, _MOST_SLICES)
+        with torch.inference_mode(), autocast(device, self.config.train.precision):
+            loss, score = masked.scores(image, visible)
+        return {self.score: float(score), "val_loss": float(loss)}
+
+    def _masked_slices(
+        self, network: MaskedEncoder, device: str, case: PreparedCase, most: int
+    ) -> tuple[Tensor, Tensor]:
+        """Slices (n, C, S, S) of a case, the same in every validation, cut to the middle, and their masks."""
+        size, count = self.config.data.image_size, len(case.image)
+        places = np.unique(np.linspace(0, count - 1, most + 2).round().astype(int)[1:-1])
+        unit, _ = pad_to(np.asarray(case.image[places]), size)
+        top, left = ((side - size) // 2 for side in unit.shape[-2:])
+        image = torch.from_numpy(case.standardize(unit[..., top : top + size, left : left + size])).to(device)
+        generator = torch.Generator().manual_seed(0)
+        return image, network.draw_visible(len(image), self.config.train.mask_ratio, generator).to(device)
+
+
+def _side_by_side(images: Sequence[np.ndarray]) -> Image.Image:
+    """Gray images (H, W) in the intensity window of the first."""
+    seen = window(images[0])
+    return Image.fromarray(np.concatenate([np.pad(seen.apply(image), ((0, 0), (0, 4))) for image in images], axis=1))

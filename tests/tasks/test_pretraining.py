@@ -1,0 +1,196 @@
+"""Masked pre-training: nothing leaks across the mask, the targets by hand, and the weights that go on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.nn import functional as F
+
+from segcct.cli import main
+from segcct.config import PretrainingConfig, settings
+from segcct.errors import ModelError
+from segcct.model_card import load_card, save_model
+from segcct.models.masked_encoder import MaskedEncoder
+from segcct.models.weights import load_pretrained
+from segcct.models.zoo import create_model
+from segcct.phantom import write_phantom
+from tests.conftest import training_command
+from tests.support.small_tasks import pretraining
+from tests.support.toy_pair import data_section
+
+SIZE = 64
+
+
+def network(name: str = "cct_unet_t", method: str = "mae", block_px: int = 16, channels: int = 2) -> MaskedEncoder:
+    torch.manual_seed(0)
+    made = create_model(f"masked/{name}", channels, 1, SIZE, {"method": method, "block_px": block_px})
+    assert isinstance(made, MaskedEncoder)
+    return made.eval()
+
+
+def batch(masked: MaskedEncoder, ratio: float = 0.5) -> tuple[torch.Tensor, torch.Tensor]:
+    torch.manual_seed(1)
+    return torch.randn(3, 2, SIZE, SIZE), masked.draw_visible(3, ratio)
+
+
+def changed(image: torch.Tensor, where: torch.Tensor, masked: MaskedEncoder) -> torch.Tensor:
+    """The image with other pixels in these tokens."""
+    pixels = where.repeat_interleave(masked.patch_px, 1).repeat_interleave(masked.patch_px, 2)[:, None]
+    return torch.where(pixels, torch.randn_like(image), image)
+
+
+ENCODERS = [("cct_unet_t", 16), ("cct_unet_t", 32), ("cct_2_3x2_32", 8), ("cct_7_7x2_224", 16), ("vit_2_4_32", 8)]
+
+
+@pytest.mark.parametrize(("name", "block_px"), ENCODERS)
+def test_masked_pixels_do_not_reach_visible_tokens(name, block_px):
+    masked = network(name, block_px=block_px)
+    image, visible = batch(masked)
+    other = changed(image, ~visible, masked)
+    assert not torch.equal(image, other)
+    assert torch.equal(masked.encode(image, visible), masked.encode(other, visible))
+    assert torch.equal(masked(image, visible), masked(other, visible))
+    seen = changed(image, visible, masked)
+    assert not torch.allclose(masked.encode(image, visible), masked.encode(seen, visible), atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "block_px"), ENCODERS)
+def test_the_target_of_m2d_never_sees_visible_pixels(name, block_px):
+    duo, whole = network(name, "m2d", block_px), network(name, "m2d_all", block_px)
+    image, visible = batch(duo)
+    other = changed(image, visible, duo)
+    assert torch.equal(duo.targets(image, visible)[0], duo.targets(other, visible)[0])
+    assert not torch.allclose(whole.targets(image, visible)[0], whole.targets(other, visible)[0], atol=1e-3)
+    said, counted = duo.targets(image, visible)
+    assert counted.all()
+    torch.testing.assert_close(said.mean(-1), torch.zeros_like(said[..., 0]), atol=1e-4, rtol=0)
+    torch.testing.assert_close(said.std(-1, correction=0), torch.ones_like(said[..., 0]), atol=1e-2, rtol=0)
+
+
+def test_targets_of_mae_are_the_masked_pixels():
+    masked = network()
+    image, visible = batch(masked)
+    image[0, :, :16, :16] = 0.5  # of one value
+    visible[0, 0, 0], visible[0, 0, 1] = False, True
+    visible = visible.clone()
+    visible[0].view(-1)[2:] = torch.tensor([True] * 7 + [False] * 7)  # eight visible again
+    visible[1:] = visible[0]
+    wanted, counted = masked.targets(image, visible)
+    assert wanted.shape == (3, 8, 2 * 16 * 16)
+    assert torch.equal(wanted[1, 0].reshape(2, 16, 16), image[1, :, :16, :16])
+    assert not counted[0, 0]
+    assert counted.sum() == 3 * 8 - 1
+
+
+def test_the_losses_by_hand():
+    masked = network()
+    image, visible = batch(masked)
+    filled = masked.pixels(masked(image, visible))
+    assert filled.shape == image.shape
+    pixels = (~visible).repeat_interleave(16, 1).repeat_interleave(16, 2)[:, None].expand_as(image)
+    error = (filled - image)[pixels].square().mean()
+    loss, explained = masked.scores(image, visible)
+    torch.testing.assert_close(loss, error)
+    torch.testing.assert_close(explained, 1 - error / image[pixels].var(correction=0))
+    duo = network(method="m2d")
+    image, visible = batch(duo)
+    said, _ = duo.targets(image, visible)
+    found = duo(image, visible)[~visible.flatten(1)].reshape_as(said)
+    loss, similarity = duo.scores(image, visible)
+    torch.testing.assert_close(loss, (F.normalize(found, dim=-1) - F.normalize(said, dim=-1)).square().sum(-1).mean())
+    torch.testing.assert_close(loss, 2 - 2 * similarity)
+
+
+def test_the_target_follows_and_gets_no_gradient():
+    duo = network(method="m2d").train()
+    image, visible = batch(duo)
+    duo.scores(image, visible)[0].backward()
+    assert all(weight.grad is None for weight in duo.target.parameters())
+    with torch.no_grad():
+        for weight in duo.encoder.parameters():
+            weight.add_(1.0)
+    before = duo.target.detail[0].weight.clone()
+    duo.update_target(0.75)
+    torch.testing.assert_close(duo.target.detail[0].weight, before + 0.25)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 0.65, 0.99])
+def test_as_many_blocks_are_visible_in_each_image(ratio):
+    masked = network(block_px=32)
+    visible = masked.draw_visible(50, ratio)
+    blocks = visible.reshape(50, 2, 2, 2, 2).permute(0, 1, 3, 2, 4).reshape(50, 4, 4)
+    assert (blocks.all(-1) | ~blocks.any(-1)).all()
+    counts = blocks.all(-1).sum(1).unique()
+    assert len(counts) == 1
+    assert counts.item() == min(max(1, round((1 - ratio) * 4)), 3)
+    assert len(visible.flatten(1).unique(dim=0)) > 3
+
+
+@pytest.mark.parametrize(
+    ("name", "block_px", "message"),
+    [("cct_unet_t", 8, "multiple of 16"), ("cct_unet_t", 48, "divide the image"), ("unet", 16, "no masked")],
+)
+def test_what_does_not_fit_is_refused(name, block_px, message):
+    with pytest.raises(ModelError, match=message):
+        network(name, block_px=block_px)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "missing"),
+    [
+        ("cct_unet_t", "cct_unet_t", {"decoder", "head", "encoder_scale"}),
+        ("cct_unet_t", "cct_encoder_t", {"classifier"}),
+        ("cct_7_7x2_224", "cct_7_7x2_224", {"classifier"}),
+    ],
+)
+@pytest.mark.parametrize("method", ["mae", "m2d"])
+def test_encoders_go_on_in_other_models(tmp_path, name, model, missing, method):
+    masked = network(name, method)
+    folder = tmp_path / "best"
+    card = pretraining(0, tmp_path).card({"metric": "val_similarity"})
+    save_model(folder, masked.state_dict(), card)
+    taker = create_model(model, 2, 3, SIZE)
+    report = load_pretrained(taker, folder)
+    assert report.what == "encoder of a masked pre-training"
+    assert {each.split(".")[0] for each in report.missing} == missing
+    assert all(each.startswith("masked.") for each in report.skipped)
+    own = masked.state_dict()
+    renamed = {each: own[each.replace("encoder.", "classifier.", 1)] for each in report.loaded if each.startswith("encoder.")}  # fmt: skip  # noqa: E501
+    for each, value in taker.state_dict().items():
+        if each in report.loaded:
+            assert torch.equal(value, renamed.get(each, own.get(each, torch.empty(0))))
+    assert any(each.startswith("tokenizer.") for each in report.loaded)
+    assert any(".blocks." in each for each in report.loaded)
+
+
+def test_a_data_section_of_a_segmentation_may_be_pasted():
+    data = data_section().model_dump(mode="json") | {"label": "*_seg.nii.gz"}
+    config = settings.build(PretrainingConfig, {"data": data}, {}, source="test")
+    assert config.data.label is None
+    assert config.data.scheme == "custom"
+
+
+@pytest.mark.slow
+def test_pre_trained_and_fine_tuned(tmp_path, capsys):
+    """Labels are no images: none is opened."""
+    root = tmp_path / "brats"
+    write_phantom("brats", root, 5, seed=1, reduce=4)
+    for label in root.rglob("*_seg.nii.gz"):
+        label.write_bytes(b"not an image")
+    command = training_command(root, tmp_path / "runs", run__name="pre", data__split__test="0", train__pictures="1")
+    command[0] = "pretrain"
+    assert main(command) == 0
+    run = tmp_path / "runs" / "pre"
+    card = load_card(run / "best")
+    assert (card.task, card.scheme, card.architecture.name) == ("pretraining", None, "masked/cct_unet_t")
+    assert card.selected_on["epoch"] == 1  # the last
+    (picture,) = (run / "pictures").glob("*.png")
+    assert np.asarray(Image.open(picture)).shape == (64, 3 * 68)
+    write_phantom("brats", tmp_path / "labeled", 5, seed=2, reduce=4)
+    tune = training_command(tmp_path / "labeled", tmp_path / "runs", run__name="fine", train__epochs="1")
+    assert main([*tune, "--model.pretrained", str(run / "best")]) == 0
+    assert "encoder of a masked pre-training" in capsys.readouterr().err
+    assert main(["predict", "--model", str(run / "best"), "--input", str(root), "--output", str(tmp_path / "out")]) == 1
+    assert "task pretraining is not for segcct predict" in capsys.readouterr().err
