@@ -8,7 +8,7 @@ ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured.
 left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
 in that case's own mean; `by slice` is against the harder one that uses the mean of each slice. Dice and distances are
 taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused.
---acdc-segmenter takes a segmenter as it is, such as one that benchmarks/acdc.py left, instead of training one.
+--acdc-segmenter takes a segmenter as it is, such as one that benchmarks/accuracy.py left, instead of training one.
 """
 
 from __future__ import annotations

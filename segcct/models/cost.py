@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -20,16 +21,20 @@ class Cost:
     macs: int
 
 
-def cost(name: str, in_channels: int, num_classes: int, image_size: int) -> Cost:
+def cost(
+    name: str, in_channels: int, num_classes: int, image_size: int, options: Mapping[str, object] | None = None
+) -> Cost:
     """Cost of one square image; convolutions, matrix products and attention count, element-wise work does not."""
-    network, inputs = on_meta(name, in_channels, num_classes, image_size)
+    network, inputs = on_meta(name, in_channels, num_classes, image_size, options)
     return Cost(sum(parameter.numel() for parameter in network.parameters()), count_macs(network, inputs))
 
 
-def on_meta(name: str, in_channels: int, num_classes: int, image_size: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+def on_meta(
+    name: str, in_channels: int, num_classes: int, image_size: int, options: Mapping[str, object] | None = None
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The network in evaluation mode and what its forward pass takes for one square image, on the meta device."""
     with torch.device("meta"), ShapesOnly():
-        network = create_model(name, in_channels, num_classes, image_size).eval()
+        network = create_model(name, in_channels, num_classes, image_size, options).eval()
         side = (image_size, image_size)
         shapes: list[tuple[int, ...]] = [(in_channels, *side)]
         if isinstance(network, Generator):  # mask, distances, position, style

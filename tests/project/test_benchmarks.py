@@ -12,11 +12,12 @@ import h5py
 import numpy as np
 import pytest
 
-from segcct.config import M2IConfig, settings
+from segcct.config import M2IConfig, SegmentationConfig, settings
 from segcct.datasets.case import Case
-from segcct.errors import RunError
+from segcct.errors import ConfigError, PackageError, RunError
 from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
+from segcct.models.zoo import entry
 from segcct.quality.case_features import features_of_case
 from segcct.run_folder import RunFolder
 from tests.quality.test_quality import simulated
@@ -54,6 +55,76 @@ def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, t
     assert trained(config(tmp_path, **{"data.workers": 2, "data.cache": "elsewhere"})).path == run.path
     with pytest.raises(RunError, match=r"other settings \(found train.epochs 3, train.lr 0.001; expected"):
         trained(config(tmp_path, **{"train.epochs": 4, "train.lr": 0.1}))
+
+
+def result(entry: str, seed: int, dice: list[float], **more: object) -> dict[str, object]:
+    """A result.json of benchmarks/accuracy.py with a case of each patient."""
+    cases = {f"case{number}": {"patient": f"p{number}", "dice": value} for number, value in enumerate(dice)}
+    facts = {"lr": 0.001, "parameters": 2_000_000, "macs": 10**9, "step_s": 0.5, "peak_mb": 900.0, "epochs": 3}
+    scores = {"classes": {"RV": 0.8}, "hd95": {"hd95_vox": 4.0}, "curve": [[60.0, 0.5], [120.0, 0.75]]}
+    return {"entry": entry, "seed": seed, "fold": 0, "busy": False, "cases": cases, **facts, **scores, **more}
+
+
+def test_the_table_of_accuracy_compares_the_same_cases_of_the_same_seeds(benchmark_of, tmp_path):
+    accuracy = benchmark_of("accuracy")
+    benchmark = accuracy.Benchmark(
+        experiment="x.yaml", reference="b", budget="1min", seeds=[0, 1], folds=[0], entries={},
+        lists={"train": "t", "final": "f"},
+    )  # fmt: skip
+    results = {
+        "a": [result("a", 0, [0.9, 0.7, 0.8]), result("a", 1, [0.7, 0.7, 0.7], macs=None, busy=True)],
+        "b": [result("b", 0, [0.5, 0.5, 0.5])],
+    }
+    _, _, first, second = [line.strip("| ").split(" | ") for line in accuracy.table(results, benchmark).splitlines()]
+    assert first[:8] == ["a", "0.001", "2.00 M", "1.00", "0.50", "900", "3", "2 (busy)"]
+    assert first[8].startswith("0.750 [")
+    assert first[9] == "0.071"  # of 0.8 and 0.7
+    assert first[12].startswith("+0.300 [")  # of seed 0 alone, which both have
+    assert second[9] == "n/a"
+    accuracy.write_curves(results, tmp_path)
+    assert (tmp_path / "curves.csv").read_text().splitlines()[1:3] == ["a,0,0,1.000,0.50000", "a,0,0,2.000,0.75000"]
+    assert (tmp_path / "curves.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("budget", "keys"),
+    [
+        ("90s", {"train.budget": "90s"}),
+        ("40 epochs", {"train.budget": None, "train.epochs": 40}),
+        ("21 steps", {"train.budget": None, "train.epochs": 3}),  # of 10 steps each
+    ],
+)
+def test_a_budget_is_minutes_steps_or_epochs(benchmark_of, budget, keys):
+    experiment = toy_experiment({"train.slices_per_epoch": 19, "train.batch_size": 2})
+    assert benchmark_of("accuracy").length_of(budget, experiment) == keys
+    with pytest.raises(ConfigError, match="slices_per_epoch"):
+        benchmark_of("accuracy").length_of("21 steps", toy_experiment({}))
+
+
+def toy_experiment(overrides: dict[str, object]) -> SegmentationConfig:
+    data = data_section().model_dump(mode="json")
+    return settings.build(SegmentationConfig, {"data": data}, overrides, source="test")
+
+
+def test_entries_of_acdc_can_be_trained(benchmark_of, tmp_path):
+    """Every entry of the config names a network and keys that are there, and a folder of this machine."""
+    accuracy = benchmark_of("accuracy")
+    root = Path(__file__).parents[2]
+    config = root / "benchmarks" / "acdc.yaml"
+    arguments = Namespace(config=config, budget=None, seeds=None, folds=None, entries=None, lr=None, final=True,
+                          output=tmp_path, keys=["--data.root", "elsewhere", "--train.precision", "fp32"])  # fmt: skip
+    benchmark = accuracy.read(arguments)
+    benchmark = benchmark.model_copy(update={"experiment": root / benchmark.experiment})
+    assert benchmark.reference in benchmark.entries
+    for training in accuracy.trainings(benchmark, arguments):
+        if training.entry.startswith("smp/"):
+            with pytest.raises(PackageError, match=r"segcct\[bench\]"):
+                accuracy.experiment_of(training, benchmark, arguments)
+            continue
+        experiment = accuracy.experiment_of(training, benchmark, arguments)
+        assert experiment.data.split.test_list == Path("elsewhere/val.list")
+        assert "fp32" in experiment.run.root.name
+        assert entry(experiment.model.name).kind == "segmenter"
 
 
 def test_measurements_know_what_they_depend_on(benchmark_of):

@@ -156,7 +156,7 @@ def test_what_is_pending_is_still_to_come() -> None:
         "segcct evaluate --prediction a --reference b --output c --scheme brats1999",
         "segcct train-seg --config configs/nowhere.yaml",
         "python scripts/predikt.py",
-        "python benchmarks/acdc.py --rooot data",
+        "python benchmarks/speed_models.py --modells unet",
         "make tests",
         "pip install .[everything]",
         "sgcct init data",

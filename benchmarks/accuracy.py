@@ -1,0 +1,407 @@
+"""Accuracy of networks, and of settings, after equal minutes, steps or epochs on the same data.
+
+    python benchmarks/accuracy.py --config benchmarks/acdc.yaml --data.root data/acdc_h5
+    python benchmarks/accuracy.py --config benchmarks/acdc.yaml --entries unet_16 --lr 5e-4 1e-3 2e-3 --budget 10min
+    python benchmarks/accuracy.py --config benchmarks/acdc.yaml --table
+
+Every entry of the config is trained from scratch with the same data, split, augmentation and budget, once per seed and
+fold, each training in a process of its own. Settings are chosen on folds of the training patients, by the Dice of the
+fold that also selects the weights; `--final` scores the patients that are kept apart, which no training sees. What is
+finished is not done again, and what was interrupted goes on. Results of another machine or precision have a folder of
+their own and never join a table.
+
+The table: mean over seeds and folds of the Dice of cases (mean over classes), its interval over patients, the standard
+deviation of the means over seeds, and the difference to the reference, case by case, with its interval over patients.
+curves.csv and curves.png show the Dice of the validation patients against time. Options that are keys of an experiment
+(`--train.loss.deep_supervision 0.4`) are laid over all entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from peer_networks import PREFIX, register_peer
+from pydantic import Field
+from trained import trained
+
+from segcct.config import SegmentationConfig, settings
+from segcct.config.base import Section
+from segcct.datasets.layouts import scheme_of
+from segcct.datasets.split_record import Splits
+from segcct.errors import ConfigError, RunError, SegcctError
+from segcct.evaluation.evaluate_folders import evaluate
+from segcct.files.json_file import read_object, write_json
+from segcct.files.table_file import read_rows_of
+from segcct.hardware.devices import pick_device
+from segcct.hardware.precision import choose_precision
+from segcct.hardware.processor import core_share, instruction_sets, processor_name
+from segcct.inference.batched_inference import Inference
+from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.predictor import Predictor
+from segcct.metrics import paired
+from segcct.metrics.confidence_intervals import interval
+from segcct.models.cost import cost
+from segcct.progress import say
+from segcct.provenance import versions
+from segcct.run_folder import RunFolder
+from segcct.tasks.training_run import peak_memory_mb, plan
+from segcct.training.arithmetic import settle
+
+BUSY = 0.1
+"""Fraction of the processor's time above which other work disturbs a measurement."""
+_BUDGET = re.compile(r"(\d+)\s*(steps|epochs)")
+
+
+class Lists(Section):
+    train: Path
+    final: Path
+
+
+class Benchmark(Section):
+    """A config of this program."""
+
+    experiment: Path
+    """The config of the trainings, whose data, augmentation and recipe all entries share."""
+    reference: str
+    """The entry that the others are compared with."""
+    budget: str
+    """`30min`, `3000 steps` or `40 epochs`."""
+    seeds: Annotated[list[int], Field(min_length=1)]
+    folds: Annotated[list[int], Field(min_length=1)]
+    lists: Lists
+    keys: dict[str, Any] = Field(default_factory=dict)
+    entries: dict[str, dict[str, Any]]
+
+
+class Training(NamedTuple):
+    """One cell: an entry with a seed and a fold."""
+
+    entry: str
+    seed: int
+    fold: int
+    final: bool
+
+    @property
+    def name(self) -> str:
+        """Of its run folder."""
+        entry = re.sub(r"[^\w.+-]", "_", self.entry)
+        return f"{entry}_{'final' if self.final else f'fold{self.fold}'}_seed{self.seed}"
+
+
+def length_of(budget: str, experiment: SegmentationConfig) -> dict[str, Any]:
+    """The keys of a budget. Raises `ConfigError` for steps of an experiment without `train.slices_per_epoch`."""
+    match = _BUDGET.fullmatch(budget.strip())
+    if match is None:
+        return {"train.budget": budget}
+    count, train = int(match[1]), experiment.train
+    if match[2] == "steps":
+        if train.slices_per_epoch is None:
+            raise ConfigError("a budget in steps needs train.slices_per_epoch", found=budget)
+        count = math.ceil(count / math.ceil(train.slices_per_epoch / train.batch_size))
+    return {"train.budget": None, "train.epochs": count}
+
+
+def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> SegmentationConfig:
+    """The configuration of a training, its precision settled for this machine."""
+    over_all = {**benchmark.keys, **settings.parse_overrides(arguments.keys)}
+    own = {"model.name": training.entry, **benchmark.entries[training.entry]}
+    plain = settings.load(SegmentationConfig, benchmark.experiment, {**over_all, **own})
+    root = plain.data.root
+    overrides = {
+        **over_all,
+        **own,
+        **length_of(benchmark.budget, plain),
+        "data.split.kind": "lists",
+        "data.split.train_list": str(root / benchmark.lists.train),
+        "data.split.test_list": str(root / benchmark.lists.final) if training.final else None,
+        "data.fold": training.fold,
+        "run.root": str(folder_of(benchmark, arguments)),
+        "run.name": training.name,
+        "run.seed": training.seed,
+        "train.pictures": 0,
+    }
+    if overrides["model.name"].startswith(PREFIX):
+        register_peer(overrides["model.name"])
+    return settle(settings.load(SegmentationConfig, benchmark.experiment, overrides))
+
+
+def machine(keys: Sequence[str]) -> dict[str, Any]:
+    """What a table may not mix: the processor or GPU, its instructions and cores, the precision that it computes in."""
+    given = settings.parse_overrides(keys)
+    device = pick_device(str(given.get("train.device", "auto")))
+    precision = choose_precision(str(given.get("train.precision", "auto")), device).precision
+    name = processor_name()
+    if device.startswith("cuda"):
+        import torch
+
+        name = torch.cuda.get_device_name()
+    sets = "+".join(instruction_sets())
+    return {"processor": name, "sets": sets, "cores": core_share(), "device": device, "precision": precision}
+
+
+def folder_of(benchmark: Benchmark, arguments: argparse.Namespace) -> Path:
+    """The folder of this machine's trainings of this length."""
+    here = machine(arguments.keys)
+    words = f"{here['processor']} {here['sets']} {here['cores']} cores {here['precision']} {benchmark.budget}"
+    folder: Path = arguments.output / re.sub(r"[^\w.]+", "_", words)
+    return folder
+
+
+def train_and_score(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> None:
+    """One training, in this process, and its result.json."""
+    config = experiment_of(training, benchmark, arguments)
+    run = RunFolder(config.run.root / config.run.name)
+    planned = None if run.config.is_file() else plan(config)
+    cost_file = run.path.with_suffix(".cost.json")
+    if planned is not None:
+        facts = {"step_s": planned.step_s, "parameters": planned.parameters, "macs": macs_of(config)}
+        run.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(cost_file, facts)
+    trained(config)
+    peak_mb, split = peak_memory_mb(), "test" if training.final else "val"
+    predictor = Predictor.load(run.best, Inference(precision=config.train.precision, device=config.train.device))
+    request = resolve(predictor.card, config.data.root, splits_files=[run.splits], split=split)
+    predict_folder(predictor, request, run.path / "predictions", overwrite=True)
+    summary = evaluate(run.path / "predictions", config.data.root, output=run.path / "evaluation", allow_unmatched=True)
+    rows = run.read_metrics()
+    result = {
+        **read_object(cost_file),
+        "entry": training.entry,
+        "seed": training.seed,
+        "fold": training.fold,
+        "lr": config.train.lr,
+        "machine": machine(arguments.keys),
+        "busy": arguments.busy,
+        "provenance": versions(),
+        "peak_mb": peak_mb,
+        "epochs": len(rows),
+        "minutes": float(rows[-1]["elapsed_s"]) / 60,
+        "curve": [[float(row["elapsed_s"]), float(row["val_dice"])] for row in rows if row.get("val_dice")],
+        "cases": cases_of(run),
+        "classes": {name: stats["dice"]["mean"] for name, stats in summary["classes"].items()},
+        "hd95": {
+            name: stats["mean"]
+            for name, stats in summary["overall"].items()
+            if name.startswith("hd95") and stats["mean"] is not None  # in mm where the files hold spacing
+        },
+    }
+    write_json(run.path / "result.json", result)
+
+
+def macs_of(config: SegmentationConfig) -> int | None:
+    """Multiply-accumulates of one image; None for a network whose layers cannot be counted."""
+    try:
+        data, model = config.data, config.model
+        classes = scheme_of(data).num_classes
+        return cost(model.name, len(data.channels), classes, data.image_size, model.options).macs
+    except (RuntimeError, NotImplementedError):
+        return None
+
+
+def cases_of(run: RunFolder) -> dict[str, dict[str, Any]]:
+    """Case -> its patient and the mean Dice over its classes, of the evaluation of a run."""
+    splits = Splits.load(run.splits)
+    scores: dict[str, list[float]] = {}
+    for row in read_rows_of(run.path / "evaluation" / "metrics.csv", ("case", "dice")):
+        if row["dice"]:
+            scores.setdefault(row["case"], []).append(float(row["dice"]))
+    return {case: {"patient": splits.patient_of(case), "dice": float(np.mean(dice))} for case, dice in scores.items()}
+
+
+def results_of(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Entry -> the results that are there, of this machine."""
+    folder = folder_of(benchmark, arguments)
+    results: dict[str, list[dict[str, Any]]] = {}
+    for training in trainings(benchmark, arguments):
+        file = folder / training.name / "result.json"
+        if file.is_file():
+            results.setdefault(training.entry, []).append(read_object(file))
+    return results
+
+
+def trainings(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Training]:
+    """Every cell, seed by seed, so that a table that is not finished compares all entries."""
+    for seed in benchmark.seeds:
+        for fold in benchmark.folds[:1] if arguments.final else benchmark.folds:
+            for entry in benchmark.entries:
+                yield Training(entry, seed, fold, arguments.final)
+
+
+def table(results: Mapping[str, Sequence[Mapping[str, Any]]], benchmark: Benchmark) -> str:
+    """A Markdown table, a row per entry."""
+    classes = list(next(iter(results.values()))[0]["classes"])
+    hd95 = next(iter(next(iter(results.values()))[0]["hd95"]))
+    head = ["entry", "lr", "parameters", "GMAC", "s per step", "peak MB", "epochs", "runs", "Dice [95%]", "sd of seeds"]
+    lines = [[*head, *classes, hd95, f"against {benchmark.reference} [95%]"]]
+    for entry, runs in results.items():
+        first, dice, patients = runs[0], *means_of(runs)
+        low, high = interval(np.array(list(dice.values())), [patients[case] for case in dice])
+        of_seeds = [np.mean([case["dice"] for run in runs if run["seed"] == seed for case in run["cases"].values()])
+                    for seed in dict.fromkeys(run["seed"] for run in runs)]  # fmt: skip
+        lines.append([
+            entry,
+            f"{first['lr']:g}",
+            f"{first['parameters'] / 1e6:.2f} M",
+            "n/a" if first["macs"] is None else f"{first['macs'] / 1e9:.2f}",
+            f"{first['step_s']:.2f}",
+            "n/a" if first["peak_mb"] is None else f"{max(run['peak_mb'] for run in runs):.0f}",
+            f"{np.mean([run['epochs'] for run in runs]):.0f}",
+            str(len(runs)) + (" (busy)" if any(run["busy"] for run in runs) else ""),
+            f"{np.mean(list(dice.values())):.3f} [{low:.3f}, {high:.3f}]",
+            f"{np.std(of_seeds, ddof=1):.3f}" if len(of_seeds) > 1 else "n/a",
+            *(f"{np.mean([run['classes'][name] for run in runs]):.3f}" for name in classes),
+            f"{np.mean([run['hd95'][hd95] for run in runs]):.2f}",
+            "" if entry == benchmark.reference else difference(runs, results.get(benchmark.reference, ())),
+        ])  # fmt: skip
+    rows = [f"| {' | '.join(cells)} |" for cells in lines]
+    return "\n".join([rows[0], "|---" * len(lines[0]) + "|", *rows[1:]])
+
+
+def means_of(runs: Sequence[Mapping[str, Any]]) -> tuple[dict[str, float], dict[str, str]]:
+    """Case -> mean Dice over the runs that score it, and case -> patient."""
+    scores: dict[str, list[float]] = {}
+    for run in runs:
+        for case, each in run["cases"].items():
+            scores.setdefault(case, []).append(each["dice"])
+    patients = {case: each["patient"] for run in runs for case, each in run["cases"].items()}
+    return {case: float(np.mean(dice)) for case, dice in scores.items()}, patients
+
+
+def difference(runs: Sequence[Mapping[str, Any]], reference: Sequence[Mapping[str, Any]]) -> str:
+    """`+0.012 [+0.004, +0.020]`, over the seeds and folds that both have."""
+    of = {(run["seed"], run["fold"]): run for run in reference}
+    shared = [run for run in runs if (run["seed"], run["fold"]) in of]
+    if not shared:
+        return ""
+    first, patients = means_of(shared)
+    second, _ = means_of([of[run["seed"], run["fold"]] for run in shared])
+    names = sorted(first.keys() & second.keys())
+    found = paired(
+        [first[name] for name in names], [second[name] for name in names], [patients[name] for name in names]
+    )
+    low, high = found["ci95"]
+    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
+    return f"{found['difference']:+.3f} [{ends}]"
+
+
+def write_curves(results: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path) -> None:
+    """curves.csv and curves.png: validation Dice against minutes, a line per training."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    lines = ["entry,seed,fold,minutes,dice"]
+    for number, (entry, runs) in enumerate(results.items()):
+        for place, run in enumerate(runs):
+            minutes, dice = [seconds / 60 for seconds, _ in run["curve"]], [value for _, value in run["curve"]]
+            axes.plot(minutes, dice, color=f"C{number % 10}", lw=1, label=entry if place == 0 else None)
+            lines += [
+                f"{entry},{run['seed']},{run['fold']},{m:.3f},{d:.5f}" for m, d in zip(minutes, dice, strict=True)
+            ]
+    axes.set(xlabel="minutes", ylabel="Dice of the validation patients")
+    axes.legend()
+    figure.savefig(folder / "curves.png", dpi=120)
+    (folder / "curves.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def busy_fraction(seconds: float = 2.0) -> float:
+    """Fraction of the processor's time that other programs take; 0 where the system does not say (no Linux)."""
+
+    def times() -> tuple[int, int]:
+        fields = [int(text) for text in Path("/proc/stat").read_text(encoding="ascii").split("\n")[0].split()[1:9]]
+        return sum(fields), fields[3] + fields[4]
+
+    try:
+        total, idle = times()
+        time.sleep(seconds)
+        later, idle_later = times()
+    except (OSError, ValueError):
+        return 0.0
+    return 1 - (idle_later - idle) / max(later - total, 1)
+
+
+def read(arguments: argparse.Namespace) -> Benchmark:
+    """The config with the options laid over it. Raises `ConfigError`."""
+    benchmark = settings.load(Benchmark, arguments.config)
+    given = {name: getattr(arguments, name) for name in ("budget", "seeds", "folds") if getattr(arguments, name)}
+    entries = benchmark.entries
+    if arguments.entries:
+        if unknown := [name for name in arguments.entries if name not in entries]:
+            raise ConfigError("no such entry", file=arguments.config, found=unknown[0], expected=", ".join(entries))
+        entries = {name: entries[name] for name in arguments.entries}
+    if arguments.lr:
+        entries = {f"{name} lr {lr:g}": {"model.name": name, **keys, "train.lr": lr}
+                   for name, keys in entries.items() for lr in arguments.lr}  # fmt: skip
+    return benchmark.model_copy(update={**given, "entries": entries})
+
+
+def main() -> None:
+    """Train what is missing, then print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--output", type=Path, default=Path("runs/accuracy"))
+    parser.add_argument("--entries", nargs="+", help="only these")
+    parser.add_argument("--seeds", nargs="+", type=int)
+    parser.add_argument("--folds", nargs="+", type=int)
+    parser.add_argument("--budget", help="30min, 3000 steps or 40 epochs")
+    parser.add_argument("--lr", nargs="+", type=float, help="each entry at each of these, to choose one")
+    parser.add_argument("--final", action="store_true", help="score the patients that are kept apart")
+    parser.add_argument("--busy", action="store_true", help="measure although other programs run; the table says so")
+    parser.add_argument("--table", action="store_true", help="train nothing, print what is there")
+    parser.add_argument("--one", nargs=3, metavar=("ENTRY", "SEED", "FOLD"), help=argparse.SUPPRESS)
+    arguments, arguments.keys = parser.parse_known_args()
+    try:
+        benchmark = read(arguments)
+        if arguments.one:
+            entry, seed, fold = arguments.one
+            train_and_score(Training(entry, int(seed), int(fold), arguments.final), benchmark, arguments)
+            return
+        if not arguments.table:
+            train_missing(benchmark, arguments)
+    except SegcctError as error:
+        sys.exit(f"{parser.prog}: {error}")
+    results = results_of(benchmark, arguments)
+    if not results:
+        sys.exit(f"{parser.prog}: no results of this machine in {folder_of(benchmark, arguments)}")
+    here = machine(arguments.keys)
+    print(f"{here['processor']} ({here['sets']}), {here['cores']} cores, {here['precision']}, {benchmark.budget} each, "
+          f"{'patients kept apart' if arguments.final else 'fold of the training patients'}\n")  # fmt: skip
+    print(table(results, benchmark))
+    write_curves(results, folder_of(benchmark, arguments))
+
+
+def train_missing(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
+    """Every training that has no result yet, each in a process of its own. Raises `RunError` on a busy machine."""
+    folder = folder_of(benchmark, arguments)
+    for training in trainings(benchmark, arguments):
+        if (folder / training.name / "result.json").is_file():
+            continue
+        experiment_of(training, benchmark, arguments)  # raises here where the config is wrong
+        busy = busy_fraction()
+        if busy > BUSY and not arguments.busy:
+            raise RunError(
+                "other programs use this machine",
+                found=f"{busy:.0%} of the processor",
+                expected=f"at most {BUSY:.0%}",
+                remedy="Wait, or measure nevertheless with --busy",
+            )
+        say(f"{training.name} ({benchmark.budget})")
+        cell = ["--one", training.entry, str(training.seed), str(training.fold)]
+        done = subprocess.run([sys.executable, *sys.argv, *cell], check=False)
+        if done.returncode:
+            raise RunError("a training failed", file=folder / training.name, remedy="Start again to go on with it")
+
+
+if __name__ == "__main__":
+    main()
