@@ -102,7 +102,20 @@ def test_heavy_packages_stay_in_their_rooms(path):
     ("statement", "forbidden"),
     [
         ("import segcct.cli", ["torch", "numpy", "pydantic", "yaml"]),
-        ("import segcct.inference.folder_prediction", ["monai", "pytorch_lightning", "albumentations", "matplotlib"]),
+        (
+            "import segcct.inference.folder_prediction, segcct.tasks.segmentation.mask_commands",
+            [
+                "monai",
+                "pytorch_lightning",
+                "albumentations",
+                "matplotlib",
+                "tensorboard",
+                "SimpleITK",
+                "sklearn",
+                "timm",
+            ],
+        ),
+        ("import segcct.hub", ["huggingface_hub"]),
         ("import segcct.metrics", ["torch"]),
         ("import segcct.images.volume", ["SimpleITK", "torch"]),
     ],

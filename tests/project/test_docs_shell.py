@@ -22,7 +22,7 @@ SCRIPTS = {
     "evaluate.py": "evaluate",
     "compare_i2m_m2i.py": "compare",
 }
-OTHERS = {".", "cd", "export", "git", "itksnap", "pre-commit", "python3", "Slicer", "tensorboard"}
+OTHERS = {".", "cd", "docker", "export", "git", "itksnap", "pre-commit", "python3", "Slicer", "tensorboard"}
 """Programs that are not ours; their arguments are not looked at."""
 
 
