@@ -209,7 +209,7 @@ _ARITHMETIC: dict[Function, Rule] = {
     Tensor.repeat: _repeated,
     torch.arange: _arange,
     **dict.fromkeys((F.layer_norm, F.batch_norm, F.gelu, F.relu, F.dropout, torch.sigmoid), _same_shape),
-    **dict.fromkeys((Tensor.softmax, Tensor.clamp_min, Tensor.neg, torch.roll), _same_shape),
+    **dict.fromkeys((F.leaky_relu, Tensor.softmax, Tensor.clamp_min, Tensor.neg, torch.roll), _same_shape),
 }
 _PRODUCTS: dict[Function, Rule] = {
     F.linear: _linear,

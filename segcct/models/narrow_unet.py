@@ -57,6 +57,7 @@ class NarrowUNet(nn.Module):
             double_conv(before, after, rate)
             for before, after, rate in zip((in_channels, *WIDTHS), WIDTHS, rates, strict=False)
         )
+        self.pool = nn.MaxPool2d(2)
         pairs = list(zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))  # (256, 128), (128, 64) ...
         self.reduce = nn.ModuleList(nn.Conv2d(deep, fine, 1) for deep, fine in pairs)
         self.fuse = nn.ModuleList(double_conv(2 * fine, fine) for _, fine in pairs)
@@ -74,7 +75,7 @@ class NarrowUNet(nn.Module):
         skips = []
         for level in self.down[1:]:
             skips.append(maps)
-            maps = level(F.max_pool2d(maps, 2))  # (B, 2D, H/2, W/2) at each level
+            maps = level(self.pool(maps))  # (B, 2D, H/2, W/2) at each level
         for reduce, fuse in zip(self.reduce, self.fuse, strict=True):
             up = F.interpolate(reduce(maps), scale_factor=2.0, mode="bilinear", align_corners=True)
             maps = fuse(torch.cat([skips.pop(), up], dim=1))  # (B, D/2, 2H, 2W) at each level
