@@ -56,7 +56,7 @@ def write_segmentation(mask: Volume, file: Path, scheme: Scheme) -> None:
         PackageError: highdicom is not installed. OSError: as `atomic_path`.
     """
     planes = _planes(mask)
-    numbers = scheme.to_index(mask.array).transpose(2, 1, 0)  # (D, rows, columns)
+    numbers = np.ascontiguousarray(scheme.to_index(mask.array).transpose(2, 1, 0))  # (D, rows, columns)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of values in other programs' headers, and of an empty mask
         sources = _sources(planes)

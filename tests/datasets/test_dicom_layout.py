@@ -143,7 +143,7 @@ def test_the_series_that_the_label_refers_to_is_taken(tmp_path: Path) -> None:
     (case,) = find_cases(data)
     assert case.channels["ct"] == (folder / "2.000-CT",)
     with pytest.raises(
-        DataError, match=r"channel ct is not one series \(found CT:Abdomen 3\.0, CT; expected one series"
+        DataError, match=r"channel ct is not one series \(found CT:Abdomen 3\.0 in P1/S/2\.000-CT, CT in P1"
     ):
         find_cases(data_of(tmp_path, label=None))
     described = data_of(tmp_path, label=None, channels={"ct": "ct:abdomen*"})

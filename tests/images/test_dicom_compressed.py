@@ -10,14 +10,16 @@ import tempfile
 import warnings
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813
 from pydicom.uid import RLELossless
 
 from segcct.errors import VolumeError
 from segcct.images.volume import Volume
-from tests.support.dicom_files import enhanced, image, save, values
+from tests.support.dicom_files import dcm2niix, enhanced, image, save, values
 
 
 def compressed(file: Path, syntax: str = RLELossless) -> pydicom.FileDataset:
@@ -133,3 +135,49 @@ def test_where_nothing_is_in_memory_what_a_kill_left_is_removed_later(
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))
     assert np.array_equal(values(Volume.load(file))[0], stored)
     assert sorted(temporary.iterdir()) == sorted([temporary / "others", recent])
+
+
+def by_gdcm(dataset: pydicom.FileDataset, compressor: str, folder: Path) -> None:
+    """Compress the pixels of a slice by GDCM, without loss."""
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO("GDCMImageIO")
+    writer.SetFileName(str(file := folder / "compressed.dcm"))
+    writer.SetUseCompression(True)
+    writer.SetCompressor(compressor)
+    writer.Execute(sitk.GetImageFromArray(dataset.pixel_array[None]))
+    written = pydicom.dcmread(file)
+    dataset.PixelData, dataset.file_meta.TransferSyntaxUID = written.PixelData, written.file_meta.TransferSyntaxUID
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+
+
+def by_pydicom(dataset: pydicom.FileDataset, compressor: str, folder: Path) -> None:
+    pytest.importorskip("jpeg_ls")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dataset.compress(pydicom.uid.JPEGLSLossless, generate_instance_uid=False)
+
+
+LOSSLESS = {
+    "JPEG": (by_gdcm, pydicom.uid.JPEGLosslessSV1),
+    "JPEG2000": (by_gdcm, pydicom.uid.JPEG2000Lossless),
+    "JPEG-LS": (by_pydicom, pydicom.uid.JPEGLSLossless),
+}
+
+
+@pytest.mark.parametrize("compressor", LOSSLESS)
+def test_a_compressed_series_is_that_of_dcm2niix(tmp_path: Path, compressor: str) -> None:
+    compress, syntax = LOSSLESS[compressor]
+    stored = np.random.default_rng(1).integers(0, 4096, (4, 16, 20)).astype(np.uint16)
+    scan = tmp_path / "scan"
+    for k, plane in enumerate(stored):
+        turned = {"ImageOrientationPatient": [0.8, 0.6, 0, -0.6, 0.8, 0], "RescaleIntercept": -1024, "RescaleSlope": 1}
+        dataset = image(plane, position=(3, 4, -2 * k), number=k + 1, **turned)
+        compress(dataset, compressor, tmp_path)
+        assert dataset.file_meta.TransferSyntaxUID == syntax
+        save(dataset, scan / f"{k}.dcm")
+    volume = Volume.load(scan)
+    assert np.array_equal(values(volume), stored[::-1].astype(int) - 1024)
+    theirs = dcm2niix(scan, tmp_path / "out")
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(volume.array, volume.affine))
+    assert np.array_equal(np.asarray(canonical.dataobj), np.asarray(theirs.dataobj))
+    assert np.allclose(canonical.affine, theirs.affine, atol=1e-3)

@@ -97,7 +97,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
         label=kind,
         why=f"DICOM series with {kind}",
         classes={name: value for value, name in enumerate(list(classes.values())[:255], start=1)},
-        classes_from=f"structures of the {kind}",
+        classes_from=f"the {kind}",
         doubts=tuple(doubts),
     )
 
@@ -206,7 +206,7 @@ def _case(
             raise DataError(
                 f"channel {name} is {'missing' if not fitting else 'not one series'}",
                 file=series[0].folder.parent,
-                found=listed([_described(one.modality, one.description) for one in fitting or series], 6),
+                found=listed([_described(one, data.root) for one in fitting or series], 6),
                 expected=f"one series that is {pattern}",
                 remedy=f"Name it in data.channels by its description, such as {name}: {pattern.partition(':')[0]}:*...*"
                 if fitting
@@ -237,8 +237,9 @@ def _matches(modality: str, description: str, pattern: str) -> bool:
     return fnmatchcase(modality.lower(), wanted) and (not colon or fnmatchcase(description.lower(), about))
 
 
-def _described(modality: str, description: str) -> str:
-    return f"{modality}:{description}" if description else modality
+def _described(series: ImageSeries, root: Path) -> str:
+    kind = f"{series.modality}:{series.description}" if series.description else series.modality
+    return f"{kind} in {series.folder.relative_to(root)}"
 
 
 def _plain(name: str) -> str:

@@ -45,33 +45,33 @@ def draw_segments(file: Path, grid: Volume, values: Mapping[str, int]) -> np.nda
         table = np.zeros(1 + max(max(segments), 65535), dtype=np.uint16)
         for number, name in segments.items():
             table[number] = ranks.get(name, 0)
-        drawn = np.zeros(grid.shape, dtype=np.uint16)
-        for frame, groups in _frames(dataset, file):
-            rows, columns = np.nonzero(numbers := table[frame])
-            if rows.size:
+        drawn = np.zeros(grid.shape, dtype=np.uint16, order="F")
+        for ranks_in_frame, groups in _frames(dataset, table, file):
+            flat = np.flatnonzero(ranks_in_frame)
+            if flat.size:
+                rows, columns = np.unravel_index(flat, ranks_in_frame.shape)
                 place = _voxels(groups, rows, columns, grid, file)
-                drawn[place] = np.maximum(drawn[place], numbers[rows, columns])
+                drawn[place] = np.maximum(drawn[place], ranks_in_frame[rows, columns])
     return np.array([0, *values.values()], dtype=np.uint16)[drawn]
 
 
-def _frames(dataset: Any, file: Path) -> Iterator[tuple[np.ndarray, Sequence[Any]]]:
-    """Each frame as segment numbers (rows, columns), and its functional groups: its own first, then the shared ones."""
+def _frames(dataset: Any, table: np.ndarray, file: Path) -> Iterator[tuple[np.ndarray, Sequence[Any]]]:
+    """Each frame of wanted segments as ranks (rows, columns), by the table from numbers of segments to ranks, and its
+    functional groups: its own first, then the shared ones."""
     per_frame, shared = dataset.PerFrameFunctionalGroupsSequence, dataset.get("SharedFunctionalGroupsSequence") or ()
     count = int(dataset.NumberOfFrames)
     refuse_claim(file, (dataset.Columns, dataset.Rows, count), 1, file.stat().st_size, ratio=_RATIO, kind="DICOM-SEG")
     if len(per_frame) != count:
-        raise VolumeError(
-            "does not describe every frame", file=file, found=f"{len(per_frame)} groups for {count} frames"
-        )
+        found = f"{len(per_frame)} groups for {count} frames"
+        raise VolumeError("does not describe every frame", file=file, found=found)
     kind = str(dataset.get("SegmentationType") or "")
     half = float(dataset.MaximumFractionalValue) / 2 if kind == "FRACTIONAL" else 0.5
     for frame, own in zip(_pixels(dataset, count), per_frame, strict=True):
         groups = [own, *shared[:1]]
         if kind == "LABELMAP":
-            yield frame, groups
-            continue
-        number = int(_item(groups, "SegmentIdentificationSequence").ReferencedSegmentNumber)
-        yield np.where(frame >= half, np.uint16(number), np.uint16(0)), groups
+            yield table[frame], groups
+        elif rank := table[int(_item(groups, "SegmentIdentificationSequence").ReferencedSegmentNumber)]:
+            yield (frame >= half) * rank, groups
 
 
 def _pixels(dataset: Any, count: int) -> Iterator[np.ndarray]:
