@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from skimage.measure import grid_points_in_poly
 
 from segcct.errors import GeometryError, VolumeError
 from segcct.images.dicom.contours import draw_contours, filled
@@ -148,6 +151,37 @@ def test_a_ring_is_the_difference_of_two_circles(inner: float, outer: float, x: 
     found = filled([ring(outer, (x + 8, y + 8)), ring(inner, (x + 8, y + 8))], (40, 36))
     clear = (np.abs(distance - outer) > 0.02) & (np.abs(distance - inner) > 0.02)
     assert np.array_equal(found[clear], ((distance < outer) & (distance > inner))[clear])
+
+
+def covers(polygon: np.ndarray, x: int, y: int) -> bool:
+    """Whether a point is inside by the even-odd rule or on an edge, in exact fractions."""
+    inside = False
+    corners = [tuple(map(Fraction, corner)) for corner in polygon.tolist()]
+    for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]], strict=True):
+        on_line = (x1 - x0) * (y - y0) == (y1 - y0) * (x - x0)
+        if on_line and min(x0, x1) <= x <= max(x0, x1) and min(y0, y1) <= y <= max(y0, y1):
+            return True
+        if (y0 <= y) != (y1 <= y):
+            inside ^= x0 + (y - y0) * (x1 - x0) / (y1 - y0) > x
+    return inside
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32), st.integers(3, 20), st.sampled_from([1, 2, 64]))
+def test_polygons_are_filled_exactly(seed: int, count: int, steps: int) -> None:
+    """Corners on centers, on halves and anywhere; polygons that cross themselves and reach outside."""
+    polygon = np.rint(np.random.default_rng(seed).uniform(-5, 20, (count, 2)) * steps) / steps
+    found = filled([polygon], (15, 13))
+    assert found.tolist() == [[covers(polygon, x, y) for y in range(13)] for x in range(15)]
+    skimage = grid_points_in_poly((15, 13), polygon, binarize=False) > 0
+    assert found[skimage].all()  # which misses some centers on edges, by rounding
+
+
+def test_a_contour_of_very_many_corners_takes_seconds() -> None:
+    corners = np.random.default_rng(0).uniform(0, 512, (200_000, 2))
+    started = time.monotonic()
+    filled([corners], (512, 512))
+    assert time.monotonic() - started < 60
 
 
 def test_a_keyhole_is_a_hole() -> None:

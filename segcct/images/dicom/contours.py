@@ -23,6 +23,10 @@ _OFF_SLICE = 0.2
 """How far, in slices, a contour may lie off its slice: positions are often written in tenths of a millimeter."""
 _STEPS = 64
 """Corners are rounded to this fraction of a voxel, so that centers on straight lines between them are found exactly."""
+_FARTHEST = 2**20
+"""Voxels from the first one to a corner."""
+_EDGES = 4096
+"""Edges crossed at once, which bounds the memory."""
 
 
 def draw_contours(file: Path, grid: Volume, values: Mapping[str, int]) -> np.ndarray:
@@ -56,24 +60,46 @@ def draw_contours(file: Path, grid: Volume, values: Mapping[str, int]) -> np.nda
 def filled(polygons: Sequence[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
     """(X, Y) bool: the centers of voxels inside closed polygons, by the even-odd rule, or on one of them.
 
+    Lines along X through the centers are crossed with the edges of all polygons, in whole numbers and so exactly.
+
     Args:
-        polygons: (N, 2) corners in voxels, each.
+        polygons: (N, 2) corners in voxels, each; less than a million voxels away.
         shape: of the slice.
     """
-    from skimage.measure import grid_points_in_poly
+    corners = [np.rint(each * _STEPS).astype(np.int64) for each in polygons]
+    begin = np.concatenate([np.zeros((0, 2), np.int64), *corners])
+    end = np.concatenate([np.zeros((0, 2), np.int64), *(np.roll(each, -1, axis=0) for each in corners)])
+    toggles = np.zeros((shape[0] + 1, shape[1]), dtype=np.int64)
+    """At (x, y): how often the line is crossed between the centers x - 1 and x."""
+    border = np.zeros(shape, dtype=bool)
+    for first in range(0, len(begin), _EDGES):
+        _cross(begin[first : first + _EDGES], end[first : first + _EDGES], toggles, border)
+    border |= np.cumsum(toggles[:0:-1], axis=0)[::-1] % 2 == 1  # an odd number of crossings beyond
+    return border
 
-    inside, border = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    for corners in polygons:
-        corners = np.rint(corners * _STEPS) / _STEPS
-        first = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, shape)
-        end = np.clip(np.floor(corners.max(axis=0)).astype(int) + 1, first, shape)
-        if (end == first).any():
-            continue
-        place = tuple(slice(a, b) for a, b in zip(first, end, strict=True))
-        where = grid_points_in_poly(tuple(end - first), corners - first, binarize=False)  # 1 inside, 2 corner, 3 edge
-        inside[place] ^= where == 1
-        border[place] |= where > 1
-    return inside | border
+
+def _cross(begin: np.ndarray, end: np.ndarray, toggles: np.ndarray, border: np.ndarray) -> None:
+    """Add the crossings of some edges, (E, 2) in steps, and the centers that lie on them."""
+    width, height = border.shape
+    lower = np.where(begin[:, 1:] <= end[:, 1:], begin, end)
+    x, y = lower[:, 0], lower[:, 1]
+    dx, dy = (begin + end - 2 * lower).T  # to the upper end
+    bottom = np.clip(-(-y // _STEPS), 0, height)  # the first line that is not below the edge
+    counts = np.clip(-(-(y + dy) // _STEPS), bottom, height) - bottom  # the upper end does not count
+    edge = np.repeat(np.arange(len(counts)), counts)
+    line = np.arange(len(edge)) - np.repeat(np.cumsum(counts) - counts, counts) + bottom[edge]
+    numerator = x[edge] * dy[edge] + (line * _STEPS - y[edge]) * dx[edge]
+    place = -(-numerator // (_STEPS * dy[edge]))  # of the crossing, rounded up to a center
+    np.add.at(toggles, (np.clip(place, 0, width), line), 1)
+    on_center = (place * _STEPS * dy[edge] == numerator) & (place >= 0) & (place < width)
+    border[place[on_center], line[on_center]] = True
+    for a, b in zip(begin[dy == 0], end[dy == 0], strict=True):  # edges along a line
+        if a[1] % _STEPS == 0 and 0 <= a[1] // _STEPS < height:
+            left, right = sorted((int(a[0]), int(b[0])))
+            border[max(0, -(-left // _STEPS)) : max(0, right // _STEPS + 1), a[1] // _STEPS] = True
+    ends = begin[(begin % _STEPS == 0).all(axis=1)] // _STEPS
+    ends = ends[((ends >= 0) & (ends < border.shape)).all(axis=1)]
+    border[tuple(ends.T)] = True
 
 
 def _by_slice(contours: Sequence[Any], grid: Volume, name: str, file: Path) -> dict[int, list[np.ndarray]]:
@@ -81,6 +107,8 @@ def _by_slice(contours: Sequence[Any], grid: Volume, name: str, file: Path) -> d
     polygons: dict[int, list[np.ndarray]] = defaultdict(list)
     for points in _closed(contours):
         voxels = index_of(grid.affine) @ np.vstack([points.T, np.ones(len(points))])  # (4, N)
+        if not (np.abs(voxels) < _FARTHEST).all():
+            raise VolumeError("a contour lies nowhere near the images", file=file, found=name)
         z = round(float(voxels[2].mean()))
         off = float(np.abs(voxels[2] - z).max())
         if off > _OFF_SLICE or not 0 <= z < grid.shape[2]:
