@@ -26,6 +26,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.predictor import Predictor
+from segcct.inference.shared_batches import images_at_a_time
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
@@ -66,6 +67,11 @@ class Request:
             )
         FORMATS[wanted].require()
         return wanted
+
+    @property
+    def of_images(self) -> bool:
+        """Each case is a 2-D image."""
+        return get_layout(self.data.layout).spatial_dims == 2 and not self.single
 
     def shard(self, number: int, count: int) -> Request:
         """The part `number` of `count`, from 1: every `count`-th case in the order of the ids, so that the parts take
@@ -165,11 +171,18 @@ class PredictCase:
     mask_format: str = "nifti"
     keep_largest: bool = False
     anonymize: bool = False
+    shares_batches: bool = False
+    """Several threads do this work, and their images go through the network together."""
 
     def __call__(self, named: tuple[str, Case]) -> PredictedCase:
         """(name of the mask, case) -> its mask, written into the folder."""
-        name, case = named
-        predictor, reading = self.predictor, self.reading
+        if not self.shares_batches:
+            return self._predict(self.predictor, *named)
+        with self.predictor.sharing.network.caller():
+            return self._predict(self.predictor.sharing, *named)
+
+    def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
+        reading = self.reading
         loaded = load_case(reading, case, predictor.scheme, with_label=False)
         soft = any(table.needs_probabilities for table in self.tables)
         segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=soft)
@@ -189,6 +202,7 @@ def predict_folder(
     tables: Sequence[CaseTable] = (),
     mask_format: str = "nifti",
     keep_largest: bool = False,
+    workers: int = 1,
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
@@ -206,6 +220,8 @@ def predict_folder(
         tables: written next to the masks from the same one pass.
         mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
         keep_largest: keep only the largest component of each class.
+        workers: volumes at a time, in threads: while one is in the network, another is read or written. Of 2-D images
+            it is as many as fill batches; see shared_batches.py.
         overwrite: replace earlier masks, and another model's index.
         continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
             inputs that are as they were. Everything else is predicted again.
@@ -222,7 +238,10 @@ def predict_folder(
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
     how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest)
     reading = replace(request, cases=(), seen={})
-    work = PredictCase(predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize)
+    shared = request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
+    if shared:
+        workers = images_at_a_time(predictor.how, predictor.preparation.image_size)
+    work = PredictCase(predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, shared)
     return write_masks(
         predictor.card,
         request,
@@ -231,6 +250,8 @@ def predict_folder(
         how=how,
         mask_format=mask_format,
         tables=[table.file for table in tables],
+        backend="threads" if workers > 1 else "serial",
+        workers=workers,
         overwrite=overwrite,
         continuing=continuing,
         anonymize=anonymize,

@@ -19,6 +19,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
 from segcct.inference.postprocessing import check_steps, postprocess
+from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 
@@ -141,6 +142,16 @@ class Predictor(VolumeModel):
             index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), loaded.grid.voxel_ml
         )
         return Segmented(loaded.grid, prepared, full, kept)
+
+    @cached_property
+    def sharing(self) -> Predictor:
+        """This model for threads that predict a 2-D image each: their images go through the network in batches. What a
+        thread does for one case is inside `sharing.network.caller()`."""
+        shared = object.__new__(type(self))  # a copy would pickle
+        shared.__dict__.update(self.__dict__)
+        size = images_per_batch(self.how, self.preparation.image_size)
+        shared.network = SharedBatches(self.network, size, one_thread=self.how.device == "cpu").eval()
+        return shared
 
     def steps(self, *, keep_largest: bool = False) -> tuple[PostprocessingStep, ...]:
         """What is done to a mask: the steps of the card, unless `how` leaves them out, and the largest components."""

@@ -1,0 +1,117 @@
+"""Batches filled across cases: 2-D images, predicted by several threads at a time, go through the network together.
+
+Every batch has the same number of images; one that is not full is filled up with zeros. An image is then computed alike
+in whatever company it is: measured with the networks here on a processor with AVX-512 and with oneDNN, its logits are
+the same bit by bit at each place of a batch and next to any other images, while in fp32 (not in bf16) they differ in
+the last bits, 1e-6, between batches of one size and another, and between one thread and several. So every thread that
+takes part computes by itself alone. Masks are then the same byte by byte for one process, shards of a cohort and a
+prediction that was interrupted, on one kind of machine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from segcct.inference.batched_inference import Inference
+
+_PIXELS_OF_A_BATCH = 2**16
+"""Of images in a batch on a processor: 16 of 64 by 64 take a third of the time that they take one by one, 4 of 128 by
+128 two thirds, and from 256 by 256 on there is no gain (cct_unet_s, bf16, one core of an AMD EPYC with AVX512-BF16)."""
+_MOST_THREADS = 64
+
+
+def images_per_batch(how: Inference, image_size: int) -> int:
+    """How many images go through the network together."""
+    if how.device != "cpu":
+        return how.batch_size
+    return max(1, min(how.batch_size, _PIXELS_OF_A_BATCH // image_size**2))
+
+
+def images_at_a_time(how: Inference, image_size: int) -> int:
+    """Threads that keep the network busy: a batch for each core, and one that is read or written meanwhile."""
+    batches = 1 + torch.get_num_threads() if how.device == "cpu" else 3
+    return min(batches * images_per_batch(how, image_size), max(_MOST_THREADS, images_per_batch(how, image_size)))
+
+
+class SharedBatches(nn.Module):
+    """A network, (B, C, H, W) -> (B, K, H, W), whose callers wait until a batch is full; each is inside `caller`.
+
+    The caller that fills a batch computes it. One that is not full is computed once every caller waits.
+
+    Args:
+        network: the network.
+        size: images of a batch.
+        one_thread: each caller computes in one thread.
+    """
+
+    def __init__(self, network: nn.Module, size: int, *, one_thread: bool = True) -> None:
+        super().__init__()
+        self.network = network
+        self.size = size
+        self.one_thread = one_thread
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[Tensor, Future[Tensor]]] = []
+        self._callers = 0
+
+    @contextmanager
+    def caller(self) -> Iterator[None]:
+        """What a thread does for one case."""
+        if self.one_thread and torch.get_num_threads() > 1:
+            torch.set_num_threads(1)  # of this thread, and of those that begin later
+        with self._lock:
+            self._callers += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._callers -= 1
+                batch = self._due()
+            self._compute(batch)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class; what is as large as a batch, or larger, does not wait."""
+        if len(image) >= self.size:
+            logits: Tensor = self.network(image)
+            return logits
+        future: Future[Tensor] = Future()
+        with self._lock:
+            self._waiting.append((image, future))
+            batch = self._due()
+        self._compute(batch)
+        return future.result()
+
+    def _due(self) -> list[tuple[Tensor, Future[Tensor]]]:
+        """The callers of the next batch, if it is full or nobody is left to fill it; the lock is held."""
+        batch: list[tuple[Tensor, Future[Tensor]]] = []
+        images = 0
+        for image, future in self._waiting:
+            if image.shape[1:] != self._waiting[0][0].shape[1:] or images + len(image) > self.size:
+                break
+            batch.append((image, future))
+            images += len(image)
+        else:
+            if images < self.size and len(batch) < self._callers:
+                return []
+        del self._waiting[: len(batch)]
+        return batch
+
+    def _compute(self, batch: list[tuple[Tensor, Future[Tensor]]]) -> None:
+        if not batch:
+            return
+        try:
+            images = torch.cat([image for image, _ in batch])  # (n, C, H, W), n at most the size
+            fill = images.new_zeros(self.size - len(images), *images.shape[1:])
+            logits = self.network(torch.cat([images, fill]))
+            parts = logits[: len(images)].split([len(image) for image, _ in batch])
+        except BaseException as error:
+            for _, future in batch:
+                future.set_exception(error)
+            return
+        for (_, future), part in zip(batch, parts, strict=True):
+            future.set_result(part)
