@@ -104,7 +104,7 @@ def runs_with_cases(models: Sequence[Path], input: Path | None, inference: Infer
         if root is None or RunFolder(run.parent).config.is_file():
             config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
             root = root or config.data.root
-            started = (config.model.pretrained, config.train.unlabelled.model)
+            started = (config.model.pretrained, config.train.unlabelled.model, config.augment.generator)
             sources = [local_model(path) for path in started if path is not None]
         folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds

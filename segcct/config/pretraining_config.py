@@ -43,7 +43,7 @@ class PretrainingTrainSection(ScheduleSection):
     slices_per_epoch: PositiveInt | None = None
     """Slices drawn per epoch; default: as many as the training cases hold."""
     pictures: Annotated[int, Field(ge=0)] = 4
-    """Pictures of validation slices, masked and filled, written after each validation; 0 for none."""
+    """Images of validation slices, masked and filled, written after each validation; 0 for none."""
 
 
 class PretrainingConfig(Experiment):

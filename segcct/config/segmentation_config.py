@@ -38,6 +38,20 @@ class LossSection(Section):
         return self
 
 
+class SegmentationAugmentSection(AugmentSection):
+    synthesize: Fraction = 0.0
+    """Fraction of the labeled slices that are replaced, after a fifth of the training, by a deformed mask and the image
+    that the generator makes of it in the appearance of another slice."""
+    generator: Path | None = None
+    """best/ of an M2I run on the same data section, for synthesize."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> SegmentationAugmentSection:
+        if bool(self.synthesize) != (self.generator is not None):
+            raise ValueError("augment.synthesize above 0 and augment.generator need each other")
+        return self
+
+
 class UnlabeledSection(Section):
     method: Literal["none", "teacher", "cycle"] = "none"
     """How the cases of data.split.unlabelled or unlabelled_list train, as half of each batch. teacher: the averaged
@@ -89,7 +103,7 @@ class SegmentationConfig(Experiment):
 
     run: RunSection = RunSection()
     data: DataSection
-    augment: AugmentSection = AugmentSection()
+    augment: SegmentationAugmentSection = SegmentationAugmentSection()
     model: ModelSection = ModelSection()
     train: TrainSection = TrainSection()
 

@@ -32,6 +32,11 @@ def signed_distances(label: np.ndarray, num_classes: int) -> np.ndarray:
     return distances
 
 
+def distance_px(distances: np.ndarray) -> np.ndarray:
+    """What `signed_distances` gives, in pixels again, up to `DISTANCE_CLIP_PX`."""
+    return np.asarray(np.sign(distances) * np.expm1(np.abs(distances) * np.log1p(DISTANCE_CLIP_PX)))
+
+
 def slice_positions(depth: int) -> np.ndarray:
     """(D,) float32: from 0 at the first slice to 1 at the last; 0.5 for a single slice."""
     return np.linspace(0, 1, depth, dtype=np.float32) if depth > 1 else np.full(depth, 0.5, dtype=np.float32)

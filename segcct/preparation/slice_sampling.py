@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, Sampler
 from segcct.config import AugmentSection
 from segcct.errors import DataError
 from segcct.preparation.augmentation import Augmenter
+from segcct.preparation.conditioning import slice_positions
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.training_window import take_window
 
@@ -61,7 +62,8 @@ class SliceDataset(Dataset[Any]):
         return self.length
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """Sample `index` of `epoch`: image (C, S, S) float32 standardized, label (S, S) int64, case id, slice."""
+        """Sample `index` of `epoch`: image (C, S, S) float32 standardized, label (S, S) int64, position (1,),
+        case id, slice."""
         epoch, index = place
         rng = np.random.default_rng([self.seed, epoch, index])
         number, position, wanted = self.draw(epoch, index, rng)
@@ -73,6 +75,7 @@ class SliceDataset(Dataset[Any]):
         return {
             "image": torch.from_numpy(case.standardize(image)),
             "label": torch.from_numpy(mask.astype(np.int64)),
+            "position": torch.from_numpy(slice_positions(len(case.image))[position : position + 1]),
             "case": case.case_id,
             "slice": position,
         }

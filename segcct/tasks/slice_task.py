@@ -111,7 +111,8 @@ class SliceTask(Task):
     def example(self, size: int, device: str) -> dict[str, Any]:
         pixels, architecture = self.config.data.image_size, self.architecture
         image = torch.randn(size, architecture.in_channels, pixels, pixels, device=device)
-        return {"image": image, "label": torch.randint(architecture.num_classes, (size, pixels, pixels), device=device)}
+        label = torch.randint(architecture.num_classes, (size, pixels, pixels), device=device)
+        return {"image": image, "label": label, "position": torch.rand(size, 1, device=device)}
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
         """See `Task`; with the training intensities once weights were selected, since before nobody needs them."""

@@ -19,7 +19,8 @@ from segcct.model_card import save_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
-from segcct.tasks.segmentation.cycle_loss import CycleMethod, check_not_seen
+from segcct.tasks.segmentation.cycle_loss import CycleMethod
+from segcct.tasks.segmentation.frozen_generator import check_not_seen
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled, augmented
 from segcct.tasks.training_dataset import Dataset

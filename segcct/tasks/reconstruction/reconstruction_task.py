@@ -17,7 +17,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator
-from segcct.preparation.conditioning import signed_distances, slice_positions
+from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
@@ -39,14 +39,12 @@ class ConditionedSlices(TorchDataset[Any]):
         return len(self.slices)
 
     def __getitem__(self, place: tuple[int, int]) -> dict[str, Any]:
-        """`SliceDataset`'s sample, distance (K - 1, S, S), position (1,), mean (C,) and std (C,), float32."""
+        """`SliceDataset`'s sample, distance (K - 1, S, S), mean (C,) and std (C,), float32."""
         sample = self.slices[place]
         case: PreparedCase = self.by_id[sample["case"]]
-        index = sample["slice"]
         return {
             **sample,
             "distance": torch.from_numpy(signed_distances(sample["label"].numpy(), self.num_classes)),
-            "position": torch.from_numpy(slice_positions(len(case.image))[index : index + 1]),
             "mean": torch.from_numpy(case.mean),
             "std": torch.from_numpy(case.std),
         }
@@ -85,7 +83,6 @@ class ReconstructionTask(SliceTask):
         return {
             **batch,
             "distance": torch.rand(size, architecture.num_classes - 1, pixels, pixels, device=device),
-            "position": torch.rand(size, 1, device=device),
             "mean": torch.zeros(size, channels, device=device),
             "std": torch.ones(size, channels, device=device),
         }

@@ -12,12 +12,8 @@ from torch import Tensor, nn
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError
-from segcct.inference.reconstructor import Reconstructor
 from segcct.preparation.conditioning import signed_distances
-from segcct.preparation.preparation_settings import Preparation
-from segcct.progress import say
+from segcct.tasks.segmentation.frozen_generator import load_frozen
 from segcct.tasks.segmentation.unlabeled_slices import augmented
 
 
@@ -35,19 +31,13 @@ class CycleMethod:
         data: the segmenter's data section.
         scheme: its label scheme.
 
-    Raises:
-        ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
-            `ModelError`: it cannot be loaded.
+    Raises as `load_frozen`.
     """
 
     views = staticmethod(augmented)
 
     def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
-        reconstructor = Reconstructor.load(model)
-        _same("channels", list(reconstructor.data.channels), list(data.channels))
-        _same("label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
-        _same("preparation", reconstructor.preparation.to_json(), Preparation.of(data).to_json())
-        self.generator = reconstructor.network.requires_grad_(False).eval()
+        self.generator = load_frozen(model, data, scheme)
 
     def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
         """As it is."""
@@ -67,32 +57,3 @@ class CycleMethod:
         mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
         made: Tensor = generator(mask, distance, unlabeled["position"], style)
         return (made.float() - image).square().mean()
-
-
-def check_not_seen(model: Path | None, splits: Splits) -> None:
-    """Raises `ConfigError` where the generator was trained on labels of patients that validate or test here; says so
-    where that is not known, since `best/` alone does not name them."""
-    if model is None:
-        return
-    if not (model.parent / "splits.json").is_file():
-        say(f"{model}: no splits.json next to it, so whether it was trained on validation or test cases is not known")
-        return
-    cases = {name: splits.patients.get(name, name) for name in (*splits.val, *splits.test)}
-    seen = Splits.load(model.parent / "splits.json").trained_on(cases)
-    if seen:
-        raise ConfigError(
-            f"the generator was trained on {len(seen)} of {len(cases)} validation and test cases of train.unlabelled",
-            file=model,
-            found=", ".join(seen[:4]),
-            remedy="Train it on the same split (same data.split and data.fold)",
-        )
-
-
-def _same(what: str, found: object, expected: object) -> None:
-    if found != expected:
-        raise ConfigError(
-            f"the generator of train.unlabelled.model and this training differ in the {what}",
-            found=found,
-            expected=expected,
-            remedy="Train it with the same data section (segcct train-m2i)",
-        )

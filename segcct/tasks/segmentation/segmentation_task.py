@@ -17,10 +17,12 @@ from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
-from segcct.tasks.segmentation.cycle_loss import CycleMethod, check_not_seen
+from segcct.tasks.segmentation.cycle_loss import CycleMethod
+from segcct.tasks.segmentation.frozen_generator import check_not_seen, load_frozen
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.pseudo_labels import TeacherMethod
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
+from segcct.tasks.segmentation.synthesis import STARTS, Synthesis
 from segcct.tasks.segmentation.training_overlays import Scores, save_overlay
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, UnlabeledMethod, WithUnlabeled, ramp_up
 from segcct.tasks.slice_task import SliceTask, mean_scores
@@ -41,9 +43,11 @@ class SegmentationTask(SliceTask):
         self.criterion = SegmentationLoss(config.train.loss, self.scheme.num_classes)
         self.method = self._unlabeled_method()
         self.unlabeled = self.method is not None
+        self.synthesis = self._synthesis()
 
     def check_splits(self, splits: Splits) -> None:
-        check_not_seen(self.config.train.unlabelled.model, splits)
+        for model in (self.config.train.unlabelled.model, self.config.augment.generator):
+            check_not_seen(model, splits)
 
     def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
         method = self.method
@@ -60,11 +64,14 @@ class SegmentationTask(SliceTask):
         return batch
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+        teacher = network if self.averaged is None else self.averaged
+        if self.synthesis is not None and self.progress >= STARTS:
+            batch = self.synthesis.applied(batch, teacher)
+            batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
         criterion, image = self.criterion.to(batch["image"].device), batch["image"]
         if self.method is None:
             loss: Tensor = criterion(network(image), batch["label"], batch)
             return loss
-        teacher = network if self.averaged is None else self.averaged
         unlabeled = self.method.prepare(batch[UNLABELED], teacher)
         output = network(torch.cat([image, unlabeled["image"]]))  # in one pass, so that batch norm sees both
         scales = output if isinstance(output, list) else [output]
@@ -89,6 +96,13 @@ class SegmentationTask(SliceTask):
                 prediction, scores = self._predict(network, device, case)
                 synthetic = case.case_id in self.dataset.synthetic_cases
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
+
+    def _synthesis(self) -> Synthesis | None:
+        augment = self.config.augment
+        if augment.generator is None:
+            return None
+        generator = load_frozen(augment.generator, self.config.data, self.scheme)
+        return Synthesis(generator, augment.synthesize, self.scheme.num_classes)
 
     def _unlabeled_method(self) -> UnlabeledMethod | None:
         section = self.config.train.unlabelled

@@ -1,0 +1,118 @@
+"""M2I as augmentation: some labeled slices are replaced by deformed masks and the images that a frozen generator makes
+of them, in the appearance of another slice of the batch (`augment.synthesize`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segcct.models.generator import Generator
+from segcct.preparation.conditioning import distance_px, signed_distances
+
+STARTS = 0.2
+"""Fraction of the training after which slices are replaced: then the network can tell which images are good."""
+LEAST_DICE = 0.7
+"""Between a mask and what the network finds in its image; below it, the slice stays as it was."""
+SCALES = (0.8, 1.25)
+ELASTIC = 0.018
+"""Standard deviation of the displacement of a coarse grid, as a fraction of the side."""
+ELASTIC_GRID = 6
+THICKNESS_PX = 1.5
+"""Largest shift of the border of a class."""
+
+
+class Synthesis:
+    """Replaces a fraction of the labeled slices of a batch.
+
+    Args:
+        generator: mask, distances, position and style -> image.
+        fraction: of the slices.
+        num_classes: background included.
+    """
+
+    def __init__(self, generator: Generator, fraction: float, num_classes: int) -> None:
+        self.generator = generator
+        self.fraction = fraction
+        self.num_classes = num_classes
+
+    def applied(self, batch: Mapping[str, Any], judge: nn.Module) -> dict[str, Any]:
+        """The batch with some of `image` (B, C, S, S) and `label` (B, S, S) replaced; others are as they were.
+
+        Draws from torch's generator, which the training seeds at each batch.
+
+        Args:
+            batch: also holds `position` (B, 1).
+            judge: the network that has to find a mask again in its image, in any mode.
+        """
+        image, label = batch["image"], batch["label"]
+        chosen = torch.nonzero(torch.rand(len(image)) < self.fraction).flatten().to(image.device)
+        if not len(chosen):
+            return dict(batch)
+        with torch.no_grad():
+            wanted = self._deformed(label[chosen].cpu()).to(label.device)
+            other = (chosen + 1) % len(image)
+            style = self.generator.to(image.device).style_of(image[other], *self._conditions(label[other]))
+            made = self.generator(*self._conditions(wanted), batch["position"][chosen], style).to(image.dtype)
+            good = _agreement(_labels_of(judge, made), wanted, self.num_classes) >= LEAST_DICE
+        image, label, place = image.clone(), label.clone(), chosen[good]
+        image[place], label[place] = made[good], wanted[good]
+        return {**batch, "image": image, "label": label}
+
+    def _conditions(self, label: Tensor) -> tuple[Tensor, Tensor]:
+        """One-hot mask (B, K, S, S) and distances (B, K - 1, S, S)."""
+        mask = F.one_hot(label, self.num_classes).movedim(-1, 1).float()
+        distances = np.stack([signed_distances(each, self.num_classes) for each in label.cpu().numpy()])
+        return mask, torch.from_numpy(distances).to(label.device)
+
+    def _deformed(self, label: Tensor) -> Tensor:
+        """(B, S, S) -> the same, scaled about the middle of its structures, bent, with thicker or thinner classes."""
+        return torch.stack([self._thickened(_moved(each)) for each in label])
+
+    def _thickened(self, label: Tensor) -> Tensor:
+        distances = distance_px(signed_distances(label.numpy(), self.num_classes))  # (K - 1, S, S)
+        shifts = THICKNESS_PX * (2 * torch.rand(self.num_classes - 1, 1, 1) - 1)
+        inside, index = (torch.from_numpy(distances) + shifts).max(dim=0)
+        present = torch.zeros(self.num_classes, dtype=torch.bool)
+        present[label.unique()] = True
+        found = index + 1
+        return torch.where((inside > 0) & present[found], found, 0)
+
+
+def _moved(label: Tensor) -> Tensor:
+    """(S, S) class indices, scaled and bent, nearest neighbor."""
+    side = label.shape[-1]
+    inside = torch.nonzero(label)
+    middle = inside.float().mean(dim=0) if len(inside) else torch.full((2,), side / 2)
+    scale = SCALES[0] * (SCALES[1] / SCALES[0]) ** torch.rand(())
+    rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+    places = torch.stack([rows, columns]).float()  # (2, S, S)
+    coarse = ELASTIC * side * torch.randn(1, 2, ELASTIC_GRID, ELASTIC_GRID)
+    bend = F.interpolate(coarse, size=(side, side), mode="bicubic", align_corners=True)[0]
+    source = (places - middle[:, None, None]) / scale + middle[:, None, None] + bend
+    unit = 2 * source.flip(0).movedim(0, -1) / (side - 1) - 1  # (S, S, 2): x, y in [-1, 1]
+    moved = F.grid_sample(label[None, None].float(), unit[None], mode="nearest", align_corners=True)
+    return moved[0, 0].round().long()
+
+
+def _labels_of(network: nn.Module, image: Tensor) -> Tensor:
+    """(B, C, S, S) -> class indices (B, S, S), in evaluation mode; its mode is left as it was."""
+    training = network.training
+    network.eval()
+    output = network(image)
+    network.train(training)
+    logits = output[0] if isinstance(output, list) else output
+    return torch.as_tensor(logits.argmax(dim=1))
+
+
+def _agreement(found: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
+    """(B,): mean Dice over the classes that `wanted` (B, S, S) holds; 0 where it holds none."""
+    one, other = (F.one_hot(each, num_classes)[..., 1:].float() for each in (found, wanted))  # (B, S, S, K - 1)
+    sizes = other.sum((1, 2))
+    dice = 2 * (one * other).sum((1, 2)) / (one.sum((1, 2)) + sizes).clamp_min(1)
+    there = sizes > 0
+    return (dice * there).sum(1) / there.sum(1).clamp_min(1)

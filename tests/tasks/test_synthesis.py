@@ -1,0 +1,102 @@
+"""M2I as augmentation: what is replaced, by what, and that bad images are dropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from segcct.config import SegmentationConfig, settings
+from segcct.errors import ConfigError
+from segcct.model_card import save_model
+from segcct.preparation.conditioning import DISTANCE_CLIP_PX, distance_px, signed_distances
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
+from segcct.tasks.segmentation.synthesis import Synthesis, _agreement
+from tests.support.small_tasks import volumes
+from tests.support.toy_pair import SIDE, Nearest, card, data_section, painter
+
+
+def batch(count: int = 8) -> dict[str, torch.Tensor]:
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    label = np.zeros((count, SIDE, SIDE), dtype=np.int64)
+    label[:, 8:24, 8:24] = 1
+    label[:, (rows - 16) ** 2 + (columns - 16) ** 2 < 25] = 2
+    image = (np.array([0.1, 0.5, 0.9], dtype=np.float32)[label] - 0.5) / 0.25
+    tensors = torch.from_numpy(image)[:, None], torch.from_numpy(label), torch.full((count, 1), 0.5)
+    return dict(zip(("image", "label", "position"), tensors, strict=True))
+
+
+def test_images_follow_their_new_masks():
+    torch.manual_seed(0)
+    given = batch()
+    made = Synthesis(painter().network, 1.0, 3).applied(given, Nearest())
+    assert {name: value.shape for name, value in made.items()} == {name: value.shape for name, value in given.items()}
+    changed = (made["label"] != given["label"]).flatten(1).any(1)
+    assert changed.sum() >= 6
+    assert (Nearest()(made["image"]).argmax(1) == made["label"]).float().mean() > 0.98
+    for mask in made["label"][changed]:
+        assert 0.4 < (mask > 0).sum() / (given["label"][0] > 0).sum() < 2.5
+        assert set(mask.unique().tolist()) <= {0, 1, 2}
+
+
+def test_a_fraction_of_the_slices_is_replaced_and_seeded():
+    given, synthesis = batch(64), Synthesis(painter().network, 0.25, 3)
+    torch.manual_seed(0)
+    first = synthesis.applied(given, Nearest())
+    torch.manual_seed(0)
+    again = synthesis.applied(given, Nearest())
+    assert torch.equal(first["label"], again["label"])
+    changed = (first["label"] != given["label"]).flatten(1).any(1)
+    assert 6 <= changed.sum() <= 28
+    assert torch.equal(first["image"][~changed], given["image"][~changed])
+    assert torch.equal(given["image"], batch(64)["image"])  # the loader's tensors stay
+
+
+def test_images_in_which_the_mask_is_not_found_are_dropped():
+    class Blind(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.cat([torch.ones_like(image), *[torch.zeros_like(image)] * 2], dim=1)
+
+    given = batch()
+    made = Synthesis(painter().network, 1.0, 3).applied(given, Blind().train())
+    assert torch.equal(made["label"], given["label"])
+    assert torch.equal(made["image"], given["image"])
+
+
+def test_agreement_by_hand():
+    wanted = torch.tensor([[[1, 1], [2, 0]], [[0, 0], [0, 0]]])
+    found = torch.tensor([[[1, 0], [2, 0]], [[0, 0], [0, 0]]])
+    assert _agreement(found, wanted, 3).tolist() == pytest.approx([(2 / 3 + 1) / 2, 0])
+
+
+def test_distances_come_back_in_pixels():
+    label = np.zeros((64, 64), dtype=np.uint8)
+    label[20:40, 20:40] = 1
+    found = distance_px(signed_distances(label, 2))[0]
+    assert found[29, 20] == pytest.approx(0.5, abs=1e-3)
+    assert found[29, 10] == pytest.approx(-9.5, abs=1e-3)
+    assert np.abs(found).max() <= DISTANCE_CLIP_PX + 1e-3
+
+
+def test_it_joins_a_training_after_a_fifth(tmp_path: Path):
+    made, stored = painter(), card("reconstruction", data_section())
+    built = stored.architecture.model_copy(update={"options": {"style": "none"}})
+    save_model(tmp_path / "best", made.network.state_dict(), stored.model_copy(update={"architecture": built}))
+    content, dataset = volumes(0)
+    content |= {"model": {"name": "cct_unet_t"}, "augment": {"synthesize": 1.0, "generator": str(tmp_path / "best")}}
+    task = SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
+    assert task.synthesis is not None
+    task.averaged, task.progress = Nearest(), 0.0
+    task.network.eval()
+    one = next(iter(task.loader(0, 1)))
+    before = task.loss(task.network, one)
+    assert torch.equal(before, task.loss(task.network, one))
+    task.progress = 0.2
+    torch.manual_seed(0)
+    assert not torch.equal(before, task.loss(task.network, one))
+    for wrong in ({"synthesize": 0.5}, {"generator": "best"}):
+        with pytest.raises(ConfigError, match="need each other"):
+            settings.build(SegmentationConfig, content | {"augment": wrong}, {}, source="test")
