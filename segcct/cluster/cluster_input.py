@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from segcct.config import DataSection, SegmentationConfig, settings
+from segcct.datasets.layouts import find_cases
+from segcct.datasets.layouts.file_roles import names_modality
 from segcct.datasets.layouts.images_2d import BANDS
-from segcct.errors import DataError, did_you_mean
+from segcct.errors import ConfigError, DataError, did_you_mean
 from segcct.files.file_names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.images.raster import read_pages
 from segcct.images.volume import holds_dicom
 from segcct.init import data_section_of
 
 
-def read_as(source: Path, config: Path | None, channels: Sequence[str] | None) -> DataSection:
+def read_as(source: Path, config: Path | None, keys: Sequence[str], channels: Sequence[str] | None) -> DataSection:
     """The data section by which `source` is read.
 
     Args:
         source: a file, a folder of DICOM slices, a case folder or a dataset root.
         config: an experiment of `segcct init`, whose section counts.
+        keys: words of the command line that change its keys.
         channels: names of those to be clustered; None: all.
 
     Raises:
+        ConfigError: keys without a configuration, or unknown ones.
         DataError: no such file, names that do not show what is a scan, or a channel that is not there.
     """
     if config is not None:
-        data = settings.load(SegmentationConfig, config).data
+        data = settings.load(SegmentationConfig, config, settings.parse_overrides(list(keys))).data
+    elif keys:
+        raise ConfigError(f"{keys[0]} does nothing without a configuration", remedy="Name it by --config")
     elif not source.exists():
         raise DataError("no such file or folder", file=source)
     elif source.is_file() or holds_dicom(source):
@@ -44,18 +49,27 @@ def _one_file(source: Path) -> DataSection:
 
 
 def _folder(root: Path) -> DataSection:
-    """A dataset by the names of its files; of scans alone, every file directly in the folder is a case."""
+    """A dataset by the names of its files; else every file directly in the folder is a case."""
+    files = sorted(file for file in root.iterdir() if file.name.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES))
+    endings = {split_name(file.name)[1] for file in files}
     try:
-        return data_section_of(root)
+        data = data_section_of(root)
+        if len(endings) != 1 or not _is_heap(data):
+            return data
     except DataError:
-        files = sorted(file for file in root.iterdir() if file.name.lower().endswith(VOLUME_SUFFIXES + IMAGE_SUFFIXES))
-        endings = Counter(split_name(file.name)[1] for file in files)
         if len(endings) != 1:
             raise
     (ending,) = endings
     if ending.lower() in IMAGE_SUFFIXES:
         return _pictures(root, f"*{ending}", files[0])
     return _section("folder" if len(files) == 1 else "paired", root, {"image": f"*{ending}"})
+
+
+def _is_heap(data: DataSection) -> bool:
+    """The files of a folder were taken for the channels of one case, and are not named as such."""
+    if data.layout != "folder" or data.label is not None or any(map(names_modality, data.channels)):
+        return False
+    return [case.files()[0].parent for case in find_cases(data)] == [data.root]
 
 
 def _pictures(root: Path, pattern: str, first: Path) -> DataSection:

@@ -88,6 +88,7 @@ class ClusterRun:
         output: Path,
         *,
         config: Path | None = None,
+        keys: Sequence[str] = (),
         channels: Sequence[str] | None = None,
         encoder: TokenEncoder | None = None,
         shard: tuple[int, int] | None = None,
@@ -100,6 +101,7 @@ class ClusterRun:
             source: as for `segcct predict`.
             output: the folder of the masks.
             config: how the scans are read; None: as their names say, or as the encoder's model reads them.
+            keys: words of the command line that change keys of the configuration.
             channels: those to be clustered; None: all.
             encoder: makes tokens, which are clustered instead of intensities.
             shard: (part, number of parts): masks of this part of the cases only. Centers are always those of all cases.
@@ -111,7 +113,7 @@ class ClusterRun:
             RunError: more shards than cases.
         """
         asked.check(tokens=encoder is not None)
-        data = read_as(source, config, channels) if encoder is None else encoder.card.data_section(source)
+        data = read_as(source, config, keys, channels) if encoder is None else encoder.card.data_section(source)
         if encoder is None and len(data.channels) > 1:
             asked = replace(asked, standardize=True)
         facts: dict[str, Any] = {"background": str(asked.background), "standardize": asked.standardize}

@@ -15,6 +15,11 @@ Background = float | str | None
 """The value that is left out: a number, `auto` for the constant around the image, None for nothing."""
 
 
+def parse_background(text: str) -> Background:
+    """The value of an option. Raises `ValueError` for what is none."""
+    return text if text == "auto" else None if text == "none" else float(text)
+
+
 @dataclass(frozen=True)
 class IntensityPoints:
     """The voxels of one case."""
@@ -62,7 +67,10 @@ class IntensityPoints:
 
 
 def is_inside(loaded: LoadedCase, background: Background) -> np.ndarray:
-    """(X, Y, Z) bool: voxels that differ from the background in a channel."""
+    """(X, Y, Z) bool: voxels that differ from the background in a channel; under `auto` those of the case's mask, if it
+    has one."""
+    if background == "auto" and loaded.mask is not None:
+        return loaded.mask
     inside = np.zeros(loaded.image.shape[1:], dtype=bool)
     for voxels in loaded.image:
         value = background_value(voxels) if background == "auto" else background

@@ -3,7 +3,7 @@
 import argparse
 
 from segcct.commands.calibrate import add_calibrate
-from segcct.commands.cluster_segment import add_cluster_segment
+from segcct.commands.cluster_segment import add_assign_clusters, add_cluster_segment
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
@@ -28,6 +28,7 @@ COMMANDS = (
     add_tune_postprocessing,
     add_push,
     add_cluster_segment,
+    add_assign_clusters,
     add_models,
     add_doctor,
     add_demo,

@@ -1,4 +1,4 @@
-"""segcct cluster-segment."""
+"""segcct cluster-segment, assign-clusters."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segcct.commands.cohort_options import add_cohort_options
 from segcct.commands.parser import (
@@ -20,6 +21,9 @@ from segcct.commands.parser import (
 )
 from segcct.tasks.task import Outcome
 
+if TYPE_CHECKING:
+    from segcct.cluster.intensity_points import Background
+
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 _FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 
@@ -27,7 +31,11 @@ _FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 def add_cluster_segment(commands: Commands) -> None:
     """Masks without labels."""
     parser = add_command(
-        commands, "cluster-segment", _cluster_segment, "segment scans without labels: fuzzy k-means and others"
+        commands,
+        "cluster-segment",
+        _cluster_segment,
+        "segment scans without labels: fuzzy k-means and others",
+        takes_keys=True,
     )
     parser.add_argument(
         "--input",
@@ -51,7 +59,12 @@ def add_cluster_segment(commands: Commands) -> None:
         metavar="per-case|cohort|FILE",
         help="fitted to each case, to all cases together, or those of a centers.json (default %(default)s)",
     )
-    parser.add_argument("--config", type=Path, metavar="FILE", help="read the scans as this experiment does")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read the scans as this experiment does; keys may follow, such as --data.label_map",
+    )
     parser.add_argument("--channels", nargs="+", metavar="NAME", help="only these channels (default: all)")
     parser.add_argument(
         "--model",
@@ -125,6 +138,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
             arguments.input,
             arguments.output,
             config=arguments.config,
+            keys=arguments.keys,
             channels=arguments.channels,
             encoder=encoder,
             shard=arguments.shard,
@@ -135,7 +149,55 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
     if predictions.problem:
         raise DataError(predictions.problem)
-    return Outcome(f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}")
+    wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"
+    if not any(case.label for case in run.request.cases):
+        return Outcome(wrote)
+    folders = ("--prediction", arguments.output, "--reference", arguments.input)
+    return Outcome(wrote, ("assign-clusters", *folders, "--output", arguments.output.parent / "classes"))
+
+
+def add_assign_clusters(commands: Commands) -> None:
+    """From clusters to classes."""
+    parser = add_command(
+        commands, "assign-clusters", _assign_clusters, "relabel masks of clusters by the classes they overlap best"
+    )
+    parser.add_argument(
+        "--prediction", type=Path, required=True, metavar="DIR", help="what segcct cluster-segment wrote"
+    )
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
+    )
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks of classes go")
+    parser.add_argument("--scheme", help="of the references; default: that of the --config of cluster-segment")
+    parser.add_argument(
+        "--folds",
+        type=_folds,
+        default=5,
+        metavar="K",
+        help="parts of the patients: those of one are relabeled as the others say (default %(default)s)",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
+
+
+def _assign_clusters(arguments: argparse.Namespace) -> Outcome:
+    from segcct.cluster.assign_masks import ASSIGNMENT, assign_clusters
+    from segcct.errors import DataError
+    from segcct.plurals import counted
+
+    output = arguments.output
+    predictions = assign_clusters(
+        arguments.prediction,
+        arguments.reference,
+        output,
+        scheme=arguments.scheme,
+        folds=arguments.folds,
+        overwrite=arguments.overwrite,
+    )
+    if predictions.problem:
+        raise DataError(predictions.problem)
+    evaluate = ("evaluate", "--prediction", output, "--reference", arguments.reference)
+    wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}, and {ASSIGNMENT}"
+    return Outcome(wrote, (*evaluate, "--output", output.parent / "evaluation"))
 
 
 def _clusters(text: str) -> int:
@@ -144,11 +206,17 @@ def _clusters(text: str) -> int:
     return int(text)
 
 
-def _background(text: str) -> float | str | None:
-    if text in ("auto", "none"):
-        return None if text == "none" else text
+def _folds(text: str) -> int:
+    if at_least_one(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of folds of at least 2")
+    return int(text)
+
+
+def _background(text: str) -> Background:
+    from segcct.cluster.intensity_points import parse_background
+
     try:
-        return float(text)
+        return parse_background(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is neither auto, none nor an intensity") from None
 

@@ -83,6 +83,8 @@ def check_experiment(parsed: argparse.Namespace) -> None:
         from segcct.training.session import RESUMABLE
 
         assert set(overrides) <= set(RESUMABLE)
+    elif parsed.config is None:
+        assert not parsed.keys, "keys without a config"
     elif str(parsed.config) not in made_by_init():
         config = settings.load(KINDS[parsed.command], ROOT / parsed.config, overrides)
         assert "train.epochs" not in overrides or config.train.budget is None, "--train.epochs beside a budget"

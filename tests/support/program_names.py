@@ -15,6 +15,7 @@ KINDS = {
     "pretrain": PretrainingConfig,
     "train-cls": ClassificationConfig,
     "check": SegmentationConfig,
+    "cluster-segment": SegmentationConfig,
 }
 """Commands that take configuration keys -> the configuration they read."""
 

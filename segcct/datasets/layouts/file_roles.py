@@ -41,6 +41,11 @@ def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
     return (f"several {kind}: {', '.join(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
 
 
+def names_modality(channel: str) -> bool:
+    """Whether a channel has the name of a sequence or modality, such as `t1c` or `flair`."""
+    return any(map(_MODALITY.fullmatch, channel.split("_")))
+
+
 def channel_names(patterns: Sequence[str]) -> Mapping[str, str]:
     """Channel name -> pattern: the words in which the patterns differ, in lower case."""
     names = [stem_of(pattern.replace("{id}", " ").lower()) for pattern in patterns]

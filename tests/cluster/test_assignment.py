@@ -1,0 +1,89 @@
+"""Clusters as classes: the best assignment, and masks that are relabeled by other patients."""
+
+from __future__ import annotations
+
+import json
+from itertools import chain, combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from segcct.cli import main
+from segcct.cluster.assignment import best_assignment, overlap_table
+from segcct.images.volume import Volume
+
+GRID = np.diag([2.0, 2, 3, 1])
+
+
+def test_overlaps_are_counted_by_hand() -> None:
+    clusters, reference = np.array([[0, 1, 1], [2, 2, 0]]), np.array([[0, 1, 0], [1, 1, 1]])
+    assert overlap_table(clusters, reference, (3, 2)).tolist() == [[1, 1], [1, 1], [0, 2]]
+
+
+@given(arrays(np.int64, (5, 2), elements=st.integers(0, 20)))
+def test_the_union_for_one_class_is_the_best_of_all(table: np.ndarray) -> None:
+    def dice(members: tuple[int, ...]) -> float:
+        rows = table[list(members)]
+        return 2 * rows[:, 1].sum() / max(rows.sum() + table[:, 1].sum(), 1)
+
+    found = best_assignment(table)
+    assert found[0] == 0
+    unions = chain.from_iterable(combinations(range(1, 5), count) for count in range(5))
+    assert dice(tuple(np.flatnonzero(found))) == pytest.approx(max(map(dice, unions)))
+
+
+def test_several_classes_get_one_cluster_each() -> None:
+    # cluster 1 overlaps both classes, but class 2 has no other; cluster 3 is left over
+    table = np.array([[100, 0, 0], [0, 30, 20], [0, 25, 0], [50, 0, 0]])
+    assert best_assignment(table) == [0, 2, 1, 0]
+    assert best_assignment(np.zeros((3, 3), dtype=np.int64)) == [0, 0, 0]
+
+
+def write_case(root: Path, name: str, seed: int) -> None:
+    """Two tissues in an image of 0, the brighter of which is labeled 1."""
+    rng = np.random.default_rng(seed)
+    truth = np.zeros((20, 16, 4), dtype=np.uint8)
+    truth[3:9, 3:12], truth[10:17, 3:12] = 1, 2
+    voxels = np.rint(np.choose(truth, (0, 50, 100)) + rng.normal(0, 3, truth.shape) * (truth > 0)).astype(np.int16)
+    spacing = (2.0, 2.0, 3.0)
+    Volume(voxels, GRID, spacing).save(root / name / f"{name}_ct.nii.gz")
+    Volume((truth == 2).astype(np.uint8), GRID, spacing).save(root / name / f"{name}_seg.nii.gz")
+
+
+def test_masks_of_classes_are_scored_by_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, clusters, masks = tmp_path / "data", tmp_path / "clusters", tmp_path / "masks"
+    for seed in range(4):
+        write_case(data, f"p{seed}", seed)
+    assert main(["cluster-segment", "--input", str(data), "--output", str(clusters), "--clusters", "2"]) == 0
+    assert "next: segcct assign-clusters" in capsys.readouterr().out
+    given = ["--prediction", str(clusters), "--reference", str(data), "--output", str(masks)]
+    assert main(["assign-clusters", *given, "--folds", "2"]) == 0
+    told = json.loads((masks / "assignment.json").read_text())["folds"]
+    assert len(told) == 2
+    assert sorted(case for fold in told for case in fold["cases"]) == [f"p{seed}" for seed in range(4)]
+    assert all(fold["classes"] == {"cluster_1": "background", "cluster_2": "foreground"} for fold in told)
+    scored = ["--prediction", str(masks), "--reference", str(data), "--output", str(tmp_path / "scores")]
+    assert main(["evaluate", *scored]) == 0
+    assert json.loads((tmp_path / "scores" / "summary.json").read_text())["overall"]["dice"]["mean"] > 0.99
+
+
+def test_one_patient_has_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for visit in ("sub-1_ses-1", "sub-1_ses-2"):
+        write_case(tmp_path / "data", visit, 0)
+    assert main(["cluster-segment", "--input", str(tmp_path / "data"), "--output", str(tmp_path / "clusters")]) == 0
+    given = ["--prediction", str(tmp_path / "clusters"), "--reference", str(tmp_path / "data")]
+    assert main(["assign-clusters", *given, "--output", str(tmp_path / "masks")]) == 1
+    assert "cases of other patients are needed (found 1 patient" in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
+
+
+def test_masks_of_unknown_origin_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_case(tmp_path / "data", "p0", 0)
+    Volume(np.ones((4, 4, 4), np.uint8), GRID, (2.0, 2.0, 3.0)).save(tmp_path / "masks" / "p0.nii.gz")
+    given = ["--prediction", str(tmp_path / "masks"), "--reference", str(tmp_path / "data")]
+    assert main(["assign-clusters", *given, "--output", str(tmp_path / "out")]) == 1
+    assert "are not masks of segcct cluster-segment" in capsys.readouterr().err
