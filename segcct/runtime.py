@@ -203,6 +203,12 @@ def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice
     return np.pad(array, around), inside
 
 
+def letterbox_size(shape: Sequence[int], side: int) -> tuple[int, int]:
+    """Rows and columns scaled alike, so that the longer ones become `side`; `pad_to` does the rest."""
+    rows, columns = (max(1, round(length * side / max(shape))) for length in shape)
+    return rows, columns
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the second axis of (B, K, ...) float32; NaN where a value is not finite."""
     with np.errstate(invalid="ignore"):
@@ -399,6 +405,8 @@ def _network_size(
     """Rows and columns of a slice in the network."""
     if how["fit"] == "resize":
         return (how["image_size"], how["image_size"])
+    if how["fit"] == "letterbox":
+        return letterbox_size(shape, how["image_size"])
     if how["spacing_mm"] is None:
         return shape
     if spacing_dhw_mm is None:

@@ -12,6 +12,7 @@ from segcct.config.expressions import check_patient_expression
 from segcct.config.layout_table import LayoutName
 from segcct.config.split_section import Fold, SplitSection
 
+Fit = Literal["resize", "letterbox", "pad"]
 MOST_CHANNELS = 256
 """Of one case; each pattern is compared with every file of a case's folder."""
 
@@ -94,8 +95,9 @@ class DataSection(Section):
     """foreground: train and predict on the bounding box of what is not background; masks keep the full grid."""
     spacing_mm: Annotated[float, Field(gt=0)] | None = None
     """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
-    fit: Literal["resize", "pad"] = "pad"
-    """How slices are fitted to `image_size` in training: resized, or cropped and padded at their own scale."""
+    fit: Fit = "pad"
+    """How slices are fitted to `image_size`: resize stretches them; letterbox scales both sides alike and pads the
+    shorter one; pad keeps their own scale, and training crops and pads them."""
     image_size: Annotated[int, Field(ge=16, le=8192)] = 224
     """Side of the square training slice, in pixels."""
     intensity: IntensitySection = IntensitySection()
@@ -140,8 +142,8 @@ class DataSection(Section):
                 f"data.structures is for layout dicom and does nothing under {self.layout}; values are mapped by "
                 "data.label_map"
             )
-        if self.fit == "resize" and self.spacing_mm is not None:
-            raise ValueError("data.spacing_mm has no effect under data.fit: resize; leave one of them out")
+        if self.fit != "pad" and self.spacing_mm is not None:
+            raise ValueError(f"data.spacing_mm has no effect under data.fit: {self.fit}; leave one of them out")
         self.split.check_fold(self.fold)
         return self
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from segcct.config import DataSection, IntensitySection
+from segcct.config.data_section import Fit
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class Preparation:
     orientation: Literal["canonical", "native"]
     crop: Literal["foreground", "none"]
     spacing_mm: float | None
-    fit: Literal["resize", "pad"]
+    fit: Fit
     image_size: int
     intensity: IntensitySection
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from segcct.config.data_section import Fit
 from segcct.errors import GeometryError
-from segcct.runtime import Box, bounding_box, resample, slice_axes
+from segcct.runtime import Box, bounding_box, letterbox_size, resample, slice_axes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -57,7 +58,7 @@ class SliceGrid:
         orientation: Literal["canonical", "native"],
         box_of: np.ndarray | None,
         target_spacing_mm: float | None,
-        fit: Literal["resize", "pad"],
+        fit: Fit,
         image_size: int,
     ) -> SliceGrid:
         """The grid of one volume.
@@ -66,7 +67,8 @@ class SliceGrid:
             box_of: (X, Y, Z) bool; slices are cropped to what is true in it plus a small margin. None, or nothing
                 true, keeps everything.
             target_spacing_mm: in-plane pixel size to resample to (fit pad).
-            fit: `resize` makes every slice image_size x image_size; `pad` keeps its own scale, or the target's.
+            fit: `resize` makes every slice image_size x image_size; `letterbox` makes its longer side image_size and
+                keeps its shape; `pad` keeps its own scale, or the target's.
 
         A file without geometry (`spacing_mm` None) has no canonical direction: it is taken as native.
 
@@ -197,6 +199,8 @@ def _network_size(
     rows, columns = (stop - start for start, stop in box[1:])
     if fit == "resize":
         return image_size, image_size
+    if fit == "letterbox":
+        return letterbox_size((rows, columns), image_size)
     if target_spacing_mm is None:
         return rows, columns
     if spacing_dhw_mm is None:

@@ -83,8 +83,9 @@ class Recorder(nn.Module):
         return image.expand(-1, 3, -1, -1)
 
 
-def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan):
-    of = predictor(fit="pad")
+@pytest.mark.parametrize("fit", ["pad", "letterbox"])
+def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan, fit):
+    of = predictor(fit=fit)
     case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
     recorder = Recorder()
     index = SliceInferer()(recorder, case, Inference(), 32)

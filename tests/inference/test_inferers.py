@@ -46,7 +46,7 @@ def test_a_card_of_before_is_of_slices():
     assert ModelCard.model_validate(stored).spatial_dims == 2
 
 
-@pytest.mark.parametrize("fit", ["pad", "resize"])
+@pytest.mark.parametrize("fit", ["pad", "resize", "letterbox"])
 def test_a_network_over_volumes_sees_cubes_and_finds_what_the_slices_show(fit):
     network = NearestInVolume()
     scan = loaded_case(noise=4.0)

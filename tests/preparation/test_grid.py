@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nibabel.affines import from_matvec
 from nibabel.orientations import apply_orientation, axcodes2ornt, inv_ornt_aff, ornt_transform
+from scipy import ndimage
 from scipy.spatial.transform import Rotation
 from torch.nn.functional import interpolate
 
+from segcct import runtime
 from segcct.errors import GeometryError
 from segcct.preparation.slice_grid import SliceGrid
-from segcct.runtime import resample
+from segcct.runtime import pad_to, resample
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -103,6 +105,39 @@ def test_sizes():
     assert planned((50, 40, 3), fit="resize").size == (32, 32)
     assert planned((50, 40, 3)).size == (40, 50)
     assert planned((50, 40, 3), spacing=(1.0, 2.0, 5.0), target_spacing_mm=1.6).size == (50, 31)  # 40*2/1.6, 50/1.6
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [
+        ((50, 40, 3), (26, 32)),
+        ((40, 50, 3), (32, 26)),
+        ((16, 12, 1), (24, 32)),
+        ((64, 64, 2), (32, 32)),
+        ((900, 3, 1), (1, 32)),
+    ],
+)
+def test_a_letterbox_scales_by_the_longer_side_alone(shape, size):
+    grid = planned(shape, fit="letterbox")
+    assert grid.size == size
+    card = {"fit": "letterbox", "image_size": 32, "spacing_mm": None}
+    assert runtime._network_size(card, grid.slice_shape[1:], None) == size
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.tuples(st.integers(8, 60), st.integers(8, 60), st.integers(1, 3)))
+def test_a_letterbox_is_undone_exactly(shape):
+    """Blocks of a mask come back to within a pixel of their borders, and the padding adds nothing."""
+    grid = planned(shape, fit="letterbox", image_size=64)
+    mask = np.zeros(grid.slice_shape, dtype=np.uint8)
+    rows, columns = mask.shape[1:]
+    mask[:, rows // 4 : rows // 2, columns // 4 :] = 1
+    small, inside = pad_to(np.eye(2, dtype=np.float32)[grid.shrink_labels(mask)].transpose(0, 3, 1, 2), 64)
+    assert small.shape[-2:] == (64, 64)
+    back = grid.restore_labels(small[..., inside[0], inside[1]])
+    assert back.shape == mask.shape
+    border = ndimage.binary_dilation(mask, np.ones((1, 3, 3))) & ~ndimage.binary_erosion(mask, np.ones((1, 3, 3)))
+    assert np.array_equal(back[~border], mask[~border])
 
 
 def test_spacing_cannot_be_asked_of_a_file_without_one():
