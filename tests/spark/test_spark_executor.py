@@ -62,6 +62,6 @@ def test_relative_paths_begin_where_the_driver_is(spark, tmp_path, monkeypatch):
 def test_short_calls_share_tasks(spark):
     with SparkExecutor(spark) as pool:
         assert pool.room() == 2 * task_slots(spark)
-        list(pool.map(inverse, range(1, 40)))
+        list(pool.map(inverse, range(14, 60)))
         assert pool.room() > 20 * task_slots(spark)
-    assert len(spark.statusTracker().getJobIdsForGroup(pool.group)) < 39
+    assert len(spark.statusTracker().getJobIdsForGroup(pool.group)) < 46
