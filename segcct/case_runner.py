@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from segcct.errors import SegcctError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
 from segcct.files.disk_space import is_full
+from segcct.plurals import counted
 from segcct.progress import Report
 
 Input = TypeVar("Input")
@@ -87,6 +88,7 @@ def run_cases(
     workers: int = 1,
     after_failure: Callable[[Input], Value] | None = None,
     output: Path | None = None,
+    max_failures: int | None = None,
     progress: Report | None = None,
 ) -> Iterator[CaseOutcome[Value]]:
     """Outcomes in the order of the jobs, each as soon as it is there; jobs are taken only when there is room.
@@ -99,10 +101,11 @@ def run_cases(
         workers: the number of cases processed at a time.
         after_failure: done instead of `work` once a case has failed.
         output: the folder that `work` writes to; if its disk is full after a failure, the remaining cases are skipped.
+        max_failures: once more cases than this have failed, the remaining ones are skipped.
         progress: called with (done, total).
     """
     count = len(jobs) if isinstance(jobs, Sized) else total or 0
-    failed, reason = False, ""
+    failed, reason = 0, ""
 
     def calls() -> Iterator[Call]:
         for job in jobs:
@@ -114,8 +117,10 @@ def run_cases(
     run = BACKENDS[backend] if isinstance(backend, str) else backend
     for done, outcome in enumerate(run(calls(), workers), start=1):
         if isinstance(outcome, Failed):
-            failed = True
+            failed += 1
             show_traceback(outcome.traceback)
+            if max_failures is not None and failed > max_failures:
+                reason = reason or f"more than {counted(max_failures, 'case')} failed"
             if output is not None and not reason and is_full(output):
                 reason = f"the disk of {output} is full"
         if progress:

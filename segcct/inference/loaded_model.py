@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from segcct.inference.ensemble import Ensemble, Models, common_card, find_member
 from segcct.inference.views import over_views
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
 from segcct.preparation.preparation_settings import Preparation
+from segcct.spark.spark_worker import received, task_device
 
 _LARGE_IMAGE_PX, _MANY_CHANNELS, _MANY_CLASSES = 1024, 256, 2000
 """Above these, the network is compared with the weights before memory is allocated for it."""
@@ -123,7 +125,7 @@ class LoadedModel:
 def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) -> LoadedModel:
     """The model in this process, with the precision that the first process chose."""
     limit_threads()
-    return kind.load(folders, how)
+    return kind.load([received(folder) for folder in folders], replace(how, device=task_device(how.device)))
 
 
 class VolumeModel(LoadedModel):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcct.case_runner import Backend, Call, CaseOutcome, pooled
+from segcct.case_runner import Call, CaseOutcome, pooled
 from segcct.spark.spark_executor import SparkExecutor
-from segcct.spark.spark_start import spark_context
+from segcct.spark.spark_start import is_local, spark_context
+from segcct.spark.spark_worker import SENT
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -26,16 +29,43 @@ class SparkEngine:
     """Properties of Spark."""
 
 
+@dataclass(frozen=True)
+class SparkBackend:
+    """Runs the cases of `run_cases` in tasks of Spark."""
+
+    context: SparkContext
+
+    def __call__(self, calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
+        """Outcomes in order; there are as many workers as Spark has."""
+        pool = SparkExecutor(self.context)
+        return pooled(calls, pool, pool.room)
+
+    def send(self, folders: Iterable[Path]) -> tuple[Path, ...]:
+        """Copies of small folders, such as a model's, for every machine of the cluster, each sent once; `received`
+        finds them there. On this machine's own cores the folders are what they were."""
+        if is_local(str(self.context.master)):
+            return tuple(folders)
+        return tuple(SENT / self._sent(folder) for folder in folders)
+
+    def _sent(self, folder: Path) -> str:
+        """The name of the copy, which is that of its content."""
+        digest = hashlib.sha256()
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())
+            digest.update(file.read_bytes())
+        name = f"model-{digest.hexdigest()[:16]}"
+        archive = Path(self.context._temp_dir) / f"{name}.zip"  # which is there as long as this Spark
+        if not archive.exists():
+            shutil.make_archive(str(archive.with_suffix("")), "zip", folder)
+            self.context.addArchive(f"{archive}#{name}")
+        return name
+
+
 @contextmanager
-def case_backend(engine: SparkEngine | None) -> Iterator[Backend | None]:
+def case_backend(engine: SparkEngine | None) -> Iterator[SparkBackend | None]:
     """What runs the cases of `run_cases` in Spark, which is started or joined; None where there is no engine."""
     if engine is None:
         yield None
         return
     with spark_context(engine.master, settings=engine.settings) as context:
-        yield partial(_in_spark, context)
-
-
-def _in_spark(context: SparkContext, calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
-    pool = SparkExecutor(context)
-    return pooled(calls, pool, pool.room)
+        yield SparkBackend(context)

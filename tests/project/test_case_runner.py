@@ -87,6 +87,13 @@ def test_a_full_disk_skips_the_rest(tmp_path, monkeypatch):
     assert rest == [Skipped(name, f"the disk of {tmp_path} is full") for name in ("c2", "c4")]
 
 
+def test_too_many_failures_skip_the_rest():
+    outcomes = list(run_cases(jobs(13, 1, 0, 2, 4), inverse, max_failures=1))
+    assert [type(outcome) for outcome in outcomes] == [Failed, Done, Failed, Skipped, Skipped]
+    assert outcomes[-1] == Skipped("c4", "more than 1 case failed")
+    assert values(run_cases(jobs(13, 1, 0, 2, 4), inverse, max_failures=2)) == [1, 0.5, 0.25]
+
+
 @pytest.mark.slow
 def test_a_dead_worker_is_named():
     outcomes = list(run_cases(jobs(1, 2, 3, 4, 5, 6, 7, 8), dies, backend="processes", workers=1))

@@ -1,0 +1,39 @@
+"""What a task finds on its worker: the folders that were sent to it, and the GPU that it was given."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+SENT = Path("/sent-by-spark")
+"""Stands for the folder, another one on each worker, that `SparkContext.addArchive` unpacks to."""
+
+
+def received(folder: Path) -> Path:
+    """Where a folder lies in this process: on a worker, its own copy of one that was sent."""
+    return Path(_pyspark().SparkFiles.get(folder.name)) if folder.parent == SENT else folder
+
+
+def task_device(device: str) -> str:
+    """Where a network runs in this process.
+
+    In a task that Spark gave a GPU (`spark.task.resource.gpu.amount`) it is that one; `cuda` in a task without is one
+    of the GPUs of the machine, by the number of the task; elsewhere it is `device`.
+    """
+    task = None if _pyspark() is None else _pyspark().TaskContext.get()
+    if task is None:
+        return device
+    if given := task.resources().get("gpu"):
+        return f"cuda:{given.addresses[0]}"
+    if device == "cuda":
+        from segcct.hardware.devices import available_devices
+
+        gpus = [name for name in available_devices() if name.startswith("cuda:")]
+        return gpus[int(task.taskAttemptId()) % len(gpus)]
+    return device
+
+
+def _pyspark() -> Any:
+    """The package where this process runs tasks; None elsewhere."""
+    return sys.modules.get("pyspark")
