@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import time
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -88,7 +89,7 @@ class SparkExecutor(Executor):
     def _run(self, futures: Sequence[Future[Any]], calls: Sequence[Callable[[], Any]]) -> None:
         self.context.setJobGroup(self.group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
         try:
-            task = partial(_called, Path.cwd())
+            task = partial(_called, self.group, Path.cwd())
             ((results, seconds),) = self.context.parallelize([calls], 1).map(task).collect()
         except Exception as error:
             if len(calls) == 1:
@@ -111,12 +112,24 @@ def task_slots(context: SparkContext) -> int:
     return max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus") or 1))
 
 
-def _called(folder: Path, calls: Sequence[Callable[[], Any]]) -> tuple[list[tuple[Any, Exception | None]], float]:
+def _called(
+    group: str, folder: Path, calls: Sequence[Callable[[], Any]]
+) -> tuple[list[tuple[Any, Exception | None]], float]:
     """Value or exception of each call, and the seconds of all: Spark would repeat a task that raises."""
     with suppress(OSError):
         os.chdir(folder)  # where relative paths begin
     start = time.monotonic()
-    return [_outcome(call) for call in calls], time.monotonic() - start
+    outcomes = [_outcome(call) for call in calls]
+    _keep_what_is_loaded(group)
+    return outcomes, time.monotonic() - start
+
+
+@cache
+def _keep_what_is_loaded(group: str) -> None:  # noqa: ARG001 - once for each executor of the driver
+    """PySpark collects garbage after every task; to look through torch and a network each time takes far longer than
+    a task."""
+    gc.collect()
+    gc.freeze()
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
