@@ -28,6 +28,25 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_planning_options(parser: argparse.ArgumentParser) -> None:
+    """Register --max-failures and --dry-run."""
+    parser.add_argument(
+        "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only say how many cases and gigabytes there are, and from three timed cases how long they take",
+    )
+
+
+def at_least_none(text: str) -> int:
+    """An option's value that may be 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    return int(text)
+
+
 def shard(text: str) -> tuple[int, int]:
     """`3/16` -> (3, 16): a part, from 1, and the number of parts."""
     number, slash, count = text.partition("/")

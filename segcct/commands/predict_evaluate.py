@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segcct.commands.cohort_options import add_cohort_options
+from segcct.commands.cohort_options import add_cohort_options, add_planning_options
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -65,6 +65,7 @@ def add_predict(commands: Commands) -> None:
         help="leave out the steps of model.json that segcct tune-postprocessing chose",
     )
     add_cohort_options(parser)
+    add_planning_options(parser)
     add_anonymize(
         parser,
         "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
@@ -92,6 +93,7 @@ def add_predict(commands: Commands) -> None:
         "by commas (default %(default)s)",
     )
     add_network_options(parser)
+    add_engine(parser)
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -138,9 +140,9 @@ def add_report(commands: Commands) -> None:
 def _predict(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_model
 
-    task = task_of_model(arguments.model)
+    task, engine = task_of_model(arguments.model), engine_of(arguments)
     how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt)
-    return _of_task(task, "predict", arguments.model[0], arguments, how=how)
+    return _of_task(task, "predict", arguments.model[0], arguments, how=how, engine=lambda: engine)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:

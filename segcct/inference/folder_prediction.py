@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,6 +207,8 @@ def predict_folder(
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
+    backend: str | Backend = "serial",
+    max_failures: int | None = None,
     progress: Report | None = None,
 ) -> Predictions:
     """Write the mask of every case (see `masks.py`) and predictions.json.
@@ -226,6 +229,8 @@ def predict_folder(
         continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
             inputs that are as they were. Everything else is predicted again.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
+        backend: of `run_cases`.
+        max_failures: of `run_cases`.
         progress: called with (done, total).
 
     Raises:
@@ -253,6 +258,8 @@ def predict_folder(
         backend="threads" if workers > 1 else "serial",
         workers=workers,
         overwrite=overwrite,
+        backend=backend,
+        max_failures=max_failures,
         continuing=continuing,
         anonymize=anonymize,
         progress=progress,
@@ -280,6 +287,7 @@ def write_masks(
     tables: Sequence[str] = (),
     backend: str | Backend = "serial",
     workers: int = 1,
+    max_failures: int | None = None,
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
@@ -297,6 +305,7 @@ def write_masks(
         tables: the tables that `work` gives rows for.
         backend: of `run_cases`.
         workers: cases at a time.
+        max_failures: of `run_cases`.
         overwrite: as `predict_folder`.
         continuing: as `predict_folder`.
         anonymize: as `predict_folder`.
@@ -327,8 +336,9 @@ def write_masks(
         outcomes: list[CaseOutcome[PredictedCase]] = []
         unwritten = ""
         tracked = TrackedWork(work, journal)
+        run = partial(run_cases, output=output, max_failures=max_failures, progress=progress)
         try:
-            for outcome in run_cases(jobs, tracked, backend=backend, workers=workers, output=output, progress=progress):
+            for outcome in run(jobs, tracked, backend=backend, workers=workers):
                 outcomes.append(outcome)
                 _note(index, outcome)
         finally:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcct.case_runner import Call, CaseOutcome, pooled
-from segcct.spark.spark_executor import SparkExecutor
+from segcct.spark.spark_executor import SparkExecutor, task_slots
 from segcct.spark.spark_start import is_local, spark_context
 from segcct.spark.spark_worker import SENT
 
@@ -39,6 +39,11 @@ class SparkBackend:
         """Outcomes in order; there are as many workers as Spark has."""
         pool = SparkExecutor(self.context)
         return pooled(calls, pool, pool.room)
+
+    @property
+    def workers(self) -> int:
+        """Cases that are processed at a time now."""
+        return task_slots(self.context)
 
     def send(self, folders: Iterable[Path]) -> tuple[Path, ...]:
         """Copies of small folders, such as a model's, for every machine of the cluster, each sent once; `received`

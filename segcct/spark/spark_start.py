@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +98,9 @@ def _started(pyspark: Any, conf: Any, folder: Path) -> SparkContext:
             with log.open("wb") as stream, _environment(folder):
                 launch_gateway = import_extra("pyspark.java_gateway", "spark").launch_gateway
                 gateway = launch_gateway(conf, {"stdout": stream, "stderr": stream})
-        context: SparkContext = pyspark.SparkContext(conf=conf, gateway=gateway)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # about pandas, which is not used here
+            context: SparkContext = pyspark.SparkContext(conf=conf, gateway=gateway)
         return context
     except Exception as error:  # of Java in many kinds
         said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []

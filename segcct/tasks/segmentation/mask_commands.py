@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,19 +33,25 @@ def predict(
     overwrite: bool,
     continue_: bool,
     shard: tuple[int, int] | None,
+    max_failures: int | None,
     status: bool,
+    dry_run: bool,
     anonymize: bool,
     protocol: str,
     how: Inference,
+    engine: SparkEngine | None,
 ) -> Outcome:
     """Write the masks, predictions.json, and quality.csv if the model has an estimate; of several models, the masks of
-    their mean probabilities. With `status`, say how far that is instead."""
+    their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would take."""
     from segcct.inference.ensemble import find_members
     from segcct.inference.folder_prediction import predict_folder, resolve, settings_of
     from segcct.inference.folder_status import folder_status
+    from segcct.inference.outcome_table import write_outcomes
     from segcct.inference.predictor import Predictor
+    from segcct.inference.time_estimate import time_estimate
     from segcct.quality.quality_model import QualityModel
     from segcct.quality.quality_table import quality_table, written_estimates
+    from segcct.spark.spark_cases import case_backend
 
     members = find_members(model)
     splits_files = [member / ".." / "splits.json" for member in members]
@@ -65,18 +72,30 @@ def predict(
         options = "--keep-largest, --protocol transunet, --tta and --adapt"
         say(f"{QUALITY} is not written: the estimate is for masks without {options}")
         quality = None
-    predictions = predict_folder(
-        predictor,
-        request,
-        output,
-        tables=() if quality is None else (quality_table(predictor, quality),),
-        mask_format=format,
-        keep_largest=keep_largest,
-        overwrite=overwrite,
-        continuing=continue_,
-        anonymize=anonymize,
-        progress=Progress("predicting"),
-    )
+    with case_backend(engine) as spark:
+        if spark is not None:
+            predictor.folders = spark.send(predictor.folders)
+        run = partial(
+            predict_folder,
+            predictor,
+            tables=() if quality is None else (quality_table(predictor, quality),),
+            mask_format=format,
+            keep_largest=keep_largest,
+            anonymize=anonymize,
+            backend=spark or "serial",
+        )
+        if dry_run:
+            return Outcome(time_estimate(request, output, run, workers=1 if spark is None else spark.workers))
+        predictions = run(
+            request,
+            output,
+            overwrite=overwrite,
+            continuing=continue_,
+            max_failures=max_failures,
+            progress=Progress("predicting"),
+        )
+    if engine is not None:
+        write_outcomes(output)
     problems = [predictions.problem]
     if quality is not None:
         estimates = written_estimates(predictions)

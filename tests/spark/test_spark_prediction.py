@@ -1,0 +1,101 @@
+"""Predictions in tasks of Spark: the same masks and tables as of one process, kept after anything."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from segcct.cli import main
+
+pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'segcct[spark]'")
+
+SPARK = ("--engine", "spark", "--master", "local[2]")
+
+
+@pytest.fixture(scope="session")
+def scans(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three of the cases."""
+    root = tmp_path_factory.mktemp("scans")
+    for case in sorted(path for path in phantom.iterdir() if path.is_dir())[:3]:
+        shutil.copytree(case, root / case.name)
+    return root
+
+
+@pytest.fixture(scope="session")
+def here(trained: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their masks by one process."""
+    output = tmp_path_factory.mktemp("here") / "masks"
+    assert predict(trained, scans, output) == 0
+    return output
+
+
+def predict(run: Path, scans: Path, output: Path, *options: str) -> int:
+    where = ("--model", str(run / "best"), "--input", str(scans), "--output", str(output))
+    return main(["predict", *where, "--batch-size", "8", *options])
+
+
+def masks(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".gz", ".csv")}
+
+
+def test_masks_are_identical_and_outcomes_are_rows(spark, trained, scans, here, tmp_path):
+    there = tmp_path / "masks"
+    assert predict(trained, scans, there, *SPARK) == 0
+    assert masks(there) == masks(here)
+    assert len(masks(here)) >= 3
+    entries = json.loads((there / "predictions.json").read_text())["cases"]
+    rows = {row["case"]: row for row in pyarrow.read_table(there / "outcomes.parquet").to_pylist()}
+    assert rows.keys() == entries.keys()
+    for name, row in rows.items():
+        assert (row["status"], row["reason"], row["digest"]) == ("done", None, entries[name]["digest"])
+        assert row["seconds"] > 0
+    assert not list(there.glob(".cases*"))
+
+
+def test_failures_are_rows_and_continue_does_the_rest(spark, trained, scans, here, tmp_path, capsys):
+    broken, there = Path(shutil.copytree(scans, tmp_path / "scans")), tmp_path / "masks"
+    file = next(sorted(broken.iterdir())[1].glob("*t1.nii.gz"))
+    whole = file.read_bytes()
+    file.write_bytes(whole[:1000])
+    assert predict(trained, broken, there, *SPARK) == 1
+    said = capsys.readouterr().err
+    assert "1 of 3 cases failed and got no mask" in said
+    assert file.name in said
+    rows = {row["case"]: row for row in pyarrow.read_table(there / "outcomes.parquet").to_pylist()}
+    failed = rows[file.parent.name]
+    assert failed["status"] == "failed"
+    assert file.name in failed["reason"]
+    file.write_bytes(whole)
+    times = {mask: mask.stat().st_mtime_ns for mask in there.glob("*.nii.gz")}
+    assert predict(trained, broken, there, *SPARK, "--continue") == 0
+    assert masks(there).keys() == masks(here).keys()
+    assert {mask: mask.stat().st_mtime_ns for mask in times} == times  # not done twice
+
+
+def test_too_many_failures_stop_it(trained, scans, tmp_path, capsys):
+    broken = Path(shutil.copytree(scans, tmp_path / "scans"))
+    for file in broken.glob("*/*t1.nii.gz"):
+        file.write_bytes(b"x")
+    assert predict(trained, broken, tmp_path / "masks", "--max-failures", "0") == 1
+    assert "more than 0 cases failed: 2 more were not begun" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_cases_gigabytes_and_time_and_writes_nothing(spark, trained, scans, tmp_path, capsys):
+    assert predict(trained, scans, tmp_path / "masks", *SPARK, "--dry-run") == 0
+    said = capsys.readouterr().out
+    assert "3 cases of 0.000" in said
+    assert "GB; 3 of them took " in said
+    assert said.rstrip().endswith(" on 2 workers")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dry_run_names_a_case_that_cannot_be_predicted(trained, scans, tmp_path, capsys):
+    broken = Path(shutil.copytree(scans, tmp_path / "scans"))
+    file = next(broken.glob("*/*t1.nii.gz"))
+    file.write_bytes(b"x")
+    assert predict(trained, broken, tmp_path / "masks", "--dry-run") == 1
+    assert str(file) in capsys.readouterr().err
+    assert not (tmp_path / "masks").exists()
