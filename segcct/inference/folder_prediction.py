@@ -207,7 +207,7 @@ def predict_folder(
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
-    backend: str | Backend = "serial",
+    backend: Backend | None = None,
     max_failures: int | None = None,
     progress: Report | None = None,
 ) -> Predictions:
@@ -229,7 +229,7 @@ def predict_folder(
         continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
             inputs that are as they were. Everything else is predicted again.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
-        backend: of `run_cases`.
+        backend: of `run_cases`, in place of threads; each of its workers then has `workers` cases at a time.
         max_failures: of `run_cases`.
         progress: called with (done, total).
 
@@ -255,10 +255,9 @@ def predict_folder(
         how=how,
         mask_format=mask_format,
         tables=[table.file for table in tables],
-        backend="threads" if workers > 1 else "serial",
+        backend=backend or ("threads" if workers > 1 else "serial"),
         workers=workers,
         overwrite=overwrite,
-        backend=backend,
         max_failures=max_failures,
         continuing=continuing,
         anonymize=anonymize,

@@ -35,9 +35,9 @@ class SparkBackend:
 
     context: SparkContext
 
-    def __call__(self, calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
-        """Outcomes in order; there are as many workers as Spark has."""
-        pool = SparkExecutor(self.context)
+    def __call__(self, calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+        """Outcomes in order, of as many tasks at a time as Spark has room for, with `workers` threads in each."""
+        pool = SparkExecutor(self.context, threads=workers)
         return pooled(calls, pool, pool.room)
 
     @property

@@ -38,10 +38,12 @@ class SparkExecutor(Executor):
 
     Args:
         context: a running Spark.
+        threads: calls at a time in a task.
     """
 
-    def __init__(self, context: SparkContext) -> None:
+    def __init__(self, context: SparkContext, *, threads: int = 1) -> None:
         self.context = context
+        self.threads = threads
         self.group = f"segcct-{uuid.uuid4().hex[:8]}"
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._slots = task_slots(context)
@@ -70,11 +72,11 @@ class SparkExecutor(Executor):
         self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _calls_in_a_task(self) -> int:
-        return max(1, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))
+        return max(self.threads, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))
 
     def _run_some(self) -> None:
         """Run the next calls as one task; none where another task took them."""
-        most = min(self._calls_in_a_task(), max(1, len(self._waiting) // self._slots))
+        most = min(self._calls_in_a_task(), max(self.threads, len(self._waiting) // self._slots))
         taken: list[tuple[Future[Any], Callable[[], Any]]] = []
         try:
             while len(taken) < most:
@@ -89,7 +91,7 @@ class SparkExecutor(Executor):
     def _run(self, futures: Sequence[Future[Any]], calls: Sequence[Callable[[], Any]]) -> None:
         self.context.setJobGroup(self.group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
         try:
-            task = partial(_called, self.group, Path.cwd())
+            task = partial(_called, self.group, Path.cwd(), self.threads)
             ((results, seconds),) = self.context.parallelize([calls], 1).map(task).collect()
         except Exception as error:
             if len(calls) == 1:
@@ -113,13 +115,14 @@ def task_slots(context: SparkContext) -> int:
 
 
 def _called(
-    group: str, folder: Path, calls: Sequence[Callable[[], Any]]
+    group: str, folder: Path, threads: int, calls: Sequence[Callable[[], Any]]
 ) -> tuple[list[tuple[Any, Exception | None]], float]:
     """Value or exception of each call, and the seconds of all: Spark would repeat a task that raises."""
     with suppress(OSError):
         os.chdir(folder)  # where relative paths begin
     start = time.monotonic()
-    outcomes = [_outcome(call) for call in calls]
+    with ThreadPoolExecutor(threads) as pool:
+        outcomes = list(pool.map(_outcome, calls))
     _keep_what_is_loaded(group)
     return outcomes, time.monotonic() - start
 

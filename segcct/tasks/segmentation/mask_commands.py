@@ -82,7 +82,7 @@ def predict(
             mask_format=format,
             keep_largest=keep_largest,
             anonymize=anonymize,
-            backend=spark or "serial",
+            backend=spark,
         )
         if dry_run:
             return Outcome(time_estimate(request, output, run, workers=1 if spark is None else spark.workers))
