@@ -41,14 +41,17 @@ def predict(
     how: Inference,
     engine: SparkEngine | None,
 ) -> Outcome:
-    """Write the masks, predictions.json, and quality.csv if the model has an estimate; of several models, the masks of
-    their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would take."""
+    """Write the masks, predictions.json, volumes.csv, and quality.csv if the model has an estimate; of several models,
+    the masks of their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would
+    take."""
     from segcct.inference.ensemble import find_members
     from segcct.inference.folder_prediction import predict_folder, resolve, settings_of
     from segcct.inference.folder_status import folder_status
+    from segcct.inference.label_colors import write_label_colors
     from segcct.inference.outcome_table import write_outcomes
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
+    from segcct.inference.volumes_table import volumes_table
     from segcct.quality.quality_model import QualityModel
     from segcct.quality.quality_table import quality_table, written_estimates
     from segcct.spark.spark_cases import case_backend
@@ -78,7 +81,8 @@ def predict(
         run = partial(
             predict_folder,
             predictor,
-            tables=() if quality is None else (quality_table(predictor, quality),),
+            tables=[volumes_table(list(card.classes))]
+            + ([] if quality is None else [quality_table(predictor, quality)]),
             mask_format=format,
             keep_largest=keep_largest,
             anonymize=anonymize,
@@ -96,6 +100,8 @@ def predict(
         )
     if engine is not None:
         write_outcomes(output)
+    if format == "nifti" and not request.of_images:  # the others hold their colors
+        write_label_colors(output, card.classes)
     problems = [predictions.problem]
     if quality is not None:
         estimates = written_estimates(predictions)
