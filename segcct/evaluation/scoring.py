@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.datasets.label_schemes import Scheme, whole_values
-from segcct.datasets.layouts import read_label
+from segcct.datasets.layouts import get_layout, read_label
 from segcct.datasets.layouts.volumes import GRID_TOLERANCE
 from segcct.errors import GeometryError, SegcctError
 from segcct.evaluation.reference_folder import ReferenceCase
@@ -157,7 +157,8 @@ def read_reference(reference: ReferenceCase, scheme: Scheme, prediction: Volume)
         ) from error
     file = reference.case.label[0]
     # Arrays and 2-D images have no voxel size, whatever the header of the prediction says.
-    has_spacing = file.is_dir() or file.name.lower().endswith(SUFFIXES)
+    on_images = get_layout(reference.data.layout).draw_label is not None
+    has_spacing = on_images or file.is_dir() or file.name.lower().endswith(SUFFIXES)
     return Volume(label, prediction.affine, prediction.spacing_mm if has_spacing else None, None, file)
 
 

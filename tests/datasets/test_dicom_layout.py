@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from pydicom.uid import SecondaryCaptureImageStorage
 
 from segcct.check import check_dataset
 from segcct.cli import main
@@ -19,6 +20,7 @@ from segcct.init import inspect_folder
 from segcct.preparation.cache_key import cache_key
 
 pytest.importorskip("highdicom")
+from tests.support.dicom_files import image, save
 from tests.support.dicom_labels import ct_series, rectangle, segmentation, structure_set
 
 DEPTH, ROWS, COLUMNS = 6, 32, 40
@@ -150,6 +152,30 @@ def test_the_series_that_the_label_refers_to_is_taken(tmp_path: Path) -> None:
     assert find_cases(described)[0].channels == case.channels
     with pytest.raises(DataError, match="no case of layout dicom"):
         find_cases(data_of(tmp_path, channels={"t2": "MR"}))
+
+
+def test_localizers_and_reports_are_no_scans(tmp_path: Path) -> None:
+    folder = study(tmp_path, "P1/S", 0, kinds=())
+    common = {"StudyInstanceUID": "1.2.3.100.1"}
+    scout = {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"], **common}
+    ct_series(folder / "1-scout", np.zeros((1, 8, 8), np.int16), uid="1.2.3.98", **scout)
+    report = image(np.zeros((8, 8), np.uint8), position=None, sop_class=SecondaryCaptureImageStorage, **common)
+    save(report, folder / "999-dose" / "1.dcm")
+    (case,) = find_cases(data_of(tmp_path, label=None))
+    assert case.channels["ct"] == (folder / "2.000-CT",)
+
+
+def test_masks_for_intensities_are_refused(tmp_path: Path) -> None:
+    study(tmp_path, "P1/S", 0)
+    with pytest.raises(DataError, match="layout dicom has no masks for intensity normalization"):
+        find_cases(data_of(tmp_path, intensity={"rule": "zscore_mask", "mask": "*.nii.gz"}))
+
+
+def test_other_masks_next_to_series_are_not_overlooked(tmp_path: Path) -> None:
+    folder = study(tmp_path, "P1/S", 0, kinds=("RTSTRUCT",))
+    scan = Volume.load(folder / "2.000-CT")
+    scan.with_array((scan.array > 0).astype(np.uint8)).save(folder / "mask.nii.gz")
+    assert inspect_folder(tmp_path).data.layout == "folder"
 
 
 def test_channels_are_series_of_one_study(tmp_path: Path) -> None:

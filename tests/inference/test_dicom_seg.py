@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from segcct.datasets.class_codes import code_of
 from segcct.datasets.label_schemes import SCHEMES, custom_scheme, get_scheme
-from segcct.errors import RunError, VolumeError
+from segcct.errors import EvaluationError, PackageError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.inference.dicom_segmentation import write_segmentation
@@ -248,3 +249,32 @@ def test_a_nifti_scan_has_no_dicom_segmentation(tmp_path: Path) -> None:
     assert (
         json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]["a"]["mask"] == "a.dcm"
     )
+
+
+@pytest.mark.parametrize("reason", [28, 13])
+def test_it_is_written_whole_or_not_at_all(tmp_path: Path, reason: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: object, file: Path, **_: object) -> None:
+        Path(file).write_bytes(b"half")
+        raise OSError(reason, os.strerror(reason))
+
+    scan = Volume.load(SERIES["axial"](tmp_path / "scan"))
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(OSError, match=os.strerror(reason)):
+        write_segmentation(scan.with_array(np.ones(scan.shape, np.uint8)), tmp_path / "p" / "a.dcm", get_scheme("acdc"))
+    assert not list((tmp_path / "p").iterdir())
+
+
+def test_without_highdicom_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(PackageError, match=r"needs the package highdicom.*pip install 'segcct\[dicom\]'"):
+        predict(SERIES["axial"](tmp_path / "scan"), tmp_path / "p", "dicom-seg")
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_mask_that_was_cut_short_is_named_by_the_evaluation(tmp_path: Path) -> None:
+    scan = SERIES["axial"](tmp_path / "scan")
+    predict(scan, tmp_path / "reference", "nifti")
+    (file,) = predict(scan, tmp_path / "p", "dicom-seg").masks
+    file.write_bytes(file.read_bytes()[:-200])
+    with pytest.raises(EvaluationError, match=r"scan\.dcm: cannot be read"):
+        evaluate(tmp_path / "p", tmp_path / "reference")

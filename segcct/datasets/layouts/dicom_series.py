@@ -30,7 +30,7 @@ from segcct.datasets.layouts import scheme_of
 from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.datasets.layouts.patterns import drawn, split_of
 from segcct.errors import DataError, LabelError
-from segcct.files.file_names import folder_name
+from segcct.files.file_names import VOLUME_SUFFIXES, folder_name
 from segcct.images.dicom.catalog import ImageSeries, series_and_labels
 from segcct.images.dicom.label_objects import LabelObject, read_label_object
 from segcct.images.volume import Volume
@@ -42,6 +42,9 @@ _SHOWN = 12
 
 def find(data: DataSection, tree: FolderTree) -> Found:
     """Every study below `data.root` that has a channel."""
+    if data.intensity.mask is not None:
+        what = "layout dicom has no masks for intensity normalization"
+        raise DataError(what, found=data.intensity.mask, remedy="Choose another data.intensity.rule, such as clip")
     found = Found()
     studies, objects, problems = _read(tree, labels=data.label is not None)
     found.errors += problems
@@ -72,6 +75,8 @@ def example(data: DataSection) -> str:
 
 def recognize(root: Path, names: Sequence[str]) -> Naming | None:
     """Folders with DICOM images and a segmentation or structure set that refers to them."""
+    if any(name.lower().endswith(VOLUME_SUFFIXES) for name in names):  # masks in another format, next to the series
+        return None
     if not any((root / name).is_dir() for name in names):
         return None
     studies, objects, _ = _read(FolderTree(root), labels=True)
@@ -201,7 +206,8 @@ def _case(
     for name, pattern in data.channels.items():
         fitting = [one for one in series if _is(one, pattern)]
         if len(fitting) > 1:
-            fitting = [one for one in fitting if one.series in referred] or fitting
+            referred_to = [one for one in fitting if one.series in referred]
+            fitting = referred_to or [one for one in fitting if one.is_scan] or fitting
         if len(fitting) != 1:
             raise DataError(
                 f"channel {name} is {'missing' if not fitting else 'not one series'}",

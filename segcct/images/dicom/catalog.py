@@ -26,6 +26,8 @@ class ImageSeries:
     """StudyInstanceUID."""
     series: str
     """SeriesInstanceUID."""
+    is_scan: bool = True
+    """Slices at a place: neither a localizer nor a page, such as a dose report."""
 
 
 def series_and_labels(
@@ -61,4 +63,6 @@ def _series_of(file: Path) -> ImageSeries:
     elements = read_header(file).elements
     tags = (Tag.Modality, Tag.SeriesDescription, Tag.StudyInstanceUID, Tag.SeriesInstanceUID)
     modality, description, study, series = (printable(elements.text(tag)) for tag in tags)
-    return ImageSeries(file.parent, modality, description, study, series)
+    placed = Tag.ImagePositionPatient in elements.values or Tag.PerFrameFunctionalGroupsSequence in elements.values
+    is_scan = placed and "LOCALIZER" not in elements.text(Tag.ImageType).upper()
+    return ImageSeries(file.parent, modality, description, study, series, is_scan)
