@@ -113,7 +113,10 @@ class ClusterRun:
             RunError: more shards than cases.
         """
         asked.check(tokens=encoder is not None)
-        data = read_as(source, config, keys, channels) if encoder is None else encoder.card.data_section(source)
+        if encoder is None or config is not None:
+            data = read_as(source, config, keys, channels)
+        else:
+            data = encoder.card.data_section(source)
         if encoder is None and len(data.channels) > 1:
             asked = replace(asked, standardize=True)
         facts: dict[str, Any] = {"background": str(asked.background), "standardize": asked.standardize}

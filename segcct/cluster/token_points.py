@@ -1,25 +1,29 @@
-"""A case as points to be clustered: the tokens of its slices behind the encoder of a trained CCT-UNet."""
+"""A case as points to be clustered: the tokens of its slices behind a compact encoder, trained or pre-trained."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segcct.cluster.clusters import Clusters
 from segcct.cluster.intensity_points import Background, is_inside
 from segcct.datasets.case import LoadedCase
+from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import ModelError
 from segcct.inference.batched_inference import Inference, finite, in_batches
 from segcct.inference.loaded_model import load_network
 from segcct.model_card import load_card
 from segcct.models.cct_unet import CctPyramid, CctUnet
+from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.padding import pad_to_multiple
+from segcct.models.tokenizer import to_map, to_tokens
+from segcct.models.transformer import Encoder
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.runtime import pad_to
@@ -87,10 +91,10 @@ class TokenPoints:
 
 
 class TokenEncoder:
-    """Makes the tokens of a case: the coarsest map of a CCT-UNet, that its decoder begins with.
+    """Makes the tokens of a case.
 
     Args:
-        folder: the `best/` folder of a model.
+        folder: the `best/` folder of a `cct_unet` model, or of a pre-training.
         how: batch size, precision, device.
         background: what masks leave out.
 
@@ -100,24 +104,21 @@ class TokenEncoder:
 
     def __init__(self, folder: Path, how: Inference, background: Background) -> None:
         self.card = load_card(folder)
-        network = load_network(folder, self.card)
-        if not isinstance(network, CctUnet) or not isinstance(network.pyramid, CctPyramid):
-            found = self.card.architecture.name
-            raise ModelError("has no tokens to cluster", file=folder, found=found, expected="a cct_unet model")
+        network = load_network(folder, self.card).to(how.device).eval()
+        self.encode, self.step = _encoder_of(network, folder, self.card.architecture.name)
         self.how, self.background = how, background
-        self.network = network.to(how.device).eval()
-        self.step = network.multiple
-        data = self.card.data_section(Path())
-        self.preparation, self.scheme = Preparation.of(data), self.card.label_scheme()
+        self.preparation = Preparation.of(self.card.data_section(Path()))
 
     def __call__(self, loaded: LoadedCase) -> TokenPoints:
         """The tokens of every slice."""
-        prepared = prepare_case(loaded, self.preparation, self.scheme)
+        if (found := len(loaded.image)) != (expected := self.card.architecture.in_channels):
+            raise ModelError("another number of channels than the model's", found=found, expected=expected)
+        prepared = prepare_case(loaded, self.preparation, get_scheme("binary"))
         window = pad_to(prepared.image[:1], self.preparation.image_size)[1]
 
         def encode(part: slice) -> Tensor:
             image, light = self._input(prepared, part)
-            tokens = finite(self.network.pyramid(image.to(self.how.device))[-1].float())
+            tokens = finite(self.encode(image.to(self.how.device)).float())
             return torch.cat([F.normalize(tokens, dim=1), F.avg_pool2d(light, self.step).to(tokens.device)], dim=1)
 
         maps = np.concatenate(list(in_batches(encode, len(prepared.image), self.how)))  # (D, E + 1, h, w)
@@ -132,3 +133,24 @@ class TokenEncoder:
             for array in (prepared.standardize(unit), unit[:, :1].astype(np.float32))
         )
         return image, light
+
+
+def _encoder_of(network: nn.Module, folder: Path, name: str) -> tuple[Callable[[Tensor], Tensor], int]:
+    """Images (B, C, H, W), whose sides are multiples of a step -> tokens (B, E, H / step, W / step); and the step.
+
+    Of a CCT-UNet: the coarsest map, with which its decoder begins. Of a pre-training: the encoder's output.
+    """
+    if isinstance(network, CctUnet) and isinstance(pyramid := network.pyramid, CctPyramid):
+        return lambda image: pyramid(image)[-1], network.multiple
+    if not isinstance(network, MaskedEncoder):
+        raise ModelError(
+            "has no tokens to cluster", file=folder, found=name, expected="a cct_unet model, or a pre-trained encoder"
+        )
+    compact = network.encoder
+
+    def encode(image: Tensor) -> Tensor:
+        tokens = compact.tokens(image)
+        grid = (tokens.shape[-2], tokens.shape[-1])
+        return to_map(Encoder.forward(compact.classifier, to_tokens(tokens), grid), grid)
+
+    return encode, compact.tokenizer.reduction

@@ -14,7 +14,7 @@ from segcct.cluster.clusters import Clusters
 from segcct.cluster.points import in_order
 from segcct.config import DataSection
 from segcct.images.volume import Volume
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
+from segcct.model_card import Architecture, ModelCard, reading, save_model
 from segcct.models.zoo import create_model
 from tests.support.dicom_files import image, save
 
@@ -202,23 +202,22 @@ def test_centers_of_another_number_are_refused(
     assert "other clusters" in refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--clusters", 4)
 
 
-@pytest.fixture
-def model(tmp_path: Path) -> Path:
-    """An untrained cct_unet_t of one channel."""
+@pytest.fixture(params=["cct_unet_t", "masked/cct_unet_t"])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """An untrained network of one channel: a segmenter, or the encoder of a pre-training."""
     data = DataSection.model_validate({
         "layout": "folder", "root": "nowhere", "channels": {"t1": "*.nii.gz"}, "scheme": "binary", "image_size": 64,
     })  # fmt: skip
-    built = Architecture(name="cct_unet_t", in_channels=1, num_classes=2, image_size=64)
+    built = Architecture(name=request.param, in_channels=1, num_classes=2, image_size=64)
     card = ModelCard(
         task="segmentation",
         architecture=built,
         data=reading(data),
-        scheme=SchemeCard(name="binary", classes={"foreground": 1}),
         selected_on={},
         data_fingerprint="",
         provenance={},
     )
-    network = create_model("cct_unet_t", 1, 2, 64)
+    network = create_model(request.param, 1, 2, 64)
     save_model(tmp_path / "best", network.state_dict(), card)
     return tmp_path / "best"
 
