@@ -101,6 +101,9 @@ class ScheduleSection(Section):
     """Where to train; auto is an NVIDIA GPU where there is one, else the processor."""
     validate_every: PositiveInt = 1
     """Epochs between two validations."""
+    validation_time: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Largest fraction of the elapsed time that validations may take: one that would exceed it waits for a later epoch,
+    the first and the last one apart; null never waits."""
     patience: PositiveInt | None = None
     """Validations without a better score before an early stop; null never stops early."""
     logger: Literal["tensorboard", "csv", "mlflow", "wandb", "none"] = "tensorboard"

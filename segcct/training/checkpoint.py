@@ -166,6 +166,7 @@ def _has_values(state: Mapping[str, Any]) -> bool:
     return (
         all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state["state_dict"].items())
         and all(_is_number(clock.get(name)) for name in ("elapsed", "validation"))
+        and _is_number(clock.get("validations", 0.0))  # not in states of an earlier version
         and (clock.get("ended") is None or _is_number(clock["ended"]))
         and (best is None or (isinstance(best, Mapping) and _is_number(best.get("value"))))
     )

@@ -50,6 +50,10 @@ class Clock:
         self.budget = train.budget
         self.before = 0.0
         self.validation = 0.0
+        """Seconds of the latest validation."""
+        self.validations = 0.0
+        """Seconds of all of them."""
+        self.validation_time = train.validation_time
         self.ended: float | None = None
         """The budget that ended the training."""
         self.started = time.monotonic()
@@ -68,6 +72,16 @@ class Clock:
         if self.budget is None:
             return min((epoch * batches + batch) / (self.epochs * batches), 1.0)
         return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
+
+    def has_time_to_validate(self) -> bool:
+        """Another validation keeps to the fraction of the time that validations may take."""
+        limit = self.validation_time
+        return limit is None or not self.validations or self.validations + self.validation <= limit * self.elapsed
+
+    def validated(self, seconds: float) -> None:
+        """Count a validation."""
+        self.validation = seconds
+        self.validations += seconds
 
     def over(self) -> bool:
         """A budget is used up, but for the last validation."""

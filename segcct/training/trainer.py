@@ -142,12 +142,18 @@ class TrainingModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         clock = self.clock
-        checkpoint["clock"] = {"elapsed": clock.elapsed, "validation": clock.validation, "ended": clock.ended}
+        checkpoint["clock"] = {
+            "elapsed": clock.elapsed,
+            "validation": clock.validation,
+            "validations": clock.validations,
+            "ended": clock.ended,
+        }
         checkpoint["averaged_steps"] = self.averaged_steps
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.before = checkpoint["clock"]["elapsed"]
         self.clock.validation = checkpoint["clock"]["validation"]
+        self.clock.validations = checkpoint["clock"].get("validations", 0.0)
         self.clock.ended = checkpoint["clock"]["ended"]
         self.averaged_steps = checkpoint["averaged_steps"]
 
@@ -203,6 +209,8 @@ class ValidationCallback(Checkpoint):
         epoch = trainer.current_epoch
         last = trainer.should_stop or (pl_module.clock.budget is None and epoch + 1 >= self.train.epochs)
         due = last or (epoch + 1) % self.train.validate_every == 0
+        if due and not last and self.train.validation_time is not None:
+            due = trainer.strategy.broadcast(pl_module.clock.has_time_to_validate())
         scores = self._validate(trainer, pl_module, epoch) if due else {}
         if trainer.is_global_zero:
             self._write_row(trainer, pl_module, epoch, scores)
@@ -225,7 +233,7 @@ class ValidationCallback(Checkpoint):
         if self._out_of_patience():
             trainer.should_stop = True
         module.train()
-        module.clock.validation = time.monotonic() - began
+        module.clock.validated(time.monotonic() - began)
         module.stop_when_over()  # where what is left is less than another validation takes
         return scores
 

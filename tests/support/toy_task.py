@@ -37,6 +37,7 @@ class ToyTask:
 
     score = "val_dice"
     progress = 1.0
+    keeps_last = False
     look_at_cases = "Look at these cases with `segcct check`; else lower"
 
     def __init__(self, *, poison: int | None = None, ruin: int | None = None, pause_s: float = 0.0) -> None:

@@ -273,6 +273,18 @@ def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, monkeypatch, capsys
     assert len(run.read_metrics()) > len(before[1])
 
 
+def test_validations_keep_to_their_fraction_of_the_time(run, monkeypatch):
+    """The first at once; the second, which takes them to 30 s, not before 300 s; and the last."""
+    train = TrainSection(epochs=6, lr=0.01, validation_time=0.1)
+    fit(Timed(monkeypatch), run, train, seed=0)
+    assert [bool(row["val_dice"]) for row in run.read_metrics()] == [True, False, False, False, True, True]
+    assert ends(run) == [75.0, 135.0, 195.0, 255.0, 330.0, 405.0]
+    assert torch.load(run.last, weights_only=True)["clock"]["validations"] == 45.0
+    longer = train.model_copy(update={"epochs": 8})
+    fit(Timed(monkeypatch), run, longer, seed=0, resume=True)  # at 465 s they would take 60
+    assert [bool(row["val_dice"]) for row in run.read_metrics()[6:]] == [False, True]
+
+
 def test_one_slow_validation_does_not_cut_the_budget_short(run, monkeypatch):
     task = Timed(monkeypatch)
     task.validations_s = itertools.chain([100.0], itertools.repeat(0.0))
@@ -338,7 +350,7 @@ def test_batch_seeds_differ_in_every_part():
 def test_an_existing_run_is_refused_and_untouched(tmp_path):
     run = RunFolder.create(tmp_path / "my run")
     (run.path / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"exists already and nothing is overwritten\. Choose another name by"):
+    with pytest.raises(RunError, match=r"exists already and nothing is overwritten\. Choose another name with"):
         RunFolder.create(run.path)
     run.write_text(run.config, "x: 1")
     with pytest.raises(RunError, match=r"unless it still trains, delete it, or choose another name with --run\.name"):
