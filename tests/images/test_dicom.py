@@ -162,6 +162,19 @@ def test_voxels_and_affine_are_those_of_dcm2niix(tmp_path: Path, turn: tuple[flo
     assert np.allclose(canonical.affine, theirs.affine, atol=2e-3)
 
 
+def test_monochrome1_keeps_its_values_as_dcm2niix_does(tmp_path: Path) -> None:
+    """It says how to show an image, not what its numbers mean."""
+    pixels = np.random.default_rng(1).integers(0, 900, (3, 6, 7)).astype(np.int16)
+    for k, plane in enumerate(pixels):
+        meaning = {"PhotometricInterpretation": "MONOCHROME1", "RescaleSlope": 1, "RescaleIntercept": -100}
+        save(image(plane, position=(0, 0, 2 * k), number=k + 1, **meaning), tmp_path / "scan" / f"{k}.dcm")
+    ours = Volume.load(tmp_path / "scan")
+    assert np.array_equal(values(ours), pixels - 100)
+    theirs = dcm2niix(tmp_path / "scan", tmp_path / "out")
+    canonical = nib.as_closest_canonical(nib.Nifti1Image(ours.array, ours.affine))
+    assert np.array_equal(np.asarray(canonical.dataobj), np.asarray(theirs.dataobj))
+
+
 def test_frames_are_sorted_by_position(tmp_path: Path) -> None:
     frames = np.arange(6, dtype=np.uint16)[:, None, None] * np.ones((1, 4, 5), np.uint16)
     order = [0, 2, 4, 1, 3, 5]

@@ -3,6 +3,8 @@
 `elements` and `header` read what a file says; `kinds` tells images from other objects; `instance` and `planes` check
 it; `series` finds the files, `stack` their order and grid, `values` what their voxels mean (`codestream` where they are
 compressed). GDCM, by SimpleITK, only decodes compressed frames.
+
+`catalog` tells what lies in a folder; `label_objects`, `segments` and `contours` read labels (DICOM-SEG, RTSTRUCT).
 """
 
 from __future__ import annotations
