@@ -22,6 +22,7 @@ from segcct.files.atomic_file import atomic_path
 from segcct.images.dicom import read_planes
 from segcct.images.dicom.planes import Plane
 from segcct.images.volume import Volume, holds_dicom
+from segcct.plurals import counted
 from segcct.version import VERSION
 
 PRIVATE_CODES = "99SEGCCT"
@@ -96,7 +97,7 @@ def _sources(planes: Sequence[Plane]) -> list[Any]:
         raise VolumeError(
             "a DICOM segmentation of several multi-frame files cannot be written",
             file=files[0],
-            found=f"{len(files)} files",
+            found=counted(len(files), "file"),
             expected="one multi-frame file, or a file per slice",
             remedy="Leave --format out: the mask is then written as NIfTI",
         )
