@@ -43,7 +43,8 @@ def add_predict(commands: Commands) -> None:
         type=Path,
         required=True,
         help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named like the "
-        "dataset's; for classes an image, a folder or archive of them",
+        "dataset's; a .csv or .parquet with columns case and one a channel, of paths or URIs; for classes an image, "
+        "a folder or archive of them",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")

@@ -13,6 +13,7 @@ from typing import Any
 from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.case_table import is_case_table, read_case_table
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
@@ -88,8 +89,8 @@ class Request:
 
 
 def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (), split: str | None = None) -> Request:
-    """The cases of `source`: a file, a DICOM folder, a case folder, a dataset root, or a folder of new files named as
-    the dataset's are; read as the model's layout says. Each of several X-rays in a folder is a case.
+    """The cases of `source`: a file, a DICOM folder, a case folder, a dataset root, a folder of new files named as the
+    dataset's are, or a table of cases; read as the model's layout says. Each of several X-rays in a folder is a case.
 
     Args:
         card: the model's card.
@@ -103,8 +104,11 @@ def resolve(card: ModelCard, source: Path, *, splits_files: Sequence[Path] = (),
     """
     if not source.exists():
         raise DataError("no such file or folder", file=source)
-    data = card.data_section(source)
-    if len(x_rays := _x_rays(data, source)) > 1:
+    data = card.data_section(source.parent if is_case_table(source) else source)
+    if is_case_table(source):
+        masked = data.intensity.rule == "zscore_mask"
+        request = Request(tuple(read_case_table(source, list(data.channels), needs_mask=masked)), data)
+    elif len(x_rays := _x_rays(data, source)) > 1:
         request = _one_by_one(data, x_rays)
     elif source.is_file() or (len(data.channels) == 1 and holds_dicom(source)):
         request = _single(card, source)

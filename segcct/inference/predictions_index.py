@@ -21,6 +21,7 @@ from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
+from segcct.files.remote_file import is_uri, uri_of
 from segcct.inference.case_journal import Journal, journals_in
 from segcct.inference.case_tables import cases_in, merge_rows
 from segcct.inference.ensemble import EnsembleCard
@@ -129,7 +130,10 @@ class Index:
             seen: the split of the model's run that it is in, train or val.
             how: what else the mask depends on: protocol, precision, keep_largest.
         """
-        channels = {channel: [absolute(file) for file in files] for channel, files in case.channels.items()}
+        channels = {
+            channel: [uri_of(file) if is_uri(file) else absolute(file) for file in files]
+            for channel, files in case.channels.items()
+        }
         self.cases[name] = {"mask": mask, "seen": seen, **how}
         if self.anonymized:
             self.sources[name] = {"id": case.id, "channels": channels}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 from segcct.case_runner import CaseOutcome, Done, Failed
 from segcct.datasets.case import Case
 from segcct.errors import DataError
+from segcct.files.remote_file import fetch, is_uri
 from segcct.hardware.memory import peak_memory_mb
 from segcct.images.content_digest import content_digest
 from segcct.inference.case_journal import Journal
@@ -74,6 +77,10 @@ class TrackedWork:
     def __call__(self, job: FolderCase) -> PredictedCase:
         """The case with its mask: the one that is there if it and the files it was made from are as they were."""
         began = time.monotonic()
+        with _here(job.case, self.journal.folder) as case:
+            return self._done(job._replace(case=case), began)
+
+    def _done(self, job: FolderCase, began: float) -> PredictedCase:
         digest = input_digest(job.case)
         if job.earlier is not None:
             mask = self.journal.folder / job.earlier["mask"]
@@ -98,6 +105,27 @@ def input_digest(case: Case) -> str | None:
         return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
     except DataError:
         return None
+
+
+@contextmanager
+def _here(case: Case, folder: Path) -> Iterator[Case]:
+    """The case with copies of its remote files, as long as the block runs; those of a killed process are removed from
+    the folder after a day, as any temporary file."""
+    remote = [file for file in case.files() if is_uri(file)]
+    if not remote:
+        yield case
+        return
+    temporary = folder / f".remote-part-{secrets.token_hex(4)}"
+    try:
+        places = {file: fetch(file, temporary / str(number)) for number, file in enumerate(remote)}
+
+        def copies(files: tuple[Path, ...]) -> tuple[Path, ...]:
+            return tuple(places.get(file, file) for file in files)
+
+        channels = {name: copies(files) for name, files in case.channels.items()}
+        yield replace(case, channels=channels, label=None, mask=None if case.mask is None else copies(case.mask))
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:

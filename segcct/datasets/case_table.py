@@ -1,0 +1,70 @@
+"""Cases listed in a table, CSV or Parquet: a column with their ids and one for each channel, with paths or URIs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePath
+from typing import Any
+
+from segcct.datasets.case import Case
+from segcct.errors import DataError
+from segcct.extras import import_extra
+from segcct.files.remote_file import is_uri
+from segcct.files.table_file import read_rows_of
+
+ID, MASK = "case", "mask"
+SUFFIXES = (".csv", ".parquet")
+
+
+def is_case_table(file: Path) -> bool:
+    """Whether a file is named as tables are."""
+    return file.suffix.lower() in SUFFIXES and file.is_file()
+
+
+def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = False) -> list[Case]:
+    """The cases of a table, sorted by id.
+
+    Args:
+        file: columns `case` and those of the channels; others are not read. A relative path is meant from the folder of
+            the table.
+        channels: the columns of the files.
+        needs_mask: also column `mask`, the region for intensity normalization.
+
+    Raises:
+        PackageError: a Parquet file needs pyarrow.
+        DataError: a column is missing, a cell is empty, an id cannot name a file, or is there twice.
+    """
+    columns = [ID, *channels, *([MASK] if needs_mask else [])]
+    rows = _parquet(file, columns) if file.suffix.lower() == ".parquet" else read_rows_of(file, columns)
+    if not rows:
+        raise DataError("lists no case", file=file)
+    times = Counter(row[ID] for row in rows)
+    for number, row in enumerate(rows, start=1):
+        if empty := [name for name in columns if not row[name]]:
+            raise DataError("an empty cell", file=file, found=f"column {empty[0]} of row {number}")
+        if PurePath(row[ID]).name != row[ID]:
+            raise DataError("a case id that cannot be the name of a file", file=file, found=row[ID])
+        if times[row[ID]] > 1:
+            raise DataError("a case is listed twice", file=file, found=row[ID])
+    return sorted((_case(row, file.parent, channels, needs_mask) for row in rows), key=lambda case: case.id)
+
+
+def _case(row: Mapping[str, str], folder: Path, channels: Sequence[str], needs_mask: bool) -> Case:
+    def located(text: str) -> tuple[Path]:
+        return (Path(text) if is_uri(text) else folder / text,)
+
+    mask = located(row[MASK]) if needs_mask else None
+    return Case(row[ID], row[ID], {name: located(row[name]) for name in channels}, mask=mask)
+
+
+def _parquet(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    parquet: Any = import_extra("pyarrow.parquet", "spark")
+    try:
+        found = parquet.read_schema(file).names
+        if missing := [name for name in columns if name not in found]:
+            raise DataError("columns are missing", file=file, found=", ".join(missing), expected=", ".join(columns))
+        rows = parquet.read_table(file, columns=list(columns)).to_pylist()
+    except (OSError, ValueError) as error:  # its own errors are among these
+        raise DataError("is not a Parquet file", file=file, found=" ".join(str(error).split())[:200]) from None
+    return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

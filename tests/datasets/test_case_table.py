@@ -1,0 +1,86 @@
+"""Cases from a table: paths and URIs, and what is wrong with one in a line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from segcct.datasets.case_table import read_case_table
+from segcct.errors import DataError, PackageError
+from segcct.files.remote_file import is_uri, uri_of
+from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.mask_files import load_mask
+from tests.support.toy_pair import loaded_case, predictor
+
+
+def test_paths_are_meant_from_the_folder_of_the_table(tmp_path):
+    (tmp_path / "cases.csv").write_text("t2,case,t1,age\nb/2.nii,b,s3://bucket/b//1.nii,7\n/x/2.nii,a,1.nii,8\n")
+    first, second = read_case_table(tmp_path / "cases.csv", ["t1", "t2"])
+    assert (first.id, first.channels) == ("a", {"t1": (tmp_path / "1.nii",), "t2": (Path("/x/2.nii"),)})
+    assert second.channels["t2"] == (tmp_path / "b" / "2.nii",)
+    assert uri_of(second.channels["t1"][0]) == "s3://bucket/b/1.nii"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("case\na\n", r"columns are missing \(found ct; expected case, ct\)"),
+        ("id,ct\na,b\n", r"columns are missing \(found case; expected case, ct\)"),
+        ("case,ct\n", "lists no case"),
+        ("case,ct\na,\n", r"an empty cell \(found column ct of row 1\)"),
+        ("case,ct\na,b\na,c\n", r"a case is listed twice \(found a\)"),
+        ("case,ct\n../a,b\n", r"a case id that cannot be the name of a file \(found \.\./a\)"),
+        ("case,ct\n\0,b\n", "is not a table of text"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_one_clear_error(tmp_path, content, words):
+    (tmp_path / "cases.csv").write_text(content)
+    with pytest.raises(DataError, match=rf"cases\.csv: {words}"):
+        read_case_table(tmp_path / "cases.csv", ["ct"])
+
+
+def test_parquet_says_the_same_as_csv(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    parquet.write_table(arrow.table({"case": ["b", "a"], "ct": ["2.nii", "1.nii"]}), tmp_path / "cases.parquet")
+    (tmp_path / "cases.csv").write_text("case,ct\nb,2.nii\na,1.nii\n")
+    assert read_case_table(tmp_path / "cases.parquet", ["ct"]) == read_case_table(tmp_path / "cases.csv", ["ct"])
+    with pytest.raises(DataError, match=r"columns are missing \(found t1; expected case, t1\)"):
+        read_case_table(tmp_path / "cases.parquet", ["t1"])
+    (tmp_path / "cases.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"cases\.parquet: is not a Parquet file"):
+        read_case_table(tmp_path / "cases.parquet", ["ct"])
+
+
+def test_parquet_without_its_package_names_the_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pyarrow.parquet", None)
+    with pytest.raises(PackageError, match=r"segcct\[spark\]"):
+        read_case_table(tmp_path / "cases.parquet", ["ct"])
+
+
+def test_names_of_files_are_no_uris():
+    assert [is_uri(text) for text in ("s3://a/b", "file:///a", "https://a/b", "C:/a", "/a/b", "a:b", "a/b")] == [
+        True, True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert uri_of(Path("file:///a/b")) == "file:///a/b"
+
+
+def test_a_table_of_files_and_uris_is_predicted(tmp_path):
+    case = loaded_case()
+    case.grid.save(tmp_path / "here.nii.gz")
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/archive/there.nii.gz", (tmp_path / "here.nii.gz").read_bytes())
+    table, of = tmp_path / "cases.csv", predictor()
+    table.write_text("case,ct\na,here.nii.gz\nb,memory://archive/there.nii.gz\nc,memory://archive/gone.nii.gz\n")
+    predictions = predict_folder(of, resolve(of.card, table), tmp_path / "p")
+    assert "1 of 3 cases failed" in predictions.problem
+    assert "memory://archive/gone.nii.gz: cannot be fetched" in predictions.problem
+    one, other = (load_mask(tmp_path / "p" / f"{name}.nii.gz").array for name in "ab")
+    assert (one == other).all()
+    assert sorted(file.name for file in (tmp_path / "p").iterdir()) == ["a.nii.gz", "b.nii.gz", "predictions.json"]
+    entries = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]
+    assert entries["b"]["channels"] == {"ct": ["memory://archive/there.nii.gz"]}
+    kept = predict_folder(of, resolve(of.card, table), tmp_path / "p", continuing=True)
+    assert [outcome.value.is_new for outcome in kept.outcomes[:2]] == [False, False]
