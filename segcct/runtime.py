@@ -227,27 +227,30 @@ class ModelFile:
     Raises `RunnerError` for a file that is damaged or was not written by `segcct export`.
     """
 
-    def __init__(self, file: str | Path, threads: int | None = None) -> None:
+    def __init__(self, file: str | Path, threads: int | None = None, content: bytes | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
         options.log_severity_level = 4
         try:  # from memory, so that a file cannot name others as parts of it
-            content = Path(file).read_bytes()
+            content = content or Path(file).read_bytes()
             self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
             stored = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
             raise RunnerError(f"{file}: not an ONNX model that can be run ({in_a_line(error)})") from error
         self.facts = read_facts(stored, file)
-        self.size: int = self.facts["size"]
+        self.size: tuple[int, int] = tuple(self.facts["size"])
         self.preparation: dict[str, Any] = self.facts["preparation"]
         self.channels = list(self.facts["card"]["data"].get("channels") or {})
         self.task: str = self.facts["card"]["task"]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """(B, C, S, S) float32 -> (B, K, S, S)."""
-        return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
+        """(B, C, S, S) float32 -> (B, K, S, S), or (B, K) of a classifier. Raises `RunnerError`."""
+        try:
+            return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
+        except Exception as error:  # as above
+            raise RunnerError(f"the model cannot be run ({in_a_line(error)})") from error
 
 
 def read_facts(stored: str | None, file: object) -> dict[str, Any]:
@@ -255,7 +258,8 @@ def read_facts(stored: str | None, file: object) -> dict[str, Any]:
     try:
         facts: dict[str, Any] = json.loads(stored or "{}")
         ours = facts["format"] == METADATA_FORMAT and isinstance(facts["card"]["data"], dict)
-        if ours and isinstance(facts["preparation"], dict) and isinstance(facts["size"], int):
+        rows, columns = facts["size"]
+        if ours and isinstance(facts["preparation"], dict) and type(rows) is type(columns) is int:
             return facts
     except (ValueError, TypeError, KeyError, RecursionError):
         pass
@@ -355,9 +359,9 @@ def segment(
     size = _network_size(
         how, labels.shape[1:], [first.spacing_mm[axis] for axis in order] if first.spacing_mm else None
     )
-    if max(size) > model.size:
+    if max(size) > model.size[0]:
         raise RunnerError(
-            f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size} x {model.size}: "
+            f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size[0]} x {model.size[1]}: "
             f"write another by segcct export --size {-(-max(size) // 32) * 32}"
         )
     parts = [slices_of(scan.array)[box] for scan in scans]
@@ -368,9 +372,11 @@ def segment(
         region_part = None if inside is None else inside[batch]
         channels = [scale.unit(part[batch], region_part) for part, scale in zip(parts, scales, strict=True)]
         image = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
-        unit, (rows, columns) = pad_to(image, model.size)
-        logits = model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns]
-        labels[batch] = resample(softmax(logits), labels.shape[1:]).argmax(axis=1)
+        unit, (rows, columns) = pad_to(image, model.size[0])
+        probabilities = softmax(model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns])
+        if not np.isfinite(probabilities).all():
+            raise RunnerError("the network gives values that are not finite")
+        labels[batch] = resample(probabilities, labels.shape[1:]).argmax(axis=1)
     values = [0, *model.facts["card"]["scheme"]["classes"].values()]
     return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
 
@@ -379,6 +385,10 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
     rule = model.preparation["intensity"]["rule"]
     if model.task != "segmentation":
         raise RunnerError(f"the model is of task {model.task}: use segcct predict")
+    if steps := [str(step.get("step")) for step in model.facts["card"].get("postprocessing") or ()]:
+        raise RunnerError(f"the model's masks are postprocessed ({', '.join(steps)}): use segcct predict")
+    if model.size[0] != model.size[1]:
+        raise RunnerError("the model takes slices that are no squares: write another by segcct export")
     if len(scans) != len(model.channels):
         raise RunnerError(
             f"the model takes {len(model.channels)} scans ({', '.join(model.channels)}), not {len(scans)}"

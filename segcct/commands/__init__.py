@@ -7,6 +7,7 @@ from segcct.commands.cluster_segment import add_assign_clusters, add_cluster_seg
 from segcct.commands.compare import add_compare
 from segcct.commands.dataset_commands import add_check, add_init, add_phantom
 from segcct.commands.doctor import add_doctor
+from segcct.commands.export_model import add_export
 from segcct.commands.list_models import add_models
 from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
 from segcct.commands.push import add_push
@@ -26,6 +27,7 @@ COMMANDS = (
     add_compare,
     add_calibrate,
     add_tune_postprocessing,
+    add_export,
     add_push,
     add_cluster_segment,
     add_assign_clusters,

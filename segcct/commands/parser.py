@@ -129,7 +129,11 @@ def engine_of(arguments: argparse.Namespace) -> SparkEngine | None:
 
 
 def inference_of(
-    arguments: argparse.Namespace, protocol: str = "soft", tta: str = "none", adapt: str = "none"
+    arguments: argparse.Namespace,
+    protocol: str = "soft",
+    tta: str = "none",
+    adapt: str = "none",
+    backend: str = "torch",
 ) -> Inference:
     """How the network runs. Says the precision on stderr where it was chosen here.
 
@@ -139,8 +143,10 @@ def inference_of(
     from segcct.inference.batched_inference import Inference
     from segcct.progress import say
 
-    device = pick_device(arguments.device)
-    inference = Inference(arguments.batch_size, arguments.precision, device, protocol, tta, adapt)
+    device = pick_device(arguments.device) if backend == "torch" else arguments.device
+    inference = Inference(
+        arguments.batch_size, arguments.precision, device, protocol, tta, adapt=adapt, backend=backend
+    )
     if arguments.precision == "auto":
         say(str(inference.choice))
     return inference

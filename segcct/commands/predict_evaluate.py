@@ -23,7 +23,10 @@ from segcct.commands.parser import (
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
 
-_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "adapt", "master", "spark_conf"}
+_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "adapt", "backend"} | {
+    "master",
+    "spark_conf",
+}
 """Options that a function does not take by name: those of the network come as `how`, those of Spark as `engine`."""
 
 
@@ -36,7 +39,8 @@ def add_predict(commands: Commands) -> None:
         parser,
         "--model",
         nargs="+",
-        help="a trained model's folder; of several, or of the folder of a cross-validation, the mean probabilities",
+        help="a trained model's folder, or a file that segcct export wrote; of several, or of the folder of a "
+        "cross-validation, the mean probabilities",
     )
     parser.add_argument(
         "--input",
@@ -93,6 +97,12 @@ def add_predict(commands: Commands) -> None:
         "case's batch norm statistics), image (its intensities), model (normalization weights); or several, separated "
         "by commas (default %(default)s)",
     )
+    parser.add_argument(
+        "--backend",
+        choices=["torch", "onnx", "openvino"],
+        help="what runs the network: PyTorch, or on the processor ONNX Runtime or OpenVINO (default: torch, and onnx "
+        "for a file that segcct export wrote)",
+    )
     add_network_options(parser)
     add_engine(parser)
 
@@ -139,10 +149,12 @@ def add_report(commands: Commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> Outcome:
+    from segcct.export.model_file import is_exported
     from segcct.tasks.task_files import task_of_model
 
     task, engine = task_of_model(arguments.model), engine_of(arguments)
-    how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt)
+    backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
+    how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
     return _of_task(task, "predict", arguments.model[0], arguments, how=how, engine=lambda: engine)
 
 

@@ -32,6 +32,8 @@ class Inference:
     """How the model is adapted to each case (adaptation.py)."""
     postprocessing: bool = True
     """Apply the steps of the model card to masks."""
+    backend: str = "torch"
+    """What runs the network: torch, onnx (ONNX Runtime) or openvino; the last two on the processor."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 
@@ -39,11 +41,20 @@ class Inference:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
         if self.device == "auto":
-            object.__setattr__(self, "device", pick_device())
+            object.__setattr__(self, "device", pick_device() if self.backend == "torch" else "cpu")
+        if self.backend != "torch" and self.device != "cpu":
+            raise ModelError(f"backend {self.backend} runs on the processor", found=self.device, expected="cpu")
         if self.device == "cpu":
             limit_threads()
-        object.__setattr__(self, "choice", choose_precision(self.precision, self.device))
+        object.__setattr__(self, "choice", self._choose())
         object.__setattr__(self, "precision", self.choice.precision)
+
+    def _choose(self) -> Choice:
+        if self.backend != "onnx":
+            return choose_precision(self.precision, self.device)
+        if self.precision == "bf16":
+            raise ModelError("backend onnx has no bf16", expected="--precision fp32, or --backend openvino or torch")
+        return Choice("fp32", "ONNX Runtime computes in it")
 
     def autocast(self) -> torch.autocast:
         """Context in which the network runs in `precision`."""

@@ -273,7 +273,7 @@ def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool) -> dict[
     """What a mask depends on besides the weights and the case, as predictions.json says it."""
     steps = card.postprocessing if how.postprocessing else ()
     return {
-        **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt")},
+        **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
         "keep_largest": keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
     }

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
+from segcct.export.model_file import card_at, is_exported, read_exported
 from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
 from segcct.inference.views import over_views
-from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_card, load_weights
+from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_weights
 from segcct.preparation.preparation_settings import Preparation
 from segcct.spark.spark_worker import received, task_device
 
@@ -68,15 +69,17 @@ class LoadedModel:
 
     @classmethod
     def load(cls, models: Models, how: Inference | None = None) -> Self:
-        """The model of a `best/` folder or `hf://OWNER/NAME`; of several, or of the folds of a cross-validation, their
-        ensemble.
+        """The model of a `best/` folder, of an exported file or of `hf://OWNER/NAME`; of several, or of the folds of a
+        cross-validation, their ensemble.
 
         Raises `RunError`, `CheckpointError`, `HubError`, or `ModelError` for another task's model or members that do
         not fit.
         """
         cards = cls._cards(models)
+        if how is None and all(map(is_exported, cards)):
+            how = Inference(backend="onnx")
         card = common_card(cards, cls.interface)
-        networks = [cls.adapted(load_network(folder, own), own, card) for folder, own in cards.items()]
+        networks = [cls.adapted(_network_of(folder, own, how), own, card) for folder, own in cards.items()]
         model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
         model.folders = tuple(cards)
         return model
@@ -95,7 +98,7 @@ class LoadedModel:
 
     @classmethod
     def _card_of(cls, folder: Path) -> ModelCard:
-        card = load_card(folder)
+        card = card_at(folder)
         if card.task != cls.task:
             raise ModelError(
                 f"is not {cls.noun}",
@@ -152,6 +155,21 @@ class VolumeModel(LoadedModel):
         data = card.data_section(Path())
         preparation = {"preparation": Preparation.of(data).to_json()}
         return super().interface(card) | {"channels": list(data.channels)} | preparation
+
+
+def _network_of(folder: Path, card: ModelCard, how: Inference | None) -> nn.Module:
+    """The network of a `best/` folder or an exported model, run by the backend that `how` names."""
+    backend, precision = ("torch", "fp32") if how is None else (how.backend, how.precision)
+    if is_exported(folder):
+        from segcct.export.backends import backend_network
+
+        return backend_network(backend, read_exported(folder), folder, precision)
+    network = load_network(folder, card)
+    if backend == "torch":
+        return network
+    from segcct.export.on_demand import ExportedOnDemand
+
+    return ExportedOnDemand(network, card, folder, backend, precision)
 
 
 def load_network(folder: Path, card: ModelCard) -> nn.Module:

@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from segcct.errors import DataError
+from segcct.export.model_file import card_at
 from segcct.files.json_file import read_object
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
 from segcct.inference.loaded_model import LoadedModel
 from segcct.inference.predictions_index import INDEX
-from segcct.model_card import load_card
 from segcct.tasks.task import TASKS, TaskRow, task_named
 
 
@@ -27,7 +27,7 @@ def task_of_model(models: Models) -> TaskRow:
     """The task of a `best/` folder, or of the first of several. Raises as `load_card`, and `ConfigError` for a task
     that is not installed."""
     folder = find_members(models)[0]
-    return task_named(load_card(folder).task, file=folder)
+    return task_named(card_at(folder).task, file=folder)
 
 
 def task_of_predictions(path: Path) -> TaskRow:

@@ -21,10 +21,10 @@ KEY = re.compile(r"(?<![\w/.-])(?:--)?((?:data|train|run|model|augment)\.[a-z_]+
 COMMAND = re.compile(r"(?<![\w.])segcct ([a-z][\w-]*)")
 FILES = {"train.bin", "model.json", "data.csv"}
 NOT_COMMANDS = {"has", "reads", "writes", "does", "is", "can"}
-NO_OPTIONS = {"version", "section", "key", "porcelain", "raw", "add-modules"}
+NO_OPTIONS = {"mask", "version", "section", "key", "porcelain", "raw", "add-modules"}
 """Placeholders, and options of the program itself, of git, gdcmconv and Java."""
-OF_OTHERS = {"config_text.py", "environment.py"}
-"""What speaks of the commands that come next."""
+OF_OTHERS = {"config_text.py", "environment.py", "runtime.py"}
+"""What speaks of the commands that come next, or has options of its own."""
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:

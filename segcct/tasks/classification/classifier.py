@@ -35,13 +35,13 @@ def class_probabilities(
     network.eval()
 
     def softmax(part: slice) -> Tensor:
-        batch = _normalized(images[rows[part]], normalization).to(how.device)  # (B, C, S, S)
+        batch = normalized(images[rows[part]], normalization).to(how.device)  # (B, C, S, S)
         return finite(network(batch).float().softmax(dim=1))
 
     return np.concatenate(list(in_batches(softmax, len(rows), how)))
 
 
-def _normalized(images: np.ndarray, normalization: Normalization) -> Tensor:
+def normalized(images: np.ndarray, normalization: Normalization) -> Tensor:
     """(B, S, S, C) uint8 -> (B, C, S, S) float32."""
     return normalization.apply(np.asarray(images).transpose(0, 3, 1, 2))
 
@@ -132,7 +132,7 @@ class Classifier(LoadedModel):
             raise ModelError("this network has no sequence pooling to show", found=self.card.architecture.name)
 
         def step(part: slice) -> Tensor:
-            weights: Tensor = token_weights(_normalized(images[part], self.normalization).to(self.how.device))
+            weights: Tensor = token_weights(normalized(images[part], self.normalization).to(self.how.device))
             return weights.float()
 
         return np.concatenate(list(in_batches(step, len(images), replace(self.how, precision="fp32"))))

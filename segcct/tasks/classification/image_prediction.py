@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from segcct.case_runner import Done, Failed
 from segcct.datasets.split_record import Splits, ids_of_split, read_splits
@@ -20,7 +21,7 @@ from segcct.inference.predictions_record import StoredTable
 from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance
-from segcct.tasks.classification.classifier import Classifier
+from segcct.tasks.classification.classifier import Classifier, normalized
 from segcct.tasks.classification.image_layout import section_of
 from segcct.tasks.classification.image_source import ImageSource, find_source
 from segcct.tasks.classification.probability_table import TABLE, write_table
@@ -144,3 +145,16 @@ def _index(classifier: Classifier, request: ImageRequest, model: Path | None, fa
         architecture=card.architecture.model_dump(mode="json"),
         provenance=provenance(card.data_fingerprint),
     )
+
+
+def network_images(
+    classifier: Classifier, root: Path, splits_files: Sequence[Path], split: str | None, count: int
+) -> Tensor:
+    """What the classifier sees of at most `count` images, (N, C, S, S); arguments and errors as `find_images`."""
+    request = find_images(classifier, root, splits_files=splits_files, split=split)
+    ids = request.ids[:: max(1, len(request.ids) // count)][:count]
+    outcomes = request.source.decoded(ids, None)
+    images = [outcome.value[0] for outcome in outcomes if isinstance(outcome, Done)]
+    if not images:
+        raise DataError("none of the images can be read", file=root)
+    return normalized(np.stack(images), classifier.normalization)

@@ -1,0 +1,40 @@
+"""segcct export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from segcct.commands.parser import Commands, add_command, at_least_one
+from segcct.tasks.task import Outcome
+
+
+def add_export(commands: Commands) -> None:
+    """A trained model as one ONNX file."""
+    parser = add_command(commands, "export", _export, "write a trained model as an ONNX file, verified against PyTorch")
+    parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="the file")
+    parser.add_argument(
+        "--size",
+        type=at_least_one,
+        help="height and width of the slices in pixels, fixed in the file; smaller slices are padded (default: that of "
+        "the training)",
+    )
+    parser.add_argument(
+        "--int8", action="store_true", help="quantize to 8-bit integers, which is faster on most processors"
+    )
+    parser.add_argument(
+        "--input",
+        type=Path,
+        help="scans or images to verify by, and to calibrate --int8; default: the training cases of the run",
+    )
+
+
+def _export(arguments: argparse.Namespace) -> Outcome:
+    from segcct.tasks.model_export import export_model
+
+    output: Path = arguments.output
+    for line in export_model(arguments.model, output, size=arguments.size, int8=arguments.int8, source=arguments.input):
+        print(line)
+    wrote = f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)"
+    return Outcome(wrote, ("predict", "--model", output, "--input", "SCAN", "--output", "masks"))

@@ -1,0 +1,1 @@
+"""Trained networks as ONNX files: written, verified, quantized, read back, and run by other backends than PyTorch."""

@@ -1,0 +1,113 @@
+"""`segcct export`: a trained model -> a verified ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from segcct.config import settings
+from segcct.errors import CheckpointError, ConfigError, DataError
+from segcct.export.backends import FixedSizeNetwork, backend_network
+from segcct.export.model_file import SUFFIX, ExportedModel, is_exported, read_exported
+from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, set_facts
+from segcct.export.quantization import CALIBRATION_SLICES, quantized
+from segcct.export.verification import compare, random_inputs, require_equal, require_similar
+from segcct.files.atomic_file import write_bytes
+from segcct.inference.batched_inference import Inference
+from segcct.inference.predictor import Predictor
+from segcct.model_card import ModelCard
+from segcct.progress import say
+from segcct.run_folder import RunFolder
+from segcct.tasks.classification.classifier import Classifier
+from segcct.tasks.task_files import load_model, task_of_model
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from segcct.inference.loaded_model import LoadedModel
+
+VERIFIED_SLICES = 64
+"""Real slices that an fp32 file is compared on."""
+
+
+def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, source: Path | None) -> Iterator[str]:
+    """Write the ONNX file of a `best/` folder; yields what is found on the way, a line each.
+
+    Args:
+        folder: the model.
+        output: ends in `.onnx`.
+        size: height and width of the input in pixels; None: that of the training.
+        int8: quantize, calibrated by real slices.
+        source: scans or images, read as `segcct predict` reads its input; None: the training cases of the run, where
+            they are still there.
+
+    Raises:
+        ModelError: the network cannot be exported, or the file would give other outputs; nothing is written then.
+        DataError: no real slices to calibrate with.
+    """
+    if output.suffix != SUFFIX or is_exported(folder):
+        found = f"{folder} to {output}"
+        raise ConfigError("an export goes from a best/ folder to an ONNX file", found=found, expected=f"FILE{SUFFIX}")
+    loaded = load_model(folder, Inference(precision="fp32", device="cpu"))
+    card, side = card_of_size(loaded.card, size)
+    square = (side, side)
+    real = _real_inputs(loaded, folder, source, side, CALIBRATION_SLICES if int8 else VERIFIED_SLICES)
+    if real is None and int8:
+        raise DataError(
+            "no scans to calibrate int8 with",
+            file=folder,
+            expected="the training data of the run where its config.yaml says",
+            remedy="Name typical scans by --input",
+        )
+    say(f"exporting {card.architecture.name} for {side} x {side} pixels ...")
+    proto = export_onnx(loaded.network, card, square)
+    inputs = {"random": random_inputs(card.architecture.in_channels, square)} | ({} if real is None else {"real": real})
+    for kind, images in inputs.items():
+        comparison = compare(loaded.network, _by_onnx(proto, card, square, output), images[:VERIFIED_SLICES])
+        require_equal(comparison, f"{kind} input")
+        yield f"against PyTorch on {comparison.inputs} {kind} inputs: {comparison}"
+    if int8:
+        assert real is not None
+        say(f"quantizing by {len(real)} real inputs ...")
+        proto = quantized(proto, real)
+        set_facts(proto, card, square, precision="int8")
+        comparison = compare(loaded.network, _by_onnx(proto, card, square, output), real)
+        require_similar(comparison)
+        yield f"int8 against PyTorch on {comparison.inputs} real inputs: {comparison}"
+    write_bytes(output, proto.SerializeToString())
+    read_exported(output)  # as predict will read it
+
+
+def _by_onnx(proto: Any, card: ModelCard, size: Size, output: Path) -> FixedSizeNetwork:
+    """The network as ONNX Runtime computes it, before it is written."""
+    return backend_network("onnx", ExportedModel(proto.SerializeToString(), card, size, "", made_by()), output)
+
+
+def _real_inputs(loaded: LoadedModel, folder: Path, source: Path | None, size: int, count: int) -> Tensor | None:
+    """What the network sees of real cases, (N, C, S, S); None where there are none."""
+    splits = [] if source else [folder / ".." / "splits.json"]
+    split = None if source else "train"
+    source = source or _training_data(folder)
+    if source is None:
+        return None
+    if isinstance(loaded, Classifier):
+        from segcct.tasks.classification.image_prediction import network_images
+
+        return network_images(loaded, source, splits, split, count)
+    assert isinstance(loaded, Predictor)
+    from segcct.inference.network_inputs import network_slices
+
+    return network_slices(loaded, source, splits, split, size, count)
+
+
+def _training_data(folder: Path) -> Path | None:
+    """`data.root` of the run that a `best/` folder lies in, if both are there."""
+    run = RunFolder(folder / "..")
+    if not (run.config.is_file() and run.splits.is_file()):
+        return None
+    try:
+        root = settings.load(task_of_model(folder).load_config(), run.config).data.root  # type: ignore[attr-defined]
+    except (ConfigError, CheckpointError):
+        return None
+    return Path(root) if Path(root).exists() else None

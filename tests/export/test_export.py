@@ -1,0 +1,281 @@
+"""`segcct export`, what it refuses, and prediction by other backends than PyTorch."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper
+from torch import nn
+
+from segcct import runtime
+from segcct.cli import main
+from segcct.errors import CheckpointError, ModelError, PackageError
+from segcct.export import onnx_export
+from segcct.export.backends import BACKENDS, backend_network
+from segcct.export.model_file import read_exported
+from segcct.export.on_demand import EXPORTED, ExportedOnDemand
+from segcct.export.verification import compare, random_inputs, require_equal, require_similar
+from segcct.images.volume import Volume
+from segcct.inference.batched_inference import Inference
+from segcct.inference.predictor import Predictor
+from segcct.model_card import Architecture, ModelCard, save_model
+from segcct.models.zoo import MODELS, create_model
+from tests.support import small_export
+from tests.support.small_export import SIZE
+
+SQUARE = (SIZE, SIZE)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: Any) -> Path:
+    """A best/ folder without its run."""
+    monkeypatch.setitem(MODELS, small_export.NAME, small_export.ROW)
+    save_model(tmp_path / "best", small_export.network().state_dict(), small_export.model_card())
+    return tmp_path / "best"
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    file = tmp_path / "scan.nii.gz"
+    voxels = np.random.default_rng(0).integers(0, 100, (40, 30, 5)).astype(np.int16)
+    Volume(voxels, np.diag([1.0, 1, 3, 1]), (1.0, 1.0, 3.0)).save(file)
+    return file
+
+
+def dice(a: Volume, b: Volume) -> float:
+    return 2 * float(((a.array > 0) & (a.array == b.array)).sum()) / float((a.array > 0).sum() + (b.array > 0).sum())
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_backend_gives_the_masks_of_pytorch(folder: Path, scan: Path, backend: str) -> None:
+    volume = Volume.load(scan)
+    expected = Predictor.load(folder, Inference()).predict(volume)
+    found = Predictor.load(folder, Inference(backend=backend)).predict(volume)
+    assert dice(expected, found) > 0.999
+    assert [file.name for file in (folder / EXPORTED).iterdir()] == [f"{SIZE}x{SIZE}.onnx"]
+
+
+def test_an_earlier_export_is_used_again_until_the_weights_change(folder: Path, scan: Path, monkeypatch: Any) -> None:
+    made = []
+    monkeypatch.setattr("segcct.export.on_demand.export_onnx", lambda *a: made.append(a) or onnx_export.export_onnx(*a))
+    how, volume = Inference(backend="onnx"), Volume.load(scan)
+    for _ in range(2):
+        Predictor.load(folder, how).predict(volume)
+    assert len(made) == 1
+    (folder / EXPORTED / f"{SIZE}x{SIZE}.onnx").write_bytes(b"damaged")
+    Predictor.load(folder, how).predict(volume)
+    assert len(made) == 2
+
+
+def test_slices_of_any_size_go_through_a_folder(folder: Path) -> None:
+    """Exported where a size is met, and padded as the networks pad inside."""
+    network = small_export.network()
+    on_demand = ExportedOnDemand(network, small_export.model_card(), folder, "onnx", "fp32")
+    image = random_inputs(1, (64, 48))
+    assert compare(network, on_demand, image).largest_difference < 1e-5
+    assert on_demand(torch.zeros(1, 1, 50, 70)).shape == (1, 3, 50, 70)
+    assert {file.name for file in (folder / EXPORTED).iterdir()} == {"64x48.onnx", "64x80.onnx"}
+
+
+@pytest.mark.parametrize("size", [(SIZE + 16, SIZE + 16), (32, 32)])
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_another_size_than_the_traced_one_is_refused(tmp_path: Path, backend: str, size: tuple[int, int]) -> None:
+    file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    network = backend_network(backend, read_exported(file), file)
+    with pytest.raises(ModelError, match=rf"one size .*found {size[0]} x .*expected 48 x 48.*segcct export --size"):
+        network(torch.zeros(1, 1, *size))
+
+
+def test_the_command_writes_a_verified_file(folder: Path, scan: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "m.onnx"
+    assert main(["export", "--model", str(folder), "--output", str(output), "--input", str(scan)]) == 0
+    told = capsys.readouterr().out
+    assert "on 4 random inputs: largest difference" in told
+    assert "on 5 real inputs: largest difference" in told
+    model = read_exported(output)
+    assert (model.size, model.precision, model.card.scheme) == (SQUARE, "fp32", small_export.model_card().scheme)
+    assert b"/tests/" not in output.read_bytes(), "no folder of this machine is in the file"
+    for name, model in (("a", output), ("b", folder)):
+        words = ["--backend", "onnx"] if model == folder else []
+        command = ["predict", "--model", str(model), "--input", str(scan), "--output", str(tmp_path / name), *words]
+        assert main(command) == 0
+    masks = [(tmp_path / name / "scan.nii.gz").read_bytes() for name in "ab"]
+    assert runtime.main([str(output), str(scan), str(tmp_path / "c.nii.gz")]) == 0
+    assert masks[0] == masks[1] == (tmp_path / "c.nii.gz").read_bytes()
+    index = json.loads((tmp_path / "a" / "predictions.json").read_text())
+    assert index["cases"]["scan"]["backend"] == "onnx"
+
+
+def test_a_larger_size_is_another_file(folder: Path, tmp_path: Path) -> None:
+    output = tmp_path / "m.onnx"
+    assert main(["export", "--model", str(folder), "--output", str(output), "--size", "64"]) == 0
+    assert read_exported(output).size == (64, 64)
+    large = Volume(np.zeros((60, 50, 2), dtype=np.int16), np.eye(4), (1.0, 1.0, 1.0))
+    assert Predictor.load(output).predict(large).shape == large.shape
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--size", "32"], "no size for this model .*found 32; expected 48"),
+        (["--int8"], "no scans to calibrate int8 with .*--input"),
+        (["--input", "nowhere"], "nowhere: no such file or folder"),
+        (["--output", "m.bin"], "an export goes from a best/ folder to an ONNX file"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused(
+    folder: Path, tmp_path: Path, capsys: Any, words: list[str], told: str
+) -> None:
+    output = tmp_path / "m.onnx"
+    assert main(["export", "--model", str(folder), "--output", str(output), *words]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(told, error), error
+    assert not output.exists()
+
+
+def test_a_file_that_differs_from_pytorch_is_not_written(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    other = small_export.network()
+    nn.init.normal_(other.layers[2].bias)
+    export = onnx_export.export_onnx
+    monkeypatch.setattr("segcct.tasks.model_export.export_onnx", lambda _, *rest: export(other, *rest))
+    assert main(["export", "--model", str(folder), "--output", str(tmp_path / "m.onnx")]) == 1
+    assert not (tmp_path / "m.onnx").exists()
+
+
+def test_what_differs_too_much_is_refused() -> None:
+    network, other = small_export.network(1), small_export.network(2).__class__
+    torch.manual_seed(9)
+    strange = other(in_channels=1, num_classes=3, image_size=SIZE, options=None)
+    comparison = compare(network, strange, random_inputs(1, SQUARE))
+    for require in (lambda: require_equal(comparison, "random input"), lambda: require_similar(comparison)):
+        with pytest.raises(ModelError, match=r"differs from PyTorch.*Nothing was written"):
+            require()
+
+
+def _huge(model: Any) -> None:
+    model.graph.initializer[0].dims[0] = 10**12
+
+
+def _elsewhere(model: Any) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../etc/passwd")
+
+
+def _looping(model: Any) -> None:
+    body = helper.make_graph([], "body", [], [])
+    model.graph.node.append(helper.make_node("Loop", ["", ""], [], body=body))
+
+
+def _foreign(model: Any) -> None:
+    model.graph.node[0].domain = "of.somebody"
+
+
+def _facts(model: Any, **changes: Any) -> None:
+    (entry,) = model.metadata_props
+    entry.value = json.dumps(json.loads(entry.value) | changes)
+
+
+def _other_classes(model: Any) -> None:
+    facts = json.loads(model.metadata_props[0].value)
+    facts["card"]["scheme"]["classes"]["more"] = 9
+    _facts(model, card=facts["card"])
+
+
+HOSTILE = {
+    "weights beyond the file": (_huge, "numbers in"),
+    "weights of another file": (_elsewhere, "weights outside of the file"),
+    "a loop": (_looping, "operator .*Loop"),
+    "an operator of others": (_foreign, "operator of.somebody"),
+    "no metadata": (lambda model: model.metadata_props.pop(), "was not written by segcct export"),
+    "metadata of others": (lambda model: _facts(model, format=9), "was not written by segcct export"),
+    "no model card": (lambda model: _facts(model, card={"data": {}}), "is not a model card"),
+    "another size": (lambda model: _facts(model, size=[64, 64]), "image of shape"),
+    "a huge size": (lambda model: _facts(model, size=[10**9, 10**9]), "slices of"),
+    "a size in words": (lambda model: _facts(model, size="large"), "was not written by segcct export"),
+    "other classes": (_other_classes, "contradict each other in num_classes"),
+    "no output": (lambda model: model.graph.output.pop(), "logits of shape"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_files_that_no_export_wrote_are_refused(tmp_path: Path, name: str, capsys: Any) -> None:
+    change, told = HOSTILE[name]
+    file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    model = onnx.load(file)
+    change(model)
+    file.write_bytes(model.SerializeToString())
+    with pytest.raises(CheckpointError, match=told):
+        read_exported(file)
+    assert main(["predict", "--model", str(file), "--input", str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["empty", "garbage", "cut off", "missing"])
+def test_damaged_files_are_refused_by_both(tmp_path: Path, name: str, capsys: Any) -> None:
+    file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    whole = file.read_bytes()
+    contents = {"empty": b"", "garbage": bytes(range(256)) * 9, "cut off": whole[: len(whole) // 2]}
+    if name == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(contents[name])
+    with pytest.raises(CheckpointError):
+        read_exported(file)
+    assert runtime.main([str(file), "x.nii.gz", str(tmp_path / "out.nii.gz")]) == 1
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_an_exported_file_does_not_run_in_pytorch(tmp_path: Path) -> None:
+    file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    with pytest.raises(ModelError, match=r"does not run in PyTorch .*--backend onnx or openvino"):
+        Predictor.load(file, Inference(backend="torch"))
+    with pytest.raises(ModelError, match="has no bf16"):
+        Inference(backend="onnx", precision="bf16")
+
+
+def test_a_missing_extra_is_named(folder: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(PackageError, match=r"segcct\[export\]"):
+        onnx_export.export_onnx(small_export.network(), small_export.model_card(), SQUARE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["cct_unet_t", "swin_unet_tiny", "timm/mobilenetv4_conv_small", "monai/SegResNet", "cct_2_3x2_32"]
+)
+def test_networks_of_the_table_are_exported(tmp_path: Path, name: str) -> None:
+    """A size that windows of attention do not divide, and batches of other sizes than the traced one."""
+    task = "classification" if name.startswith("cct_2") else "segmentation"
+    torch.manual_seed(0)
+    network = create_model(name, 2, 3, 40).eval()
+    built = Architecture(name=name, in_channels=2, num_classes=3, image_size=40)
+    card: ModelCard = small_export.model_card(2, image_size=40).model_copy(update={"architecture": built, "task": task})
+    file = tmp_path / "m.onnx"
+    file.write_bytes(onnx_export.export_onnx(network, card, (40, 40)).SerializeToString())
+    for backend in BACKENDS:
+        found = backend_network(backend, read_exported(file), file)
+        for images in (random_inputs(2, (40, 40)), torch.randn(1, 2, 40, 40)):
+            require_equal(compare(network, found, images), "random input")
+
+
+@pytest.mark.slow
+def test_int8_keeps_the_masks(folder: Path, scan: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "m.onnx"
+    assert main(["export", "--model", str(folder), "--output", str(output), "--int8", "--input", str(scan)]) == 0
+    assert "int8 against PyTorch on 5 real inputs" in capsys.readouterr().out
+    operators = [node.op_type for node in onnx.load(output).graph.node]
+    assert operators.count("QuantizeLinear") > 0
+    volume = Volume.load(scan)
+    expected = Predictor.load(folder, Inference()).predict(volume)
+    for backend in BACKENDS:
+        assert dice(expected, Predictor.load(output, Inference(backend=backend)).predict(volume)) > 0.95

@@ -1,0 +1,150 @@
+"""The runner of exported models gives the masks of `segcct predict --backend onnx`, bit for bit, without PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import pytest
+from nibabel.orientations import axcodes2ornt, inv_ornt_aff
+
+from segcct import runtime
+from segcct.datasets.case import Case, LoadedCase
+from segcct.export.backends import backend_network
+from segcct.export.model_file import read_exported
+from segcct.images.volume import Volume
+from segcct.inference.batched_inference import Inference
+from segcct.inference.predictor import Predictor
+from segcct.model_card import ModelCard
+from tests.support import small_export
+
+NAMES = ("ct", "mr")
+
+
+def scans(
+    folder: Path, *, channels: int = 1, dtype: str = "int16", axes: str = "LPS", empty: float = 0.3
+) -> list[Path]:
+    """Noise around a body on an empty background, (40, 34, 9) voxels of 1.1 x 0.9 x 3 mm, a file per channel."""
+    rng = np.random.default_rng(5)
+    grid = np.stack(np.meshgrid(*(np.linspace(-1, 1, size) for size in (40, 34, 9)), indexing="ij"))
+    body = (grid**2).sum(axis=0) < 1 - empty
+    affine = inv_ornt_aff(axcodes2ornt(tuple(axes)), (40, 34, 9)) @ np.diag([1.1, 0.9, 3.0, 1.0])
+    files = []
+    for name in NAMES[:channels]:
+        voxels = body * (50 + 30 * np.sin(4 * grid[0]) + 15 * rng.random(body.shape))
+        voxels = voxels / 100 if dtype == "float64" else voxels
+        file = folder / f"x_{name}.nii.gz"
+        nib.save(nib.Nifti1Image(voxels.astype(dtype), affine), file)
+        files.append(file)
+    return files
+
+
+def predicted(model: Path, files: list[Path], region: np.ndarray | None) -> Volume:
+    """The mask by segcct's own reading, preparation and inference."""
+    exported = read_exported(model)
+    how = Inference(backend="onnx")
+    predictor = Predictor(backend_network("onnx", exported, model), exported.card, how)
+    volumes = [Volume.load(file) for file in files]
+    image = np.stack([volume.array.astype(np.float32) for volume in volumes])
+    case = Case("x", "x", {name: (file,) for name, file in zip(NAMES, files, strict=False)})
+    return predictor.predict_case(LoadedCase(case, image, volumes[0], mask=region))
+
+
+NONZERO = {"rule": "zscore_nonzero"}
+SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "clip, padded": ({}, {}),
+    "clip, resized": ({"fit": "resize"}, {}),
+    "z-score, cropped, canonical": ({"intensity": NONZERO, "crop": "foreground", "orientation": "canonical"}, {}),
+    "z-score, finer pixels": ({"intensity": NONZERO, "spacing_mm": 0.95}, {"axes": "SRA"}),
+    "z-score, coarser pixels": ({"intensity": NONZERO, "spacing_mm": 2.3, "crop": "foreground"}, {"axes": "RAS"}),
+    "in a region, resized": ({"intensity": {"rule": "zscore_mask", "mask": "m"}, "fit": "resize"}, {"empty": -9.0}),
+    "in [0, 1]": ({"intensity": {"rule": "none"}, "fit": "resize"}, {"dtype": "float64"}),
+    "two channels": ({"intensity": NONZERO, "fit": "resize", "orientation": "canonical"}, {"channels": 2}),
+    "floats, two channels": ({"fit": "resize", "crop": "foreground"}, {"channels": 2, "dtype": "float32"}),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_masks_are_the_same_bytes(tmp_path: Path, name: str) -> None:
+    settings, kind = SETTINGS[name]
+    channels = kind.get("channels", 1)
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(channels, **settings), channels=channels)
+    files = scans(tmp_path, **kind)
+    region = None
+    arguments = [str(model), *map(str, files), str(tmp_path / "runner.nii.gz")]
+    if settings.get("intensity", {}).get("rule") == "zscore_mask":
+        region = np.zeros((40, 34, 9), dtype=bool)
+        region[8:30, 5:20, 2:8] = True
+        nib.save(nib.Nifti1Image(region.astype(np.uint8), nib.load(files[0]).affine), tmp_path / "region.nii.gz")
+        arguments += ["--mask", str(tmp_path / "region.nii.gz")]
+    ours = predicted(model, files, region)
+    ours.save(tmp_path / "segcct.nii.gz")
+    assert runtime.main(arguments) == 0
+    assert (tmp_path / "runner.nii.gz").read_bytes() == (tmp_path / "segcct.nii.gz").read_bytes()
+    assert set(np.unique(ours.array)) == {0, 3, 7}, "a case in which nothing is found shows nothing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes"),
+    [({"scl_slope": 0.5, "scl_inter": 3.0}, 348), ({"xyzt_units": 3, "descrip": b"of A. Patient"}, 348), ({}, 540)],
+)
+def test_headers_are_those_of_segcct(tmp_path: Path, changes: dict[str, Any], sizes: int) -> None:
+    """Scaled voxels, other units, NIfTI 2, byte orders."""
+    kind = nib.Nifti1Image if sizes == 348 else nib.Nifti2Image
+    image = kind(np.arange(40 * 34 * 2, dtype=">i2").reshape(40, 34, 2) % 97, np.diag([0.7, 0.8, 2, 1]))
+    for field, value in changes.items():
+        image.header[field] = value
+    image.header["cal_max"], image.header["intent_code"] = 50, 3
+    if "scl_slope" in changes:
+        image.header.set_slope_inter(changes["scl_slope"], changes["scl_inter"])
+    file = tmp_path / "x.nii"
+    nib.save(image, file)
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize"))
+    predicted(model, [file], None).save(tmp_path / "segcct.nii")
+    assert runtime.main([str(model), str(file), str(tmp_path / "runner.nii")]) == 0
+    assert (tmp_path / "runner.nii").read_bytes() == (tmp_path / "segcct.nii").read_bytes()
+
+
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def told(card: ModelCard, files: list[Path], *more: str) -> str:
+        model = small_export.written(tmp_path / "m.onnx", card)
+        assert runtime.main([str(model), *map(str, files), str(tmp_path / "out.nii.gz"), *more]) == 1
+        assert not (tmp_path / "out.nii.gz").exists()
+        return capsys.readouterr().err
+
+    (file,) = scans(tmp_path)
+    card = small_export.model_card
+    assert "takes 1 scans (ct), not 2" in told(card(), [file, file])
+    assert "segcct export --size 128" in told(card(spacing_mm=0.4), [file])
+    assert "intensity rule zscore_mask" in told(card(), [file], "--mask", str(file))
+    assert "[0, 1]" in told(card(intensity={"rule": "none"}), [file])
+    (tmp_path / "no.nii.gz").write_bytes(b"no")
+    assert "cannot be read as NIfTI" in told(card(), [tmp_path / "no.nii.gz"])
+    holed = nib.Nifti1Image(np.full((4, 4, 4), np.nan, dtype=np.float32), np.eye(4))
+    nib.save(holed, tmp_path / "nan.nii.gz")
+    assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
+
+
+@pytest.mark.slow
+def test_an_environment_without_pytorch_gives_the_same_bytes(tmp_path: Path) -> None:
+    """numpy, nibabel and onnxruntime in a fresh environment, and the one file copied out of the package."""
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize", intensity=NONZERO))
+    files = scans(tmp_path)
+    predicted(model, files, None).save(tmp_path / "segcct.nii.gz")
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
+    python = tmp_path / "venv" / ("Scripts" if sys.platform == "win32" else "bin") / "python"
+    wanted = [f"{name}=={version(name)}" for name in ("numpy", "nibabel", "onnxruntime")]
+    pip = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *wanted]
+    installed = subprocess.run(pip, capture_output=True, encoding="utf-8", check=False)
+    if installed.returncode:
+        pytest.skip(f"pip cannot install {wanted}: {installed.stderr.strip().splitlines()[-1:]}")
+    copy = tmp_path / "run_model.py"
+    copy.write_bytes(Path(runtime.__file__).read_bytes())
+    assert subprocess.run([python, "-I", "-c", "import torch"], capture_output=True, check=False).returncode
+    subprocess.run([python, "-I", copy, model, files[0], tmp_path / "runner.nii.gz"], check=True)
+    assert (tmp_path / "runner.nii.gz").read_bytes() == (tmp_path / "segcct.nii.gz").read_bytes()
