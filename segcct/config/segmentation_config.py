@@ -80,6 +80,9 @@ class TrainSection(ScheduleSection):
     """How cases without labels take part."""
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
+    windows: dict[Annotated[int, Field(ge=16)], Fraction] = Field(default_factory=dict)
+    """Growing windows: side in pixels -> fraction of the training until which slices are cropped to it, around their
+    structures for `data.foreground_fraction` of them, such as `{128: 0.45, 160: 0.75}`; then whole slices train."""
     pictures: Annotated[int, Field(ge=0)] = 4
     """Overlay figures of validation slices written at each better model; 0 for none."""
     loss: LossSection = LossSection()
@@ -113,7 +116,12 @@ class SegmentationConfig(Experiment):
             raise ValueError(
                 "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision above 0"
             )
-        split, method = self.data.split, self.train.unlabelled.method
+        split, method, windows = self.data.split, self.train.unlabelled.method, self.train.windows
+        ends = [until for _, until in sorted(windows.items())]
+        if windows and (max(windows) >= self.data.image_size or ends != sorted(set(ends))):
+            raise ValueError("train.windows are sides below data.image_size, a larger one until a later fraction")
+        if windows and method != "none":
+            raise ValueError("train.windows crops labeled slices alone; leave it or train.unlabelled.method out")
         if (method != "none") != split.names_unlabeled:
             raise ValueError(
                 f"train.unlabelled.method is {method}, but data.split names {'no' if method != 'none' else 'such'} "

@@ -19,6 +19,7 @@ from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
 from segcct.tasks.segmentation.frozen_generator import check_not_seen, load_frozen
+from segcct.tasks.segmentation.growing_windows import take_windows, window_side
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.pseudo_labels import TeacherMethod
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
@@ -68,6 +69,9 @@ class SegmentationTask(SliceTask):
         if self.synthesis is not None and self.progress >= STARTS:
             batch = self.synthesis.applied(batch, teacher)
             batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
+        side = window_side(self.config.train.windows, self.progress)
+        if side is not None:
+            batch = take_windows(batch, side, self.config.data.foreground_fraction)
         criterion, image = self.criterion.to(batch["image"].device), batch["image"]
         if self.method is None:
             loss: Tensor = criterion(network(image), batch["label"], batch)
