@@ -94,6 +94,42 @@ def test_studies_are_cases_of_their_patients(root: Path) -> None:
     assert unread.file.endswith("400.000-Contours")
 
 
+@pytest.mark.parametrize("above", ["", "manifest-1/COLLECTION", "siteA"])
+@pytest.mark.parametrize("known", [True, False])
+def test_the_folder_of_a_patient_is_found(tmp_path: Path, above: str, known: bool) -> None:
+    places = [f"{above}/{place}".strip("/") for place in ("P1/S1", "P1/S2", "P2/S1", "P3/S1/deep")]
+    for index, place in enumerate(places):
+        study(tmp_path, place, index, kinds=(), PatientID=f"id {place.split('/S')[0]}" if known else None)
+    cases = find_cases(data_of(tmp_path))
+    assert [(case.id, case.patient) for case in cases] == [("P1_S1", "P1"), ("P1_S2", "P1"), ("P2", "P2"), ("P3", "P3")]
+
+
+def test_patients_of_several_sites(tmp_path: Path) -> None:
+    for index, place in enumerate(("A/001/S", "A/002/S", "B/003/S", "B/004/S")):
+        study(tmp_path, place, index, kinds=(), PatientID=place)
+    assert [case.patient for case in find_cases(data_of(tmp_path))] == ["001", "002", "003", "004"]
+    study(tmp_path, "B/001/S", 9, kinds=(), PatientID="other")
+    cases = find_cases(data_of(tmp_path))
+    assert [case.id for case in cases] == ["002", "003", "004", "A_001", "B_001"]
+    assert [case.patient for case in cases] == [case.id for case in cases]
+
+
+def test_splits_by_folder(tmp_path: Path) -> None:
+    for index, place in enumerate(("train/P1/S", "train/P2/S", "test/P3/S")):
+        study(tmp_path, place, index, kinds=(), PatientID=place)
+    cases = find_cases(data_of(tmp_path))
+    assert [(case.patient, case.split) for case in cases] == [("P1", "train"), ("P2", "train"), ("P3", "test")]
+
+
+def test_studies_whose_series_lie_side_by_side_are_told_apart(tmp_path: Path) -> None:
+    for index, uid in enumerate(("1.2.3.51", "1.2.3.52")):
+        pixels = np.zeros((2, 8, 8), np.int16)
+        ct_series(
+            tmp_path / "P1" / "all" / f"series{index}", pixels, uid=uid, StudyInstanceUID=f"{uid}.1", PatientID="a"
+        )
+    assert [case.id for case in find_cases(data_of(tmp_path))] == ["P1_all_series0", "P1_all_series1"]
+
+
 def test_contours_give_the_same_label(root: Path) -> None:
     data = data_of(root, label="RTSTRUCT")
     (case,) = [case for case in find_cases(data) if case.label]

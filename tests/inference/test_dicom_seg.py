@@ -31,6 +31,7 @@ from tests.support.toy_pair import predictor
 pytest.importorskip("highdicom")
 from tests.support.dicom_labels import Points, by_coordinates, in_order
 
+pytestmark = pytest.mark.slow
 UIDS = {"FrameOfReferenceUID": "1.2.3.9", "PatientName": "Öz^Ärzte", "SpecificCharacterSet": "ISO_IR 100"}
 OBLIQUE = (0.8, 0.6, 0, -0.36, 0.48, 0.8)
 TILTED = (1, 0, 0, 0, 0.9659258, -0.2588190)

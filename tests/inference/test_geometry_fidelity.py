@@ -19,6 +19,7 @@ from segcct.inference.mask_files import load_mask
 from tests.support.dicom_files import enhanced, image, save
 from tests.support.toy_pair import INTENSITIES, predictor
 
+pytestmark = pytest.mark.slow
 PER_FORM = 20
 TOLERANCE_MM = 1e-5
 TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])

@@ -5,7 +5,7 @@
 Objects go by what they say of themselves, not by the names of their files. The config gives for a channel a modality
 and, after a colon, a pattern of the series description where that is needed: `CT`, `MR:*t2*`. The label is `SEG` or
 `RTSTRUCT` in the same way. A case is a study; its label is what refers to its series. The case id is the folder of the
-patient, with that of the study where a patient has several.
+patient, the topmost one with a single PatientID, and that of the study where a patient has several.
 
 Structures become classes by name: `data.structures` gives a pattern of segment labels or names of regions for a class;
 a class that it does not name has structures of its own name. Where classes overlap, the one later in the scheme stands.
@@ -175,21 +175,44 @@ def _read(tree: FolderTree, *, labels: bool) -> tuple[dict[str, list[ImageSeries
 
 
 def _ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[str, tuple[str, str, str | None]]:
-    """Study -> case id, patient and split, by the folders that hold all of its series."""
-    parts: dict[str, tuple[str, ...]] = {}
-    splits: dict[str, str | None] = {}
-    for study, series in studies.items():
-        places = [one.folder.relative_to(root).parts for one in series]
-        levels = takewhile(lambda level: len(set(level)) == 1, zip(*places, strict=False))
-        shared = [level[0] for level in levels]
-        splits[study] = split_of(Path(*places[0], "x"))
-        names = [name for name in shared if split_of(Path(name, "x")) is None]
-        parts[study] = tuple(names[:2]) or (folder_name(root),)
-    times = Counter(each[0] for each in parts.values())
-    return {
-        study: ("_".join(each) if times[each[0]] > 1 else each[0], each[0], splits[study])
-        for study, each in parts.items()
-    }
+    """Study -> case id, patient and split, by the folders that hold all of its series.
+
+    The folder of a patient is the topmost one with series of a single PatientID; where the files have none, the topmost
+    one that does not hold all studies.
+    """
+    places = {study: [one.folder.relative_to(root).parts for one in series] for study, series in studies.items()}
+    shared = {study: _shared(parts) for study, parts in places.items()}
+    above = len(_shared(list(shared.values()))) if len(shared) > 1 else 0
+    patients: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for one in (one for series in studies.values() for one in series):
+        parts = one.folder.relative_to(root).parts
+        for depth in range(len(parts)):
+            patients[parts[: depth + 1]].add(one.patient)
+    owners, names = {}, {}
+    for study, folders in shared.items():
+        first = 0 if any(one.patient for one in studies[study]) else above
+        while first < len(folders) - 1 and (
+            len(patients[folders[: first + 1]]) > 1 or split_of(Path(folders[first], "x")) is not None
+        ):
+            first += 1
+        owners[study] = folders[: first + 1] or (folder_name(root),)
+        names[study] = folders[first + 1 :]
+    namesakes = Counter(folder[-1] for folder in set(owners.values()))
+    short = Counter((owners[study], names[study][:1]) for study in studies)
+    studies_of = Counter(owners.values())
+    ids = {}
+    for study, owner in owners.items():
+        patient = owner[-1] if namesakes[owner[-1]] == 1 else "_".join(owner)
+        below = names[study][:1] if short[owner, names[study][:1]] == 1 else names[study]
+        case_id = "_".join([patient, *below]) if studies_of[owner] > 1 else patient
+        ids[study] = case_id, patient, split_of(Path(*places[study][0], "x"))
+    return ids
+
+
+def _shared(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+    """The folders that all paths begin with."""
+    levels = takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
+    return tuple(level[0] for level in levels)
 
 
 def _case(

@@ -26,6 +26,8 @@ class ImageSeries:
     """StudyInstanceUID."""
     series: str
     """SeriesInstanceUID."""
+    patient: str
+    """PatientID, to tell patients apart; empty where there is none."""
     is_scan: bool = True
     """Slices at a place: neither a localizer nor a page, such as a dose report."""
 
@@ -61,8 +63,8 @@ def series_and_labels(
 
 def _series_of(file: Path) -> ImageSeries:
     elements = read_header(file).elements
-    tags = (Tag.Modality, Tag.SeriesDescription, Tag.StudyInstanceUID, Tag.SeriesInstanceUID)
-    modality, description, study, series = (printable(elements.text(tag)) for tag in tags)
+    tags = (Tag.Modality, Tag.SeriesDescription, Tag.StudyInstanceUID, Tag.SeriesInstanceUID, Tag.PatientID)
+    modality, description, study, series, patient = (printable(elements.text(tag)) for tag in tags)
     placed = Tag.ImagePositionPatient in elements.values or Tag.PerFrameFunctionalGroupsSequence in elements.values
     is_scan = placed and "LOCALIZER" not in elements.text(Tag.ImageType).upper()
-    return ImageSeries(file.parent, modality, description, study, series, is_scan)
+    return ImageSeries(file.parent, modality, description, study, series, patient, is_scan)

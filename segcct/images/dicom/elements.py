@@ -26,6 +26,7 @@ class Tag(IntEnum):
     SOPClassUID = 0x00080016
     Modality = 0x00080060
     SeriesDescription = 0x0008103E
+    PatientID = 0x00100020
     SliceThickness = 0x00180050
     SpacingBetweenSlices = 0x00180088
     ImagerPixelSpacing = 0x00181164
