@@ -26,6 +26,9 @@ class LossSection(Section):
     """Count the background in the Dice loss (the published Swin-Unet recipe does)."""
     deep_supervision: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the losses at the decoder's lower scales."""
+    logit_sums: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the mean loss, at half resolution, over the sums of every subset of the decoder's logits at full,
+    1/2 and 1/4 resolution."""
     terms: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
     """Weights of terms that other packages have registered."""
 
@@ -112,9 +115,11 @@ class SegmentationConfig(Experiment):
 
     @model_validator(mode="after")
     def _fits_together(self) -> SegmentationConfig:
-        if bool(self.model.options.get("deep_supervision", False)) != (self.train.loss.deep_supervision > 0):
+        loss = self.train.loss
+        if bool(self.model.options.get("deep_supervision", False)) != (loss.deep_supervision + loss.logit_sums > 0):
             raise ValueError(
-                "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision above 0"
+                "deep supervision needs both model.options.deep_supervision and a train.loss.deep_supervision or "
+                "train.loss.logit_sums above 0"
             )
         split, method, windows = self.data.split, self.train.unlabelled.method, self.train.windows
         ends = [until for _, until in sorted(windows.items())]

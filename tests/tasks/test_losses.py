@@ -81,6 +81,23 @@ def test_class_weights_must_fit():
         SegmentationLoss(LossSection(class_weights=[1, 2]), 3)
 
 
+def test_sums_of_logits_are_those_of_every_subset_at_half_resolution():
+    generator = torch.Generator().manual_seed(0)
+    full, half, quarter = (torch.randn(2, 3, side, side, generator=generator) for side in (8, 4, 2))
+    target = torch.randint(3, (2, 8, 8), generator=generator)
+    a, b, c = full.reshape(2, 3, 4, 2, 4, 2).mean((3, 5)), half, F.interpolate(quarter, size=4, mode="bilinear")
+    small = target[:, 1::2, 1::2]
+    sums = [F.cross_entropy(logits, small) for logits in (a, b, c, a + b, a + c, b + c, a + b + c)]
+    expected = F.cross_entropy(full, target) + 0.3 * sum(sums) / 7
+    loss = SegmentationLoss(LossSection(ce=1, dice=0, logit_sums=0.3), 3)
+    assert loss([full, half, quarter, quarter[..., :1, :1]], target).item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss(full, target).item() == pytest.approx(F.cross_entropy(full, target).item())
+    both = SegmentationLoss(LossSection(ce=1, dice=0, logit_sums=0.3, deep_supervision=0.4), 3)
+    assert both([full, half], target).item() == pytest.approx(
+        (F.cross_entropy(full, target) + 0.4 * sums[1] + 0.1 * (sums[0] + sums[1] + sums[3])).item(), rel=1e-5
+    )
+
+
 def test_deeper_scales_join_with_halved_weights(batch):
     logits, target = batch
     lower = torch.randn(2, 3, 3, 2, generator=torch.Generator().manual_seed(1))

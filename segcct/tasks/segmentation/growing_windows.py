@@ -1,5 +1,5 @@
 """Windows of training slices that grow in the course of a training (`train.windows`), for speed: a structure of half a
-slice's side is learnt from windows at a third of the cost, what lies far from it from whole slices at the end."""
+slice's side is learned from windows at a third of the cost, what lies far from it from whole slices at the end."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import chain, combinations
 
 import torch
 from monai.losses import DiceLoss
@@ -116,7 +117,9 @@ register_loss_term = LOSS_TERMS.register
 
 
 class SegmentationLoss(nn.Module):
-    """Weighted sum of terms; deeper scales of the decoder join with halved weights.
+    """Weighted sum of terms; deeper scales of the decoder join with halved weights, and the sums of the finest logits.
+
+    Losses over all subsets of the logits, with equal weights, are those of MUTATION (Rahman and Marculescu 2023).
 
     Args:
         section: the weights.
@@ -129,6 +132,7 @@ class SegmentationLoss(nn.Module):
     def __init__(self, section: LossSection, num_classes: int) -> None:
         super().__init__()
         self.deep_supervision = section.deep_supervision
+        self.logit_sums = section.logit_sums
         weights = {"ce": section.ce, "dice": section.dice, "focal": section.focal, **section.terms}
         self.weights = {name: weight for name, weight in weights.items() if weight}
         rows: dict[str, LossTerm] = {name: LOSS_TERMS[_checked(name)] for name in self.weights}
@@ -142,18 +146,32 @@ class SegmentationLoss(nn.Module):
         outputs = output if isinstance(output, list) else [output]
         needed = {name: (maps or {})[name] for name in self.needs}
         total = self._at_one_scale(outputs[0].float(), {**needed, "label": target})
-        for depth, logits in enumerate(outputs[1:]):
-            size = logits.shape[-2:]
-            small = {name: F.interpolate(value, size=size, mode="bilinear") for name, value in needed.items()}
-            small["label"] = F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()
+        for depth, logits in enumerate(outputs[1:] if self.deep_supervision else ()):
+            small = _resized(needed, target, logits.shape[-2:])
             total = total + self.deep_supervision * 0.5**depth * self._at_one_scale(logits.float(), small)
+        if self.logit_sums and len(outputs) > 1:
+            total = total + self.logit_sums * self._of_sums(outputs[:3], needed, target)
         return total
+
+    def _of_sums(self, outputs: list[Tensor], needed: Batch, target: Tensor) -> Tensor:
+        """Mean loss over the sums of every subset of some logits, at the scale of the second."""
+        size = outputs[1].shape[-2:]
+        half = [F.interpolate(logits.float(), size=size, mode="bilinear") for logits in outputs]
+        small = _resized(needed, target, size)
+        subsets = chain.from_iterable(combinations(half, count) for count in range(1, len(half) + 1))
+        return torch.stack([self._at_one_scale(sum(subset[1:], subset[0]), small) for subset in subsets]).mean()
 
     def _at_one_scale(self, logits: Tensor, batch: Batch) -> Tensor:
         total = logits.new_zeros(())
         for name, term in self.terms.items():
             total = total + self.weights[name] * term(logits, batch)
         return total
+
+
+def _resized(maps: Batch, target: Tensor, size: torch.Size) -> dict[str, Tensor]:
+    """A batch's maps and label at another size."""
+    small = {name: F.interpolate(value, size=size, mode="bilinear") for name, value in maps.items()}
+    return {**small, "label": F.interpolate(target[:, None].float(), size=size, mode="nearest-exact")[:, 0].long()}
 
 
 def _checked(name: str) -> str:
