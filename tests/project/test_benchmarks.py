@@ -314,3 +314,22 @@ def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path
     monkeypatch.setattr(real, "loaded", lambda kind, path: real.Read(np.zeros((6, 5, 4))))
     assert real.main() == 1
     assert "a.nii: other values" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_killed_prediction_goes_on_and_its_folder_is_as_if_it_had_not_been(benchmark_of, tmp_path):
+    assert benchmark_of("cohort").kill_often(2, 1, tmp_path) == []
+
+
+def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, monkeypatch):
+    cohort = benchmark_of("cohort")
+    commands = []
+    monkeypatch.setattr(cohort, "seconds_of", lambda started, root: commands.append((started, root)) or 2.0)
+    monkeypatch.setattr(cohort, "ENGINES", {**cohort.ENGINES, "other": lambda predict, count: [[*predict, str(count)]]})
+    sizes = {"images": [3], "volumes": [2], "processes": [1, 3], "model": "cct_unet_t", "image_size": 32}
+    cohort.measure(Namespace(**sizes, before=tmp_path), tmp_path / "c")
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert rows[1] == "| before | 3 images | 1 | 2.0 | 1.5 |"
+    assert [row.split(" | ")[0] for row in rows[1:6]] == ["| before", "| shards", "| shards", "| other", "| other"]
+    assert [len(started) for started, _ in commands[:5]] == [1, 1, 3, 1, 1]
+    assert commands[2][0][1][-2:] == ["--shard", "2/3"]

@@ -1,0 +1,247 @@
+"""Predict cohorts of drawn images: time against their number and against processes, and kills at random moments.
+
+    python benchmarks/cohort.py --images 100 300 1000 --processes 1 2 3
+    python benchmarks/cohort.py --images 1000 --processes 1 --before ../segcct-0.1   # next to an earlier checkout
+    python benchmarks/cohort.py --volumes 200 --processes 1 2
+    python benchmarks/cohort.py --kills 50
+
+The model is untrained: weights do not change how long it takes. Images are 256 by 256; `--image-size` is the network's.
+Times are those of whole commands, the start of Python and the imports included. An engine is a row of `ENGINES`.
+
+A kill is SIGKILL to a prediction of 40 images at a moment drawn from its working time; `--continue` then ends it. After
+it every mask must be that of an undisturbed prediction, byte by byte, what was finished at the kill must not have been
+written again, and nothing but masks and tables may be in the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from segcct.config import DataSection  # noqa: E402
+from segcct.hardware.processor import processor_name  # noqa: E402
+from segcct.images.volume import Volume  # noqa: E402
+from segcct.inference.case_journal import journals_in  # noqa: E402
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model  # noqa: E402
+from segcct.models.zoo import create_model  # noqa: E402
+
+SIDE = 256
+VOLUME_SHAPE = (96, 96, 24)
+KILLED_IMAGES = 40
+CLASSES = {"small": 1, "large": 2}
+Arguments = list[str]
+Engine = Callable[[Arguments, int], list[Arguments]]
+
+
+def _shards(predict: Arguments, processes: int) -> list[Arguments]:
+    if processes == 1:
+        return [predict]
+    return [[*predict, "--shard", f"{number}/{processes}"] for number in range(1, processes + 1)]
+
+
+ENGINES: dict[str, Engine] = {"shards": _shards}
+"""Name -> (arguments of `segcct predict`, number of processes) -> the commands that are started together."""
+
+
+def write_images(folder: Path, count: int, *, seed: int = 0) -> Path:
+    """Images of two ellipses in noise, named `case_00000.png` and so on."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(_slice((SIDE, SIDE), np.random.default_rng([seed, number]))).save(
+            folder / f"case_{number:05d}.png"
+        )
+    return folder
+
+
+def write_volumes(folder: Path, count: int, *, seed: int = 0) -> Path:
+    """Volumes of such slices, as NIfTI."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        generator = np.random.default_rng([seed, number])
+        slices = [_slice(VOLUME_SHAPE[:2], generator) for _ in range(VOLUME_SHAPE[2])]
+        voxels, affine = np.stack(slices, axis=-1).astype(np.int16), np.diag([1.0, 1.0, 4.0, 1.0])
+        Volume(voxels, affine, (1.0, 1.0, 4.0), None, None).save(folder / f"case_{number:05d}.nii.gz")
+    return folder
+
+
+def _slice(shape: tuple[int, ...], generator: np.random.Generator) -> np.ndarray:
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    image = np.full(shape, 40.0)
+    for intensity in (120, 200):
+        center, radii = generator.uniform(0.25, 0.75, 2) * shape, generator.uniform(0.06, 0.24, 2) * shape
+        image[((rows - center[0]) / radii[0]) ** 2 + ((columns - center[1]) / radii[1]) ** 2 < 1] = intensity
+    return (image + generator.normal(0, 8, shape)).clip(0, 255).astype(np.uint8)
+
+
+def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = False) -> Path:
+    """An untrained model of such images or volumes; returns its `best/`."""
+    channels = {"gray": "*.nii.gz"} if volumes else {"gray": "images/{id}.png"}
+    data = DataSection.model_validate({
+        "layout": "paired" if volumes else "pictures", "root": "nowhere", "channels": channels,
+        "label": "labels/{id}.nii.gz" if volumes else "masks/{id}.png", "scheme": "custom", "labels": CLASSES,
+        "orientation": "native", "fit": "resize", "image_size": image_size,
+        "intensity": {"rule": "clip", "low": 0, "high": 255},
+    })  # fmt: skip
+    torch.manual_seed(0)
+    weights = create_model(name, 1, 3, image_size).state_dict()
+    card = ModelCard(
+        task="segmentation",
+        architecture=Architecture(name=name, in_channels=1, num_classes=3, image_size=image_size),
+        data=reading(data),
+        scheme=SchemeCard(name="custom", classes=CLASSES),
+        selected_on={},
+        data_fingerprint="",
+        provenance={},
+    )
+    save_model(folder / "best", weights, card)
+    return folder / "best"
+
+
+def readable_before(model: Path) -> Path:
+    """The model without the keys of model.json that it does not use and an earlier version does not know."""
+    copy = Path(shutil.copytree(model, model.with_name("before"), dirs_exist_ok=True))
+    card = json.loads((copy / "model.json").read_text(encoding="utf-8"))
+    used = {name: value for name, value in card.items() if value not in (None, [])}
+    (copy / "model.json").write_text(json.dumps(used), encoding="utf-8")
+    return copy
+
+
+def predicting(model: Path, source: Path, output: Path, *more: str) -> Arguments:
+    """Arguments of `segcct`."""
+    return ["predict", "--model", str(model), "--input", str(source), "--output", str(output), "--no-quality", *more]
+
+
+def started(arguments: Arguments, root: Path = ROOT) -> subprocess.Popen[bytes]:
+    """A command of the checkout in `root`."""
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "segcct.cli", *arguments],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
+    """Time until all of the commands have ended. Raises `RuntimeError` where one fails."""
+    began = time.monotonic()
+    processes = [started(command, root) for command in commands]
+    said = [process.communicate()[1] for process in processes]
+    if any(process.returncode for process in processes):
+        raise RuntimeError(b"\n".join(said).decode())
+    return time.monotonic() - began
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> None:
+    """Print a row for each engine, number of cases and number of processes."""
+    print(f"{arguments.model}, network of {arguments.image_size} px, {processor_name()}, {os.cpu_count()} cores")
+    print("| engine | cases | processes | seconds | cases/s |\n|---|---|---|---|---|")
+    kinds = [("images", count, write_images) for count in arguments.images]
+    kinds += [("volumes", count, write_volumes) for count in arguments.volumes]
+    for kind, count, write in kinds:
+        model = write_model(folder / kind, arguments.model, arguments.image_size, volumes=kind == "volumes")
+        source, output = write(folder / f"{kind}_{count}", count), folder / "masks"
+        rows = [
+            (name, processes, engine(predicting(model, source, output), processes), ROOT)
+            for name, engine in ENGINES.items()
+            for processes in arguments.processes
+        ]
+        if arguments.before is not None:
+            rows.insert(0, ("before", 1, [predicting(readable_before(model), source, output)], arguments.before))
+        for name, processes, commands, root in rows:
+            shutil.rmtree(output, ignore_errors=True)
+            seconds = seconds_of(commands, root)
+            print(f"| {name} | {count} {kind} | {processes} | {seconds:.1f} | {count / seconds:.1f} |", flush=True)
+        shutil.rmtree(source)
+
+
+def kill(model: Path, source: Path, output: Path, whole: dict[str, bytes], after_s: float) -> tuple[int, list[str]]:
+    """Kill a prediction `after_s` seconds after its first case could begin, go on, and look at the folder.
+
+    Args:
+        model: a `best/` folder.
+        source: the images.
+        output: a folder that is not there yet.
+        whole: name -> content of the masks of an undisturbed prediction.
+        after_s: seconds.
+
+    Returns the number of cases that were finished at the kill, and what is wrong, in words.
+    """
+    process = started(predicting(model, source, output))
+    while not list(output.glob(".cases-*.json")) and process.poll() is None:
+        time.sleep(0.005)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = {name for journal in journals_in(output) for name in journal.rows()}
+    if not journals_in(output):  # it had ended before
+        finished = {Path(name).stem for name in whole}
+    before = {name: (output / f"{name}.png").stat().st_ino for name in finished}
+    seconds_of([predicting(model, source, output, "--continue")])
+    problems = [f"{name} was done twice" for name in finished if (output / f"{name}.png").stat().st_ino != before[name]]
+    there = {file.name: file.read_bytes() for file in output.iterdir()}
+    index, table = json.loads(there.pop("predictions.json")), there.pop("volumes.csv").decode()
+    problems += [f"{name} is another mask" for name in whole if there.get(name) != whole[name]]
+    problems += [f"{name} is left behind" for name in there.keys() - whole.keys()]
+    problems += [f"{name} is {entry['status']}" for name, entry in index["cases"].items() if entry["status"] != "done"]
+    if len(table.splitlines()) != 1 + len(whole) * len(CLASSES):
+        problems.append("volumes.csv lacks rows")
+    return len(finished), problems
+
+
+def kill_often(kills: int, seed: int, folder: Path) -> list[str]:
+    """Kill as often, print a line each, and return all that is wrong."""
+    model, source = write_model(folder, "cct_unet_t", SIDE), write_images(folder / "images", KILLED_IMAGES)
+    process = started(predicting(model, source, folder / "whole"))
+    while not list((folder / "whole").glob(".cases-*.json")) and process.poll() is None:
+        time.sleep(0.005)
+    began = time.monotonic()
+    process.communicate()
+    seconds, moments, wrong = time.monotonic() - began, random.Random(seed), []
+    whole = {file.name: file.read_bytes() for file in (folder / "whole").glob("*.png")}
+    for number in range(kills):
+        after_s = moments.uniform(0, seconds)
+        finished, problems = kill(model, source, folder / f"killed_{number}", whole, after_s)
+        wrong += problems
+        print(f"kill {number + 1} after {after_s:.2f} s: {finished} finished; {problems or 'all right'}", flush=True)
+        shutil.rmtree(folder / f"killed_{number}")
+    return wrong
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="*", default=[], help="numbers of 2-D images")
+    parser.add_argument("--volumes", type=int, nargs="*", default=[], help="numbers of volumes")
+    parser.add_argument("--processes", type=int, nargs="+", default=[1], help="numbers of processes")
+    parser.add_argument("--model", default="cct_unet_s")
+    parser.add_argument("--image-size", type=int, default=SIDE)
+    parser.add_argument("--before", type=Path, help="an earlier checkout, for a first row")
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        measure(arguments, Path(folder) / "cohort")
+        if wrong := kill_often(arguments.kills, arguments.seed, Path(folder) / "kills") if arguments.kills else []:
+            sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    main()
