@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +27,10 @@ from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.layouts.layout import Found, Layout, Naming
-from segcct.datasets.layouts.patterns import drawn, split_of
+from segcct.datasets.layouts.patterns import drawn
+from segcct.datasets.layouts.study_ids import study_ids
 from segcct.errors import DataError, LabelError
-from segcct.files.file_names import VOLUME_SUFFIXES, folder_name
+from segcct.files.file_names import VOLUME_SUFFIXES
 from segcct.images.dicom.catalog import ImageSeries, series_and_labels
 from segcct.images.dicom.label_objects import LabelObject, read_label_object
 from segcct.images.volume import Volume
@@ -54,7 +54,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
     }
     wanted = {study: series for study, series in wanted.items() if series}
     labels = [one for one in objects if data.label and _matches(one.kind, one.description, data.label)]
-    ids = _ids(wanted, data.root)
+    ids = study_ids(wanted, data.root)
     for study, series in wanted.items():
         own = [one for one in labels if (one.series & {each.series for each in series} or one.study == study)]
         found.add(partial(_case, *ids[study], series, own, data))
@@ -172,47 +172,6 @@ def _read(tree: FolderTree, *, labels: bool) -> tuple[dict[str, list[ImageSeries
         if series is not None:
             studies[series.study or str(folder)].append(series)
     return studies, objects, problems
-
-
-def _ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[str, tuple[str, str, str | None]]:
-    """Study -> case id, patient and split, by the folders that hold all of its series.
-
-    The folder of a patient is the topmost one with series of a single PatientID; where the files have none, the topmost
-    one that does not hold all studies.
-    """
-    places = {study: [one.folder.relative_to(root).parts for one in series] for study, series in studies.items()}
-    shared = {study: _shared(parts) for study, parts in places.items()}
-    above = len(_shared(list(shared.values()))) if len(shared) > 1 else 0
-    patients: dict[tuple[str, ...], set[str]] = defaultdict(set)
-    for one in (one for series in studies.values() for one in series):
-        parts = one.folder.relative_to(root).parts
-        for depth in range(len(parts)):
-            patients[parts[: depth + 1]].add(one.patient)
-    owners, names = {}, {}
-    for study, folders in shared.items():
-        first = 0 if any(one.patient for one in studies[study]) else above
-        while first < len(folders) - 1 and (
-            len(patients[folders[: first + 1]]) > 1 or split_of(Path(folders[first], "x")) is not None
-        ):
-            first += 1
-        owners[study] = folders[: first + 1] or (folder_name(root),)
-        names[study] = folders[first + 1 :]
-    namesakes = Counter(folder[-1] for folder in set(owners.values()))
-    short = Counter((owners[study], names[study][:1]) for study in studies)
-    studies_of = Counter(owners.values())
-    ids = {}
-    for study, owner in owners.items():
-        patient = owner[-1] if namesakes[owner[-1]] == 1 else "_".join(owner)
-        below = names[study][:1] if short[owner, names[study][:1]] == 1 else names[study]
-        case_id = "_".join([patient, *below]) if studies_of[owner] > 1 else patient
-        ids[study] = case_id, patient, split_of(Path(*places[study][0], "x"))
-    return ids
-
-
-def _shared(paths: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The folders that all paths begin with."""
-    levels = takewhile(lambda level: len(set(level)) == 1, zip(*paths, strict=False))
-    return tuple(level[0] for level in levels)
 
 
 def _case(
