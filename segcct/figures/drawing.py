@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from importlib.metadata import distribution
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -21,11 +22,13 @@ _SMOOTH = 3
 
 @lru_cache(maxsize=32)
 def font(size_px: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, from the copy inside matplotlib: the same letters on every machine."""
-    import matplotlib
+    """DejaVu Sans, from the copy inside matplotlib: the same letters on every machine.
 
+    matplotlib is not imported: in a process that a notebook starts, MPLBACKEND may name a backend that is not there.
+    """
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/{name}", size_px)
+    file = distribution("matplotlib").locate_file(f"matplotlib/mpl-data/fonts/ttf/{name}")
+    return ImageFont.truetype(str(file), size_px)
 
 
 def picture_size(shape: tuple[int, int], pixel_mm: tuple[float, float] | None, longest_px: int) -> tuple[int, int]:

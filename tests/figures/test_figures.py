@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import itertools
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -343,3 +345,11 @@ def test_focus_box_always_holds_the_structure(row, column, height, width):
     labels[0, row : row + height, column : column + width] = 1
     box = figures.focus_box(images, [labels])
     assert labels[0][box].sum() == labels.sum()
+
+
+def test_the_font_needs_no_backend_of_matplotlib(monkeypatch):
+    """A notebook's MPLBACKEND, which the processes that it starts inherit, ended them."""
+    program = "from segcct.figures.drawing import font; print(font(12).getname()[0], font(12, bold=True).getname()[1])"
+    monkeypatch.setenv("MPLBACKEND", "module://not_installed_inline.backend")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
+    assert done.stdout.split() == ["DejaVu", "Sans", "Bold"], done.stderr
