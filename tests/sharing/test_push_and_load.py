@@ -95,6 +95,25 @@ def test_a_download_is_used_again_without_a_network(
         np.testing.assert_array_equal(weights[name].numpy(), tensor.numpy())
 
 
+@pytest.mark.slow
+def test_a_download_that_breaks_off_is_no_model_and_is_finished_later(
+    best: Path, hub: HubServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between the attempts
+    assert push(best) == 0
+    hub.cut = 1000  # of weights of megabytes
+    assert main(["predict", "--model", "hf://lab/heart", "--input", "x", "--output", "y"]) == 1
+    assert "hf://lab/heart: " in failure(capsys)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(HubError, match="cannot be reached, and there is no earlier download"):
+        local_model("hf://lab/heart")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.cut = None
+    assert (local_model("hf://lab/heart") / "weights.safetensors").read_bytes() == (
+        best / "weights.safetensors"
+    ).read_bytes()
+
+
 def test_only_the_files_of_a_model_are_downloaded(best: Path, hub: HubServer) -> None:
     assert push(best) == 0
     repository = hub.repositories["lab/heart"]

@@ -50,6 +50,8 @@ class HubServer:
     """LFS objects by sha256."""
     lfs: bool = False
     """Weights go by LFS, as on the Hub."""
+    cut: int | None = None
+    """Bytes of a file after which the connection breaks; None: it holds."""
     requests: list[str] = field(default_factory=list)
 
 
@@ -112,7 +114,15 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in files:
             self.refuse(404, "EntryNotFound", "Entry not found")
             return
-        self.answer(200, files[name], ETag=f'"{_git_hash(files[name])}"', X_Repo_Commit=sha)
+        content, start = files[name], re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+        begin = int(start[1]) if start else 0
+        headers = {"ETag": f'"{_git_hash(content)}"', "X-Repo-Commit": sha, "Content-Length": str(len(content) - begin)}
+        if start:
+            headers["Content-Range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
+        rest = content[begin:]
+        if self.command == "GET" and self.hub.cut is not None and len(rest) > self.hub.cut:
+            rest, self.close_connection = rest[: self.hub.cut], True
+        self.answer(206 if start else 200, rest, **headers)
 
     def do_PUT(self) -> None:
         content = self.body()
