@@ -32,7 +32,10 @@ class Cluster:
     """A cluster that runs."""
 
     url: str
+    folder: Path
+    """Where the executors work."""
     workers: list[subprocess.Popen[bytes]]
+    """Each leads the group of its executors."""
 
 
 @contextmanager
@@ -55,7 +58,7 @@ def cluster(workers: int, memory: str = "1g") -> Iterator[Cluster]:
             log = Path(folder) / f"{name}.log"
             command = [spark_class, f"org.apache.spark.deploy.{role}", "--host", HOST, "--webui-port", "0", *options]
             with log.open("wb") as stream:
-                started.append(subprocess.Popen(command, env=env, stdout=stream, stderr=stream))
+                started.append(subprocess.Popen(command, env=env, stdout=stream, stderr=stream, process_group=0))
             return started[-1], log
 
         try:
@@ -64,7 +67,7 @@ def cluster(workers: int, memory: str = "1g") -> Iterator[Cluster]:
             pairs = [start(f"worker{number}", "worker.Worker", *of_each) for number in range(1, workers + 1)]
             for process, log in pairs:
                 _wait_for("Successfully registered with master", process, log)
-            yield Cluster(url, [process for process, _ in pairs])
+            yield Cluster(url, Path(folder), [process for process, _ in pairs])
         finally:
             for process in reversed(started):
                 process.terminate()

@@ -113,7 +113,7 @@ def check_python(words: list[str]) -> None:
     assert place is not None, "no script is named"
     script, rest = ROOT / words[place], words[place + 1 :]
     assert script.is_file(), f"no {words[place]}"
-    if script.parent.name == "scripts":
+    if script.name in SCRIPTS:
         check_segcct([SCRIPTS[script.name], *rest])
         return
     text = script.read_text(encoding="utf-8")

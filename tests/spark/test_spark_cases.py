@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +16,7 @@ from segcct.errors import ConfigError
 from segcct.images.volume import Volume
 from segcct.spark.spark_cases import SparkEngine, case_backend
 from tests.project.test_case_runner import inverse, jobs
+from tests.support.spark_commands import scores
 
 
 def dies_of_2(number: int) -> int:
@@ -83,14 +83,6 @@ def masks(tmp_path) -> tuple[Path, Path]:
 def evaluation(masks: tuple[Path, Path], output: Path, *options: str) -> int:
     sides = ("--prediction", str(masks[0]), "--reference", str(masks[1]))
     return main(["evaluate", *sides, "--scheme", "acdc", "--output", str(output), *options])
-
-
-def scores(folder: Path) -> dict[str, object]:
-    """Everything that an evaluation says, except when and by which command."""
-    files: dict[str, object] = {file.name: file.read_bytes() for file in folder.glob("*.csv")}
-    summary = json.loads((folder / "summary.json").read_text())
-    del summary["provenance"]
-    return {**files, "summary.json": summary}
 
 
 def test_an_evaluation_is_identical(spark, masks, tmp_path):

@@ -9,43 +9,22 @@ from pathlib import Path
 import pytest
 
 from segcct.cli import main
+from tests.support.spark_commands import masks, predict_command
 
 pyarrow = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'segcct[spark]'")
 
 SPARK = ("--engine", "spark", "--master", "local[2]")
 
 
-@pytest.fixture(scope="session")
-def scans(phantom: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three of the cases."""
-    root = tmp_path_factory.mktemp("scans")
-    for case in sorted(path for path in phantom.iterdir() if path.is_dir())[:3]:
-        shutil.copytree(case, root / case.name)
-    return root
-
-
-@pytest.fixture(scope="session")
-def here(trained: Path, scans: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Their masks by one process."""
-    output = tmp_path_factory.mktemp("here") / "masks"
-    assert predict(trained, scans, output) == 0
-    return output
-
-
 def predict(run: Path, scans: Path, output: Path, *options: str) -> int:
-    where = ("--model", str(run / "best"), "--input", str(scans), "--output", str(output))
-    return main(["predict", *where, "--batch-size", "8", *options])
-
-
-def masks(folder: Path) -> dict[str, bytes]:
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in (".gz", ".csv")}
+    return main(predict_command(run, scans, output, *options))
 
 
 def test_masks_are_identical_and_outcomes_are_rows(spark, trained, scans, here, tmp_path):
     there = tmp_path / "masks"
     assert predict(trained, scans, there, *SPARK) == 0
     assert masks(there) == masks(here)
-    assert len(masks(here)) >= 3
+    assert len(masks(here)) >= 4
     entries = json.loads((there / "predictions.json").read_text())["cases"]
     rows = {row["case"]: row for row in pyarrow.read_table(there / "outcomes.parquet").to_pylist()}
     assert rows.keys() == entries.keys()
@@ -62,7 +41,7 @@ def test_failures_are_rows_and_continue_does_the_rest(spark, trained, scans, her
     file.write_bytes(whole[:1000])
     assert predict(trained, broken, there, *SPARK) == 1
     said = capsys.readouterr().err
-    assert "1 of 3 cases failed and got no mask" in said
+    assert "1 of 4 cases failed and got no mask" in said
     assert file.name in said
     rows = {row["case"]: row for row in pyarrow.read_table(there / "outcomes.parquet").to_pylist()}
     failed = rows[file.parent.name]
@@ -80,13 +59,13 @@ def test_too_many_failures_stop_it(trained, scans, tmp_path, capsys):
     for file in broken.glob("*/*t1.nii.gz"):
         file.write_bytes(b"x")
     assert predict(trained, broken, tmp_path / "masks", "--max-failures", "0") == 1
-    assert "more than 0 cases failed: 2 more were not begun" in capsys.readouterr().err
+    assert "more than 0 cases failed: 3 more were not begun" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_cases_gigabytes_and_time_and_writes_nothing(spark, trained, scans, tmp_path, capsys):
     assert predict(trained, scans, tmp_path / "masks", *SPARK, "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "3 cases of 0.000" in said
+    assert "4 cases of 0.000" in said
     assert "GB; 3 of them took " in said
     assert said.rstrip().endswith(" on 2 workers")
     assert not list(tmp_path.iterdir())

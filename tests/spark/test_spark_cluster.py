@@ -1,0 +1,74 @@
+"""A cluster of two workers: the same results as one process, also when a worker is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts.spark_cluster import cluster
+from segcct.cli import main
+from tests.support.spark_commands import masks, predict_command, scores
+
+ROOT = Path(__file__).parents[2]
+DRIVER = """
+import json, sys
+from segcct.cli import main
+from segcct.spark.spark_start import spark_context
+with spark_context(sys.argv[1], settings={"spark.executor.memory": "512m"}):
+    for command in json.loads(sys.argv[2]):
+        if status := main(command):
+            sys.exit(status)
+"""
+
+
+def driver(url: str, *commands: list[str]) -> subprocess.Popen[str]:
+    """A process that runs commands one after the other in one application of Spark."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    program = [sys.executable, "-c", DRIVER, url, json.dumps(commands)]
+    return subprocess.Popen(
+        program, env=env, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str) -> list[str]:
+    sides = ("--prediction", str(predictions), "--reference", str(scans))
+    return ["evaluate", *sides, "--output", str(output), *options]
+
+
+@pytest.mark.usefixtures("spark_installed")
+def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(trained, scans, here, tmp_path):
+    spark = ("--engine", "spark")
+    first, second = tmp_path / "first", tmp_path / "second"
+    with cluster(2) as running:
+        process = driver(
+            running.url,
+            predict_command(trained, scans, first, *spark),
+            evaluate_command(here, scans, tmp_path / "there", *spark),
+            predict_command(trained, scans, second, *spark),
+        )
+        try:
+            end = time.monotonic() + 240
+            while not list(second.glob("*.nii.gz")):
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < end
+                time.sleep(0.02)
+            os.killpg(running.workers[0].pid, signal.SIGKILL)
+            said = process.communicate(timeout=240)[0]
+        finally:
+            process.kill()
+        copies = list(running.folder.glob("app-*/*/model-*"))
+    assert process.returncode == 0, said
+    assert 1 <= len({copy.name for copy in copies}) == 1  # one model, of which each executor got one copy
+    assert len(copies) <= 3
+    assert masks(first) == masks(here)
+    assert masks(second) == masks(here)
+    assert not list(second.glob(".*"))
+    assert main(evaluate_command(here, scans, tmp_path / "here")) == 0
+    assert scores(tmp_path / "there") == scores(tmp_path / "here")
