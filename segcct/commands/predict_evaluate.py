@@ -69,6 +69,11 @@ def add_predict(commands: Commands) -> None:
         action="store_true",
         help="leave out the steps of model.json that segcct tune-postprocessing chose",
     )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also write the probability of each class, before postprocessing, as probabilities/ID/VALUE_CLASS.nii.gz",
+    )
     add_cohort_options(parser)
     add_planning_options(parser)
     add_anonymize(

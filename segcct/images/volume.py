@@ -86,8 +86,8 @@ class Volume:
         volume = _checked(array, checked_affine(affine, path), None, path)
         return volume if has_spacing else replace(volume, spacing_mm=None)
 
-    def save(self, path: str | Path) -> None:
-        """Write `.nii` or `.nii.gz`, atomically.
+    def save(self, path: str | Path, *, slope: float | None = None) -> None:
+        """Write `.nii` or `.nii.gz`, atomically; with `slope`, voxels are integers that readers multiply by it.
 
         Read from NIfTI, the header is kept: affine, sform and qform with their codes, units, description, 2-D shape;
         intensity scale, display range, intent and extensions, which speak of the source's voxels, are not.
@@ -104,6 +104,8 @@ class Volume:
         header = self._header_for(array)
         image_class: Any = nib.Nifti2Image if isinstance(header, nib.Nifti2Header) else nib.Nifti1Image
         image = image_class(array.reshape(header.get_data_shape()), None, header)
+        if slope is not None:
+            image.header.set_slope_inter(slope, 0.0)
         with atomic_path(path) as temporary:
             nib.save(image, temporary)
 

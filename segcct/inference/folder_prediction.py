@@ -18,7 +18,7 @@ from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.split_record import Splits, ids_of_split, read_splits
-from segcct.errors import DataError, RunError, items, reason_of
+from segcct.errors import DataError, ModelError, RunError, items, reason_of
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
@@ -28,6 +28,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.predictor import Predictor
+from segcct.inference.probability_files import save_probabilities
 from segcct.inference.shared_batches import images_at_a_time
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
 from segcct.model_card import ModelCard
@@ -176,6 +177,8 @@ class PredictCase:
     mask_format: str = "nifti"
     keep_largest: bool = False
     anonymize: bool = False
+    probabilities: bool = False
+    """Write those of each class too."""
     shares_batches: bool = False
     """Several threads do this work, and their images go through the network together."""
 
@@ -189,10 +192,12 @@ class PredictCase:
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
         reading = self.reading
         loaded = load_case(reading, case, predictor.scheme, with_label=False)
-        soft = any(table.needs_probabilities for table in self.tables)
+        soft = self.probabilities or any(table.needs_probabilities for table in self.tables)
         segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=soft)
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
+        if self.probabilities:
+            save_probabilities(segmented, stored, self.output, name, predictor.scheme)
         file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
@@ -207,6 +212,7 @@ def predict_folder(
     tables: Sequence[CaseTable] = (),
     mask_format: str = "nifti",
     keep_largest: bool = False,
+    probabilities: bool = False,
     workers: int = 1,
     overwrite: bool = False,
     continuing: bool = False,
@@ -227,6 +233,7 @@ def predict_folder(
         tables: written next to the masks from the same one pass.
         mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
         keep_largest: keep only the largest component of each class.
+        probabilities: also write the probabilities of each class; see probability_files.py.
         workers: volumes at a time, in threads: while one is in the network, another is read or written. Of 2-D images
             it is as many as fill batches; see shared_batches.py.
         overwrite: replace earlier masks, and another model's index.
@@ -245,12 +252,16 @@ def predict_folder(
         OSError: the folder cannot be written to.
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
-    how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest)
+    if probabilities and predictor.how.protocol != "soft":
+        raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
+    how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest, probabilities=probabilities)
     reading = replace(request, cases=(), seen={})
     shared = request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
     if shared:
         workers = images_at_a_time(predictor.how, predictor.preparation.image_size)
-    work = PredictCase(predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, shared)
+    work = PredictCase(
+        predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
+    )
     return write_masks(
         predictor.card,
         request,
@@ -269,13 +280,15 @@ def predict_folder(
     )
 
 
-def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool) -> dict[str, Any]:
-    """What a mask depends on besides the weights and the case, as predictions.json says it."""
+def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool, probabilities: bool = False) -> dict[str, Any]:
+    """What a mask depends on besides the weights and the case, as predictions.json says it, and whether its
+    probabilities are there too."""
     steps = card.postprocessing if how.postprocessing else ()
     return {
         **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
         "keep_largest": keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
+        **({"probabilities": True} if probabilities else {}),
     }
 
 

@@ -30,6 +30,7 @@ def predict(
     format: str,
     keep_largest: bool,
     no_postprocessing: bool,
+    probabilities: bool,
     overwrite: bool,
     continue_: bool,
     shard: tuple[int, int] | None,
@@ -65,7 +66,7 @@ def predict(
     if no_postprocessing:
         how = replace(how, postprocessing=False)
     if status:
-        made = settings_of(card, how, keep_largest=keep_largest)
+        made = settings_of(card, how, keep_largest=keep_largest, probabilities=probabilities)
         return Outcome(str(folder_status(card, request, output, how=made, mask_format=format, anonymized=anonymize)))
     predictor = Predictor.load(model, how)
     if m2i is not None:
@@ -85,6 +86,7 @@ def predict(
             + ([] if quality is None else [quality_table(predictor, quality)]),
             mask_format=format,
             keep_largest=keep_largest,
+            probabilities=probabilities,
             anonymize=anonymize,
             backend=spark,
         )
