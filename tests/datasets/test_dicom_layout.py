@@ -135,6 +135,8 @@ def test_contours_give_the_same_label(root: Path) -> None:
     (case,) = [case for case in find_cases(data) if case.label]
     assert case.id == "P-001"
     assert np.array_equal(label_of(case, data), truth())
+    (notice,) = scan_cases(data).notices
+    assert "structures of no class are left out (found BODY (in 1))" in str(notice)
 
 
 def test_structures_become_classes_by_pattern(root: Path) -> None:
@@ -155,7 +157,9 @@ def test_names_that_do_not_fit_are_errors(root: Path) -> None:
     ):
         label_of(case, none)
     both = data_of(root, structures={"liver": "*", "left kidney": "*kid*"})
-    with pytest.raises(LabelError, match=r"a structure belongs to several classes \(found Left_Kidney\)"):
+    with pytest.raises(
+        LabelError, match=r"a structure belongs to several classes \(found Left_Kidney: liver, left kidney\)"
+    ):
         label_of(case, both)
     unknown = data_of(root, structures={"lung": "*"})
     with pytest.raises(LabelError, match=r"names classes that the scheme does not have \(found lung"):

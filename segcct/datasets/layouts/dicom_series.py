@@ -63,6 +63,7 @@ def find(data: DataSection, tree: FolderTree) -> Found:
         if one.file not in taken and not found.errors:
             what = f"a {one.kind} refers to no images that are here"
             found.notices.append(DataError(what, file=one.file, remedy="Add the series that it was drawn on"))
+    found.notices += _left_out([one for one in labels if one.file in taken], data)
     return found
 
 
@@ -133,22 +134,20 @@ def class_values(names: Sequence[str], data: DataSection, file: Path) -> dict[st
     Capitals do not count, and spaces, `_`, `-` and `.` are the same. Raises `LabelError`.
     """
     scheme, patterns = scheme_of(data), data.structures or {}
-    values: dict[str, int] = {}
     unknown = [name for name in patterns if name not in scheme.classes]
     if unknown:
         what = "data.structures names classes that the scheme does not have"
         raise LabelError(what, found=", ".join(unknown), expected=", ".join(scheme.classes))
-    for class_name, value in scheme.classes.items():
-        wanted = patterns.get(class_name, class_name).split("|")
-        for name in names:
-            fits = any(fnmatchcase(_plain(name), _plain(pattern).replace("[", "[[]")) for pattern in wanted)
-            if fits and values.setdefault(name, value) != value:
-                raise LabelError(
-                    "a structure belongs to several classes",
-                    file=file,
-                    found=name,
-                    remedy="Make the patterns in data.structures more specific",
-                )
+    classes = {name: _classes_of(name, data) for name in names}
+    several = next((name for name, each in classes.items() if len(each) > 1), None)
+    if several is not None:
+        raise LabelError(
+            "a structure belongs to several classes",
+            file=file,
+            found=f"{several}: {', '.join(classes[several])}",
+            remedy="Make the patterns in data.structures more specific",
+        )
+    values = {name: value for each, value in scheme.classes.items() for name in names if each in classes[name]}
     if not values:
         raise LabelError(
             "no structure of the label is a class",
@@ -158,6 +157,27 @@ def class_values(names: Sequence[str], data: DataSection, file: Path) -> dict[st
             remedy='Set data.structures, such as {CLASS: "NAME*"}, or data.labels',
         )
     return values
+
+
+def _classes_of(name: str, data: DataSection) -> list[str]:
+    """The classes that a structure belongs to: one, if all is well."""
+    patterns = data.structures or {}
+    wanted = {each: patterns.get(each, each).split("|") for each in scheme_of(data).classes}
+    return [
+        each
+        for each, some in wanted.items()
+        if any(fnmatchcase(_plain(name), _plain(pattern).replace("[", "[[]")) for pattern in some)
+    ]
+
+
+def _left_out(labels: Sequence[LabelObject], data: DataSection) -> list[DataError]:
+    """A notice of the structures that belong to no class, so that one of another name is not overlooked."""
+    times = Counter(name for one in labels for name in set(one.names))
+    others = [f"{name} (in {count})" for name, count in times.most_common() if not _classes_of(name, data)]
+    if not others:
+        return []
+    remedy = "Nothing, or add a pattern to data.structures for those that belong to a class"
+    return [DataError("structures of no class are left out", file=data.root, found=listed(others, 8), remedy=remedy)]
 
 
 def _read(tree: FolderTree, *, labels: bool) -> tuple[dict[str, list[ImageSeries]], list[LabelObject], list[DataError]]:
