@@ -5,7 +5,7 @@ Counts are integers, so the histogram of a cohort does not depend on how its cas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
@@ -15,6 +15,8 @@ _DROPPED_BITS = 11
 """Of the 23 bits of a float32 fraction, those that are rounded away: 12 stay, a relative precision of 1/8192."""
 _WIDEST = 2**22
 """Largest range of integers that is counted in an array."""
+_BLOCK = 2**22
+"""Voxels that are counted at once."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,26 @@ class Histogram:
         """Of voxels of any shape: exact where all are whole numbers, else of their values rounded to 13 significant
         bits. The rounding of a value depends on nothing else."""
         flat = voxels.ravel(order="K")
-        if flat.dtype.kind == "f" and not np.array_equal(flat, np.rint(flat)):
-            return cls._of_floats(flat.astype(np.float32, copy=False))
+        blocks = [flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)]
+        if flat.dtype.kind == "f" and not all(np.array_equal(block, np.rint(block)) for block in blocks):
+            return cls._of_floats(blocks)
         if not flat.size:
             return cls(np.empty(0), np.empty(0, dtype=np.int64))
         low, high = int(flat.min()), int(flat.max())
         if high - low >= _WIDEST:
             return cls._summed(*np.unique(flat, return_counts=True))
-        return cls._summed(np.arange(low, high + 1), np.bincount(flat.astype(np.int64) - low))
+        counts = np.zeros(high - low + 1, dtype=np.int64)
+        for block in blocks:
+            counts += np.bincount(block.astype(np.int64) - low, minlength=len(counts))
+        return cls._summed(np.arange(low, high + 1), counts)
 
     @classmethod
-    def _of_floats(cls, flat: np.ndarray) -> Histogram:
-        bits = (flat + np.float32(0)).view(np.uint32)  # -0 becomes 0
-        counts = np.bincount((bits + np.uint32(1 << _DROPPED_BITS - 1)) >> np.uint32(_DROPPED_BITS))
+    def _of_floats(cls, blocks: Sequence[np.ndarray]) -> Histogram:
+        counts = np.zeros(1 << 32 - _DROPPED_BITS, dtype=np.int64)
+        for block in blocks:
+            bits = (block.astype(np.float32) + np.float32(0)).view(np.uint32)  # -0 becomes 0
+            keys = (bits + np.uint32(1 << _DROPPED_BITS - 1)) >> np.uint32(_DROPPED_BITS)
+            counts += np.bincount(keys, minlength=len(counts))
         keys = np.flatnonzero(counts).astype(np.uint32)
         return cls._summed((keys << np.uint32(_DROPPED_BITS)).view(np.float32), counts[keys])
 

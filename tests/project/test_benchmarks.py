@@ -20,6 +20,7 @@ from segcct.inference.cycle import Cycles
 from segcct.models.zoo import entry
 from segcct.quality.case_features import features_of_case
 from segcct.run_folder import RunFolder
+from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
 from tests.support.drawn_pictures import write_folder
@@ -333,3 +334,10 @@ def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, m
     assert [row.split(" | ")[0] for row in rows[1:6]] == ["| before", "| shards", "| shards", "| other", "| other"]
     assert [len(started) for started, _ in commands[:5]] == [1, 1, 3, 1, 1]
     assert commands[2][0][1][-2:] == ["--shard", "2/3"]
+
+
+def test_clusters_are_scored_by_the_labels_of_others(benchmark_of, tmp_path):
+    for seed in range(3):
+        write_case(tmp_path / "data", f"p{seed}", seed)
+    text = benchmark_of("clusters").score(tmp_path, tmp_path / "data", [], ["--clusters", 2])
+    assert float(text.split()[0]) > 0.99
