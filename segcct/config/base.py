@@ -77,10 +77,12 @@ class ScheduleSection(Section):
     """Slices per batch."""
     accumulate: PositiveInt = 1
     """Batches whose gradients are added before a step."""
-    optimizer: Literal["adamw", "sgd"] = "adamw"
-    """AdamW, or stochastic gradient descent with momentum."""
+    optimizer: Literal["adamw", "sgd", "muon"] = "adamw"
+    """AdamW; stochastic gradient descent with momentum; or Muon for matrices and kernels and AdamW for the rest."""
     lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Learning rate at the end of the warm-up, its largest value."""
+    muon_lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
+    """What `lr` is for the matrices and kernels of muon; `lr` is that of the rest."""
     weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """Weight decay of matrices and kernels; biases, norms and scales have none."""
     momentum: Fraction = 0.9

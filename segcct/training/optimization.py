@@ -5,23 +5,35 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from segcct.config import ScheduleSection
+from segcct.training.muon import Muon, orthogonal_weights
 
 POLY_EXPONENT = 0.9
 
 
 def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.Optimizer:
-    """AdamW or SGD; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
-    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
+    """AdamW, SGD or Muon; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
+    orthogonal = orthogonal_weights(network) if train.optimizer == "muon" else []
+    apart = set(map(id, orthogonal))
+    trained = [
+        parameter for parameter in network.parameters() if parameter.requires_grad and id(parameter) not in apart
+    ]
+    groups: list[dict[str, Any]] = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": train.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
+    if train.optimizer == "muon":
+        groups.append({
+            "params": orthogonal, "weight_decay": train.weight_decay,
+            "orthogonal": True, "lr_factor": train.muon_lr / train.lr,
+        })  # fmt: skip
+        return Muon(groups, lr=train.lr)
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=train.lr)
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)

@@ -117,7 +117,7 @@ class TrainingModule(pl.LightningModule):
         train = self.train_section
         rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("lr_factor", 1.0)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         with explaining_batch_norm():

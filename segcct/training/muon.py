@@ -1,0 +1,68 @@
+"""Muon: momentum whose update of each matrix is made orthogonal (kellerjordan.github.io/posts/muon, 2024).
+
+torch.optim.Muon, where there is one, takes matrices alone; here a kernel is the matrix of its output channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+MOMENTUM = 0.95
+STEPS = 5
+SMALLEST_SIDE = 8
+"""A matrix with fewer rows or columns, such as that of the classes, is left to AdamW."""
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+"""Of the quintic iteration: steepest at 0, without convergence to exactly 1."""
+
+
+class Muon(torch.optim.AdamW):
+    """Muon for the groups that say `orthogonal`, AdamW for the others."""
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """One step; the gradients of the orthogonal groups are None afterwards."""
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
+        for group in self.param_groups:
+            for parameter in group["params"] if group.get("orthogonal") else ():
+                if parameter.grad is not None:
+                    self._update(parameter, group["lr"], group["weight_decay"])
+                    parameter.grad = None  # AdamW passes it over
+        super().step()
+        return loss
+
+    def _update(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None
+        state.setdefault("step", torch.zeros(()))  # which AdamW looks for where a state is loaded
+        buffer = state.setdefault("momentum_buffer", torch.zeros_like(gradient))
+        buffer.lerp_(gradient, 1 - MOMENTUM)
+        update = orthogonalized(gradient.lerp(buffer, MOMENTUM).flatten(1))  # Nesterov's
+        rows, columns = update.shape
+        parameter.mul_(1 - lr * weight_decay)
+        parameter.add_(update.view_as(parameter), alpha=-lr * math.sqrt(max(1, rows / columns)))
+
+
+def orthogonalized(matrix: Tensor) -> Tensor:
+    """(rows, columns) -> nearly U V^T of its singular value decomposition, by Newton-Schulz iterations."""
+    a, b, c = _COEFFICIENTS
+    tall = matrix.shape[0] > matrix.shape[1]
+    x: Tensor = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
+    for _ in range(STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x
+
+
+def orthogonal_weights(network: nn.Module) -> list[Tensor]:
+    """Trained matrices of linear layers and kernels of convolutions without groups, large enough for Muon."""
+    layers = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    weights = [module.weight for module in network.modules()
+               if isinstance(module, layers) and getattr(module, "groups", 1) == 1]  # fmt: skip
+    return [weight for weight in dict.fromkeys(weights)
+            if weight.requires_grad and min(weight.flatten(1).shape) >= SMALLEST_SIDE]  # fmt: skip
