@@ -39,7 +39,7 @@ from segcct.config import DataSection  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
 from segcct.inference.case_journal import journals_in  # noqa: E402
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model  # noqa: E402
+from segcct.model_card import Architecture, ModelCard, SchemeCard, save_model  # noqa: E402
 from segcct.models.zoo import create_model  # noqa: E402
 
 SIDE = 256
@@ -104,7 +104,7 @@ def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = Fal
     card = ModelCard(
         task="segmentation",
         architecture=Architecture(name=name, in_channels=1, num_classes=3, image_size=image_size),
-        data=reading(data),
+        data=data.model_dump(mode="json", exclude={"root"}, exclude_unset=True),  # which earlier versions read too
         scheme=SchemeCard(name="custom", classes=CLASSES),
         selected_on={},
         data_fingerprint="",

@@ -98,6 +98,8 @@ class ModelCard(Record):
     """What is done to every mask, in order; chosen by `segcct tune-postprocessing`."""
     intensity_quantiles: list[list[float]] | None = None
     """Standardized intensities of the training cases by channel (preparation/intensity_quantiles.py)."""
+    input_ranges: dict[str, list[Annotated[list[float], Field(min_length=2, max_length=2)]]] | None = None
+    """Voxel size, field of view and intensities of the training cases (preparation/input_ranges.py)."""
     provenance: dict[str, Any]
     weights_sha256: str = ""
 

@@ -33,6 +33,7 @@ from segcct.inference.shared_batches import images_at_a_time
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
+from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
 
 
@@ -150,6 +151,15 @@ class Predictions:
         return [case.mask for case in values(self.outcomes)]
 
     @property
+    def unlike_training(self) -> str:
+        """Names the cases that are unlike those the model was trained on, and in what; empty if none is."""
+        done = [each for each in self.outcomes if isinstance(each, Done)]
+        odd = [f"{each.name}: {'; '.join(each.value.unlike)}" for each in done if each.value.unlike]
+        if not odd:
+            return ""
+        return f"{len(odd)} of {counted(len(self.outcomes), 'case')} unlike the training cases:{items(odd, most=10)}"
+
+    @property
     def problem(self) -> str:
         """Names every case without a mask, and why; empty if all have theirs."""
         reasons = failures(self.outcomes)
@@ -201,7 +211,8 @@ class PredictCase:
         file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables)
+        odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, unlike=tuple(odd))
 
 
 def predict_folder(

@@ -37,6 +37,8 @@ class PredictedCase:
     """From the reading of its files to the writing of its mask."""
     peak_memory_mb: float | None = None
     """Most memory of the process until then, in MB."""
+    unlike: tuple[str, ...] = ()
+    """In what the case is unlike those that the model was trained on; see input_ranges.py."""
     is_new: bool = True
     """False: it was finished by an earlier call."""
 
@@ -52,6 +54,7 @@ class PredictedCase:
             "seconds": round(self.seconds, 3),
             "peak_memory_mb": self.peak_memory_mb,
             "input": self.input,
+            "unlike_training": list(self.unlike),
             "tables": {file: [_bound(row, self.digest) for row in rows] for file, rows in tables.items()},
         }
 
@@ -136,6 +139,7 @@ def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:
         input=entry["input"],
         seconds=entry["seconds"],
         peak_memory_mb=entry["peak_memory_mb"],
+        unlike=tuple(entry.get("unlike_training", ())),
         is_new=False,
     )
 

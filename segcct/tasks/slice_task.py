@@ -15,6 +15,7 @@ from segcct.config import M2IConfig, PretrainingConfig, SegmentationConfig
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.preparation.input_ranges import ranges_of
 from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
 from segcct.tasks.task import DatasetSummary, Task
@@ -115,14 +116,23 @@ class SliceTask(Task):
         return {"image": image, "label": label, "position": torch.rand(size, 1, device=device)}
 
     def card(self, selected_on: dict[str, Any]) -> ModelCard:
-        """See `Task`; with the training intensities once weights were selected, since before nobody needs them."""
+        """See `Task`; with what the training cases are like once weights were selected: nobody needs it before."""
         card = super().card(selected_on)
-        return card.model_copy(update={"intensity_quantiles": self.intensity_quantiles}) if selected_on else card
+        if not selected_on:
+            return card
+        return card.model_copy(
+            update={"intensity_quantiles": self.intensity_quantiles, "input_ranges": self.input_ranges}
+        )
 
     @cached_property
     def intensity_quantiles(self) -> list[list[float]] | None:
         """Of the training cases, for model.json."""
         return mean_quantiles(self.dataset.train)
+
+    @cached_property
+    def input_ranges(self) -> dict[str, list[list[float]]] | None:
+        """Likewise."""
+        return ranges_of(self.dataset.train)
 
     def names(self, batch: dict[str, Any]) -> list[str]:
         return [f"{case} slice {int(index)}" for case, index in zip(batch["case"], batch["slice"], strict=True)]

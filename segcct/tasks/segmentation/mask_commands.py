@@ -104,6 +104,8 @@ def predict(
         write_outcomes(output)
     if format == "nifti" and not request.of_images:  # the others hold their colors
         write_label_colors(output, card.classes)
+    if predictions.unlike_training:
+        say(predictions.unlike_training)
     problems = [predictions.problem]
     if quality is not None:
         estimates = written_estimates(predictions)
