@@ -30,7 +30,8 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
 
     Args:
         folder: where datasets and runs will be; its free space is reported.
-        measure: time the reference step too, which takes some seconds, and half a minute where bf16 is emulated.
+        measure: time the reference step and the backends of prediction too, which takes half a minute, and a minute
+            where bf16 is emulated.
     """
     device = pick_device()
     threads, free_disk = limit_threads(), free_bytes(folder)
@@ -53,7 +54,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     choice = choose_precision("auto", device)
     facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
     if measure:
-        from segcct.tasks.segmentation.timed_step import DESCRIPTION, MACHINES, reference_step_s
+        from segcct.tasks.segmentation.timed_step import DESCRIPTION, MACHINES, backend_times_s, reference_step_s
 
         facts["step"] = {
             "what": DESCRIPTION,
@@ -61,6 +62,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
             "elsewhere": dict(MACHINES),
             "reference_ms": vars(measure_cpu()),
         }
+        facts["backends"] = backend_times_s()
     facts["advice"] = advice(facts)
     return facts
 
@@ -121,8 +123,17 @@ def describe(facts: dict[str, Any]) -> str:
         lines.append(("speed", f"{step['what']}: {_seconds(step['seconds'])}"))
         lines += [("", f"{machine}: {_seconds(seconds)}") for machine, seconds in step["elsewhere"].items()]
         lines.append(("", f"more machines: {TABLE}"))
+    if backends := facts.get("backends"):
+        lines.append(("backends", f"prediction of four slices: {_seconds(backends)}"))
+        lines.append(("", f"fastest: {_as_options(min(backends, key=backends.__getitem__))}"))
     lines += [("note", sentence) for sentence in facts["advice"]]
     return "\n".join(f"{name:<10}  {text}" for name, text in lines)
+
+
+def _as_options(backend: str) -> str:
+    """`openvino bf16` as the options of `segcct predict`."""
+    name, precision = backend.split()
+    return f"segcct predict --backend {name} --precision {precision}"
 
 
 def _seconds(times: Mapping[str, float]) -> str:

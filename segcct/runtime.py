@@ -221,36 +221,48 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 # The model, and one scan through it
 
 
-class ModelFile:
-    """An exported model: its ONNX Runtime session, and what its metadata say about input and classes.
+class OnnxSession:
+    """ONNX Runtime on the processor: (B, C, H, W) float32 -> logits.
 
-    Raises `RunnerError` for a file that is damaged or was not written by `segcct export`.
+    Args:
+        content: of the file. From memory, it cannot name other files as parts of it.
+        threads: None: as OMP_NUM_THREADS says, else all cores.
+
+    Raises `RunnerError`, here and when it is called.
     """
 
-    def __init__(self, file: str | Path, threads: int | None = None, content: bytes | None = None) -> None:
+    def __init__(self, content: bytes, threads: int | None = None) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        options.intra_op_num_threads = threads or int((os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0])
         options.log_severity_level = 4
-        try:  # from memory, so that a file cannot name others as parts of it
-            content = content or Path(file).read_bytes()
+        try:
             self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            stored = self.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         except Exception as error:  # onnxruntime has an exception of its own for each kind of damage
-            raise RunnerError(f"{file}: not an ONNX model that can be run ({in_a_line(error)})") from error
+            raise RunnerError(f"not an ONNX model that can be run ({in_a_line(error)})") from error
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        try:
+            return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
+        except Exception as error:  # as above
+            raise RunnerError(f"the model cannot be run ({in_a_line(error)})") from error
+
+
+class ModelFile:
+    """An exported model: its network, and what its metadata say about input and classes.
+
+    Raises `RunnerError` for a file that is damaged or was not written by `segcct export`, `OSError` for one not there.
+    """
+
+    def __init__(self, file: str | Path) -> None:
+        self.logits = OnnxSession(Path(file).read_bytes())
+        stored = self.logits.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.facts = read_facts(stored, file)
         self.size: tuple[int, int] = tuple(self.facts["size"])
         self.preparation: dict[str, Any] = self.facts["preparation"]
         self.channels = list(self.facts["card"]["data"].get("channels") or {})
         self.task: str = self.facts["card"]["task"]
-
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        """(B, C, S, S) float32 -> (B, K, S, S), or (B, K) of a classifier. Raises `RunnerError`."""
-        try:
-            return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
-        except Exception as error:  # as above
-            raise RunnerError(f"the model cannot be run ({in_a_line(error)})") from error
 
 
 def read_facts(stored: str | None, file: object) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from segcct.errors import CheckpointError, ModelError
 from segcct.export.model_file import ExportedModel
 from segcct.export.onnx_export import EXTRA, Size
 from segcct.extras import import_extra
-from segcct.runtime import INPUT, ModelFile, RunnerError, in_a_line
+from segcct.runtime import INPUT, OnnxSession, RunnerError, in_a_line
 
 
 class FixedSizeNetwork(nn.Module):
@@ -58,18 +58,18 @@ class FixedSizeNetwork(nn.Module):
 class OnnxNetwork(FixedSizeNetwork):
     """By ONNX Runtime, as the runner does; in fp32 where the file is."""
 
-    def __init__(self, model: ExportedModel, file: Path, precision: str) -> None:  # noqa: ARG002 - of the table's call
-        super().__init__(model.size, file)
+    def __init__(self, content: bytes, size: Size, file: Path, precision: str) -> None:  # noqa: ARG002 - for others
+        super().__init__(size, file)
         import_extra("onnxruntime", EXTRA)
         try:
-            self.session = ModelFile(file, torch.get_num_threads(), content=model.content)
+            self.session = OnnxSession(content, torch.get_num_threads())
         except RunnerError as error:
             raise CheckpointError("cannot be run by ONNX Runtime", file=file, found=in_a_line(error)) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `FixedSizeNetwork`."""
         try:
-            return self.session.logits(images)
+            return self.session(images)
         except RunnerError as error:
             raise ModelError(str(error), file=self.file) from error
 
@@ -77,8 +77,8 @@ class OnnxNetwork(FixedSizeNetwork):
 class OpenVinoNetwork(FixedSizeNetwork):
     """By OpenVINO on the processor; `precision` bf16 where its instructions are there."""
 
-    def __init__(self, model: ExportedModel, file: Path, precision: str) -> None:
-        super().__init__(model.size, file)
+    def __init__(self, content: bytes, size: Size, file: Path, precision: str) -> None:
+        super().__init__(size, file)
         openvino = import_extra("openvino", EXTRA)
         settings = {
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
@@ -87,7 +87,7 @@ class OpenVinoNetwork(FixedSizeNetwork):
         }
         try:
             core = openvino.Core()
-            self.compiled: Any = core.compile_model(core.read_model(model.content), "CPU", settings)
+            self.compiled: Any = core.compile_model(core.read_model(content), "CPU", settings)
         except Exception as error:  # OpenVINO has RuntimeError and others of its own
             raise CheckpointError("cannot be run by OpenVINO", file=file, found=in_a_line(error)) from error
 
@@ -96,9 +96,9 @@ class OpenVinoNetwork(FixedSizeNetwork):
         return np.array(self.compiled({INPUT: images})[0])  # a copy: the next call writes to the same memory
 
 
-Backend = Callable[[ExportedModel, Path, str], FixedSizeNetwork]
+Backend = Callable[[bytes, Size, Path, str], FixedSizeNetwork]
 BACKENDS: dict[str, Backend] = {"onnx": OnnxNetwork, "openvino": OpenVinoNetwork}
-"""Name of `--backend` -> the network that runs an exported model."""
+"""Name of `--backend` -> the network of an ONNX file: its bytes, its size, its name for errors, fp32 or bf16."""
 
 
 def backend_network(name: str, model: ExportedModel, file: Path, precision: str = "fp32") -> FixedSizeNetwork:
@@ -116,4 +116,4 @@ def backend_network(name: str, model: ExportedModel, file: Path, precision: str 
             expected=f"--backend {' or '.join(BACKENDS)}",
             remedy="Or name the best/ folder it was exported from",
         )
-    return BACKENDS[name](model, file, precision)
+    return BACKENDS[name](model.content, model.size, file, precision)

@@ -63,12 +63,28 @@ def card_of_size(card: ModelCard, size: int | None) -> tuple[ModelCard, int]:
 
 
 def export_onnx(network: nn.Module, card: ModelCard, size: Size) -> Any:
+    """The `onnx.ModelProto` of a trained network, with its metadata.
+
+    Args:
+        network: as `to_onnx` takes it.
+        card: what becomes the metadata, as `card_of_size` gives it.
+        size: rows and columns in pixels.
+
+    Raises `PackageError` and `ModelError` as `to_onnx`.
+    """
+    model = to_onnx(network, card.architecture.in_channels, size, card.architecture.name)
+    set_facts(model, card, size, precision="fp32")
+    return model
+
+
+def to_onnx(network: nn.Module, channels: int, size: Size, name: str = "") -> Any:
     """The `onnx.ModelProto` of a network in evaluation mode, for input of (B, C, *size).
 
     Args:
         network: (B, C, H, W) -> logits (B, K, H, W), or (B, K) of a classifier; on the processor.
-        card: what becomes the metadata, as `card_of_size` gives it.
+        channels: C.
         size: rows and columns in pixels.
+        name: of the network, for errors.
 
     Raises:
         PackageError: the extra `export` is not installed.
@@ -76,7 +92,7 @@ def export_onnx(network: nn.Module, card: ModelCard, size: Size) -> Any:
     """
     for package in ("onnx", "onnxscript"):
         import_extra(package, EXTRA)
-    example = torch.zeros(2, card.architecture.in_channels, *size)
+    example = torch.zeros(2, channels, *size)
     shapes = ({0: torch.export.Dim("batch", min=1, max=_MOST_AT_ONCE)},)
     log = logging.getLogger("torch.onnx")
     level = log.level
@@ -99,13 +115,12 @@ def export_onnx(network: nn.Module, card: ModelCard, size: Size) -> Any:
         if is_out_of_memory(error):
             raise
         found = in_a_line(error.__cause__ or error)
-        raise ModelError(f"the network {card.architecture.name} cannot be exported to ONNX", found=found) from error
+        raise ModelError(f"the network {name} cannot be exported to ONNX", found=found) from error
     finally:
         log.setLevel(level)
     assert program is not None
     model = program.model_proto
     _forget_source(model)
-    set_facts(model, card, size, precision="fp32")
     return model
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,16 @@ def test_the_reference_step_is_timed_in_both_precisions(monkeypatch, capsys):
     shown = doctor.describe(facts)
     assert f"fp32 {step['seconds']['fp32']:.2f} s, bf16 {step['seconds']['bf16']:.2f} s" in shown
     assert "no bf16 instructions: fp32 1.30 s, bf16 17.80 s" in shown
+    assert set(facts["backends"]) == {"torch fp32", "torch bf16", "onnx fp32", "openvino fp32", "openvino bf16"}
+    assert "fastest: segcct predict --backend " in shown
+
+
+def test_without_the_extra_only_pytorch_is_timed(monkeypatch):
+    from segcct.tasks.segmentation import timed_step as reference_step
+
+    monkeypatch.setattr(reference_step, "SIZE", 32)
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert set(reference_step.backend_times_s()) == {"torch fp32", "torch bf16"}
 
 
 def test_the_machines_that_doctor_compares_with_are_rows_of_the_documentation():

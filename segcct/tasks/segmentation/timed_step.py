@@ -1,4 +1,5 @@
-"""One training step by which machines are compared, in docs/machines.md and by `segcct doctor`."""
+"""One training step by which machines are compared, in docs/machines.md and by `segcct doctor`, and the forward pass of
+the same network in each backend."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from itertools import islice
 import torch
 
 from segcct.config import LossSection
+from segcct.export.backend_timing import backend_seconds
 from segcct.models.zoo import create_model
 from segcct.tasks.segmentation.segmentation_loss import SegmentationLoss
 from segcct.training.step_time import step_seconds
@@ -19,6 +21,14 @@ MACHINES = (
 )
 """Seconds of the step elsewhere: two rows of docs/machines.md."""
 _ENOUGH_S = 5.0
+
+
+def backend_times_s() -> dict[str, float]:
+    """Seconds of a forward pass on the processor by backend and precision; see `backend_seconds`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = create_model(NAME, CHANNELS, CLASSES, SIZE)
+    return backend_seconds(network, CHANNELS, SIZE)
 
 
 def reference_step_s(device: str, precision: str, *, repeats: int = 2) -> float:
