@@ -10,7 +10,7 @@ from segcct.commands.doctor import add_doctor
 from segcct.commands.export_model import add_export
 from segcct.commands.list_models import add_models
 from segcct.commands.predict_evaluate import add_evaluate, add_predict, add_report
-from segcct.commands.push import add_push
+from segcct.commands.push import add_bundle, add_push
 from segcct.commands.run_demo import add_demo
 from segcct.commands.train import add_train
 from segcct.commands.tune_postprocessing import add_tune_postprocessing
@@ -29,6 +29,7 @@ COMMANDS = (
     add_tune_postprocessing,
     add_export,
     add_push,
+    add_bundle,
     add_cluster_segment,
     add_assign_clusters,
     add_models,

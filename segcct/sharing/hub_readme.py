@@ -3,13 +3,11 @@ was trained and scored, how it is used, and its limits. It names no case, file o
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from segcct.config import yaml_text
-from segcct.errors import ConfigError
 from segcct.escape import for_markdown
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
+from segcct.sharing.terms import Terms
 from segcct.tasks.task import task_named
 
 _PIPELINES = {"segmentation": "image-segmentation", "classification": "image-classification"}
@@ -18,31 +16,6 @@ _CALL = {
     "segmentation": 'predictor.predict(segcct.Volume.load("scan.nii.gz")).save("mask.nii.gz")',
 }
 """Task -> a line of Python that uses `predictor`."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What only the authors of a model know.
-
-    Args:
-        license: its name, as the Hub lists them (`apache-2.0`, `cc-by-nc-4.0`, `other` ...).
-        training_data: the data it was trained on, in words.
-
-    Raises `ConfigError` where one of them is empty.
-    """
-
-    license: str
-    training_data: str
-
-    def __post_init__(self) -> None:
-        for flag, text, example in (
-            ("--license", self.license, "apache-2.0, cc-by-nc-4.0 or other"),
-            ("--training-data", self.training_data, "the dataset's name and version, and the terms that it is under"),
-        ):
-            if not text.strip():
-                raise ConfigError(
-                    f"{flag} is empty, and nobody may use a model without it", expected=example, remedy=f"Add {flag}"
-                )
 
 
 def hub_readme(card: ModelCard, repository: str, terms: Terms, *, scores: str | None, has_estimate: bool) -> str:

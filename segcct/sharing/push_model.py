@@ -11,7 +11,8 @@ from segcct.files.json_file import read_object
 from segcct.model_card import ModelCard, load_card, load_weights
 from segcct.progress import say
 from segcct.quality.quality_model import FILE, QualityModel
-from segcct.sharing.hub_readme import Terms, hub_readme
+from segcct.sharing.hub_readme import hub_readme
+from segcct.sharing.terms import Terms
 from segcct.tasks.task import task_named
 
 EVALUATION = "evaluation"

@@ -51,6 +51,7 @@ HEAVY = {
         "training",
         "comparison",
         "tasks",
+        "sharing",
         "cluster",
     },
     "SimpleITK": {"images"},

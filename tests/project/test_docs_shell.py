@@ -107,7 +107,7 @@ def check_pip(words: list[str]) -> None:
 
 def check_python(words: list[str]) -> None:
     if words[:1] == ["-m"]:
-        assert words[1] in ("venv", "pip", "pytest"), f"python -m {words[1]}"
+        assert words[1] in ("venv", "pip", "pytest", "monai.bundle"), f"python -m {words[1]}"
         return
     place = next((place for place, word in enumerate(words) if word.endswith(".py")), None)
     assert place is not None, "no script is named"

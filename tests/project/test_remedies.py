@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[2] / "segcct"
 FLAG = re.compile(r"(?<![\w-])--([a-z][\w-]*)(?![\w.-])")
 KEY = re.compile(r"(?<![\w/.-])(?:--)?((?:data|train|run|model|augment)\.[a-z_]+(?:\.[a-z_]+)*)(?![\w(/])")
 COMMAND = re.compile(r"(?<![\w.])segcct ([a-z][\w-]*)")
-FILES = {"train.bin", "model.json", "data.csv"}
+FILES = {"train.bin", "model.json", "model.pt", "data.csv"}
 NOT_COMMANDS = {"has", "reads", "writes", "does", "is", "can"}
 NO_OPTIONS = {"mask", "version", "section", "key", "porcelain", "raw", "add-modules"}
 """Placeholders, and options of the program itself, of git, gdcmconv and Java."""

@@ -9,7 +9,8 @@ import yaml
 
 from segcct.errors import ConfigError
 from segcct.model_card import ModelCard, SchemeCard, load_card
-from segcct.sharing.hub_readme import Terms, hub_readme
+from segcct.sharing.hub_readme import hub_readme
+from segcct.sharing.terms import Terms
 
 TERMS = Terms("cc-by-nc-4.0", "ACDC, 100 patients")
 
