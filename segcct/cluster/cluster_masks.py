@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from segcct.case_runner import Done
 from segcct.cluster.cluster_fits import fit_histogram, fit_points
 from segcct.cluster.clusters import Clusters, Method
 from segcct.cluster.cohort_clusters import CaseReader
@@ -22,9 +23,11 @@ from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
+from segcct.inference.case_tables import VOLUMES
 from segcct.inference.folder_prediction import without_description
 from segcct.inference.mask_files import VOLUME, save_mask
 from segcct.inference.tracked_case import PredictedCase
+from segcct.inference.volumes_table import rows_of_labels
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 
 MEMBERSHIPS = "memberships"
@@ -82,7 +85,8 @@ class MaskWriter:
         for index, volume in enumerate([] if memberships is None else memberships):
             _save_membership(stored, volume, self.output / MEMBERSHIPS / f"{name}_cluster_{index + 1}{VOLUME}")
         file = save_mask(stored, self.output, name, self.scheme, mask_format=self.mask_format)
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask))
+        rows = rows_of_labels(list(self.scheme.classes), labels, loaded.grid)
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), {VOLUMES: Done(name, rows)})
 
 
 def fit_case(points: Points, method: Method) -> Clusters:

@@ -18,8 +18,10 @@ from segcct.cluster.intensity_points import Background, IntensityPoints
 from segcct.cluster.points import PointsOf
 from segcct.errors import ConfigError, DataError
 from segcct.files.json_file import write_json
+from segcct.inference.case_tables import VOLUMES
 from segcct.inference.folder_prediction import Predictions, Request, resolve, write_masks
 from segcct.inference.folder_status import FolderStatus, folder_status
+from segcct.inference.label_colors import write_label_colors
 from segcct.model_card import ModelCard
 from segcct.progress import Progress, say
 from segcct.provenance import versions
@@ -139,7 +141,7 @@ class ClusterRun:
         return cls(mine, card_of(data, asked.method, scheme, facts), how, writer, clusters, asked)
 
     def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
-        """Write the masks, predictions.json, and centers.json of a cohort. Raises as `write_masks`."""
+        """Write the masks, predictions.json, volumes.csv, and centers.json of a cohort. Raises as `write_masks`."""
         writer = self.writer
         predictions = write_masks(
             self.card,
@@ -148,6 +150,7 @@ class ClusterRun:
             writer,
             how=self.how,
             mask_format=writer.mask_format,
+            tables=[VOLUMES],
             backend=self.asked.backend,
             workers=self.asked.workers,
             overwrite=overwrite,
@@ -155,6 +158,8 @@ class ClusterRun:
             anonymize=writer.anonymize,
             progress=Progress("clustering"),
         )
+        if not self.request.of_images:  # the others hold their colors
+            write_label_colors(writer.output, writer.scheme.classes)
         if self.clusters is not None:
             channels = list(self.request.data.channels)
             content = {**self.clusters.to_json(), "channels": channels, "provenance": versions()}

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from segcct.images.volume import Volume
 from segcct.inference.case_tables import VOLUMES, CaseTable, Rows
 from segcct.inference.predictor import Segmented
 
@@ -32,9 +33,13 @@ def volumes_table(classes: Sequence[str]) -> CaseTable:
 
 def volume_rows(classes: Sequence[str], segmented: Segmented) -> Rows:
     """A row for each class of a case."""
+    return rows_of_labels(classes, segmented.full, segmented.grid)
+
+
+def rows_of_labels(classes: Sequence[str], full: np.ndarray, grid: Volume) -> Rows:
+    """A row for each class, where the class indices (X, Y, Z) lie on the grid of a scan."""
     from scipy import ndimage
 
-    full, grid = segmented.full, segmented.grid
     boxes = ndimage.find_objects(full, max_label=len(classes))
     rows = []
     for number, (name, box) in enumerate(zip(classes, boxes, strict=True), start=1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def test_tissues_are_labeled_by_brightness_and_the_background_is_0(
         assert np.mean(mask.array == truth) > 0.99
         assert (mask.array[truth == 0] == 0).all()
         assert mask.spacing_mm == (2, 2, 3)
+    with (tmp_path / "out" / "volumes.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["case"] == "c0"]
+    assert [float(row["mean_intensity"]) for row in rows] == pytest.approx(MEANS, abs=3)
     index = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert index["scheme"]["name"] == "cluster_3"
     assert index["scheme"]["classes"] == {"cluster_1": 1, "cluster_2": 2, "cluster_3": 3}
