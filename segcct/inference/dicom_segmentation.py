@@ -44,6 +44,13 @@ def segment_labels(names: Iterable[str]) -> dict[str, str]:
     return {name: name.replace("\\", "/").encode()[:_LONGEST].decode(errors="ignore") for name in names}
 
 
+def check_images(scan: Volume) -> None:
+    """Raises `VolumeError` where a segmentation cannot refer to a scan: before time is spent on its mask."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        _sources(_planes(scan))
+
+
 def write_segmentation(mask: Volume, file: Path, scheme: Scheme) -> None:
     """Write a mask in the scheme's values atomically.
 

@@ -203,6 +203,7 @@ class PredictCase:
         reading = self.reading
         loaded = load_case(reading, case, predictor.scheme, with_label=False)
         soft = self.probabilities or any(table.needs_probabilities for table in self.tables)
+        FORMATS[self.mask_format].check(loaded.grid)
         segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=soft)
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask

@@ -36,6 +36,8 @@ class MaskFormat:
     """The endings of its files, the usual one first."""
     save: Callable[[Volume, Path, str, Scheme], Path]
     """(mask, folder, name, scheme) -> the file that was written."""
+    check: Callable[[Volume], None] = lambda _: None
+    """(scan): raises `VolumeError` where its mask cannot be written in this format."""
     is_anonymous: bool = True
     """Its files hold nothing of the patient but the mask."""
     require: Callable[[], None] = lambda: None
@@ -77,6 +79,12 @@ def _save_image(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
     return file
 
 
+def _check_images(scan: Volume) -> None:
+    from segcct.inference.dicom_segmentation import check_images
+
+    check_images(scan)
+
+
 def _save_segmentation(mask: Volume, folder: Path, name: str, scheme: Scheme) -> Path:
     from segcct.inference.dicom_segmentation import write_segmentation
 
@@ -89,7 +97,11 @@ FORMATS = {
     "nifti": MaskFormat((VOLUME,), _save_volume),
     "image": MaskFormat((IMAGE, PAGES), _save_image),
     "dicom-seg": MaskFormat(
-        (SEGMENTATION,), _save_segmentation, is_anonymous=False, require=partial(import_extra, "highdicom", "dicom")
+        (SEGMENTATION,),
+        _save_segmentation,
+        _check_images,
+        is_anonymous=False,
+        require=partial(import_extra, "highdicom", "dicom"),
     ),
 }
 """The ways in which masks are written; `image` is that of datasets of 2-D images, and of these alone."""
