@@ -14,6 +14,7 @@ from segcct.commands.parser import (
     add_anonymize,
     add_command,
     add_engine,
+    add_model,
     add_network_options,
     at_least_one,
     engine_of,
@@ -66,12 +67,8 @@ def add_cluster_segment(commands: Commands) -> None:
         help="read the scans as this experiment does; keys may follow, such as --data.label_map",
     )
     parser.add_argument("--channels", nargs="+", metavar="NAME", help="only these channels (default: all)")
-    parser.add_argument(
-        "--model",
-        type=Path,
-        metavar="RUN/best",
-        help="cluster the tokens of this cct_unet model instead of intensities",
-    )
+    tokens = "cluster the tokens of this cct_unet model instead of intensities"
+    add_model(parser, "--model", required=False, help=tokens)
     parser.add_argument(
         "--background",
         type=_background,

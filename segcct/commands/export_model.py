@@ -5,14 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, at_least_one
+from segcct.commands.parser import Commands, add_command, add_model, at_least_one
 from segcct.tasks.task import Outcome
 
 
 def add_export(commands: Commands) -> None:
     """A trained model as one ONNX file."""
     parser = add_command(commands, "export", _export, "write a trained model as an ONNX file, verified against PyTorch")
-    parser.add_argument("--model", type=Path, required=True, metavar="RUN/best", help="a trained model's folder")
+    add_model(parser, "--model", help="a trained model's folder")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="the file")
     parser.add_argument(
         "--size",

@@ -63,6 +63,8 @@ def _what(card: ModelCard) -> str:
             f"{for_markdown(name)} ({'+'.join(map(str, values))})" for name, values in card.scheme.regions.items()
         )
         lines += ["", f"Regions, by values: {', '.join(regions)}."]
+    if card.postprocessing:
+        lines += ["", f"Postprocessing: {for_markdown('; '.join(map(str, card.postprocessing)))}."]
     return "\n".join(lines)
 
 

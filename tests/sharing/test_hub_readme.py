@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from segcct.errors import ConfigError
-from segcct.model_card import ModelCard, SchemeCard, load_card
+from segcct.model_card import ModelCard, PostprocessingStep, SchemeCard, load_card
 from segcct.sharing.hub_readme import hub_readme
 from segcct.sharing.terms import Terms
 
@@ -52,6 +52,12 @@ def test_scores_estimate_and_synthetic_data_are_said(card: ModelCard) -> None:
     assert "It was not scored" not in text
     assert "not for patients" in text
     assert "quality.csv" in text
+    assert "Postprocessing" not in text
+
+
+def test_postprocessing_is_said(card: ModelCard) -> None:
+    step = PostprocessingStep(step="largest_component", classes=("LV",))
+    assert "Postprocessing: largest_component: LV." in readme(card.model_copy(update={"postprocessing": (step,)}))
 
 
 def test_names_make_no_markup(card: ModelCard) -> None:
