@@ -95,6 +95,9 @@ class ScheduleSection(Section):
     """Largest norm of the gradient; 0 leaves it."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""
+    recalibrate: Annotated[int, Field(ge=0, le=1000)] = 0
+    """Last batches of an epoch from which BatchNorm's statistics of the averaged weights are recomputed before a
+    validation; 0 averages the statistics as the weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where that is measured to be faster on this machine, else fp32."""
     precision_reason: str | None = None

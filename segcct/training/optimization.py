@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -115,3 +115,18 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
                 averaged.copy_(value)
 
     return AveragedModel(network, multi_avg_fn=average, use_buffers=True).requires_grad_(False)
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, passes: Iterable[Callable[[nn.Module], object]]) -> None:
+    """Compute BatchNorm's running statistics anew: plain means over forward passes in training mode."""
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    momenta = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None  # a plain mean
+    network.train()
+    for forward in passes:
+        forward(network)
+    for layer, momentum in zip(layers, momenta, strict=True):
+        layer.momentum = momentum

@@ -7,7 +7,9 @@ import shlex
 import signal
 import time
 import warnings
+from collections import deque
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -19,6 +21,7 @@ from torch.utils.data import DataLoader
 
 from segcct.config import ScheduleSection
 from segcct.errors import SegcctError, TrainingError
+from segcct.hardware.precision import autocast
 from segcct.model_card import ModelCard, load_card
 from segcct.plurals import counted
 from segcct.preparation.slice_sampling import EpochSampler
@@ -29,7 +32,7 @@ from segcct.training.batch_seeds import batch_seed
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import curves_of, quiet_writer
 from segcct.training.network import explaining_batch_norm
-from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
 from segcct.training.processes import is_first_process, progress_bar
 
 CONFIG = "config"
@@ -67,6 +70,7 @@ class TrainingModule(pl.LightningModule):
         self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
         task.averaged = None if self.averaged is None else self.averaged.module
         self.losses: list[Tensor] = []
+        self.latest_batches: deque[dict[str, Any]] = deque(maxlen=train.recalibrate)
         self.averaged_steps = 0
 
     @property
@@ -129,6 +133,7 @@ class TrainingModule(pl.LightningModule):
                 remedy=f"{self.task.look_at_cases} --train.lr or set --train.precision fp32",
             )
         self.losses.append(loss.detach())
+        self.latest_batches.append(batch)
         train = self.train_section
         # Lightning divides by `accumulate`, also where an epoch's last batches are fewer than that.
         remaining = int(self.trainer.num_training_batches) - (batch_idx - batch_idx % train.accumulate)
@@ -139,6 +144,15 @@ class TrainingModule(pl.LightningModule):
             self.averaged.update_parameters(self.network)
         self.averaged_steps = self.global_step
         self.stop_when_over()
+
+    def recalibrate(self) -> None:
+        """Give the averaged weights statistics of their own from the latest batches; all processes get the first's."""
+        with autocast(self.device.type, self.train_section.precision):
+            passes = (partial(self.task.loss, batch=batch) for batch in self.latest_batches)
+            recalibrate(self.evaluated_network, passes)
+        if self.trainer.world_size > 1:
+            for buffer in self.evaluated_network.buffers():
+                buffer.copy_(self.trainer.strategy.broadcast(buffer))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         clock = self.clock
@@ -219,6 +233,8 @@ class ValidationCallback(Checkpoint):
     def _validate(self, trainer: pl.Trainer, module: TrainingModule, epoch: int) -> dict[str, float]:
         began = time.monotonic()
         network, device = module.evaluated_network, str(module.device)
+        if self.train.recalibrate:
+            module.recalibrate()
         _require_finite(network, epoch)
         scores = self.task.validate(network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]

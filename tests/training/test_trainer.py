@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import signal
@@ -22,7 +23,7 @@ from segcct.run_folder import RunFolder
 from segcct.training import optimization, trainer
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.network import check_batch_size
-from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor
+from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
 from segcct.training.session import check_run
 from segcct.training.trainer import fit
 from tests.support import toy_task
@@ -283,6 +284,33 @@ def test_validations_keep_to_their_fraction_of_the_time(run, monkeypatch):
     longer = train.model_copy(update={"epochs": 8})
     fit(Timed(monkeypatch), run, longer, seed=0, resume=True)  # at 465 s they would take 60
     assert [bool(row["val_dice"]) for row in run.read_metrics()[6:]] == [False, True]
+
+
+def test_recalibrated_statistics_are_the_plain_means_over_the_latest_batches():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.ReLU())
+    batches = torch.randn(4, 6, 1, 8, 8) * 3 + 1
+    weights = copy.deepcopy(dict(network.named_parameters()))
+    recalibrate(network, [lambda network, batch=batch: network(batch) for batch in batches])
+    maps = [network[0](batch).detach() for batch in batches]
+    torch.testing.assert_close(network[1].running_mean, torch.stack([m.mean((0, 2, 3)) for m in maps]).mean(0))
+    torch.testing.assert_close(network[1].running_var, torch.stack([m.var((0, 2, 3)) for m in maps]).mean(0))
+    assert network[1].momentum == 0.1
+    assert all(torch.equal(value, weights[name]) for name, value in network.named_parameters())
+
+
+def test_averaged_weights_are_saved_with_their_own_statistics_also_after_a_resume(run, tmp_path):
+    train = TrainSection(epochs=3, lr=0.01, ema=0.9, recalibrate=2)
+    fit(toy_task.ToyTask(), run, train, seed=0)
+    saved = load_weights(run.best, load_card(run.best))
+    assert int(saved["1.num_batches_tracked"]) == 2
+    other = RunFolder.create(tmp_path / "other")
+    with pytest.raises(KeyboardInterrupt):
+        fit(Interrupted(), other, train, seed=0)
+    fit(toy_task.ToyTask(), other, train, seed=0, resume=True)
+    again = load_weights(other.best, load_card(other.best))
+    assert all(torch.equal(saved[name], again[name]) for name in saved)
+    assert [row["val_dice"] for row in run.read_metrics()] == [row["val_dice"] for row in other.read_metrics()]
 
 
 def test_one_slow_validation_does_not_cut_the_budget_short(run, monkeypatch):
