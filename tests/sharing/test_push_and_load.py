@@ -138,8 +138,9 @@ def test_a_download_passes_the_checks_of_a_folder(
     assert push(best) == 0
     files = {**hub.repositories["lab/heart"].files, **changed}
     hub.repositories["lab/heart"].commit({name: content for name, content in files.items() if content is not None})
-    scan = ["--input", str(best), "--output", str(tmp_path / "masks")]
-    assert main(["predict", "--model", "hf://lab/heart", *scan]) == 1
+    write_phantom("acdc", tmp_path / "scans", 1, seed=0, reduce=8)
+    scans = ["--input", str(tmp_path / "scans"), "--output", str(tmp_path / "masks")]
+    assert main(["predict", "--model", "hf://lab/heart", *scans]) == 1
     assert said in failure(capsys)
     assert not (tmp_path / "masks").exists()
 
