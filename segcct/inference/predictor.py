@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -18,34 +18,34 @@ from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
+from segcct.inference.memory_estimate import check_memory
 from segcct.inference.postprocessing import check_steps, postprocess
 from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 
 
-@dataclass
 class KeptProbabilities:
-    """A listener that keeps the probabilities of a case, at the network's scale."""
+    """A listener that keeps the probabilities of a case, at the network's scale.
 
-    batches: list[np.ndarray] = field(default_factory=list)
-    indices: list[np.ndarray] = field(default_factory=list)
+    Args:
+        slices: D, of the whole case.
+        classes: K.
+        size: (h, w) of a slice.
+    """
+
+    def __init__(self, slices: int, classes: int, size: tuple[int, int]) -> None:
+        self.probabilities = np.empty((slices, classes, *size), dtype=np.float16)
+        """(D, K, h, w)."""
+        self.index = np.empty((slices, *size), dtype=np.uint8)
+        """(D, h, w): the most probable classes."""
+        self.heard = 0
 
     def __call__(self, batch: np.ndarray) -> None:
-        self.batches.append(batch.astype(np.float16))
-        self.indices.append(batch.argmax(axis=1).astype(np.uint8))
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """(D, K, h, w) float16."""
-        whole = np.concatenate(self.batches)
-        self.batches.clear()  # no second copy stays
-        return whole
-
-    @cached_property
-    def index(self) -> np.ndarray:
-        """(D, h, w) uint8: the most probable classes."""
-        return np.concatenate(self.indices)
+        part = slice(self.heard, self.heard + len(batch))
+        self.probabilities[part] = batch
+        self.index[part] = batch.argmax(axis=1)
+        self.heard = part.stop
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,9 @@ class Predictor(VolumeModel):
         """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
         preparation = self.inferer.preparation(self.preparation)
         prepared = self.adaptation.image_of(prepare_case(loaded, preparation, self.scheme), self.card)
-        kept, size = KeptProbabilities() if keep_probabilities else None, self.preparation.image_size
+        size, (depth, _, *sides) = self.preparation.image_size, prepared.image.shape
+        check_memory(depth, self.scheme.num_classes, (sides[0], sides[1]), keep_probabilities, self.card.spatial_dims)
+        kept = KeptProbabilities(depth, self.scheme.num_classes, (sides[0], sides[1])) if keep_probabilities else None
         with self.adaptation.applied_to(self.network, prepared, self.how, size):
             index = self.inferer(self.network, prepared, self.how, size, kept)
         full = postprocess(

@@ -13,7 +13,9 @@ import pytest
 from segcct import runtime
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.label_schemes import Scheme
+from segcct.errors import DataError
 from segcct.images.volume import Volume
+from segcct.inference import memory_estimate
 from segcct.preparation import slice_grid as grid
 from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
@@ -114,3 +116,27 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     inside = whole[foreground] if rule["rule"].startswith("zscore") else whole
     expected = (0.5, 0.25) if rule["rule"] == "clip" else (inside.mean(dtype=np.float64), inside.std(dtype=np.float64))
     np.testing.assert_allclose((prepared.mean[0], prepared.std[0]), expected, rtol=1e-6)
+
+
+def test_probabilities_that_do_not_fit_are_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert memory_estimate.needed_gb(700, 14, (512, 512), False, 2) == 0
+    assert memory_estimate.needed_gb(700, 14, (512, 512), True, 2) == pytest.approx(5.14, abs=0.01)
+    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: 5.0)
+    memory_estimate.check_memory(700, 14, (512, 512), False, 2)
+    with pytest.raises(DataError, match=r"5\.1 GB; expected at most 5\.0 GB\)\. Leave out --probabilities"):
+        memory_estimate.check_memory(700, 14, (512, 512), True, 2)
+    monkeypatch.setattr(memory_estimate, "_WORTH_ASKING_GB", 0.0)
+    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: 1e-9)
+    predictor = toy_pair.predictor()
+    predictor.network = None  # would fail
+    with pytest.raises(DataError, match="do not fit into the free memory"):
+        predictor.segment(toy_pair.loaded_case(), keep_probabilities=True)
+
+
+def test_kept_probabilities_are_held_once() -> None:
+    predictor = toy_pair.predictor()
+    case = toy_pair.loaded_case()
+    kept = predictor.segment(case, keep_probabilities=True).soft
+    expected = np.concatenate(list(predictor.probabilities(predictor.segment(case).prepared)))
+    np.testing.assert_array_equal(kept.probabilities, expected.astype(np.float16))
+    np.testing.assert_array_equal(kept.index, expected.argmax(axis=1))
