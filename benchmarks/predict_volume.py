@@ -1,0 +1,171 @@
+"""One scan from file to file: wall time and peak memory of `segcct predict` next to two other procedures.
+
+    python benchmarks/predict_volume.py --scan ../shared/data/brats_4modality_pseudo --repeat 3
+
+Each row is a process of its own that reads four sequences of 240 x 240 x 155 voxels, predicts and writes the mask; the
+weights are random, which changes neither time nor memory. The fastest of the repeats counts.
+
+swin_unet: the published procedure of Swin-Unet (Cao et al. 2021), with our swin_unet_tiny: slice by slice, cubic resize
+to 224 pixels, one slice per call, argmax, nearest-neighbor resize back.
+monai: MONAI's SliceInferer (its SlidingWindowInferer for networks over slices) with our cct_unet_s and its defaults.
+segcct: `segcct predict` with the same cct_unet_s.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+CHANNELS = ("t2f", "t1c", "t1n", "t2w")
+CLASSES = {"NCR": 1, "ED": 2, "ET": 3}
+SIDE = 160
+"""That of configs/brats_cct_unet.yaml."""
+ROWS = [
+    ("swin_unet", "fp32"),
+    ("swin_unet", "bf16"),
+    ("monai", "fp32"),
+    ("monai", "bf16"),
+    ("segcct", "fp32"),
+    ("segcct", "bf16"),
+]
+
+
+def write_model(folder: Path) -> None:
+    """The `best/` folder of cct_unet_s with random weights, as configs/brats_cct_unet.yaml would train it."""
+    from segcct.config import DataSection
+    from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
+
+    data = DataSection.model_validate({
+        "layout": "folder", "root": "nowhere", "channels": {name: f"{name}.nii.gz" for name in CHANNELS},
+        "scheme": "custom", "labels": CLASSES, "crop": "foreground", "image_size": SIDE,
+    })  # fmt: skip
+    card = ModelCard(
+        task="segmentation",
+        architecture=Architecture(name="cct_unet_s", in_channels=4, num_classes=4, image_size=SIDE),
+        data=reading(data),
+        scheme=SchemeCard(name="custom", classes=CLASSES),
+        selected_on={},
+        data_fingerprint="",
+        provenance={},
+    )
+    save_model(folder, network_of("cct_unet_s", SIDE).state_dict(), card)
+
+
+def network_of(name: str, side: int) -> nn.Module:
+    """A network with random weights, the same in every process."""
+    from segcct.models.zoo import create_model
+
+    torch.manual_seed(0)
+    return create_model(name, 4, 4, side, {}).eval()
+
+
+def read(scan: Path) -> tuple[np.ndarray, np.ndarray]:
+    """(4, X, Y, Z) float32, each channel standardized over its nonzero voxels, and the affine."""
+    images = [nib.load(scan / f"{name}.nii.gz") for name in CHANNELS]
+    volume = np.stack([image.get_fdata(dtype=np.float32) for image in images])
+    for channel in volume:
+        inside = channel[channel > 0]
+        channel -= inside.mean()
+        channel /= inside.std()
+    return volume, images[0].affine
+
+
+@torch.inference_mode()
+def swin_unet(scan: Path, output: Path) -> None:
+    """See the module."""
+    from scipy.ndimage import zoom
+
+    network, (volume, affine) = network_of("swin_unet_tiny", 224), read(scan)
+    mask = np.zeros(volume.shape[1:], dtype=np.uint8)
+    rows, columns = mask.shape[:2]
+    for index in range(mask.shape[2]):
+        small = zoom(volume[..., index], (1, 224 / rows, 224 / columns), order=3)
+        labels = network(torch.from_numpy(small[None])).softmax(dim=1).argmax(dim=1)[0].numpy().astype(np.uint8)
+        mask[..., index] = zoom(labels, (rows / 224, columns / 224), order=0)
+    nib.save(nib.Nifti1Image(mask, affine), output / "mask.nii.gz")
+
+
+@torch.inference_mode()
+def monai(scan: Path, output: Path) -> None:
+    """See the module."""
+    from monai.inferers import SliceInferer
+
+    network, (volume, affine) = network_of("cct_unet_s", SIDE), read(scan)
+    inferer = SliceInferer(roi_size=(SIDE, SIDE), sw_batch_size=16, spatial_dim=2)
+    logits = inferer(torch.from_numpy(volume)[None], network)
+    assert isinstance(logits, Tensor)
+    nib.save(nib.Nifti1Image(logits.argmax(dim=1)[0].to(torch.uint8).numpy(), affine), output / "mask.nii.gz")
+
+
+def in_process(procedure: str, precision: str, scan: Path, output: Path) -> None:
+    """One of the procedures that are written here."""
+    from segcct.hardware.precision import autocast
+
+    torch.set_num_threads(cores())
+    with autocast("cpu", precision):
+        {"swin_unet": swin_unet, "monai": monai}[procedure](scan, output)
+
+
+def cores() -> int:
+    """Cores of this process."""
+    return len(os.sched_getaffinity(0))
+
+
+def measured(command: list[str]) -> tuple[float, float, float]:
+    """Seconds, seconds of all cores together, and peak megabytes of a process."""
+    began = time.monotonic()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.monotonic() - began
+    if status:
+        sys.exit(f"{' '.join(command)} failed: {process.stderr.read().decode() if process.stderr else ''}")
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
+
+
+def main() -> None:
+    """Run every procedure, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scan", type=Path, required=True, help="folder of t1c.nii.gz, t1n.nii.gz, t2f.nii.gz, ...")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--only", nargs="+", choices=["swin_unet", "monai", "segcct"])
+    parser.add_argument("--one", nargs=3, metavar=("PROCEDURE", "PRECISION", "OUTPUT"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        procedure, precision, output = arguments.one
+        in_process(procedure, precision, arguments.scan, Path(output))
+        return
+    found: dict[tuple[str, str], tuple[float, float, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_model(folder / "best")
+        for procedure, precision in ROWS:
+            if arguments.only and procedure not in arguments.only:
+                continue
+            command = [sys.executable, __file__, "--scan", str(arguments.scan), "--one", procedure, precision, name]
+            if procedure == "segcct":
+                command = [sys.executable, "-m", "segcct.cli", "predict", "--model", str(folder / "best"), "--input",
+                           str(arguments.scan), "--output", str(folder / "masks"), "--precision", precision,
+                           "--overwrite"]  # fmt: skip
+            runs = [measured(command) for _ in range(arguments.repeat)]
+            found[procedure, precision] = min(runs)[0], min(run[1] for run in runs), max(run[2] for run in runs)
+            print(f"{procedure} {precision}: {found[procedure, precision][0]:.1f} s", file=sys.stderr, flush=True)
+    print("| procedure | precision | seconds | of all cores | peak MB | times segcct fp32 | times segcct bf16 |")
+    print("|---|---|---|---|---|---|---|")
+    for (procedure, precision), (seconds, cores_s, peak) in found.items():
+        against = [found.get(("segcct", other)) for other in ("fp32", "bf16")]
+        times = " | ".join("" if other is None else f"{seconds / other[0]:.1f}" for other in against)
+        print(f"| {procedure} | {precision} | {seconds:.1f} | {cores_s:.1f} | {peak:,.0f} | {times} |")
+
+
+if __name__ == "__main__":
+    main()
