@@ -1,0 +1,201 @@
+"""Cross-validation of ACDC in its slice form: out-of-fold scores, and what ensembles, test-time augmentation and
+postprocessing change on the ten patients of val.list, which no model has seen.
+
+    python benchmarks/folds.py --root ../shared/data/acdc_h5 --budget 10min --results docs/results/folds.md
+
+Three folds of the 70 patients of train.list, each for the budget; a cross-validation that is there already is resumed.
+All differences are paired: per volume the mean Dice of the three classes, intervals by patient.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import fill
+
+import numpy as np
+
+from segcct.config import SegmentationConfig, settings
+from segcct.evaluation.evaluate_folders import evaluate
+from segcct.files.table_file import read_rows_of
+from segcct.hardware.processor import processor_name
+from segcct.inference.batched_inference import Inference
+from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.predictor import Predictor
+from segcct.metrics import paired, summarize
+from segcct.metrics.paired_statistics import Paired
+from segcct.model_card import load_card
+from segcct.run_folder import FoldsFolder
+from segcct.tasks.fold_training import resume_folds, train_folds
+from segcct.tasks.task import TASKS
+
+CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"
+CLASSES = ("RV", "MYO", "LV")
+VIEWS = ("none", "flips", "rotations")
+Scores = dict[str, dict[str, float]]
+"""Case -> class -> Dice."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One way to predict the test patients."""
+
+    name: str
+    scores: Scores
+
+    def means(self) -> list[float]:
+        """Mean Dice of each volume."""
+        return [float(np.mean(list(own.values()))) for _, own in sorted(self.scores.items())]
+
+
+def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, SegmentationConfig]:
+    """The folds, trained now or earlier, and their configuration."""
+    overrides = {
+        "data.root": str(arguments.root),
+        "data.split.train_list": str(arguments.root / "train.list"),
+        "data.split.test_list": str(arguments.root / "val.list"),
+        "data.split.folds": arguments.folds,
+        "run.root": str(arguments.output),
+        "run.name": "acdc_folds",
+        "train.budget": arguments.budget,
+    }
+    config = settings.load(SegmentationConfig, CONFIG, overrides | settings.parse_overrides(arguments.keys))
+    path = config.run.root / config.run.name
+    if FoldsFolder.is_at(path):
+        return resume_folds(TASKS["segmentation"], path, {}), config
+    return train_folds(config, range(arguments.folds)), config
+
+
+def scored(models: list[Path], tta: str, splits: list[Path], root: Path, output: Path) -> Scores:
+    """Predict and evaluate the test split."""
+    predictor = Predictor.load(models, Inference(tta=tta))
+    request = resolve(predictor.card, root, splits_files=splits, split="test")
+    predictions = predict_folder(predictor, request, output / "predictions", overwrite=True)
+    assert not predictions.problem, predictions.problem
+    evaluate(output / "predictions", root, output=output / "evaluation")
+    return scores_in(output / "evaluation")
+
+
+def scores_in(evaluation: Path) -> Scores:
+    """The Dice in metrics.csv."""
+    scores: Scores = {}
+    for row in read_rows_of(evaluation / "metrics.csv"):
+        if row["class"] in CLASSES and row["dice"]:
+            scores.setdefault(row["case"], {})[row["class"]] = float(row["dice"])
+    return scores
+
+
+def mean_of(models: list[Model], name: str) -> Model:
+    """A model as good as some are on average, volume by volume."""
+    cases = models[0].scores
+    scores = {
+        case: {each: float(np.mean([model.scores[case][each] for model in models])) for each in cases[case]}
+        for case in cases
+    }
+    return Model(name, scores)
+
+
+def patient_of(case: str) -> str:
+    return case.partition("_")[0]
+
+
+def row_of(model: Model) -> str:
+    """Dice with its interval, and of each class."""
+    found = summarize(model.means(), list(map(patient_of, sorted(model.scores))), bounds=(0, 1))
+    low, high = found["ci95"]
+    classes = (np.mean([own[name] for own in model.scores.values() if name in own]) for name in CLASSES)
+    return (
+        f"| {model.name} | {found['mean']:.4f} [{low:.3f}, {high:.3f}] | "
+        + " | ".join(f"{x:.4f}" for x in classes)
+        + " |"
+    )
+
+
+def difference_of(name: str, first: Model, second: Model) -> str:
+    """First minus second."""
+    patients = list(map(patient_of, sorted(first.scores)))
+    found: Paired = paired(first.means(), second.means(), patients)
+    low, high = found["ci95"]
+    interval = "not defined" if low is None or high is None else f"{low:+.4f}, {high:+.4f}"
+    return (
+        f"| {name} | {found['difference']:+.4f} [{interval}] | {found['wins']}, {found['losses']} | {found['p']:.3f} |"
+    )
+
+
+def sections(arguments: argparse.Namespace) -> list[str]:
+    """The page, part by part."""
+    folder, config = cross_validated(arguments)
+    runs = [folder.fold(number) for number in folder.folds]
+    bests, splits = [run.best for run in runs], [run.splits for run in runs]
+    models: dict[tuple[str, str], Model] = {}
+    for tta in VIEWS:
+        after = "" if tta == "none" else f", {tta}"
+        for run in runs:
+            place = arguments.output / "scores" / f"{run.path.name}_{tta}"
+            scores = scored([run.best], tta, [run.splits], arguments.root, place)
+            models[run.path.name, tta] = Model(f"{run.path.name}{after}", scores)
+        singles = [models[run.path.name, tta] for run in runs]
+        models["single", tta] = mean_of(singles, f"mean of the {len(runs)} models{after}")
+        scores = scored(bests, tta, splits, arguments.root, arguments.output / "scores" / f"ensemble_{tta}")
+        models["ensemble", tta] = Model(f"ensemble of {len(runs)}{after}", scores)
+    options = ["--root", "data/acdc_h5", "--folds", str(arguments.folds), "--budget", arguments.budget, *arguments.keys]
+    command = "python benchmarks/folds.py " + shlex.join(options)
+    epochs = ", ".join(str(len(run.read_metrics())) for run in runs)
+    out_of_fold = Model("each case by its fold", scores_in(folder.out_of_fold / "evaluation"))
+    head, rule = "| | Dice [95% interval] | RV | MYO | LV |", "|---|---|---|---|---|"
+    plain, flips, turns = (models["single", tta] for tta in VIEWS)
+    whole, whole_flips, whole_turns = (models["ensemble", tta] for tta in VIEWS)
+    differences = [
+        difference_of("ensemble minus single model", whole, plain),
+        difference_of("flips minus none, single model", flips, plain),
+        difference_of("rotations minus none, single model", turns, plain),
+        difference_of("flips minus none, ensemble", whole_flips, whole),
+        difference_of("rotations minus none, ensemble", whole_turns, whole),
+        difference_of("ensemble with flips minus single model", whole_flips, plain),
+    ]
+    train, network = config.train, load_card(bests[0]).architecture.name
+    patients = len({patient_of(case) for case in out_of_fold.scores})
+    tested = len({patient_of(case) for case in whole.scores})
+    return [
+        "# Folds, ensembles and test-time augmentation: ACDC",
+        f"`{network}`, {len(runs)} folds of {patients} patients, {train.budget or 0:g} s each ({epochs} epochs); "
+        f"trained in {load_precision(runs[0].config)}, predicted in {Inference().precision}, on {processor_name()}.",
+        f"```sh\n{command}\n```",
+        "## Out of fold",
+        f"{len(out_of_fold.scores)} volumes of {patients} patients, each by the model that was not trained on it. The "
+        "same cases selected the weights.",
+        "\n".join([head, rule, row_of(out_of_fold)]),
+        f"## {tested} patients that no model has seen",
+        f"{len(whole.scores)} volumes. The row of the mean is what one model reaches on average.",
+        "\n".join([head, rule, *(row_of(model) for model in models.values())]),
+        "Differences of the mean Dice per volume, 95% interval by patient, volumes that get better and worse, and "
+        "Wilcoxon's p over patients. *Single model* is the mean of the scores of the folds.",
+        "\n".join(["| | difference [95% interval] | better, worse | p |", "|---|---|---|---|", *differences]),
+    ]
+
+
+def load_precision(config: Path) -> str:
+    """The precision that a run was trained in."""
+    return settings.load(SegmentationConfig, config, stored=True).train.precision
+
+
+def main() -> None:
+    """Train, predict, print the page, and write it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--root", type=Path, required=True, help="folder of the .h5 files")
+    parser.add_argument("--output", type=Path, default=Path("runs/bench_folds"))
+    parser.add_argument("--results", type=Path, help="where the page is written, such as docs/results/folds.md")
+    parser.add_argument("--folds", type=int, default=3)
+    parser.add_argument("--budget", default="10min", help="of each fold")
+    arguments, arguments.keys = parser.parse_known_args()
+    parts = [part if "|" in part or "```" in part else fill(part, 120) for part in sections(arguments)]
+    text = "\n\n".join(parts) + "\n"
+    print(text)
+    if arguments.results is not None:
+        arguments.results.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
