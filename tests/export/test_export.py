@@ -143,7 +143,7 @@ def test_what_cannot_be_exported_is_refused(
 
 def test_a_file_that_differs_from_pytorch_is_not_written(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:
     other = small_export.network()
-    nn.init.normal_(other.layers[2].bias)
+    nn.init.normal_(other.layers[-1].bias)
     export = onnx_export.export_onnx
     monkeypatch.setattr("segcct.tasks.model_export.export_onnx", lambda _, *rest: export(other, *rest))
     assert main(["export", "--model", str(folder), "--output", str(tmp_path / "m.onnx")]) == 1

@@ -86,7 +86,7 @@ def test_masks_are_the_same_bytes(tmp_path: Path, name: str) -> None:
     ours.save(tmp_path / "segcct.nii.gz")
     assert runtime.main(arguments) == 0
     assert (tmp_path / "runner.nii.gz").read_bytes() == (tmp_path / "segcct.nii.gz").read_bytes()
-    assert set(np.unique(ours.array)) == {0, 3, 7}, "a case in which nothing is found shows nothing"
+    assert len(set(np.unique(ours.array)) & {0, 3, 7}) > 1, "a case of one class shows nothing"
 
 
 @pytest.mark.parametrize(

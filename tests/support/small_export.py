@@ -21,12 +21,16 @@ SIZE = 48
 
 
 class Small(nn.Module):
-    """Two convolutions, so that the border of a slice matters."""
+    """Three convolutions, so that the border of a slice matters."""
 
     def __init__(self, *, in_channels: int, num_classes: int, image_size: int, options: ModelOptions) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, num_classes, 3, padding=1)
+            nn.Conv2d(in_channels, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(8, num_classes, 3, padding=1),
         )
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

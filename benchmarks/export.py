@@ -1,0 +1,117 @@
+"""Each backend and precision beside PyTorch in fp32: speed, and the Dice of its masks with PyTorch's.
+
+    python benchmarks/export.py --model runs/NAME/best --input SCANS          # a trained model, and typical scans
+    python benchmarks/export.py --output runs/export_benchmark                # trains the demo's network for it first
+
+Slices of the scans, prepared as for prediction, go through every network in turn, so that a disturbance hits all of
+them; the fastest round counts. int8 is calibrated by slices of the same scans. Agreement says nothing about a network
+that is not trained, whose masks are noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from trained import trained
+
+from segcct.config import SegmentationConfig, settings
+from segcct.export.backend_timing import PRECISIONS
+from segcct.export.backends import backend_network
+from segcct.export.model_file import read_exported
+from segcct.export.verification import compare
+from segcct.hardware.precision import autocast
+from segcct.hardware.processor import instruction_sets, processor_name
+from segcct.inference.batched_inference import Inference
+from segcct.inference.network_inputs import network_slices
+from segcct.inference.predictor import Predictor
+from segcct.phantom import write_phantom
+from segcct.tasks.model_export import export_model
+
+DEMO = Path(__file__).parents[1] / "segcct" / "demo" / "segmentation.yaml"
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="best/ of a run; default: one is trained on phantoms")
+    parser.add_argument("--input", type=Path, help="scans of the model's layout; default: the training data")
+    parser.add_argument("--output", type=Path, default=Path("runs/export_benchmark"), help="where files go")
+    parser.add_argument("--size", type=int, help="of the slices, in pixels; default: that of the training")
+    parser.add_argument("--slices", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser.parse_args()
+
+
+class InBf16(nn.Module):
+    """A network under autocast."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        with autocast("cpu", "bf16"):
+            return self.network(images).float()
+
+
+def phantom_run(output: Path) -> tuple[Path, Path]:
+    """The best/ folder of the demo's segmentation, trained on phantoms, and their folder."""
+    data = output / "phantom"
+    if not data.exists():
+        write_phantom("brats", data, 12, seed=0, reduce=2)
+    changes = {"data.root": str(data), "run.root": str(output), "run.name": "demo"}
+    return trained(settings.load(SegmentationConfig, DEMO, changes)).best, data
+
+
+def contestants(model: Path, source: Path, output: Path, size: int | None) -> dict[str, nn.Module]:
+    """The networks by backend and precision; PyTorch in fp32 first."""
+    network = Predictor.load(model, Inference(precision="fp32", device="cpu")).network
+    networks: dict[str, nn.Module] = {"torch fp32": network, "torch bf16": InBf16(network)}
+    for kind in ("fp32", "int8"):
+        file = output / f"{kind}.onnx"
+        for line in export_model(model, file, size=size, int8=kind == "int8", source=source):
+            print(line)
+        exported = read_exported(file)
+        for backend in ("onnx", "openvino"):
+            for precision in PRECISIONS[backend]:
+                name = precision if kind == "fp32" else {"fp32": "int8", "bf16": "int8 and bf16"}[precision]
+                networks[f"{backend} {name}"] = backend_network(backend, exported, file, precision)
+    return networks
+
+
+def main() -> None:
+    arguments = parse()
+    torch.set_num_threads(arguments.threads)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    model, source = (arguments.model, arguments.input) if arguments.model else phantom_run(arguments.output)
+    source = arguments.input or source
+    networks = contestants(model, source, arguments.output, arguments.size)
+    predictor = Predictor.load(model, Inference(precision="fp32", device="cpu"))
+    size = read_exported(arguments.output / "fp32.onnx").size[0]
+    inputs = network_slices(predictor, source, [], None, size, arguments.slices)
+    best = dict.fromkeys(networks, float("inf"))
+    with torch.inference_mode():
+        for _ in range(arguments.rounds):
+            for name, network in networks.items():
+                began = time.perf_counter()
+                for batch in inputs.split(arguments.batch):
+                    network(batch)
+                best[name] = min(best[name], time.perf_counter() - began)
+    architecture = predictor.card.architecture
+    print(f"{processor_name()} ({' '.join(instruction_sets())}), {arguments.threads} threads")
+    print(f"{architecture.name}, {len(inputs)} slices of {size} x {size} pixels from {source}, batch {arguments.batch}")
+    print("| backend | ms per slice | times as fast | same class | Dice |\n|---|---|---|---|---|")
+    for name, network in networks.items():
+        found = compare(networks["torch fp32"], network, inputs)
+        dice = "-" if found.dice is None else f"{found.dice:.4f}"
+        per_slice, faster = 1e3 * best[name] / len(inputs), best["torch fp32"] / best[name]
+        print(f"| {name} | {per_slice:.1f} | {faster:.2f} | {found.agreement:.4%} | {dice} |")
+
+
+if __name__ == "__main__":
+    main()
