@@ -78,6 +78,17 @@ def test_a_full_disk_leaves_whole_masks_and_with_room_the_rest_is_predicted(
     assert not list(output.glob(".*"))
 
 
+def test_a_disk_that_became_read_only_is_named(
+    disk: Callable[[int], Path], trained: Path, phantom: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = disk(4096)
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    assert main(prediction(trained, phantom, folder / "masks")) == 1
+    assert f"{folder}" in (text := said(capsys))
+    assert "Read-only file system" in text
+    assert not list(folder.iterdir())
+
+
 def test_a_training_on_a_full_disk_ends_in_one_line(
     disk: Callable[[int], Path], phantom: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
