@@ -96,8 +96,8 @@ def quality(arguments: argparse.Namespace) -> None:
             if arguments.model is not None and title.startswith("ACDC"):
                 for method in TOKEN_METHODS:
                     tokens = ["--model", arguments.model, "--method", method]
-                    counts = CLUSTERS if method == "fuzzy-kmeans" else CLUSTERS[:1]
-                    row = [score(folder, root, reading, [*tokens, "--clusters", each]) for each in counts]
+                    counts = [["--clusters", each] for each in CLUSTERS] if method == "fuzzy-kmeans" else [[]]
+                    row = [score(folder, root, reading, [*tokens, *count]) for count in counts]
                     print(f"| {method} of tokens | {' | '.join(row)} |", flush=True)
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from segcct.cluster.intensity_points import Background
 
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
+_CLUSTERS = 3
 _FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 
 
@@ -52,7 +53,7 @@ def add_cluster_segment(commands: Commands) -> None:
         help="canny gives edges, normalized-cut the two parts of every slice (default %(default)s)",
     )
     parser.add_argument(
-        "--clusters", type=_clusters, default=3, metavar="N", help="how many, background left out (default %(default)s)"
+        "--clusters", type=_clusters, metavar="N", help=f"how many, background left out (default {_CLUSTERS})"
     )
     parser.add_argument(
         "--centers",
@@ -109,18 +110,22 @@ def add_cluster_segment(commands: Commands) -> None:
 def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
-    from segcct.errors import DataError
+    from segcct.errors import ConfigError, DataError
     from segcct.inference.outcome_table import write_outcomes
     from segcct.plurals import counted
     from segcct.spark.spark_cases import case_backend
 
+    for option, methods in {"clusters": _METHODS[:3], "fuzzifier": _METHODS[:1]}.items():
+        if getattr(arguments, option) is not None and arguments.method not in methods:
+            remedy = f"Leave --{option} out"
+            raise ConfigError(f"--{option} does nothing for --method {arguments.method}", remedy=remedy)
     encoder = None
     if arguments.model is not None:
         from segcct.cluster.token_points import TokenEncoder
 
         encoder = TokenEncoder(arguments.model, inference_of(arguments), arguments.background)
     fuzzifier = arguments.fuzzifier or (_FUZZIFIER if encoder is None else _FUZZIFIER_OF_TOKENS)
-    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters
+    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters or _CLUSTERS
     asked = Clustering(
         Method(arguments.method, clusters, fuzzifier, arguments.tolerance, arguments.max_iterations),
         centers=arguments.centers,

@@ -184,6 +184,8 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
         (["--method", "canny", "--memberships"], "--memberships does nothing for --method canny"),
         (["--method", "kmeans", "--memberships"], "--memberships does nothing for --method kmeans"),
         (["--method", "canny", "--centers", "cohort"], "--centers does nothing"),
+        (["--method", "canny", "--clusters", 4], "--clusters does nothing for --method canny"),
+        (["--method", "otsu", "--fuzzifier", 3], "--fuzzifier does nothing for --method otsu"),
         (["--method", "normalized-cut"], "--model RUN/best"),
         (["--channels", "flair"], "no channel flair"),
         (["--method", "otsu", "--clusters", 9], "would take too long"),
