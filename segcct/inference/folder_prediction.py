@@ -29,7 +29,7 @@ from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.predictor import Predictor
 from segcct.inference.probability_files import save_probabilities
-from segcct.inference.shared_batches import images_at_a_time
+from segcct.inference.shared_batches import images_at_a_time, one_thread_each
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
@@ -274,22 +274,23 @@ def predict_folder(
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
-    return write_masks(
-        predictor.card,
-        request,
-        output,
-        work,
-        how=how,
-        mask_format=mask_format,
-        tables=[table.file for table in tables],
-        backend=backend or ("threads" if workers > 1 else "serial"),
-        workers=workers,
-        overwrite=overwrite,
-        max_failures=max_failures,
-        continuing=continuing,
-        anonymize=anonymize,
-        progress=progress,
-    )
+    with one_thread_each(shared and predictor.how.device == "cpu"):
+        return write_masks(
+            predictor.card,
+            request,
+            output,
+            work,
+            how=how,
+            mask_format=mask_format,
+            tables=[table.file for table in tables],
+            backend=backend or ("threads" if workers > 1 else "serial"),
+            workers=workers,
+            overwrite=overwrite,
+            max_failures=max_failures,
+            continuing=continuing,
+            anonymize=anonymize,
+            progress=progress,
+        )
 
 
 def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool, probabilities: bool = False) -> dict[str, Any]:

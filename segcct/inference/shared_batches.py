@@ -39,6 +39,18 @@ def images_at_a_time(how: Inference, image_size: int) -> int:
     return min(batches * images_per_batch(how, image_size), max(_MOST_THREADS, images_per_batch(how, image_size)))
 
 
+@contextmanager
+def one_thread_each(wanted: bool) -> Iterator[None]:
+    """Threads that begin within the block compute by themselves alone, if that is wanted."""
+    threads = torch.get_num_threads()
+    if wanted:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 class SharedBatches(nn.Module):
     """A network, (B, C, H, W) -> (B, K, H, W), whose callers wait until a batch is full; each is inside `caller`.
 
