@@ -83,9 +83,10 @@ def add_predict(commands: Commands) -> None:
     )
     parser.add_argument(
         "--protocol",
-        choices=["soft", "transunet"],
+        choices=["soft", "orientations", "transunet"],
         default="soft",
-        help="soft: resample probabilities; transunet: the published slice protocol (default %(default)s)",
+        help="soft: resample probabilities; orientations: the mean over slices of three orientations, for nearly cubic "
+        "voxels; transunet: the published slice protocol (default %(default)s)",
     )
     parser.add_argument(
         "--tta",

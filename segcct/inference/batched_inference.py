@@ -25,7 +25,8 @@ class Inference:
     device: str = "cpu"
     """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
-    """soft: probabilities are resampled to the input grid; transunet: the published slice protocol."""
+    """soft: probabilities are resampled to the input grid; orientations: those of slices of three orientations are
+    averaged before; transunet: the published slice protocol."""
     tta: str = "none"
     """Test-time augmentation: none, flips or rotations (views.py)."""
     adapt: str = "none"

@@ -264,7 +264,7 @@ def predict_folder(
         OSError: the folder cannot be written to.
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
-    if probabilities and predictor.how.protocol != "soft":
+    if probabilities and predictor.how.protocol == "transunet":
         raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
     how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest, probabilities=probabilities)
     reading = replace(request, cases=(), seen={})

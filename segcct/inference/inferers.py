@@ -1,4 +1,4 @@
-"""Inferers: three ways from prepared slices through a network to class indices on the case's own grid.
+"""Inferers: four ways from prepared slices through a network to class indices on the case's own grid.
 
 inferer = inferer_of("soft", spatial_dims=2)
 prepared = prepare_case(loaded, inferer.preparation(preparation), scheme)
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segcct.errors import ModelError
+from segcct.errors import GeometryError, ModelError
 from segcct.inference.batched_inference import Inference, finite, in_batches, probabilities_of
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
@@ -23,6 +23,9 @@ from segcct.runtime import pad_to
 
 Listener = Callable[[np.ndarray], None]
 """Called with the probabilities of a case, (n, K, h, w) float32 of successive slices at the network's scale."""
+
+MOST_UNEQUAL = 1.5
+"""Longest side of a voxel in the network by its shortest, for slices of three orientations."""
 
 
 class Inferer(ABC):
@@ -130,6 +133,50 @@ class SlidingWindowInferer(ProbabilityInferer):
         yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))
 
 
+class OrientationInferer(ProbabilityInferer):
+    """The mean of the probabilities of slices across each of the three axes, for volumes of nearly cubic voxels.
+
+    A network that was trained on slices of one orientation alone need not know the others: compare on validation cases.
+    Probabilities of the whole volume are held at once, as float16.
+    """
+
+    def probabilities(
+        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+    ) -> Iterator[np.ndarray]:
+        """See `ProbabilityInferer`. Raises `GeometryError` where voxels are not nearly cubic."""
+        _require_cubic(prepared)
+        volume = np.asarray(prepared.image).swapaxes(0, 1)  # (C, D, h, w)
+        mean: np.ndarray | None = None
+        for axis in (1, 2, 3):
+            slices = np.ascontiguousarray(np.moveaxis(volume, axis, 0))  # (n, C, ...), the other two axes in order
+            view = replace(prepared, arrays={"image": slices})
+            start = 0
+            for batch in SliceInferer().probabilities(network, view, how, size):  # (b, K, ...)
+                if mean is None:
+                    mean = np.zeros((batch.shape[1], *volume.shape[1:]), dtype=np.float16)  # (K, D, h, w)
+                part = np.moveaxis(mean, axis, 0)[start : start + len(batch)]  # a view
+                part += (batch / 3).astype(np.float16)
+                start += len(batch)
+        assert mean is not None
+        for start in range(0, mean.shape[1], how.batch_size):
+            yield mean[:, start : start + how.batch_size].swapaxes(0, 1).astype(np.float32)
+
+
+def _require_cubic(prepared: PreparedCase) -> None:
+    grid = prepared.grid
+    if grid.spacing_dhw_mm is None:
+        raise GeometryError("slices of three orientations need a voxel size", found="a file without one")
+    sides = zip(grid.spacing_dhw_mm, grid.slice_shape, (grid.slice_shape[0], *grid.size), strict=True)
+    steps = [spacing * stored / seen for spacing, stored, seen in sides]  # mm, in the network
+    if max(steps) > MOST_UNEQUAL * min(steps):
+        raise GeometryError(
+            "voxels are not cubic enough for slices of three orientations",
+            found=" x ".join(f"{step:.2g}" for step in steps) + " mm in the network",
+            expected=f"sides that differ by at most {MOST_UNEQUAL:g} times",
+            remedy="Leave --protocol orientations out",
+        )
+
+
 class TransUNetInferer(Inferer):
     """The slice protocol of TransUNet and Swin-Unet, for scores that are comparable with their published tables.
 
@@ -168,12 +215,12 @@ def probability_inferer(spatial_dims: int) -> ProbabilityInferer:
 
 def inferer_of(protocol: str, spatial_dims: int) -> Inferer:
     """The inferer of `--protocol` for a network of 2 or 3 dimensions. Raises `ModelError` if they do not fit."""
-    if protocol != "transunet":
+    if protocol == "soft":
         return probability_inferer(spatial_dims)
     if spatial_dims != 2:
         raise ModelError(
-            "the published slice protocol is for networks over slices",
+            f"protocol {protocol} is for networks over slices",
             found=f"a network of {spatial_dims} dimensions",
             remedy="Leave --protocol out",
         )
-    return TransUNetInferer()
+    return OrientationInferer() if protocol == "orientations" else TransUNetInferer()

@@ -136,7 +136,8 @@ class Predictor(VolumeModel):
         preparation = self.inferer.preparation(self.preparation)
         prepared = self.adaptation.image_of(prepare_case(loaded, preparation, self.scheme), self.card)
         size, (depth, _, *sides) = self.preparation.image_size, prepared.image.shape
-        check_memory(depth, self.scheme.num_classes, (sides[0], sides[1]), keep_probabilities, self.card.spatial_dims)
+        whole = keep_probabilities or self.how.protocol == "orientations"
+        check_memory(depth, self.scheme.num_classes, (sides[0], sides[1]), whole, self.card.spatial_dims)
         kept = KeptProbabilities(depth, self.scheme.num_classes, (sides[0], sides[1])) if keep_probabilities else None
         with self.adaptation.applied_to(self.network, prepared, self.how, size):
             index = self.inferer(self.network, prepared, self.how, size, kept)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from segcct.errors import ModelError
+from segcct.datasets.case import LoadedCase
+from segcct.errors import GeometryError, ModelError
 from segcct.inference.batched_inference import Inference
-from segcct.inference.inferers import SliceInferer, SlidingWindowInferer, TransUNetInferer, inferer_of
+from segcct.inference.inferers import (
+    OrientationInferer,
+    SliceInferer,
+    SlidingWindowInferer,
+    TransUNetInferer,
+    inferer_of,
+)
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
 from segcct.quality.case_features import features_of_case
@@ -37,8 +46,42 @@ def test_the_inferer_is_that_of_the_card_and_the_protocol():
     assert isinstance(predictor().inferer, SliceInferer)
     assert isinstance(inferer_of("transunet", 2), TransUNetInferer)
     assert volume_predictor(Nearest()).inferer == SlidingWindowInferer(3)
-    with pytest.raises(ModelError, match="for networks over slices"):
+    with pytest.raises(ModelError, match="is for networks over slices"):
         inferer_of("transunet", 3)
+
+
+def cubic(spacing_mm: tuple[float, float, float] = (2.0, 2.0, 2.0)) -> LoadedCase:
+    case = loaded_case(noise=12.0)
+    return replace(case, grid=replace(case.grid, affine=np.diag([*spacing_mm, 1.0]), spacing_mm=spacing_mm))
+
+
+class OfRows(nn.Module):
+    """A network that knows the height of its image, and so the orientation: 5 slices of 30 rows and 36 columns."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        likes = 1 + int(image.shape[-2] > image.shape[-1])
+        return torch.nn.functional.one_hot(torch.full(image[:, 0].shape, likes), 3).movedim(-1, 1).float()
+
+
+def test_three_orientations_are_averaged_in_place() -> None:
+    how = replace(HOW, protocol="orientations")
+    of = Predictor(Nearest(), card("segmentation", data_section()), how)
+    mask, plain = of.predict_case(cubic()), predictor().predict_case(cubic())  # a network of pixels: all agree
+    assert (mask.array == plain.array).mean() > 0.999
+    prepared = of.segment(cubic()).prepared  # (5, 1, 30, 36)
+    network = OfRows()
+    found = np.concatenate(list(OrientationInferer().probabilities(network, prepared, how, 1)))
+    kinds = [image.shape for image in (prepared.image[0, 0], prepared.image[:, 0, 0], prepared.image[:, 0, :, 0])]
+    outputs = [network(torch.zeros(1, 1, *shape)).softmax(dim=1)[0, :, 0, 0].numpy() for shape in kinds]
+    np.testing.assert_allclose(found[2, :, 3, 4], np.mean(outputs, axis=0), atol=2e-3)
+    np.testing.assert_allclose(found.sum(axis=1), 1, atol=5e-3)
+
+
+def test_three_orientations_need_nearly_cubic_voxels() -> None:
+    of = Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, protocol="orientations"))
+    with pytest.raises(GeometryError, match="not cubic enough"):
+        of.predict_case(cubic((2.0, 2.0, 6.0)))
+    of.predict_case(cubic((2.0, 2.0, 3.0)))
 
 
 def test_a_card_of_before_is_of_slices():

@@ -73,7 +73,7 @@ def predict(
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
     if quality is not None and (keep_largest or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
-        options = "--keep-largest, --protocol transunet, --tta and --adapt"
+        options = "--keep-largest, --protocol, --tta and --adapt"
         say(f"{QUALITY} is not written: the estimate is for masks without {options}")
         quality = None
     with case_backend(engine) as spark:
