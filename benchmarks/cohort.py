@@ -3,6 +3,7 @@
     python benchmarks/cohort.py --images 100 300 1000 --processes 1 2 3
     python benchmarks/cohort.py --images 1000 --processes 1 --before ../segcct-0.1   # next to an earlier checkout
     python benchmarks/cohort.py --volumes 200 --processes 1 2
+    python benchmarks/cohort.py --images 1000 --processes 2 --engines shards spark
     python benchmarks/cohort.py --kills 50
 
 The model is untrained: weights do not change how long it takes. Images are 256 by 256; `--image-size` is the network's.
@@ -56,7 +57,11 @@ def _shards(predict: Arguments, processes: int) -> list[Arguments]:
     return [[*predict, "--shard", f"{number}/{processes}"] for number in range(1, processes + 1)]
 
 
-ENGINES: dict[str, Engine] = {"shards": _shards}
+def _spark(predict: Arguments, processes: int) -> list[Arguments]:
+    return [[*predict, "--engine", "spark", "--master", f"local[{processes}]"]]
+
+
+ENGINES: dict[str, Engine] = {"shards": _shards, "spark": _spark}
 """Name -> (arguments of `segcct predict`, number of processes) -> the commands that are started together."""
 
 
@@ -153,7 +158,9 @@ def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """Print a row for each engine, number of cases and number of processes."""
     print(f"{arguments.model}, network of {arguments.image_size} px, {processor_name()}, {os.cpu_count()} cores")
-    print("| engine | cases | processes | seconds | cases/s |\n|---|---|---|---|---|")
+    print(
+        "| engine | cases | processes | seconds | cases/s | ms per case more than shards |\n|---|---|---|---|---|---|"
+    )
     kinds = [("images", count, write_images) for count in arguments.images]
     kinds += [("volumes", count, write_volumes) for count in arguments.volumes]
     for kind, count, write in kinds:
@@ -162,14 +169,20 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         rows = [
             (name, processes, engine(predicting(model, source, output), processes), ROOT)
             for name, engine in ENGINES.items()
+            if name in arguments.engines
             for processes in arguments.processes
         ]
         if arguments.before is not None:
             rows.insert(0, ("before", 1, [predicting(readable_before(model), source, output)], arguments.before))
+        by_hand: dict[int, float] = {}
         for name, processes, commands, root in rows:
             shutil.rmtree(output, ignore_errors=True)
             seconds = seconds_of(commands, root)
-            print(f"| {name} | {count} {kind} | {processes} | {seconds:.1f} | {count / seconds:.1f} |", flush=True)
+            if name == "shards":
+                by_hand[processes] = seconds
+            more = f"{1000 * (seconds - by_hand[processes]) / count:.1f}" if processes in by_hand else ""
+            cells = (name, f"{count} {kind}", processes, f"{seconds:.1f}", f"{count / seconds:.1f}", more)
+            print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
         shutil.rmtree(source)
 
 
@@ -231,6 +244,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, nargs="*", default=[], help="numbers of 2-D images")
     parser.add_argument("--volumes", type=int, nargs="*", default=[], help="numbers of volumes")
     parser.add_argument("--processes", type=int, nargs="+", default=[1], help="numbers of processes")
+    parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES))
     parser.add_argument("--model", default="cct_unet_s")
     parser.add_argument("--image-size", type=int, default=SIDE)
     parser.add_argument("--before", type=Path, help="an earlier checkout, for a first row")

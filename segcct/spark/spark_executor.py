@@ -25,8 +25,8 @@ Value = TypeVar("Value")
 TASK_SECONDS = 2.0
 """Short calls are put together to tasks of about this length: Spark needs some hundredths of a second for each."""
 _MOST_CALLS = 64
-_FEWEST_WAITING = 16
-"""Tasks that wait in Spark's own queue, at least, so that it notices that a cluster should grow."""
+_FEWEST_TASKS = 4
+"""That wait in Spark's own queue, at least, so that it notices that a cluster should grow."""
 
 
 class SparkExecutor(Executor):
@@ -48,7 +48,7 @@ class SparkExecutor(Executor):
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._slots = task_slots(context)
         self._call_seconds = TASK_SECONDS
-        self._threads = ThreadPoolExecutor(max(_FEWEST_WAITING, 2 * self._slots))
+        self._threads = ThreadPoolExecutor(max(_FEWEST_TASKS, 2 * self._slots))
 
     def submit(
         self, function: Callable[Parameters, Value], /, *args: Parameters.args, **kwargs: Parameters.kwargs

@@ -25,6 +25,8 @@ MASTERS = "local[2], spark://host:7077, yarn or k8s://https://host:443"
 _SECONDS_TO_CONNECT = 10.0
 _SUBMITTED = "PYSPARK_GATEWAY_PORT"
 """Set by spark-submit, whose Java and settings are then used."""
+_JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""Java only passes cases on to Python: what it would gain from optimizing itself for minutes, the network needs now."""
 _PACKAGE = Path(__file__).parents[1]
 
 
@@ -82,6 +84,9 @@ def _configuration(pyspark: Any, master: str | None, name: str, settings: Mappin
         if is_local(master) or urlsplit(master).hostname in ("localhost", "127.0.0.1"):
             conf.set("spark.driver.host", "127.0.0.1")
             conf.set("spark.driver.bindAddress", "127.0.0.1")
+    if _SUBMITTED not in os.environ:
+        for role in ("driver", "executor"):
+            conf.set(f"spark.{role}.extraJavaOptions", _JAVA_OPTIONS)
     if "site-packages" not in _PACKAGE.parts:
         paths = [str(_PACKAGE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
         conf.set("spark.executorEnv.PYTHONPATH", os.pathsep.join(paths))

@@ -328,9 +328,11 @@ def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, m
     monkeypatch.setattr(cohort, "seconds_of", lambda started, root: commands.append((started, root)) or 2.0)
     monkeypatch.setattr(cohort, "ENGINES", {**cohort.ENGINES, "other": lambda predict, count: [[*predict, str(count)]]})
     sizes = {"images": [3], "volumes": [2], "processes": [1, 3], "model": "cct_unet_t", "image_size": 32}
-    cohort.measure(Namespace(**sizes, before=tmp_path), tmp_path / "c")
+    engines = ["shards", "other"]
+    cohort.measure(Namespace(**sizes, engines=engines, before=tmp_path), tmp_path / "c")
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert rows[1] == "| before | 3 images | 1 | 2.0 | 1.5 |"
+    assert rows[1] == "| before | 3 images | 1 | 2.0 | 1.5 |  |"
+    assert rows[4] == "| other | 3 images | 1 | 2.0 | 1.5 | 0.0 |"
     assert [row.split(" | ")[0] for row in rows[1:6]] == ["| before", "| shards", "| shards", "| other", "| other"]
     assert [len(started) for started, _ in commands[:5]] == [1, 1, 3, 1, 1]
     assert commands[2][0][1][-2:] == ["--shard", "2/3"]
