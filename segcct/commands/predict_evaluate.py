@@ -161,7 +161,7 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     task, engine = task_of_model(arguments.model), engine_of(arguments)
     backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
     how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
-    return _of_task(task, "predict", arguments.model[0], arguments, how=how, engine=lambda: engine)
+    return _of_task(task, "predict", arguments.model[0], arguments, engine=lambda: engine and engine.begin(), how=how)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark import SparkContext
 
 
-@dataclass(frozen=True)
+@dataclass
 class SparkEngine:
     """Where cases are processed: `--engine spark`."""
 
@@ -27,6 +28,26 @@ class SparkEngine:
     """See `spark_context`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Properties of Spark."""
+    _begun: Future[SparkContext] | None = field(default=None, compare=False)
+
+    def begin(self) -> SparkEngine:
+        """Start Spark in a thread, while this one imports what the network needs; `context` says what went wrong."""
+        self._running = spark_context(self.master, settings=self.settings)
+        self._begun = ThreadPoolExecutor(1).submit(self._running.__enter__)
+        return self
+
+    @contextmanager
+    def context(self) -> Iterator[SparkContext]:
+        """The running Spark; one that was started here ends with the block."""
+        if self._begun is None:
+            self.begin()
+        assert self._begun is not None
+        running = self._begun.result()
+        try:
+            yield running
+        finally:
+            self._running.__exit__(None, None, None)
+            self._begun = None
 
 
 @dataclass(frozen=True)
@@ -72,5 +93,5 @@ def case_backend(engine: SparkEngine | None) -> Iterator[SparkBackend | None]:
     if engine is None:
         yield None
         return
-    with spark_context(engine.master, settings=engine.settings) as context:
+    with engine.context() as context:
         yield SparkBackend(context)

@@ -103,10 +103,11 @@ def _started(pyspark: Any, conf: Any, folder: Path) -> SparkContext:
             with log.open("wb") as stream, _environment(folder):
                 launch_gateway = import_extra("pyspark.java_gateway", "spark").launch_gateway
                 gateway = launch_gateway(conf, {"stdout": stream, "stderr": stream})
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # about pandas, which is not used here
-            context: SparkContext = pyspark.SparkContext(conf=conf, gateway=gateway)
+        warnings.filterwarnings("ignore", "PySpark does not yet fully support pandas")  # which is not used here
+        context: SparkContext = pyspark.SparkContext(conf=conf, gateway=gateway)
         return context
+    except SegcctError:
+        raise
     except Exception as error:  # of Java in many kinds
         said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
         reason = _reason(error, said)

@@ -70,6 +70,19 @@ def test_a_wrong_master_is_named():
         spark_context("spark://127.0.0.1:9").__enter__()
 
 
+@pytest.mark.usefixtures("spark_installed")
+def test_without_java_that_is_all_that_is_said(monkeypatch):
+    from pyspark import SparkContext
+
+    monkeypatch.setattr(SparkContext, "_active_spark_context", None)
+    monkeypatch.setattr(SparkContext, "_gateway", None)
+    monkeypatch.setattr(java_runtime, "_homes", lambda: iter(()))
+    with pytest.raises(
+        PackageError, match=r"^Spark needs Java \(found none; expected Java 17 or newer\)\. Set JAVA_HOME"
+    ):
+        spark_context("local[1]").__enter__()
+
+
 def test_without_pyspark_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyspark", None)
     with pytest.raises(PackageError, match=r"pip install 'segcct\[spark\]'"):
