@@ -3,7 +3,7 @@
     python benchmarks/few_labels.py --root data/acdc_h5 --minutes 30
 
 Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
-and `m2d` pre-train on all 70 without labels for `--pretrain-minutes` of the same minutes, `mae+teacher` does both.
+and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, `mae+teacher` does both.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
 minutes, or, with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights
 are those at the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias
@@ -80,7 +80,8 @@ def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace)
 
 
 def encoder(method: str, root: Path, arguments: argparse.Namespace) -> RunFolder:
-    """The encoder that all patients of train.list trained without labels; none of val.list."""
+    """The encoder that the patients of train.list trained without labels, but for the five of a fold; none of
+    val.list."""
     content = settings.read_yaml(CONFIGS / "acdc_pretrain.yaml")
     part = arguments.pretrain_minutes / arguments.minutes
     lists = {f"data.split.{split}_list": str(root / f"{listed}.list") for split, listed in LISTS.items()}
@@ -97,17 +98,18 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     if method in PRETRAINED:
         pretraining, _, method = method.partition("+")
         method = method or SUPERVISED
-        best = encoder(pretraining, Path(data["root"]), arguments).best
+        best = encoder(pretraining, arguments.root, arguments).best
         overrides |= {"model.pretrained": str(best), "train.warmup": 0.1}
         part -= arguments.pretrain_minutes / arguments.minutes
     overrides |= schedule(name, arguments, part)
     if method == SUPERVISED:
-        # Its batches are as large as those of the others, which are half unlabeled.
-        overrides |= {"train.unlabelled.method": "none", "train.batch_size": 2 * content["train"]["batch_size"]}
+        # Its batches are as large as those of the others, which are half unlabeled, and an epoch has as many.
+        doubled = {name: 2 * int(content["train"][name]) for name in ("batch_size", "slices_per_epoch")}
+        overrides |= {"train.unlabelled.method": "none"} | {f"train.{name}": value for name, value in doubled.items()}
     else:
         overrides |= {"data.split.unlabelled": "rest", "train.unlabelled.method": method}
     if method == CYCLE:
-        painter = generator(data, f"m2i_{arguments.labeled}_{Path(data['split']['train_list']).stem}", arguments)
+        painter = generator(data, f"m2i_{name}", arguments)
         overrides |= {"train.unlabelled.model": str(painter.best), "train.unlabelled.weight": arguments.cycle_weight}
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 

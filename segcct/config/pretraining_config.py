@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, ScheduleSection
 from segcct.config.data_section import AugmentSection, DataSection
@@ -55,10 +55,19 @@ class PretrainingConfig(Experiment):
     model: ModelSection = ModelSection()
     train: PretrainingTrainSection = PretrainingTrainSection()
 
+    @model_validator(mode="after")
+    def _keeps_the_last(self) -> PretrainingConfig:
+        if self.train.patience is not None:
+            raise ValueError("a pre-training keeps its last weights: train.patience would do nothing; set it to null")
+        if self.train.recalibrate:
+            raise ValueError("train.recalibrate is not for pre-training: fine-tuning takes new statistics anyway")
+        return self
+
     @field_validator("data", mode="before")
     @classmethod
     def _without_labels(cls, data: object) -> object:
-        """A data section of a segmentation may be pasted: what it says of labels is left out."""
+        """A data section of a segmentation may be pasted: what it says of labels is left out. Its unlabeled cases train
+        too."""
         if not isinstance(data, dict):
             return data
         unused = ("label", "scheme", "labels", "regions", "label_map", "foreground_fraction")

@@ -52,7 +52,7 @@ def read_list(path: Path, key: str, cases: Sequence[Case]) -> list[str]:
     if unknown:
         near = difflib.get_close_matches(_stem(unknown[0]), names.known(), n=1)
         raise SplitError(
-            f"{len(unknown)} of {counted(len(entries), 'line')} without a case of the dataset that has a label",
+            f"{len(unknown)} of {counted(len(entries), 'line')} without a case of the dataset that can be split",
             file=path,
             found=listed(unknown),
             expected=f"cases such as {near[0] if near else cases[0].id}",

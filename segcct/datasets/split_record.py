@@ -33,6 +33,8 @@ class Splits:
     folds: int | None = None
     patients: Mapping[str, str] = field(default_factory=dict)
     """Case id -> patient; a case that is not named is its own patient."""
+    unlabeled: tuple[str, ...] = ()
+    """Cases that train without their labels; in none of the splits."""
 
     def __post_init__(self) -> None:
         first: dict[str, tuple[str, str]] = {}
@@ -62,7 +64,8 @@ class Splits:
 
     def trained_on(self, patients: Mapping[str, str]) -> list[str]:
         """Those of some cases (id -> patient) that are in the training split, or whose patient is; in order."""
-        trained = {*self.train, *map(self.patient_of, self.train)}
+        seen = (*self.train, *self.unlabeled)
+        trained = {*seen, *map(self.patient_of, seen)}
         return [name for name, patient in patients.items() if {name, patient} & trained]
 
     def select(self, cases: Sequence[Case], split: str) -> list[Case]:
@@ -88,6 +91,8 @@ class Splits:
             for case in ids:
                 by_patient.setdefault(self.patient_of(case), []).append(case)
             content[split] = by_patient
+        if self.unlabeled:
+            content["unlabeled"] = {case: self.patient_of(case) for case in self.unlabeled}
         with atomic_path(path, private=True) as temporary:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -104,7 +109,9 @@ class Splits:
             train, val, test = (tuple(sorted(chain.from_iterable(each.values()))) for each in by_patient.values())
             patients = {id: patient for each in by_patient.values() for patient, ids in each.items() for id in ids}
             seed, fold, folds = (_number(stored[name]) for name in ("seed", "fold", "folds"))
-            return cls(train, val, test, str(stored["kind"]), seed, fold, folds, patients)
+            unlabeled = _patients_of(stored.get("unlabeled", {}))
+            patients |= unlabeled
+            return cls(train, val, test, str(stored["kind"]), seed, fold, folds, patients, tuple(unlabeled))
         except SplitError as error:
             error.file = str(path)
             raise
@@ -203,6 +210,13 @@ def _cases_by_patient(stored: object) -> dict[str, list[str]]:
     for patient, ids in stored.items():
         if not isinstance(ids, list) or not all(isinstance(case, str) for case in ids):
             raise TypeError(f"cases of {patient[:80]} that are not a list of names")
+    return stored
+
+
+def _patients_of(stored: object) -> dict[str, str]:
+    """Raises `TypeError` for anything else than case id -> patient."""
+    if not isinstance(stored, dict) or not all(isinstance(patient, str) for patient in stored.values()):
+        raise TypeError("unlabeled cases without a patient")
     return stored
 
 

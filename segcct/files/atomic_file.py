@@ -12,7 +12,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from segcct.files.disk_space import size_on_disk, storage_error
@@ -20,7 +20,7 @@ from segcct.files.lock import holder, is_lock
 
 LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
-_TEMPORARY = re.compile(r"^\..*\-part-[0-9a-f]{8}(\.|$)")
+_TEMPORARY = re.compile(r"^\.(.*)-part-[0-9a-f]{8}(\.|$)")
 _LONGEST_STEM = 100
 """Bytes of a target's name in that of its temporary file; a name has at most 255."""
 _swept: set[Path] = set()
@@ -42,8 +42,7 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
     """
     path = Path(path)
     folder = path.parent
-    suffixes = "".join(path.suffixes[-2:])  # by which readers and writers tell the format
-    stem = os.fsencode(path.name.removesuffix(suffixes))[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
+    stem, suffixes = _stem_and_suffixes(path)
     temporary = folder / f".{stem}-part-{secrets.token_hex(4)}{suffixes}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -75,6 +74,14 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.match(name) is not None
 
 
+def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
+    """Remove what killed processes left of files with these names, which no running process may be writing."""
+    stems = {_stem_and_suffixes(Path(name))[0] for name in names}
+    for file in folder.iterdir() if folder.is_dir() else ():
+        if (unfinished := _TEMPORARY.match(file.name)) and unfinished[1] in stems:
+            _remove(file)
+
+
 def sweep(folder: Path, *, older_than_s: float = LEFT_BEHIND_SECONDS) -> None:
     """Remove from a folder what processes left behind that were killed: unfinished files, and locks nobody holds."""
     try:
@@ -97,6 +104,13 @@ def sweep_once(folder: Path) -> None:
     if folder not in _swept:
         _swept.add(folder)
         sweep(folder)
+
+
+def _stem_and_suffixes(path: Path) -> tuple[str, str]:
+    """Of the temporary file of a target: suffixes tell readers and writers the format."""
+    suffixes = "".join(path.suffixes[-2:])
+    stem = os.fsencode(path.name.removesuffix(suffixes))[:_LONGEST_STEM].decode(errors="ignore").lstrip(".")
+    return stem, suffixes
 
 
 def _sync(written: Path) -> None:

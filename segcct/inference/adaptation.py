@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segcct.errors import ModelError
 from segcct.inference.batched_inference import Inference
-from segcct.inference.views import VIEWS
+from segcct.inference.views import VIEWS, bare
 from segcct.model_card import ModelCard
 from segcct.preparation.intensity_quantiles import LEVELS, with_quantiles
 from segcct.preparation.prepared_case import PreparedCase
@@ -83,7 +83,7 @@ class Adaptation:
             if self.statistics:
                 _mix_statistics(network, case, how, size, self.statistics)
             if self.model:
-                _agree(network, case, how, size)
+                _agree(bare(network), case, how, size)
             yield
         finally:
             network.load_state_dict(kept)
@@ -102,10 +102,10 @@ def _named(part: str) -> tuple[str, float]:
 
 
 def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[Tensor]:
-    """All slices (B, C, H, W) as the network sees them, in batches of nearly equal size."""
-    count = len(case.image)
-    for places in np.array_split(np.arange(count), -(-count // how.batch_size)):
-        unit, _ = pad_to(np.asarray(case.image[places[0] : places[-1] + 1]), size)
+    """All slices (B, C, H, W) as the network sees them, in batches of about one size, each from all over the case."""
+    batches = -(-len(case.image) // how.batch_size)
+    for first in range(batches):
+        unit, _ = pad_to(np.asarray(case.image[first::batches]), size)
         yield torch.from_numpy(case.standardize(unit)).to(how.device)
 
 
@@ -150,7 +150,7 @@ def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) ->
         raise _without("normalization", "model")
     batches = list(_batches(case, how, size))
     before = [weight.detach().clone() for weight in weights]
-    frozen = [weight for weight in network.parameters() if weight.requires_grad]
+    trainable = [weight for weight in network.parameters() if weight.requires_grad]
     network.requires_grad_(False)
     try:
         with torch.enable_grad():
@@ -169,8 +169,10 @@ def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) ->
                 weight.data.copy_(value)
     finally:
         network.requires_grad_(False)
-        for weight in frozen:
+        for weight in trainable:
             weight.requires_grad_(True)
+        for weight in weights:
+            weight.grad = None
 
 
 def _disagreement(network: nn.Module, batch: Tensor) -> Tensor:

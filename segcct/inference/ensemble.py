@@ -35,7 +35,7 @@ class Ensemble(nn.Module):
         """See the class."""
         total = self.members[0](image).float().softmax(dim=1)
         for member in self.members[1:]:
-            total += member(image).float().softmax(dim=1)
+            total = total + member(image).float().softmax(dim=1)
         return log_of(total / len(self.members))
 
 

@@ -19,6 +19,7 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.split_record import Splits, ids_of_split, read_splits
 from segcct.errors import DataError, ModelError, RunError, items, reason_of
+from segcct.files.atomic_file import remove_unfinished
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume, holds_dicom
@@ -271,6 +272,8 @@ def predict_folder(
     shared = request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
     if shared:
         workers = images_at_a_time(predictor.how, predictor.preparation.image_size)
+    elif predictor.how.adapt != "none":
+        workers = 1  # the one network is adapted to one case at a time
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
@@ -422,6 +425,7 @@ def _announce(
             if file.exists():
                 earlier[file] = name
     _refuse_two(index, cases)
+    remove_unfinished(index.folder, [f"{name}{suffix}" for name in cases for suffix in suffixes])
     foreign = [file for file, name in earlier.items() if not (continuing and name in index.earlier)]
     if foreign and not index.overwrite:
         raise RunError(
@@ -470,7 +474,11 @@ def without_description(mask: Volume) -> Volume:
 def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:
     """Case id -> split, for cases that the model was trained or selected on, or whose patients were."""
     of_patient = {splits.patients.get(name, name): split for split, ids in splits.items() for name in ids}
-    found = {case.id: splits.split_of(case.id) or of_patient.get(case.patient) for case in cases}
+    of_patient |= dict.fromkeys(map(splits.patient_of, splits.unlabeled), "train")
+    of_case = dict.fromkeys(splits.unlabeled, "train")
+    found = {
+        case.id: splits.split_of(case.id) or of_case.get(case.id) or of_patient.get(case.patient) for case in cases
+    }
     return {name: split for name, split in found.items() if split in ("train", "val")}
 
 

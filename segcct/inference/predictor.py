@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from segcct.datasets.case import Case, LoadedCase
-from segcct.errors import DataError
+from segcct.errors import DataError, ModelError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.adaptation import Adaptation
@@ -77,6 +77,12 @@ class Predictor(VolumeModel):
         super().__init__(network, card, how)
         self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
         self.adaptation = Adaptation.parse(self.how.adapt)
+        if self.how.adapt != "none" and (self.how.protocol != "soft" or card.spatial_dims != 2):
+            raise ModelError(
+                "adaptation to a case is for networks over slices and the soft protocol",
+                found=f"--protocol {self.how.protocol}, a network of {card.spatial_dims} dimensions",
+                remedy="Leave --adapt out",
+            )
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:

@@ -64,6 +64,11 @@ class MeanOverViews(nn.Module):
         return view.undo(probabilities) if probabilities.ndim == image.ndim else probabilities
 
 
+def bare(network: nn.Module) -> nn.Module:
+    """The network itself, without test-time augmentation."""
+    return network.network if isinstance(network, MeanOverViews) else network
+
+
 def over_views(network: nn.Module, name: str) -> nn.Module:
     """A network with the test-time augmentation of that name; as it is for `none`."""
     return network if name == "none" else MeanOverViews(network, VIEWS[name])

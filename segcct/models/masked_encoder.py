@@ -99,12 +99,12 @@ class MaskedEncoder(nn.Module):
         super().__init__()
         self.method = options.method
         self.block_px, self.patch_px = options.block_px, encoder.tokenizer.reduction
-        if self.block_px % self.patch_px or image_size % self.block_px:
+        if self.block_px % self.patch_px or image_size % self.block_px or image_size == self.block_px:
             raise ModelError(
                 "blocks of pre-training do not fit",
                 found=f"blocks of {self.block_px} pixels, images of {image_size}",
                 expected=f"blocks that are a multiple of {self.patch_px} pixels, the reduction of the tokenizer, and "
-                "divide the image",
+                "divide the image into four or more",
             )
         self.grid = token_grid(encoder.tokenizer, image_size, image_size)
         encoder.classifier.fc = nn.Identity()  # type: ignore[assignment]
@@ -195,8 +195,9 @@ class MaskedEncoder(nn.Module):
     def update_target(self, decay: float) -> None:
         """Move the target's weights and statistics towards the encoder's."""
         if self.target is not None:
+            encoder = self.encoder.state_dict()
             for name, value in self.target.state_dict().items():
-                own = self.encoder.state_dict()[name]
+                own = encoder[name]
                 value.lerp_(own, 1 - decay) if value.is_floating_point() else value.copy_(own)
 
     def pixels(self, predicted: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from segcct.check import Problem, check_inventory, format_problems
 from segcct.config import DataSection
@@ -64,6 +64,9 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
     scheme, splits, memo = inventory.scheme, inventory.splits, inventory.memo
     train, val = (splits.select(inventory.cases, split) for split in ("train", "val"))
     extra = inventory.unlabeled if unlabeled else []
+    if extra:
+        patients = {**splits.patients, **{case.id: case.patient for case in extra}}
+        splits = replace(splits, unlabeled=tuple(case.id for case in extra), patients=patients)
     cases, labeled = [*train, *val, *extra], len(train) + len(val)
     prepared = prepare_cases(cases, data, scheme, memo=memo, progress=progress_bar("preparing cases"))
     if needs_labels and not any(

@@ -38,7 +38,10 @@ _LOCATIONS = (
     "data.split.train_list",
     "data.split.val_list",
     "data.split.test_list",
+    "data.split.unlabelled_list",
     "model.pretrained",
+    "train.unlabelled.model",
+    "augment.generator",
 )
 """Keys that may be edited in config.yaml, since files may have been moved: the dataset is compared by content, and the
 weights to start from are not read again."""

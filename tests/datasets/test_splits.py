@@ -318,3 +318,11 @@ def test_real_acdc_lists(shared_data: Path) -> None:
     lists["train_list"] = folder / "train_slices.list"
     with pytest.raises(SplitError, match=r"list of slices, not of cases .found 1312 lines"):
         make_splits(cases, section(kind="lists", **lists))
+
+
+def test_unlabeled_cases_are_kept_and_count_as_trained_on(tmp_path):
+    splits = Splits(("a1",), ("b1",), patients={"a1": "a", "b1": "b", "c1": "c"}, unlabeled=("c1",))
+    splits.save(tmp_path / "splits.json")
+    assert Splits.load(tmp_path / "splits.json") == splits
+    assert splits.split_of("c1") is None
+    assert splits.trained_on({"c2": "c", "b1": "b", "a1": "a"}) == ["c2", "a1"]

@@ -18,7 +18,7 @@ from segcct.errors import (
     show_tracebacks,
 )
 from segcct.files import atomic_file
-from segcct.files.atomic_file import atomic_path, is_temporary, sweep, write_bytes
+from segcct.files.atomic_file import atomic_path, is_temporary, remove_unfinished, sweep, write_bytes
 from segcct.files.disk_space import is_disk_full
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
@@ -122,6 +122,18 @@ def test_temporary_names_keep_the_suffix_and_are_known_again(name, tmp_path):
         assert temporary.suffixes[-2:] == Path(name).suffixes[-2:]
     assert [file.name for file in tmp_path.iterdir()] == [name]
     assert not is_temporary(name)
+
+
+def test_what_killed_writers_left_of_named_files_is_removed_at_once(tmp_path):
+    names = ("case_1.nii.gz", "1.2.840.png", ".hidden.png", "other.png")
+    left = []
+    for name in names:
+        with atomic_path(tmp_path / name) as temporary:
+            temporary.write_bytes(b"whole")
+        (tmp_path / name).rename(temporary)  # as a kill leaves it
+        left.append(temporary)
+    remove_unfinished(tmp_path, names[:3])
+    assert list(tmp_path.iterdir()) == left[3:]
 
 
 def test_what_killed_writers_left_is_swept_after_a_day(tmp_path):

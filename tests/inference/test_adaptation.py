@@ -14,7 +14,9 @@ from segcct.datasets.case import LoadedCase
 from segcct.errors import ModelError
 from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import Ensemble
 from segcct.inference.predictor import Predictor
+from segcct.inference.views import over_views
 from segcct.metrics import dice
 from segcct.model_card import load_card
 from segcct.models.zoo import create_model
@@ -61,7 +63,7 @@ def test_other_methods_are_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "batches"), [(2, (slice(0, 2), slice(2, 4), slice(4, 5))), (16, (slice(0, 5),))]
+    ("batch_size", "batches"), [(2, (slice(0, None, 3), slice(1, None, 3), slice(2, None, 3))), (16, (slice(None),))]
 )
 def test_statistics_of_the_case_are_mixed_in(batch_size, batches):
     """A batch norm that sees the input itself: by hand."""
@@ -100,7 +102,8 @@ def test_nothing_stays_of_a_case(text):
         "image": set(),
     }
     assert changed <= set().union(*(allowed[name] for name in text.split(",")))
-    assert bool(changed) == ("statistics" in text) or text == "model"
+    assert ("running_mean" in changed) == ("statistics" in text)
+    assert all(weight.grad is None for weight in model.parameters())
 
 
 def test_views_agree_more_after_the_steps():
@@ -111,6 +114,22 @@ def test_views_agree_more_after_the_steps():
     before = _disagreement_of(model, batches, HOW)
     with Adaptation(model=True).applied_to(model, case, HOW, SIDE):
         assert _disagreement_of(model, batches, HOW) < before
+
+
+@pytest.mark.parametrize("adapt", ["model", "statistics"])
+def test_ensembles_under_test_time_augmentation_are_adapted(adapt):
+    first, second = network(), network()
+    wrapped = over_views(Ensemble([first, second]), "flips").eval()
+    before = {name: value.clone() for name, value in wrapped.state_dict().items()}
+    with Adaptation.parse(adapt).applied_to(wrapped, prepared(), HOW, SIDE):
+        assert any(not torch.equal(value, before[name]) for name, value in wrapped.state_dict().items())
+    assert all(torch.equal(value, before[name]) for name, value in wrapped.state_dict().items())
+
+
+@pytest.mark.parametrize("more", [{"protocol": "transunet"}, {"protocol": "orientations"}])
+def test_other_protocols_are_refused(more):
+    with pytest.raises(ModelError, match=r"is for networks over slices.*Leave --adapt out"):
+        Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt="image", **more))
 
 
 def test_quantiles_become_those_of_the_training_cases():

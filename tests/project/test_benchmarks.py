@@ -20,6 +20,7 @@ from segcct.inference.cycle import Cycles
 from segcct.models.zoo import entry
 from segcct.quality.case_features import features_of_case
 from segcct.run_folder import RunFolder
+from segcct.training.arithmetic import settle
 from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
@@ -49,7 +50,7 @@ def config(root: Path, **overrides: object) -> M2IConfig:
 def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, tmp_path):
     trained = benchmark_of("trained").trained
     run = RunFolder.create(tmp_path / "m2i")
-    run.write_text(run.config, settings.dump(config(tmp_path)))
+    run.write_text(run.config, settings.dump(settle(config(tmp_path))))
     with pytest.raises(RunError, match="nothing to resume from"):
         trained(config(tmp_path))
     write_json(run.summary, {})

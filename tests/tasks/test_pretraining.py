@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segcct.cli import main
 from segcct.config import PretrainingConfig, settings
-from segcct.errors import ModelError
+from segcct.errors import ConfigError, ModelError
 from segcct.model_card import load_card, save_model
 from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.weights import load_pretrained
@@ -130,7 +130,12 @@ def test_as_many_blocks_are_visible_in_each_image(ratio):
 
 @pytest.mark.parametrize(
     ("name", "block_px", "message"),
-    [("cct_unet_t", 8, "multiple of 16"), ("cct_unet_t", 48, "divide the image"), ("unet", 16, "no masked")],
+    [
+        ("cct_unet_t", 8, "multiple of 16"),
+        ("cct_unet_t", 48, "divide the image"),
+        ("cct_unet_t", 64, "four or more"),
+        ("unet", 16, "no masked"),
+    ],
 )
 def test_what_does_not_fit_is_refused(name, block_px, message):
     with pytest.raises(ModelError, match=message):
@@ -170,6 +175,13 @@ def test_a_data_section_of_a_segmentation_may_be_pasted():
     config = settings.build(PretrainingConfig, {"data": data}, {}, source="test")
     assert config.data.label is None
     assert config.data.scheme == "custom"
+
+
+def test_what_would_do_nothing_is_refused():
+    data = data_section().model_dump(mode="json")
+    for key, value in (("patience", 3), ("recalibrate", 10)):
+        with pytest.raises(ConfigError, match=f"train.{key}"):
+            settings.build(PretrainingConfig, {"data": data, "train": {key: value}}, {}, source="test")
 
 
 @pytest.mark.slow

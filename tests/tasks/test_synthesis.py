@@ -14,7 +14,7 @@ from segcct.errors import ConfigError
 from segcct.model_card import save_model
 from segcct.preparation.conditioning import DISTANCE_CLIP_PX, distance_px, signed_distances
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.tasks.segmentation.synthesis import Synthesis, _agreement
+from segcct.tasks.segmentation.synthesis import Synthesis, _agreement, _holds
 from tests.support.small_tasks import volumes
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, painter
 
@@ -69,7 +69,9 @@ def test_images_in_which_the_mask_is_not_found_are_dropped():
 def test_agreement_by_hand():
     wanted = torch.tensor([[[1, 1], [2, 0]], [[0, 0], [0, 0]]])
     found = torch.tensor([[[1, 0], [2, 0]], [[0, 0], [0, 0]]])
-    assert _agreement(found, wanted, 3).tolist() == pytest.approx([(2 / 3 + 1) / 2, 0])
+    assert _agreement(found, wanted, 3).tolist() == pytest.approx([2 / 3, 0])
+    assert _holds(wanted, found, 3).tolist() == [True, True]
+    assert _holds(wanted.flip(0), found, 3).tolist() == [False, True]
 
 
 def test_distances_come_back_in_pixels():

@@ -139,12 +139,15 @@ def test_the_teacher_joins_the_loss_with_its_weight(tmp_path):
     task = few_labels(0, tmp_path)
     batch = next(iter(task.loader(0, 1)))
     task.network.eval()
-    torch.manual_seed(0)
-    alone = task.loss(task.network, batch)
-    task.progress, task.averaged = 0.2, task.network
+    task.averaged = task.network
     task.method.confidence = 0.0  # an untrained network is sure of nothing
-    torch.manual_seed(0)
-    assert task.loss(task.network, batch) > alone
+    losses = []
+    for task.progress in (0.0, 0.1, 0.2, 1.0):
+        torch.manual_seed(0)
+        losses.append(task.loss(task.network, batch).item())
+    added = [loss - losses[0] for loss in losses]
+    assert added == pytest.approx([0, added[3] / 2, added[3], added[3]], rel=1e-4)
+    assert added[3] > 0.01
 
 
 def test_a_teacher_needs_an_average(tmp_path):

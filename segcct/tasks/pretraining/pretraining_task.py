@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -47,7 +48,14 @@ class PretrainingTask(SliceTask):
 
     def __init__(self, config: PretrainingConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
         super().__init__(config, dataset, resumed=resumed)
+        self.unlabeled = config.data.split.names_unlabeled
         self.score = "val_explained" if config.train.method == "mae" else "val_similarity"
+
+    def prepare(self) -> None:
+        """See `Task`; cases that train without labels train like the others."""
+        super().prepare()
+        dataset = self.dataset
+        self.dataset = replace(dataset, train=[*dataset.train, *dataset.unlabeled], unlabeled=[])
 
     @property
     def architecture(self) -> Architecture:
@@ -62,7 +70,8 @@ class PretrainingTask(SliceTask):
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
         masked, train = cast(MaskedEncoder, network), self.config.train
         if masked.training:
-            masked.update_target(1 - (1 - train.target_decay) * (1 - 0.8 * self.progress))
+            decay = 1 - (1 - train.target_decay) * (1 - 0.8 * self.progress)  # of a step
+            masked.update_target(decay ** (1 / train.accumulate))
         image = batch["image"]
         visible = masked.draw_visible(len(image), train.mask_ratio).to(image.device)
         return masked.scores(image, visible)[0]

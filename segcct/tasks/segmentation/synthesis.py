@@ -17,7 +17,7 @@ from segcct.preparation.conditioning import distance_px, signed_distances
 STARTS = 0.2
 """Fraction of the training after which slices are replaced: then the network can tell which images are good."""
 LEAST_DICE = 0.7
-"""Between a mask and what the network finds in its image; below it, the slice stays as it was."""
+"""Of each class, between a mask and what the network finds in its image; below it, the slice stays as it was."""
 SCALES = (0.8, 1.25)
 ELASTIC = 0.018
 """Standard deviation of the displacement of a coarse grid, as a fraction of the side."""
@@ -59,6 +59,7 @@ class Synthesis:
             style = self.generator.to(image.device).style_of(image[other], *self._conditions(label[other]))
             made = self.generator(*self._conditions(wanted), batch["position"][chosen], style).to(image.dtype)
             good = _agreement(_labels_of(judge, made), wanted, self.num_classes) >= LEAST_DICE
+            good &= _holds(label[other], wanted, self.num_classes)
         image, label, place = image.clone(), label.clone(), chosen[good]
         image[place], label[place] = made[good], wanted[good]
         return {**batch, "image": image, "label": label}
@@ -110,9 +111,15 @@ def _labels_of(network: nn.Module, image: Tensor) -> Tensor:
 
 
 def _agreement(found: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
-    """(B,): mean Dice over the classes that `wanted` (B, S, S) holds; 0 where it holds none."""
+    """(B,): the lowest Dice of the classes that `wanted` (B, S, S) holds; 0 where it holds none."""
     one, other = (F.one_hot(each, num_classes)[..., 1:].float() for each in (found, wanted))  # (B, S, S, K - 1)
     sizes = other.sum((1, 2))
     dice = 2 * (one * other).sum((1, 2)) / (one.sum((1, 2)) + sizes).clamp_min(1)
     there = sizes > 0
-    return (dice * there).sum(1) / there.sum(1).clamp_min(1)
+    return torch.where(there, dice, 1.0).amin(1) * there.any(1)
+
+
+def _holds(label: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
+    """(B,): a slice holds each class of the other, so that its appearance is known."""
+    here, there = (F.one_hot(each, num_classes).flatten(1, 2).any(1) for each in (label, wanted))  # (B, K)
+    return (here | ~there).all(1)
