@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -14,6 +15,7 @@ from segcct.cli import main
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case, scan_cases, scheme_of
+from segcct.datasets.layouts.study_ids import study_ids
 from segcct.errors import DataError, LabelError
 from segcct.images.volume import Volume
 from segcct.init import inspect_folder
@@ -251,6 +253,34 @@ def test_segmentations_of_different_structures_are_one_label(tmp_path: Path) -> 
         find_cases(data)
     data = data_of(tmp_path, label="SEG:reader 2")
     assert find_cases(data)[0].label == (folder / "reader2" / "1.dcm",)
+
+
+def test_of_overlapping_segmentations_the_later_class_stands(tmp_path: Path) -> None:
+    """Whatever the order of their files."""
+    folder = study(tmp_path, "P1/S", 0, kinds=())
+    for place, (name, mask) in enumerate(((NAMES[1], truth() == 2), (NAMES[0], truth() > 0))):
+        segmentation(folder / f"30{place}" / "1.dcm", folder / "2.000-CT", mask.astype(np.uint8), [name])
+    data = data_of(tmp_path)
+    (case,) = find_cases(data)
+    assert np.array_equal(label_of(case, data), truth())
+
+
+@pytest.mark.parametrize(
+    ("ids", "patients"),
+    [
+        (("X", "Y", "X"), ("A", "B", "A")),
+        (("X", "X", "X"), ("A", "B", "C")),  # an anonymization wrote it
+        (("", "", ""), ("A", "B", "C")),
+    ],
+)
+def test_folders_with_one_patient_id_are_of_one_patient(ids: tuple[str, ...], patients: tuple[str, ...]) -> None:
+    studies = {
+        folder: [SimpleNamespace(folder=Path("root", folder, "series"), patient=patient)]
+        for folder, patient in zip("ABC", ids, strict=True)
+    }
+    found = study_ids(studies, Path("root"))
+    assert [case_id for case_id, _, _ in found.values()] == ["A", "B", "C"]
+    assert tuple(patient for _, patient, _ in found.values()) == patients
 
 
 def test_a_label_of_absent_images_is_a_notice(tmp_path: Path) -> None:

@@ -121,10 +121,14 @@ def draw_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.nda
     drawn = np.zeros(grid.shape, dtype=np.uint16)
     summaries = [read_label_object(file) for file in files]
     values = class_values([name for one in summaries for name in one.names], data, files[0])
+    scheme = scheme_of(data).classes
+    rank = np.zeros(max(scheme.values()) + 1, dtype=np.uint16)
+    rank[list(scheme.values())] = np.arange(1, len(scheme) + 1)
     for one in summaries:
         draw = draw_segments if one.kind == "SEG" else draw_contours
         label = draw(one.file, grid, {name: value for name, value in values.items() if name in one.names})
-        drawn[label > 0] = label[label > 0]
+        over = rank[label] > rank[drawn]  # of two classes in a voxel, the later one in the scheme
+        drawn[over] = label[over]
     return drawn
 
 

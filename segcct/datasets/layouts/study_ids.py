@@ -19,7 +19,8 @@ def study_ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[
     """Study -> case id, patient and split.
 
     A patient is called as the folder is, with those above it where several folders have the name; a case as its
-    patient, with the folder of the study, or all folders down to it, where the patient has several.
+    patient, with the folder of the study, or all folders down to it, where the patient has several. Folders with the
+    same PatientID are of one patient, called as the first of them, unless that id is the only one there is.
     """
     places = {study: [_folders(one, root) for one in series] for study, series in studies.items()}
     shared = {study: _shared(paths) for study, paths in places.items()}
@@ -28,12 +29,17 @@ def study_ids(studies: Mapping[str, Sequence[ImageSeries]], root: Path) -> dict[
     studies_of = Counter(owners.values())
     below = {study: shared[study][len(owner) :] for study, owner in owners.items()}
     nearest = Counter((owners[study], folders[:1]) for study, folders in below.items())
+    names_of = {
+        owner: "_".join(owner if namesakes[owner[-1:]] > 1 else owner[-1:]) or folder_name(root)
+        for owner in owners.values()
+    }
+    same = _same_patient(studies, owners)
     ids = {}
     for study, owner in owners.items():
-        patient = "_".join(owner if namesakes[owner[-1:]] > 1 else owner[-1:]) or folder_name(root)
+        patient = names_of[owner]
         names = below[study] if nearest[owner, below[study][:1]] > 1 else below[study][:1]
         case_id = "_".join([patient, *names]) if studies_of[owner] > 1 else patient
-        ids[study] = case_id, patient, split_of(Path(*places[study][0], "x"))
+        ids[study] = case_id, names_of[same[owner]], split_of(Path(*places[study][0], "x"))
     return ids
 
 
@@ -55,6 +61,22 @@ def _patient_folders(
             depth += 1
         owners[study] = folders[:depth]
     return owners
+
+
+def _same_patient(
+    studies: Mapping[str, Sequence[ImageSeries]], owners: Mapping[str, _Folders]
+) -> dict[_Folders, _Folders]:
+    """Folder of a patient -> the first of those with the same PatientID."""
+    folders_of: dict[str, set[_Folders]] = defaultdict(set)
+    for study, series in studies.items():
+        for patient in {one.patient for one in series if one.patient}:
+            folders_of[patient].add(owners[study])
+    same = {owner: owner for owner in owners.values()}
+    if len(folders_of) > 1:  # else it may be what an anonymization wrote into all files
+        for folders in folders_of.values():
+            first = min(same[folder] for folder in folders)
+            same |= {folder: first for folder, known in same.items() if known in {same[each] for each in folders}}
+    return same
 
 
 def _folders(series: ImageSeries, root: Path) -> _Folders:
