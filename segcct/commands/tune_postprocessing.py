@@ -41,12 +41,21 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all
 
     models = find_members(arguments.model)
+    classes = {model: tuple(load_card(model).classes) for model in models}
+    if other := [model for model in models if classes[model] != classes[models[0]]]:
+        raise DataError(
+            f"has other classes than {models[0]}",
+            file=other[0],
+            found=", ".join(classes[other[0]]),
+            expected=", ".join(classes[models[0]]),
+            remedy="Name the models of one cross-validation, or tune each alone",
+        )
     folds = runs_with_cases(models, arguments.input, inference_of(arguments))
     jobs = [CaseJob(case.id, (fold, case)) for fold in folds for case in fold.cases]
     outcomes = list(run_cases(jobs, lambda job: measure(*job), progress=Progress("predicting validation cases")))
     if reasons := failures(outcomes):
         raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")
-    tried = try_all([each for measured in values(outcomes) for each in measured], tuple(load_card(models[0]).classes))
+    tried = try_all([each for measured in values(outcomes) for each in measured], classes[models[0]])
     print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried)}\n")
     print("Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse")
     print("or the 95% interval of the difference, by patient, does not go below 0.\n")

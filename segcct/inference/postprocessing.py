@@ -33,12 +33,14 @@ def postprocess(
         return index
     from scipy import ndimage
 
+    flat = index.ndim == 3 and index.shape[2] == 1  # a 2-D image, in which a ring encloses what is in it
     boxes = ndimage.find_objects(index)  # no step leaves the bounding box of a class
     for step in steps:
         for name in step.classes:
             value = 1 + list(classes).index(name)
             if value <= len(boxes) and (box := boxes[value - 1]) is not None:
-                STEPS[step.step](index[box], value, step, voxel_ml)
+                part = index[box][..., 0] if flat else index[box]  # views
+                STEPS[step.step](part, value, step, voxel_ml)
     return index
 
 
@@ -82,8 +84,8 @@ STEPS: dict[str, Callable[[np.ndarray, int, PostprocessingStep, float | None], N
 }
 """Name of a step -> what it does to a class within its bounding box, in place.
 
-fill_holes: background that the class encloses in 3-D becomes the class. largest_component: all other components are
-removed. minimum_volume: components of less than `ml` are removed.
+fill_holes: background that the class encloses (in 3-D, or in a 2-D image) becomes the class. largest_component: all
+other components are removed. minimum_volume: components of less than `ml` are removed.
 """
 
 

@@ -115,16 +115,27 @@ def _write(folder: FoldsFolder, config: Experiment) -> None:
 
 def _train(folder: FoldsFolder, config: Experiment, overrides: Mapping[str, Any]) -> None:
     row = task_of(config)
-    waiting = [number for number in folder.folds if overrides or not folder.fold(number).summary.is_file()]
+    changed = {number: {**_other_length(row, folder.fold(number), config), **overrides} for number in folder.folds}
+    waiting = [number for number in folder.folds if changed[number] or not folder.fold(number).summary.is_file()]
     try:
         for place, number in enumerate(waiting, start=1):
             say(f"fold {number} ({place} of {len(waiting)})")
-            _train_fold(row, of_fold(config, number), overrides, following=len(waiting) - place)
+            _train_fold(row, of_fold(config, number), changed[number], following=len(waiting) - place)
     except KeyboardInterrupt:
         say(f"all folds continue with --resume {shlex.quote(str(folder.path))}")
         raise
     if row.out_of_fold:
         row.evaluate_folds()(folder, config, held_out_split(config))
+
+
+def _other_length(row: TaskRow, run: RunFolder, config: Experiment) -> dict[str, Any]:
+    """Key -> value of the length of the training, where a fold began with another: a longer one that was asked for when
+    the cross-validation was interrupted counts for all folds."""
+    if not run.config.is_file():
+        return {}
+    own, wanted = settings.load(row.load_config(), run.config, stored=True).train, config.train
+    length = {"train.epochs": (own.epochs, wanted.epochs), "train.budget": (own.budget, wanted.budget)}
+    return {key: value for key, (stored, value) in length.items() if stored != value}
 
 
 def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], *, following: int) -> None:

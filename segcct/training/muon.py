@@ -61,7 +61,7 @@ def orthogonalized(matrix: Tensor) -> Tensor:
 
 def orthogonal_weights(network: nn.Module) -> list[Tensor]:
     """Trained matrices of linear layers and kernels of convolutions without groups, large enough for Muon."""
-    layers = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+    layers = (nn.Linear, nn.Conv2d, nn.Conv3d)
     weights = [module.weight for module in network.modules()
                if isinstance(module, layers) and getattr(module, "groups", 1) == 1]  # fmt: skip
     return [weight for weight in dict.fromkeys(weights)

@@ -64,6 +64,17 @@ def test_holes_by_hand() -> None:
 MASKS = arrays(np.uint8, st.tuples(*[st.integers(1, 6)] * 3), elements=st.integers(0, 2))
 
 
+def test_a_ring_in_a_2d_image_encloses_what_is_in_it() -> None:
+    index = np.zeros((7, 7, 1), dtype=np.uint8)
+    index[1:6, 1:6] = 1
+    index[2:5, 2:5] = 0
+    expected = np.zeros_like(index)
+    expected[1:6, 1:6] = 1
+    np.testing.assert_array_equal(postprocess(index.copy(), [step("fill_holes", "a")], NAMES, None), expected)
+    volume = np.concatenate([index, np.zeros_like(index)], axis=2)  # nothing is enclosed in one slice of a volume
+    np.testing.assert_array_equal(postprocess(volume.copy(), [step("fill_holes", "a")], NAMES, None), volume)
+
+
 @given(MASKS, st.sampled_from(sorted(STEPS)))
 def test_a_step_changes_one_class_against_background_and_once(index: np.ndarray, name: str) -> None:
     steps = [step(name, "a", ml=0.003 if name == "minimum_volume" else None)]

@@ -24,9 +24,12 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: SegmentationConfig, split: 
     a mask.
     """
     train, output = config.train, folds.out_of_fold
-    how = Inference(train.batch_size, train.precision, pick_device(train.device))
+    # Steps of postprocessing may have been chosen by the labels of these very cases.
+    how = Inference(train.batch_size, train.precision, pick_device(train.device), postprocessing=False)
     card = Predictor.load(folds.path, how).card
-    shutil.rmtree(output / "predictions", ignore_errors=True)  # of other weights, or of another number of folds
+    for earlier in ("predictions", "evaluation"):  # of other weights, or of another number of folds
+        shutil.rmtree(output / earlier, ignore_errors=True)
+    (output / "report.html").unlink(missing_ok=True)
     for number in folds.folds:
         run = folds.fold(number)
         predictor = Predictor(Predictor.load(run.best, how).network, card, how)
