@@ -8,7 +8,7 @@ RUN pip install --no-cache-dir torch torchvision --index-url ${TORCH_INDEX}
 
 COPY pyproject.toml README.md LICENSE THIRD_PARTY_NOTICES.md /src/
 COPY segcct /src/segcct
-RUN pip install --no-cache-dir "/src[demo,share]" && rm -r /src
+RUN pip install --no-cache-dir "/src[demo,share,dicom,export]" && rm -r /src
 
 # With --user, the container has neither a home nor a name of its own.
 ENV HOME=/tmp USER=segcct

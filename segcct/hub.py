@@ -64,7 +64,8 @@ def upload(repository: str, files: Mapping[str, Path | bytes], *, public: bool, 
 
     Returns the address of the repository's page.
 
-    Raises `HubError` where nobody is logged in, the server refuses or it cannot be reached; then nothing has changed.
+    Raises `HubError` where nobody is logged in, the server refuses or it cannot be reached; then no file has changed,
+    but a new repository may be there, empty.
     """
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise HubError("does not name a repository", found=repository, expected="OWNER/NAME")

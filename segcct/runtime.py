@@ -379,6 +379,8 @@ def segment(
     parts = [slices_of(scan.array)[box] for scan in scans]
     inside = None if region is None else slices_of(region)[box]
     mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T[..., None, None]
+    if batch_size < 1:
+        raise RunnerError(f"a batch holds at least one slice, not {batch_size}")
     for start in range(0, len(labels), batch_size):
         batch = slice(start, start + batch_size)
         region_part = None if inside is None else inside[batch]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ SUFFIX = ".onnx"
 _MOST_BYTES = 2**31 - 1
 """Of a file that holds its weights itself."""
 _LARGEST_SIZE = 8192
+_PLAIN_ATTRIBUTES = frozenset({1, 2, 3, 4, 6, 7, 8, 9})
+"""Types of attributes that are numbers, texts and dense tensors, or several of these: no graphs, no sparse tensors."""
 _REMEDY = "Write it again by segcct export"
 
 
@@ -41,8 +44,12 @@ def is_exported(path: str | Path) -> bool:
 
 
 def card_at(path: Path) -> ModelCard:
-    """The model card of a `best/` folder or of an exported model. Raises as `load_card` and `read_exported`."""
-    return read_exported(path).card if is_exported(path) else load_card(path)
+    """The model card of a `best/` folder or of an exported model, whose weights are the file: files of other precision
+    or size are other models. Raises as `load_card` and `read_exported`."""
+    if not is_exported(path):
+        return load_card(path)
+    exported = read_exported(path)
+    return exported.card.model_copy(update={"weights_sha256": hashlib.sha256(exported.content).hexdigest()})
 
 
 def read_exported(file: Path) -> ExportedModel:
@@ -71,6 +78,8 @@ def read_exported(file: Path) -> ExportedModel:
             "was not written by segcct export", file=file, expected="its metadata", remedy=_REMEDY
         ) from None
     card = ModelCard.from_json(facts["card"], file)
+    if model.functions:
+        _refuse(file, "functions of its own")
     _check_graph(onnx, model.graph, file)
     size = (facts["size"][0], facts["size"][1])
     _check_ports(model.graph, card, size, file)
@@ -82,10 +91,12 @@ def read_exported(file: Path) -> ExportedModel:
 
 def _check_graph(onnx: Any, graph: Any, file: Path) -> None:
     """No operator that runs a graph of its own, in which it could compute for ever; all weights are in the file."""
+    if graph.sparse_initializer:
+        _refuse(file, "sparse weights")
     tensors = list(graph.initializer)
     for node in graph.node:
-        attributes = [each for each in node.attribute if each.type in (each.GRAPH, each.GRAPHS)]
-        if attributes or node.domain not in ("", "ai.onnx"):
+        refused = [each for each in node.attribute if each.type not in _PLAIN_ATTRIBUTES]
+        if refused or node.domain not in ("", "ai.onnx"):
             _refuse(file, f"operator {node.domain[:40]} {node.op_type[:40]}")
         tensors += [tensor for each in node.attribute for tensor in (each.t, *each.tensors)]
     for tensor in tensors:

@@ -48,9 +48,9 @@ def card_of_size(card: ModelCard, size: int | None) -> tuple[ModelCard, int]:
     trained = card.architecture.image_size
     if size is None or size == trained:
         return card, trained
-    if card.task == "classification" or card.data.get("fit") == "resize":
+    if card.task == "classification" or card.data.get("fit") in ("resize", "letterbox"):
         raise ModelError(
-            "this model resizes every image to one size",
+            "this model scales every image to one size",
             found=f"--size {size}",
             expected=f"{trained}, as in training",
             remedy="Leave --size out",

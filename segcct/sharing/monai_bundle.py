@@ -18,6 +18,7 @@ from segcct.files.atomic_file import atomic_path
 from segcct.inference.loaded_model import load_network
 from segcct.model_card import ModelCard, load_card
 from segcct.provenance import version_of
+from segcct.quality.quality_model import FILE
 from segcct.sharing.hub_readme import hub_readme
 from segcct.sharing.push_model import scores_of
 from segcct.sharing.terms import Terms
@@ -26,7 +27,8 @@ from segcct.version import VERSION
 _EXPRESSIONS = ("$", "@", "%")
 """How a value in a bundle begins that MONAI evaluates."""
 BEST = "models/best"
-"""Where the `best/` folder is in a bundle, next to models/model.pt, its weights for MONAI."""
+"""Where the `best/` folder is in a bundle, without an estimate of quality, next to models/model.pt, its weights for
+MONAI."""
 
 
 def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path | None = None) -> Path:
@@ -61,7 +63,7 @@ def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path |
     with atomic_path(output, needs_bytes=2 * weights.tell()) as bundle:
         for part in ("configs", "docs", BEST):
             (bundle / part).mkdir(parents=True)
-        for name in filter(lambda name: (folder / name).is_file(), hub.FILES):
+        for name in filter(lambda name: name != FILE and (folder / name).is_file(), hub.FILES):
             shutil.copyfile(folder / name, bundle / BEST / name)
         (bundle / "models" / "model.pt").write_bytes(weights.getbuffer())
         (bundle / "docs" / "README.md").write_text(readme, encoding="utf-8")

@@ -13,7 +13,7 @@ from segcct.export.model_file import SUFFIX, ExportedModel, is_exported, read_ex
 from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, set_facts
 from segcct.export.quantization import CALIBRATION_SLICES, quantized
 from segcct.export.verification import compare, random_inputs, require_equal, require_similar
-from segcct.files.atomic_file import write_bytes
+from segcct.files.atomic_file import atomic_path
 from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
@@ -75,8 +75,9 @@ def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, so
         comparison = compare(loaded.network, _by_onnx(proto, card, square, output), real)
         require_similar(comparison)
         yield f"int8 against PyTorch on {comparison.inputs} real inputs: {comparison}"
-    write_bytes(output, proto.SerializeToString())
-    read_exported(output)  # as predict will read it
+    with atomic_path(output) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
+        read_exported(temporary)  # as predict will read it
 
 
 def _by_onnx(proto: Any, card: ModelCard, size: Size, output: Path) -> FixedSizeNetwork:
