@@ -90,6 +90,7 @@ def _otsu(histogram: Histogram, classes: int) -> Clusters:
     else:
         binned, edges = np.histogram(values, bins=_OTSU_BINS, weights=counts)
         centers = (edges[:-1] + edges[1:]) / 2
+        _require_distinct(int((binned > 0).sum()), classes, "among 256 equal ranges of intensity")
         thresholds = threshold_multiotsu(classes=classes, hist=(binned, centers)).tolist()
     places = np.searchsorted(thresholds, values)  # as labels are given: above the threshold
     means = np.bincount(places, counts * values, classes) / np.maximum(np.bincount(places, counts, classes), 1)
@@ -102,10 +103,10 @@ def _ascending(centers: np.ndarray) -> np.ndarray:
     return ordered
 
 
-def _require_distinct(distinct: int, clusters: int) -> None:
+def _require_distinct(distinct: int, clusters: int, where: str = "") -> None:
     if distinct < clusters:
         raise DataError(
-            "fewer distinct intensities than clusters",
+            " ".join(filter(None, ["fewer distinct intensities than clusters", where])),
             found=distinct,
             expected=f"at least {clusters}",
             remedy="Use fewer --clusters",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,8 @@ class ClusterRun:
             write_label_colors(writer.output, writer.scheme.classes)
         if self.clusters is not None:
             channels = list(self.request.data.channels)
-            content = {**self.clusters.to_json(), "channels": channels, "provenance": versions()}
+            reading = {"channels": channels, **_reading(self.asked)}
+            content = {**self.clusters.to_json(), **reading, "provenance": versions()}
             write_json(writer.output / CENTERS, content)
         return predictions
 
@@ -185,6 +186,23 @@ def _segment(
     return ByClusters(points_of, asked.method, clusters, asked.memberships)
 
 
+def _reading(asked: Clustering) -> dict[str, Any]:
+    """What centers hold for: stored with them, and compared where they are used again."""
+    return {"standardize": asked.standardize, "background": str(asked.background)}
+
+
+def _require_same_reading(clusters: Clusters, reading: Mapping[str, Any], file: str) -> None:
+    stored = clusters.model_extra or {}
+    if other := [name for name, value in reading.items() if stored.get(name, value) != value]:
+        raise DataError(
+            f"the centers are of intensities that were read in another way: other {', '.join(other)}",
+            file=file,
+            found=", ".join(f"{name} {stored[name]}" for name in other),
+            expected=", ".join(f"{name} {reading[name]}" for name in other),
+            remedy="Give the options with which they were fitted",
+        )
+
+
 def _common_clusters(asked: Clustering, request: Request, reader: CaseReader, *, tokens: bool) -> Clusters | None:
     """Those of all cases: fitted, or read from a file; None where every case has its own."""
     if asked.centers == PER_CASE:
@@ -197,6 +215,7 @@ def _common_clusters(asked: Clustering, request: Request, reader: CaseReader, *,
             say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")
         return clusters
     clusters = read_clusters(Path(asked.centers))
+    _require_same_reading(clusters, _reading(asked), asked.centers)
     if len(clusters.centers) != asked.method.clusters or (not tokens and len(clusters.centers[0]) != width):
         raise DataError(
             "other clusters than asked for",

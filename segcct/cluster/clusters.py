@@ -16,7 +16,7 @@ from segcct.files.json_file import read_object
 from segcct.files.json_record import Record
 
 _BLOCK = 2**20
-_MOST_CLUSTERS = 255
+MOST_CLUSTERS = 255
 
 
 class Clusters(Record):
@@ -25,7 +25,7 @@ class Clusters(Record):
     model_config = ConfigDict(strict=True, frozen=True, extra="allow")
     NOT_THIS: ClassVar[str] = "does not hold cluster centers"
     method: Literal["fuzzy-kmeans", "kmeans", "otsu"]
-    centers: Annotated[list[list[float]], Field(min_length=1, max_length=_MOST_CLUSTERS)]
+    centers: Annotated[list[list[float]], Field(min_length=1, max_length=MOST_CLUSTERS)]
     """K centers of C coordinates; label i is that of center i - 1."""
     thresholds: list[float] = Field(default_factory=list)
     """Between clusters of one channel, if they are not half way between the centers."""

@@ -57,8 +57,9 @@ class Cohort:
     backend: str | Backend
     workers: int
 
-    def each(self, label: str, work: Callable[[Case], Value]) -> Iterator[Value]:
-        """What `work` makes of every case that can be read, in order. Raises `DataError` where none can."""
+    def each(self, label: str, work: Callable[[Case], Value], *, announce: bool = True) -> Iterator[Value]:
+        """What `work` makes of every case that can be read, in order; `announce`: say how many cannot. Raises
+        `DataError` where none can."""
         jobs = [CaseJob(case.id, case) for case in self.cases]
         failed: list[Failed] = []
         outcomes = run_cases(jobs, work, backend=self.backend, workers=self.workers, progress=Progress(label))
@@ -69,7 +70,7 @@ class Cohort:
                 failed.append(outcome)
         if len(failed) == len(jobs):
             raise DataError("none of the cases can be read", found=failed[0].kind)
-        if failed:
+        if failed and announce:
             say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
 
     def histogram(self) -> Histogram:
@@ -84,7 +85,7 @@ class Cohort:
 
     def sums(self, centers: np.ndarray, fuzzifier: float) -> ClusterSums:
         """One iteration over all points."""
-        return added(self.each("iterating", partial(_sums, self.reader, centers, fuzzifier)))
+        return added(self.each("iterating", partial(_sums, self.reader, centers, fuzzifier), announce=False))
 
 
 def fit_cohort(cohort: Cohort, method: Method, *, channels: int, tokens: bool) -> Clusters:

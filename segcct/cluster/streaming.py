@@ -21,7 +21,7 @@ import numpy as np
 
 from segcct.cluster.cluster_fits import fit_histogram
 from segcct.cluster.cluster_input import read_as
-from segcct.cluster.clusters import Method
+from segcct.cluster.clusters import MOST_CLUSTERS, Method
 from segcct.cluster.histogram import Histogram
 from segcct.cluster.intensity_points import Background, IntensityPoints, parse_background
 from segcct.datasets.case import Case
@@ -92,14 +92,30 @@ def _print(lines: Iterable[str]) -> None:
         print(line)
 
 
+def _clusters(text: str) -> int:
+    if not text.isdecimal() or not 2 <= int(text) <= MOST_CLUSTERS:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 2 to {MOST_CLUSTERS}")
+    return int(text)
+
+
+def _fuzzifier(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text} is not a number above 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m segcct.cluster.streaming", allow_abbrev=False)
     steps = parser.add_subparsers(dest="step", required=True)
     count = steps.add_parser("map", help="count the intensities of files")
     count.add_argument("--background", type=parse_background, default="auto")
     add = steps.add_parser("reduce", help="add the counts, and fit centers")
-    add.add_argument("--clusters", type=int)
-    add.add_argument("--fuzzifier", type=float, default=2.0)
+    add.add_argument("--clusters", type=_clusters)
+    add.add_argument("--fuzzifier", type=_fuzzifier, default=2.0)
     add.add_argument("--tolerance", type=float, default=1e-4)
     add.add_argument("--max-iterations", type=int, default=300)
     return parser

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segcct.commands.cohort_options import add_cohort_options, add_planning_options
 from segcct.commands.parser import (
@@ -22,6 +22,9 @@ from segcct.commands.parser import (
 )
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
+
+if TYPE_CHECKING:
+    from segcct.spark.spark_cases import SparkEngine
 
 _OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "adapt", "backend"} | {
     "master",
@@ -161,7 +164,11 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     task, engine = task_of_model(arguments.model), engine_of(arguments)
     backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
     how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
-    return _of_task(task, "predict", arguments.model[0], arguments, engine=lambda: engine and engine.begin(), how=how)
+
+    def begin() -> SparkEngine | None:  # --status needs none
+        return None if engine is None or arguments.status else engine.begin()
+
+    return _of_task(task, "predict", arguments.model[0], arguments, engine=begin, how=how)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:

@@ -20,7 +20,7 @@ from segcct.files.lock import holder, is_lock
 
 LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
-_TEMPORARY = re.compile(r"^\.(.*)-part-[0-9a-f]{8}(\.|$)")
+_TEMPORARY = re.compile(r"^\.(.*)-part-[0-9a-f]{8}((?:\..*)?)$")
 _LONGEST_STEM = 100
 """Bytes of a target's name in that of its temporary file; a name has at most 255."""
 _swept: set[Path] = set()
@@ -75,10 +75,13 @@ def is_temporary(name: str) -> bool:
 
 
 def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
-    """Remove what killed processes left of files with these names, which no running process may be writing."""
-    stems = {_stem_and_suffixes(Path(name))[0] for name in names}
+    """Remove what killed processes left of files with these names, which no running process may be writing.
+
+    What could also be of a file with another name stays: `sweep` removes it after a day.
+    """
+    wanted = {_stem_and_suffixes(Path(name)) for name in names if len(os.fsencode(name)) < _LONGEST_STEM}
     for file in folder.iterdir() if folder.is_dir() else ():
-        if (unfinished := _TEMPORARY.match(file.name)) and unfinished[1] in stems:
+        if (unfinished := _TEMPORARY.match(file.name)) and unfinished.groups() in wanted:
             _remove(file)
 
 

@@ -65,7 +65,11 @@ class Journal:
         """Case -> its last row, of every process of the call."""
         rows: dict[str, dict[str, Any]] = {}
         for file in self.folder.glob(f".cases-{self.call}-*.jsonl"):
-            for line in file.read_bytes().splitlines():
+            try:
+                lines = file.read_bytes().splitlines()
+            except FileNotFoundError:  # its call has ended just now, and predictions.json holds its rows
+                continue
+            for line in lines:
                 with suppress(ValueError, RecursionError, KeyError):
                     row = parse_object(line)
                     rows[str(row.pop("case"))] = row

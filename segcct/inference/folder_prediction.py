@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.predictor import Predictor
+from segcct.inference.probability_files import FOLDER as PROBABILITIES
 from segcct.inference.probability_files import save_probabilities
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
@@ -438,9 +440,13 @@ def _announce(
     for file, name in earlier.items():
         if name not in finished:
             file.unlink()
+    for name in set(cases).difference(finished):  # volumes of the earlier mask
+        shutil.rmtree(index.folder / PROBABILITIES / name, ignore_errors=True)
     for name, case in cases.items():
         index.expect(name, case, mask=f"{name}{suffixes[0]}", seen=request.seen.get(case.id), how=how)
         index.cases[name] = {**finished.get(name, {}), **index.cases[name]}
+        if not (index.folder / PROBABILITIES / name).is_dir() and name in finished:
+            index.cases[name].pop("probabilities", None)
         if name in finished:
             index.cases[name]["mask"] = finished[name]["mask"]
     index.outdated = set(cases).difference(finished)  # no old estimate of a new mask

@@ -164,6 +164,13 @@ class Index:
             and all(digest.get(name) == entry["digest"] for digest in digests)
         }
 
+    def _reading(self) -> dict[str, Any]:
+        """The data section; with hashed ids, patterns that are names of files themselves say no more than `*`."""
+        section = self.data.model_dump(mode="json")
+        if self.anonymized and self.card.selected_on == {}:  # patterns that were made from the names of these files
+            section["channels"] = dict.fromkeys(section["channels"], "*")
+        return section
+
     def _with_journals(self, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
         """The entries of other calls with what those have finished since, and where ids are hashed, with the digests of
         the inputs."""
@@ -209,7 +216,7 @@ class Index:
             "task": card.task,
             "anonymized": self.anonymized,
             "cases": cases,
-            "data": {**self.data.model_dump(mode="json"), "root": "." if self.anonymized else root},
+            "data": {**self._reading(), "root": "." if self.anonymized else root},
             "scheme": None if card.scheme is None else card.scheme.model_dump(mode="json"),
             "selection": selection,
             "weights_sha256": card.weights_sha256,

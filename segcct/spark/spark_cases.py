@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -74,7 +75,12 @@ class SparkBackend:
         return tuple(SENT / self._sent(folder) for folder in folders)
 
     def _sent(self, folder: Path) -> str:
-        """The name of the copy, which is that of its content."""
+        """The name of the copy, which is that of its content; a file, such as an exported model, lies in a folder of
+        that name."""
+        if folder.is_file():
+            with tempfile.TemporaryDirectory() as alone:
+                shutil.copyfile(folder, Path(alone) / folder.name)
+                return f"{self._sent(Path(alone))}/{folder.name}"
         digest = hashlib.sha256()
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
             digest.update(f"{file.relative_to(folder)}\0{file.stat().st_size}\0".encode())

@@ -12,7 +12,10 @@ SENT = Path("/sent-by-spark")
 
 def received(folder: Path) -> Path:
     """Where a folder lies in this process: on a worker, its own copy of one that was sent."""
-    return Path(_pyspark().SparkFiles.get(folder.name)) if folder.parent == SENT else folder
+    if SENT not in folder.parents:
+        return folder
+    sent, *within = folder.relative_to(SENT).parts
+    return Path(_pyspark().SparkFiles.get(sent), *within)
 
 
 def task_device(device: str) -> str:

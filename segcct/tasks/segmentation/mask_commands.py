@@ -72,7 +72,8 @@ def predict(
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
-    if quality is not None and (keep_largest or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
+    other_steps = keep_largest or (no_postprocessing and bool(card.postprocessing))
+    if quality is not None and (other_steps or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
         options = "--keep-largest, --protocol, --tta and --adapt"
         say(f"{QUALITY} is not written: the estimate is for masks without {options}")
         quality = None
