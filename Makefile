@@ -32,7 +32,8 @@ test: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	PYTHONUTF8=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	@# Without a limit, a test process that crashes is replaced, and the run can wait for its tests forever.
+	PYTHONUTF8=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --max-worker-restart 0
 
 lint: $(READY)
 	$(BIN)/ruff check --fix .

@@ -78,7 +78,8 @@ def test_tensorboard_gets_every_epoch_also_of_a_resumed_run(run: RunFolder) -> N
     train(run, "tensorboard", 3, resume=True)
     events = EventAccumulator(str(run.path / "tensorboard"))
     events.Reload()
-    assert [each.step for each in events.Scalars("train_loss")] == [0, 1, 2]
+    steps = [each.step for each in events.Scalars("train_loss")]
+    assert sorted(steps) == [0, 1, 2]  # files of one second may be read in either order
     assert not (run.path / curves.TRACKER).exists()
 
 
