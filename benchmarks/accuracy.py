@@ -45,7 +45,8 @@ from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import choose_precision
 from segcct.hardware.processor import core_share, instruction_sets, processor_name
 from segcct.inference.batched_inference import Inference
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.metrics import paired
 from segcct.metrics.confidence_intervals import interval

@@ -22,7 +22,8 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
 from segcct.hardware.processor import processor_name
 from segcct.inference.batched_inference import Inference
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.metrics import paired, summarize
 from segcct.metrics.paired_statistics import Paired

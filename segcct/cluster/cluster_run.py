@@ -19,9 +19,10 @@ from segcct.cluster.points import PointsOf
 from segcct.errors import ConfigError, DataError
 from segcct.files.json_file import write_json
 from segcct.inference.case_tables import VOLUMES
-from segcct.inference.folder_prediction import Predictions, Request, resolve, write_masks
+from segcct.inference.folder_prediction import Predictions, write_masks
 from segcct.inference.folder_status import FolderStatus, folder_status
 from segcct.inference.label_colors import write_label_colors
+from segcct.inference.prediction_request import Request, resolve
 from segcct.model_card import ModelCard
 from segcct.progress import Progress, say
 from segcct.provenance import versions

@@ -23,7 +23,7 @@ from segcct.cluster.points import Points, PointsOf, in_order
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError
-from segcct.inference.folder_prediction import Request, load_case
+from segcct.inference.prediction_request import Request, load_case
 from segcct.plurals import counted
 from segcct.progress import Progress, say
 

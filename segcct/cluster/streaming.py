@@ -28,7 +28,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, SegcctError
 from segcct.files.file_names import case_name
-from segcct.inference.folder_prediction import Request, load_case
+from segcct.inference.prediction_request import Request, load_case
 
 
 def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:

@@ -43,7 +43,7 @@ def add_compare(commands: Commands) -> None:
 def _compare(arguments: argparse.Namespace) -> Outcome:
     from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
-    from segcct.inference.folder_prediction import resolve
+    from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.reconstructor import Reconstructor
     from segcct.progress import Progress

@@ -23,7 +23,7 @@ from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
 from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import Request, load_case
+from segcct.inference.prediction_request import Request, load_case
 from segcct.inference.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
 from segcct.inference.predictions_record import StoredScheme
 from segcct.model_card import SchemeCard

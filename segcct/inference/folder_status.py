@@ -9,8 +9,8 @@ from typing import Any
 
 from segcct.errors import items
 from segcct.inference.case_journal import journals_in
-from segcct.inference.folder_prediction import Request
 from segcct.inference.mask_files import FORMATS
+from segcct.inference.prediction_request import Request
 from segcct.inference.predictions_index import Index
 from segcct.model_card import ModelCard
 from segcct.plurals import counted

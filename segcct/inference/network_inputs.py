@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segcct.errors import DataError
-from segcct.inference.folder_prediction import load_case, resolve
+from segcct.inference.prediction_request import load_case, resolve
 from segcct.inference.predictor import Predictor
 from segcct.preparation.prepared_case import prepare_case
 from segcct.runtime import pad_to

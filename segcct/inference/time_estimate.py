@@ -10,7 +10,8 @@ from pathlib import Path
 from segcct.case_runner import values
 from segcct.datasets.case import Case
 from segcct.errors import DataError
-from segcct.inference.folder_prediction import Predictions, Request
+from segcct.inference.folder_prediction import Predictions
+from segcct.inference.prediction_request import Request
 from segcct.plurals import counted
 from segcct.progress import duration
 

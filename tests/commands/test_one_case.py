@@ -21,7 +21,8 @@ from segcct.errors import DataError
 from segcct.inference import folder_prediction as folder
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import Request, predict_folder
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import Request
 from segcct.preparation import prepared_case as prepare
 from segcct.quality import calibration_run as calibrate
 from segcct.quality.quality_table import written_estimates

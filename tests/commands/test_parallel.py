@@ -23,7 +23,8 @@ from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference import folder_prediction as folder
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.preparation.cache import Cache

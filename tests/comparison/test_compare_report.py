@@ -30,7 +30,8 @@ from segcct.datasets.case import Case
 from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures import HEAT, heat
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import Request, resolve
 from segcct.metrics import class_dice
 from segcct.quality import FEATURES, CalibrationRow
 from segcct.quality.calibration_run import calibrate

@@ -11,8 +11,9 @@ import pytest
 from segcct.datasets.case_table import read_case_table
 from segcct.errors import DataError, PackageError
 from segcct.files.remote_file import is_uri, uri_of
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.mask_files import load_mask
+from segcct.inference.prediction_request import resolve
 from tests.support.toy_pair import loaded_case, predictor
 
 

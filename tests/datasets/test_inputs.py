@@ -14,7 +14,7 @@ from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, SplitError, VolumeError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import load_case, resolve
+from segcct.inference.prediction_request import load_case, resolve
 from segcct.model_card import ModelCard
 from tests.support.toy_pair import CLASSES, card, data_section
 

@@ -18,7 +18,8 @@ from segcct.errors import DataError, GeometryError
 from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.evaluation.scoring import read_reference
 from segcct.images.volume import Volume, check_same_grid
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.init import inspect_folder
 from tests.images.test_dicom_projections import flat
 from tests.support.dicom_files import image, save

@@ -20,7 +20,8 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import read_key
 from segcct.inference.predictor import Predictor
 from segcct.report.segmentation_page import write_report

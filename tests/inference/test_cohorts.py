@@ -24,7 +24,8 @@ from segcct.inference import folder_prediction as folder
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import PredictCase, Predictions, predict_folder, resolve
+from segcct.inference.folder_prediction import PredictCase, Predictions, predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, save_model

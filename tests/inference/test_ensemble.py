@@ -18,7 +18,8 @@ from segcct.errors import ModelError, RunError, SplitError
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble, find_members
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS, MeanOverViews
 from segcct.model_card import ModelCard, SchemeCard, save_model

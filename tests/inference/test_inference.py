@@ -17,8 +17,9 @@ from segcct.errors import DataError, GeometryError, RunError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
-from segcct.inference.folder_prediction import Request, predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
+from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Inference, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom

@@ -13,7 +13,8 @@ from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import SchemeCard, save_model
 from tests.support.toy_pair import CLASSES, HOW, Nearest, card, data_section, loaded_case, predictor

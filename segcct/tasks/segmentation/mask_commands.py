@@ -46,10 +46,11 @@ def predict(
     the masks of their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would
     take."""
     from segcct.inference.ensemble import find_members
-    from segcct.inference.folder_prediction import predict_folder, resolve, settings_of
+    from segcct.inference.folder_prediction import predict_folder, settings_of
     from segcct.inference.folder_status import folder_status
     from segcct.inference.label_colors import write_label_colors
     from segcct.inference.outcome_table import write_outcomes
+    from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
     from segcct.inference.volumes_table import volumes_table

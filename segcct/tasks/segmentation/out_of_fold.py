@@ -10,7 +10,8 @@ from segcct.errors import DataError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.hardware.devices import pick_device
 from segcct.inference.batched_inference import Inference
-from segcct.inference.folder_prediction import predict_folder, resolve
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.progress import Progress
 from segcct.report.segmentation_page import write_report
