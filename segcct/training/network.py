@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from segcct.errors import ConfigError, TrainingError
 from segcct.model_card import Architecture
@@ -58,6 +58,18 @@ def check_batch_size(network: nn.Module, batch_size: int, loss_of_one: Callable[
         return
     with torch.no_grad(), explaining_batch_norm():
         loss_of_one(copy.deepcopy(network).train())
+
+
+@torch.no_grad()
+def evaluated_logits(network: nn.Module, image: Tensor) -> Tensor:
+    """Logits (B, K, H, W) at full size, of a network in evaluation mode and without gradients; its mode is left as it
+    was."""
+    training = network.training
+    network.eval()
+    output = network(image)
+    network.train(training)
+    logits: Tensor = output[0] if isinstance(output, list) else output  # with deep supervision, full size first
+    return logits
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from segcct.config import LossSection, UnlabeledSection
 from segcct.preparation.augmentation import Augmenter
 from segcct.preparation.intensity_changes import strong_intensity
+from segcct.training.network import evaluated_logits
 
 BOX_AREA = (0.02, 0.4)
 """Of a CutMix box, as fractions of the slice."""
@@ -47,7 +48,8 @@ class TeacherMethod:
 
     def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
         """`image` (B, C, S, S) with boxes pasted in, the teacher's `label` (B, S, S) for it, and where it is `sure`."""
-        confidence, label = _probabilities(teacher, unlabeled["weak"]).max(dim=1)  # (B, S, S) each
+        probabilities = evaluated_logits(teacher, unlabeled["weak"]).float().softmax(dim=1)  # (B, K, S, S)
+        confidence, label = probabilities.max(dim=1)  # (B, S, S) each
         image, sure = unlabeled["image"], confidence >= self.confidence
         inside = cutmix_boxes(len(image), image.shape[-2:], self.cutmix).to(image.device)  # (B, S, S)
         return {
@@ -92,14 +94,3 @@ def cutmix_boxes(count: int, size: torch.Size, probability: float) -> Tensor:
 def _pasted(values: Tensor, inside: Tensor) -> Tensor:
     """Each row of a batch, with the row before it where `inside` says so."""
     return torch.where(inside, values.roll(1, dims=0), values)
-
-
-def _probabilities(teacher: nn.Module, image: Tensor) -> Tensor:
-    """Softmax (B, K, S, S) of a network in evaluation mode, without gradients; its mode is left as it was."""
-    training = teacher.training
-    teacher.eval()
-    with torch.no_grad():
-        output = teacher(image)
-    teacher.train(training)
-    logits: Tensor = output[0] if isinstance(output, list) else output  # full size first
-    return logits.float().softmax(dim=1)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import distance_px, signed_distances
+from segcct.training.network import evaluated_logits
 
 STARTS = 0.2
 """Fraction of the training after which slices are replaced: then the network can tell which images are good."""
@@ -58,7 +59,7 @@ class Synthesis:
             other = (chosen + 1) % len(image)
             style = self.generator.to(image.device).style_of(image[other], *self._conditions(label[other]))
             made = self.generator(*self._conditions(wanted), batch["position"][chosen], style).to(image.dtype)
-            good = _agreement(_labels_of(judge, made), wanted, self.num_classes) >= LEAST_DICE
+            good = _agreement(evaluated_logits(judge, made).argmax(dim=1), wanted, self.num_classes) >= LEAST_DICE
             good &= _holds(label[other], wanted, self.num_classes)
         image, label, place = image.clone(), label.clone(), chosen[good]
         image[place], label[place] = made[good], wanted[good]
@@ -98,16 +99,6 @@ def _moved(label: Tensor) -> Tensor:
     unit = 2 * source.flip(0).movedim(0, -1) / (side - 1) - 1  # (S, S, 2): x, y in [-1, 1]
     moved = F.grid_sample(label[None, None].float(), unit[None], mode="nearest", align_corners=True)
     return moved[0, 0].round().long()
-
-
-def _labels_of(network: nn.Module, image: Tensor) -> Tensor:
-    """(B, C, S, S) -> class indices (B, S, S), in evaluation mode; its mode is left as it was."""
-    training = network.training
-    network.eval()
-    output = network(image)
-    network.train(training)
-    logits = output[0] if isinstance(output, list) else output
-    return torch.as_tensor(logits.argmax(dim=1))
 
 
 def _agreement(found: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
