@@ -12,8 +12,6 @@ from segcct.preparation.prepared_case import PreparedCase
 Ranges = Mapping[str, Sequence[Sequence[float]]]
 """`spacing_mm` and `field_of_view_mm`: three pairs (lowest, highest) of the sorted axes; `dark` and `bright`: a pair
 for each channel, of the 10th and 90th percentile on the scale from 0 to 1 that the intensity rule makes."""
-_MOST_SLICES = 16
-"""Of a case, evenly spaced; of these every second row and column counts."""
 _FACTOR = 1.25
 """How far outside the range of sizes a case is unlike the others."""
 _DISTANCE = 0.1
@@ -22,8 +20,7 @@ _DISTANCE = 0.1
 
 def measures_of(case: PreparedCase) -> dict[str, list[float]]:
     """What the ranges are of, for one case; without sizes in mm where the files hold no voxel size."""
-    places = np.unique(np.linspace(0, len(case.image) - 1, _MOST_SLICES).round().astype(int))
-    image = np.asarray(case.image[places, :, ::2, ::2], dtype=np.float32)
+    image = case.thinned().astype(np.float32)
     dark, bright = np.percentile(image, (10, 90), axis=(0, 2, 3)).tolist()  # of each channel
     measures = {"dark": dark, "bright": bright}
     if case.spacing_mm is not None:

@@ -10,14 +10,11 @@ import numpy as np
 from segcct.preparation.prepared_case import PreparedCase
 
 LEVELS = np.linspace(0, 1, 51)
-_MOST_SLICES = 16
-"""Of a case, evenly spaced; of these every second row and column counts."""
 
 
 def case_quantiles(case: PreparedCase) -> np.ndarray | None:
     """(C, Q): standardized intensities at `LEVELS`, over the pixels above 0; None where a channel has none."""
-    places = np.unique(np.linspace(0, len(case.image) - 1, _MOST_SLICES).round().astype(int))
-    image = np.asarray(case.image[places, :, ::2, ::2])
+    image = case.thinned()
     standardized = case.standardize(image)
     inside = [standardized[:, channel][image[:, channel] > 0] for channel in range(image.shape[1])]
     if not all(len(values) for values in inside):
