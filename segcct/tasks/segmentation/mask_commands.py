@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
+    from segcct.quality.quality_model import QualityModel
     from segcct.spark.spark_cases import SparkEngine
 
 
@@ -54,7 +55,6 @@ def predict(
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
     from segcct.inference.volumes_table import volumes_table
-    from segcct.quality.quality_model import QualityModel
     from segcct.quality.quality_table import quality_table, written_estimates
     from segcct.spark.spark_cases import case_backend
 
@@ -72,12 +72,8 @@ def predict(
     predictor = Predictor.load(model, how)
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
-    quality = QualityModel.load(members[0]) if len(members) == 1 and not no_quality else None
-    other_steps = keep_largest or (no_postprocessing and bool(card.postprocessing))
-    if quality is not None and (other_steps or (protocol, how.tta, how.adapt) != ("soft", "none", "none")):
-        options = "--keep-largest, --protocol, --tta and --adapt"
-        say(f"{QUALITY} is not written: the estimate is for masks without {options}")
-        quality = None
+    other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
+    quality = None if no_quality else _estimate_of(members, how, other_masks=other_masks)
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
@@ -113,13 +109,7 @@ def predict(
         estimates = written_estimates(predictions)
         problems.append(estimates.problem)
         if not estimates.problem:
-            flagged = estimates.flagged.values()
-            print(
-                f"wrote {output / QUALITY}: {sum(flagged)} of {counted(len(flagged), 'case')} flagged for review "
-                f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
-            )
-            if sum(flagged) > len(flagged) / 2:
-                say("most are flagged: if they come from another scanner, --adapt statistics may help")
+            _tell_flagged(output, estimates.flagged, quality)
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
@@ -128,6 +118,28 @@ def predict(
     folders = ("--prediction", output, "--reference", request.data.root)
     scheme = ("--scheme", predictor.scheme.name)
     return Outcome(wrote, ("evaluate", *folders, *scheme, "--output", output.parent / "evaluation"))
+
+
+def _estimate_of(members: Sequence[Path], how: Inference, *, other_masks: bool) -> QualityModel | None:
+    """The estimate of a model, if it has one and was calibrated on masks like these; `other_masks`: it was not."""
+    from segcct.quality.quality_model import QualityModel
+
+    quality = QualityModel.load(members[0]) if len(members) == 1 else None
+    if quality is not None and (other_masks or (how.tta, how.adapt) != ("none", "none")):
+        options = "--keep-largest, --no-postprocessing, --protocol, --tta and --adapt"
+        say(f"{QUALITY} is not written: the estimate is for masks without {options}")
+        return None
+    return quality
+
+
+def _tell_flagged(output: Path, flagged: Mapping[str, bool], quality: QualityModel) -> None:
+    count = sum(flagged.values())
+    print(
+        f"wrote {output / QUALITY}: {count} of {counted(len(flagged), 'case')} flagged for review "
+        f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
+    )
+    if count > len(flagged) / 2:
+        say("most are flagged: if they come from another scanner, --adapt statistics may help")
 
 
 def evaluate(
