@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shift import write_shifted
+from shift import Scores, difference, write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
 from segcct.config import DataSection, M2IConfig, PretrainingConfig, SegmentationConfig, settings
@@ -30,7 +30,7 @@ from segcct.hardware.processor import processor_name
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor
-from segcct.metrics import class_dice, paired
+from segcct.metrics import class_dice
 from segcct.metrics.confidence_intervals import interval
 from segcct.preparation.prepared_case import PreparedCase, prepare_cases
 from segcct.run_folder import RunFolder
@@ -40,8 +40,6 @@ SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
 LISTS = {"train": "train", "test": "val"}
 """Split -> the name of its list in the dataset."""
 PRETRAINED = ("mae", "m2d", "mae+teacher", "m2d+teacher")
-Scores = dict[str, float]
-"""Case -> its mean Dice over classes."""
 
 
 def data_of(root: Path, labeled: int, draw: int) -> dict[str, Any]:
@@ -138,17 +136,6 @@ def scores_of(run: RunFolder, cases: Sequence[PreparedCase]) -> Scores:
 def over_draws(scores: Sequence[Scores]) -> Scores:
     """Each case's mean."""
     return {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
-
-
-def difference(scores: Scores, without: Scores, patients: Mapping[str, str]) -> str:
-    """`+0.012 [+0.004, +0.020]` over patients."""
-    names = sorted(scores)
-    found = paired(
-        [scores[name] for name in names], [without[name] for name in names], [patients[name] for name in names]
-    )
-    low, high = found["ci95"]
-    ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
-    return f"{found['difference']:+.3f} [{ends}]"
 
 
 def mean(scores: Scores, patients: Mapping[str, str]) -> str:

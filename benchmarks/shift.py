@@ -29,6 +29,8 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice, paired
 
+Scores = dict[str, float]
+"""Case -> its mean Dice over classes."""
 GAMMA, BIAS, NOISE = 1.8, 0.5, 0.04
 """Curve of contrast; largest logarithm of the bias field; standard deviation of the noise, in [0, 1] units."""
 
@@ -79,7 +81,7 @@ def evaluated(data: DataSection) -> list[Case]:
     return make_splits(cases, whole).select(cases, "val")
 
 
-def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> dict[str, float]:
+def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> Scores:
     """Case -> mean Dice over the classes that it holds."""
     scores = {}
     for loaded in cases:
@@ -92,13 +94,15 @@ def scores_of(predictor: Predictor, cases: Sequence[LoadedCase]) -> dict[str, fl
     return scores
 
 
-def compared(scores: Mapping[str, float], first: Mapping[str, float], patients: Mapping[str, str]) -> str:
-    """`0.812, +0.012 [+0.004, +0.020]`."""
+def difference(scores: Scores, without: Scores, patients: Mapping[str, str]) -> str:
+    """`+0.012 [+0.004, +0.020]` over patients."""
     names = sorted(scores)
-    found = paired(*([each[name] for name in names] for each in (scores, first)), [patients[name] for name in names])
+    found = paired(
+        [scores[name] for name in names], [without[name] for name in names], [patients[name] for name in names]
+    )
     low, high = found["ci95"]
     ends = "n/a" if low is None or high is None else f"{low:+.3f}, {high:+.3f}"
-    return f"{np.mean(list(scores.values())):.3f}, {found['difference']:+.3f} [{ends}]"
+    return f"{found['difference']:+.3f} [{ends}]"
 
 
 def main() -> None:
@@ -116,7 +120,7 @@ def main() -> None:
     how = Inference()
     print(f"{processor_name()}, {how.choice.precision} ({how.choice.reason})\n")
     print("| model | --adapt | Dice | Dice, shifted |\n|---|---|---|---|")
-    first: list[dict[str, float]] = []
+    first: list[Scores] = []
     for model in arguments.models:
         for adapt in arguments.adapt:
             predictor = Predictor.load(model, replace(how, adapt=adapt))
@@ -130,7 +134,10 @@ def main() -> None:
             ]
             first = first or scores
             patients = {case.id: case.patient for case in cases}
-            cells = " | ".join(compared(each, base, patients) for each, base in zip(scores, first, strict=True))
+            cells = " | ".join(
+                f"{np.mean(list(each.values())):.3f}, {difference(each, base, patients)}"
+                for each, base in zip(scores, first, strict=True)
+            )
             print(f"| {model.parent.name} | {adapt} | {cells} |", flush=True)
 
 
