@@ -10,9 +10,11 @@ output is added to the token map through a small learned scale instead of replac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
 from segcct.models.options import ModelOptions
@@ -59,6 +61,10 @@ class CctUnetOptions(ModelOptions):
 
     deep_supervision: bool = False
     """In training, also output logits at 1/2, 1/4, ... of the resolution, for losses at these scales."""
+    encoder_depth: Annotated[int, Field(ge=0)] | None = None
+    """Encoder blocks; default: those of the variant."""
+    swin_blocks: Annotated[int, Field(ge=0)] | None = None
+    """Swin blocks of the coarsest decoder stage; default: those of the variant."""
 
 
 class Pyramid(nn.Module):
@@ -151,7 +157,9 @@ def _logits_of(head: nn.Module, maps: torch.Tensor, height: int, width: int) -> 
 def build_cct_unet(
     size: CctUnetSize, *, in_channels: int, num_classes: int, image_size: int, options: CctUnetOptions
 ) -> CctUnet:
-    """One of `SIZES`."""
+    """One of `SIZES`, with the blocks that the options ask for."""
+    size = size if options.encoder_depth is None else replace(size, depth=options.encoder_depth)
+    size = size if options.swin_blocks is None else replace(size, swin_blocks=options.swin_blocks)
     pyramid = CctPyramid(size, in_channels=in_channels, image_size=image_size)
     decoder = SwinDecoder(pyramid.channels, size.decoder, swin_blocks=size.swin_blocks, swin_heads=size.swin_heads)
     network = CctUnet(pyramid, decoder, num_classes, deep_supervision=options.deep_supervision)

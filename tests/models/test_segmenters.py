@@ -125,6 +125,11 @@ class TestCctUnetSDeepSupervision(SegmenterContract):
     options = {"deep_supervision": True}  # noqa: RUF012
 
 
+class TestCctUnetSConvolutional(SegmenterContract):
+    name = "cct_unet_s"
+    options = {"encoder_depth": 0, "swin_blocks": 0}  # noqa: RUF012
+
+
 class TestCctUnetB(SegmenterContract):
     name = "cct_unet_b"
 
@@ -248,6 +253,18 @@ def test_cct_unet_sizes(name: str, fewest: float, most: float) -> None:
 
 def test_cct_unet_s_has_a_fifth_of_swin_unet_tiny() -> None:
     assert 5 * parameters(create_model("cct_unet_s", 1, 4, 224)) <= 27_168_420
+
+
+def test_cct_unet_with_fewer_blocks() -> None:
+    whole, no_encoder, neither = (
+        create_model("cct_unet_s", 1, CLASSES, 64, options)
+        for options in ({}, {"encoder_depth": 0}, {"encoder_depth": 0, "swin_blocks": 0})
+    )
+    blocks = sum(value.numel() for name, value in whole.named_parameters() if "encoder.blocks." in name)
+    assert blocks > 0
+    assert parameters(whole) - parameters(no_encoder) == blocks
+    assert parameters(no_encoder) > parameters(neither)
+    assert not any("swin" in name for name, _ in neither.named_parameters())
 
 
 def test_deep_supervision_answers_at_each_scale_in_training_only() -> None:
