@@ -16,6 +16,7 @@ from pydantic import AliasChoices, Field, model_serializer, model_validator
 
 from segcct.errors import EvaluationError, SegcctError
 from segcct.files.json_record import FileName, Record
+from segcct.plurals import counted
 
 STATUSES = ("ok", "missed", "spurious", "absent")
 
@@ -183,9 +184,10 @@ class SegmentationSummary(EvaluationRecord):
         edited = self.edited or []
         if not edited:
             return ""
+        verb = "was" if len(edited) == 1 else "were"
         return (
-            f"Of the {self.cases} masks {len(edited)} {'is' if len(edited) == 1 else 'are'} not the one the model "
-            f"predicted: edited or replaced since ({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
+            f"{len(edited)} of {counted(self.cases or 0, 'mask')} {verb} edited or replaced after the prediction "
+            f"({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
             "These scores are those of the masks, not of the model."
         )
 
@@ -193,9 +195,10 @@ class SegmentationSummary(EvaluationRecord):
         """A warning if cases or the training data of the model are synthetic; else empty."""
         cases = len(self.synthetic) if isinstance(self.synthetic, list) else 0
         if cases:
+            verb = "is" if cases == 1 else "are"
             return (
-                f"Of the {self.cases} cases {cases} {'is' if cases == 1 else 'are'} synthetic: these scores show that "
-                "the program works, but not how well it performs on patients."
+                f"{cases} of {counted(self.cases or 0, 'case')} {verb} synthetic: these scores show that the program "
+                "works, but not how well it performs on patients."
             )
         return "The model was trained on synthetic data." if self.synthetic_training else ""
 
@@ -206,7 +209,7 @@ def seen_sentence(seen: Mapping[str, Sequence[str] | None] | None, total: int, n
     if not trained + selected:
         return ""
     return (
-        f"Of the {total} {noun} the model was trained on {trained} and selected on {selected}, by their names: "
+        f"Of the {total} {noun}, the model was trained on {trained} and selected on {selected}, by their names: "
         f"these scores do not show how well it performs on new ones. Score {noun} it has not seen (--split test, "
         "where the run has a test split)."
     )

@@ -104,7 +104,7 @@ def _missed_and_spurious(results: Results) -> list[str]:
     """Nothing where the summary does not count the cases by status."""
     counts = {name: counts for name in results.classes if (counts := results.summary.classes[name].counts)}
     missed = [
-        f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} that hold it"
+        f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} with it"
         for name, count in counts.items()
         if count.get("missed")
     ]
@@ -124,7 +124,7 @@ def _poor_cases(results: Results) -> str:
         lowest = number(results.by_dice[0][0])
         return f"Every case has a mean Dice of at least {_POOR:g}; the lowest is {lowest}."
     verb = "has" if len(poor) == 1 else "have"
-    return f"{counted(len(poor), 'case')} of {len(results.by_dice)} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."
+    return f"{len(poor)} of {counted(len(results.by_dice), 'case')} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."
 
 
 def _reason(results: Results, case: str) -> str:

@@ -85,7 +85,7 @@ def test_a_report_of_what_was_scored_says_nothing_of_it(scored, capsys):
 def test_edited_masks_are_scored_and_said_not_to_be_the_models(scored, scans, capsys):
     edit(scored / "p" / "one.nii.gz")
     summary = evaluate(scored / "p", scans, output=scored / "e")
-    said = "Of the 2 masks 1 is not the one the model predicted: edited or replaced since (one)"
+    said = "1 of 2 masks was edited or replaced after the prediction (one)"
     assert summary["edited"] == ["one"]
     assert said in capsys.readouterr().err
     assert said in (scored / "e" / "table.md").read_text()

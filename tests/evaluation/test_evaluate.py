@@ -327,7 +327,7 @@ def test_cases_that_the_model_has_seen_are_reported(folders: tuple[Path, Path], 
     (folders[0] / "predictions.json").write_text(json.dumps(content))
     summary = evaluate(*folders, output=tmp_path / "out")
     assert summary["seen"] == {"train": ["a"], "val": ["c"]}
-    warning = "Of the 3 cases the model was trained on 1 and selected on 1"
+    warning = "Of the 3 cases, the model was trained on 1 and selected on 1"
     assert warning in (tmp_path / "out" / "table.md").read_text()
     assert warning in findings(read_results(tmp_path / "out"))[0]
     index(folders[0])
@@ -345,7 +345,7 @@ def test_synthetic_cases_and_training_are_reported(folders: tuple[Path, Path], t
     (folders[0] / "predictions.json").write_text(json.dumps(content))
     summary = evaluate(*folders, output=tmp_path / "out")
     assert summary["synthetic"] == ["a", "b"]
-    assert "Of the 3 cases 2 are synthetic" in (tmp_path / "out" / "table.md").read_text()
+    assert "2 of 3 cases are synthetic" in (tmp_path / "out" / "table.md").read_text()
 
 
 def test_a_listed_mask_that_is_gone_is_missing(folders: tuple[Path, Path]) -> None:

@@ -394,11 +394,12 @@ def test_a_comparison_is_shown_with_its_test(masks: Path, tmp_path: Path):
         "ties": 1,
         "n": 5,
     }
-    paired = {"definition": "these minus the others", "overall": {"dice": one}, "classes": {"RV": {"dice": one}}}
+    definition = "these minus the others; p: Wilcoxon"
+    paired = {"definition": definition, "overall": {"dice": one}, "classes": {"RV": {"dice": one}}}
     (evaluation / "paired.json").write_text(json.dumps(paired))
     words = Outline(write_report(evaluation, tmp_path / "report").read_text(encoding="utf-8")).words
     assert "RV \N{MINUS SIGN}0.031 \N{MINUS SIGN}0.050 to +0.010 p < 0.001, better in 1, worse in 3" in words
-    assert "These minus the others." in words
+    assert "These minus the others; p: Wilcoxon." in words
 
 
 def test_names_from_files_cannot_become_markup(tmp_path: Path):
@@ -415,7 +416,7 @@ def test_scores_that_are_not_defined_are_said_so(tmp_path: Path):
     words = Outline(write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")).words
     assert "Mean Dice not defined" in words
     assert "No case has a score, so none is picked" in words
-    assert "Not drawn: the evaluation holds no volume" in words
+    assert "Not drawn: the evaluation has no volumes" in words
     assert "The evaluation states no definitions" in words
     assert "The evaluation records no provenance" in words
     assert not re.search(r"\b(nan|NaN|None)\b", words)
@@ -449,9 +450,9 @@ def test_findings_and_worst_cases_read_off_the_table(tmp_path: Path):
     results = read_results(by_hand(tmp_path / "e", rows))
     assert findings(results) == [
         "Of the classes, big is segmented best (mean Dice 0.875), small worst (0.267).",
-        "Missed entirely: small in 1 of the 2 cases that hold it.",
+        "Missed entirely: small in 1 of the 2 cases with it.",
         "Predicted where the reference has none: small in 1 case.",
-        "2 cases of 4 have a mean Dice below 0.7: c and a.",
+        "2 of 4 cases have a mean Dice below 0.7: c and a.",
     ]
     assert [(one.case, one.reason) for one in worst_cases(results)] == [
         ("c", "small spurious"),

@@ -223,7 +223,7 @@ def test_pictures_that_the_model_has_seen_are_told(trained, predicted, folder, i
         seen = json.loads(Path("scores/summary.json").read_text(encoding="utf-8"))["seen"]
         counts.append({side: len(ids) for side, ids in seen.items()})
         pages = [Path(file).read_text(encoding="utf-8") for file in ("scores/table.md", "report/report.html")]
-        told += ["Of the 45 images the model was trained on 30 and selected on 6" in page for page in pages]
+        told += ["Of the 45 images, the model was trained on 30 and selected on 6" in page for page in pages]
     assert counts == [{"train": 30, "val": 6}, {"train": 0, "val": 0}]
     assert told == [True, True, False, False]
 
