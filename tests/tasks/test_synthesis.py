@@ -83,6 +83,24 @@ def test_distances_come_back_in_pixels():
     assert np.abs(found).max() <= DISTANCE_CLIP_PX + 1e-3
 
 
+def test_a_change_of_thickness_leaves_no_gap_between_classes():
+    """A ring around a disk, as the wall of a ventricle: nothing of the background is inside it."""
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    radius = np.hypot(rows - SIDE // 2, columns - SIDE // 2)
+    label = torch.from_numpy(np.select([radius < 5, radius < 10], [2, 1], 0))
+    synthesis = Synthesis(painter().network, 1.0, 4)
+    torch.manual_seed(0)
+    areas = []
+    for _ in range(20):
+        changed = synthesis._thickened(label).numpy()
+        assert set(np.unique(changed)) == {0, 1, 2}
+        assert (changed[radius < 8] > 0).all()
+        areas.append([(changed == index).sum() for index in (1, 2)])
+    assert (np.std(areas, axis=0) > 10).all()
+    empty = torch.zeros_like(label)
+    assert torch.equal(synthesis._thickened(empty), empty)
+
+
 def test_it_joins_a_training_after_a_fifth(tmp_path: Path):
     made, stored = painter(), card("reconstruction", data_section())
     built = stored.architecture.model_copy(update={"options": {"style": "none"}})

@@ -24,7 +24,7 @@ ELASTIC = 0.018
 """Standard deviation of the displacement of a coarse grid, as a fraction of the side."""
 ELASTIC_GRID = 6
 THICKNESS_PX = 1.5
-"""Largest shift of the border of a class."""
+"""Largest shift of a border."""
 
 
 class Synthesis:
@@ -76,13 +76,14 @@ class Synthesis:
         return torch.stack([self._thickened(_moved(each)) for each in label])
 
     def _thickened(self, label: Tensor) -> Tensor:
-        distances = distance_px(signed_distances(label.numpy(), self.num_classes))  # (K - 1, S, S)
-        shifts = THICKNESS_PX * (2 * torch.rand(self.num_classes - 1, 1, 1) - 1)
-        inside, index = (torch.from_numpy(distances) + shifts).max(dim=0)
-        present = torch.zeros(self.num_classes, dtype=torch.bool)
-        present[label.unique()] = True
-        found = index + 1
-        return torch.where((inside > 0) & present[found], found, 0)
+        """The border of the foreground is moved, and those between its classes: no background gets between two."""
+        distances = torch.from_numpy(distance_px(signed_distances(label.numpy(), self.num_classes)))  # (K - 1, S, S)
+        foreground = torch.from_numpy(distance_px(signed_distances((label > 0).numpy(), 2))[0])
+        absent = ~F.one_hot(label, self.num_classes).flatten(0, 1).any(0)[1:]
+        distances[absent] = -torch.inf
+        shifts = THICKNESS_PX * (2 * torch.rand(self.num_classes, 1, 1) - 1)
+        nearest = (distances + shifts[1:]).argmax(dim=0) + 1
+        return torch.where(foreground + shifts[0] > 0, nearest, 0)
 
 
 def _moved(label: Tensor) -> Tensor:
