@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 
-def add_cohort_options(parser: argparse.ArgumentParser) -> None:
-    """Register --overwrite, --continue, --shard and --status."""
+def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
+    """Register --overwrite, --continue, --shard and --status; returns the group of the last, which does not go with
+    others that predict nothing."""
     earlier = parser.add_mutually_exclusive_group()
     earlier.add_argument("--overwrite", action="store_true", help="replace masks that exist already")
     earlier.add_argument(
@@ -23,20 +24,25 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> None:
         help="only part I of N of the cases, such as 3/16; processes on several machines may each predict one into the "
         "same folder",
     )
-    parser.add_argument(
-        "--status", action="store_true", help="only say what is finished, what is missing, and what failed and why"
+    planning = parser.add_mutually_exclusive_group()
+    planning.add_argument(
+        "--status",
+        action="store_true",
+        help="only say what this command has finished, what is missing, and what failed and why",
     )
+    return planning
 
 
-def add_planning_options(parser: argparse.ArgumentParser) -> None:
+def add_planning_options(parser: argparse.ArgumentParser, planning: argparse._MutuallyExclusiveGroup) -> None:
     """Register --max-failures and --dry-run."""
     parser.add_argument(
         "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
     )
-    parser.add_argument(
+    planning.add_argument(
         "--dry-run",
         action="store_true",
-        help="only say how many cases and gigabytes there are, and from three timed cases how long they take",
+        help="only say how many cases and gigabytes this command would predict, and from a few of them how long it "
+        "would take",
     )
 
 

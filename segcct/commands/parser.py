@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -79,6 +79,14 @@ def add_anonymize(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--anonymise", dest="anonymize", action="store_true", help=argparse.SUPPRESS)
 
 
+def add_compared(parser: argparse.ArgumentParser, prediction: str) -> None:
+    """Register --prediction, with that help, and --reference."""
+    parser.add_argument("--prediction", type=Path, required=True, metavar="DIR", help=prediction)
+    parser.add_argument(
+        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
+    )
+
+
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Register --batch-size, --precision and --device."""
     parser.add_argument("--batch-size", type=at_least_one, default=16, help="slices per batch (default %(default)s)")
@@ -150,6 +158,20 @@ def inference_of(
     if arguments.precision == "auto":
         say(str(inference.choice))
     return inference
+
+
+def refuse_unused(arguments: argparse.Namespace, unused: Iterable[tuple[bool, str, Sequence[str]]]) -> None:
+    """Raise `ConfigError` for the first option that is given where it does nothing.
+
+    Args:
+        arguments: those of the command.
+        unused: (whether this is so here, "for ..." or "without ...", the options that do nothing then).
+    """
+    for is_so, where, names in unused:
+        for name in names if is_so else ():
+            if getattr(arguments, name) != arguments.parser.get_default(name):
+                flag = "--" + name.replace("_", "-")
+                raise ConfigError(f"{flag} does nothing {where}", remedy=f"Leave {flag} out")
 
 
 def fraction(text: str) -> float:

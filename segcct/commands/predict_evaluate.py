@@ -14,6 +14,7 @@ from segcct.commands.parser import (
     Commands,
     add_anonymize,
     add_command,
+    add_compared,
     add_engine,
     add_model,
     add_network_options,
@@ -38,6 +39,21 @@ def add_predict(commands: Commands) -> None:
     parser = add_command(
         commands, "predict", _predict, "predict masks on the scans' own grids, or the classes of images"
     )
+    _add_cases(parser)
+    _add_outputs(parser)
+    add_planning_options(parser, add_cohort_options(parser))
+    add_anonymize(
+        parser,
+        "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
+        "sources.json, and when the masks are evaluated to files.json: share neither",
+    )
+    _add_inference(parser)
+    add_network_options(parser)
+    add_engine(parser)
+
+
+def _add_cases(parser: argparse.ArgumentParser) -> None:
+    """Register what is predicted: --model, --input, --output, --split."""
     add_model(
         parser,
         "--model",
@@ -56,6 +72,11 @@ def add_predict(commands: Commands) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
     parser.add_argument("--m2i", type=Path, help=argparse.SUPPRESS)
+
+
+def _add_outputs(parser: argparse.ArgumentParser) -> None:
+    """Register what is written of a case: --no-quality, --format, --keep-largest, --no-postprocessing,
+    --probabilities."""
     parser.add_argument(
         "--no-quality", action="store_true", help="do not write quality.csv, which takes three more passes"
     )
@@ -77,13 +98,10 @@ def add_predict(commands: Commands) -> None:
         action="store_true",
         help="also write the probability of each class, before postprocessing, as probabilities/ID/VALUE_CLASS.nii.gz",
     )
-    add_cohort_options(parser)
-    add_planning_options(parser)
-    add_anonymize(
-        parser,
-        "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
-        "sources.json, and when the masks are evaluated to files.json: share neither",
-    )
+
+
+def _add_inference(parser: argparse.ArgumentParser) -> None:
+    """Register what is done to slices: --protocol, --tta, --adapt, --backend."""
     parser.add_argument(
         "--protocol",
         choices=["soft", "orientations", "transunet"],
@@ -112,8 +130,6 @@ def add_predict(commands: Commands) -> None:
         help="what runs the network: PyTorch, or on the processor ONNX Runtime or OpenVINO (default: torch, and onnx "
         "for a file that segcct export wrote)",
     )
-    add_network_options(parser)
-    add_engine(parser)
 
 
 def add_evaluate(commands: Commands) -> None:
@@ -121,12 +137,7 @@ def add_evaluate(commands: Commands) -> None:
     parser = add_command(
         commands, "evaluate", _evaluate, "score a folder of masks, or predictions.csv of images, against references"
     )
-    parser.add_argument(
-        "--prediction", type=Path, required=True, metavar="DIR", help="the predicted masks; DIR or predictions.csv"
-    )
-    parser.add_argument(
-        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
-    )
+    add_compared(parser, "the predicted masks; DIR or predictions.csv")
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
     )

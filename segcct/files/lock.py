@@ -87,16 +87,19 @@ def waiting(file: Path, *, most_s: float = 3600.0) -> AbstractContextManager[Non
     return exclusive(file, "another process keeps this folder locked", remedy=None, most_s=most_s)
 
 
-def holder(file: Path) -> str | None:
-    """Who holds the lock, in words; None where nobody does."""
+def holder(file: Path, *, unknown: str | None = None) -> str | None:
+    """Who holds the lock, in words; None where nobody does, and `unknown` where that cannot be told: the file system
+    has no locks, or this user may not write to the folder."""
     if not file.is_file():
         return None
-    with suppress(OSError):  # a folder that is only read
+    try:
         descriptor = _acquire(file)
-        if descriptor is None:
-            return _owner(file)
-        _release(file, descriptor)
-    return None
+    except OSError:
+        return unknown
+    if descriptor is None:
+        return _owner(file)
+    _release(file, descriptor)
+    return unknown if descriptor < 0 else None
 
 
 def is_lock(file: Path) -> bool:

@@ -39,3 +39,15 @@ def fetch(path: Path, folder: Path) -> Path:
         found = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError("cannot be fetched", file=uri, found=found) from error
     return copy
+
+
+def size_of(path: Path) -> int | None:
+    """Bytes of a remote file; None where its file system does not tell."""
+    import fsspec
+
+    try:
+        system, name = fsspec.core.url_to_fs(uri_of(path))
+        size: int | None = system.size(name)
+    except Exception:  # see `fetch`, which tells what is wrong
+        return None
+    return size

@@ -43,7 +43,7 @@ def content_digest(paths: Sequence[Path], memo: FileMemo | None = None) -> str:
     memo = memo or FileMemo()
     digest = hashlib.blake2b(digest_size=20)
     for path in paths:
-        for file in _files_of(path, memo):
+        for file in files_of(path, memo):
             digest.update(json.dumps([file.name, file_digest(file, memo)]).encode())
     return digest.hexdigest()
 
@@ -72,7 +72,7 @@ def _is_digest(value: Any) -> bool:
     return isinstance(value, str) and _DIGEST.fullmatch(value) is not None
 
 
-def _files_of(path: Path, memo: FileMemo) -> list[Path]:
+def files_of(path: Path, memo: FileMemo) -> list[Path]:
     """All files of an image; where the reading of the image will refuse one that its header names, the header alone."""
     if path.is_dir():
         return sorted(file for file in path.rglob("*") if file.is_file())

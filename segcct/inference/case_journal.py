@@ -26,6 +26,9 @@ from segcct.files.lock import exclusive, holder
 
 _FILE = re.compile(r"^\.cases-([0-9a-f]{8})[-.]")
 
+_ASKED_S = 5.0
+"""Who asks for the holder of a lock holds it for a moment."""
+
 
 @dataclass(frozen=True)
 class Journal:
@@ -75,9 +78,9 @@ class Journal:
                     rows[str(row.pop("case"))] = row
         return rows
 
-    def holder(self) -> str | None:
-        """The process that the call runs in, in words; None where it has ended."""
-        return holder(self._lock)
+    def holder(self, *, unknown: str | None = None) -> str | None:
+        """The process that the call runs in, in words; None where it has ended, `unknown` as `lock.holder`."""
+        return holder(self._lock, unknown=unknown)
 
     def remove(self) -> None:
         """Remove the rows, which predictions.json holds by now."""
@@ -89,7 +92,7 @@ class Journal:
 def new_journal(folder: Path) -> Iterator[Journal]:
     """The journal of a call that begins; held until the block ends. Rows stay where they are not removed."""
     journal = Journal(folder, secrets.token_hex(4))
-    with exclusive(journal._lock, "this call writes here already"):
+    with exclusive(journal._lock, "this call writes here already", most_s=_ASKED_S):
         yield journal
 
 

@@ -124,7 +124,6 @@ def predict_folder(
     mask_format: str = "nifti",
     keep_largest: bool = False,
     probabilities: bool = False,
-    workers: int = 1,
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
@@ -145,13 +144,11 @@ def predict_folder(
         mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
         keep_largest: keep only the largest component of each class.
         probabilities: also write the probabilities of each class; see probability_files.py.
-        workers: volumes at a time, in threads: while one is in the network, another is read or written. Of 2-D images
-            it is as many as fill batches; see shared_batches.py.
         overwrite: replace earlier masks, and another model's index.
         continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
-            inputs that are as they were. Everything else is predicted again.
+            inputs that are as they were, with their rows in `tables`. Everything else is predicted again.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
-        backend: of `run_cases`, in place of threads; each of its workers then has `workers` cases at a time.
+        backend: of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`.
         max_failures: of `run_cases`.
         progress: called with (done, total).
 
@@ -165,13 +162,16 @@ def predict_folder(
     mask_format = request.mask_format(mask_format, anonymize=anonymize)
     if probabilities and predictor.how.protocol == "transunet":
         raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
-    how = settings_of(predictor.card, predictor.how, keep_largest=keep_largest, probabilities=probabilities)
+    how = settings_of(
+        predictor.card,
+        predictor.how,
+        keep_largest=keep_largest,
+        probabilities=probabilities,
+        calibration=next((table.calibration for table in tables if table.calibration), None),
+    )
     reading = replace(request, cases=(), seen={})
-    shared = request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
-    if shared:
-        workers = images_at_a_time(predictor.how, predictor.preparation.image_size)
-    elif predictor.how.adapt != "none":
-        workers = 1  # the one network is adapted to one case at a time
+    shared = shares_batches(predictor, request)
+    workers = cases_at_a_time(predictor, request)
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
@@ -194,15 +194,42 @@ def predict_folder(
         )
 
 
-def settings_of(card: ModelCard, how: Inference, *, keep_largest: bool, probabilities: bool = False) -> dict[str, Any]:
-    """What a mask depends on besides the weights and the case, as predictions.json says it, and whether its
-    probabilities are there too."""
+def shares_batches(predictor: Predictor, request: Request) -> bool:
+    """Whether cases go through the network together: 2-D images, unless the network is adapted to each."""
+    return request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
+
+
+def cases_at_a_time(predictor: Predictor, request: Request) -> int:
+    """Cases that one process has at a time: images as many as fill batches, else one."""
+    if not shares_batches(predictor, request):
+        return 1
+    return images_at_a_time(predictor.how, predictor.preparation.image_size)
+
+
+def settings_of(
+    card: ModelCard,
+    how: Inference,
+    *,
+    keep_largest: bool,
+    probabilities: bool = False,
+    calibration: str | None = None,
+) -> dict[str, Any]:
+    """What a finished case depends on besides the weights and the files of the case, as predictions.json says it.
+
+    Args:
+        card: of the model.
+        how: how the network runs.
+        keep_largest: only the largest component of each class.
+        probabilities: those of each class are there too.
+        calibration: digest of the estimate, where quality.csv is written.
+    """
     steps = card.postprocessing if how.postprocessing else ()
     return {
         **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
         "keep_largest": keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
         **({"probabilities": True} if probabilities else {}),
+        **({} if calibration is None else {"calibration": calibration}),
     }
 
 

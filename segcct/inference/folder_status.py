@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segcct.datasets.case import Case
 from segcct.errors import items
 from segcct.inference.case_journal import journals_in
 from segcct.inference.mask_files import FORMATS
@@ -16,6 +17,7 @@ from segcct.model_card import ModelCard
 from segcct.plurals import counted
 
 _MOST_NAMED = 20
+_UNKNOWN = "a process that may have ended (its lock cannot be asked: no file locks here, or no right to write)"
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,10 @@ class FolderStatus:
     failed: Mapping[str, str]
     """Case -> why."""
     missing: Sequence[str]
-    processes: Mapping[str, int]
-    """Process that predicts into the folder now -> how many of the missing cases are its own."""
+    left: tuple[Case, ...]
+    """The failed and missing cases."""
+    processes: Sequence[tuple[str, int]]
+    """The processes that predict into the folder now, and how many of the missing cases are theirs."""
 
     def __str__(self) -> str:
         total = counted(len(self.finished) + len(self.failed) + len(self.missing), "case")
@@ -37,7 +41,7 @@ class FolderStatus:
             f"{self.folder}: {len(self.finished)} of {total} finished, {len(self.failed)} failed, "
             f"{len(self.missing)} missing"
         ]
-        lines += [f"{process} predicts {counted(cases, 'case')} of them" for process, cases in self.processes.items()]
+        lines += [f"{process} predicts {counted(cases, 'case')} of them" for process, cases in self.processes]
         if self.failed:
             lines.append("failed:" + items([f"{name}: {reason}" for name, reason in self.failed.items()]))
         if self.missing:
@@ -51,16 +55,18 @@ def folder_status(
     output: Path,
     *,
     how: Mapping[str, Any],
+    tables: Sequence[str] = (),
     mask_format: str = "nifti",
     anonymized: bool = False,
 ) -> FolderStatus:
-    """The status of a folder that `predict_folder` writes, or was killed in.
+    """The status of a folder that `predict_folder` writes, or was killed in; no lock is needed, see `Index`.
 
     Args:
         card: of the model.
         request: the cases.
         output: the folder.
         how: `settings_of` the prediction.
+        tables: those that hold rows of a finished case.
         mask_format: as of the prediction.
         anonymized: as `anonymize` of the prediction.
 
@@ -69,15 +75,19 @@ def folder_status(
     """
     mask_format = request.mask_format(mask_format, anonymize=anonymized)
     index = Index.open(output, card, request.data, request.selection, overwrite=False, anonymized=anonymized)
-    names = [index.name_of(case) for case in request.cases]
-    entries = index.finished(set(names), how, suffixes=FORMATS[mask_format].suffixes)
+    names = {index.name_of(case): case for case in request.cases}
+    entries = index.finished(names, how, tables=tables, suffixes=FORMATS[mask_format].suffixes)
     finished = [name for name in names if name in entries and (output / entries[name]["mask"]).is_file()]
     failed = {
         name: str(index.earlier[name].get("reason"))
         for name in names
         if index.earlier.get(name, {}).get("status") == "failed"
     }
-    missing = sorted(set(names).difference(finished, failed))
-    running = {process: journal for journal in journals_in(output) if (process := journal.holder())}
-    processes = {process: len(journal.claimed().intersection(missing)) for process, journal in running.items()}
-    return FolderStatus(output, finished, failed, missing, processes)
+    missing = sorted(names.keys() - failed.keys() - set(finished))
+    left = tuple(case for name, case in names.items() if name not in set(finished))
+    processes = [
+        (process, len(journal.claimed().intersection(missing)))
+        for journal in journals_in(output)
+        if (process := journal.holder(unknown=_UNKNOWN))
+    ]
+    return FolderStatus(output, finished, failed, missing, left, processes)

@@ -37,7 +37,7 @@ NOTE = "names patients, files and folders: not to be shared with the anonymized 
 
 @dataclass
 class Index:
-    """The entries of one call of a prediction; `open` and `write` are called under `index_lock`."""
+    """The entries of one call of a prediction; who is going to `write` calls that and `open` under `index_lock`."""
 
     folder: Path
     card: ModelCard
@@ -95,6 +95,9 @@ class Index:
     def _stored(self) -> dict[str, Any]:
         """The current content of the file, of the same model; see `open`."""
         file, remedy = self.folder / INDEX, "Choose another --output, or add --overwrite"
+        # Read before the file: a row leaves its journal only once the file, which is replaced as a whole, holds it. So
+        # what is read without the lock lacks no finished case.
+        rows = self._rows_of_others()
         if not file.is_file():
             return {}
         try:
@@ -115,7 +118,7 @@ class Index:
         elif content["cases"] and self.anonymized and read_key(self.folder) is None:
             problem = f"holds anonymized predictions without the key of their names, which is in {SOURCES}"
         else:
-            return {**content, "cases": self._with_journals(content["cases"])}
+            return {**content, "cases": self._with_rows(content["cases"], rows)}
         if not self.overwrite:
             raise RunError(problem, file=self.folder, remedy=remedy)
         return {}
@@ -152,7 +155,12 @@ class Index:
             suffixes: how their files may end.
             tables: the tables that must hold rows of their masks.
         """
-        digests = [cases_in(self.folder, table) for table in tables]
+        rows = self._rows_of_others()
+        digests = [
+            {name: row["digest"] for name, row in rows.items() if table in row.get("tables", {})}
+            | cases_in(self.folder, table)
+            for table in tables
+        ]
         return {
             name: entry
             for name, entry in self.earlier.items()
@@ -171,11 +179,16 @@ class Index:
             section["channels"] = dict.fromkeys(section["channels"], "*")
         return section
 
-    def _with_journals(self, cases: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    def _rows_of_others(self) -> dict[str, dict[str, Any]]:
+        """Name -> row of what other calls have finished since predictions.json was written."""
+        journals = [journal for journal in journals_in(self.folder) if journal != self.journal]
+        return {name: row for journal in journals for name, row in journal.rows().items()}
+
+    def _with_rows(
+        self, cases: Mapping[str, Mapping[str, Any]], rows: Mapping[str, Mapping[str, Any]]
+    ) -> dict[str, Mapping[str, Any]]:
         """The entries of other calls with what those have finished since, and where ids are hashed, with the digests of
         the inputs."""
-        journals = [journal for journal in journals_in(self.folder) if journal != self.journal]
-        rows = {name: row for journal in journals for name, row in journal.rows().items()}
         sources = read_sources(self.folder) if self.anonymized else {}
         inputs = {name: {"input": source["input"]} for name, source in sources.items() if "input" in source}
         return {name: _merged({**entry, **inputs.get(name, {})}, rows.get(name)) for name, entry in cases.items()}

@@ -1,56 +1,93 @@
-"""How long a prediction would take: three of its cases are predicted into a folder that is removed again."""
+"""How long a prediction would take: some of its cases are predicted into a folder that is removed again."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 from segcct.case_runner import values
 from segcct.datasets.case import Case
 from segcct.errors import DataError
+from segcct.files.file_memo import FileMemo
+from segcct.files.remote_file import is_uri, size_of
+from segcct.images.content_digest import files_of
 from segcct.inference.folder_prediction import Predictions
 from segcct.inference.prediction_request import Request
+from segcct.inference.tracked_case import Span
 from segcct.plurals import counted
 from segcct.progress import duration
 
 _TIMED = 3
+_SIZES_AT_A_TIME = 16
+"""A remote file answers in some tenths of a second."""
 
 
 def time_estimate(
-    request: Request, output: Path, predict: Callable[[Request, Path], Predictions], *, workers: int
+    request: Request, output: Path, predict: Callable[[Request, Path], Predictions], *, workers: int, at_a_time: int
 ) -> str:
     """Cases, gigabytes and hours in a sentence.
 
     Args:
-        request: the cases.
+        request: the cases that are left.
         output: where their masks would go; the folder of the timed ones is made near it, so that workers see it.
         predict: (some of the cases, folder) -> their masks, as the whole prediction would be run.
-        workers: cases that are predicted at a time.
+        workers: processes that predict.
+        at_a_time: cases that each of them has at a time, which share batches.
 
     Raises `DataError` where one of the timed cases fails.
     """
-    sizes = {case.id: _bytes(case) for case in request.cases}
-    cases = sorted(request.cases, key=lambda case: sizes[case.id])
-    places = {(2 * part + 1) * len(cases) // (2 * _TIMED) for part in range(_TIMED)}  # small, medium, large
-    timed = replace(request, cases=tuple(cases[place] for place in sorted(places)))
+    if not request.cases:
+        return "no case is left to predict"
+    with ThreadPoolExecutor(_SIZES_AT_A_TIME) as pool:
+        sizes = {case.id: size for case, size in zip(request.cases, pool.map(_bytes, request.cases), strict=True)}
+    known = [size for size in sizes.values() if size is not None]
+    usual = sum(known) / len(known) if any(known) else 1.0
+    weights = {name: usual if size is None else float(size) for name, size in sizes.items()}
+    timed = _spread(sorted(request.cases, key=lambda case: weights[case.id]), max(_TIMED, workers * at_a_time))
     parent = next(folder for folder in output.absolute().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".segcct-dry-run-", dir=parent) as folder:
-        predictions = predict(timed, Path(folder))
+        predict(replace(request, cases=timed[:workers]), Path(folder) / "first")  # which takes a process longer
+        predictions = predict(replace(request, cases=timed), Path(folder) / "timed")
     if predictions.problem:
         raise DataError(predictions.problem)
-    seconds = [case.seconds for case in values(predictions.outcomes)]
-    total = sum(sizes.values())
-    work_seconds = sum(seconds) / max(1, sum(sizes[case.id] for case in timed.cases)) * total
-    taken = ", ".join(f"{each:.2f} s" for each in seconds)
+    seconds = busy_seconds(case.span for case in values(predictions.outcomes) if case.span)
+    rate = seconds / max(1.0, sum(weights[case.id] for case in timed))
+    unknown = len(sizes) - len(known)
     return (
-        f"{counted(len(cases), 'case')} of {total / 1e9:.3g} GB; {len(seconds)} of them took {taken}: "
-        f"all take about {duration(work_seconds / workers)} on {counted(workers, 'worker')}"
+        f"{counted(len(sizes), 'case')} of {sum(known) / 1e9:.3g} GB"
+        + (f", not counting {unknown} of unknown size" if unknown else "")
+        + f"; {len(timed)} of them took {seconds:.2f} s: all take about "
+        + f"{duration(rate * sum(weights.values()) / workers)} on {counted(workers, 'worker')}"
     )
 
 
-def _bytes(case: Case) -> int:
-    """Of the files that a prediction reads; those that cannot be read count for nothing."""
+def busy_seconds(spans: Iterable[Span]) -> float:
+    """Seconds in which processes worked on at least one case each, added over the processes."""
+    total = 0.0
+    until: dict[str, float] = {}
+    for process, began, ended in sorted(spans):
+        last = until.get(process, began)
+        total += max(0.0, ended - max(began, last))
+        until[process] = max(last, ended)
+    return total
+
+
+def _spread(cases: list[Case], count: int) -> tuple[Case, ...]:
+    """About `count` of the cases, evenly spaced."""
+    return tuple(
+        cases[place] for place in sorted({(2 * part + 1) * len(cases) // (2 * count) for part in range(count)})
+    )
+
+
+def _bytes(case: Case) -> int | None:
+    """Of the files that a prediction reads; those that cannot be read count for nothing. None where a remote file
+    system does not tell."""
     files = {file for paths in (*case.channels.values(), case.mask or ()) for file in paths}
-    return sum(file.stat().st_size for file in files if file.exists())
+    remote = [size_of(file) for file in files if is_uri(file)]
+    here = [part for file in files if not is_uri(file) for part in files_of(file, FileMemo())]
+    if None in remote:
+        return None
+    return sum(filter(None, remote)) + sum(part.stat().st_size for part in here if part.is_file())

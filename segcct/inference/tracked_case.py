@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +23,16 @@ from segcct.inference.case_journal import Journal
 from segcct.inference.case_tables import Rows
 
 
+class Span(NamedTuple):
+    """When a case was worked on."""
+
+    process: str
+    """By which process of which machine."""
+    began: float
+    """Seconds on the clock of that process."""
+    ended: float
+
+
 @dataclass(frozen=True)
 class PredictedCase:
     """A case with its mask."""
@@ -35,6 +47,8 @@ class PredictedCase:
     """Digest of the files that were read."""
     seconds: float = 0.0
     """From the reading of its files to the writing of its mask."""
+    span: Span | None = None
+    """None where it was finished by an earlier call."""
     peak_memory_mb: float | None = None
     """Most memory of the process until then, in MB."""
     unlike: tuple[str, ...] = ()
@@ -91,7 +105,9 @@ class TrackedWork:
                 return _as_it_was(mask, job.earlier)
             mask.unlink(missing_ok=True)
         made = self.work((job.name, job.case))
-        made = replace(made, input=digest, seconds=time.monotonic() - began, peak_memory_mb=peak_memory_mb())
+        span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
+        seconds = span.ended - began
+        made = replace(made, input=digest, seconds=seconds, span=span, peak_memory_mb=peak_memory_mb())
         with suppress(OSError):  # a full disk; predictions.json has the row if this call ends
             self.journal.add(job.name, made.row())
         return made

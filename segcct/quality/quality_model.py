@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -123,6 +124,11 @@ class QualityModel(Record):
     def to_json(self) -> dict[str, Any]:
         """The content of quality.json."""
         return self.model_dump(by_alias=True)
+
+    @property
+    def digest(self) -> str:
+        """Another one is another calibration."""
+        return hashlib.blake2b(self.model_dump_json(by_alias=True).encode(), digest_size=20).hexdigest()
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -37,7 +37,8 @@ class WrittenEstimates:
 
 def quality_table(predictor: Predictor, quality: QualityModel) -> CaseTable:
     """The table, for `predict_folder`: it takes three more passes of the network."""
-    return CaseTable(QUALITY, partial(_rows_of, predictor, quality), needs_probabilities=True)
+    rows_of = partial(_rows_of, predictor, quality)
+    return CaseTable(QUALITY, rows_of, needs_probabilities=True, calibration=quality.digest)
 
 
 def written_estimates(predictions: Predictions) -> WrittenEstimates:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import json
+import os
 import pickle
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +21,16 @@ from PIL import Image
 from segcct.case_runner import CaseJob, Failed, run_cases, values
 from segcct.cli import main
 from segcct.errors import RunError
+from segcct.files.lock import exclusive
 from segcct.files.private_file import pseudonym
-from segcct.files.table_file import read_rows_of
+from segcct.files.table_file import read_rows_of, write_records
 from segcct.inference import folder_prediction as folder
+from segcct.inference import predictions_index
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.folder_prediction import PredictCase, Predictions, predict_folder
+from segcct.inference.folder_status import folder_status
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
@@ -269,8 +275,102 @@ def test_the_status_names_what_failed_and_what_is_missing(best, images, tmp_path
     assert "0 of 7 cases finished, 1 failed, 6 missing" in capsys.readouterr().out
 
 
+def test_the_status_counts_what_a_running_call_has_in_its_journal(best, images, tmp_path, capsys):
+    command = ["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "p")]
+    predict(best, images, tmp_path / "p", tables=[CaseTable("volumes.csv", row_of_case)])
+    index = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))
+    row = {**index["cases"]["case_2"], "tables": {"volumes.csv": [{"mask": index["cases"]["case_2"]["digest"]}]}}
+    for name in ("case_2", "case_3"):
+        del index["cases"][name]["digest"]
+    (tmp_path / "p" / "predictions.json").write_text(json.dumps(index))
+    rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case"])
+    write_records(tmp_path / "p" / "volumes.csv", list(rows[0]), [row for row in rows if row["case"] != "case_2"])
+    with new_journal(tmp_path / "p") as journal:
+        journal.claim(["case_2", "case_3"])
+        journal.add("case_2", row)
+        assert main([*command, "--status"]) == 0
+    said = capsys.readouterr().out
+    assert "6 of 7 cases finished, 0 failed, 1 missing" in said
+    assert f"this process, {os.getpid()} predicts 1 case of them" in said
+
+
+def test_the_status_loses_no_case_to_a_call_that_ends_meanwhile(best, images, tmp_path, monkeypatch):
+    """Its rows leave the journal for predictions.json between two steps of the reader, who holds no lock."""
+    model = Predictor.load(best, HOW)
+    request = resolve(model.card, images)
+    predict_folder(model, request, tmp_path / "p")
+    index, read = (tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"), predictions_index.read_object
+    with new_journal(tmp_path / "p") as journal:
+        content = json.loads(index)
+        row = content["cases"]["case_2"]
+        journal.add("case_2", row)
+        content["cases"]["case_2"] = {"mask": "case_2.png", "seen": None}
+        (tmp_path / "p" / "predictions.json").write_text(json.dumps(content))
+
+        def meanwhile(file, *rest):
+            found = read(file, *rest)
+            (tmp_path / "p" / "predictions.json").write_text(index)
+            journal.remove()
+            return found
+
+        monkeypatch.setattr(predictions_index, "read_object", meanwhile)
+        how = folder.settings_of(model.card, HOW, keep_largest=False)
+        assert len(folder_status(model.card, request, tmp_path / "p", how=how).finished) == 7
+
+
+def test_who_predicts_is_unknown_where_there_are_no_locks(best, images, tmp_path, monkeypatch):
+    def refuse(descriptor):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    (tmp_path / "p").mkdir()
+    monkeypatch.setattr("segcct.files.lock._lock", refuse)
+    model = Predictor.load(best, HOW)
+    request = resolve(model.card, images)
+    with new_journal(tmp_path / "p") as journal:
+        journal.claim(["case_2", "case_3"])
+        said = str(folder_status(model.card, request, tmp_path / "p", how={}))
+    assert "a process that may have ended (its lock cannot be asked: no file locks here" in said
+    assert said.splitlines()[1].endswith("predicts 2 cases of them")
+
+
+def test_a_call_begins_also_while_somebody_asks_for_the_holder_of_its_lock(tmp_path, monkeypatch):
+    monkeypatch.setattr("segcct.inference.case_journal.secrets.token_hex", lambda _: "0" * 8)
+    asked, begun = threading.Event(), threading.Event()
+
+    def ask():
+        with exclusive(tmp_path / ".cases-00000000.lock", "asking"):
+            asked.set()
+            begun.wait(0.2)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(ask)
+        asked.wait()
+        with new_journal(tmp_path):
+            begun.set()
+
+
+def test_a_dry_run_counts_what_continue_would_predict(best, images, tmp_path, capsys):
+    command = ["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "p")]
+    assert main([*command, "--dry-run"]) == 0
+    assert capsys.readouterr().out.startswith("7 cases of ")
+    assert main([*command, "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--dry-run", "--continue"]) == 0
+    assert capsys.readouterr().out.startswith("3 cases of ")
+    assert main([*command, "--continue"]) == 0
+    capsys.readouterr()
+    assert main([*command, "--dry-run", "--continue"]) == 0
+    assert capsys.readouterr().out == "no case is left to predict\n"
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "3", "1/0", "a/b"])
 def test_what_is_no_part_of_a_cohort_is_wrong_usage(text, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["predict", "--model", "m", "--input", "i", "--output", "o", "--shard", text])
     assert "such as 3/16" in capsys.readouterr().err
+
+
+def test_a_status_and_an_estimate_at_once_are_wrong_usage(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict", "--model", "m", "--input", "i", "--output", "o", "--status", "--dry-run"])
+    assert "not allowed with argument" in capsys.readouterr().err

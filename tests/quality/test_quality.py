@@ -582,6 +582,25 @@ def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimate
     assert all(row["doubtful"] != "old" for row in rows)
 
 
+def test_another_calibration_is_no_finished_case(estimated, phantom, tmp_path, capsys):
+    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    command += ["--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    before = read_rows(tmp_path / "out" / "quality.csv")
+    content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
+    write_json(estimated / "quality.json", {**content, "doubtful_below": 0.9})
+    capsys.readouterr()
+    assert main([*command, "--status"]) == 0
+    assert "0 of 1 case finished" in capsys.readouterr().out
+    assert main([*command, "--status", "--no-quality"]) == 0
+    assert "1 of 1 case finished" in capsys.readouterr().out  # its mask is as it was
+    assert main([*command, "--continue"]) == 0
+    assert read_rows(tmp_path / "out" / "quality.csv") == [{**row, "doubtful_below": "0.9"} for row in before]
+    capsys.readouterr()
+    assert main([*command, "--status"]) == 0
+    assert "1 of 1 case finished" in capsys.readouterr().out
+
+
 def test_a_mask_without_an_estimate_is_reported(estimated, phantom, tmp_path, capsys, monkeypatch):
     def fails(*_: object) -> None:
         raise MemoryError

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.errors import DataError
-from segcct.inference.case_tables import QUALITY
+from segcct.inference.case_tables import QUALITY, VOLUMES
 from segcct.plurals import counted
 from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
@@ -47,7 +47,7 @@ def predict(
     the masks of their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would
     take."""
     from segcct.inference.ensemble import find_members
-    from segcct.inference.folder_prediction import predict_folder, settings_of
+    from segcct.inference.folder_prediction import cases_at_a_time, predict_folder, settings_of
     from segcct.inference.folder_status import folder_status
     from segcct.inference.label_colors import write_label_colors
     from segcct.inference.outcome_table import write_outcomes
@@ -66,14 +66,24 @@ def predict(
         request = request.shard(*shard)
     if no_postprocessing:
         how = replace(how, postprocessing=False)
+    other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
+    quality = None if no_quality else _estimate_of(members, how, other_masks=other_masks)
+    calibration = None if quality is None else quality.digest
+    folder_now = partial(
+        folder_status,
+        card,
+        request,
+        output,
+        how=settings_of(card, how, keep_largest=keep_largest, probabilities=probabilities, calibration=calibration),
+        tables=[VOLUMES] if quality is None else [VOLUMES, QUALITY],
+        mask_format=format,
+        anonymized=anonymize,
+    )
     if status:
-        made = settings_of(card, how, keep_largest=keep_largest, probabilities=probabilities)
-        return Outcome(str(folder_status(card, request, output, how=made, mask_format=format, anonymized=anonymize)))
+        return Outcome(str(folder_now()))
     predictor = Predictor.load(model, how)
     if m2i is not None:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
-    other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
-    quality = None if no_quality else _estimate_of(members, how, other_masks=other_masks)
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
@@ -89,7 +99,9 @@ def predict(
             backend=spark,
         )
         if dry_run:
-            return Outcome(time_estimate(request, output, run, workers=1 if spark is None else spark.workers))
+            left = replace(request, cases=folder_now().left) if continue_ else request
+            workers, at_a_time = 1 if spark is None else spark.workers, cases_at_a_time(predictor, request)
+            return Outcome(time_estimate(left, output, run, workers=workers, at_a_time=at_a_time))
         predictions = run(
             request,
             output,

@@ -1,0 +1,95 @@
+"""How long a prediction would take: cases that overlap, that are finished, or that are elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from segcct.case_runner import Done
+from segcct.datasets.case import Case
+from segcct.inference.folder_prediction import Predictions
+from segcct.inference.prediction_request import Request
+from segcct.inference.time_estimate import busy_seconds, time_estimate
+from segcct.inference.tracked_case import PredictedCase, Span
+from tests.support.toy_pair import data_section
+
+
+def request_of(*files: Path) -> Request:
+    cases = (Case(str(number), str(number), {"ct": (file,)}) for number, file in enumerate(files))
+    return Request(tuple(cases), data_section())
+
+
+class Timed:
+    """A prediction whose cases take a second together where they share batches, else one after the other."""
+
+    def __init__(self, *, shared: bool, processes: int = 1) -> None:
+        self.shared, self.processes = shared, processes
+        self.calls: list[list[str]] = []
+
+    def __call__(self, request: Request, output: Path) -> Predictions:
+        self.calls.append([case.id for case in request.cases])
+        outcomes = []
+        for number, case in enumerate(request.cases):
+            turn, process = divmod(number, self.processes)
+            began = 0.0 if self.shared else float(turn)
+            span = Span(f"host-{process}", began, began + 1)
+            outcomes.append(Done(case.id, PredictedCase(output / "mask", "", False, seconds=1.0, span=span)))
+        return Predictions(output, outcomes)
+
+
+@pytest.fixture
+def files(tmp_path) -> list[Path]:
+    """Twelve of 1 to 12 kB, the last ones smallest."""
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(bytes(1000 * (12 - number)))
+    return [tmp_path / str(number) for number in range(12)]
+
+
+def test_busy_time_counts_what_overlaps_once_and_every_process():
+    spans = [Span("a", 3, 5), Span("a", 0, 2), Span("a", 1, 2.5), Span("a", 4, 4.5), Span("b", 0, 2)]
+    assert busy_seconds(spans) == 2.5 + 2 + 2
+    assert busy_seconds([]) == 0
+
+
+def test_small_medium_and_large_ones_are_timed_by_their_bytes(files, tmp_path):
+    predict = Timed(shared=False)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=1)
+    assert predict.calls == [["9"], ["9", "5", "1"]]  # the first case of a process is timed again
+    # 3 + 7 + 11 of 78 kB in 3 s
+    assert said == "12 cases of 7.8e-05 GB; 3 of them took 3.00 s: all take about 11 s on 1 worker"
+
+
+def test_cases_that_share_batches_are_timed_together(files, tmp_path):
+    predict = Timed(shared=True)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=6)
+    assert len(predict.calls[-1]) == 6
+    assert said.endswith("6 of them took 1.00 s: all take about 2 s on 1 worker")  # not 13 s
+
+
+def test_several_processes_work_at_a_time(files, tmp_path):
+    predict = Timed(shared=False, processes=2)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=2, at_a_time=1)
+    assert said.endswith("3 of them took 3.00 s: all take about 6 s on 2 workers")
+
+
+def test_remote_files_are_asked_for_their_size(files, tmp_path):
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/sizes/scan", bytes(1_000_000))
+    remote, gone = Path("memory://sizes/scan"), Path("memory://sizes/gone")
+    said = time_estimate(request_of(remote, files[0]), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    assert said.startswith("2 cases of 0.00101 GB; 2 of them took 2.00 s: all take about 2 s")
+    said = time_estimate(request_of(remote, gone), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    assert said.startswith("2 cases of 0.001 GB, not counting 1 of unknown size; 2 of them took 2.00 s: all take about")
+
+
+def test_a_folder_of_slices_is_as_large_as_its_files(files, tmp_path):
+    said = time_estimate(request_of(tmp_path), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    assert said.startswith("1 case of 7.8e-05 GB;")
+
+
+def test_nothing_left_takes_no_time(tmp_path):
+    predict = Timed(shared=False)
+    assert time_estimate(request_of(), tmp_path / "p", predict, workers=1, at_a_time=1) == "no case is left to predict"
+    assert not predict.calls
