@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,16 @@ from segcct.cluster.cohort_clusters import CaseReader, Cohort, fit_cohort
 from segcct.cluster.edges import EDGES, Edges
 from segcct.cluster.intensity_points import Background, IntensityPoints
 from segcct.cluster.points import PointsOf
-from segcct.errors import ConfigError, DataError
-from segcct.files.json_file import write_json
+from segcct.datasets.label_schemes import Scheme
+from segcct.errors import ConfigError, DataError, SegcctError
+from segcct.files.json_file import read_object, write_json
 from segcct.inference.case_tables import VOLUMES
 from segcct.inference.folder_prediction import Predictions, write_masks
 from segcct.inference.folder_status import FolderStatus, folder_status
 from segcct.inference.label_colors import write_label_colors
 from segcct.inference.prediction_request import Request, resolve
+from segcct.inference.predictions_index import INDEX
+from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
 from segcct.progress import Progress, say
 from segcct.provenance import versions
@@ -30,10 +34,8 @@ from segcct.provenance import versions
 if TYPE_CHECKING:
     from segcct.cluster.token_points import TokenEncoder
 
-METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 CENTERS = "centers.json"
 PER_CASE, COHORT = "per-case", "cohort"
-_FITTED = METHODS[:3]
 
 
 @dataclass(frozen=True)
@@ -49,39 +51,25 @@ class Clustering:
     backend: str | Backend = "serial"
     workers: int = 1
 
-    def check(self, *, tokens: bool) -> None:
-        """Raise `ConfigError` for options that do nothing, or cannot be met, together."""
-        name = self.method.name
-        wrong = {
-            "--model": tokens and name in ("otsu", "canny"),
-            "--centers": self.centers != PER_CASE and name not in _FITTED,
-            "--memberships": self.memberships and name != "fuzzy-kmeans",
-            "--standardize": self.standardize and (tokens or name not in _FITTED),
-        }
-        for option, does_nothing in wrong.items():
-            if does_nothing:
-                what = "tokens of a --model" if tokens and name in _FITTED else f"--method {name}"
-                raise ConfigError(f"{option} does nothing for {what}", remedy=f"Leave {option} out")
-        if name == "normalized-cut" and not tokens:
-            raise ConfigError(
-                "--method normalized-cut cuts the tokens of a model", remedy="Name it by --model RUN/best"
-            )
-        if tokens and self.backend != "serial":
-            raise ConfigError("the tokens of a --model are made by one process", remedy="Leave out --workers, --engine")
+    @property
+    def scheme(self) -> Scheme:
+        """Of the masks."""
+        return EDGES if self.method.name == "canny" else cluster_scheme(self.method.clusters)
 
 
 @dataclass(frozen=True)
 class ClusterRun:
-    """All that is known before masks are written."""
+    """All that is known before centers are fitted."""
 
-    request: Request
-    """The cases that get masks."""
-    card: ModelCard
-    how: dict[str, Any]
-    writer: MaskWriter
-    clusters: Clusters | None
-    """Of all cases; None where every case has its own."""
     asked: Clustering
+    cohort: Request
+    """All cases."""
+    request: Request
+    """Those that get masks."""
+    output: Path
+    encoder: TokenEncoder | None
+    """Makes tokens, which are clustered instead of intensities."""
+    anonymize: bool
 
     @classmethod
     def of(
@@ -97,7 +85,7 @@ class ClusterRun:
         shard: tuple[int, int] | None = None,
         anonymize: bool = False,
     ) -> ClusterRun:
-        """Find the cases, and fit the centers of a cohort.
+        """Find the cases.
 
         Args:
             asked: the options.
@@ -111,80 +99,137 @@ class ClusterRun:
             anonymize: name masks by hashed ids.
 
         Raises:
-            ConfigError: options that do not go together.
-            DataError: nothing to read, or centers that do not fit.
+            ConfigError: a method that needs an encoder, or keys without a configuration.
+            DataError: nothing to read.
             RunError: more shards than cases.
         """
-        asked.check(tokens=encoder is not None)
-        if encoder is None or config is not None:
+        if asked.method.name == "normalized-cut" and encoder is None:
+            raise ConfigError(
+                "--method normalized-cut cuts the tokens of a model", remedy="Name it by --model RUN/best"
+            )
+        if encoder is None or config is not None or keys:
             data = read_as(source, config, keys, channels)
         else:
             data = encoder.card.data_section(source)
         if encoder is None and len(data.channels) > 1:
             asked = replace(asked, standardize=True)
-        facts: dict[str, Any] = {"background": str(asked.background), "standardize": asked.standardize}
-        if encoder is not None:
-            facts["model"] = encoder.card.weights_sha256
-        scheme = EDGES if asked.method.name == "canny" else cluster_scheme(asked.method.clusters)
-        request = resolve(card_of(data, asked.method, scheme, facts), source)
-        mine = request if shard is None else request.shard(*shard)
-        points_of: PointsOf = encoder or partial(
-            IntensityPoints.of, background=asked.background, standardize=asked.standardize
-        )
-        reader = CaseReader(replace(request, cases=()), points_of)
-        clusters = _common_clusters(asked, request, reader, tokens=encoder is not None)
-        if clusters is not None:
-            facts["centers"] = clusters.to_json()
-        segment = _segment(asked, encoder, points_of, clusters)
-        mask_format = request.mask_format("nifti", anonymize=anonymize)
-        writer = MaskWriter(reader, segment, scheme, output, mask_format, anonymize)
-        how = {"protocol": asked.method.name, "memberships": asked.memberships}
-        return cls(mine, card_of(data, asked.method, scheme, facts), how, writer, clusters, asked)
+        cohort = resolve(card_of(data, asked.method, asked.scheme, {}), source)
+        request = cohort if shard is None else cohort.shard(*shard)
+        return cls(asked, cohort, request, output, encoder, anonymize)
 
     def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
-        """Write the masks, predictions.json, volumes.csv, and centers.json of a cohort. Raises as `write_masks`."""
-        writer = self.writer
+        """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
+
+        Raises:
+            DataError: centers that do not fit, or that cannot be fitted.
+            RunError, OSError: as `write_masks`.
+        """
+        asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
+        clusters = self._common_clusters()
+        work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
         predictions = write_masks(
-            self.card,
+            self._card(clusters),
             self.request,
-            writer.output,
-            writer,
-            how=self.how,
-            mask_format=writer.mask_format,
+            self.output,
+            work,
+            how=self._how,
+            mask_format=mask_format,
             tables=[VOLUMES],
-            backend=self.asked.backend,
-            workers=self.asked.workers,
+            backend=asked.backend,
+            workers=asked.workers,
             overwrite=overwrite,
             continuing=continuing,
-            anonymize=writer.anonymize,
+            anonymize=self.anonymize,
             progress=Progress("clustering"),
         )
         if not self.request.of_images:  # the others hold their colors
-            write_label_colors(writer.output, writer.scheme.classes)
-        if self.clusters is not None:
-            channels = list(self.request.data.channels)
-            reading = {"channels": channels, **_reading(self.asked)}
-            content = {**self.clusters.to_json(), **reading, "provenance": versions()}
-            write_json(writer.output / CENTERS, content)
+            write_label_colors(self.output, asked.scheme.classes)
+        if clusters is not None:
+            reading = {"channels": list(self.request.data.channels), **_reading(asked)}
+            write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
         return predictions
 
     def status(self) -> FolderStatus:
-        """How far the folder is."""
-        writer = self.writer
-        return folder_status(self.card, self.request, writer.output, how=self.how, anonymized=writer.anonymize)
+        """How far the folder is; of a cohort, by whatever centers an earlier call has fitted to it."""
+        if self.asked.centers == COHORT:
+            card = _as_stored(self._card(None), self.output)
+        else:
+            card = self._card(self._common_clusters())
+        how, tables = self._how, [VOLUMES]
+        return folder_status(card, self.request, self.output, how=how, tables=tables, anonymized=self.anonymize)
+
+    @property
+    def _how(self) -> dict[str, Any]:
+        """What a mask depends on besides what the digest of `_card` covers."""
+        how: dict[str, Any] = {"protocol": self.asked.method.name, "memberships": self.asked.memberships}
+        if self.encoder is not None:
+            how["precision"] = self.encoder.how.precision
+        if self.asked.centers == COHORT:
+            how["centers"] = COHORT
+        return how
+
+    def _card(self, clusters: Clusters | None) -> ModelCard:
+        facts: dict[str, Any] = {"background": str(self.asked.background), "standardize": self.asked.standardize}
+        if self.encoder is not None:
+            facts["model"] = self.encoder.card.weights_sha256
+        if clusters is not None:
+            facts["centers"] = clusters.to_json()
+        return card_of(self.cohort.data, self.asked.method, self.asked.scheme, facts)
+
+    @property
+    def _points_of(self) -> PointsOf:
+        asked = self.asked
+        intensities = partial(IntensityPoints.of, background=asked.background, standardize=asked.standardize)
+        return self.encoder or intensities
+
+    @property
+    def _reader(self) -> CaseReader:
+        return CaseReader(replace(self.cohort, cases=()), self._points_of)
+
+    def _segment(self, clusters: Clusters | None) -> Segment:
+        if self.asked.method.name == "canny":
+            return WithoutClusters(Edges(self.asked.background))
+        if self.asked.method.name == "normalized-cut":
+            from segcct.cluster.normalized_cut import NormalizedCut
+
+            assert self.encoder is not None  # see `of`
+            return WithoutClusters(NormalizedCut(self.encoder))
+        return ByClusters(self._points_of, self.asked.method, clusters, self.asked.memberships)
+
+    def _common_clusters(self) -> Clusters | None:
+        """Those of all cases: fitted, or read from a file; None where every case has its own."""
+        asked, width, tokens = self.asked, len(self.cohort.data.channels), self.encoder is not None
+        if asked.centers == PER_CASE:
+            return None
+        if asked.centers == COHORT:
+            cohort = Cohort(self.cohort.cases, self._reader, asked.backend, asked.workers)
+            clusters = fit_cohort(cohort, asked.method, channels=width, tokens=tokens)
+            if not clusters.converged:
+                say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")
+            return clusters
+        clusters = read_clusters(Path(asked.centers))
+        _require_same_reading(clusters, _reading(asked), asked.centers)
+        if (clusters.method, len(clusters.centers)) != (asked.method.name, asked.method.clusters) or (
+            not tokens and len(clusters.centers[0]) != width
+        ):
+            raise DataError(
+                "other clusters than asked for",
+                file=asked.centers,
+                found=f"{len(clusters.centers)} centers of {len(clusters.centers[0])} coordinates by {clusters.method}",
+                expected=f"{asked.method.clusters} of {width} by {asked.method.name}",
+                remedy="Choose --method, --clusters and --channels as they were when these centers were fitted",
+            )
+        return clusters
 
 
-def _segment(
-    asked: Clustering, encoder: TokenEncoder | None, points_of: PointsOf, clusters: Clusters | None
-) -> Segment:
-    if asked.method.name == "canny":
-        return WithoutClusters(Edges(asked.background))
-    if asked.method.name == "normalized-cut":
-        from segcct.cluster.normalized_cut import NormalizedCut
-
-        assert encoder is not None  # see `Clustering.check`
-        return WithoutClusters(NormalizedCut(encoder))
-    return ByClusters(points_of, asked.method, clusters, asked.memberships)
+def _as_stored(card: ModelCard, folder: Path) -> ModelCard:
+    """A card of the same settings with the digest that the masks in a folder have, which covers the centers of their
+    cohort; as it is where there are none. Whether those are masks of a cohort, their entries say (`_how`)."""
+    with suppress(SegcctError):  # of what is no index, `folder_status` tells
+        stored = StoredPredictions.from_json(read_object(folder / INDEX), folder / INDEX)
+        if stored.architecture == card.architecture.model_dump(mode="json"):
+            return card.model_copy(update={"weights_sha256": stored.weights_sha256})
+    return card
 
 
 def _reading(asked: Clustering) -> dict[str, Any]:
@@ -202,27 +247,3 @@ def _require_same_reading(clusters: Clusters, reading: Mapping[str, Any], file: 
             expected=", ".join(f"{name} {reading[name]}" for name in other),
             remedy="Give the options with which they were fitted",
         )
-
-
-def _common_clusters(asked: Clustering, request: Request, reader: CaseReader, *, tokens: bool) -> Clusters | None:
-    """Those of all cases: fitted, or read from a file; None where every case has its own."""
-    if asked.centers == PER_CASE:
-        return None
-    width = len(request.data.channels)
-    if asked.centers == COHORT:
-        cohort = Cohort(request.cases, reader, asked.backend, asked.workers)
-        clusters = fit_cohort(cohort, asked.method, channels=width, tokens=tokens)
-        if not clusters.converged:
-            say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")
-        return clusters
-    clusters = read_clusters(Path(asked.centers))
-    _require_same_reading(clusters, _reading(asked), asked.centers)
-    if len(clusters.centers) != asked.method.clusters or (not tokens and len(clusters.centers[0]) != width):
-        raise DataError(
-            "other clusters than asked for",
-            file=asked.centers,
-            found=f"{len(clusters.centers)} centers of {len(clusters.centers[0])} coordinates",
-            expected=f"{asked.method.clusters} of {width}",
-            remedy="Choose --clusters and --channels as they were when these centers were fitted",
-        )
-    return clusters

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,12 +14,14 @@ from segcct.commands.parser import (
     Commands,
     add_anonymize,
     add_command,
+    add_compared,
     add_engine,
     add_model,
     add_network_options,
     at_least_one,
     engine_of,
     inference_of,
+    refuse_unused,
 )
 from segcct.tasks.task import Outcome
 
@@ -26,7 +29,9 @@ if TYPE_CHECKING:
     from segcct.cluster.intensity_points import Background
 
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
-_CLUSTERS = 3
+_FITTED = _METHODS[:3]
+_CLUSTERS, _TOLERANCE, _MAX_ITERATIONS = 3, 1e-4, 300
+_PER_CASE, _COHORT = "per-case", "cohort"
 _FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 
 
@@ -57,8 +62,8 @@ def add_cluster_segment(commands: Commands) -> None:
     )
     parser.add_argument(
         "--centers",
-        default="per-case",
-        metavar="per-case|cohort|FILE",
+        default=_PER_CASE,
+        metavar=f"{_PER_CASE}|{_COHORT}|FILE",
         help="fitted to each case, to all cases together, or those of a centers.json (default %(default)s)",
     )
     parser.add_argument(
@@ -91,11 +96,15 @@ def add_cluster_segment(commands: Commands) -> None:
     parser.add_argument(
         "--tolerance",
         type=_positive,
-        default=1e-4,
+        default=_TOLERANCE,
         help="stop when no center moves by more, in standard deviations (default %(default)s)",
     )
     parser.add_argument(
-        "--max-iterations", type=at_least_one, default=300, metavar="N", help="stop after these (default %(default)s)"
+        "--max-iterations",
+        type=at_least_one,
+        default=_MAX_ITERATIONS,
+        metavar="N",
+        help="stop after these (default %(default)s)",
     )
     parser.add_argument(
         "--memberships", action="store_true", help="also write the membership in each cluster as a volume"
@@ -110,16 +119,13 @@ def add_cluster_segment(commands: Commands) -> None:
 def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
-    from segcct.errors import ConfigError, DataError
+    from segcct.errors import DataError
     from segcct.inference.outcome_table import write_outcomes
     from segcct.plurals import counted
     from segcct.spark.spark_cases import case_backend
 
-    for option, methods in {"clusters": _METHODS[:3], "fuzzifier": _METHODS[:1]}.items():
-        if getattr(arguments, option) is not None and arguments.method not in methods:
-            remedy = f"Leave --{option} out"
-            raise ConfigError(f"--{option} does nothing for --method {arguments.method}", remedy=remedy)
-    encoder = None
+    refuse_unused(arguments, _unused(arguments))
+    engine, encoder = engine_of(arguments), None
     if arguments.model is not None:
         from segcct.cluster.token_points import TokenEncoder
 
@@ -135,7 +141,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         backend="serial" if arguments.workers == 1 else "threads",
         workers=arguments.workers,
     )
-    with case_backend(engine_of(arguments)) as backend:
+    with case_backend(None if arguments.status else engine) as backend:
         run = ClusterRun.of(
             asked if backend is None else replace(asked, backend=backend),
             arguments.input,
@@ -161,17 +167,28 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     return Outcome(wrote, ("assign-clusters", *folders, "--output", arguments.output.parent / "classes"))
 
 
+def _unused(arguments: argparse.Namespace) -> list[tuple[bool, str, Sequence[str]]]:
+    """For `refuse_unused`."""
+    method, tokens = f"for --method {arguments.method}", arguments.model is not None
+    iterations = ("fuzzifier", "tolerance", "max_iterations")
+    return [
+        (arguments.method not in _FITTED, method, ("clusters", "centers", "standardize")),
+        (arguments.method != "fuzzy-kmeans", method, (*iterations, "memberships")),
+        (arguments.method in ("otsu", "canny"), method, ("model",)),
+        (arguments.centers not in (_PER_CASE, _COHORT), "with the --centers of a file", iterations),
+        (tokens, "for tokens of a --model, which one process makes", ("workers", "engine")),
+        (tokens, "for tokens of a --model", ("standardize",)),
+        (tokens and arguments.config is None, "for tokens of a --model, which names its channels", ("channels",)),
+        (not tokens, "without a --model", ("batch_size", "precision", "device")),
+    ]
+
+
 def add_assign_clusters(commands: Commands) -> None:
     """From clusters to classes."""
     parser = add_command(
         commands, "assign-clusters", _assign_clusters, "relabel masks of clusters by the classes they overlap best"
     )
-    parser.add_argument(
-        "--prediction", type=Path, required=True, metavar="DIR", help="what segcct cluster-segment wrote"
-    )
-    parser.add_argument(
-        "--reference", type=Path, required=True, metavar="DIR", help="a dataset root, or a flat folder of masks"
-    )
+    add_compared(parser, "what segcct cluster-segment wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where the masks of classes go")
     parser.add_argument("--scheme", help="of the references; default: that of the --config of cluster-segment")
     parser.add_argument(

@@ -111,6 +111,28 @@ def test_three_shards_are_one_run_and_what_is_finished_stays(cohort: Path, tmp_p
     assert (output / "c1.nii.gz").exists()
 
 
+def status(capsys: pytest.CaptureFixture[str], source: Path, output: Path, *options: object) -> str:
+    capsys.readouterr()
+    run(source, output, *options, "--status")
+    return capsys.readouterr().out.splitlines()[0].partition(": ")[2]
+
+
+def test_the_status_of_a_cohort_reads_only(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, options = tmp_path / "out", ("--centers", "cohort")
+    run(cohort, output, *options, "--shard", "1/3")
+    with monkeypatch.context() as patched:
+        patched.setattr("segcct.cluster.cluster_run.fit_cohort", None)
+        assert status(capsys, cohort, output, *options) == "1 of 3 cases finished, 0 failed, 2 missing"
+        assert status(capsys, cohort, tmp_path / "none", *options) == "0 of 3 cases finished, 0 failed, 3 missing"
+        assert not (tmp_path / "none").exists()
+        assert "another model's" in refused(capsys, cohort, output, *options, "--clusters", 2, "--status")
+    run(cohort, tmp_path / "own")
+    assert status(capsys, cohort, tmp_path / "own") == "3 of 3 cases finished, 0 failed, 0 missing"
+    assert status(capsys, cohort, tmp_path / "own", *options) == "0 of 3 cases finished, 0 failed, 3 missing"
+
+
 def test_memberships_sum_to_one_inside_and_the_mask_is_the_largest(cohort: Path, tmp_path: Path) -> None:
     run(cohort / "c0", tmp_path / "out", "--memberships", "--fuzzifier", 1.7)
     files = [tmp_path / "out" / "memberships" / f"c0_cluster_{value}.nii.gz" for value in (1, 2, 3)]
@@ -186,6 +208,16 @@ def test_a_case_that_cannot_be_read_is_named_and_the_others_get_their_masks(
         (["--method", "canny", "--centers", "cohort"], "--centers does nothing"),
         (["--method", "canny", "--clusters", 4], "--clusters does nothing for --method canny"),
         (["--method", "otsu", "--fuzzifier", 3], "--fuzzifier does nothing for --method otsu"),
+        (["--method", "kmeans", "--tolerance", 0.1], "--tolerance does nothing for --method kmeans"),
+        (["--method", "otsu", "--max-iterations", 9], "--max-iterations does nothing for --method otsu"),
+        (["--centers", "c.json", "--fuzzifier", 3], "--fuzzifier does nothing with the --centers of a file"),
+        (["--precision", "bf16"], "--precision does nothing without a --model"),
+        (["--batch-size", 4], "--batch-size does nothing without a --model"),
+        (["--device", "cpu"], "--device does nothing without a --model. Leave --device out"),
+        (["--method", "otsu", "--model", "m"], "--model does nothing for --method otsu"),
+        (["--model", "m", "--standardize"], "--standardize does nothing for tokens of a --model"),
+        (["--model", "m", "--channels", "t1"], "--channels does nothing for tokens of a --model, which names"),
+        (["--model", "m", "--workers", 2], "--workers does nothing for tokens of a --model, which one process makes"),
         (["--method", "normalized-cut"], "--model RUN/best"),
         (["--channels", "flair"], "no channel flair"),
         (["--method", "otsu", "--clusters", 9], "would take too long"),
@@ -206,6 +238,8 @@ def test_centers_of_another_number_are_refused(
     run(cohort, tmp_path / "all", "--centers", "cohort")
     centers = tmp_path / "all" / "centers.json"
     assert "other clusters" in refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--clusters", 4)
+    said = refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--method", "kmeans")
+    assert "found 3 centers of 1 coordinates by fuzzy-kmeans; expected 3 of 1 by kmeans" in said
 
 
 @pytest.fixture(params=["cct_unet_t", "masked/cct_unet_t"])
@@ -249,6 +283,21 @@ def test_tokens_of_a_model_give_masks_on_the_scans_own_grid(model: Path, tmp_pat
         mask, truth = Volume.load(tmp_path / "out" / f"c{seed}.nii.gz").array, scan(seed, (100, 90, 3))[1]
         assert ((mask == 0) == (truth == 0)).mean() > 0.999  # noise may be 0 in a voxel of tissue
         assert len(np.unique(mask)) > 2
+
+
+def test_keys_do_nothing_without_the_configuration_they_change(
+    model: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, cohort, tmp_path / "out", "--model", model, "--data.label_map", "{2: 1}")
+    assert "--data.label_map does nothing without a configuration" in said
+
+
+def test_another_precision_is_no_finished_case(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scans, output = tmp_path / "large", tmp_path / "out"
+    Volume(scan(0, (100, 90, 2))[0], np.diag([2.0, 2, 3, 1]), (2.0, 2.0, 3.0)).save(scans / "c0/t1.nii.gz")
+    run(scans, output, "--model", model, "--precision", "fp32")
+    assert status(capsys, scans, output, "--model", model, "--precision", "fp32").startswith("1 of 1 case finished")
+    assert status(capsys, scans, output, "--model", model, "--precision", "bf16").startswith("0 of 1 case finished")
 
 
 def test_clusters_are_ordered_by_the_brightness_of_their_points() -> None:
