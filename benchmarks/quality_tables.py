@@ -240,14 +240,15 @@ def leaving_out(rows: Sequence[CalibrationRow]) -> str:
     except DataError as error:
         return f"{title}Not possible: {error}.\n"
     worth = worth_of_m2i(calibration)
-    lines = ["| features | Spearman | MAE | AUROC |", "|---|---|---|---|"]
+    lines = ["| features | Spearman | MAE | AUROC | AURC |", "|---|---|---|---|---|"]
     rows_of_table = leave_one_out(calibration, GROUPS | M2I_GROUPS)
     if worth is not None:
         rows_of_table.append({"name": WITHOUT_M2I, **figures_of(calibration, FEATURES)})
     in_use = ALL_FEATURES if worth is None or pays(worth) else WITHOUT_M2I
     for row in rows_of_table:
         mark = " (in use)" if row["name"] == in_use else ""
-        lines.append(f"| {row['name']}{mark} | {cell(row['spearman'])} | {cell(row['mae'])} | {cell(row['auroc'])} |")
+        figures = (row["spearman"], row["mae"], row["auroc"], row["aurc"])
+        lines.append(f"| {row['name']}{mark} | {' | '.join(map(cell, figures))} |")
     if worth is not None and worth["ci95"][0] is not None:
         low, high = worth["ci95"]
         said = f"M2I takes {worth['mean']:+.4f} of the mean error away (95% over patients {low:+.4f} to {high:+.4f})."

@@ -23,7 +23,13 @@ def add_calibrate(commands: Commands) -> None:
         commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into best/ of --i2m"
     )
     parser.add_argument(
-        "--i2m", type=Path, required=True, metavar="RUN/best", help="the segmentation model that gets quality.json"
+        "--i2m",
+        type=Path,
+        required=True,
+        nargs="+",
+        metavar="RUN/best",
+        help="the segmentation model that gets quality.json; several, or the folder of a cross-validation, are an "
+        "ensemble, which predicts the cases that none of its members was trained on",
     )
     parser.add_argument(
         "--folds",
@@ -49,26 +55,38 @@ def add_calibrate(commands: Commands) -> None:
 
 def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import failures, values
-    from segcct.errors import DataError, HubError, items
+    from segcct.errors import ConfigError, DataError, HubError, items
     from segcct.files.json_file import write_json
     from segcct.hub import hub_name, is_on_hub
+    from segcct.inference.ensemble import find_members
+    from segcct.inference.predictor import Predictor
     from segcct.model_card import load_card
     from segcct.progress import Progress, say
     from segcct.provenance import versions
     from segcct.quality import calibration_run as steps
-    from segcct.quality.quality_model import FILE, identity_of_masks
+    from segcct.quality.quality_model import estimate_file, identity_of_masks
 
     if arguments.m2i:
         say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
-    for each in filter(is_on_hub, (arguments.i2m, *(arguments.folds or ()))):
+    for each in filter(is_on_hub, (*arguments.i2m, *(arguments.folds or ()))):
         raise HubError(
             "a download has no splits.json, which says which cases it was not trained on",
             file=hub_name(each),
             remedy="Calibrate in the run folder that it was pushed from, and push it again",
         )
-    card = load_card(arguments.i2m)
-    folds = runs_with_cases(arguments.folds or [arguments.i2m], arguments.input, inference_of(arguments))
-    classes = steps.check_folds(arguments.i2m, card, folds)
+    members, how = find_members(arguments.i2m), inference_of(arguments)
+    card, *others = map(load_card, members)
+    if others:
+        if arguments.folds:
+            raise ConfigError("--folds stand in for one model, and --i2m is an ensemble", remedy="Leave --folds out")
+        card = Predictor.card_of(members)
+        folds = [ensemble_with_cases(members, arguments.input, how)]
+        classes = tuple(card.classes)
+        held_out = f"{counted(len(folds[0].cases), 'case')} that none of the {len(members)} members was trained on"
+        say(f"calibrating on {held_out}; judge the estimate by other cases")
+    else:
+        folds = runs_with_cases(arguments.folds or members, arguments.input, how)
+        classes = steps.check_folds(members[0], card, folds)
     outcomes = []
     for number, fold in enumerate(folds, start=1):
         outcomes += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
@@ -76,46 +94,66 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     reasons = failures(outcomes)
     if reasons and not rows:
         raise DataError(f"none of the cases can be measured:{items(reasons)}")
-    model = steps.calibrate(rows, classes, sources=[fold.predictor.card.weights_sha256 for fold in folds])
+    sources = [fold.predictor.card.weights_sha256 for fold in folds]
+    model = steps.calibrate(rows, classes, sources=sources, ensemble=folds[0] if others else None)
     model = model.model_copy(update={"flag_below": arguments.flag_below})
-    file = arguments.i2m / FILE
+    file = estimate_file(members, card)
     write_json(file, {**model.to_json(), **identity_of_masks(card), "provenance": versions()})
     _print(model)
     if reasons:
         raise DataError(
             f"{counted(len(reasons), 'case')} failed; the estimate of the others is in {file}:{items(reasons)}"
         )
-    predict = ("predict", "--model", arguments.i2m, "--input", "SCANS", "--output", "DIR")
+    predict = ("predict", "--model", *arguments.i2m, "--input", "SCANS", "--output", "DIR")
     return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
 
 
 def runs_with_cases(models: Sequence[Path], input: Path | None, inference: Inference) -> list[Fold]:
     """Each run with the cases that it was not trained on, below `input` or the root of its config.yaml."""
-    from segcct.config import SegmentationConfig, settings
-    from segcct.hub import local_model
     from segcct.inference.predictor import Predictor
     from segcct.quality.calibration_run import fold_of
-    from segcct.run_folder import RunFolder
 
     folds = []
     for run in models:
         predictor = Predictor.load(run, inference)
-        root, sources = input, []
-        if root is None or RunFolder(run.parent).config.is_file():
-            config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
-            root = root or config.data.root
-            started = (config.model.pretrained, config.train.unlabelled.model, config.augment.generator)
-            sources = [local_model(path) for path in started if path is not None]
+        root, sources = _data_of(run, input)
         folds.append(fold_of(run, predictor, root, trained_with=sources))
     return folds
+
+
+def ensemble_with_cases(members: Sequence[Path], input: Path | None, inference: Inference) -> Fold:
+    """An ensemble with the cases that none of its members was trained on, below `input` or the root of the first
+    run's config.yaml."""
+    from segcct.inference.predictor import Predictor
+    from segcct.quality.calibration_run import fold_of_ensemble
+
+    predictor = Predictor.load(members, inference)
+    runs = [_data_of(member, input) for member in members]
+    sources = [source for _, each in runs for source in each]
+    return fold_of_ensemble(members, predictor, runs[0][0], trained_with=list(dict.fromkeys(sources)))
+
+
+def _data_of(run: Path, input: Path | None) -> tuple[Path, list[Path]]:
+    """The dataset of a run, `input` where it is given, and the models that the run was started from or trained with,
+    as far as config.yaml says."""
+    from segcct.config import SegmentationConfig, settings
+    from segcct.hub import local_model
+    from segcct.run_folder import RunFolder
+
+    if input is not None and not RunFolder(run.parent).config.is_file():
+        return input, []
+    config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
+    started = (config.model.pretrained, config.train.unlabelled.model, config.augment.generator)
+    return input or config.data.root, [local_model(path) for path in started if path is not None]
 
 
 def _print(model: QualityModel) -> None:
     from segcct.report.html import number
 
     print(model.facts["summary"])
-    print("\n| features | Spearman | mean error | AUROC (Dice < 0.7) |\n|---|---|---|---|")
+    print("\n| features | Spearman | mean error | AUROC (Dice < 0.7) | AURC |\n|---|---|---|---|---|")
     for row in model.facts["leave_one_out"]:
         name = f"{row['name']} (in use)" if row["in_use"] else row["name"]
-        print(f"| {name} | {number(row['spearman'])} | {number(row['mae'], 4)} | {number(row['auroc'])} |")
+        figures = (number(row["spearman"]), number(row["mae"], 4), number(row["auroc"]), number(row["aurc"]))
+        print(f"| {name} | {' | '.join(figures)} |")
     print()

@@ -43,25 +43,27 @@ def add_compare(commands: Commands) -> None:
 def _compare(arguments: argparse.Namespace) -> Outcome:
     from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
+    from segcct.inference.ensemble import find_members
     from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.reconstructor import Reconstructor
     from segcct.progress import Progress
-    from segcct.quality.quality_model import QualityModel
+    from segcct.quality.quality_model import QualityModel, estimate_file
 
     inference = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, inference), Reconstructor.load(arguments.m2i, inference))
+    members, card = find_members(arguments.i2m), cycles.predictor.card
     request = resolve(
-        cycles.predictor.card,
+        card,
         arguments.input,
-        splits_files=[arguments.i2m / ".." / "splits.json"],
+        splits_files=[member / ".." / "splits.json" for member in members],
         split=arguments.split,
     )
     page = write_comparison(
         cycles,
         request,
         arguments.output,
-        quality=QualityModel.load(arguments.i2m),
+        quality=QualityModel.load(estimate_file(members, card), card),
         references=arguments.reference,
         slices=arguments.slices,
         anonymize=arguments.anonymize,

@@ -31,11 +31,15 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """See the class."""
-        total = self.members[0](image).float().softmax(dim=1)
-        for member in self.members[1:]:
-            total = total + member(image).float().softmax(dim=1)
+    def forward(self, image: Tensor, listener: Callable[[Tensor], object] | None = None) -> Tensor:
+        """See the class; `listener` is called with the probabilities of each member, (B, K, ...)."""
+        total: Tensor | None = None
+        for member in self.members:
+            probabilities = member(image).float().softmax(dim=1)
+            if listener is not None:
+                listener(probabilities)
+            total = probabilities if total is None else total + probabilities
+        assert total is not None
         return log_of(total / len(self.members))
 
 

@@ -20,6 +20,7 @@ from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import journals_in, new_journal
 from segcct.inference.case_tables import CaseTable
+from segcct.inference.ensemble import Ensemble
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.prediction_request import Request, load_case
 from segcct.inference.predictions_index import INDEX, Index, index_lock
@@ -170,8 +171,8 @@ def predict_folder(
         calibration=next((table.calibration for table in tables if table.calibration), None),
     )
     reading = replace(request, cases=(), seen={})
-    shared = shares_batches(predictor, request)
-    workers = cases_at_a_time(predictor, request)
+    shared = shares_batches(predictor, request, tables)
+    workers = cases_at_a_time(predictor, request, tables)
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
@@ -194,14 +195,17 @@ def predict_folder(
         )
 
 
-def shares_batches(predictor: Predictor, request: Request) -> bool:
-    """Whether cases go through the network together: 2-D images, unless the network is adapted to each."""
-    return request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
+def shares_batches(predictor: Predictor, request: Request, tables: Sequence[CaseTable]) -> bool:
+    """Whether cases go through the network together: 2-D images, unless the network is adapted to each, or the
+    agreement of an ensemble's members on each is counted."""
+    counts = isinstance(predictor.network, Ensemble) and any(table.needs_probabilities for table in tables)
+    alike = predictor.how.adapt == "none" and not counts
+    return request.of_images and predictor.card.spatial_dims == 2 and alike
 
 
-def cases_at_a_time(predictor: Predictor, request: Request) -> int:
+def cases_at_a_time(predictor: Predictor, request: Request, tables: Sequence[CaseTable]) -> int:
     """Cases that one process has at a time: images as many as fill batches, else one."""
-    if not shares_batches(predictor, request):
+    if not shares_batches(predictor, request, tables):
         return 1
     return images_at_a_time(predictor.how, predictor.preparation.image_size)
 

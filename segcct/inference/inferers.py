@@ -136,8 +136,9 @@ class SlidingWindowInferer(ProbabilityInferer):
 class OrientationInferer(ProbabilityInferer):
     """The mean of the probabilities of slices across each of the three axes, for volumes of nearly cubic voxels.
 
-    A network that was trained on slices of one orientation alone need not know the others: compare on validation cases.
-    Probabilities of the whole volume are held at once, as float16.
+    The mean is a soft vote; counting votes would leave voxels undecided on which three masks differ. A network that was
+    trained on slices of one orientation alone need not know the others: compare on validation cases. Probabilities of
+    the whole volume are held at once, as float16.
     """
 
     def probabilities(

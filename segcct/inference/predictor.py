@@ -16,13 +16,16 @@ from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import Ensemble
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
+from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
 from segcct.inference.memory_estimate import check_memory
 from segcct.inference.postprocessing import check_steps, postprocess
 from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
+from segcct.runtime import pad_to
 
 
 class KeptProbabilities:
@@ -55,14 +58,16 @@ class Segmented:
     grid: Volume
     """The scan's own."""
     prepared: PreparedCase
-    """The case as the network saw it."""
+    """The case as it was prepared, before it was adapted."""
     full: np.ndarray
     """(X, Y, Z) uint8 class indices on the scan's own grid."""
     kept: KeptProbabilities | None = None
+    agreement: MemberAgreement | None = None
+    """Of the members of an ensemble, counted where probabilities are kept."""
 
     @property
     def soft(self) -> KeptProbabilities:
-
+        """The probabilities that were kept."""
         assert self.kept is not None
         return self.kept
 
@@ -140,17 +145,30 @@ class Predictor(VolumeModel):
     def segment(self, loaded: LoadedCase, *, keep_largest: bool = False, keep_probabilities: bool = False) -> Segmented:
         """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
         preparation = self.inferer.preparation(self.preparation)
-        prepared = self.adaptation.image_of(prepare_case(loaded, preparation, self.scheme), self.card)
+        prepared = prepare_case(loaded, preparation, self.scheme)
+        seen = self.adaptation.image_of(prepared, self.card)
         size, (depth, _, *sides) = self.preparation.image_size, prepared.image.shape
         whole = keep_probabilities or self.how.protocol == "orientations"
         check_memory(depth, self.scheme.num_classes, (sides[0], sides[1]), whole, self.card.spatial_dims)
         kept = KeptProbabilities(depth, self.scheme.num_classes, (sides[0], sides[1])) if keep_probabilities else None
-        with self.adaptation.applied_to(self.network, prepared, self.how, size):
-            index = self.inferer(self.network, prepared, self.how, size, kept)
+        network = self._counting(seen) if keep_probabilities else self.network
+        with self.adaptation.applied_to(self.network, seen, self.how, size):
+            index = self.inferer(network, seen, self.how, size, kept)
         full = postprocess(
             index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), loaded.grid.voxel_ml
         )
-        return Segmented(loaded.grid, prepared, full, kept)
+        agreement = network.agreement if isinstance(network, CountingEnsemble) else None
+        return Segmented(loaded.grid, prepared, full, kept, agreement)
+
+    def _counting(self, seen: PreparedCase) -> nn.Module:
+        """The network, for this case; one of an ensemble counts how far its members agree."""
+        network: nn.Module = self.network
+        if not isinstance(network, Ensemble) or self.how.protocol != "soft":
+            return network
+        inside = slice(None), slice(None)
+        if self.card.spatial_dims == 2:
+            _, inside = pad_to(seen.image[:1], self.preparation.image_size)
+        return CountingEnsemble(network, self.scheme.num_classes, inside)
 
     @cached_property
     def sharing(self) -> Predictor:

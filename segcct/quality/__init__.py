@@ -1,7 +1,8 @@
 """Quality without a reference: features of a predicted mask, an estimated Dice with an interval, and its calibration.
 
-model = QualityModel.load(Path("runs/brats/best"))     # quality.json, written by `segcct calibrate`
-model.estimate("ET", features)                         # Estimate(dice=0.81, low=0.70, high=0.89)
+best = Path("runs/brats/best")
+model = QualityModel.load(best / FILE, load_card(best))   # quality.json, written by `segcct calibrate`
+model.estimate("ET", features)                            # Estimate(dice=0.81, low=0.70, high=0.89)
 """
 
 from __future__ import annotations

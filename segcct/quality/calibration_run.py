@@ -33,12 +33,15 @@ _MANY = 50
 
 @dataclass(frozen=True)
 class Fold:
-    """One trained segmenter and the cases that it was not trained on."""
+    """A trained segmenter, or an ensemble, and the cases that it was not trained on."""
 
     folder: Path
+    """Its best/ folder; of an ensemble, that of its first member."""
     predictor: Predictor
     cases: tuple[Case, ...]
     data: DataSection
+    selected: int = 0
+    """Of an ensemble: how many of the cases selected the weights of a member."""
 
 
 def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Sequence[Path] = ()) -> Fold:
@@ -55,6 +58,49 @@ def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Seq
         RunError: the run's splits.json is gone. SplitError: the dataset has other cases.
         DataError: one of those models was trained on these patients.
     """
+    data = predictor.card.data_section(root)
+    cases = _splits_of(folder).select(find_cases(data), "val")
+    _check_sources(trained_with, cases, predictor.card)
+    return Fold(folder, predictor, tuple(cases), data)
+
+
+def fold_of_ensemble(
+    members: Sequence[Path], predictor: Predictor, root: Path, *, trained_with: Sequence[Path] = ()
+) -> Fold:
+    """The labeled cases of a dataset that no member of an ensemble was trained on.
+
+    What a fold held out is no such case: the other members were trained on it.
+
+    Args:
+        members: the best/ folders, each inside its run.
+        predictor: the ensemble.
+        root: the dataset.
+        trained_with: as `fold_of`, of all runs.
+
+    Raises:
+        RunError: splits.json of a run is gone.
+        DataError: there are no such cases, or a model of `trained_with` was trained on their patients.
+    """
+    data = predictor.card.data_section(root)
+    labeled = [case for case in find_cases(data) if case.label is not None]
+    splits = [_splits_of(member) for member in members]
+    patients = {case.id: case.patient for case in labeled}
+    trained = {name for each in splits for name in each.trained_on(patients)}
+    cases = [case for case in labeled if case.id not in trained]
+    if not cases:
+        raise DataError(
+            "an ensemble is calibrated on cases that none of its members was trained on, and there is none",
+            file=root,
+            found=f"{counted(len(labeled), 'labeled case')}, {len(trained)} of them in the training of a member",
+            expected="a test split that all members share (data.split.kind kfold has one), or other cases",
+            remedy="Give a dataset of other patients with --input, or calibrate one fold: --i2m FOLD/best --folds ...",
+        )
+    _check_sources(trained_with, cases, predictor.card)
+    selected = sum(any(each.split_of(case.id) == "val" for each in splits) for case in cases)
+    return Fold(members[0], predictor, tuple(cases), data, selected)
+
+
+def _splits_of(folder: Path) -> Splits:
     splits = folder.parent / SPLITS
     if not splits.is_file():
         raise RunError(
@@ -62,14 +108,17 @@ def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Seq
             file=splits,
             remedy="Keep best/ in its run folder",
         )
-    data = predictor.card.data_section(root)
-    cases = Splits.load(splits).select(find_cases(data), "val")
-    for source in trained_with:
+    return Splits.load(splits)
+
+
+def _check_sources(sources: Sequence[Path], cases: Sequence[Case], card: ModelCard) -> None:
+    """Raises `DataError` where a model that the runs were initialized from or trained with has seen the patients."""
+    for source in sources:
         best = source if source.is_dir() else source.parent
         if not (best.parent / SPLITS).is_file():
             if (best / "model.json").is_file():  # a model of ours, not published weights
                 say(f"{source}: no {SPLITS} next to it; whether it was trained on the calibration cases is not known")
-        elif load_card(best).synthetic == predictor.card.synthetic:
+        elif load_card(best).synthetic == card.synthetic:
             seen = Splits.load(best.parent / SPLITS).trained_on({case.id: case.patient for case in cases})
             if seen:
                 raise DataError(
@@ -79,7 +128,6 @@ def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Seq
                     found=", ".join(seen[:4]),
                     remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
                 )
-    return Fold(folder, predictor, tuple(cases), data)
 
 
 def check_folds(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
@@ -145,13 +193,16 @@ def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Ca
     return calibration_rows(segmented, features_of_case(predictor, segmented))
 
 
-def calibrate(rows: Sequence[CalibrationRow], classes: Sequence[str], *, sources: Sequence[str]) -> QualityModel:
+def calibrate(
+    rows: Sequence[CalibrationRow], classes: Sequence[str], *, sources: Sequence[str], ensemble: Fold | None = None
+) -> QualityModel:
     """Fit the estimate.
 
     Args:
         rows: of all folds; folds of the fit keep patients together.
         classes: in the scheme's order.
-        sources: digests of the weights of the runs whose validation splits these are, for the record.
+        sources: digests of the weights of the models that predicted them, for the record.
+        ensemble: the one that predicted all of them; None where runs predicted their own validation splits.
 
     Raises:
         DataError: fewer than three patients.
@@ -172,12 +223,12 @@ def calibrate(rows: Sequence[CalibrationRow], classes: Sequence[str], *, sources
         "performance": None if crossed is None else asdict(crossed),
         "leave_one_out": leave_one_out(calibration),
     }
-    return model.with_facts(**facts, summary=_summary(facts, model))
+    return model.with_facts(**facts, summary=_summary(facts, model, ensemble))
 
 
 def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] = GROUPS) -> list[dict[str, Any]]:
-    """All features, then without each group, then each group alone: Spearman, mean error and AUROC out of fold, by
-    patient; `in_use` marks the row whose features the estimate reads."""
+    """All features, then without each group, then each group alone: Spearman, mean error, AUROC and AURC out of fold,
+    by patient; `in_use` marks the row whose features the estimate reads."""
     groups = {name: group for name, group in groups.items() if set(group) & set(calibration.features)}
     table = [(ALL_FEATURES, calibration.features)]
     for verb, wanted in (("without {}", False), ("{} alone", True)):
@@ -191,10 +242,10 @@ def leave_one_out(calibration: Calibration, groups: Mapping[str, Sequence[str]] 
 
 
 def figures_of(calibration: Calibration, features: Sequence[str]) -> dict[str, float | None]:
-    """Spearman, mean error and AUROC of an estimate from some features, out of fold."""
+    """Spearman, mean error, AUROC and AURC of an estimate from some features, out of fold."""
     usable = tuple(name for name in features if name in calibration.features)
     result = performance(calibration.rows, calibration.out_of_fold(usable)[0])
-    return {"spearman": result.spearman, "mae": result.mae, "auroc": result.auroc}
+    return {"spearman": result.spearman, "mae": result.mae, "auroc": result.auroc, "aurc": result.aurc}
 
 
 def _cross_fitted(rows: Sequence[CalibrationRow], classes: Sequence[str]) -> Performance | None:
@@ -207,14 +258,18 @@ def _cross_fitted(rows: Sequence[CalibrationRow], classes: Sequence[str]) -> Per
     return performance([row for row, _ in estimated], [one.dice for one in intervals], intervals)
 
 
-def _summary(facts: Mapping[str, Any], model: QualityModel) -> str:
+def _summary(facts: Mapping[str, Any], model: QualityModel, ensemble: Fold | None) -> str:
     """What a reader must know of the calibration, in a few sentences."""
     small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
     runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"
+    origin = f"{runs} on its own validation split, never on cases it was trained on; that split did select the weights"
+    if ensemble is not None:
+        origin = "ensemble on cases that none of its members was trained on"
+        if ensemble.selected:
+            origin += f"; {ensemble.selected} of the {len(ensemble.cases)} did select weights"
     text = (
         f"Fitted on {counted(facts['masks'], 'mask')} of {counted(facts['patients'], 'patient')}, predicted by the "
-        f"{runs} on its own validation split, never on cases it was trained on; that split did select the "
-        f"weights.{small}"
+        f"{origin}.{small}"
     )
     wide = any(quantile is None for quantile in model.quantiles.values())
     figures = facts["performance"]

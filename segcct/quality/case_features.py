@@ -20,6 +20,7 @@ def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures
         index=segmented.soft.index,
         flips=flipped_probabilities(predictor, prepared),
         rotations=rotated_probabilities(predictor, prepared),
+        members=segmented.agreement,
         volumes=volumes_of(segmented.full, prepared.spacing_mm, scheme.num_classes),
     )
     classes = enumerate(scheme.classes, start=1)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from segcct.inference.member_agreement import MemberAgreement
 from segcct.metrics.image import BAND_PX, border_band
 from segcct.metrics.pair import bounding_box
 from segcct.quality.shape_features import off_center, shape_features
@@ -40,6 +41,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "thickness",
         "off_centre",
     ),
+    "members": ("member_agreement", "member_agreement_all", "member_agreement_others"),
 }
 """Features by where they come from; leave-one-out tables leave out one group at a time. Names that end in `_all` are of
 all classes together, in `_others` the mean over the case's other classes: errors in one class of a case often come with
@@ -62,6 +64,8 @@ class CasePredictions:
     """(D, K, h, w) probabilities predicted from flipped slices, flipped back."""
     rotations: tuple[np.ndarray, ...] = ()
     """The same from slices rotated by 90 degrees."""
+    members: MemberAgreement | None = None
+    """Of the members of an ensemble."""
     volumes: Mapping[int, tuple[int, float | None]] = field(default_factory=dict)
     """Class index -> voxels on the scan's own grid, and ml (None without spacing)."""
 
@@ -80,6 +84,7 @@ def class_features(case: CasePredictions, class_index: int) -> Features | None:
         "expected_dice_all": _expected_dice(1 - case.probabilities[:, 0], case.index > 0),
         **_agreement("flip", case.flips, case.index, class_index),
         **_agreement("rotation", case.rotations, case.index, class_index),
+        **_member_features(case.members, class_index),
         **_volume_features(case.volumes.get(class_index)),
         **shape_features(mask[:, box[1], box[2]]),
         "off_centre": off_center(mask, case.index > 0),
@@ -126,6 +131,14 @@ def _agreement(name: str, views: tuple[np.ndarray, ...], index: np.ndarray, clas
         f"{name}_expected_dice": _expected_dice(mean, mask),
         f"{name}_agreement_all": float(np.mean([_dice(index > 0, other > 0) for other in masks])),
     }
+
+
+def _member_features(members: MemberAgreement | None, class_index: int) -> Features:
+    """Mean Dice of the members' masks with each other, of the class and of all classes together (Zenk et al. 2025,
+    Medical Image Analysis 101:103392, compare it with other estimates)."""
+    if members is None:
+        return {}
+    return {"member_agreement": members.dice(class_index), "member_agreement_all": members.foreground_dice}
 
 
 def _expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:

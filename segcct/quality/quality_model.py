@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +15,12 @@ from pydantic import ConfigDict, Field, model_validator
 from segcct.errors import ModelError, SegcctError
 from segcct.files.json_file import read_object
 from segcct.files.json_record import Record
-from segcct.model_card import ModelCard, load_card
+from segcct.model_card import ModelCard
 from segcct.progress import say
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import FEATURES, CaseFeatures, Features
 from segcct.quality.regression import Covariate, from_angle, on_curve
+from segcct.run_folder import FoldsFolder
 
 FILE = "quality.json"
 FLAG_BELOW = 0.7
@@ -92,21 +94,24 @@ class QualityModel(Record):
         return self
 
     @classmethod
-    def load(cls, folder: Path) -> QualityModel | None:
-        """The estimate stored with a model; None if there is none, or (with a message on stderr) one that reads
-        features of a generator.
+    def load(cls, file: Path, card: ModelCard) -> QualityModel | None:
+        """The estimate of a model; None if there is none, or (with a message on stderr) one that reads features of a
+        generator.
+
+        Args:
+            file: what `estimate_file` says.
+            card: of the model.
 
         Raises:
-            ModelError: the file is damaged, or was calibrated for other weights than those of the folder.
+            ModelError: the file is damaged, or was calibrated for other weights than those of the card.
         """
-        file = folder / FILE
         if not file.is_file():
             return None
         content = read_object(file, cls.NOT_THIS, error=ModelError, remedy=_REMEDY)
         if content.get("uses_m2i"):
             say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. {_REMEDY}")
             return None
-        card, model = load_card(folder), cls.from_json(content, file, _REMEDY)
+        model = cls.from_json(content, file, _REMEDY)
         found = None
         for name, value in identity_of_masks(card).items():
             if content.get(name, [] if name == "postprocessing" else None) != value:
@@ -176,6 +181,27 @@ class QualityModel(Record):
     def with_facts(self, **facts: Any) -> QualityModel:
         """The same estimate with more facts."""
         return self.model_copy(update={"facts": {**self.facts, **facts}})
+
+
+def estimate_file(members: Sequence[Path], card: ModelCard) -> Path:
+    """Where the estimate of a model lies, whether it is there or not.
+
+    It is quality.json in its best/ folder; for the folds of a cross-validation, in the folder of them all; for another
+    ensemble, quality_DIGEST.json in the best/ folder of its first member by path, with the digest of its weights.
+
+    Args:
+        members: the best/ folders, in any order.
+        card: the model's.
+    """
+    first, *others = sorted(folder.resolve() for folder in members)
+    if not others:
+        return members[0] / FILE
+    home = first.parent.parent
+    if FoldsFolder.is_at(home):
+        folds = FoldsFolder.open(home)
+        if [first, *others] == sorted(folds.fold(number).best for number in folds.folds):
+            return home / FILE
+    return first / f"quality_{card.weights_sha256[:12]}.json"
 
 
 def identity_of_masks(card: ModelCard) -> dict[str, Any]:

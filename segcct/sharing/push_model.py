@@ -36,7 +36,7 @@ def files_to_push(
     """
     card = load_card(folder)
     load_weights(folder, card)
-    has_estimate = card.scheme is not None and QualityModel.load(folder) is not None
+    has_estimate = card.scheme is not None and QualityModel.load(folder / FILE, card) is not None
     scores = scores_of(card, folder, evaluation)
     readme = hub_readme(card, repository, terms, scores=scores, has_estimate=has_estimate)
     names = [name for name in hub.FILES if name != FILE or has_estimate]

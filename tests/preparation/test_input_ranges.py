@@ -13,6 +13,7 @@ from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.preparation.input_ranges import measures_of, ranges_of, unlike
+from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from tests.support.toy_pair import HOW, card, data_section, loaded_case, predictor
@@ -65,3 +66,12 @@ def test_a_file_in_other_units_is_named_in_the_row_and_at_the_end(tmp_path):
     rows = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]
     assert rows["a"]["unlike_training"] == []
     assert "is the file in other units?" in rows["b"]["unlike_training"][0]
+
+
+def test_an_adapted_case_is_compared_as_it_came(tmp_path):
+    plain, scan, training = predictor(), loaded_case().grid, prepared()
+    facts = {"input_ranges": ranges_of([training]), "intensity_quantiles": mean_quantiles([training])}
+    adapting = Predictor(plain.network, card("segmentation", data_section(), **facts), replace(HOW, adapt="image"))
+    Volume(scan.array / 2, scan.affine, scan.spacing_mm, None, None).save(tmp_path / "b.nii.gz")
+    predictions = predict_folder(adapting, resolve(adapting.card, tmp_path / "b.nii.gz"), tmp_path / "p")
+    assert "bright (90th" in predictions.unlike_training

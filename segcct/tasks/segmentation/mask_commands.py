@@ -16,6 +16,7 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
+    from segcct.model_card import ModelCard
     from segcct.quality.quality_model import QualityModel
     from segcct.spark.spark_cases import SparkEngine
 
@@ -67,7 +68,7 @@ def predict(
     if no_postprocessing:
         how = replace(how, postprocessing=False)
     other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
-    quality = None if no_quality else _estimate_of(members, how, other_masks=other_masks)
+    quality = None if no_quality else _estimate_of(members, card, how, other_masks=other_masks)
     calibration = None if quality is None else quality.digest
     folder_now = partial(
         folder_status,
@@ -87,11 +88,12 @@ def predict(
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
+        tables = [volumes_table(list(card.classes))]
+        tables += [] if quality is None else [quality_table(predictor, quality)]
         run = partial(
             predict_folder,
             predictor,
-            tables=[volumes_table(list(card.classes))]
-            + ([] if quality is None else [quality_table(predictor, quality)]),
+            tables=tables,
             mask_format=format,
             keep_largest=keep_largest,
             probabilities=probabilities,
@@ -100,7 +102,7 @@ def predict(
         )
         if dry_run:
             left = replace(request, cases=folder_now().left) if continue_ else request
-            workers, at_a_time = 1 if spark is None else spark.workers, cases_at_a_time(predictor, request)
+            workers, at_a_time = 1 if spark is None else spark.workers, cases_at_a_time(predictor, request, tables)
             return Outcome(time_estimate(left, output, run, workers=workers, at_a_time=at_a_time))
         predictions = run(
             request,
@@ -132,11 +134,11 @@ def predict(
     return Outcome(wrote, ("evaluate", *folders, *scheme, "--output", output.parent / "evaluation"))
 
 
-def _estimate_of(members: Sequence[Path], how: Inference, *, other_masks: bool) -> QualityModel | None:
+def _estimate_of(members: Sequence[Path], card: ModelCard, how: Inference, *, other_masks: bool) -> QualityModel | None:
     """The estimate of a model, if it has one and was calibrated on masks like these; `other_masks`: it was not."""
-    from segcct.quality.quality_model import QualityModel
+    from segcct.quality.quality_model import QualityModel, estimate_file
 
-    quality = QualityModel.load(members[0]) if len(members) == 1 else None
+    quality = QualityModel.load(estimate_file(members, card), card)
     if quality is not None and (other_masks or (how.tta, how.adapt) != ("none", "none")):
         options = "--keep-largest, --no-postprocessing, --protocol, --tta and --adapt"
         say(f"{QUALITY} is not written: the estimate is for masks without {options}")

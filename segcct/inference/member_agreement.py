@@ -1,0 +1,75 @@
+"""How far the masks of an ensemble's members agree, counted in the pass that averages their probabilities."""
+
+from __future__ import annotations
+
+from itertools import combinations, combinations_with_replacement
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segcct.inference.ensemble import Ensemble
+
+
+class MemberAgreement:
+    """Voxels that the members of an ensemble give to the classes, by pairs, summed over a case.
+
+    Args:
+        members: M.
+        classes: K, background first.
+    """
+
+    def __init__(self, members: int, classes: int) -> None:
+        self.voxels = np.zeros((members, members, classes), dtype=np.int64)
+        """[i, j, k]: voxels that members i and j >= i both give to class k; of i = j, those of one member."""
+        self.foreground = np.zeros((members, members), dtype=np.int64)
+        """[i, j]: voxels that both give to any class but background."""
+
+    def add(self, masks: np.ndarray) -> None:
+        """Count a part of a case: the class indices (M, ...) of the members."""
+        for i, j in combinations_with_replacement(range(len(masks)), 2):
+            one, other = masks[i], masks[j]
+            self.voxels[i, j] += np.bincount(one[one == other], minlength=self.voxels.shape[-1])
+            self.foreground[i, j] += np.count_nonzero((one > 0) & (other > 0))
+
+    def dice(self, class_index: int) -> float | None:
+        """Mean Dice over the pairs of members, for one class."""
+        return _mean_dice(self.voxels[..., class_index])
+
+    @property
+    def foreground_dice(self) -> float | None:
+        """The same for all classes together."""
+        return _mean_dice(self.foreground)
+
+
+def _mean_dice(both: np.ndarray) -> float | None:
+    """(M, M) -> mean over the pairs of which at least one has a voxel; None without such a pair."""
+    sums = {(i, j): both[i, i] + both[j, j] for i, j in combinations(range(len(both)), 2)}
+    scores = [2 * both[pair] / total for pair, total in sums.items() if total]
+    return float(np.mean(scores)) if scores else None
+
+
+class CountingEnsemble(nn.Module):
+    """An ensemble that also counts how far its members agree on one case: (B, C, ...) -> logits (B, K, ...).
+
+    Where windows overlap, each counts.
+
+    Args:
+        ensemble: the ensemble.
+        classes: K.
+        inside: rows and columns of the output that are counted, the others being padding.
+    """
+
+    def __init__(self, ensemble: Ensemble, classes: int, inside: tuple[slice, slice]) -> None:
+        super().__init__()
+        self.ensemble = ensemble
+        self.inside = inside
+        self.agreement = MemberAgreement(len(ensemble.members), classes)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """See the class."""
+        masks: list[Tensor] = []
+        logits: Tensor = self.ensemble(image, lambda each: masks.append(each.argmax(dim=1).to(torch.uint8)))
+        rows, columns = self.inside
+        self.agreement.add(torch.stack(masks)[..., rows, columns].cpu().numpy())
+        return logits
