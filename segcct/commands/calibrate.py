@@ -83,7 +83,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
         folds = [ensemble_with_cases(members, arguments.input, how)]
         classes = tuple(card.classes)
         held_out = f"{counted(len(folds[0].cases), 'case')} that none of the {len(members)} members was trained on"
-        say(f"calibrating on {held_out}; judge the estimate by other cases")
+        say(f"calibrating on {held_out}; evaluate the estimate on other cases")
     else:
         folds = runs_with_cases(arguments.folds or members, arguments.input, how)
         classes = steps.check_folds(members[0], card, folds)
