@@ -15,6 +15,7 @@ from segcct.model_card import save_model
 from segcct.preparation.conditioning import DISTANCE_CLIP_PX, distance_px, signed_distances
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.synthesis import Synthesis, _agreement, _holds
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED
 from tests.support.small_tasks import volumes
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, painter
 
@@ -53,6 +54,22 @@ def test_a_fraction_of_the_slices_is_replaced_and_seeded():
     assert 6 <= changed.sum() <= 28
     assert torch.equal(first["image"][~changed], given["image"][~changed])
     assert torch.equal(given["image"], batch(64)["image"])  # the loader's tensors stay
+
+
+def test_half_of_the_appearances_are_of_slices_without_labels(monkeypatch: pytest.MonkeyPatch):
+    labeled, other = batch(64), batch(16)
+    synthesis, seen = Synthesis(painter().network, 1.0, 3), []
+    style_of = synthesis.generator.style_of
+    monkeypatch.setattr(synthesis.generator, "style_of", lambda *given: (seen.append(given), style_of(*given))[1])
+    torch.manual_seed(0)
+    brighter = {"image": other["image"] + 0.1, "position": torch.full((16, 1), 0.5)}
+    made = synthesis.applied({**labeled, UNLABELED: brighter}, Nearest())
+    ((image, mask, _),) = seen
+    of_others = image.flatten(1).amax(1) > labeled["image"].max() + 0.05
+    assert 20 <= of_others.sum() <= 44
+    assert torch.equal(mask.argmax(1), Nearest()(image).argmax(1))  # found, not known
+    assert torch.equal(made[UNLABELED]["image"], brighter["image"])
+    assert torch.equal(labeled["image"], batch(64)["image"])
 
 
 def test_images_in_which_the_mask_is_not_found_are_dropped():

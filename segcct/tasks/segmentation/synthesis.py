@@ -1,5 +1,5 @@
 """M2I as augmentation: some labeled slices are replaced by deformed masks and the images that a frozen generator makes
-of them, in the appearance of another slice of the batch (`augment.synthesize`)."""
+of them, in the appearance of another slice of the batch, labeled or not (`augment.synthesize`)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import distance_px, signed_distances
+from segcct.tasks.segmentation.unlabeled_slices import UNLABELED
 from segcct.training.network import evaluated_logits
 
 STARTS = 0.2
@@ -47,7 +48,8 @@ class Synthesis:
         Draws from torch's generator, which the training seeds at each batch.
 
         Args:
-            batch: also holds `position` (B, 1).
+            batch: also holds `position` (B, 1), and perhaps slices without labels, whose appearance half of the images
+                then take.
             judge: the network that has to find a mask again in its image, in any mode.
         """
         image, label = batch["image"], batch["label"]
@@ -56,14 +58,29 @@ class Synthesis:
             return dict(batch)
         with torch.no_grad():
             wanted = self._deformed(label[chosen].cpu()).to(label.device)
-            other = (chosen + 1) % len(image)
-            style = self.generator.to(image.device).style_of(image[other], *self._conditions(label[other]))
+            like, of = self._appearances(batch, chosen, judge)
+            style = self.generator.to(image.device).style_of(like, *self._conditions(of))
             made = self.generator(*self._conditions(wanted), batch["position"][chosen], style).to(image.dtype)
             good = _agreement(evaluated_logits(judge, made).argmax(dim=1), wanted, self.num_classes) >= LEAST_DICE
-            good &= _holds(label[other], wanted, self.num_classes)
+            good &= _holds(of, wanted, self.num_classes)
         image, label, place = image.clone(), label.clone(), chosen[good]
         image[place], label[place] = made[good], wanted[good]
         return {**batch, "image": image, "label": label}
+
+    @staticmethod
+    def _appearances(batch: Mapping[str, Any], chosen: Tensor, judge: nn.Module) -> tuple[Tensor, Tensor]:
+        """Image (N, C, S, S) and mask (N, S, S) of another slice for each chosen one: the next of the batch, or with
+        probability 1/2 one without labels, whose mask is what the judge finds."""
+        other = (chosen + 1) % len(batch["image"])
+        image, label = batch["image"][other], batch["label"][other]
+        if UNLABELED in batch:
+            views = batch[UNLABELED]
+            unlabeled = views.get("weak", views["image"])
+            places = torch.nonzero(torch.rand(len(chosen)) < 0.5).flatten().to(image.device)  # (M,)
+            image[places] = unlabeled[chosen[places] % len(unlabeled)]
+            if len(places):
+                label[places] = evaluated_logits(judge, image[places]).argmax(dim=1)
+        return image, label
 
     def _conditions(self, label: Tensor) -> tuple[Tensor, Tensor]:
         """One-hot mask (B, K, S, S) and distances (B, K - 1, S, S)."""
