@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segcct.commands.calibrate import runs_with_cases
 from segcct.commands.parser import Commands, add_command, add_network_options, inference_of
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
+
+if TYPE_CHECKING:
+    from segcct.model_card import PostprocessingStep
 
 
 def add_tune_postprocessing(commands: Commands) -> None:
@@ -35,10 +40,9 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import CaseJob, failures, run_cases, values
     from segcct.errors import DataError, items
     from segcct.inference.ensemble import find_members
-    from segcct.model_card import load_card, rewrite_card
-    from segcct.progress import Progress, say
-    from segcct.quality.quality_model import FILE
-    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all
+    from segcct.model_card import load_card
+    from segcct.progress import Progress
+    from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all, try_together
 
     models = find_members(arguments.model)
     classes = {model: tuple(load_card(model).classes) for model in models}
@@ -55,17 +59,31 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     outcomes = list(run_cases(jobs, lambda job: measure(*job), progress=Progress("predicting validation cases")))
     if reasons := failures(outcomes):
         raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")
-    tried = try_all([each for measured in values(outcomes) for each in measured], classes[models[0]])
-    print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried)}\n")
+    cases = values(outcomes)
+    tried = try_all([each for case in cases for each in case.classes], classes[models[0]])
+    steps = steps_of(tried)
+    together = try_together(cases, steps) if steps else None
+    print(f"{counted(len(jobs), 'validation case')}, on their own grids:\n\n{table_of(tried, together)}\n")
     print("Chosen: what raises the mean Dice (1 where a class is neither there nor predicted), if no case gets worse")
     print("or the 95% interval of the difference, by patient, does not go below 0.\n")
-    steps = steps_of(tried)
-    for folder in models:
-        card = load_card(folder)
-        if card.postprocessing != steps:
-            rewrite_card(folder, card.model_copy(update={"postprocessing": steps}))
-            if (folder / FILE).is_file():
-                say(f"{folder / FILE} was fitted on other masks: run segcct calibrate again")
+    if together is not None and together.after <= together.before:
+        print("Together, what was chosen does not raise the mean Dice, so none of it is kept.\n")
+        steps = ()
+    _write(steps, models, [path for path in arguments.model if path not in models])
     chosen = "; ".join(map(str, steps)) or "no postprocessing"
     predict = ("predict", "--model", *arguments.model, "--input", "SCANS", "--output", "DIR")
     return Outcome(f"wrote {chosen} into model.json of {counted(len(models), 'model')}", predict)
+
+
+def _write(steps: Sequence[PostprocessingStep], models: Sequence[Path], ensembles: Sequence[Path]) -> None:
+    """Put the steps into model.json of all models, and say whose estimates of quality are of masks without them."""
+    from segcct.model_card import load_card, rewrite_card
+    from segcct.progress import say
+    from segcct.quality.quality_model import FILE
+
+    changed = [folder for folder in models if load_card(folder).postprocessing != tuple(steps)]
+    for folder in changed:
+        rewrite_card(folder, load_card(folder).model_copy(update={"postprocessing": tuple(steps)}))
+    for folder in (*changed, *(ensembles if changed else ())):
+        if (folder / FILE).is_file():
+            say(f"{folder / FILE} was fitted on other masks: run segcct calibrate again")

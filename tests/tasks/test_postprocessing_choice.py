@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,19 @@ from segcct.inference.postprocessing import postprocess
 from segcct.metrics import dice
 from segcct.model_card import PostprocessingStep, load_card, save_model
 from segcct.quality.quality_model import identity_of_masks
-from segcct.tasks.segmentation.postprocessing_choice import Choice, Components, MeasuredClass, steps_of, try_all
+from segcct.run_folder import FoldsFolder
+from segcct.tasks.segmentation import postprocessing_choice
+from segcct.tasks.segmentation.postprocessing_choice import (
+    Choice,
+    Components,
+    Effect,
+    MeasuredCase,
+    MeasuredClass,
+    steps_of,
+    table_of,
+    try_all,
+    try_together,
+)
 from tests.support.toy_pair import Nearest, card, data_section, loaded_case
 
 SHAPE = (5, 4, 3)
@@ -49,7 +63,7 @@ def test_what_helps_is_chosen_and_what_hurts_is_not() -> None:
     (tried,) = try_all(specks, ["a"])
     assert tried.helps
     assert tried.choice == Choice(largest=True)
-    assert tried.after - tried.before == pytest.approx(180 / 200 - 180 / 205)
+    assert tried.effect.after - tried.effect.before == pytest.approx(180 / 200 - 180 / 205)
     assert steps_of([tried]) == (PostprocessingStep(step="largest_component", classes=("a",)),)
     halves = [measured(str(number), [50, 50], [45, 45]) for number in range(6)]
     (tried,) = try_all(halves, ["a"])
@@ -85,6 +99,7 @@ def test_the_command_writes_what_it_chose_into_the_card(
     shown = capsys.readouterr().out
     assert "| high | largest_component |" in shown
     assert "| 5, 0 | chosen |" in shown
+    assert re.search(r"\| mean of classes \| what was chosen, together \| .* \| 5, 0 \| \|", shown)
     after = load_card(run / "best")
     assert [each.step for each in after.postprocessing] == ["largest_component"]
     assert "high" in after.postprocessing[0].classes
@@ -95,6 +110,63 @@ def test_the_command_writes_what_it_chose_into_the_card(
     monkeypatch.undo()
     (run / "splits.json").unlink()
     assert main(command) == 1
+
+
+def nested() -> MeasuredCase:
+    """A slice: rings of a and of b within it, the gap and the middle not predicted; the reference fills both."""
+    predicted, reference = np.zeros((2, 9, 9, 1), dtype=np.uint8)
+    predicted[:9, :9], predicted[1:8, 1:8], predicted[2:7, 2:7], predicted[3:6, 3:6] = 1, 0, 2, 0
+    reference[:9, :9], reference[2:7, 2:7] = 1, 2
+    found = tuple(
+        MeasuredClass(name, "p", *(Components.of(mask == value, reference == value, 0.001) for mask in masks))
+        for value, name in enumerate(("a", "b"), start=1)
+        for masks in [(predicted, postprocess(predicted.copy(), [FILL[value - 1]], ("a", "b"), 0.001))]
+    )
+    return MeasuredCase("p", found, zlib.compress(np.stack([predicted, reference]).tobytes()), (9, 9, 1), 0.001)
+
+
+FILL = [PostprocessingStep(step="fill_holes", classes=(name,)) for name in ("a", "b")]
+
+
+def test_steps_are_compared_together_too() -> None:
+    """Each alone fills the middle; together, b finds it taken by a."""
+    case = nested()
+    a, b = (each.filled.dice(Choice()) for each in case.classes)
+    assert (a, b) == (pytest.approx(2 * 56 / (65 + 56)), 1.0)
+    before = [each.plain.dice(Choice()) for each in case.classes]
+    assert case.dice(()) == pytest.approx(np.mean(before))
+    assert case.dice(FILL[:1]) == pytest.approx((a + before[1]) / 2)
+    effect = try_together([case, case], FILL)
+    assert (effect.before, effect.after) == pytest.approx((np.mean(before), (a + before[1]) / 2))
+    assert (effect.difference["wins"], effect.difference["losses"]) == (2, 0)
+    assert "| what was chosen, together | 0.7539 | 0.8531 |" in table_of(try_all(case.classes, ("a", "b")), effect)
+
+
+def test_what_does_not_help_together_is_not_kept(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def worse(cases: list[MeasuredCase], steps: tuple[PostprocessingStep, ...]) -> Effect:
+        assert steps
+        return Effect.of([0.9] * len(cases), [0.8] * len(cases), [case.patient for case in cases])
+
+    monkeypatch.setattr(postprocessing_choice, "try_together", worse)
+    assert main(["tune-postprocessing", "--model", str(run / "best"), "--input", str(run.parent / "data")]) == 0
+    assert "so none of it is kept" in capsys.readouterr().out
+    assert load_card(run / "best").postprocessing == ()
+
+
+def test_estimates_of_other_masks_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That of the run, and that of the cross-validation which it is a fold of."""
+    folds = FoldsFolder(run.parent / "cv", (0,))
+    run.parent.joinpath("cv").mkdir()
+    run.rename(folds.fold(0).path)
+    folds.write()
+    for folder in (folds.path, folds.fold(0).best):
+        (folder / "quality.json").write_text("{}")
+    command = ["tune-postprocessing", "--model", str(folds.path), "--input", str(run.parent / "data")]
+    for expected in (2, 0):  # the second time nothing changes
+        assert main(command) == 0
+        assert capsys.readouterr().err.count("was fitted on other masks") == expected
 
 
 def test_labels_are_needed(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,16 @@
 """Which steps of postprocessing raise the Dice of cases that a model was not trained on.
 
 Per class: holes filled or not, then all components, the largest one, or those from a volume on. A mask is described by
-its components' sizes and overlaps with the reference, from which the Dice of every choice follows.
+its components' sizes and overlaps with the reference, from which the Dice of every choice follows. What was chosen for
+each class alone is then done to the masks together, since a hole that one class fills is no longer one for another.
 """
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -81,24 +84,62 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class MeasuredCase:
+    """Every class of a case, and the whole masks."""
+
+    patient: str
+    classes: tuple[MeasuredClass, ...]
+    masks: bytes
+    """(2, X, Y, Z) uint8, compressed: class indices as predicted, and of the reference."""
+    shape: tuple[int, ...]
+    """(X, Y, Z)."""
+    voxel_ml: float | None
+
+    def dice(self, steps: Sequence[PostprocessingStep]) -> float:
+        """Mean over the classes of the Dice of the mask after some steps; 1 for a class that neither has."""
+        predicted, reference = np.frombuffer(zlib.decompress(self.masks), dtype=np.uint8).reshape(2, *self.shape)
+        names = tuple(each.name for each in self.classes)
+        done = postprocess(predicted.copy(), steps, names, self.voxel_ml)
+        return float(np.mean([_dice(done == value, reference == value) for value in range(1, 1 + len(names))]))
+
+
+def _dice(mask: np.ndarray, reference: np.ndarray) -> float:
+    total = int(mask.sum()) + int(reference.sum())
+    return float(2 * (mask & reference).sum() / total) if total else 1.0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Masks with some steps compared with those without, on the same cases."""
+
+    before: float
+    """Mean Dice."""
+    after: float
+    difference: Paired
+
+    @classmethod
+    def of(cls, before: Sequence[float], after: Sequence[float], patients: Sequence[str]) -> Self:
+        """From the Dice of every case."""
+        return cls(float(np.mean(before)), float(np.mean(after)), paired(after, before, patients))
+
+
+@dataclass(frozen=True)
 class Tried:
-    """The best choice for a class, compared with none on the same cases."""
+    """The best choice for a class."""
 
     name: str
     choice: Choice
-    before: float
-    after: float
-    difference: Paired
+    effect: Effect
 
     @property
     def helps(self) -> bool:
         """The mean Dice rises; and no case gets worse, or the 95% interval of the difference does not go below 0."""
-        low = self.difference["ci95"][0]
-        safe = self.difference["losses"] == 0 or (low is not None and low >= 0)
-        return safe and self.after > self.before
+        low = self.effect.difference["ci95"][0]
+        safe = self.effect.difference["losses"] == 0 or (low is not None and low >= 0)
+        return safe and self.effect.after > self.effect.before
 
 
-def measure(fold: Fold, case: Case) -> list[MeasuredClass]:
+def measure(fold: Fold, case: Case) -> MeasuredCase:
     """Every class of a labeled case as the fold's model predicts it. Raises `DataError` for a case without a label."""
     if case.label is None:
         raise DataError("a validation case has no reference", file=case.files()[0], found=case.id)
@@ -112,7 +153,8 @@ def measure(fold: Fold, case: Case) -> list[MeasuredClass]:
         filled = postprocess(segmented.full.copy(), fill, names, voxel_ml)
         parts = (Components.of(mask == value, reference == value, voxel_ml) for mask in (segmented.full, filled))
         measured.append(MeasuredClass(name, case.patient, *parts))
-    return measured
+    masks = zlib.compress(np.stack([segmented.full, reference]).tobytes(), level=1)
+    return MeasuredCase(case.patient, tuple(measured), masks, segmented.full.shape, voxel_ml)
 
 
 def try_all(measured: Sequence[MeasuredClass], classes: Sequence[str]) -> list[Tried]:
@@ -124,9 +166,14 @@ def try_all(measured: Sequence[MeasuredClass], classes: Sequence[str]) -> list[T
         plain = [Choice().dice(each) for each in own]
         rows = [(choice, [choice.dice(each) for each in own]) for choice in _choices(own)]
         choice, best = max(rows, key=lambda row: float(np.mean(row[1])))  # the first, simplest one of equals
-        means = float(np.mean(plain)), float(np.mean(best))
-        tried.append(Tried(name, choice, *means, paired(best, plain, patients)))
+        tried.append(Tried(name, choice, Effect.of(plain, best, patients)))
     return tried
+
+
+def try_together(cases: Sequence[MeasuredCase], steps: Sequence[PostprocessingStep]) -> Effect:
+    """What some steps do to all classes of the cases."""
+    before, after = ([case.dice(chosen) for case in cases] for chosen in ((), steps))
+    return Effect.of(before, after, [case.patient for case in cases])
 
 
 def _choices(own: Sequence[MeasuredClass]) -> list[Choice]:
@@ -153,19 +200,25 @@ def steps_of(tried: Sequence[Tried]) -> tuple[PostprocessingStep, ...]:
     return tuple(steps)
 
 
-def table_of(tried: Sequence[Tried]) -> str:
-    """What was found, as Markdown."""
+def table_of(tried: Sequence[Tried], together: Effect | None) -> str:
+    """What was found, as Markdown; `together`: of all chosen steps."""
     lines = ["| class | best choice | Dice without | Dice with | difference [95% interval] | better, worse | |"]
     lines.append("|---|---|---|---|---|---|---|")
     for each in tried:
         steps = ", ".join(str(step).partition(":")[0] for step in steps_of([each])) if each.helps else _words(each)
-        found = each.difference
-        low, high = ("not defined" if end is None else f"{end:+.4f}" for end in found["ci95"])
-        lines.append(
-            f"| {each.name} | {steps} | {each.before:.4f} | {each.after:.4f} | {each.after - each.before:+.4f} "
-            f"[{low}, {high}] | {found['wins']}, {found['losses']} | {'chosen' if each.helps else 'left out'} |"
-        )
+        lines.append(f"| {each.name} | {steps} | {_cells(each.effect)} | {'chosen' if each.helps else 'left out'} |")
+    if together is not None:
+        lines.append(f"| mean of classes | what was chosen, together | {_cells(together)} | |")
     return "\n".join(lines)
+
+
+def _cells(effect: Effect) -> str:
+    found = effect.difference
+    low, high = ("not defined" if end is None else f"{end:+.4f}" for end in found["ci95"])
+    return (
+        f"{effect.before:.4f} | {effect.after:.4f} | {effect.after - effect.before:+.4f} [{low}, {high}] | "
+        f"{found['wins']}, {found['losses']}"
+    )
 
 
 def _words(tried: Tried) -> str:
