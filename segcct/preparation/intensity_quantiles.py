@@ -33,16 +33,18 @@ def mean_quantiles(cases: Sequence[PreparedCase]) -> list[list[float]] | None:
 def with_quantiles(case: PreparedCase, wanted: np.ndarray) -> PreparedCase:
     """The case with its intensities above 0 mapped, channel by channel, so that their quantiles are `wanted` (C, Q).
 
-    The image is float32, and no longer within [0, 1].
+    What is 0, background and padding, gets the lowest of them, and so stays the darkest. The image is float32, and no
+    longer within [0, 1].
     """
     found = case_quantiles(case)
     if found is None:
         return case
-    image = np.asarray(case.image, dtype=np.float32)
-    mapped = case.standardize(image)
+    image = np.array(case.image, dtype=np.float32)
+    standardized = case.standardize(image)
     for channel, (own, other) in enumerate(zip(found, wanted, strict=True)):
-        values, inside = mapped[:, channel], image[:, channel] > 0
+        inside = image[:, channel] > 0
         levels, first = np.unique(own, return_index=True)  # where values repeat, the map is a step
-        values[inside] = np.interp(values[inside], levels, other[first])
-    unit = mapped * case.std[:, None, None] + case.mean[:, None, None]
-    return replace(case, arrays={**case.arrays, "image": unit})
+        mapped = np.interp(standardized[:, channel][inside], levels, other[first])
+        image[:, channel][inside] = mapped - other[0]
+    lowest = np.asarray(-wanted[:, 0], dtype=np.float32)
+    return replace(case, arrays={**case.arrays, "image": image}, mean=lowest, std=np.ones_like(lowest))

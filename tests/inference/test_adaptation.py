@@ -144,14 +144,33 @@ def test_quantiles_become_those_of_the_training_cases():
     assert np.abs(there - here).max() > 0.5
 
 
+def test_background_and_padding_become_those_of_the_training_cases():
+    """Under z-score each case has a background of its own: 0, less its mean, by its standard deviation."""
+    data = data_section(intensity={"rule": "zscore_nonzero"})
+    loaded = loaded_case()
+    cut_out = replace(loaded, image=np.where(loaded.image < 30, 0, loaded.image))
+    training, found = (
+        prepare_case(each, Preparation.of(data), card("segmentation", data).label_scheme())
+        for each in (cut_out, replace(cut_out, image=cut_out.image**3))
+    )
+    background = np.asarray(found.image) == 0
+    wanted, there = (case.standardize(np.asarray(case.image))[background] for case in (training, found))
+    assert np.abs(there - wanted).min() > 0.4
+    mapped = with_quantiles(found, np.asarray(mean_quantiles([training])))
+    np.testing.assert_allclose(mapped.standardize(np.asarray(mapped.image))[background], wanted, atol=0.05)
+    np.testing.assert_allclose(mapped.standardize(np.zeros((1, 2, 2))), wanted[0], atol=0.05)
+
+
 def test_another_scanner_is_undone_by_the_image():
     loaded = loaded_case()
     wanted = mean_quantiles([prepared()])
     scores = {}
     for adapt in ("none", "image"):
         of = card("segmentation", data_section(), intensity_quantiles=wanted)
-        mask = Predictor(Nearest(), of, replace(HOW, adapt=adapt)).segment(other_scanner(loaded)).full
-        scores[adapt] = dice(mask == 1, loaded.label == 3)
+        segmented = Predictor(Nearest(), of, replace(HOW, adapt=adapt)).segment(other_scanner(loaded))
+        scores[adapt] = dice(segmented.full == 1, loaded.label == 3)
+        # What tells in what a case is unlike the training cases looks at it as it is.
+        np.testing.assert_array_equal(segmented.prepared.image, prepared(other_scanner(loaded)).image)
     assert scores["image"] > 0.95 > scores["none"] + 0.2
 
 
