@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import M2IConfig, PretrainingConfig, SegmentationConfig
+from segcct.datasets.case import Case
+from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
@@ -73,14 +75,17 @@ class SliceTask(Task):
     def find(self) -> DatasetSummary:
         data, train = self.config.data, self.config.train
         inventory = find_cases(data, needs_labels=self.needs_labels)
-        cases, splits = inventory.cases, inventory.splits
-        self.check_splits(splits)
-        slices = train.slices_per_epoch or count_slices(splits.select(cases, "train"), inventory)
+        self.check_splits(inventory.splits)
+        slices = train.slices_per_epoch or count_slices(self.epoch_cases(inventory), inventory)
         return DatasetSummary(describe_splits(inventory, unlabeled=self.unlabeled), -(-slices // train.batch_size))
 
     def prepare(self) -> None:
         self.dataset = load_dataset(self.config.data, unlabeled=self.unlabeled, needs_labels=self.needs_labels)
         self.check_splits(self.dataset.splits)
+
+    def epoch_cases(self, inventory: Inventory) -> list[Case]:
+        """The cases whose slices are an epoch."""
+        return inventory.splits.select(inventory.cases, "train")
 
     def check_splits(self, splits: Splits) -> None:
         """Raises where the task cannot train with these."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -16,6 +17,7 @@ from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
+from segcct.tasks.pretraining.pretraining_task import PretrainingTask
 from tests.conftest import training_command
 from tests.support.small_tasks import pretraining
 from tests.support.toy_pair import data_section
@@ -182,6 +184,24 @@ def test_what_would_do_nothing_is_refused():
     for key, value in (("patience", 3), ("recalibrate", 10)):
         with pytest.raises(ConfigError, match=f"train.{key}"):
             settings.build(PretrainingConfig, {"data": data, "train": {key: value}}, {}, source="test")
+
+
+def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
+    voxels = np.random.default_rng(0).integers(1, 90, (16, 16, 3)).astype(np.int16)
+    for number in range(6):
+        (tmp_path / "scans" / f"p{number}").mkdir(parents=True)
+        image = nib.Nifti1Image(voxels + number, np.diag([1.5, 1.5, 8, 1]))
+        nib.save(image, tmp_path / "scans" / f"p{number}" / "t1.nii.gz")
+    (tmp_path / "train").write_text("p0")
+    (tmp_path / "val").write_text("p1")
+    split = {"kind": "lists", "train_list": tmp_path / "train", "val_list": tmp_path / "val", "unlabelled": "rest"}
+    data = {"layout": "folder", "root": tmp_path / "scans", "channels": {"t1": "t1.nii.gz"}, "image_size": 32,
+            "cache": tmp_path / "cache", "split": split}  # fmt: skip
+    content = {"data": data, "model": {"name": "cct_unet_t"}, "train": {"batch_size": 5}}
+    task = PretrainingTask(PretrainingConfig.model_validate(content))
+    assert task.find().batches == 3  # of 15 slices of 5 cases
+    task.prepare()
+    assert len(task.loader(0, 1)) == 3
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from segcct.config import PretrainingConfig
+from segcct.datasets.case import Case
+from segcct.datasets.inventory import Inventory
 from segcct.figures import window
 from segcct.files.atomic_file import atomic_path
 from segcct.hardware.precision import autocast
@@ -50,6 +52,10 @@ class PretrainingTask(SliceTask):
         super().__init__(config, dataset, resumed=resumed)
         self.unlabeled = config.data.split.names_unlabeled
         self.score = "val_explained" if config.train.method == "mae" else "val_similarity"
+
+    def epoch_cases(self, inventory: Inventory) -> list[Case]:
+        """See `SliceTask`; also those that train without labels."""
+        return [*super().epoch_cases(inventory), *inventory.unlabeled]
 
     def prepare(self) -> None:
         """See `Task`; cases that train without labels train like the others."""
