@@ -5,11 +5,12 @@
 Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
 and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, `mae+teacher` does both.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
-minutes, or, with --epochs, equally many steps. The settings are chosen beforehand and nothing is selected: the weights
-are those at the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias
-field and noise (shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes,
-averaged over draws; intervals and differences to `supervised` are over patients. `--shift` shifts the unlabeled
-patients too. Trainings that are there are used where they are of the same settings, else refused.
+minutes, or, with --epochs, equally many steps; the generator of `cycle` comes on top. The settings are chosen
+beforehand and nothing is selected: the weights are those at the end. Measured once, on the ten patients of val.list, as
+they are and shifted: gamma, a smooth bias field and noise (shift.py), which no standardizing undoes. Dice is the mean
+over cases of each case's mean over classes, averaged over draws; intervals and differences to `supervised` are over
+patients. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the same
+settings, else refused.
 """
 
 from __future__ import annotations
@@ -81,10 +82,13 @@ def encoder(method: str, root: Path, arguments: argparse.Namespace) -> RunFolder
     """The encoder that the patients of train.list trained without labels, but for the five of a fold; none of
     val.list."""
     content = settings.read_yaml(CONFIGS / "acdc_pretrain.yaml")
+    tuning = settings.read_yaml(CONFIGS / "acdc_few_labels.yaml")["train"]
+    steps = int(tuning["slices_per_epoch"]) // int(tuning["batch_size"])  # of an epoch
     part = arguments.pretrain_minutes / arguments.minutes
     lists = {f"data.split.{split}_list": str(root / f"{listed}.list") for split, listed in LISTS.items()}
     overrides = schedule(f"{method}_{arguments.model}", arguments, part) | lists
     overrides |= {"data.root": str(root), "train.method": method, "train.pictures": 0, "model.name": arguments.model}
+    overrides["train.slices_per_epoch"] = steps * int(content["train"]["batch_size"])
     return trained(settings.build(PretrainingConfig, content, overrides, source="benchmark"))
 
 

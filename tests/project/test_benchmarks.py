@@ -218,6 +218,20 @@ def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_pat
     assert same == [True, False]
 
 
+@pytest.mark.parametrize("method", ["supervised", "teacher", "mae", "m2d+teacher"])
+def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypatch, method):
+    few = benchmark_of("few_labels")
+    asked = []
+    monkeypatch.setattr(few, "trained", lambda config: asked.append(config) or RunFolder(tmp_path))
+    arguments = Namespace(
+        root=tmp_path, output=tmp_path, epochs=6, minutes=30, pretrain_minutes=20, seed=0, model="cct_unet_t"
+    )
+    few.segmenter(method, few.data_of(tmp_path, 7, 0), "any", arguments)
+    steps = [each.train.epochs * each.train.slices_per_epoch // each.train.batch_size for each in asked]
+    assert len(steps) == 1 + (method[0] == "m")
+    assert sum(steps) == 6 * 128
+
+
 def test_differences_are_paired_over_patients(benchmark_of):
     few, m2i = benchmark_of("few_labels"), benchmark_of("m2i")
     patients = {"a1": "a", "a2": "a", "b1": "b"}
