@@ -10,7 +10,8 @@ from segcct.config import Experiment, settings
 from segcct.errors import ConfigError
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
-from segcct.inference.folder_prediction import Predictions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.progress import Progress

@@ -27,8 +27,8 @@ from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.files.json_file import write_json
 from segcct.images.content_digest import content_digest
-from segcct.inference.folder_prediction import Predictions, write_masks
 from segcct.inference.mask_files import save_mask
+from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request
 from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
@@ -107,16 +107,8 @@ def assign_clusters(
     request = _request(folder, pairs)
     card = _card(folder, classes, chosen)
     mask_format = request.mask_format("nifti", anonymize=False)
-    predictions = write_masks(
-        card,
-        request,
-        output,
-        Relabel(pairs, assigned, output, mask_format),
-        how={"protocol": "assigned"},
-        mask_format=mask_format,
-        overwrite=overwrite,
-        progress=Progress("relabeling"),
-    )
+    masks = MaskFolder(output, card, request, {"protocol": "assigned"}, mask_format, overwrite=overwrite)
+    predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))
     names = ["background", *classes.classes]
     told = []
     for group, assignment in zip(groups, chosen, strict=True):

@@ -21,9 +21,9 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_file import read_object, write_json
 from segcct.inference.case_tables import VOLUMES
-from segcct.inference.folder_prediction import Predictions, write_masks
 from segcct.inference.folder_status import FolderStatus, folder_status
 from segcct.inference.label_colors import write_label_colors
+from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import INDEX
 from segcct.inference.predictions_record import StoredPredictions
@@ -122,26 +122,24 @@ class ClusterRun:
 
         Raises:
             DataError: centers that do not fit, or that cannot be fitted.
-            RunError, OSError: as `write_masks`.
+            RunError, OSError: as `MaskFolder.write`.
         """
         asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
         clusters = self._common_clusters()
         work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
-        predictions = write_masks(
+        masks = MaskFolder(
+            self.output,
             self._card(clusters),
             self.request,
-            self.output,
-            work,
-            how=self._how,
-            mask_format=mask_format,
-            tables=[VOLUMES],
-            backend=asked.backend,
-            workers=asked.workers,
+            self._how,
+            mask_format,
+            [VOLUMES],
             overwrite=overwrite,
             continuing=continuing,
             anonymize=self.anonymize,
-            progress=Progress("clustering"),
         )
+        progress = Progress("clustering")
+        predictions = masks.write(work, backend=asked.backend, workers=asked.workers, progress=progress)
         if not self.request.of_images:  # the others hold their colors
             write_label_colors(self.output, asked.scheme.classes)
         if clusters is not None:

@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, attempt, failures, run_cases, values
+from segcct.case_runner import Backend, CaseJob, attempt
 from segcct.datasets.case import Case
 from segcct.datasets.image_headers import says_synthetic
-from segcct.errors import ModelError, RunError, items, reason_of
-from segcct.files.atomic_file import remove_unfinished
+from segcct.errors import ModelError
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
-from segcct.inference.case_journal import journals_in, new_journal
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.mask_files import FORMATS, save_mask
+from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, load_case
-from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.predictor import Predictor
-from segcct.inference.probability_files import FOLDER as PROBABILITIES
 from segcct.inference.probability_files import save_probabilities
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
-from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
+from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import ModelCard
-from segcct.plurals import counted
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The outcomes of one call."""
-
-    output: Path
-    """The folder."""
-    outcomes: Sequence[CaseOutcome[PredictedCase]]
-    unwritten: str = ""
-    """Why predictions.json could not be updated, if cases failed too."""
-
-    @property
-    def masks(self) -> list[Path]:
-        """The files."""
-        return [case.mask for case in values(self.outcomes)]
-
-    @property
-    def unlike_training(self) -> str:
-        """Names the cases that are unlike those the model was trained on, and in what; empty if none is."""
-        done = [each for each in self.outcomes if isinstance(each, Done)]
-        odd = [f"{each.name}: {'; '.join(each.value.unlike)}" for each in done if each.value.unlike]
-        if not odd:
-            return ""
-        return f"{len(odd)} of {counted(len(self.outcomes), 'case')} unlike the training cases:{items(odd, most=10)}"
-
-    @property
-    def problem(self) -> str:
-        """Names every case without a mask, and why; empty if all have theirs."""
-        reasons = failures(self.outcomes)
-        skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
-        if skipped:
-            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were not begun")
-        if not reasons:
-            return ""
-        missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
-        return f"{missing} failed and got no mask:{items([*reasons, *filter(None, [self.unwritten])])}"
 
 
 @dataclass(frozen=True)
@@ -128,11 +84,11 @@ def predict_folder(
     overwrite: bool = False,
     continuing: bool = False,
     anonymize: bool = False,
-    backend: Backend | None = None,
+    backend: str | Backend | None = None,
     max_failures: int | None = None,
     progress: Report | None = None,
 ) -> Predictions:
-    """Write the mask of every case (see `masks.py`) and predictions.json.
+    """Write the mask of every case and predictions.json; see `MaskFolder`.
 
     A case that fails leaves no mask and does not stop the others. Cases that the same model predicted into this folder
     before stay in predictions.json.
@@ -176,23 +132,20 @@ def predict_folder(
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
+    folder = MaskFolder(
+        output,
+        predictor.card,
+        request,
+        how,
+        mask_format,
+        [table.file for table in tables],
+        overwrite=overwrite,
+        continuing=continuing,
+        anonymize=anonymize,
+    )
+    backend = backend or ("threads" if workers > 1 else "serial")
     with one_thread_each(shared and predictor.how.device == "cpu"):
-        return write_masks(
-            predictor.card,
-            request,
-            output,
-            work,
-            how=how,
-            mask_format=mask_format,
-            tables=[table.file for table in tables],
-            backend=backend or ("threads" if workers > 1 else "serial"),
-            workers=workers,
-            overwrite=overwrite,
-            max_failures=max_failures,
-            continuing=continuing,
-            anonymize=anonymize,
-            progress=progress,
-        )
+        return folder.write(work, backend=backend, workers=workers, max_failures=max_failures, progress=progress)
 
 
 def shares_batches(predictor: Predictor, request: Request, tables: Sequence[CaseTable]) -> bool:
@@ -235,163 +188,6 @@ def settings_of(
         **({"probabilities": True} if probabilities else {}),
         **({} if calibration is None else {"calibration": calibration}),
     }
-
-
-def write_masks(
-    card: ModelCard,
-    request: Request,
-    output: Path,
-    work: Callable[[tuple[str, Case]], PredictedCase],
-    *,
-    how: Mapping[str, Any],
-    mask_format: str,
-    tables: Sequence[str] = (),
-    backend: str | Backend = "serial",
-    workers: int = 1,
-    max_failures: int | None = None,
-    overwrite: bool = False,
-    continuing: bool = False,
-    anonymize: bool = False,
-    progress: Report | None = None,
-) -> Predictions:
-    """The masks of every case by `work`, and predictions.json; see `predict_folder`.
-
-    Args:
-        card: what the masks are made with.
-        request: the cases.
-        output: the folder.
-        work: (name of the mask, case) -> its mask, written into the folder.
-        how: what else the masks depend on, for predictions.json.
-        mask_format: that of their files, a row of `FORMATS`.
-        tables: the tables that `work` gives rows for.
-        backend: of `run_cases`.
-        workers: cases at a time.
-        max_failures: of `run_cases`.
-        overwrite: as `predict_folder`.
-        continuing: as `predict_folder`.
-        anonymize: as `predict_folder`.
-        progress: called with (done, total).
-
-    Raises:
-        RunError, OSError: as `predict_folder`.
-    """
-    if output.exists() and not output.is_dir():
-        raise RunError("is not a folder", file=output)
-    with new_journal(output) as journal:
-        with index_lock(output):
-            index = Index.open(output, card, request.data, request.selection, overwrite=overwrite, anonymized=anonymize)
-            index.journal = journal
-            cases = {index.name_of(case): case for case in request.cases}
-            if anonymize:  # the order in which the files appear tells nothing either
-                cases = dict(sorted(cases.items()))
-            finished: Mapping[str, Mapping[str, Any]] = {}
-            suffixes = FORMATS[mask_format].suffixes
-            if continuing and index.earlier:
-                index.write()  # so that the tables hold what killed calls have left in their journals
-                finished = index.finished(cases, how, tables=tables, suffixes=suffixes)
-            _announce(index, request, cases, how, suffixes, finished, continuing=continuing)
-        jobs = [
-            CaseJob(case.id, FolderCase(name, case, finished.get(name)), name if anonymize else None)
-            for name, case in cases.items()
-        ]
-        outcomes: list[CaseOutcome[PredictedCase]] = []
-        unwritten = ""
-        tracked = TrackedWork(work, journal)
-        run = partial(run_cases, output=output, max_failures=max_failures, progress=progress)
-        try:
-            for outcome in run(jobs, tracked, backend=backend, workers=workers):
-                outcomes.append(outcome)
-                _note(index, outcome)
-        finally:
-            try:
-                with index_lock(output):
-                    index.write()
-                    journal.remove()
-            except OSError as error:  # on a full disk the index written before the work stays
-                if not failures(outcomes):
-                    raise
-                unwritten = reason_of(error)
-    return Predictions(output, outcomes, unwritten)
-
-
-def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
-    """Take the row of a case into the index, and that of a failure into the journal."""
-    if isinstance(outcome, Done):
-        index.rows[outcome.name] = outcome.value.row()
-        if not outcome.value.is_new:
-            return
-    elif isinstance(outcome, Skipped):
-        return
-    else:
-        index.rows[outcome.name] = failed_row(outcome)
-        if index.journal is not None:
-            with suppress(OSError):  # a full disk, which is told elsewhere
-                index.journal.add(outcome.name, index.rows[outcome.name])
-    index.outdated.add(outcome.name)
-
-
-def _announce(
-    index: Index,
-    request: Request,
-    cases: Mapping[str, Case],
-    how: Mapping[str, Any],
-    suffixes: Sequence[str],
-    finished: Mapping[str, Mapping[str, Any]],
-    *,
-    continuing: bool,
-) -> None:
-    """Refuse or remove files in the way, and list the cases (name -> case) before their masks are written: so an
-    evaluation misses the masks that an interrupted prediction did not write."""
-    scans = {file.resolve() for case in request.cases for file in case.files()}
-    earlier: dict[Path, str] = {}
-    for name in cases:
-        for suffix in suffixes:
-            file = index.folder / f"{name}{suffix}"
-            if file.resolve() in scans:
-                raise RunError(
-                    "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
-                )
-            if file.exists():
-                earlier[file] = name
-    _refuse_two(index, cases)
-    remove_unfinished(index.folder, [f"{name}{suffix}" for name in cases for suffix in suffixes])
-    foreign = [file for file, name in earlier.items() if not (continuing and name in index.earlier)]
-    if foreign and not index.overwrite:
-        raise RunError(
-            f"{len(foreign)} of the masks exist already" + (f", and {INDEX} does not list them" if continuing else ""),
-            file=index.folder,
-            found=foreign[0].name,
-            remedy="Choose another --output, or add --overwrite"
-            + ("" if continuing else ", or --continue to predict what is missing"),
-        )
-    for file, name in earlier.items():
-        if name not in finished:
-            file.unlink()
-    for name in set(cases).difference(finished):  # volumes of the earlier mask
-        shutil.rmtree(index.folder / PROBABILITIES / name, ignore_errors=True)
-    for name, case in cases.items():
-        index.expect(name, case, mask=f"{name}{suffixes[0]}", seen=request.seen.get(case.id), how=how)
-        index.cases[name] = {**finished.get(name, {}), **index.cases[name]}
-        if not (index.folder / PROBABILITIES / name).is_dir() and name in finished:
-            index.cases[name].pop("probabilities", None)
-        if name in finished:
-            index.cases[name]["mask"] = finished[name]["mask"]
-    index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
-    if index.journal is not None:
-        index.journal.claim(cases)
-    index.write()
-
-
-def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:
-    """Raises `RunError` where another process predicts some of the cases into this folder now."""
-    for journal in journals_in(index.folder):
-        if journal != index.journal and (process := journal.holder()) and (both := journal.claimed() & cases.keys()):
-            raise RunError(
-                f"another process predicts {len(both)} of these cases into this folder",
-                file=index.folder,
-                found=process,
-                remedy="Wait until it has ended, or give each of the two its own --shard",
-            )
 
 
 def without_description(mask: Volume) -> Volume:

@@ -14,7 +14,7 @@ from segcct.errors import DataError
 from segcct.files.file_memo import FileMemo
 from segcct.files.remote_file import is_uri, size_of
 from segcct.images.content_digest import files_of
-from segcct.inference.folder_prediction import Predictions
+from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import Request
 from segcct.inference.tracked_case import Span
 from segcct.plurals import counted

@@ -9,7 +9,7 @@ from functools import partial
 from segcct.case_runner import CaseOutcome, Failed, failures, values
 from segcct.errors import items
 from segcct.inference.case_tables import QUALITY, CaseTable, Rows
-from segcct.inference.folder_prediction import Predictions
+from segcct.inference.mask_folder import Predictions
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.plurals import counted

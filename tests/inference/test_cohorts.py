@@ -29,8 +29,9 @@ from segcct.inference import predictions_index
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import PredictCase, Predictions, predict_folder
+from segcct.inference.folder_prediction import PredictCase, predict_folder
 from segcct.inference.folder_status import folder_status
+from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor

@@ -9,7 +9,7 @@ import pytest
 
 from segcct.case_runner import Done
 from segcct.datasets.case import Case
-from segcct.inference.folder_prediction import Predictions
+from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import Request
 from segcct.inference.time_estimate import busy_seconds, time_estimate
 from segcct.inference.tracked_case import PredictedCase, Span

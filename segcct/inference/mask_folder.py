@@ -1,0 +1,232 @@
+"""A folder of masks: cases in, masks and predictions.json out; what earlier calls finished is found and kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, failures, run_cases, values
+from segcct.datasets.case import Case
+from segcct.errors import RunError, items, reason_of
+from segcct.files.atomic_file import remove_unfinished
+from segcct.inference.case_journal import journals_in, new_journal
+from segcct.inference.mask_files import FORMATS
+from segcct.inference.prediction_request import Request
+from segcct.inference.predictions_index import INDEX, Index, index_lock
+from segcct.inference.probability_files import FOLDER as PROBABILITIES
+from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
+from segcct.model_card import ModelCard
+from segcct.plurals import counted
+from segcct.progress import Report
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """The outcomes of one call."""
+
+    output: Path
+    """The folder."""
+    outcomes: Sequence[CaseOutcome[PredictedCase]]
+    unwritten: str = ""
+    """Why predictions.json could not be updated, if cases failed too."""
+
+    @property
+    def masks(self) -> list[Path]:
+        """The files."""
+        return [case.mask for case in values(self.outcomes)]
+
+    @property
+    def unlike_training(self) -> str:
+        """Names the cases that are unlike those the model was trained on, and in what; empty if none is."""
+        done = [each for each in self.outcomes if isinstance(each, Done)]
+        odd = [f"{each.name}: {'; '.join(each.value.unlike)}" for each in done if each.value.unlike]
+        if not odd:
+            return ""
+        return f"{len(odd)} of {counted(len(self.outcomes), 'case')} unlike the training cases:{items(odd, most=10)}"
+
+    @property
+    def problem(self) -> str:
+        """Names every case without a mask, and why; empty if all have theirs."""
+        reasons = failures(self.outcomes)
+        skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
+        if skipped:
+            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were not begun")
+        if not reasons:
+            return ""
+        missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"
+        return f"{missing} failed and got no mask:{items([*reasons, *filter(None, [self.unwritten])])}"
+
+
+@dataclass(frozen=True)
+class MaskFolder:
+    """The folder that one call writes masks to, and what is to be in it."""
+
+    path: Path
+    card: ModelCard
+    """What the masks are made with."""
+    request: Request
+    """The cases."""
+    how: Mapping[str, Any]
+    """What else the masks depend on, for predictions.json."""
+    mask_format: str
+    """A row of `FORMATS`."""
+    tables: Sequence[str] = ()
+    """The tables that the work gives rows for."""
+    overwrite: bool = field(default=False, kw_only=True)
+    """Replace earlier masks, and another model's index."""
+    continuing: bool = field(default=False, kw_only=True)
+    """Keep what earlier calls finished."""
+    anonymize: bool = field(default=False, kw_only=True)
+    """Name masks by hashed ids."""
+
+    def write(
+        self,
+        work: Callable[[tuple[str, Case]], PredictedCase],
+        *,
+        backend: str | Backend = "serial",
+        workers: int = 1,
+        max_failures: int | None = None,
+        progress: Report | None = None,
+    ) -> Predictions:
+        """The masks of every case, and predictions.json.
+
+        Args:
+            work: (name of the mask, case) -> its mask, written into the folder.
+            backend: of `run_cases`.
+            workers: cases at a time.
+            max_failures: of `run_cases`.
+            progress: called with (done, total).
+
+        Raises:
+            RunError: the folder has masks of these cases, and neither `overwrite` nor `continuing` is on; or another
+                model's predictions, and `overwrite` is off; or another process predicts one of these cases into it.
+            OSError: the folder cannot be written to.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError("is not a folder", file=self.path)
+        with new_journal(self.path) as journal:
+            with index_lock(self.path):
+                index = self._open()
+                index.journal = journal
+                jobs = self._begin(index)
+                journal.claim(index.cases)
+                index.write()
+            outcomes: list[CaseOutcome[PredictedCase]] = []
+            unwritten = ""
+            tracked = TrackedWork(work, journal)
+            run = partial(run_cases, output=self.path, max_failures=max_failures, progress=progress)
+            try:
+                for outcome in run(jobs, tracked, backend=backend, workers=workers):
+                    outcomes.append(outcome)
+                    _note(index, outcome)
+            finally:
+                try:
+                    with index_lock(self.path):
+                        index.write()
+                        journal.remove()
+                except OSError as error:  # on a full disk the index written before the work stays
+                    if not failures(outcomes):
+                        raise
+                    unwritten = reason_of(error)
+        return Predictions(self.path, outcomes, unwritten)
+
+    @property
+    def _suffixes(self) -> Sequence[str]:
+        return FORMATS[self.mask_format].suffixes
+
+    def _open(self) -> Index:
+        data, selection = self.request.data, self.request.selection
+        return Index.open(self.path, self.card, data, selection, overwrite=self.overwrite, anonymized=self.anonymize)
+
+    def _begin(self, index: Index) -> list[CaseJob[FolderCase]]:
+        """Refuse or remove what is in the way, and list the cases before their masks are written: so an evaluation
+        misses the masks that an interrupted prediction did not write."""
+        cases = {index.name_of(case): case for case in self.request.cases}
+        if self.anonymize:  # the order in which the files appear tells nothing either
+            cases = dict(sorted(cases.items()))
+        finished: Mapping[str, Mapping[str, Any]] = {}
+        if self.continuing and index.earlier:
+            index.write()  # so that the tables hold what killed calls have left in their journals
+            finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
+        earlier = self._earlier_masks(cases)
+        _refuse_two(index, cases)
+        remove_unfinished(self.path, [f"{name}{suffix}" for name in cases for suffix in self._suffixes])
+        self._refuse_foreign(earlier, index)
+        for file, name in earlier.items():
+            if name not in finished:
+                file.unlink()
+        index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
+        for name in index.outdated:  # volumes of the earlier mask
+            shutil.rmtree(self.path / PROBABILITIES / name, ignore_errors=True)
+        for name, case in cases.items():
+            self._expect(index, name, case, finished.get(name))
+        return [
+            CaseJob(case.id, FolderCase(name, case, finished.get(name)), name if self.anonymize else None)
+            for name, case in cases.items()
+        ]
+
+    def _earlier_masks(self, cases: Mapping[str, Case]) -> dict[Path, str]:
+        """The files that are where masks would go, and the names of their cases. Raises `RunError` where one of them is
+        a file of a case."""
+        scans = {file.resolve() for case in self.request.cases for file in case.files()}
+        files = {self.path / f"{name}{suffix}": name for name in cases for suffix in self._suffixes}
+        for file in files:
+            if file.resolve() in scans:
+                raise RunError(
+                    "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
+                )
+        return {file: name for file, name in files.items() if file.exists()}
+
+    def _refuse_foreign(self, earlier: Mapping[Path, str], index: Index) -> None:
+        """Raises `RunError` for masks that are neither to be replaced nor a call's that is continued."""
+        foreign = [file for file, name in earlier.items() if not (self.continuing and name in index.earlier)]
+        if foreign and not self.overwrite:
+            unlisted, instead = f", and {INDEX} does not list them", ", or --continue to predict what is missing"
+            raise RunError(
+                f"{len(foreign)} of the masks exist already" + (unlisted if self.continuing else ""),
+                file=self.path,
+                found=foreign[0].name,
+                remedy="Choose another --output, or add --overwrite" + ("" if self.continuing else instead),
+            )
+
+    def _expect(self, index: Index, name: str, case: Case, finished: Mapping[str, Any] | None) -> None:
+        """List a case, with what is known of it where an earlier call has finished it."""
+        seen = self.request.seen.get(case.id)
+        index.expect(name, case, mask=f"{name}{self._suffixes[0]}", seen=seen, how=self.how)
+        if finished is not None:
+            index.cases[name] = {**finished, **index.cases[name], "mask": finished["mask"]}
+            if not (self.path / PROBABILITIES / name).is_dir():
+                index.cases[name].pop("probabilities", None)
+
+
+def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
+    """Take the row of a case into the index, and that of a failure into the journal."""
+    if isinstance(outcome, Done):
+        index.rows[outcome.name] = outcome.value.row()
+        if not outcome.value.is_new:
+            return
+    elif isinstance(outcome, Skipped):
+        return
+    else:
+        index.rows[outcome.name] = failed_row(outcome)
+        if index.journal is not None:
+            with suppress(OSError):  # a full disk, which is told elsewhere
+                index.journal.add(outcome.name, index.rows[outcome.name])
+    index.outdated.add(outcome.name)
+
+
+def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:
+    """Raises `RunError` where another process predicts some of the cases into this folder now."""
+    for journal in journals_in(index.folder):
+        if journal != index.journal and (process := journal.holder()) and (both := journal.claimed() & cases.keys()):
+            raise RunError(
+                f"another process predicts {len(both)} of these cases into this folder",
+                file=index.folder,
+                found=process,
+                remedy="Wait until it has ended, or give each of the two its own --shard",
+            )
