@@ -1,17 +1,19 @@
 """Masks by an exported model, without PyTorch: python -m segcct.runtime model.onnx scan.nii.gz mask.nii.gz
 
-This file needs numpy, nibabel and onnxruntime and imports nothing of segcct, so that it can be copied next to a model.
-`segcct predict` prepares scans and finishes masks by the same functions: a model file gives the same mask in both.
+This file needs numpy, nibabel and onnxruntime, and scipy if the model's masks are postprocessed. It imports nothing of
+segcct, so that it can be copied next to a model. `segcct predict` prepares scans and finishes masks by the same
+functions: a model file gives the same mask in both.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -218,6 +220,75 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return probabilities
 
 
+# Postprocessing of a mask
+
+
+def postprocess(
+    index: np.ndarray, steps: Sequence[Mapping[str, Any]], classes: Sequence[str], voxel_ml: float | None
+) -> np.ndarray:
+    """Do some steps, in order, to class indices (X, Y, Z) uint8, in place.
+
+    Args:
+        index: class indices.
+        steps: as model.json lists them: the name of one of `STEPS`, the classes, and `ml` of minimum_volume.
+        classes: the names of the indices 1 and up.
+        voxel_ml: volume of a voxel; None where it is not known.
+    """
+    if not steps:
+        return index
+    from scipy import ndimage
+
+    flat = index.ndim == 3 and index.shape[2] == 1  # a 2-D image, in which a ring encloses what is in it
+    boxes = ndimage.find_objects(index)  # no step leaves the bounding box of a class
+    for step in steps:
+        for name in step["classes"]:
+            value = 1 + list(classes).index(name)
+            if value <= len(boxes) and (box := boxes[value - 1]) is not None:
+                part = index[box][..., 0] if flat else index[box]  # views
+                STEPS[step["step"]](part, value, step.get("ml"), voxel_ml)
+    return index
+
+
+def _keep_largest(part: np.ndarray, value: int, ml: float | None, voxel_ml: float | None) -> None:  # noqa: ARG001
+    components, sizes = _components(part == value)
+    if len(sizes):
+        part[(components > 0) & (components != 1 + int(sizes.argmax()))] = 0
+
+
+def _remove_small(part: np.ndarray, value: int, ml: float | None, voxel_ml: float | None) -> None:
+    if voxel_ml is None or ml is None:
+        return
+    components, sizes = _components(part == value)
+    small = np.concatenate([[False], sizes * voxel_ml < ml])
+    part[small[components]] = 0
+
+
+def _fill_holes(part: np.ndarray, value: int, ml: float | None, voxel_ml: float | None) -> None:  # noqa: ARG001
+    from scipy import ndimage
+
+    part[ndimage.binary_fill_holes(part == value) & (part == 0)] = value
+
+
+STEPS: dict[str, Callable[[np.ndarray, int, float | None, float | None], None]] = {
+    "fill_holes": _fill_holes,
+    "largest_component": _keep_largest,
+    "minimum_volume": _remove_small,
+}
+"""Name of a step -> what it does to a class within its bounding box, in place.
+
+fill_holes: background that the class encloses (in 3-D, or in a 2-D image) becomes the class. largest_component: all
+other components are removed. minimum_volume: components of less than `ml` are removed.
+"""
+
+
+def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of face-connected components from 1, 0 outside, and the voxels of each."""
+    from scipy import ndimage
+
+    components, _ = ndimage.label(mask)
+    return components, np.bincount(components.ravel())[1:]
+
+
 # The model, and one scan through it
 
 
@@ -263,6 +334,7 @@ class ModelFile:
         self.preparation: dict[str, Any] = self.facts["preparation"]
         self.channels = list(self.facts["card"]["data"].get("channels") or {})
         self.task: str = self.facts["card"]["task"]
+        self.steps: list[dict[str, Any]] = self.facts["card"].get("postprocessing") or []
 
 
 def read_facts(stored: str | None, file: object) -> dict[str, Any]:
@@ -391,7 +463,10 @@ def segment(
         if not np.isfinite(probabilities).all():
             raise RunnerError("the network gives values that are not finite")
         labels[batch] = resample(probabilities, labels.shape[1:]).argmax(axis=1)
-    values = [0, *model.facts["card"]["scheme"]["classes"].values()]
+    classes: dict[str, int] = model.facts["card"]["scheme"]["classes"]
+    voxel_ml = None if first.spacing_mm is None else math.prod(first.spacing_mm) / 1000
+    postprocess(mask, model.steps, list(classes), voxel_ml)
+    values = [0, *classes.values()]
     return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
 
 
@@ -399,8 +474,11 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
     rule = model.preparation["intensity"]["rule"]
     if model.task != "segmentation":
         raise RunnerError(f"the model is of task {model.task}: use segcct predict")
-    if steps := [str(step.get("step")) for step in model.facts["card"].get("postprocessing") or ()]:
-        raise RunnerError(f"the model's masks are postprocessed ({', '.join(steps)}): use segcct predict")
+    if unknown := [step["step"] for step in model.steps if step["step"] not in STEPS]:
+        raise RunnerError(f"the model's masks are postprocessed by {unknown[0]}, which this runner does not know")
+    if model.steps and importlib.util.find_spec("scipy") is None:
+        steps = ", ".join(step["step"] for step in model.steps)
+        raise RunnerError(f"the model's masks are postprocessed ({steps}): pip install scipy, or use segcct predict")
     if model.size[0] != model.size[1]:
         raise RunnerError("the model takes slices that are no squares: write another by segcct export")
     if len(scans) != len(model.channels):

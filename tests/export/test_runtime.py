@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from segcct.export.model_file import read_exported
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
-from segcct.model_card import ModelCard
+from segcct.model_card import ModelCard, PostprocessingStep
 from tests.support import small_export
 
 NAMES = ("ct", "mr")
@@ -87,6 +88,47 @@ def test_masks_are_the_same_bytes(tmp_path: Path, name: str) -> None:
     assert runtime.main(arguments) == 0
     assert (tmp_path / "runner.nii.gz").read_bytes() == (tmp_path / "segcct.nii.gz").read_bytes()
     assert len(set(np.unique(ours.array)) & {0, 3, 7}) > 1, "a case of one class shows nothing"
+
+
+STEPS = tuple(
+    PostprocessingStep(step=name, classes=classes, ml=ml)
+    for name, classes, ml in (
+        ("fill_holes", ("low", "high"), None),
+        ("largest_component", ("low",), None),
+        ("minimum_volume", ("high",), 0.02),
+    )
+)
+
+
+@pytest.mark.parametrize("fit", ["pad", "resize"])
+def test_postprocessed_masks_are_the_same_bytes(tmp_path: Path, fit: str) -> None:
+    files, masks = scans(tmp_path), {}
+    plain = small_export.model_card(fit=fit)
+    for name, card in (("plain", plain), ("steps", plain.model_copy(update={"postprocessing": STEPS}))):
+        model = small_export.written(tmp_path / f"{name}.onnx", card)
+        predicted(model, files, None).save(tmp_path / "segcct.nii.gz")
+        assert runtime.main([str(model), str(files[0]), str(tmp_path / "runner.nii.gz")]) == 0
+        masks[name] = (tmp_path / "runner.nii.gz").read_bytes()
+        assert masks[name] == (tmp_path / "segcct.nii.gz").read_bytes()
+    assert masks["plain"] != masks["steps"]
+
+
+def test_postprocessing_without_scipy_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,), output = scans(tmp_path), tmp_path / "out.nii.gz"
+    card = small_export.model_card(fit="resize").model_copy(update={"postprocessing": STEPS})
+    model = small_export.written(tmp_path / "m.onnx", card)
+    find = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "scipy" else find(name))
+    monkeypatch.setattr(runtime.OnnxSession, "__call__", lambda *_: pytest.fail("the network was run"))
+    assert runtime.main([str(model), str(file), str(output)]) == 1
+    told = capsys.readouterr().err
+    assert "(fill_holes, largest_component, minimum_volume): pip install scipy, or use segcct predict" in told
+    monkeypatch.setattr(runtime, "STEPS", {})
+    assert runtime.main([str(model), str(file), str(output)]) == 1
+    assert "by fill_holes, which this runner does not know" in capsys.readouterr().err
+    assert not output.exists()
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,11 @@ from segcct.errors import CheckpointError
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.postprocessing import STEPS, check_steps, postprocess
+from segcct.inference.postprocessing import check_steps, postprocess
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, PostprocessingStep
+from segcct.runtime import STEPS
 from tests.support.toy_pair import CLASSES, Nearest, card, data_section, loaded_case
 
 NAMES = ("a", "b")
