@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -58,7 +58,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A case that was not started."""
+    """A case that was not started, or was stopped."""
 
     name: str
     reason: str
@@ -75,7 +75,28 @@ class WorkerError(SegcctError):
 
 CaseOutcome = Done[Value] | Failed | Skipped
 Call = tuple[CaseJob[Any], Callable[[], CaseOutcome[Any]]]
-Backend = Callable[[Iterable[Call], int], Iterator[CaseOutcome[Any]]]
+
+
+class Calls:
+    """The calls of one loop, each made as it is taken.
+
+    Args:
+        jobs: the cases.
+        work: what is done with the input of each, from the next call on.
+    """
+
+    def __init__(self, jobs: Iterable[CaseJob[Any]], work: Callable[[Any], Any]) -> None:
+        self.jobs = jobs
+        self.work = work
+        self.stopped = ""
+        """Why the cases that have not ended are skipped; empty as long as they are not."""
+
+    def __iter__(self) -> Iterator[Call]:
+        for job in self.jobs:
+            yield job, partial(Skipped, job.name, self.stopped) if self.stopped else partial(attempt, self.work, job)
+
+
+Backend = Callable[[Calls, int], Iterator[CaseOutcome[Any]]]
 """Runs calls, taking each only when there is room for it, and yields their outcomes in order."""
 
 
@@ -101,28 +122,24 @@ def run_cases(
         workers: the number of cases processed at a time.
         after_failure: done instead of `work` once a case has failed.
         output: the folder that `work` writes to; if its disk is full after a failure, the remaining cases are skipped.
-        max_failures: once more cases than this have failed, the remaining ones are skipped.
+        max_failures: once more cases than this have failed, the remaining ones are skipped, those that wait for a
+            worker too.
         progress: called with (done, total).
     """
     count = len(jobs) if isinstance(jobs, Sized) else total or 0
-    failed, reason = 0, ""
-
-    def calls() -> Iterator[Call]:
-        for job in jobs:
-            function = after_failure if failed and after_failure else work
-            yield job, partial(Skipped, job.name, reason) if reason else partial(attempt, function, job)
-
+    failed, calls = 0, Calls(jobs, work)
     if progress and count:
         progress(0, count)
     run = BACKENDS[backend] if isinstance(backend, str) else backend
-    for done, outcome in enumerate(run(calls(), workers), start=1):
+    for done, outcome in enumerate(run(calls, workers), start=1):
         if isinstance(outcome, Failed):
             failed += 1
+            calls.work = after_failure or work
             show_traceback(outcome.traceback)
             if max_failures is not None and failed > max_failures:
-                reason = reason or f"more than {counted(max_failures, 'case')} failed"
-            if output is not None and not reason and is_full(output):
-                reason = f"the disk of {output} is full"
+                calls.stopped = calls.stopped or f"more than {counted(max_failures, 'case')} failed"
+            if output is not None and not calls.stopped and is_full(output):
+                calls.stopped = f"the disk of {output} is full"
         if progress:
             progress(done, count)
         yield outcome
@@ -147,15 +164,15 @@ def values(outcomes: Iterable[CaseOutcome[Value]]) -> list[Value]:
     return [outcome.value for outcome in outcomes if isinstance(outcome, Done)]
 
 
-def _serial(calls: Iterable[Call], _: int) -> Iterator[CaseOutcome[Any]]:
+def _serial(calls: Calls, _: int) -> Iterator[CaseOutcome[Any]]:
     return (call() for _, call in calls)
 
 
-def _in_threads(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+def _in_threads(calls: Calls, workers: int) -> Iterator[CaseOutcome[Any]]:
     return pooled(calls, ThreadPoolExecutor(workers), lambda: 2 * workers)
 
 
-def _in_processes(calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+def _in_processes(calls: Calls, workers: int) -> Iterator[CaseOutcome[Any]]:
     # Spawned, not forked: a fork copies the locks of threads that other libraries may hold.
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     return pooled(calls, pool, lambda: 2 * workers)
@@ -175,17 +192,21 @@ def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
 
 
-def pooled(calls: Iterable[Call], pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:
+def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:
     """Outcomes of calls that an executor runs, in order; a call is taken while fewer than `room` are pending, so that
-    memory does not grow with the number of cases."""
+    memory does not grow with the number of cases. Once they are stopped, the executor cancels what it can."""
     pending: deque[tuple[CaseJob[Any], Future[CaseOutcome[Any]]]] = deque()
     dead = False
 
     def first() -> CaseOutcome[Any]:
         nonlocal dead
+        if calls.stopped:
+            pool.shutdown(wait=False, cancel_futures=True)
         job, future = pending.popleft()
         try:
             return future.result()
+        except CancelledError:
+            return Skipped(job.name, calls.stopped)
         except BrokenProcessPool:
             if dead:
                 return Skipped(job.name, _DIED)
@@ -199,10 +220,13 @@ def pooled(calls: Iterable[Call], pool: Executor, room: Callable[[], int]) -> It
 
     try:
         for job, call in calls:
+            future: Future[CaseOutcome[Any]] = Future()
             try:
-                future = pool.submit(call)
+                if calls.stopped:
+                    future.set_result(call())
+                else:
+                    future = pool.submit(call)
             except BrokenProcessPool as error:
-                future = Future()
                 future.set_exception(error)
             pending.append((job, future))
             while len(pending) >= room():

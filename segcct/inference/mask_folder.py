@@ -55,7 +55,7 @@ class Predictions:
         reasons = failures(self.outcomes)
         skipped = [outcome for outcome in self.outcomes if isinstance(outcome, Skipped)]
         if skipped:
-            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were not begun")
+            reasons.append(f"{skipped[0].reason}: {len(skipped)} more were left out")
         if not reasons:
             return ""
         missing = f"{len(self.outcomes) - len(self.masks)} of {counted(len(self.outcomes), 'case')}"

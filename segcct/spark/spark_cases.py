@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcct.case_runner import Call, CaseOutcome, pooled
-from segcct.spark.spark_executor import SparkExecutor, task_slots
+from segcct.case_runner import Calls, CaseOutcome, pooled
+from segcct.spark.spark_executor import SparkExecutor, task_cores, task_slots
 from segcct.spark.spark_start import is_local, spark_context
 from segcct.spark.spark_worker import SENT
 
@@ -57,7 +57,7 @@ class SparkBackend:
 
     context: SparkContext
 
-    def __call__(self, calls: Iterable[Call], workers: int) -> Iterator[CaseOutcome[Any]]:
+    def __call__(self, calls: Calls, workers: int) -> Iterator[CaseOutcome[Any]]:
         """Outcomes in order, of as many tasks at a time as Spark has room for, with `workers` threads in each."""
         pool = SparkExecutor(self.context, threads=workers)
         return pooled(calls, pool, pool.room)
@@ -65,7 +65,12 @@ class SparkBackend:
     @property
     def workers(self) -> int:
         """Cases that are processed at a time now."""
-        return task_slots(self.context)
+        return task_slots(self.context, self.cores)
+
+    @property
+    def cores(self) -> int:
+        """Of a task."""
+        return task_cores(self.context)
 
     def send(self, folders: Iterable[Path]) -> tuple[Path, ...]:
         """Copies of small folders, such as a model's, for every machine of the cluster, each sent once; `received`

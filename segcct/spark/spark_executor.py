@@ -9,10 +9,11 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from segcct.case_runner import WorkerError
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
 Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
+_Waiting = tuple[Future[Any], Callable[[], Any]]
 TASK_SECONDS = 2.0
 """Short calls are put together to tasks of about this length: Spark needs some hundredths of a second for each."""
 _MOST_CALLS = 64
 _FEWEST_TASKS = 4
-"""That wait in Spark's own queue, at least, so that it notices that a cluster should grow."""
+"""At a time in Spark's own queue, at least, so that it notices that a cluster should grow."""
+_MOST_TASKS = 4096
+"""At a time; each has a thread of the driver, which only waits."""
 
 
 class SparkExecutor(Executor):
@@ -45,18 +49,29 @@ class SparkExecutor(Executor):
         self.context = context
         self.threads = threads
         self.group = f"segcct-{uuid.uuid4().hex[:8]}"
-        self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
-        self._slots = task_slots(context)
+        self._cores = task_cores(context)
+        self._slots = task_slots(context, self._cores)
         self._call_seconds = TASK_SECONDS
-        self._threads = ThreadPoolExecutor(max(_FEWEST_TASKS, 2 * self._slots))
+        self._lock = Lock()
+        self._waiting: deque[_Waiting] = deque()
+        self._tasks = 0
+        """At a time now."""
+        self._ended = self._canceled = False
+        self._threads = ThreadPoolExecutor(_MOST_TASKS)
 
     def submit(
         self, function: Callable[Parameters, Value], /, *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Future[Value]:
         """The future of one call."""
         future: Future[Value] = Future()
-        self._waiting.append((future, partial(function, *args, **kwargs)))
-        self._threads.submit(self._run_some)
+        with self._lock:
+            if self._ended:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._waiting.append((future, partial(function, *args, **kwargs)))
+            begins = self._tasks < min(_MOST_TASKS, max(_FEWEST_TASKS, 2 * self._slots))
+            self._tasks += begins
+        if begins:
+            self._threads.submit(self._run_tasks)
         return future
 
     def room(self) -> int:
@@ -64,54 +79,71 @@ class SparkExecutor(Executor):
         return 2 * self._slots * self._calls_in_a_task()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Wait for the calls; `cancel_futures` also ends those that run."""
-        if cancel_futures:
-            while self._waiting:
-                self._waiting.pop()[0].cancel()
-            self.context.cancelJobGroup(self.group)
-        self._threads.shutdown(wait=wait, cancel_futures=cancel_futures)
+        """Wait for the calls; `cancel_futures` ends all of them, also those that run, at once."""
+        with self._lock:
+            self._ended = True
+            self._canceled = self._canceled or cancel_futures
+            waiting = [self._waiting.popleft()[0] for _ in range(len(self._waiting))] if cancel_futures else []
+            running = self._tasks > 0
+        for future in waiting:
+            future.cancel()
+        if cancel_futures and running:  # also the task that a thread is about to begin
+            self.context._jsc.sc().cancelJobGroupAndFutureJobs(self.group)
+        self._threads.shutdown(wait=wait)
 
     def _calls_in_a_task(self) -> int:
         return max(self.threads, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))
 
-    def _run_some(self) -> None:
-        """Run the next calls as one task; none where another task took them."""
-        most = min(self._calls_in_a_task(), max(self.threads, len(self._waiting) // self._slots))
-        taken: list[tuple[Future[Any], Callable[[], Any]]] = []
-        try:
-            while len(taken) < most:
+    def _run_tasks(self) -> None:
+        """Run the calls that wait, a task at a time, until there are none."""
+        while taken := self._take():
+            self._run(taken)
+
+    def _take(self) -> list[_Waiting]:
+        """The calls of the next task."""
+        with self._lock:
+            most = min(self._calls_in_a_task(), max(self.threads, len(self._waiting) // self._slots))
+            taken: list[_Waiting] = []
+            while self._waiting and len(taken) < most:
                 future, call = self._waiting.popleft()
                 if future.set_running_or_notify_cancel():
                     taken.append((future, call))
-        except IndexError:
-            pass
-        if taken:
-            self._run(*zip(*taken, strict=True))
+            if not taken:
+                self._tasks -= 1
+            return taken
 
-    def _run(self, futures: Sequence[Future[Any]], calls: Sequence[Callable[[], Any]]) -> None:
-        self.context.setJobGroup(self.group, f"segcct: {len(calls)} calls", interruptOnCancel=True)  # of this thread
+    def _run(self, taken: Sequence[_Waiting]) -> None:
+        self.context.setJobGroup(self.group, f"segcct: {len(taken)} calls", interruptOnCancel=True)  # of this thread
         try:
             task = partial(_called, self.group, Path.cwd(), self.threads)
-            ((results, seconds),) = self.context.parallelize([calls], 1).map(task).collect()
+            ((results, seconds),) = self.context.parallelize([[call for _, call in taken]], 1).map(task).collect()
         except Exception as error:
-            if len(calls) == 1:
-                futures[0].set_exception(_died(error))
-                return
-            for future, call in zip(futures, calls, strict=True):  # only that which is to blame fails
-                self._run([future], [call])
+            if self._canceled:
+                for future, _ in taken:
+                    future.set_exception(CancelledError())
+            elif len(taken) == 1:
+                taken[0][0].set_exception(_died(error))
+            else:
+                for each in taken:  # only that which is to blame fails
+                    self._run([each])
             return
-        self._call_seconds = max(seconds / len(calls), 1e-3)
-        self._slots = task_slots(self.context)  # a cluster grows
-        for future, (value, failure) in zip(futures, results, strict=True):
+        self._call_seconds = max(seconds / len(taken), 1e-3)
+        self._slots = task_slots(self.context, self._cores)  # a cluster grows
+        for (future, _), (value, failure) in zip(taken, results, strict=True):
             if failure is None:
                 future.set_result(value)
             else:
                 future.set_exception(failure)
 
 
-def task_slots(context: SparkContext) -> int:
-    """Tasks that run at the same time on the executors that are there now."""
-    return max(1, context.defaultParallelism // int(context.getConf().get("spark.task.cpus") or 1))
+def task_cores(context: SparkContext) -> int:
+    """Processor cores of a task, and threads of a network in it: Spark sets OMP_NUM_THREADS of workers to it."""
+    return int(context.getConf().get("spark.task.cpus") or 1)
+
+
+def task_slots(context: SparkContext, cores: int) -> int:
+    """Tasks of so many cores that run at the same time on the executors that are there now."""
+    return max(1, context.defaultParallelism // cores)
 
 
 def _called(

@@ -76,7 +76,7 @@ def test_predict_stops_where_the_disk_is_full(request_of_two, tmp_path, monkeypa
     full = failing_at("a", folder.load_case, OSError(28, "No space left on device"))
     monkeypatch.setattr(folder, "load_case", full)
     monkeypatch.setattr(case_runner, "is_full", lambda output: True)
-    words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were not begun"
+    words = r"(?s)2 of 2 cases failed.*a: No space left on device.*the disk of .*out is full: 1 more were left out"
     assert re.match(words, predict_folder(predictor(), request_of_two, tmp_path / "out").problem)
 
 

@@ -6,11 +6,12 @@ import os
 import pickle
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from segcct import case_runner
-from segcct.case_runner import BACKENDS, CaseJob, Done, Failed, Skipped, failures, run_cases, values
+from segcct.case_runner import BACKENDS, CaseJob, Done, Failed, Skipped, failures, pooled, run_cases, values
 from segcct.errors import DataError, show_tracebacks
 
 POOLED = [("serial", 1), ("threads", 2), pytest.param("processes", 2, marks=pytest.mark.slow)]
@@ -92,6 +93,28 @@ def test_too_many_failures_skip_the_rest():
     assert [type(outcome) for outcome in outcomes] == [Failed, Done, Failed, Skipped, Skipped]
     assert outcomes[-1] == Skipped("c4", "more than 1 case failed")
     assert values(run_cases(jobs(13, 1, 0, 2, 4), inverse, max_failures=2)) == [1, 0.5, 0.25]
+
+
+def test_too_many_failures_cancel_what_waits():
+    leave, begun = threading.Event(), []
+
+    class Leaving(ThreadPoolExecutor):
+        """Lets its running calls end once it has been told to cancel the others."""
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            leave.set()
+
+    def work(number: int) -> int:
+        begun.append(number)
+        return int(inverse(number)) if number == 13 else number * leave.wait(30)
+
+    backend = lambda calls, workers: pooled(calls, Leaving(workers), lambda: 6)  # noqa: E731
+    failed, *rest = run_cases(jobs(13, 1, 2, 3, 4, 5, 6), work, backend=backend, workers=2, max_failures=0)
+    assert failed.name == "c13"
+    assert sorted(begun) == [1, 2, 13]
+    assert rest[:2] == [Done("c1", 1), Done("c2", 2)]  # what ran is kept
+    assert rest[2:] == [Skipped(f"c{number}", "more than 0 cases failed") for number in (3, 4, 5, 6)]
 
 
 @pytest.mark.slow

@@ -15,7 +15,10 @@ BRITISH = re.compile(
     r"is(?:e|ed|es|er|ing|ation)\b)\w*",
     re.IGNORECASE,
 )
-NAMES = re.compile(r"([\"'`])(?:--)?[\w-]+\1|\b[\w.]+\.unlabelled\b|\bunlabelled(?:_list\b|: | takes)|\bsummarise = ")
+NAMES = re.compile(
+    r"([\"'`])(?:--)?[\w-]+\1|\b[\w.]+\.unlabelled\b|\bunlabelled(?:_list\b|: | takes)|\bsummarise = "
+    r"|\bCancelledError\b"
+)
 """What is written in quotes by itself is a name: a key of a file, the former name of an option or a function."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from segcct.case_runner import Done, Failed, failures, run_cases, values
+from segcct.case_runner import Done, Failed, Skipped, failures, run_cases, values
 from segcct.cli import main
 from segcct.commands.parser import engine_of
 from segcct.errors import ConfigError
@@ -54,6 +55,19 @@ def test_a_loop_that_is_left_ends_its_tasks(spark):
         outcomes = run_cases(jobs(*range(1, 100)), inverse, backend=backend)
         assert next(outcomes) == Done("c1", 1.0)
         outcomes.close()
+    assert not spark.statusTracker().getActiveJobsIds()
+
+
+def fails_on_13_or_takes_forever(number: int) -> float:
+    return inverse(number) if number == 13 else time.sleep(600) or 0.0
+
+
+def test_too_many_failures_end_what_runs_and_what_waits(spark):
+    with case_backend(SparkEngine()) as backend:
+        cases = jobs(13, *range(20, 400))
+        failed, *others = run_cases(cases, fails_on_13_or_takes_forever, backend=backend, max_failures=0)
+    assert isinstance(failed, Failed)
+    assert others == [Skipped(job.name, "more than 0 cases failed") for job in cases[1:]]
     assert not spark.statusTracker().getActiveJobsIds()
 
 

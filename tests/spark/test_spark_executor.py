@@ -3,12 +3,120 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from segcct.case_runner import WorkerError
 from segcct.errors import DataError
+from segcct.spark import spark_executor
 from segcct.spark.spark_executor import SparkExecutor, task_slots
+
+
+class PretendedSpark:
+    """A context whose tasks run in the thread that asks for them."""
+
+    def __init__(self, cores: int) -> None:
+        self.defaultParallelism = cores
+        self.running = self.begun = 0
+        self._changes = threading.Condition()
+        self._canceled: set[str] = set()
+        self._jsc = SimpleNamespace(sc=lambda: SimpleNamespace(cancelJobGroupAndFutureJobs=self._cancel))
+        self.getConf = dict
+        self.setJobGroup = lambda group, text, interruptOnCancel: setattr(self, "group", group)
+
+    def parallelize(self, tasks, parts):
+        return SimpleNamespace(map=lambda work: SimpleNamespace(collect=lambda: [self._run(work, *tasks)]))
+
+    def _run(self, work, calls):
+        self._step(1)
+        ended: list[object] = []
+        thread = threading.Thread(target=lambda: ended.append(work(calls)), daemon=True)
+        thread.start()
+        while thread.is_alive() and self.group not in self._canceled:
+            thread.join(0.005)
+        self._step(-1)
+        if not ended:
+            raise RuntimeError("part of a canceled job group")
+        return ended[0]
+
+    def _step(self, change: int) -> None:
+        with self._changes:
+            self.running += change
+            self.begun += change > 0
+            self._changes.notify_all()
+
+    def _cancel(self, group: str) -> None:
+        self._canceled.add(group)
+
+    def wait_for(self, state: Callable[[PretendedSpark], bool]) -> bool:
+        with self._changes:
+            return self._changes.wait_for(lambda: state(self), 20)
+
+
+@pytest.fixture
+def pretended(monkeypatch):
+    monkeypatch.setattr(spark_executor, "_keep_what_is_loaded", lambda group: None)
+    return PretendedSpark(cores=1)
+
+
+def test_tasks_at_a_time_grow_with_the_cluster(pretended):
+    leave = threading.Event()
+    with SparkExecutor(pretended) as pool:
+        assert pool.submit(abs, -1).result() == 1
+        pretended.defaultParallelism = 8  # executors have registered
+        assert pool.submit(abs, -1).result() == 1
+        waiting = [pool.submit(leave.wait, 30) for _ in range(100)]
+        grown = pretended.wait_for(lambda spark: spark.running == 16)  # two for each slot
+        leave.set()
+        assert grown
+        assert all(future.result() for future in waiting)
+
+
+def test_canceling_ends_running_and_waiting_tasks_as_a_whole(pretended):
+    """No call of a task that was canceled is begun again by itself."""
+    leave = threading.Event()
+    pool = SparkExecutor(pretended)
+    list(pool.map(abs, range(50)))  # short calls, which will share tasks
+    futures = [pool.submit(leave.wait, 30) for _ in range(200)]
+    assert pretended.wait_for(lambda spark: spark.running == 4)
+    begun = pretended.begun
+    pool.shutdown(cancel_futures=True)
+    assert pretended.begun == begun
+    assert not pretended.running
+    for future in futures:
+        with pytest.raises(CancelledError):
+            future.result(0)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(abs, 1)
+    leave.set()
+
+
+def sleeps(file: Path) -> None:
+    """Notes that it has begun, and takes longer than any test."""
+    file.touch()
+    time.sleep(600)
+
+
+def test_canceling_ends_the_tasks_of_spark(spark, tmp_path):
+    pool = SparkExecutor(spark)
+    list(pool.map(inverse, range(14, 60)))
+    futures = [pool.submit(sleeps, tmp_path / str(number)) for number in range(100)]
+    while not list(tmp_path.iterdir()):
+        time.sleep(0.02)
+    pool.shutdown(cancel_futures=True)
+    for future in futures:
+        with pytest.raises(CancelledError):
+            future.result(0)
+    assert not spark.statusTracker().getActiveJobsIds()
+    assert len(list(tmp_path.iterdir())) < 10
+    with SparkExecutor(spark) as other:
+        assert other.submit(inverse, 2).result() == 0.5
 
 
 def inverse(number: int) -> float:
@@ -30,7 +138,7 @@ def test_results_come_in_order_from_other_processes(spark):
         assert list(pool.map(inverse, [1, 2, 4, 8])) == [1, 0.5, 0.25, 0.125]
         processes = set(pool.map(process_of, range(6)))
     assert os.getpid() not in processes
-    assert len(processes) <= task_slots(spark) == 2  # workers are used again
+    assert len(processes) <= task_slots(spark, 1) == 2  # workers are used again
 
 
 def test_errors_arrive_as_they_were_raised(spark):
@@ -61,7 +169,7 @@ def test_relative_paths_begin_where_the_driver_is(spark, tmp_path, monkeypatch):
 
 def test_short_calls_share_tasks(spark):
     with SparkExecutor(spark) as pool:
-        assert pool.room() == 2 * task_slots(spark)
+        assert pool.room() == 2 * task_slots(spark, 1)
         list(pool.map(inverse, range(14, 60)))
-        assert pool.room() > 20 * task_slots(spark)
+        assert pool.room() > 20 * task_slots(spark, 1)
     assert len(spark.statusTracker().getJobIdsForGroup(pool.group)) < 46

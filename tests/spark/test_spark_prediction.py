@@ -59,7 +59,7 @@ def test_too_many_failures_stop_it(trained, scans, tmp_path, capsys):
     for file in broken.glob("*/*t1.nii.gz"):
         file.write_bytes(b"x")
     assert predict(trained, broken, tmp_path / "masks", "--max-failures", "0") == 1
-    assert "more than 0 cases failed: 3 more were not begun" in capsys.readouterr().err
+    assert "more than 0 cases failed: 3 more were left out" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_cases_gigabytes_and_time_and_writes_nothing(spark, trained, scans, tmp_path, capsys):
