@@ -65,7 +65,7 @@ class LoadedModel:
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.folders:
             raise TypeError(f"{self.noun} that was not loaded from a folder cannot be sent to another process")
-        return _load_once, (type(self), tuple(folder.absolute() for folder in self.folders), self.how)
+        return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), self.how)
 
     @classmethod
     def load(cls, models: Models, how: Inference | None = None) -> Self:
@@ -124,11 +124,16 @@ class LoadedModel:
         """Raises `CheckpointError` where the card does not say what the task needs to know; before weights are read."""
 
 
+def _loaded(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) -> LoadedModel:
+    """The model in this process, on the device of the task that runs in it now."""
+    return _load_once(kind, folders, how, task_device(how.device))  # type: ignore[arg-type] # a class can be hashed
+
+
 @cache
-def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) -> LoadedModel:
+def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference, device: str) -> LoadedModel:
     """The model in this process, with the precision that the first process chose."""
     limit_threads()
-    return kind.load([received(folder) for folder in folders], replace(how, device=task_device(how.device)))
+    return kind.load([received(folder) for folder in folders], replace(how, device=device))
 
 
 class VolumeModel(LoadedModel):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ def task_device(device: str) -> str:
     """Where a network runs in this process.
 
     In a task that Spark gave a GPU (`spark.task.resource.gpu.amount`) it is that one; `cuda` in a task without is one
-    of the GPUs of the machine, by the number of the task; elsewhere it is `device`.
+    of the GPUs of the machine, by the number of the first task of this process; elsewhere it is `device`.
     """
     task = None if _pyspark() is None else _pyspark().TaskContext.get()
     if task is None:
@@ -33,8 +34,14 @@ def task_device(device: str) -> str:
         from segcct.hardware.devices import available_devices
 
         gpus = [name for name in available_devices() if name.startswith("cuda:")]
-        return gpus[int(task.taskAttemptId()) % len(gpus)]
+        return gpus[_first_task() % len(gpus)]
     return device
+
+
+@cache
+def _first_task() -> int:
+    """The number of the task that asked first: later tasks of a worker find its model where it was loaded."""
+    return int(_pyspark().TaskContext.get().taskAttemptId())
 
 
 def _pyspark() -> Any:

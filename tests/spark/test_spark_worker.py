@@ -9,6 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from segcct.hardware import devices
+from segcct.inference.batched_inference import Inference
+from segcct.inference.loaded_model import LoadedModel
+from segcct.spark import spark_worker
 from segcct.spark.spark_worker import SENT, received, task_device
 
 
@@ -27,15 +30,39 @@ def test_a_gpu_that_was_given_is_used(monkeypatch, device):
     assert task_device(device) == "cuda:3"
 
 
-def test_tasks_without_one_share_those_of_the_machine(monkeypatch):
+def test_workers_whose_tasks_have_none_share_those_of_the_machine(monkeypatch):
     monkeypatch.setattr(devices, "available_devices", lambda: ["cpu", "cuda", "cuda:0", "cuda:1"])
-    used = []
-    for number in range(4):
-        in_a_task(monkeypatch, number)
-        used.append(task_device("cuda"))
-    assert used == ["cuda:0", "cuda:1", "cuda:0", "cuda:1"]
-    assert task_device("cuda:1") == "cuda:1"
-    assert task_device("cpu") == "cpu"
+    for first, gpu in enumerate(["cuda:0", "cuda:1", "cuda:0"]):
+        spark_worker._first_task.cache_clear()  # as another process
+        for number in (first, first + 3, first + 4):
+            in_a_task(monkeypatch, number)
+            assert task_device("cuda") == gpu
+        assert task_device("cuda:1") == "cuda:1"
+        assert task_device("cpu") == "cpu"
+    spark_worker._first_task.cache_clear()
+
+
+def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
+    """A worker may be used again by a task that was given another one."""
+
+    class Model(LoadedModel):
+        def __init__(self, how: Inference) -> None:
+            self.how, self.folders = how, (Path("best"),)
+
+        @classmethod
+        def load(cls, models, how=None):  # noqa: ARG003 - there are none
+            loads.append(how.device)
+            return cls(how)
+
+    loads: list[str] = []
+    reduced, arguments = Model(Inference(precision="fp32")).__reduce__()
+    models = []
+    for number, gpu in enumerate(["3", "1", "3", "1"]):
+        in_a_task(monkeypatch, number, gpu)
+        models.append(reduced(*arguments))
+    assert [model.how.device for model in models] == ["cuda:3", "cuda:1", "cuda:3", "cuda:1"]
+    assert loads == ["cuda:3", "cuda:1"]
+    assert models[0] is models[2]
 
 
 def test_outside_of_tasks_nothing_changes(monkeypatch):
