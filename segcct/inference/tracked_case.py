@@ -99,18 +99,31 @@ class TrackedWork:
 
     def _done(self, job: FolderCase, began: float) -> PredictedCase:
         digest = input_digest(job.case)
-        if job.earlier is not None:
+        if job.earlier is None:
+            made = self.work((job.name, job.case))
+        else:
             mask = self.journal.folder / job.earlier["mask"]
             if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
                 return _as_it_was(mask, job.earlier)
-            mask.unlink(missing_ok=True)
-        made = self.work((job.name, job.case))
+            with self._replaced(mask):
+                made = self.work((job.name, job.case))
         span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
         seconds = span.ended - began
         made = replace(made, input=digest, seconds=seconds, span=span, peak_memory_mb=peak_memory_mb())
         with suppress(OSError):  # a full disk; predictions.json has the row if this call ends
             self.journal.add(job.name, made.row())
         return made
+
+    @contextmanager
+    def _replaced(self, stale: Path) -> Iterator[None]:
+        """The mask of an earlier call is gone after the block, also if no other takes its place. It is not removed
+        before: another attempt of this call, such as a copy of its task, may have put a new mask there."""
+        before = _identity(stale)
+        try:
+            yield
+        finally:
+            if _identity(stale) == before and not self.journal.wrote(stale):
+                stale.unlink(missing_ok=True)
 
 
 def failed_row(outcome: Failed) -> dict[str, Any]:
@@ -158,6 +171,15 @@ def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:
         unlike=tuple(entry.get("unlike_training", ())),
         is_new=False,
     )
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    """Another one once a file has been renamed into its place; None where there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def _is(file: Path, digest: str) -> bool:

@@ -9,7 +9,9 @@ import json
 import os
 import pickle
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +22,12 @@ from PIL import Image
 
 from segcct.case_runner import CaseJob, Failed, run_cases, values
 from segcct.cli import main
-from segcct.errors import RunError
+from segcct.datasets.case import Case
+from segcct.errors import DataError, RunError
 from segcct.files.lock import exclusive
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of, write_records
+from segcct.images.content_digest import content_digest
 from segcct.inference import folder_prediction as folder
 from segcct.inference import predictions_index
 from segcct.inference.batched_inference import Inference
@@ -35,6 +39,7 @@ from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
+from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork
 from segcct.model_card import Architecture, save_model
 from segcct.models.zoo import create_model
 from tests.support.toy_pair import card, data_section, predictor
@@ -151,6 +156,61 @@ def test_what_agrees_is_kept_and_everything_else_done_again(best, images, tmp_pa
     )
     status = {masks[name].stem: row["status"] for name, row in entries(tmp_path / "whole").items()}
     assert {name: row["status"] for name, row in entries(output).items()} == status
+
+
+@pytest.fixture
+def stale(tmp_path) -> Iterator[tuple[Journal, FolderCase, Path]]:
+    """A call that continues, and a case with a mask of what it was before."""
+    scan, mask = tmp_path / "a_scan.png", tmp_path / "a.png"
+    scan.write_bytes(ANOTHER)
+    mask.write_bytes(b"old")
+    os.utime(mask, (1e9, 1e9))
+    with new_journal(tmp_path) as journal:
+        journal.claim(["a"])
+        yield (
+            journal,
+            FolderCase("a", Case("a", "a", {"gray": (scan,)}), {"mask": mask.name, "input": "", "digest": ""}),
+            mask,
+        )
+
+
+def attempt_of(
+    journal: Journal, job: FolderCase, mask: Path, *, fails: bool = False, meanwhile: Callable[[], object] = int
+):
+    """One attempt at the case; `meanwhile` happens while it computes."""
+
+    def work(named: tuple[str, Case]) -> PredictedCase:
+        meanwhile()
+        if fails:
+            raise DataError("cannot be read", file=job.case.files()[0])
+        new = mask.with_name("new")
+        new.write_bytes(b"new")
+        return PredictedCase(new.replace(mask), content_digest([mask]), False)
+
+    return TrackedWork(work, journal)(job)
+
+
+def test_a_case_that_fails_keeps_no_mask_of_before(stale):
+    with pytest.raises(DataError):
+        attempt_of(*stale, fails=True)
+    assert not stale[2].exists()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_attempt_does_not_remove_the_mask_of_another(stale, fails):
+    """Of the same call: a speculative copy of its task, or one that is repeated though the first still runs."""
+    attempt_of(*stale)
+    seen: list[bytes] = []
+    with pytest.raises(DataError) if fails else nullcontext():
+        attempt_of(*stale, fails=fails, meanwhile=lambda: seen.append(stale[2].read_bytes()))
+    assert seen == [b"new"]  # a kill at this moment would lose nothing
+    assert stale[2].read_bytes() == b"new"
+
+
+def test_an_attempt_that_is_overtaken_and_fails_leaves_the_mask(stale):
+    with pytest.raises(DataError):
+        attempt_of(*stale, fails=True, meanwhile=lambda: attempt_of(*stale))
+    assert stale[2].read_bytes() == b"new"
 
 
 def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tmp_path):
