@@ -52,8 +52,9 @@ class PredictCase:
         """(name of the mask, case) -> its mask, written into the folder."""
         if not self.shares_batches:
             return self._predict(self.predictor, *named)
-        with self.predictor.sharing.network.caller():
-            return self._predict(self.predictor.sharing, *named)
+        predictor = self.predictor.sharing
+        with predictor.network.caller():
+            return self._predict(predictor, *named)
 
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
         reading = self.reading
@@ -85,6 +86,7 @@ def predict_folder(
     continuing: bool = False,
     anonymize: bool = False,
     backend: str | Backend | None = None,
+    cores: int | None = None,
     max_failures: int | None = None,
     progress: Report | None = None,
 ) -> Predictions:
@@ -106,6 +108,7 @@ def predict_folder(
             inputs that are as they were, with their rows in `tables`. Everything else is predicted again.
         anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
         backend: of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`.
+        cores: that each worker of `backend` computes with; default: as many as this process.
         max_failures: of `run_cases`.
         progress: called with (done, total).
 
@@ -128,7 +131,7 @@ def predict_folder(
     )
     reading = replace(request, cases=(), seen={})
     shared = shares_batches(predictor, request, tables)
-    workers = cases_at_a_time(predictor, request, tables)
+    workers = cases_at_a_time(predictor, request, tables, cores)
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
@@ -156,11 +159,14 @@ def shares_batches(predictor: Predictor, request: Request, tables: Sequence[Case
     return request.of_images and predictor.card.spatial_dims == 2 and alike
 
 
-def cases_at_a_time(predictor: Predictor, request: Request, tables: Sequence[CaseTable]) -> int:
-    """Cases that one process has at a time: images as many as fill batches, else one."""
+def cases_at_a_time(
+    predictor: Predictor, request: Request, tables: Sequence[CaseTable], cores: int | None = None
+) -> int:
+    """Cases that one process has at a time: images as many as fill batches on its `cores` (default: as many as this
+    process computes with), else one."""
     if not shares_batches(predictor, request, tables):
         return 1
-    return images_at_a_time(predictor.how, predictor.preparation.image_size)
+    return images_at_a_time(predictor.how, predictor.preparation.image_size, cores)
 
 
 def settings_of(

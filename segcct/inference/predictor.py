@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from torch import nn
@@ -26,6 +27,9 @@ from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.runtime import pad_to
+
+_ONE_AT_A_TIME = Lock()
+"""So that all threads share one model, also those that begin together."""
 
 
 class KeptProbabilities:
@@ -170,10 +174,15 @@ class Predictor(VolumeModel):
             _, inside = pad_to(seen.image[:1], self.preparation.image_size)
         return CountingEnsemble(network, self.scheme.num_classes, inside)
 
-    @cached_property
+    @property
     def sharing(self) -> Predictor:
         """This model for threads that predict a 2-D image each: their images go through the network in batches. What a
         thread does for one case is inside `sharing.network.caller()`."""
+        with _ONE_AT_A_TIME:
+            return self._sharing
+
+    @cached_property
+    def _sharing(self) -> Predictor:
         shared = object.__new__(type(self))  # a copy would pickle
         shared.__dict__.update(self.__dict__)
         size = images_per_batch(self.how, self.preparation.image_size)

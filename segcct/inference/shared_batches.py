@@ -35,9 +35,15 @@ def images_per_batch(how: Inference, image_size: int) -> int:
     return max(1, min(how.batch_size, _PIXELS_OF_A_BATCH // image_size**2))
 
 
-def images_at_a_time(how: Inference, image_size: int) -> int:
-    """Threads that keep the network busy: a batch for each core, and one that is read or written meanwhile."""
-    batches = 1 + torch.get_num_threads() if how.device == "cpu" else 3
+def images_at_a_time(how: Inference, image_size: int, cores: int | None = None) -> int:
+    """Threads that keep the network busy: a batch for each core, and one that is read or written meanwhile.
+
+    Args:
+        how: the settings.
+        image_size: of the network's input, in pixels.
+        cores: of the processor; default: as many as this process computes with.
+    """
+    batches = 1 + (cores or torch.get_num_threads()) if how.device == "cpu" else 3
     return min(batches * images_per_batch(how, image_size), max(_MOST_THREADS, images_per_batch(how, image_size)))
 
 

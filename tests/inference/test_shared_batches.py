@@ -89,3 +89,4 @@ def test_batches_are_small_where_images_are_large(monkeypatch):
     assert [images_per_batch(how, size) for size in (32, 64, 128, 256, 512)] == [16, 16, 4, 1, 1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert [images_at_a_time(how, size) for size in (64, 128, 512)] == [48, 12, 3]
+    assert [images_at_a_time(how, 128, cores) for cores in (1, 2, 7)] == [8, 12, 32]  # of a worker elsewhere

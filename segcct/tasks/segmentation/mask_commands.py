@@ -88,6 +88,7 @@ def predict(
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
+        cores = None if spark is None else spark.cores
         tables = [volumes_table(list(card.classes))]
         tables += [] if quality is None else [quality_table(predictor, quality)]
         run = partial(
@@ -99,10 +100,12 @@ def predict(
             probabilities=probabilities,
             anonymize=anonymize,
             backend=spark,
+            cores=cores,
         )
         if dry_run:
             left = replace(request, cases=folder_now().left) if continue_ else request
-            workers, at_a_time = 1 if spark is None else spark.workers, cases_at_a_time(predictor, request, tables)
+            workers = 1 if spark is None else spark.workers
+            at_a_time = cases_at_a_time(predictor, request, tables, cores)
             return Outcome(time_estimate(left, output, run, workers=workers, at_a_time=at_a_time))
         predictions = run(
             request,
