@@ -33,7 +33,7 @@ CROP_MARGIN_PIXELS, CROP_MARGIN_SLICES = 4, 1
 """Margin left around the foreground, in stored pixels and in slices."""
 NO_SPACING = "segcct: voxel size unknown"
 """Start of the description in headers of files that hold no voxel size."""
-_PERCENTILE_VOXELS, _MOMENT_VOXELS = 4_000_000, 2**20
+_PERCENTILE_VOXELS, _MOMENT_VOXELS, _COUNTED_VOXELS = 4_000_000, 2**20, 2**22
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -162,6 +162,21 @@ def resample(slices: np.ndarray, size: Sequence[int], *, antialias: bool = True)
     return resampled
 
 
+def resampled_argmax(probabilities: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """Class probabilities (N, K, h, w) -> most probable classes (N, *size) uint8: resampled softly, argmax last.
+
+    Class by class, so that beside the result there are a few planes at a time, however many classes there are.
+    """
+    labels = np.zeros((len(probabilities), *size), dtype=np.uint8)
+    for label, classes in zip(labels, probabilities, strict=True):
+        best = np.full(size, -np.inf, dtype=np.float32)
+        for index in range(len(classes)):
+            plane = resample(classes[None, index : index + 1], size)[0, 0]
+            label[plane > best] = index
+            np.maximum(best, plane, out=best)
+    return labels
+
+
 def _along(plane: np.ndarray, axis: int, length: int, *, antialias: bool) -> np.ndarray:
     """(h, w) with one axis resampled: a sum of few terms, each rounded alike on every processor."""
     if plane.shape[axis] == length:
@@ -285,8 +300,11 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Numbers of face-connected components from 1, 0 outside, and the voxels of each."""
     from scipy import ndimage
 
-    components, _ = ndimage.label(mask)
-    return components, np.bincount(components.ravel())[1:]
+    components, count = ndimage.label(mask)
+    sizes = np.zeros(1 + count, dtype=np.intp)
+    for part in np.array_split(components.ravel(), 1 + components.size // _COUNTED_VOXELS):  # it counts 8-byte numbers
+        sizes += np.bincount(part, minlength=len(sizes))
+    return components, sizes[1:]
 
 
 # The model, and one scan through it
@@ -462,7 +480,7 @@ def segment(
         probabilities = softmax(model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns])
         if not np.isfinite(probabilities).all():
             raise RunnerError("the network gives values that are not finite")
-        labels[batch] = resample(probabilities, labels.shape[1:]).argmax(axis=1)
+        labels[batch] = resampled_argmax(probabilities, labels.shape[1:])
     classes: dict[str, int] = model.facts["card"]["scheme"]["classes"]
     voxel_ml = None if first.spacing_mm is None else math.prod(first.spacing_mm) / 1000
     postprocess(mask, model.steps, list(classes), voxel_ml)

@@ -78,7 +78,7 @@ def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
 
 def finite(values: torch.Tensor) -> torch.Tensor:
     """The output of a network, unchanged. Raises `ModelError` if a value is NaN or infinite."""
-    if not bool(values.isfinite().all()):
+    if not all(bool(bound.isfinite()) for bound in values.aminmax()):  # without a copy of them
         raise ModelError(
             "the network gives values that are not finite",
             found="NaN or infinity",

@@ -52,7 +52,7 @@ def rows_of_labels(classes: Sequence[str], full: np.ndarray, grid: Volume) -> Ro
             row["voxels"] = str(voxels)
             row["ml"] = "" if grid.voxel_ml is None else f"{voxels * grid.voxel_ml:.4g}"
             if grid.array.shape == full.shape:
-                row["mean_intensity"] = f"{grid.array[box][inside].mean(dtype=np.float64):.6g}"
+                row["mean_intensity"] = f"{grid.array[box].mean(dtype=np.float64, where=inside):.6g}"
             for axis, part in zip(_AXES, box, strict=True):
                 row |= {f"{axis}_first": str(part.start), f"{axis}_last": str(part.stop - 1)}
             sides = [(part, size) for part, size in zip(box, full.shape, strict=True) if size > 1]

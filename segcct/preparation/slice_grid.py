@@ -16,15 +16,15 @@ import numpy as np
 
 from segcct.config.data_section import Fit
 from segcct.errors import GeometryError
-from segcct.runtime import Box, bounding_box, letterbox_size, resample, slice_axes
+from segcct.runtime import Box, bounding_box, letterbox_size, resample, resampled_argmax, slice_axes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _LARGEST_SIDE = 2**14
 """Pixels along a side that resampling may lead to."""
-_CHUNK_BYTES = 64 * 2**20
-"""Largest resampled chunk, so that a whole volume of class probabilities never exists twice."""
+_CHUNK_BYTES = 16 * 2**20
+"""Largest chunk of slices that is resampled at once, so that no channel of a volume is held in float32 once more."""
 
 
 @dataclass(frozen=True)
@@ -153,15 +153,8 @@ class SliceGrid:
         return resample(probabilities, self.slice_shape[1:])
 
     def restore_labels(self, probabilities: np.ndarray) -> np.ndarray:
-        """Class probabilities (D, K, h, w) -> class indices (D, H, W) uint8: resampled softly, argmax last.
-
-        Memory stays at one chunk of slices whatever D is.
-        """
-        _, rows, columns = self.slice_shape
-        labels = np.empty((len(probabilities), rows, columns), dtype=np.uint8)
-        for part in _chunks(len(probabilities), 4 * probabilities.shape[1] * rows * columns):
-            labels[part] = self.restore(probabilities[part]).argmax(axis=1)
-        return labels
+        """Class probabilities (D, K, h, w) -> class indices (D, H, W) uint8: resampled softly, argmax last."""
+        return resampled_argmax(probabilities, self.slice_shape[1:])
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, for `from_json`."""

@@ -223,15 +223,17 @@ def test_small_structures_keep_their_volume_when_labels_shrink():
     assert 0.6 < small.sum() * (256 / 112) ** 2 / label.sum() < 1.3
 
 
-def test_restored_labels_do_not_depend_on_chunks(monkeypatch):
-    rng = np.random.default_rng(1)
-    probabilities = rng.random((7, 3, 32, 32), dtype=np.float32)
-    grid = planned((50, 41, 7), fit="resize")
-    at_once = grid.restore_labels(probabilities)
-    monkeypatch.setattr("segcct.preparation.slice_grid._CHUNK_BYTES", 3 * 4 * 3 * 50 * 41)
-    assert np.array_equal(grid.restore_labels(probabilities), at_once)
-    assert np.array_equal(grid.restore(probabilities).argmax(1), at_once)
-    assert at_once.shape == (7, 41, 50)
+@pytest.mark.parametrize("shape", [(50, 41, 7), (32, 32, 7), (20, 70, 7)])
+def test_restored_labels_are_the_argmax_of_restored_probabilities(shape):
+    probabilities = np.random.default_rng(1).random((7, 3, 32, 32), dtype=np.float32)
+    probabilities[2, :, 4:9] = 0.25  # classes that tie: the first
+    before = probabilities.copy()
+    grid = planned(shape, fit="resize")
+    labels = grid.restore_labels(probabilities)
+    assert np.array_equal(labels, grid.restore(probabilities).argmax(1))
+    assert np.array_equal(probabilities, before)
+    assert labels.dtype == np.uint8
+    assert labels.shape == (7, shape[1], shape[0])
 
 
 @pytest.mark.parametrize("spacing_mm", [5e-324, 1e-300, 1e-3])

@@ -33,6 +33,9 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
     """
     names = list(data.channels)
     first = Volume.load(case.channels[names[0]][0])
+    if len(names) == 1:
+        image = first.array[None].astype(np.float32, copy=False)  # (1, X, Y, Z)
+        return image, replace(first, array=image[0])
     image = np.empty((len(names), *first.shape), dtype=np.float32)  # (C, X, Y, Z)
     image[0] = first.array
     for index, name in enumerate(names[1:], start=1):
