@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct.case_runner import Backend, CaseJob, attempt
-from segcct.datasets.case import Case
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.errors import ModelError
 from segcct.images.content_digest import content_digest
@@ -18,7 +18,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.mask_folder import MaskFolder, Predictions
-from segcct.inference.prediction_request import Request, load_case
+from segcct.inference.prediction_request import Request, header_of, load_case
 from segcct.inference.predictor import Predictor
 from segcct.inference.probability_files import save_probabilities
 from segcct.inference.shared_batches import images_at_a_time, one_thread_each
@@ -57,11 +57,10 @@ class PredictCase:
             return self._predict(predictor, *named)
 
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
-        reading = self.reading
-        loaded = load_case(reading, case, predictor.scheme, with_label=False)
         soft = self.probabilities or any(table.needs_probabilities for table in self.tables)
-        FORMATS[self.mask_format].check(loaded.grid)
-        segmented = predictor.segment(loaded, keep_largest=self.keep_largest, keep_probabilities=soft)
+        segmented = predictor.segment(  # which lets go of the channels that it no longer needs
+            self._load(case, keep_probabilities=soft), keep_largest=self.keep_largest, keep_probabilities=soft
+        )
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
         if self.probabilities:
@@ -71,6 +70,14 @@ class PredictCase:
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
         odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
         return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, unlike=tuple(odd))
+
+    def _load(self, case: Case, *, keep_probabilities: bool) -> LoadedCase:
+        if (header := header_of(self.reading, case)) is not None:
+            as_stored = self.reading.single
+            self.predictor.check_header(header, as_stored=as_stored, keep_probabilities=keep_probabilities)
+        loaded = load_case(self.reading, case, self.predictor.scheme, with_label=False)
+        FORMATS[self.mask_format].check(loaded.grid)
+        return loaded
 
 
 def predict_folder(

@@ -10,10 +10,11 @@ from pathlib import Path
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.case_table import is_case_table, read_case_table
+from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_new_cases, get_layout, read_case, single_case
 from segcct.datasets.split_record import Splits, ids_of_split, read_splits
-from segcct.errors import DataError, RunError
+from segcct.errors import DataError, RunError, SegcctError
 from segcct.files.file_names import DICOM_SUFFIXES, case_name
 from segcct.images.volume import Volume, holds_dicom
 from segcct.inference.mask_files import FORMATS
@@ -117,6 +118,19 @@ def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool)
         return read_case(case, request.data, scheme, with_label=with_label)
     volume = Volume.load(next(iter(case.channels.values()))[0])
     return LoadedCase(case, volume.array[None], volume)
+
+
+def header_of(request: Request, case: Case) -> Volume | None:
+    """The grid of a case of volumes, from the header of its first channel; None where that is no single file, or cannot
+    be read, which the reading of the case tells."""
+    name, files = next(iter(case.channels.items()))
+    if request.of_images or len(files) != 1 or not files[0].is_file():
+        return None
+    read = read_header if request.single else get_layout(request.data.layout).read_header
+    try:
+        return read(files[0], request.data.channels[name])
+    except SegcctError:
+        return None
 
 
 def _seen(cases: Sequence[Case], splits: Splits) -> dict[str, str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
 
@@ -12,7 +13,7 @@ import numpy as np
 from torch import nn
 
 from segcct.datasets.case import Case, LoadedCase
-from segcct.errors import DataError, ModelError
+from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.adaptation import Adaptation
@@ -21,11 +22,12 @@ from segcct.inference.ensemble import Ensemble
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
-from segcct.inference.memory_estimate import check_memory
+from segcct.inference.memory_estimate import CaseMemory, check_memory, voxel_bytes
 from segcct.inference.postprocessing import check_steps, postprocess
 from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
-from segcct.preparation.prepared_case import PreparedCase, prepare_case
+from segcct.preparation.prepared_case import PreparedCase, plan_grid, prepare_case
+from segcct.preparation.slice_grid import SliceGrid
 from segcct.runtime import pad_to
 
 _ONE_AT_A_TIME = Lock()
@@ -147,22 +149,52 @@ class Predictor(VolumeModel):
     """The old name."""
 
     def segment(self, loaded: LoadedCase, *, keep_largest: bool = False, keep_probabilities: bool = False) -> Segmented:
-        """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16."""
+        """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16.
+
+        Of a case that nobody else holds, only the first channel is kept while the network runs.
+        """
         preparation = self.inferer.preparation(self.preparation)
         prepared = prepare_case(loaded, preparation, self.scheme)
+        grid = loaded.grid
+        if len(loaded.image) > 1:
+            grid = grid.with_array(grid.array.copy())  # no view of all channels
+        del loaded
         seen = self.adaptation.image_of(prepared, self.card)
-        size, (depth, _, *sides) = self.preparation.image_size, prepared.image.shape
-        whole = keep_probabilities or self.how.protocol == "orientations"
-        check_memory(depth, self.scheme.num_classes, (sides[0], sides[1]), whole, self.card.spatial_dims)
-        kept = KeptProbabilities(depth, self.scheme.num_classes, (sides[0], sides[1])) if keep_probabilities else None
+        memory = self.case_memory(prepared.grid, keep_probabilities=keep_probabilities)
+        check_memory(memory, memory.prediction, grid.path)
+        size, classes = self.preparation.image_size, self.scheme.num_classes
+        kept = KeptProbabilities(memory.slices[0], classes, prepared.grid.size) if keep_probabilities else None
         network = self._counting(seen) if keep_probabilities else self.network
         with self.adaptation.applied_to(self.network, seen, self.how, size):
             index = self.inferer(network, seen, self.how, size, kept)
-        full = postprocess(
-            index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), loaded.grid.voxel_ml
-        )
+        full = postprocess(index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), grid.voxel_ml)
         agreement = network.agreement if isinstance(network, CountingEnsemble) else None
-        return Segmented(loaded.grid, prepared, full, kept, agreement)
+        return Segmented(grid, prepared, full, kept, agreement)
+
+    def case_memory(self, grid: SliceGrid, *, keep_probabilities: bool) -> CaseMemory:
+        """What the memory for a case on this grid depends on."""
+        slices = (grid.slice_shape[0], *grid.size)
+        preparation = self.inferer.preparation(self.preparation)
+        return CaseMemory(self.card, preparation, self.how, math.prod(grid.shape_xyz), slices, keep_probabilities)
+
+    def check_header(self, header: Volume, *, as_stored: bool, keep_probabilities: bool) -> None:
+        """Compare what a case needs with the free memory, before its files are read.
+
+        Args:
+            header: the grid of the first channel, without voxels.
+            as_stored: integers stay what they are, as in a single file; else they become float32.
+            keep_probabilities: as for `segment`.
+
+        Raises:
+            DataError: it does not fit.
+        """
+        try:
+            grid = plan_grid(header, self.inferer.preparation(self.preparation))
+        except GeometryError:  # which its preparation tells, with the file
+            return
+        memory = self.case_memory(grid, keep_probabilities=keep_probabilities)
+        held, stored = voxel_bytes(header, self.card.architecture.in_channels, as_stored=as_stored)
+        check_memory(memory, partial(memory.from_files, held=held, stored=stored), header.path)
 
     def _counting(self, seen: PreparedCase) -> nn.Module:
         """The network, for this case; one of an ensemble counts how far its members agree."""

@@ -209,7 +209,8 @@ _ARITHMETIC: dict[Function, Rule] = {
     Tensor.repeat: _repeated,
     torch.arange: _arange,
     **dict.fromkeys((F.layer_norm, F.batch_norm, F.gelu, F.relu, F.dropout, torch.sigmoid), _same_shape),
-    **dict.fromkeys((F.leaky_relu, Tensor.softmax, Tensor.clamp_min, Tensor.neg, torch.roll), _same_shape),
+    **dict.fromkeys((F.leaky_relu, Tensor.softmax, Tensor.clamp_min, Tensor.neg), _same_shape),
+    **dict.fromkeys((torch.roll, torch.zeros_like), _same_shape),
 }
 _PRODUCTS: dict[Function, Rule] = {
     F.linear: _linear,

@@ -24,6 +24,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CASE_FAILURES, DataError, GeometryError, LabelError, SegcctError, failure_of, items
 from segcct.files.file_memo import FileMemo
+from segcct.images.volume import Volume
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, CacheError
 from segcct.preparation.cache_key import cache_key
@@ -265,6 +266,20 @@ def _use_one_thread() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # read by torch when a resampling first imports it
 
 
+def plan_grid(scan: Volume, preparation: Preparation, box_of: np.ndarray | None = None) -> SliceGrid:
+    """The slices of a scan, cropped to what is true in `box_of` (X, Y, Z), as `SliceGrid.plan` makes them."""
+    return SliceGrid.plan(
+        scan.shape,
+        scan.affine,
+        scan.spacing_mm,
+        orientation=preparation.orientation,
+        box_of=box_of,
+        target_spacing_mm=preparation.spacing_mm,
+        fit=preparation.fit,
+        image_size=preparation.image_size,
+    )
+
+
 def _plan(loaded: LoadedCase, preparation: Preparation, scales: Sequence[UnitScale]) -> SliceGrid:
     box_of = None
     if preparation.crop == "foreground":
@@ -272,16 +287,7 @@ def _plan(loaded: LoadedCase, preparation: Preparation, scales: Sequence[UnitSca
         for voxels, scale in zip(loaded.image, scales, strict=True):
             box_of |= scale.foreground(voxels, loaded.mask)
     try:
-        return SliceGrid.plan(
-            loaded.image.shape[1:],
-            loaded.grid.affine,
-            loaded.grid.spacing_mm,
-            orientation=preparation.orientation,
-            box_of=box_of,
-            target_spacing_mm=preparation.spacing_mm,
-            fit=preparation.fit,
-            image_size=preparation.image_size,
-        )
+        return plan_grid(loaded.grid, preparation, box_of)
     except GeometryError as error:
         error.file = error.file or str(next(iter(loaded.case.channels.values()))[0])
         raise

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -12,15 +18,22 @@ import pytest
 
 from segcct import runtime
 from segcct.datasets import label_schemes as labels
+from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError
 from segcct.images.volume import Volume
-from segcct.inference import memory_estimate
+from segcct.inference import folder_prediction, memory_estimate
+from segcct.inference.batched_inference import Inference
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import Request, resolve
+from segcct.inference.predictor import Predictor
+from segcct.model_card import Architecture
 from segcct.preparation import slice_grid as grid
 from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
-from segcct.preparation.prepared_case import prepare_case
-from tests.support import toy_pair
+from segcct.preparation.prepared_case import plan_grid, prepare_case
+from tests.support import predicted_peak, toy_pair
+from tests.support.documents import ROOT
 
 SHAPE = (96, 80, 64)
 AFFINE = np.diag([1.5, 2.0, 6.0, 1.0])
@@ -118,19 +131,66 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
     np.testing.assert_allclose((prepared.mean[0], prepared.std[0]), expected, rtol=1e-6)
 
 
-def test_probabilities_that_do_not_fit_are_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert memory_estimate.needed_gb(700, 14, (512, 512), False, 2) == 0
-    assert memory_estimate.needed_gb(700, 14, (512, 512), True, 2) == pytest.approx(5.14, abs=0.01)
-    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: 5.0)
-    memory_estimate.check_memory(700, 14, (512, 512), False, 2)
-    with pytest.raises(DataError, match=r"5\.1 GB; expected at most 5\.0 GB\)\. Leave out --probabilities"):
-        memory_estimate.check_memory(700, 14, (512, 512), True, 2)
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is measured by /proc")
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ([256, 256, 300], {"channels": 1, "size": 32, "batch": 16, "fit": "resize"}),  # the scan and its mask
+        ([256, 256, 100], {"channels": 4, "size": 32, "batch": 16, "fit": "resize", "intensity": {}}),
+        ([256, 256, 16], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # slices larger than trained
+        ([200, 200, 16], {"channels": 1, "size": 224, "batch": 8, "network": "cct_unet_s"}),
+    ],
+    ids=["mask", "channels", "classes", "network"],
+)
+def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, shape: list[int], settings: Any) -> None:
+    predicted_peak.write_case(tmp_path / "small", [16, 16, 3], settings["channels"])
+    predicted_peak.write_case(tmp_path / "large", shape, settings["channels"])
+    settings = {"classes": 4, "network": "cct_unet_t", **settings}
+    command = [sys.executable, "-m", "tests.support.predicted_peak", json.dumps(settings), str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert 0.75 < found["estimated"] / found["measured"] < 1.3, found
+
+
+def test_a_case_that_does_not_fit_is_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory_estimate, "_WORTH_ASKING_GB", 0.0)
     monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: 1e-9)
     predictor = toy_pair.predictor()
     predictor.network = None  # would fail
-    with pytest.raises(DataError, match="do not fit into the free memory"):
+    with pytest.raises(
+        DataError, match=r"does not fit into the free memory .* Use --no-quality, and no --probabilities"
+    ):
         predictor.segment(toy_pair.loaded_case(), keep_probabilities=True)
+
+
+def test_a_case_too_large_for_the_memory_fails_alone_before_it_is_read(tmp_path: Path, monkeypatch: Any) -> None:
+    for name, depth in (("large", 60), ("small", 2)):
+        (tmp_path / "scans" / name).mkdir(parents=True)
+        file = tmp_path / "scans" / name / "ct.nii.gz"
+        nib.save(nib.Nifti1Image(np.ones((64, 64, depth), np.int16), AFFINE), file)
+    built = Architecture(name="cct_unet_t", in_channels=1, num_classes=3, image_size=32)
+    card = toy_pair.card("segmentation", toy_pair.data_section(), architecture=built)
+    predictor = Predictor(toy_pair.Nearest(), card, Inference(batch_size=16, device="cpu"))
+    memory = predictor.case_memory(plan_grid(Volume.load(file), predictor.preparation), keep_probabilities=False)
+    per_slice = memory.prediction(2) - memory.prediction(1)
+    free = memory.from_files(1, held=4, stored=2) + 8 * per_slice
+    monkeypatch.setattr(memory_estimate, "_WORTH_ASKING_GB", 0.0)
+    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: free / 1e9)
+    monkeypatch.setattr(folder_prediction, "load_case", partial(refuse_large, folder_prediction.load_case))
+    predictions = predict_folder(predictor, resolve(predictor.card, tmp_path / "scans"), tmp_path / "masks")
+    rows = json.loads((tmp_path / "masks" / "predictions.json").read_text(encoding="utf-8"))["cases"]
+    assert {name: row["status"] for name, row in rows.items()} == {"large": "failed", "small": "done"}
+    assert re.search(
+        r"large/ct\.nii\.gz: its prediction does not fit into the free memory \(found 60 slices of 64 x 64 pixels and "
+        r"3 classes, in batches of 16: 0\.\d GB; expected at most 0\.\d GB\)\. Use --batch-size 8, or a machine with",
+        predictions.problem,
+    )
+
+
+def refuse_large(load: Callable[..., LoadedCase], request: Request, case: Case, *args: Any, **named: Any) -> LoadedCase:
+    assert case.id != "large"
+    return load(request, case, *args, **named)
 
 
 def test_kept_probabilities_are_held_once() -> None:

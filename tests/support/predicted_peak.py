@@ -1,0 +1,61 @@
+"""What a prediction takes, measured in this process, and estimated: python -m tests.support.predicted_peak JSON DIR."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import nibabel as nib
+import numpy as np
+
+from segcct.inference import predictor as module
+from segcct.inference.batched_inference import Inference
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.prediction_request import resolve
+from segcct.inference.predictor import Predictor
+from segcct.inference.volumes_table import volumes_table
+from segcct.model_card import Architecture
+from segcct.models.zoo import create_model
+from tests.support import toy_pair
+
+
+def made(channels: int, classes: int, network: str, size: int, batch: int, **data: Any) -> Predictor:
+    """An untrained model."""
+    labels = {f"organ {value}": value for value in range(1, classes)}
+    names = {f"c{index}": f"c{index}.nii" for index in range(channels)}
+    section = toy_pair.data_section(channels=names, labels=labels, image_size=size, **data)
+    built = Architecture(name=network, in_channels=channels, num_classes=classes, image_size=size)
+    card = toy_pair.card("segmentation", section, architecture=built, scheme={"name": "custom", "classes": labels})
+    card = type(card).model_validate(card.model_dump())
+    return Predictor(create_model(network, channels, classes, size), card, Inference(batch, "fp32", "cpu"))
+
+
+def write_case(folder: Path, shape: list[int], channels: int) -> None:
+    """A dataset of one case, of integers."""
+    for index in range(channels):
+        voxels = np.random.default_rng(index).integers(1, 99, [1, 1, shape[2]], dtype=np.int16)
+        file = folder / "case" / f"c{index}.nii"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        nib.save(nib.Nifti1Image(np.asfortranarray(np.broadcast_to(voxels, shape)), np.eye(4)), file)
+
+
+def main(settings: dict[str, Any], folder: Path) -> None:
+    """Predict the cases in `folder/small` and `folder/large`, and print both, in bytes, for the second."""
+    predictor, estimates = made(**settings), []
+    with mock.patch.object(
+        module, "check_memory", lambda case, needed, _: estimates.append(needed(case.how.batch_size))
+    ):
+        for name in ("small", "large"):
+            before = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
+            request, tables = resolve(predictor.card, folder / name), [volumes_table(list(predictor.card.classes))]
+            predict_folder(predictor, request, folder / f"masks of {name}", tables=tables)
+    measured = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    print(json.dumps({"measured": measured, "estimated": max(estimates[-2:])}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]), Path(sys.argv[2]))
