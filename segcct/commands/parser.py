@@ -56,7 +56,7 @@ def add_model(
         required=required,
         nargs=nargs,
         metavar="RUN/best",
-        help=f"{help}; hf://OWNER/NAME is one of the Hugging Face Hub",
+        help=f"{help}; or hf://OWNER/NAME, a model on the Hugging Face Hub",
     )
     parser.set_defaults(models=(*(parser.get_default("models") or ()), flag.strip("-").replace("-", "_")))
 
@@ -89,31 +89,38 @@ def add_compared(parser: argparse.ArgumentParser, prediction: str) -> None:
 
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Register --batch-size, --precision and --device."""
-    parser.add_argument("--batch-size", type=at_least_one, default=16, help="slices per batch (default %(default)s)")
-    parser.add_argument(
+    group = parser.add_argument_group("how the network runs")
+    group.add_argument("--batch-size", type=at_least_one, default=16, help="slices per batch (default %(default)s)")
+    group.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16"],
         default="auto",
-        help="arithmetic of the network; auto is bf16 where it is measured to be faster here (default %(default)s)",
+        help="arithmetic of the network; auto: bf16 if it is measured to be faster on this machine, otherwise fp32 "
+        "(default %(default)s)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ... (default %(default)s)")
+    group.add_argument(
+        "--device",
+        default="auto",
+        help="auto (an NVIDIA GPU if there is one), cpu, cuda, cuda:1 ... (default %(default)s)",
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Register --engine, --master and --spark-conf."""
-    parser.add_argument(
+    group = parser.add_argument_group("Apache Spark")
+    group.add_argument(
         "--engine",
         choices=["local", "spark"],
         default="local",
-        help="where cases are processed: here, or in tasks of Apache Spark (default %(default)s)",
+        help="where cases are processed: on this machine, or in tasks of Spark (default %(default)s)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--master",
         metavar="URL",
-        help="of Spark: local[2], spark://host:7077, yarn or k8s://https://host:443; default: as spark-submit says, "
-        "else the cores of this machine",
+        help="the master of Spark: local[2], spark://host:7077, yarn or k8s://https://host:443 (default: that of "
+        "spark-submit, or else the cores of this machine)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--spark-conf",
         action="append",
         metavar="KEY=VALUE",

@@ -44,8 +44,8 @@ def add_predict(commands: Commands) -> None:
     add_planning_options(parser, add_cohort_options(parser))
     add_anonymize(
         parser,
-        "hash the case ids in file names and reports; what names a file, and the key of the hash, goes to "
-        "sources.json, and when the masks are evaluated to files.json: share neither",
+        "replace the case ids in file names and reports by keyed hashes; the key and the names of files go to "
+        "sources.json, and when the masks are evaluated to files.json: share neither of the two",
     )
     _add_inference(parser)
     add_network_options(parser)
@@ -58,16 +58,16 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
         parser,
         "--model",
         nargs="+",
-        help="a trained model's folder, or a file that segcct export wrote; of several, or of the folder of a "
-        "cross-validation, the mean probabilities",
+        help="the folder of a trained model, or a file that segcct export wrote; several models, or the folder of a "
+        "cross-validation, predict by their mean probabilities",
     )
     parser.add_argument(
         "--input",
         type=Path,
         required=True,
-        help="a file that holds every channel, a case folder, a dataset root, or a folder of new files named like the "
-        "dataset's; a .csv or .parquet with columns case and one a channel, of paths or URIs; for classes an image, "
-        "a folder or archive of them",
+        help="a scan in one file, a case folder, a dataset root, a folder of new scans named like the dataset's, or a "
+        "table (.csv, .parquet) with a column case and one per channel, of paths or URIs; for classification an image, "
+        "or a folder or archive of images",
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
@@ -84,8 +84,8 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
         "--format",
         choices=["nifti", "dicom-seg"],
         default="nifti",
-        help="of the masks: nifti, or dicom-seg for DICOM images, which hospital viewers show (needs extra dicom); "
-        "masks of 2-D images are PNG or TIFF (default %(default)s)",
+        help="format of the masks: nifti, or for DICOM images dicom-seg, which hospital viewers show (needs the extra "
+        "dicom); masks of 2-D images are PNG or TIFF (default %(default)s)",
     )
     parser.add_argument("--keep-largest", action="store_true", help="keep only the largest component of each class")
     parser.add_argument(
@@ -106,8 +106,9 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         "--protocol",
         choices=["soft", "orientations", "transunet"],
         default="soft",
-        help="soft: resample probabilities; orientations: the mean over slices of three orientations, for nearly cubic "
-        "voxels; transunet: the published slice protocol (default %(default)s)",
+        help="soft: probabilities are resampled to the scan's grid; orientations: their mean over slices of three "
+        "orientations, for nearly cubic voxels; transunet: the protocol of TransUNet and Swin-Unet (default "
+        "%(default)s)",
     )
     parser.add_argument(
         "--tta",
@@ -141,7 +142,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--output", type=Path, required=True, metavar="DIR", help="metrics.csv and summary.json go here"
     )
-    parser.add_argument("--scheme", help="meaning of the label values; default: that of predictions.json")
+    parser.add_argument("--scheme", help="meaning of the label values (default: that of predictions.json)")
     parser.add_argument(
         "--convention",
         default="default",
@@ -150,11 +151,15 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--against", type=Path, metavar="DIR", help="other predictions to compare with, case by case")
     parser.add_argument(
-        "--tolerance", type=float, metavar="MM", help="of the surface Dice (default 2, for BraTS schemes 1)"
+        "--tolerance", type=float, metavar="MM", help="tolerance of the surface Dice (default 2, for BraTS schemes 1)"
     )
-    parser.add_argument("--layout", help="how the reference folder is laid out; default: as predictions.json says")
-    parser.add_argument("--allow-unmatched", action="store_true", help="leave out cases without a counterpart")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default %(default)s)")
+    parser.add_argument("--layout", help="layout of the reference folder (default: that of predictions.json)")
+    parser.add_argument(
+        "--allow-unmatched", action="store_true", help="leave out cases without a prediction or a reference"
+    )
+    parser.add_argument(
+        "--workers", type=int, default=1, help="processes that score cases in parallel (default %(default)s)"
+    )
     add_engine(parser)
 
 
