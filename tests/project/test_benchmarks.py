@@ -69,16 +69,12 @@ def result(entry: str, seed: int, dice: list[float], **more: object) -> dict[str
 
 
 def test_the_table_of_accuracy_compares_the_same_cases_of_the_same_seeds(benchmark_of, tmp_path):
-    accuracy = benchmark_of("accuracy")
-    benchmark = accuracy.Benchmark(
-        experiment="x.yaml", reference="b", budget="1min", seeds=[0, 1], folds=[0], entries={},
-        lists={"train": "t", "final": "f"},
-    )  # fmt: skip
+    accuracy = benchmark_of("accuracy_table")
     results = {
         "a": [result("a", 0, [0.9, 0.7, 0.8]), result("a", 1, [0.7, 0.7, 0.7], macs=None, busy=True)],
         "b": [result("b", 0, [0.5, 0.5, 0.5])],
     }
-    _, _, first, second = [line.strip("| ").split(" | ") for line in accuracy.table(results, benchmark).splitlines()]
+    _, _, first, second = [line.strip("| ").split(" | ") for line in accuracy.table(results, "b").splitlines()]
     assert first[:8] == ["a", "0.001", "2.00 M", "1.00", "0.50", "900", "3", "2 (busy)"]
     assert first[8].startswith("0.750 [")
     assert first[9] == "0.071"  # of 0.8 and 0.7
