@@ -226,6 +226,26 @@ def letterbox_size(shape: Sequence[int], side: int) -> tuple[int, int]:
     return rows, columns
 
 
+def network_size(
+    shape: Sequence[int], spacing_hw_mm: Sequence[float] | None, *, fit: str, image_size: int, spacing_mm: float | None
+) -> tuple[int, int]:
+    """Rows and columns of a slice in the network, of a slice (H, W); see `data.fit` and `data.spacing_mm`.
+
+    Raises `RunnerError` where the scan has no pixel spacing to resample from.
+    """
+    rows, columns = shape
+    if fit == "resize":
+        return image_size, image_size
+    if fit == "letterbox":
+        return letterbox_size(shape, image_size)
+    if spacing_mm is None:
+        return rows, columns
+    if spacing_hw_mm is None:
+        raise RunnerError("the scan has no voxel size, which the model needs")
+    height_mm, width_mm = spacing_hw_mm
+    return max(1, round(rows * height_mm / spacing_mm)), max(1, round(columns * width_mm / spacing_mm))
+
+
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Over the second axis of (B, K, ...) float32; NaN where a value is not finite."""
     with np.errstate(invalid="ignore"):
@@ -458,9 +478,9 @@ def segment(
         box = tuple(slice(*part) for part in bounding_box(slices_of(np.logical_or.reduce(kept))))
     mask = np.zeros(first.array.shape, dtype=np.uint8, order="F")
     labels = slices_of(mask)[box]  # (D, H, W), a view
-    size = _network_size(
-        how, labels.shape[1:], [first.spacing_mm[axis] for axis in order] if first.spacing_mm else None
-    )
+    spacing_hw_mm = None if first.spacing_mm is None else [first.spacing_mm[axis] for axis in order[1:]]
+    fit, side, spacing_mm = how["fit"], how["image_size"], how["spacing_mm"]
+    size = network_size(labels.shape[1:], spacing_hw_mm, fit=fit, image_size=side, spacing_mm=spacing_mm)
     if max(size) > model.size[0]:
         raise RunnerError(
             f"the slices become {size[0]} x {size[1]} pixels and the model takes {model.size[0]} x {model.size[1]}: "
@@ -517,23 +537,6 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
         raise RunnerError("the --mask is empty, or not on the grid of the scans")
     if slice_axes(scans[0].affine) is None:
         raise RunnerError("the affine leaves a voxel axis without a direction")
-
-
-def _network_size(
-    how: dict[str, Any], shape: tuple[int, ...], spacing_dhw_mm: Sequence[float] | None
-) -> tuple[int, ...]:
-    """Rows and columns of a slice in the network."""
-    if how["fit"] == "resize":
-        return (how["image_size"], how["image_size"])
-    if how["fit"] == "letterbox":
-        return letterbox_size(shape, how["image_size"])
-    if how["spacing_mm"] is None:
-        return shape
-    if spacing_dhw_mm is None:
-        raise RunnerError("the scan has no voxel size, which the model needs")
-    return tuple(
-        max(1, round(side * step / how["spacing_mm"])) for side, step in zip(shape, spacing_dhw_mm[1:], strict=True)
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

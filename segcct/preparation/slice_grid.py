@@ -16,7 +16,7 @@ import numpy as np
 
 from segcct.config.data_section import Fit
 from segcct.errors import GeometryError
-from segcct.runtime import Box, bounding_box, letterbox_size, resample, resampled_argmax, slice_axes
+from segcct.runtime import Box, bounding_box, network_size, resample, resampled_argmax, slice_axes
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -190,20 +190,22 @@ def _network_size(
     box: Box, spacing_dhw_mm: Sequence[float] | None, target_spacing_mm: float | None, fit: str, image_size: int
 ) -> tuple[int, int]:
     rows, columns = (stop - start for start, stop in box[1:])
-    if fit == "resize":
-        return image_size, image_size
-    if fit == "letterbox":
-        return letterbox_size((rows, columns), image_size)
-    if target_spacing_mm is None:
-        return rows, columns
-    if spacing_dhw_mm is None:
+    spacing_hw_mm = None if spacing_dhw_mm is None else spacing_dhw_mm[1:]
+    if fit == "pad" and target_spacing_mm is not None:
+        _check_resampling(rows, columns, spacing_hw_mm, target_spacing_mm)
+    return network_size((rows, columns), spacing_hw_mm, fit=fit, image_size=image_size, spacing_mm=target_spacing_mm)
+
+
+def _check_resampling(rows: int, columns: int, spacing_hw_mm: Sequence[float] | None, target_spacing_mm: float) -> None:
+    """Raises `GeometryError` where slices have no pixel spacing, or become too large."""
+    if spacing_hw_mm is None:
         raise GeometryError(
             "no pixel spacing to resample from",
             found="a file without spacing",
             expected=f"slices at {target_spacing_mm:g} mm",
             remedy="Set data.spacing_mm: null for this dataset",
         )
-    height, width = rows * spacing_dhw_mm[1] / target_spacing_mm, columns * spacing_dhw_mm[2] / target_spacing_mm
+    height, width = rows * spacing_hw_mm[0] / target_spacing_mm, columns * spacing_hw_mm[1] / target_spacing_mm
     if max(height, width) > max(_LARGEST_SIDE, rows, columns):
         raise GeometryError(
             "slices become too large",
@@ -211,7 +213,6 @@ def _network_size(
             expected=f"sides of at most {_LARGEST_SIDE} pixels",
             remedy="Raise data.spacing_mm, or set it to null",
         )
-    return max(1, round(height)), max(1, round(width))
 
 
 def _chunks(count: int, bytes_each: int) -> Iterator[slice]:
