@@ -79,7 +79,7 @@ class LoadedModel:
         if how is None and all(map(is_exported, cards)):
             how = Inference(backend="onnx")
         card = common_card(cards, cls.interface)
-        networks = [cls.adapted(_network_of(folder, own, how), own, card) for folder, own in cards.items()]
+        networks = [cls.member_network(_network_of(folder, own, how), own, card) for folder, own in cards.items()]
         model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
         model.folders = tuple(cards)
         return model
@@ -115,7 +115,7 @@ class LoadedModel:
         return {"classes": card.classes, "image size": card.architecture.image_size, "dimensions": card.spatial_dims}
 
     @classmethod
-    def adapted(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:  # noqa: ARG003 - for others
+    def member_network(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:  # noqa: ARG003 - for others
         """The network of a member, for input prepared as `common` says."""
         return network
 

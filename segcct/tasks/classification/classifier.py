@@ -110,7 +110,7 @@ class Classifier(LoadedModel):
         return super().interface(card) | reading
 
     @classmethod
-    def adapted(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:
+    def member_network(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:
         """The network of a member, for images normalized as `common` says."""
         ours, theirs = (section_of(card.data, Path()) for card in (common, own))
         if (ours.mean, ours.std) == (theirs.mean, theirs.std):
