@@ -170,7 +170,11 @@ def cases_at_a_time(
     predictor: Predictor, request: Request, tables: Sequence[CaseTable], cores: int | None = None
 ) -> int:
     """Cases that one process has at a time: images as many as fill batches on its `cores` (default: as many as this
-    process computes with), else one."""
+    process computes with), else one.
+
+    Volumes are not read ahead: on one core of an AMD EPYC, in fp32, reading and writing took 1% of the time of the
+    network (256 x 256 x 24 voxels: 0.02 s, next to 1.6 s of cct_unet_t at 128 and 2.2 s of cct_unet_s at 224 pixels).
+    """
     if not shares_batches(predictor, request, tables):
         return 1
     return images_at_a_time(predictor.how, predictor.preparation.image_size, cores)

@@ -83,8 +83,9 @@ def folder_status(
         for name in names
         if index.earlier.get(name, {}).get("status") == "failed"
     }
-    missing = sorted(names.keys() - failed.keys() - set(finished))
-    left = tuple(case for name, case in names.items() if name not in set(finished))
+    unfinished = names.keys() - set(finished)
+    missing = sorted(unfinished - failed.keys())
+    left = tuple(case for name, case in names.items() if name in unfinished)
     processes = [
         (process, len(journal.claimed().intersection(missing)))
         for journal in journals_in(output)

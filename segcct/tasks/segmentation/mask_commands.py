@@ -16,6 +16,7 @@ from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
+    from segcct.inference.mask_folder import Predictions
     from segcct.model_card import ModelCard
     from segcct.quality.quality_model import QualityModel
     from segcct.spark.spark_cases import SparkEngine
@@ -56,7 +57,7 @@ def predict(
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
     from segcct.inference.volumes_table import volumes_table
-    from segcct.quality.quality_table import quality_table, written_estimates
+    from segcct.quality.quality_table import quality_table
     from segcct.spark.spark_cases import case_backend
 
     members = find_members(model)
@@ -119,16 +120,7 @@ def predict(
         write_outcomes(output)
     if format == "nifti" and not request.of_images:  # the others hold their colors
         write_label_colors(output, card.classes)
-    if predictions.unlike_training:
-        say(predictions.unlike_training)
-    problems = [predictions.problem]
-    if quality is not None:
-        estimates = written_estimates(predictions)
-        problems.append(estimates.problem)
-        if not estimates.problem:
-            _tell_flagged(output, estimates.flagged, quality)
-    if any(problems):
-        raise DataError("\n".join(filter(None, problems)))
+    _tell(predictions, quality)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
     if not any(case.label for case in request.cases):
         return Outcome(wrote)
@@ -147,6 +139,23 @@ def _estimate_of(members: Sequence[Path], card: ModelCard, how: Inference, *, ot
         say(f"{QUALITY} is not written: the estimate is for masks without {options}")
         return None
     return quality
+
+
+def _tell(predictions: Predictions, quality: QualityModel | None) -> None:
+    """Say which cases are unlike the training cases, and how many are flagged. Raises `DataError` naming every case
+    without a mask, or without an estimate."""
+    from segcct.quality.quality_table import written_estimates
+
+    if predictions.unlike_training:
+        say(predictions.unlike_training)
+    problems = [predictions.problem]
+    if quality is not None:
+        estimates = written_estimates(predictions)
+        problems.append(estimates.problem)
+        if not estimates.problem:
+            _tell_flagged(predictions.output, estimates.flagged, quality)
+    if any(problems):
+        raise DataError("\n".join(filter(None, problems)))
 
 
 def _tell_flagged(output: Path, flagged: Mapping[str, bool], quality: QualityModel) -> None:
