@@ -3,14 +3,16 @@
     python benchmarks/few_labels.py --root data/acdc_h5 --minutes 30
 
 Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
-and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, `mae+teacher` does both.
+and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes. `scanner`, `elastic` and
+`synthesize` are kinds of augmentation: as if from another scanner, more elastic deformation, and deformed masks with
+the images that a generator makes of them. `mae+teacher` does both, and so on.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
-minutes, or, with --epochs, equally many steps; the generator of `cycle` comes on top. The settings are chosen
-beforehand and nothing is selected: the weights are those at the end. Measured once, on the ten patients of val.list, as
-they are and shifted: gamma, a smooth bias field and noise (shift.py), which no standardizing undoes. Dice is the mean
-over cases of each case's mean over classes, averaged over draws; intervals and differences to `supervised` are over
-patients. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the same
-settings, else refused.
+minutes, or, with --epochs, equally many steps; the generator of `cycle` and `synthesize` comes on top. The settings are
+chosen beforehand and nothing is selected: the weights are those at the end. Measured once, on the ten patients of
+val.list, as they are and shifted: gamma, a smooth bias field and noise (shift.py), which no standardizing undoes. Dice
+is the mean over cases of each case's mean over classes, averaged over draws; intervals and differences to `--against`
+are over patients. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the
+same settings, else refused.
 """
 
 from __future__ import annotations
@@ -40,7 +42,22 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
 LISTS = {"train": "train", "test": "val"}
 """Split -> the name of its list in the dataset."""
-PRETRAINED = ("mae", "m2d", "mae+teacher", "m2d+teacher")
+PRETRAINED = ("mae", "m2d", "m2d_all")
+SYNTHESIZE = "synthesize"
+AUGMENTED: dict[str, dict[str, Any]] = {
+    "scanner": {"augment.scanner": 0.5},
+    "elastic": {"augment.elastic": 0.5},
+    SYNTHESIZE: {"augment.synthesize": 0.25},
+}
+METHODS = (SUPERVISED, TEACHER, CYCLE, *PRETRAINED, *AUGMENTED)
+
+
+def method_of(text: str) -> str:
+    """One of `METHODS`, or several with `+` between them. Raises `argparse.ArgumentTypeError`."""
+    parts = text.split("+")
+    if not set(parts) <= {*METHODS} or {TEACHER, CYCLE} <= {*parts} or len({*parts} & {*PRETRAINED}) > 1:
+        raise argparse.ArgumentTypeError(f"{text}: methods that go together of {', '.join(METHODS)}")
+    return text
 
 
 def data_of(root: Path, labeled: int, draw: int) -> dict[str, Any]:
@@ -71,7 +88,7 @@ def schedule(name: str, arguments: argparse.Namespace, part: float = 1.0) -> dic
 
 
 def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
-    """The generator of the labeled patients, for the cycle."""
+    """The generator of the labeled patients."""
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = schedule(name, arguments) | {"augment.intensity": 0.3}  # it will meet slices changed like that
@@ -93,24 +110,27 @@ def encoder(method: str, root: Path, arguments: argparse.Namespace) -> RunFolder
 
 
 def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argparse.Namespace) -> RunFolder:
-    """The segmenter of one draw, by one method."""
+    """The segmenter of one draw, by one method; its run has the method's name and this one."""
     content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
-    part = 1.0
+    parts, part = method.split("+"), 1.0
     overrides: dict[str, Any] = {"train.pictures": 0, "model.name": arguments.model}
-    if method in PRETRAINED:
-        pretraining, _, method = method.partition("+")
-        method = method or SUPERVISED
+    for pretraining in filter(PRETRAINED.__contains__, parts):
         best = encoder(pretraining, arguments.root, arguments).best
         overrides |= {"model.pretrained": str(best), "train.warmup": 0.1}
         part -= arguments.pretrain_minutes / arguments.minutes
-    overrides |= schedule(name, arguments, part)
-    if method == SUPERVISED:
+    overrides |= schedule(f"{method}_{name}", arguments, part)
+    for augmentation in filter(AUGMENTED.__contains__, parts):
+        overrides |= AUGMENTED[augmentation]
+    unlabeled = next(filter((TEACHER, CYCLE).__contains__, parts), None)
+    if unlabeled is None:
         # Its batches are as large as those of the others, which are half unlabeled, and an epoch has as many.
         doubled = {name: 2 * int(content["train"][name]) for name in ("batch_size", "slices_per_epoch")}
         overrides |= {"train.unlabelled.method": "none"} | {f"train.{name}": value for name, value in doubled.items()}
     else:
-        overrides |= {"data.split.unlabelled": "rest", "train.unlabelled.method": method}
-    if method == CYCLE:
+        overrides |= {"data.split.unlabelled": "rest", "train.unlabelled.method": unlabeled}
+    if SYNTHESIZE in parts:
+        overrides["augment.generator"] = str(generator(data, f"m2i_{name}", arguments).best)
+    if CYCLE in parts:
         painter = generator(data, f"m2i_{name}", arguments)
         overrides |= {"train.unlabelled.model": str(painter.best), "train.unlabelled.weight": arguments.cycle_weight}
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
@@ -156,9 +176,10 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench_few_labels"))
     parser.add_argument("--labeled", type=int, choices=[3, 7], default=7, help="patients (default %(default)s)")
     parser.add_argument("--draws", nargs="+", type=int, default=[0, 1, 2], help="which draws of them")
-    parser.add_argument(
-        "--methods", nargs="+", choices=[SUPERVISED, TEACHER, CYCLE, *PRETRAINED], default=[SUPERVISED, TEACHER]
-    )
+    some = f"of {', '.join(METHODS)}; or several with + between them (default {SUPERVISED} {TEACHER})"
+    parser.add_argument("--methods", nargs="+", type=method_of, default=[SUPERVISED, TEACHER], help=some)
+    against = "method that the others are compared with (default %(default)s)"
+    parser.add_argument("--against", type=method_of, default=SUPERVISED, help=against)
     parser.add_argument("--cycle-weight", type=float, default=0.1)
     parser.add_argument("--shift", action="store_true", help="the unlabeled patients are shifted too")
     parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
@@ -179,10 +200,8 @@ def main() -> None:
         for draw in arguments.draws:
             data = data_of(arguments.root, arguments.labeled, draw)
             moved = {**data, "root": str(shifted_root(data, arguments.output))}
-            name = f"{method}_{arguments.model}_{arguments.labeled}_draw{draw}"
-            run = segmenter(
-                method, moved if arguments.shift else data, name + ("_shift" if arguments.shift else ""), arguments
-            )
+            name = f"{arguments.model}_{arguments.labeled}_draw{draw}" + ("_shift" if arguments.shift else "")
+            run = segmenter(method, moved if arguments.shift else data, name, arguments)
             cases = evaluated_cases(data), evaluated_cases(moved)
             patients |= {case.case_id: case.patient for case in cases[0]}
             plain, other = (scores_of(run, each) for each in cases)
@@ -190,18 +209,18 @@ def main() -> None:
             means = " | ".join(f"{np.mean(list(scores.values())):.3f}" for scores in (plain, other))
             print(f"| {method} | {arguments.labeled} | {draw} | {means} | {minutes(run):.1f} |", flush=True)
         found[method] = over_draws([each[0] for each in by_draw]), over_draws([each[1] for each in by_draw])
-    print_summary(found, patients)
+    print_summary(found, patients, arguments.against)
 
 
-def print_summary(found: Mapping[str, tuple[Scores, Scores]], patients: Mapping[str, str]) -> None:
-    """Every method over all draws, and against `supervised`."""
-    print("\n| method | Dice [95%] | against supervised | Dice, shifted [95%] | against supervised |")
+def print_summary(found: Mapping[str, tuple[Scores, Scores]], patients: Mapping[str, str], base: str) -> None:
+    """Every method over all draws, and against `base`."""
+    print(f"\n| method | Dice [95%] | against {base} | Dice, shifted [95%] | against {base} |")
     print("|---|---|---|---|---|")
     for method, scores in found.items():
         cells = []
         for kind, each in enumerate(scores):
-            against = found.get(SUPERVISED)
-            told = "" if against is None or method == SUPERVISED else difference(each, against[kind], patients)
+            against = found.get(base)
+            told = "" if against is None or method == base else difference(each, against[kind], patients)
             cells += [mean(each, patients), told]
         print(f"| {method} | {' | '.join(cells)} |")
 

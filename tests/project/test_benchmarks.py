@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -214,7 +214,7 @@ def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_pat
     assert same == [True, False]
 
 
-@pytest.mark.parametrize("method", ["supervised", "teacher", "mae", "m2d+teacher"])
+@pytest.mark.parametrize("method", ["supervised", "teacher", "mae", "m2d+teacher", "synthesize", "teacher+scanner"])
 def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypatch, method):
     few = benchmark_of("few_labels")
     asked = []
@@ -222,10 +222,17 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
     arguments = Namespace(
         root=tmp_path, output=tmp_path, epochs=6, minutes=30, pretrain_minutes=20, seed=0, model="cct_unet_t"
     )
-    few.segmenter(method, few.data_of(tmp_path, 7, 0), "any", arguments)
-    steps = [each.train.epochs * each.train.slices_per_epoch // each.train.batch_size for each in asked]
+    few.segmenter(few.method_of(method), few.data_of(tmp_path, 7, 0), "any", arguments)
+    last, steps = asked[-1], [each.train.epochs * each.train.slices_per_epoch // each.train.batch_size
+                              for each in asked if not isinstance(each, M2IConfig)]  # fmt: skip
     assert len(steps) == 1 + (method[0] == "m")
     assert sum(steps) == 6 * 128
+    assert last.run.name == f"{method}_any"
+    assert last.train.unlabelled.method == ("teacher" if "teacher" in method else "none")
+    assert (last.augment.scanner, last.augment.synthesize) == (0.5 * ("scanner" in method), 0.25 * ("syn" in method))
+    for wrong in ("teacher+cycle", "mae+m2d", "mean"):
+        with pytest.raises(ArgumentTypeError, match="methods that go together"):
+            few.method_of(wrong)
 
 
 def test_differences_are_paired_over_patients(benchmark_of):
