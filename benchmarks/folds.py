@@ -1,5 +1,5 @@
-"""Cross-validation of ACDC in its slice form: out-of-fold scores, and what ensembles, test-time augmentation and
-postprocessing change on the ten patients of val.list, which no model has seen.
+"""Cross-validation of ACDC in its slice form: out-of-fold scores, what ensembles and test-time augmentation change on
+the ten patients of val.list, which no model has seen, and how well the Dice of the ensemble there is estimated.
 
     python benchmarks/folds.py --root ../shared/data/acdc_h5 --budget 10min --results docs/results/folds.md
 
@@ -17,6 +17,7 @@ from textwrap import fill
 
 import numpy as np
 
+from segcct.case_runner import failures, values
 from segcct.config import SegmentationConfig, settings
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
@@ -28,6 +29,8 @@ from segcct.inference.predictor import Predictor
 from segcct.metrics import paired, summarize
 from segcct.metrics.paired_statistics import Paired
 from segcct.model_card import load_card
+from segcct.quality.calibration_run import fold_of_ensemble, leave_one_out, measure_fold
+from segcct.quality.fitting import Calibration
 from segcct.run_folder import FoldsFolder
 from segcct.tasks.fold_training import resume_folds, train_folds
 from segcct.tasks.task import TASKS
@@ -125,6 +128,19 @@ def difference_of(name: str, first: Model, second: Model) -> str:
     )
 
 
+def estimates_of(bests: list[Path], root: Path) -> str:
+    """Estimates of the ensemble's Dice without a reference, each by a fit without its patient, as Markdown."""
+    ensemble = fold_of_ensemble(bests, Predictor.load(bests, Inference()), root)
+    outcomes = measure_fold(ensemble)
+    assert not failures(outcomes), failures(outcomes)
+    rows = [row for measured in values(outcomes) for row in measured]
+    lines = ["| features | Spearman | mean error | AUROC (Dice < 0.7) | AURC |", "|---|---|---|---|---|"]
+    for row in leave_one_out(Calibration(rows, CLASSES)):
+        figures = ("n/a" if row[name] is None else f"{row[name]:.3f}" for name in ("spearman", "mae", "auroc", "aurc"))
+        lines.append(f"| {row['name']} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
 def sections(arguments: argparse.Namespace) -> list[str]:
     """The page, part by part."""
     folder, config = cross_validated(arguments)
@@ -174,6 +190,11 @@ def sections(arguments: argparse.Namespace) -> list[str]:
         "Differences of the mean Dice per volume, 95% interval by patient, volumes that get better and worse, and "
         "Wilcoxon's p over patients. *Single model* is the mean of the scores of the folds.",
         "\n".join(["| | difference [95% interval] | better, worse | p |", "|---|---|---|---|", *differences]),
+        "## Quality of the ensemble's masks, estimated without a reference",
+        "The same volumes, each class by itself; every estimate is by a fit without its patient. *Members* is the Dice "
+        "of the members' masks with each other. AUROC is for Dice below 0.7. AURC is the mean of 1 - Dice of the masks "
+        "that are kept, over all fractions of them, highest estimate first: lower is better.",
+        estimates_of(bests, arguments.root),
     ]
 
 
