@@ -82,22 +82,22 @@ class ScheduleSection(Section):
     lr: Annotated[float, Field(gt=0, le=1e6)] = 1e-3
     """Learning rate at the end of the warm-up, its largest value."""
     muon_lr: Annotated[float, Field(gt=0, le=1e6)] = 0.02
-    """What `lr` is for the matrices and kernels of muon; `lr` is that of the rest."""
+    """muon: learning rate of matrices and kernels; `lr` is that of the rest."""
     weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.01
     """Weight decay of matrices and kernels; biases, norms and scales have none."""
     momentum: Fraction = 0.9
     """Momentum of sgd."""
     schedule: Literal["cosine", "poly"] = "cosine"
-    """Fall of the learning rate to 0 after the warm-up; poly has exponent 0.9."""
+    """How the learning rate falls to 0 after the warm-up; poly has exponent 0.9."""
     warmup: Fraction = 0.05
     """Fraction of the training over which the learning rate rises from 0."""
     clip_norm: Annotated[float, Field(ge=0, le=1e9)] = 1.0
-    """Largest norm of the gradient; 0 leaves it."""
+    """Largest norm of the gradient, which is scaled down to it; 0 does not clip."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     """Decay per step of the averaged weights, which are validated and saved; 0 turns it off."""
     recalibrate: Annotated[int, Field(ge=0, le=1000)] = 0
-    """Last batches of an epoch from which BatchNorm's statistics of the averaged weights are recomputed before a
-    validation; 0 averages the statistics as the weights."""
+    """How many of the last batches of an epoch give the statistics of BatchNorm for the averaged weights before a
+    validation; 0 averages the statistics like the weights."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Arithmetic of the network; auto is bf16 where that is measured to be faster on this machine, else fp32."""
     precision_reason: str | None = None
@@ -107,8 +107,8 @@ class ScheduleSection(Section):
     validate_every: PositiveInt = 1
     """Epochs between two validations."""
     validation_time: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Largest fraction of the elapsed time that validations may take: one that would exceed it waits for a later epoch,
-    the first and the last one apart; null never waits."""
+    """Largest fraction of the elapsed time that validations may take: a validation that would exceed it waits for a
+    later epoch, except the first and the last one; null never waits."""
     patience: PositiveInt | None = None
     """Validations without a better score before an early stop; null never stops early."""
     logger: Literal["tensorboard", "csv", "mlflow", "wandb", "none"] = "tensorboard"

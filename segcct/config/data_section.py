@@ -44,9 +44,10 @@ class IntensitySection(Section):
 
 class CaseSplitSection(SplitSection):
     unlabelled: Literal["rest"] | None = None
-    """rest: every case in no split joins a segmentation training without its label, as train.unlabelled says."""
+    """rest: every case that is in no split takes part in a segmentation training without its label, by the method
+    of train.unlabelled."""
     unlabelled_list: Path | None = None
-    """File with a case or patient per line: only these do."""
+    """File with a case or patient per line; only these take part without their labels."""
 
     @property
     def names_unlabeled(self) -> bool:
@@ -87,12 +88,12 @@ class DataSection(Section):
     with `|` between them, for layout dicom; default: the class name itself. Capitals do not count, and spaces, `_`, `-`
     and `.` are the same."""
     label_map: dict[int, int] | None = None
-    """File value -> scheme value, applied by lookup table when labels are read; values not named stay."""
+    """File value -> scheme value, applied when labels are read; values that are not listed stay the same."""
     orientation: Literal["canonical", "native"] = "canonical"
     """canonical: axial slices, rows to posterior and columns to the patient's left; native: slices along the third
     stored axis as they are."""
     crop: Literal["foreground", "none"] = "none"
-    """foreground: train and predict on the bounding box of what is not background; masks keep the full grid."""
+    """foreground: train and predict on the bounding box of everything but the background; masks keep the full grid."""
     spacing_mm: Annotated[float, Field(gt=0)] | None = None
     """In-plane pixel size that slices are resampled to; null keeps each scan's own."""
     fit: Fit = "pad"
@@ -108,14 +109,14 @@ class DataSection(Section):
     split: CaseSplitSection = CaseSplitSection()
     """Which cases train, validate and test; always by patient."""
     foreground_fraction: Fraction = 0.67
-    """Fraction of the training slices drawn among those that hold a structure."""
+    """Fraction of the training slices that are drawn among those with a structure."""
     cache: Path | None = None
     """Folder of the prepared cases; default: `.cache/segcct` below the working directory."""
     workers: Workers = 0
     """Loader processes, and threads of `segcct check`; results do not depend on it."""
     spark: str | None = None
-    """Master of an Apache Spark that prepares the cases in place of `workers` here, such as local[2] or
-    spark://host:7077; its workers see the same files under the same names. Results do not depend on it."""
+    """Master of Apache Spark, such as local[2] or spark://host:7077: its workers prepare the cases in place of
+    processes on this machine, and must see the same files under the same names. Results do not depend on it."""
 
     @property
     def cache_folder(self) -> Path:
@@ -150,7 +151,7 @@ class DataSection(Section):
 
 class AugmentSection(Section):
     strength: Fraction = 1.0
-    """Scales every probability and range below; 0 is the identity."""
+    """Factor of every probability and range below; 0 turns them off."""
     flip: Fraction = 0.5
     """Probability of a left-right flip."""
     flip_vertical: Fraction = 0.0

@@ -32,14 +32,14 @@ class MaskedAugmentSection(AugmentSection):
 
 class PretrainingTrainSection(ScheduleSection):
     method: Literal["mae", "m2d", "m2d_all"] = "mae"
-    """What is predicted of masked blocks. mae: their pixels; m2d: what an averaged encoder says of them that sees them
-    alone; m2d_all: that sees the whole image."""
+    """What is predicted for masked blocks. mae: their pixels; m2d: the features that an averaged encoder computes from
+    these blocks alone; m2d_all: those that it computes from the whole image."""
     mask_ratio: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.65
     """Fraction of the blocks that is masked."""
     block_px: Annotated[int, Field(ge=1, le=256)] = 16
     """Side of a block in pixels; a multiple of the tokenizer's reduction (16 for cct_unet) that divides the image."""
     target_decay: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
-    """m2d: decay per step of the averaged encoder at the start; what it lacks to 1 falls to a fifth of that."""
+    """m2d: decay per step of the averaged encoder at the start; its distance to 1 falls to a fifth until the end."""
     slices_per_epoch: PositiveInt | None = None
     """Slices drawn per epoch; default: as many as the training cases hold."""
     pictures: Annotated[int, Field(ge=0)] = 4

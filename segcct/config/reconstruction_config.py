@@ -14,10 +14,10 @@ class ReconstructionLossSection(Section):
     l1: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the mean absolute difference, in standard deviations of the channel."""
     foreground: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the same within the structures alone, which are a small part of most slices."""
+    """Weight of the same difference within the structures alone, which are a small part of most slices."""
     foreground_squared: Annotated[float, Field(ge=0)] = 0.0
-    """Weight of the mean squared difference within the structures: what val_gain measures is a root of it, while the
-    absolute difference draws towards medians."""
+    """Weight of the mean squared difference within the structures. val_gain is computed from its root, while the
+    absolute difference favors medians."""
     ssim: Annotated[float, Field(ge=0)] = 0.5
     """Weight of 1 - SSIM."""
     gradient: Annotated[float, Field(ge=0)] = 0.5
