@@ -121,6 +121,22 @@ class Splits:
             ) from error
 
 
+def seen_by(weights: Path, splits: Splits) -> list[str] | None:
+    """The validation and test cases on which a model was trained, by the splits.json of its run; None where there is
+    none.
+
+    Args:
+        weights: `best/` of a run, or a file in it.
+        splits: of another run.
+
+    Raises `SplitError` for a splits.json that is damaged.
+    """
+    record = (weights.parent if weights.is_file() else weights).parent / "splits.json"
+    if not record.is_file():
+        return None
+    return Splits.load(record).trained_on({name: splits.patient_of(name) for name in (*splits.val, *splits.test)})
+
+
 def repeated_ids(ids: Iterable[str]) -> list[str]:
     """Those that are there more than once, sorted."""
     return sorted(case_id for case_id, times in Counter(ids).items() if times > 1)

@@ -15,13 +15,16 @@ from segcct.config import M2IConfig, PretrainingConfig, SegmentationConfig
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
-from segcct.datasets.split_record import Splits
+from segcct.datasets.split_record import Splits, seen_by
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.plurals import counted
 from segcct.preparation.input_ranges import ranges_of
 from segcct.preparation.intensity_quantiles import mean_quantiles
 from segcct.preparation.slice_sampling import EpochSampler, SliceDataset
+from segcct.progress import say
 from segcct.tasks.task import DatasetSummary, Task
 from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
+from segcct.training.processes import is_first_process
 
 SliceConfig = SegmentationConfig | M2IConfig | PretrainingConfig
 
@@ -88,7 +91,13 @@ class SliceTask(Task):
         return inventory.splits.select(inventory.cases, "train")
 
     def check_splits(self, splits: Splits) -> None:
-        """Raises where the task cannot train with these."""
+        """Raises where the task cannot train with these; says which of them the weights to start from have seen."""
+        weights = self.config.model.pretrained
+        seen = None if weights is None else seen_by(weights, splits)
+        if seen and is_first_process():
+            cases = f"{len(seen)} of the {counted(len(splits.val + splits.test), 'validation or test case')}"
+            say(f"warning: by their names, {weights} was trained on {cases}, such as {seen[0]}: their scores would be "
+                "too good")  # fmt: skip
 
     def samples(self, slices: SliceDataset) -> TorchDataset[Any]:
         """What a batch is made of, by (epoch, index)."""

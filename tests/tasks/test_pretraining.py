@@ -10,7 +10,8 @@ from PIL import Image
 from torch.nn import functional as F
 
 from segcct.cli import main
-from segcct.config import PretrainingConfig, settings
+from segcct.config import PretrainingConfig, SegmentationConfig, settings
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, ModelError
 from segcct.model_card import load_card, save_model
 from segcct.models.masked_encoder import MaskedEncoder
@@ -18,8 +19,9 @@ from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
 from segcct.tasks.pretraining.pretraining_task import PretrainingTask
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from tests.conftest import training_command
-from tests.support.small_tasks import pretraining
+from tests.support.small_tasks import pretraining, volumes
 from tests.support.toy_pair import data_section
 
 SIZE = 64
@@ -202,6 +204,20 @@ def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
     assert task.find().batches == 3  # of 15 slices of 5 cases
     task.prepare()
     assert len(task.loader(0, 1)) == 3
+
+
+def test_a_training_says_whom_its_first_weights_have_seen(tmp_path, capsys):
+    """Also where they trained without a label."""
+    content, dataset = volumes(0)
+    pretrained = {"model": {"name": "cct_unet_t", "pretrained": str(tmp_path / "best")}}
+    config = settings.build(SegmentationConfig, content | pretrained, {}, source="test")
+    task = SegmentationTask(config, dataset, resumed=True)
+    splits = Splits(("a",), ("b_2",), ("c", "d"), patients={"b_2": "b"})
+    task.check_splits(splits)
+    assert capsys.readouterr().err == ""
+    Splits(("a", "b_1"), ("c",), patients={"b_1": "b"}, unlabeled=("d",)).save(tmp_path / "splits.json")
+    task.check_splits(splits)
+    assert "best was trained on 2 of the 3 validation or test cases, such as b_2" in capsys.readouterr().err
 
 
 @pytest.mark.slow

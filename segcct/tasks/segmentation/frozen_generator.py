@@ -6,7 +6,7 @@ from pathlib import Path
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
-from segcct.datasets.split_record import Splits
+from segcct.datasets.split_record import Splits, seen_by
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
 from segcct.models.generator import Generator
@@ -38,14 +38,12 @@ def check_not_seen(model: Path | None, splits: Splits) -> None:
     where that is not known, since `best/` alone does not name them."""
     if model is None:
         return
-    if not (model.parent / "splits.json").is_file():
+    seen = seen_by(model, splits)
+    if seen is None:
         say(f"{model}: no splits.json next to it, so whether it was trained on validation or test cases is not known")
-        return
-    cases = {name: splits.patients.get(name, name) for name in (*splits.val, *splits.test)}
-    seen = Splits.load(model.parent / "splits.json").trained_on(cases)
     if seen:
         raise ConfigError(
-            f"the generator was trained on {len(seen)} of {len(cases)} validation and test cases",
+            f"the generator was trained on {len(seen)} of {len(splits.val + splits.test)} validation and test cases",
             file=model,
             found=", ".join(seen[:4]),
             remedy="Train it on the same split (same data.split and data.fold)",

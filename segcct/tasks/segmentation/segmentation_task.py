@@ -47,6 +47,7 @@ class SegmentationTask(SliceTask):
         self.synthesis = self._synthesis()
 
     def check_splits(self, splits: Splits) -> None:
+        super().check_splits(splits)
         for model in (self.config.train.unlabelled.model, self.config.augment.generator):
             check_not_seen(model, splits)
 
