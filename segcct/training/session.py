@@ -18,7 +18,7 @@ from segcct.plurals import counted
 from segcct.run_folder import BUSY, RunFolder
 from segcct.training.checkpoint import check_architecture, check_best, read_state
 from segcct.training.processes import is_first_process
-from segcct.training.trainer import CONFIG
+from segcct.training.validation_callback import CONFIG
 
 RESUMABLE = (
     "train.epochs",

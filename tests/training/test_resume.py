@@ -13,7 +13,8 @@ import torch
 from segcct.config import SegmentationConfig, settings
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
-from segcct.training.trainer import Trainable, fit
+from segcct.training.trainer import fit
+from segcct.training.training_module import Trainable
 from tests.support.small_tasks import SMALL, few_labels, volumes
 
 Shown = list[tuple[list[str], torch.Tensor]]

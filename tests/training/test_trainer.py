@@ -20,7 +20,7 @@ from segcct.config import RunSection, TrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
-from segcct.training import optimization, trainer
+from segcct.training import optimization, training_module, validation_callback
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.network import check_batch_size
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
@@ -92,7 +92,9 @@ def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch,
             super().step(closure)
             seen.append(self.param_groups[0]["params"][0].grad.flatten()[0].item())
 
-    monkeypatch.setattr(trainer, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr))
+    monkeypatch.setattr(
+        training_module, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr)
+    )
     train = TrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
     task = Counted()
     fit(task, run, train, seed=0)
@@ -192,7 +194,7 @@ class Timed(toy_task.ToyTask):
         super().__init__()
         self.now = 0.0
         self.validations_s = itertools.repeat(15.0)
-        for module in (trainer, optimization):
+        for module in (validation_callback, optimization):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
     def loss(self, network, batch):
