@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def add_calibrate(commands: Commands) -> None:
     """The quality estimate of a segmenter."""
     parser = add_command(
-        commands, "calibrate", _calibrate, "fit the estimate of Dice without a reference, into best/ of --i2m"
+        commands,
+        "calibrate",
+        _calibrate,
+        "fit an estimate of the Dice of masks without references, and store it with --i2m",
     )
     parser.add_argument(
         "--i2m",

@@ -20,7 +20,7 @@ from segcct.tasks.task import Outcome
 def add_compare(commands: Commands) -> None:
     """The page of image, mask and image again."""
     parser = add_command(
-        commands, "compare", _compare, "compare scans with what a generator makes of their predicted masks"
+        commands, "compare", _compare, "compare scans with their reconstructions from the predicted masks"
     )
     add_model(parser, "--i2m", help="the segmentation model")
     add_model(parser, "--m2i", help="the generator")

@@ -24,7 +24,7 @@ def add_phantom(commands: Commands) -> None:
 
 def add_init(commands: Commands) -> None:
     """A config for a folder of scans."""
-    parser = add_command(commands, "init", _init, "look at a folder of scans and masks and write a config for it")
+    parser = add_command(commands, "init", _init, "inspect a folder of scans and masks, and write a config for it")
     parser.add_argument("folder", type=Path, metavar="DIR", help="the dataset")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: configs/<name of DIR>.yaml")
 

@@ -165,7 +165,7 @@ def add_evaluate(commands: Commands) -> None:
 
 def add_report(commands: Commands) -> None:
     """The page of an evaluation."""
-    parser = add_command(commands, "report", _report, "write report.html of an evaluation")
+    parser = add_command(commands, "report", _report, "write the page of an evaluation, report.html")
     parser.add_argument("--evaluation", type=Path, required=True, metavar="DIR", help="what segcct evaluate wrote")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where report.html goes")
     parser.add_argument("--picture", type=Path, metavar="FILE.png", help="also draw one case as a figure")

@@ -13,7 +13,7 @@ from segcct.tasks.task import Outcome
 def add_demo(commands: Commands) -> None:
     """The main job on synthetic cases."""
     parser = add_command(
-        commands, "demo", _demo, "run the main job on synthetic cases: train, segment, score, and pages to look at"
+        commands, "demo", _demo, "run everything on synthetic cases: training, masks, scores, and report pages"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("runs/demo"), metavar="RUN", help="a new run folder (default %(default)s)"
