@@ -25,11 +25,12 @@ from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
 from segcct.inference.prediction_request import load_case, resolve
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import read_rows
+from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import dice
 from segcct.model_card import CARD, save_model
 from segcct.quality.case_features import features_of_case
 from segcct.run_folder import FoldsFolder
-from tests.support.toy_pair import HOW, INTENSITIES, card, data_section, loaded_case
+from tests.support.toy_pair import HOW, INTENSITIES, card, data_section, loaded_case, painter
 
 NAMES = ("a", "b", "c", "d", "e", "f", "g")
 
@@ -181,6 +182,16 @@ def test_folds_are_calibrated_on_cases_that_none_was_trained_on(
         assert all(row["estimated_dice"] for row in rows)
     assert main(predict(folds, "one", folds.fold(0).best)) == 0  # the estimate is not that of a member
     assert not (folds.path.parent / "one" / "quality.csv").exists()
+
+
+def test_the_comparison_page_has_the_estimates_of_folds(folds: FoldsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(calibrate(folds)) == 0
+    monkeypatch.setattr(Reconstructor, "load", lambda *_: painter(channels={"ct": "ct.nii.gz"}, label="seg.nii.gz"))
+    root, output = folds.path.parent, folds.path.parent / "page"
+    command = ["compare", "--i2m", str(folds.path), "--m2i", str(root / "m2i"), "--input", str(root / "data" / "d")]
+    assert main([*command, "--output", str(output), "--slices", "2"]) == 0
+    report = json.loads((output / "report.json").read_text())
+    assert "ensemble on cases" in report["quality"]["summary"]
 
 
 def test_members_see_a_case_in_four_passes(folds: FoldsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
