@@ -218,7 +218,7 @@ class Predictor(VolumeModel):
         shared = object.__new__(type(self))  # a copy would pickle
         shared.__dict__.update(self.__dict__)
         size = images_per_batch(self.how, self.preparation.image_size)
-        shared.network = SharedBatches(self.network, size, one_thread=self.how.device == "cpu").eval()
+        shared.network = SharedBatches(self.network, size, self.how).eval()
         return shared
 
     def steps(self, *, keep_largest: bool = False) -> tuple[PostprocessingStep, ...]:

@@ -3,11 +3,10 @@
 Every batch has the same number of images; one that is not full is filled up with zeros. An image is then computed alike
 in whatever company it is: measured with the networks here on a processor with AVX-512 and with oneDNN, its logits are
 the same bit by bit at each place of a batch and next to any other images, while in fp32 (not in bf16) they differ in
-the last bits, 1e-6, between batches of one size and another, and between one thread and several. So every thread that
-takes part computes by itself alone. Masks are then the same byte by byte for one process, shards of a cohort and a
-prediction that was interrupted, on one kind of machine and with OMP_NUM_THREADS=1. With OMP_NUM_THREADS=2 in fp32, 3 of
-some 400 masks of an untrained network differed in one pixel, whose two best classes were equal but for those bits; the
-cause is not known yet.
+the last bits, 1e-6, between batches of one size and another, between one thread and several, and with and without the
+inference mode of PyTorch. So every thread that takes part computes by itself alone, and every batch in the same mode
+and precision, whichever caller computes it. Masks are then the same byte by byte for one process, shards of a cohort
+and a prediction that was interrupted, on one kind of machine, whatever OMP_NUM_THREADS is.
 """
 
 from __future__ import annotations
@@ -67,14 +66,14 @@ class SharedBatches(nn.Module):
     Args:
         network: the network.
         size: images of a batch.
-        one_thread: each caller computes in one thread.
+        how: the precision, and the device: on a processor, each caller computes in one thread.
     """
 
-    def __init__(self, network: nn.Module, size: int, *, one_thread: bool = True) -> None:
+    def __init__(self, network: nn.Module, size: int, how: Inference) -> None:
         super().__init__()
         self.network = network
         self.size = size
-        self.one_thread = one_thread
+        self.how = how
         self._lock = threading.Lock()
         self._waiting: list[tuple[Tensor, Future[Tensor]]] = []
         self._callers = 0
@@ -82,7 +81,7 @@ class SharedBatches(nn.Module):
     @contextmanager
     def caller(self) -> Iterator[None]:
         """What a thread does for one case."""
-        if self.one_thread and torch.get_num_threads() > 1:
+        if self.how.device == "cpu" and torch.get_num_threads() > 1:
             torch.set_num_threads(1)  # of this thread, and of those that begin later
         with self._lock:
             self._callers += 1
@@ -97,8 +96,7 @@ class SharedBatches(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """See the class; what is as large as a batch, or larger, does not wait."""
         if len(image) >= self.size:
-            logits: Tensor = self.network(image)
-            return logits
+            return self._logits(image)
         future: Future[Tensor] = Future()
         with self._lock:
             self._waiting.append((image, future))
@@ -127,7 +125,7 @@ class SharedBatches(nn.Module):
         try:
             images = torch.cat([image for image, _ in batch])  # (n, C, H, W), n at most the size
             fill = images.new_zeros(self.size - len(images), *images.shape[1:])
-            logits = self.network(torch.cat([images, fill]))
+            logits = self._logits(torch.cat([images, fill]))
             parts = logits[: len(images)].split([len(image) for image, _ in batch])
         except BaseException as error:
             for _, future in batch:
@@ -135,3 +133,9 @@ class SharedBatches(nn.Module):
             return
         for (_, future), part in zip(batch, parts, strict=True):
             future.set_result(part)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Computed alike by every caller, also by one that is about to end and has left the mode of its own images."""
+        with torch.inference_mode(), self.how.autocast():
+            logits: Tensor = self.network(images)
+        return logits

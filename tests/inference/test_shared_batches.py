@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -13,6 +14,8 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.shared_batches import SharedBatches, images_at_a_time, images_per_batch
 from segcct.models.zoo import create_model
 
+HOW = Inference(precision="bf16", device="cpu")
+
 
 class Counting(nn.Module):
     """Doubles images and remembers how many there were; fails for negative ones."""
@@ -20,8 +23,10 @@ class Counting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[tuple[int, int]] = []
+        self.modes: set[tuple[bool, bool]] = set()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.modes.add((torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu")))
         self.sizes.append((len(image), int((image.flatten(1).abs().sum(1) > 0).sum())))
         if bool((image < 0).any()):
             raise ValueError("negative")
@@ -48,7 +53,7 @@ def together(shared: SharedBatches, images: list[torch.Tensor]) -> list[torch.Te
 def test_batches_are_full_until_nobody_is_left(callers, batches):
     network = Counting()
     images = [torch.full((1, 1, 2, 2), float(number + 1)) for number in range(callers)]
-    outputs = together(SharedBatches(network, 4), images)
+    outputs = together(SharedBatches(network, 4, HOW), images)
     assert all(torch.equal(output, image * 2) for output, image in zip(outputs, images, strict=True))
     assert {size for size, _ in network.sizes} == {4}
     assert sorted((count for _, count in network.sizes), reverse=True) == batches
@@ -57,12 +62,33 @@ def test_batches_are_full_until_nobody_is_left(callers, batches):
 def test_images_of_several_sizes_and_numbers_find_their_way_back():
     shapes = [(1, 1, 2, 2), (1, 1, 3, 3), (2, 1, 2, 2), (3, 1, 3, 3), (5, 1, 2, 2), (1, 1, 2, 2)]
     images = [torch.full(shape, float(number + 1)) for number, shape in enumerate(shapes)]
-    outputs = together(SharedBatches(Counting(), 4), images)
+    outputs = together(SharedBatches(Counting(), 4, HOW), images)
     assert all(torch.equal(output, image * 2) for output, image in zip(outputs, images, strict=True))
 
 
+def test_a_caller_that_ends_computes_as_the_others_do():
+    """The last batch of all is computed by the one that ends last, or by one that failed before its image was ready."""
+    network = Counting()
+    shared = SharedBatches(network, 4, HOW)
+    with ThreadPoolExecutor(1) as pool:
+        with shared.caller():
+            entered = threading.Event()
+
+            def waits() -> torch.Tensor:
+                with shared.caller(), torch.inference_mode(), HOW.autocast():
+                    entered.set()
+                    return shared(torch.ones(1, 1, 2, 2))
+
+            output = pool.submit(waits)
+            assert entered.wait(20)
+            while not shared._waiting:
+                time.sleep(0.001)
+        assert torch.equal(output.result(20), torch.full((1, 1, 2, 2), 2.0))
+    assert network.modes == {(True, True)}
+
+
 def test_a_failure_is_that_of_the_whole_batch_and_of_no_other():
-    shared = SharedBatches(Counting(), 2)
+    shared = SharedBatches(Counting(), 2, HOW)
     outputs = together(shared, [torch.full((1, 1, 2, 2), value) for value in (1.0, -1.0)])
     assert all(isinstance(output, ValueError) for output in outputs)
     (output,) = together(shared, [torch.ones(1, 1, 2, 2)])
