@@ -85,7 +85,7 @@ def remove_unfinished(folder: Path, names: Iterable[str]) -> None:
             _remove(file)
 
 
-def sweep(folder: Path, *, older_than_s: float = LEFT_BEHIND_SECONDS) -> None:
+def sweep(folder: Path) -> None:
     """Remove from a folder what processes left behind that were killed: unfinished files, and locks nobody holds."""
     try:
         leftovers = [path for path in folder.iterdir() if is_temporary(path.name) or is_lock(path)]
@@ -93,7 +93,7 @@ def sweep(folder: Path, *, older_than_s: float = LEFT_BEHIND_SECONDS) -> None:
         return
     for leftover in leftovers:
         with contextlib.suppress(OSError):  # another process sweeps too
-            if time.time() - leftover.lstat().st_mtime <= older_than_s:
+            if time.time() - leftover.lstat().st_mtime <= LEFT_BEHIND_SECONDS:
                 continue
             if is_lock(leftover):
                 holder(leftover)  # which removes one that is free

@@ -9,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 
 from segcct.errors import MetricError
-from segcct.metrics.confidence_intervals import RESAMPLES, interval, numbered
+from segcct.metrics.confidence_intervals import interval, numbered
 from segcct.plurals import counted
 
 
@@ -31,8 +31,6 @@ def paired(
     patients: Sequence[Hashable] | None = None,
     *,
     higher_is_better: bool = True,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
 ) -> Paired:
     """Compare two methods' scores of the same cases; a case that either leaves unscored is left out.
 
@@ -54,7 +52,7 @@ def paired(
         return Paired(difference=None, ci95=[None, None], p=None, wins=0, losses=0, ties=0, n=0)
     differences = np.array([difference for difference, _ in rows])
     scored = [name for _, name in rows]
-    low, high = interval(differences, scored, seed=seed, resamples=resamples)
+    low, high = interval(differences, scored)
     member = numbered(scored)
     better = differences if higher_is_better else -differences
     return Paired(

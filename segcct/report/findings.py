@@ -52,9 +52,9 @@ def changed_sentence(results: Results) -> str:
     return f"{text[0].upper()}{text[1:]}. The scores are those of the earlier files: run segcct evaluate again."
 
 
-def worst_cases(results: Results, most: int = 5) -> list[Worst]:
-    """The cases of lowest mean Dice, with what pulls each down."""
-    return [Worst(case, dice, _reason(results, case)) for dice, case in results.by_dice[:most]]
+def worst_cases(results: Results) -> list[Worst]:
+    """The five cases of lowest mean Dice, with what pulls each down."""
+    return [Worst(case, dice, _reason(results, case)) for dice, case in results.by_dice[:5]]
 
 
 def ranked(results: Results) -> list[tuple[str, str]]:

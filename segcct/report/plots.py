@@ -13,7 +13,7 @@ from segcct.report.results import Score
 
 _PLOT_PX = 560
 """Width at which no two dots of a strip overlap."""
-_DOT_PX = 5.5
+_DOT_PX, _HALF_STRIP_PX = 5.5, 13.0
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,10 @@ class Plot:
     """Both axes are the same measure from 0 to 1: the line of agreement is drawn."""
 
 
-def strip(name: str, scores: Sequence[Score], stats: MetricStats | None, *, half_px: float = 13) -> Strip:
+def strip(name: str, scores: Sequence[Score], stats: MetricStats | None) -> Strip:
     """The row of one class or region; scores that are not defined have no dot."""
     defined = sorted((dice, score.case, score.status) for score in scores if (dice := score.values["dice"]) is not None)
-    offsets = _swarm([dice * _PLOT_PX for dice, _, _ in defined], half_px)
+    offsets = _swarm([dice * _PLOT_PX for dice, _, _ in defined], _HALF_STRIP_PX)
     dots = tuple(
         Dot(name, round(100 * dice, 2), y, f"{case}: {name} {dice:.3f}{_status(status)}", status)
         for (dice, case, status), y in zip(defined, offsets, strict=True)

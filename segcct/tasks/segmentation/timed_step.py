@@ -31,8 +31,8 @@ def backend_times_s() -> dict[str, float]:
     return backend_seconds(network, CHANNELS, SIZE)
 
 
-def reference_step_s(device: str, precision: str, *, repeats: int = 2) -> float:
-    """Seconds of one training step on random input, the best of `repeats` after one that is not counted.
+def reference_step_s(device: str, precision: str) -> float:
+    """Seconds of one training step on random input, the better of two after one that is not counted.
 
     Where that one takes longer than five seconds it is the answer: emulated arithmetic is not worth waiting for.
     """
@@ -45,4 +45,4 @@ def reference_step_s(device: str, precision: str, *, repeats: int = 2) -> float:
     optimizer = torch.optim.AdamW(network.parameters())
     steps = step_seconds(lambda: criterion(network(image), label), optimizer, device, precision)
     first = next(steps)
-    return first if first > _ENOUGH_S else min(islice(steps, repeats))
+    return first if first > _ENOUGH_S else min(islice(steps, 2))
