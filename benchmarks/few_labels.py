@@ -35,7 +35,8 @@ from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice
 from segcct.metrics.confidence_intervals import interval
-from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.preparation.cached_cases import prepare_cases
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.run_folder import RunFolder
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -31,7 +31,8 @@ from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
 from segcct.metrics.image import BORDER, FOREGROUND, class_mean_baseline, error_reduction, image_distances
-from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.preparation.cached_cases import prepare_cases
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 

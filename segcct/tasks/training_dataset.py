@@ -14,7 +14,8 @@ from segcct.datasets.split_record import SPLIT_NAMES, Splits, unshared_classes
 from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
 from segcct.preparation.cache_key import fingerprint
-from segcct.preparation.prepared_case import PreparedCase, prepare_cases
+from segcct.preparation.cached_cases import prepare_cases
+from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_grid import SliceGrid
 from segcct.progress import say
 from segcct.training.processes import is_first_process, progress_bar

@@ -23,7 +23,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.cycle import Cycles
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.prediction_request import Request
-from segcct.preparation import prepared_case as prepare
+from segcct.preparation import cached_cases as prepare
 from segcct.quality import calibration_run as calibrate
 from segcct.quality.quality_table import written_estimates
 from tests.support.hostile_world import SCANS, write_scans

@@ -210,7 +210,7 @@ from pathlib import Path
 from segcct.config import settings
 from segcct.config import SegmentationConfig
 from segcct.datasets.layouts import find_cases, scheme_of
-from segcct.preparation.prepared_case import prepare_cases
+from segcct.preparation.cached_cases import prepare_cases
 data = settings.load(SegmentationConfig, Path(sys.argv[1]), settings.parse_overrides(sys.argv[2:])).data
 print(sum(float(case.image.sum()) for case in prepare_cases(find_cases(data), data, scheme_of(data))))
 """

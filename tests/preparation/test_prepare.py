@@ -25,7 +25,7 @@ from segcct.errors import DataError, GeometryError, LabelError
 from segcct.files.file_memo import key_of
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
-from segcct.preparation import prepared_case as prepare
+from segcct.preparation import cached_cases as prepare
 from segcct.preparation.cache import Cache
 from segcct.preparation.cache_key import PREPARATION_VERSION, cache_key, fingerprint
 from segcct.preparation.intensity import unit_scale

@@ -10,7 +10,7 @@ import pytest
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.errors import DataError
-from segcct.preparation.prepared_case import prepare_cases
+from segcct.preparation.cached_cases import prepare_cases
 from tests.conftest import training_command
 
 
