@@ -50,6 +50,36 @@ class _Result:
     synthetic: bool
 
 
+@dataclass(frozen=True)
+class _CompareCase:
+    """What is done for one case."""
+
+    cycles: Cycles
+    request: Request
+    labels: Mapping[str, ReferenceCase] | None
+    """References named by the user; None: the dataset's own labels."""
+    quality: QualityModel | None
+    channels: int
+    slices: int
+    key: str | None
+    """Of hashed names; None where cases are named."""
+
+    def __call__(self, numbered: tuple[int, Case]) -> _Result:
+        """(number on the page, case) -> what is shown of it."""
+        number, case = numbered
+        scheme = self.cycles.predictor.scheme
+        own = self.labels is None and case.label is not None
+        loaded = load_case(self.request, case, scheme, with_label=own)
+        if self.labels is not None and case.id in self.labels:
+            loaded = replace(loaded, label=read_reference(self.labels[case.id], scheme, loaded.grid).array)
+        compared = compare(self.cycles, loaded, quality=self.quality, channels=self.channels)
+        update = {"patient": _name(case.patient, self.key)}
+        if self.key is None:
+            update["input_digest"] = content_digest([file for files in case.channels.values() for file in files])
+        viewer = case_viewer(f"case-{number}", compared, count=self.slices)
+        return _Result(compared.figures.model_copy(update=update), viewer, says_synthetic(compared.grid))
+
+
 def write_comparison(
     cycles: Cycles,
     request: Request,
@@ -87,39 +117,25 @@ def write_comparison(
     if page.exists():  # the last file to appear
         raise RunError("exists already", file=page, remedy="Choose another --output")
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
-        scheme = cycles.predictor.scheme
-        labels = _references(request, references, scheme)
+        labels = _references(request, references, cycles.predictor.scheme)
         key = _key_of(output) if anonymize else None
         cases = {_name(case.id, key): case for case in request.cases}
         if anonymize:
             cases = dict(sorted(cases.items()))
         channels = max(1, min(_MOST_CHANNELS, _IMAGES // max(1, slices * len(cases))))
-
-        def work(numbered: tuple[int, Case]) -> _Result:
-            number, case = numbered
-            loaded = load_case(request, case, scheme, with_label=labels is None and case.label is not None)
-            if labels is not None and case.id in labels:
-                loaded = replace(loaded, label=read_reference(labels[case.id], scheme, loaded.grid).array)
-            compared = compare(cycles, loaded, quality=quality, channels=channels)
-            update = {"patient": _name(case.patient, key)}
-            if not anonymize:
-                update["input_digest"] = content_digest([file for files in case.channels.values() for file in files])
-            viewer = case_viewer(f"case-{number}", compared, count=slices)
-            return _Result(compared.figures.model_copy(update=update), viewer, says_synthetic(compared.grid))
-
+        work = _CompareCase(cycles, request, labels, quality, channels, slices, key)
         jobs = [
             CaseJob(case.id, (number, case), name if anonymize else None)
             for number, (name, case) in enumerate(cases.items(), start=1)
         ]
-        results: dict[str, _Result] = {}
-        failed: dict[str, str] = {}
-        reasons: list[str] = []
-        for outcome in run_cases(jobs, work, progress=progress):
-            if isinstance(outcome, Done):
-                results[outcome.name] = outcome.value
-            elif isinstance(outcome, Failed):
-                reasons += failures([outcome])
-                failed[outcome.name] = outcome.kind if anonymize else outcome.reasons[0]
+        outcomes = list(run_cases(jobs, work, progress=progress))
+        results = {outcome.name: outcome.value for outcome in outcomes if isinstance(outcome, Done)}
+        failed = {
+            outcome.name: outcome.kind if anonymize else outcome.reasons[0]
+            for outcome in outcomes
+            if isinstance(outcome, Failed)
+        }
+        reasons = failures(outcomes)
         if key is not None:
             _write_sources(output, key, cases)
         if not results:
