@@ -8,19 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from scripts.spark_cluster import cluster
 from segcct.cli import main
+from tests.support.held_prediction import ancestors, held
 from tests.support.spark_commands import masks, predict_command, scores
 
 ROOT = Path(__file__).parents[2]
 DRIVER = """
 import json, sys
 from segcct.cli import main
+from segcct.inference import folder_prediction
 from segcct.spark.spark_start import spark_context
+from tests.support.held_prediction import HeldCase
+folder_prediction.PredictCase = HeldCase
 with spark_context(sys.argv[1], settings={"spark.executor.memory": "512m"}):
     for command in json.loads(sys.argv[2]):
         if status := main(command):
@@ -37,6 +42,12 @@ def driver(url: str, *commands: list[str]) -> subprocess.Popen[str]:
     )
 
 
+def cases_of(worker: int, folder: Path) -> set[str]:
+    """The cases that tasks of a worker hold."""
+    held_by = [file.name.rpartition("-") for file in folder.glob("*-*")]
+    return {case for case, _, process in held_by if worker in ancestors(int(process))}
+
+
 def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str) -> list[str]:
     sides = ("--prediction", str(predictions), "--reference", str(scans))
     return ["evaluate", *sides, "--output", str(output), *options]
@@ -45,7 +56,9 @@ def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str
 @pytest.mark.usefixtures("spark_installed")
 def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(trained, scans, here, tmp_path):
     spark = ("--engine", "spark")
+    """The worker dies while a task of its own holds a case, which is then predicted by another."""
     first, second = tmp_path / "first", tmp_path / "second"
+    held(second).mkdir()
     with cluster(2) as running:
         process = driver(
             running.url,
@@ -55,16 +68,20 @@ def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(
         )
         try:
             end = time.monotonic() + 240
-            while not list(second.glob("*.nii.gz")):
+            while not (in_flight := cases_of(running.workers[0].pid, held(second))):
                 assert process.poll() is None, process.communicate()[0]
                 assert time.monotonic() < end
                 time.sleep(0.02)
+            assert not list(second.glob("*.nii.gz"))  # nothing is done before `go`
             os.killpg(running.workers[0].pid, signal.SIGKILL)
+            (held(second) / "go").touch()
             said = process.communicate(timeout=240)[0]
         finally:
             process.kill()
         copies = list(running.folder.glob("app-*/*/model-*"))
     assert process.returncode == 0, said
+    attempts = Counter(file.name.rpartition("-")[0] for file in held(second).glob("*-*"))
+    assert {case for case, times in attempts.items() if times > 1} >= in_flight
     assert 1 <= len({copy.name for copy in copies}) == 1  # one model, of which each executor got one copy
     assert len(copies) <= 3
     assert masks(first) == masks(here)

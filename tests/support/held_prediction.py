@@ -1,0 +1,41 @@
+"""Predictions of cases that a test holds on their workers, so that it can kill one in the middle of its work."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from segcct.datasets.case import Case
+from segcct.inference.folder_prediction import PredictCase
+from segcct.inference.tracked_case import PredictedCase
+
+
+def held(output: Path) -> Path:
+    """A folder next to that of the masks: where it is, each attempt at a case notes itself in a file `CASE-PROCESS`,
+    and waits for the file `go`."""
+    return output.with_name(f"{output.name}-held")
+
+
+class HeldCase(PredictCase):
+    """As `PredictCase`, if the test lets it."""
+
+    def __call__(self, named: tuple[str, Case]) -> PredictedCase:
+        folder = held(self.output)
+        if folder.is_dir():
+            (folder / f"{named[0]}-{os.getpid()}").touch()
+            while not (folder / "go").exists():
+                time.sleep(0.01)
+        return super().__call__(named)
+
+
+def ancestors(process: int) -> list[int]:
+    """The processes that a process comes from, itself first (Linux); none where it has ended."""
+    found = []
+    with suppress(FileNotFoundError, ProcessLookupError):
+        while process:
+            stat = Path(f"/proc/{process}/stat").read_text(encoding="utf-8")
+            found.append(process)
+            process = int(stat.rpartition(")")[2].split()[1])
+    return found
