@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -105,11 +106,13 @@ def toy_experiment(overrides: dict[str, object]) -> SegmentationConfig:
     return settings.build(SegmentationConfig, {"data": data}, overrides, source="test")
 
 
-def test_entries_of_acdc_can_be_trained(benchmark_of, tmp_path):
-    """Every entry of the config names a network and keys that are there, and a folder of this machine."""
+@pytest.mark.parametrize("name", ["acdc", "acdc_levers"])
+def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
+    """Every entry of a config names a network and keys that are there, and a folder of this machine."""
     accuracy = benchmark_of("accuracy")
+    monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as where the extra is not installed
     root = Path(__file__).parents[2]
-    config = root / "benchmarks" / "acdc.yaml"
+    config = root / "benchmarks" / f"{name}.yaml"
     arguments = Namespace(config=config, budget=None, seeds=None, folds=None, entries=None, lr=None, final=True,
                           output=tmp_path, keys=["--data.root", "elsewhere", "--train.precision", "fp32"])  # fmt: skip
     benchmark = accuracy.read(arguments)
