@@ -32,7 +32,9 @@ from segcct.datasets.split_drawing import make_splits
 from segcct.hardware.processor import processor_name
 from segcct.inference.batched_inference import Inference
 from segcct.inference.inferers import SliceInferer
+from segcct.inference.postprocessing import postprocess
 from segcct.inference.predictor import Predictor
+from segcct.inference.views import VIEWS
 from segcct.metrics import class_dice
 from segcct.metrics.confidence_intervals import interval
 from segcct.preparation.cached_cases import prepare_cases
@@ -144,13 +146,14 @@ def evaluated_cases(data: Mapping[str, Any]) -> list[PreparedCase]:
     return prepare_cases(make_splits(cases, section).select(cases, "val"), section, scheme_of(section))
 
 
-def scores_of(run: RunFolder, cases: Sequence[PreparedCase]) -> Scores:
+def scores_of(run: RunFolder, cases: Sequence[PreparedCase], arguments: argparse.Namespace) -> Scores:
     """Mean Dice over the classes of each case that holds one."""
-    predictor = Predictor.load(run.best, Inference())
-    size = predictor.preparation.image_size
+    predictor = Predictor.load(run.best, Inference(tta=arguments.tta))
+    size, steps = predictor.preparation.image_size, predictor.steps(keep_largest=arguments.keep_largest)
     scores = {}
     for case in cases:
         found = SliceInferer()(predictor.network, case, predictor.how, size)
+        found = postprocess(found, steps, tuple(predictor.scheme.classes), None)
         dice = class_dice(found, np.asarray(case.full_label), predictor.scheme.classes)
         known = [value for value in dice.values() if value is not None]
         if known:
@@ -186,11 +189,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
     parser.add_argument("--pretrain-minutes", type=float, default=20, help="of these (default %(default)s)")
     parser.add_argument("--epochs", type=int, help="length in epochs instead")
+    parser.add_argument("--tta", choices=list(VIEWS), default="none", help="as in predict")
+    parser.add_argument("--keep-largest", action="store_true", help="as in predict")
     parser.add_argument("--model", default="cct_unet_s")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     precision = Inference().choice
-    print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights\n")
+    print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
+          f"{arguments.tta}{', largest components' if arguments.keep_largest else ''}\n")  # fmt: skip
     print(
         "| method | labeled patients | draw | Dice | Dice, shifted | minutes |\n|---|---|---|---|---|---|", flush=True
     )
@@ -205,7 +211,7 @@ def main() -> None:
             run = segmenter(method, moved if arguments.shift else data, name, arguments)
             cases = evaluated_cases(data), evaluated_cases(moved)
             patients |= {case.case_id: case.patient for case in cases[0]}
-            plain, other = (scores_of(run, each) for each in cases)
+            plain, other = (scores_of(run, each, arguments) for each in cases)
             by_draw.append((plain, other))
             means = " | ".join(f"{np.mean(list(scores.values())):.3f}" for scores in (plain, other))
             print(f"| {method} | {arguments.labeled} | {draw} | {means} | {minutes(run):.1f} |", flush=True)
