@@ -262,7 +262,7 @@ def read(arguments: argparse.Namespace) -> Benchmark:
             raise ConfigError("no such entry", file=arguments.config, found=unknown[0], expected=", ".join(entries))
         entries = {name: entries[name] for name in arguments.entries}
     if arguments.lr:
-        entries = {f"{name} lr {lr:g}": {"model.name": name, **keys, "train.lr": lr}
+        entries = {f"{name} lr {lr:g}": {"model.name": name, **benchmark.keys, **keys, "train.lr": lr}
                    for name, keys in entries.items() for lr in arguments.lr}  # fmt: skip
     return benchmark.model_copy(update={**given, "entries": entries})
 

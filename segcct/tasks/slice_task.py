@@ -16,6 +16,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
 from segcct.datasets.split_record import Splits, seen_by
+from segcct.errors import SplitError
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.plurals import counted
 from segcct.preparation.input_ranges import ranges_of
@@ -93,7 +94,10 @@ class SliceTask(Task):
     def check_splits(self, splits: Splits) -> None:
         """Raises where the task cannot train with these; says which of them the weights to start from have seen."""
         weights = self.config.model.pretrained
-        seen = None if weights is None else seen_by(weights, splits)
+        try:
+            seen = None if weights is None else seen_by(weights, splits)
+        except SplitError:  # of another run, which this one does without
+            seen = None
         if seen and is_first_process():
             cases = f"{len(seen)} of the {counted(len(splits.val + splits.test), 'validation or test case')}"
             say(f"warning: by their names, {weights} was trained on {cases}, such as {seen[0]}: their scores would be "

@@ -118,6 +118,13 @@ def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
     benchmark = accuracy.read(arguments)
     benchmark = benchmark.model_copy(update={"experiment": root / benchmark.experiment})
     assert benchmark.reference in benchmark.entries
+    rates = accuracy.read(Namespace(**{**vars(arguments), "lr": [1e-3]})).model_copy(
+        update={"experiment": benchmark.experiment}
+    )
+    assert len(rates.entries) == len(benchmark.entries)
+    first = next(accuracy.trainings(rates, arguments))
+    tried = accuracy.experiment_of(first, rates, arguments)
+    assert (tried.model.name, tried.train.lr) == ("cct_unet_s", 1e-3)
     for training in accuracy.trainings(benchmark, arguments):
         if training.entry.startswith("smp/"):
             with pytest.raises(PackageError, match=r"segcct\[bench\]"):

@@ -218,6 +218,9 @@ def test_a_training_says_whom_its_first_weights_have_seen(tmp_path, capsys):
     Splits(("a", "b_1"), ("c",), patients={"b_1": "b"}, unlabeled=("d",)).save(tmp_path / "splits.json")
     task.check_splits(splits)
     assert "best was trained on 2 of the 3 validation or test cases, such as b_2" in capsys.readouterr().err
+    (tmp_path / "splits.json").write_text("{")
+    task.check_splits(splits)  # damaged: another run's file does not keep this one from training
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.slow
