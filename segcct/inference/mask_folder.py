@@ -24,6 +24,9 @@ from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.progress import Report
 
+_OF_TABLES = ("calibration",)
+"""Settings that tables depend on, and masks do not."""
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -149,16 +152,20 @@ class MaskFolder:
         cases = {index.name_of(case): case for case in self.request.cases}
         if self.anonymize:  # the order in which the files appear tells nothing either
             cases = dict(sorted(cases.items()))
-        finished: Mapping[str, Mapping[str, Any]] = {}
+        finished: dict[str, Mapping[str, Any]] = {}
+        kept: Mapping[str, Mapping[str, Any]] = {}  # whose masks stay, at least until others take their places
         if self.continuing and index.earlier:
             index.write()  # so that the tables hold what killed calls have left in their journals
             finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
-        earlier = self._earlier_masks(cases)
+            of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
+            listed = index.listed(cases, of_masks, suffixes=self._suffixes)
+            kept = {name: {**entry, "input": None, "digest": None} for name, entry in listed.items()} | finished
+        masks = self._earlier_masks(cases)
         _refuse_two(index, cases)
         remove_unfinished(self.path, [f"{name}{suffix}" for name in cases for suffix in self._suffixes])
-        self._refuse_foreign(earlier, index)
-        for file, name in earlier.items():
-            if name not in finished:
+        self._refuse_foreign(masks, index)
+        for file, name in masks.items():
+            if name not in kept:
                 file.unlink()
         index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
         for name in index.outdated:  # volumes of the earlier mask
@@ -166,7 +173,7 @@ class MaskFolder:
         for name, case in cases.items():
             self._expect(index, name, case, finished.get(name))
         return [
-            CaseJob(case.id, FolderCase(name, case, finished.get(name)), name if self.anonymize else None)
+            CaseJob(case.id, FolderCase(name, case, kept.get(name)), name if self.anonymize else None)
             for name, case in cases.items()
         ]
 

@@ -163,13 +163,22 @@ class Index:
         ]
         return {
             name: entry
+            for name, entry in self.listed(names, how, suffixes=suffixes).items()
+            if entry.get("digest")
+            and entry.get("input")
+            and all(digest.get(name) == entry["digest"] for digest in digests)
+        }
+
+    def listed(
+        self, names: Collection[str], how: Mapping[str, Any], *, suffixes: Sequence[str]
+    ) -> dict[str, Mapping[str, Any]]:
+        """As `finished`, also the cases that the earlier call did not finish."""
+        return {
+            name: entry
             for name, entry in self.earlier.items()
             if name in names
-            and entry.get("digest")
-            and entry.get("input")
             and entry["mask"].removeprefix(name) in suffixes
             and all(entry.get(key) == value for key, value in how.items())
-            and all(digest.get(name) == entry["digest"] for digest in digests)
         }
 
     def _reading(self) -> dict[str, Any]:

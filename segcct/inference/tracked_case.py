@@ -80,7 +80,8 @@ class FolderCase(NamedTuple):
     """Of its mask."""
     case: Case
     earlier: Mapping[str, Any] | None = None
-    """Its entry in predictions.json, if that says that it was finished by the same model under the same settings."""
+    """Its entry in predictions.json, if that says that it was finished by the same model under the same settings. One
+    without digests is of a mask that stays only until another takes its place."""
 
 
 @dataclass(frozen=True)

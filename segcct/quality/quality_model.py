@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -132,8 +133,10 @@ class QualityModel(Record):
 
     @property
     def digest(self) -> str:
-        """Another one is another calibration."""
-        return hashlib.blake2b(self.model_dump_json(by_alias=True).encode(), digest_size=20).hexdigest()
+        """Another one is other estimates: of what they depend on, and not of when and on what it was fitted."""
+        fitted = self.model_dump(include=set(QualityModel.model_fields) - {"facts"})
+        content = json.dumps({**fitted, "not_predicted": self.facts.get("not_predicted")}, sort_keys=True)
+        return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()
 
     @property
     def features(self) -> tuple[str, ...]:

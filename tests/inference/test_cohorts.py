@@ -223,6 +223,32 @@ def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tm
         predict_folder(other, resolve(other.card, images), tmp_path / "p", continuing=True)
 
 
+def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, tmp_path, monkeypatch):
+    """Also where a call ends before its first case, and the next one continues."""
+    output = tmp_path / "p"
+    first, second = ([CaseTable("quality.csv", row_of_case, calibration=name)] for name in ("a", "b"))
+    predict(best, images, output, tables=first)
+    with monkeypatch.context() as patched:
+        patched.setattr("segcct.inference.mask_folder.run_cases", lambda *_, **__: iter(()))
+        predict(best, images, output, tables=second, continuing=True)
+    save, seen = folder.save_mask, []
+
+    def watched(*given, **how):
+        seen.append(sum((output / f"{name}.png").exists() for name in CASES))
+        return save(*given, **how)
+
+    monkeypatch.setattr(folder, "save_mask", watched)
+    (images / "case_3.png").write_bytes(b"damaged")
+    continued = predict(best, images, output, tables=second, continuing=True)
+    assert len(seen) == 6
+    assert set(seen) <= {6, 7}
+    assert all(case.is_new for case in values(continued.outcomes))
+    assert not (output / "case_3.png").exists()  # it failed
+    assert {row["calibration"] for row in entries(output).values()} == {"b"}
+    predict(best, images, output, tables=second, continuing=True, keep_largest=True)
+    assert seen[6] == 0
+
+
 def test_masks_that_nothing_lists_are_not_touched(best, images, tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "case_1.png").write_bytes(b"drawn by hand")

@@ -482,6 +482,23 @@ def test_missed_structures_are_counted():
     }
 
 
+def test_the_digest_is_that_of_the_estimates(tmp_path):
+    """Two calibrations on the same rows at different times are one; by it, finished cases are found."""
+
+    def stored(time: str, **changed: object) -> QualityModel:
+        model = calibrate(rows, CLASSES, sources=["run"]).model_copy(update=changed)
+        identity = {"weights_sha256": time, "provenance": {"time": time}}
+        write_json(tmp_path / "quality.json", {**model.with_facts(summary=time).to_json(), **identity})
+        return QualityModel.from_json(json.loads((tmp_path / "quality.json").read_text()), tmp_path / "quality.json")
+
+    rows = simulated(20, 0)
+    digest = stored("now").digest
+    assert digest == stored("then").digest == calibrate(rows, CLASSES, sources=["run"]).digest
+    rows.append(CalibrationRow("x", "x", "a", None, 0.0))
+    assert stored("now").digest != digest  # another class counts as missed
+    assert stored("now", flag_below=0.9).digest != stored("now").digest
+
+
 def fold(folder: str, *names: str) -> Fold:
     return Fold(Path(folder), predictor(), tuple(Case(name, name, {}) for name in names), data_section())
 
