@@ -120,12 +120,17 @@ class ClusterRun:
     def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
         """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
 
+        Args:
+            overwrite: as for `MaskFolder`.
+            continuing: keep the centers of a cohort that an earlier call has fitted under the same settings, though
+                there may be more cases now, and the masks made with them.
+
         Raises:
             DataError: centers that do not fit, or that cannot be fitted.
             RunError, OSError: as `MaskFolder.write`.
         """
         asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
-        clusters = self._common_clusters()
+        clusters = (self._earlier_clusters() if continuing else None) or self._common_clusters()
         work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
         masks = MaskFolder(
             self.output,
@@ -139,13 +144,22 @@ class ClusterRun:
             anonymize=self.anonymize,
         )
         progress = Progress("clustering")
-        predictions = masks.write(work, backend=asked.backend, workers=asked.workers, progress=progress)
+        predictions = masks.write(
+            work,
+            backend=asked.backend,
+            workers=asked.workers,
+            progress=progress,
+            begun=lambda: self._keep(clusters),
+        )
         if not self.request.of_images:  # the others hold their colors
             write_label_colors(self.output, asked.scheme.classes)
-        if clusters is not None:
-            reading = {"channels": list(self.request.data.channels), **_reading(asked)}
-            write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
         return predictions
+
+    def _keep(self, clusters: Clusters | None) -> None:
+        """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers."""
+        if clusters is not None:
+            reading = {"channels": self._channels, **_reading(self.asked)}
+            write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
 
     def status(self) -> FolderStatus:
         """How far the folder is; of a cohort, by whatever centers an earlier call has fitted to it."""
@@ -162,16 +176,20 @@ class ClusterRun:
         how: dict[str, Any] = {"protocol": self.asked.method.name, "memberships": self.asked.memberships}
         if self.encoder is not None:
             how["precision"] = self.encoder.how.precision
-        if self.asked.centers == COHORT:
+        if self.asked.centers != PER_CASE:
             how["centers"] = COHORT
         return how
+
+    @property
+    def _channels(self) -> list[str]:
+        return list(self.cohort.data.channels)
 
     def _card(self, clusters: Clusters | None) -> ModelCard:
         facts: dict[str, Any] = {"background": str(self.asked.background), "standardize": self.asked.standardize}
         if self.encoder is not None:
             facts["model"] = self.encoder.card.weights_sha256
         if clusters is not None:
-            facts["centers"] = clusters.to_json()
+            facts["centers"] = clusters.model_dump(include=set(Clusters.model_fields), exclude_unset=True)
         return card_of(self.cohort.data, self.asked.method, self.asked.scheme, facts)
 
     @property
@@ -193,6 +211,19 @@ class ClusterRun:
             assert self.encoder is not None  # see `of`
             return WithoutClusters(NormalizedCut(self.encoder))
         return ByClusters(self._points_of, self.asked.method, clusters, self.asked.memberships)
+
+    def _earlier_clusters(self) -> Clusters | None:
+        """Those of the cohort in the folder, if its masks were made with them under the same settings."""
+        file, stored = self.output / CENTERS, _stored(self.output)
+        if self.asked.centers != COHORT or stored is None:
+            return None
+        with suppress(DataError):  # they are gone or damaged, and fitted again
+            clusters = read_clusters(file)
+            same_channels = (clusters.model_extra or {}).get("channels") == self._channels
+            if same_channels and stored.weights_sha256 == self._card(clusters).weights_sha256:
+                say(f"the centers are those of {file}: to fit them again, give --overwrite instead of --continue")
+                return clusters
+        return None
 
     def _common_clusters(self) -> Clusters | None:
         """Those of all cases: fitted, or read from a file; None where every case has its own."""
@@ -223,11 +254,17 @@ class ClusterRun:
 def _as_stored(card: ModelCard, folder: Path) -> ModelCard:
     """A card of the same settings with the digest that the masks in a folder have, which covers the centers of their
     cohort; as it is where there are none. Whether those are masks of a cohort, their entries say (`_how`)."""
-    with suppress(SegcctError):  # of what is no index, `folder_status` tells
-        stored = StoredPredictions.from_json(read_object(folder / INDEX), folder / INDEX)
-        if stored.architecture == card.architecture.model_dump(mode="json"):
-            return card.model_copy(update={"weights_sha256": stored.weights_sha256})
+    stored = _stored(folder)
+    if stored is not None and stored.architecture == card.architecture.model_dump(mode="json"):
+        return card.model_copy(update={"weights_sha256": stored.weights_sha256})
     return card
+
+
+def _stored(folder: Path) -> StoredPredictions | None:
+    """predictions.json; None where there is none, or what `Index` will refuse."""
+    with suppress(SegcctError):
+        return StoredPredictions.from_json(read_object(folder / INDEX), folder / INDEX)
+    return None
 
 
 def _reading(asked: Clustering) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class MaskFolder:
         workers: int = 1,
         max_failures: int | None = None,
         progress: Report | None = None,
+        begun: Callable[[], object] | None = None,
     ) -> Predictions:
         """The masks of every case, and predictions.json.
 
@@ -104,6 +105,7 @@ class MaskFolder:
             workers: cases at a time.
             max_failures: of `run_cases`.
             progress: called with (done, total).
+            begun: called once nothing in the folder is in the way, before the first case.
 
         Raises:
             RunError: the folder has masks of these cases, and neither `overwrite` nor `continuing` is on; or another
@@ -119,6 +121,8 @@ class MaskFolder:
                 jobs = self._begin(index)
                 journal.claim(index.cases)
                 index.write()
+                if begun is not None:
+                    begun()
             outcomes: list[CaseOutcome[PredictedCase]] = []
             unwritten = ""
             tracked = TrackedWork(work, journal)

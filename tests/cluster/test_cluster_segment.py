@@ -111,6 +111,50 @@ def test_three_shards_are_one_run_and_what_is_finished_stays(cohort: Path, tmp_p
     assert (output / "c1.nii.gz").exists()
 
 
+def masks_of(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {file.name: (file.stat().st_mtime_ns, file.read_bytes()) for file in folder.glob("c*.nii.gz")}
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_scans_that_are_repaired_or_added_get_the_centers_of_the_others(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    output, options = tmp_path / "out", ("--centers", "cohort")
+    whole = (cohort / "c1" / "t1.nii.gz").read_bytes()
+    (cohort / "c1" / "t1.nii.gz").write_bytes(b"no image")
+    if interrupted:  # before its first case
+        with monkeypatch.context() as patched:
+            patched.setattr("segcct.inference.mask_folder.run_cases", lambda *_, **__: iter(()))
+            run(cohort, output, *options)
+    else:
+        refused(capsys, cohort, output, *options)
+    before, centers = masks_of(output), json.loads((output / "centers.json").read_text())["centers"]
+    (cohort / "c1" / "t1.nii.gz").write_bytes(whole)
+    bright = Volume.load(cohort / "c0" / "t1.nii.gz")
+    bright.with_array(bright.array * 3).save(cohort / "c3" / "t1.nii.gz")
+    assert "another model's" in refused(capsys, cohort, output, *options, "--fuzzifier", 1.5, "--continue")
+    run(cohort, output, *options, "--continue")
+    assert f"the centers are those of {output / 'centers.json'}" in capsys.readouterr().err
+    assert before.items() <= masks_of(output).items()
+    assert set(masks_of(output)) == {f"c{number}.nii.gz" for number in range(4)}
+    assert json.loads((output / "centers.json").read_text())["centers"] == centers
+    assert status(capsys, cohort, output, *options) == "4 of 4 cases finished, 0 failed, 0 missing"
+    run(cohort, output, *options, "--overwrite")
+    assert json.loads((output / "centers.json").read_text())["centers"] != centers
+
+
+def test_centers_of_a_file_continue_too(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of the file that is in the folder, and which says when they were fitted."""
+    output = tmp_path / "out"
+    run(cohort, output, "--centers", "cohort", "--shard", "1/3")
+    before = masks_of(output)
+    for part in ("2/3", "3/3"):
+        run(cohort, output, "--centers", output / "centers.json", "--continue", "--shard", part)
+    assert before.items() <= masks_of(output).items()
+    for centers in ("cohort", output / "centers.json"):
+        assert status(capsys, cohort, output, "--centers", centers).startswith("3 of 3 cases finished")
+
+
 def status(capsys: pytest.CaptureFixture[str], source: Path, output: Path, *options: object) -> str:
     capsys.readouterr()
     run(source, output, *options, "--status")
