@@ -32,6 +32,8 @@ class FolderStatus:
     missing: Sequence[str]
     left: tuple[Case, ...]
     """The failed and missing cases."""
+    untried: tuple[Case, ...]
+    """The missing ones."""
     processes: Sequence[tuple[str, int]]
     """The processes that predict into the folder now, and how many of the missing cases are theirs."""
 
@@ -86,9 +88,10 @@ def folder_status(
     unfinished = names.keys() - set(finished)
     missing = sorted(unfinished - failed.keys())
     left = tuple(case for name, case in names.items() if name in unfinished)
+    untried = tuple(names[name] for name in missing)
     processes = [
         (process, len(journal.claimed().intersection(missing)))
         for journal in journals_in(output)
         if (process := journal.holder(unknown=_UNKNOWN))
     ]
-    return FolderStatus(output, finished, failed, missing, left, processes)
+    return FolderStatus(output, finished, failed, missing, left, untried, processes)

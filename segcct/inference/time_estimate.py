@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from segcct.case_runner import values
+from segcct.case_runner import Done
 from segcct.datasets.case import Case
 from segcct.errors import DataError
 from segcct.files.file_memo import FileMemo
@@ -16,6 +16,7 @@ from segcct.files.remote_file import is_uri, size_of
 from segcct.images.content_digest import files_of
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import Request
+from segcct.inference.predictions_index import read_sources
 from segcct.inference.tracked_case import Span
 from segcct.plurals import counted
 from segcct.progress import duration
@@ -26,7 +27,13 @@ _SIZES_AT_A_TIME = 16
 
 
 def time_estimate(
-    request: Request, output: Path, predict: Callable[[Request, Path], Predictions], *, workers: int, at_a_time: int
+    request: Request,
+    output: Path,
+    predict: Callable[[Request, Path], Predictions],
+    *,
+    untried: Sequence[Case] = (),
+    workers: int,
+    at_a_time: int,
 ) -> str:
     """Cases, gigabytes and hours in a sentence.
 
@@ -34,10 +41,11 @@ def time_estimate(
         request: the cases that are left.
         output: where their masks would go; the folder of the timed ones is made near it, so that workers see it.
         predict: (some of the cases, folder) -> their masks, as the whole prediction would be run.
+        untried: those of the cases that are timed; default: all, also those that failed before.
         workers: processes that predict.
         at_a_time: cases that each of them has at a time, which share batches.
 
-    Raises `DataError` where one of the timed cases fails.
+    Raises `DataError` where all of the timed cases fail.
     """
     if not request.cases:
         return "no case is left to predict"
@@ -46,20 +54,26 @@ def time_estimate(
     known = [size for size in sizes.values() if size is not None]
     usual = sum(known) / len(known) if any(known) else 1.0
     weights = {name: usual if size is None else float(size) for name, size in sizes.items()}
-    timed = _spread(sorted(request.cases, key=lambda case: weights[case.id]), max(_TIMED, workers * at_a_time))
+    by_size = sorted(untried or request.cases, key=lambda case: weights[case.id])
+    timed = _spread(by_size, max(_TIMED, workers * at_a_time))
     parent = next(folder for folder in output.absolute().parents if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".segcct-dry-run-", dir=parent) as folder:
         predict(replace(request, cases=timed[:workers]), Path(folder) / "first")  # which takes a process longer
         predictions = predict(replace(request, cases=timed), Path(folder) / "timed")
-    if predictions.problem:
+        ids = {name: source["id"] for name, source in read_sources(Path(folder) / "timed").items()}  # of hashed names
+    done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done)]
+    if not done:
         raise DataError(predictions.problem)
-    seconds = busy_seconds(case.span for case in values(predictions.outcomes) if case.span)
-    rate = seconds / max(1.0, sum(weights[case.id] for case in timed))
+    seconds = busy_seconds(outcome.value.span for outcome in done if outcome.value.span)
+    rate = seconds / max(1.0, sum(weights[ids.get(outcome.name, outcome.name)] for outcome in done))
+    failed = len(timed) - len(done)
     unknown = len(sizes) - len(known)
     return (
         f"{counted(len(sizes), 'case')} of {sum(known) / 1e9:.3g} GB"
         + (f", not counting {unknown} of unknown size" if unknown else "")
-        + f"; {len(timed)} of them took {seconds:.2f} s: all take about "
+        + f"; {len(done)} of them took {seconds:.2f} s"
+        + (f", and {failed} failed" if failed else "")
+        + ": all take about "
         + f"{duration(rate * sum(weights.values()) / workers)} on {counted(workers, 'worker')}"
     )
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from segcct.case_runner import Done
+from segcct.case_runner import CaseOutcome, Done, Failed
 from segcct.datasets.case import Case
+from segcct.errors import DataError
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import Request
 from segcct.inference.time_estimate import busy_seconds, time_estimate
@@ -24,18 +26,21 @@ def request_of(*files: Path) -> Request:
 class Timed:
     """A prediction whose cases take a second together where they share batches, else one after the other."""
 
-    def __init__(self, *, shared: bool, processes: int = 1) -> None:
-        self.shared, self.processes = shared, processes
+    def __init__(self, *, shared: bool, processes: int = 1, damaged: Sequence[str] = ()) -> None:
+        self.shared, self.processes, self.damaged = shared, processes, damaged
         self.calls: list[list[str]] = []
 
     def __call__(self, request: Request, output: Path) -> Predictions:
         self.calls.append([case.id for case in request.cases])
-        outcomes = []
+        outcomes: list[CaseOutcome[PredictedCase]] = []
         for number, case in enumerate(request.cases):
             turn, process = divmod(number, self.processes)
             began = 0.0 if self.shared else float(turn)
             span = Span(f"host-{process}", began, began + 1)
-            outcomes.append(Done(case.id, PredictedCase(output / "mask", "", False, seconds=1.0, span=span)))
+            if case.id in self.damaged:
+                outcomes.append(Failed(case.id, (f"{case.id}: damaged",), "damaged"))
+            else:
+                outcomes.append(Done(case.id, PredictedCase(output / "mask", "", False, seconds=1.0, span=span)))
         return Predictions(output, outcomes)
 
 
@@ -72,6 +77,25 @@ def test_several_processes_work_at_a_time(files, tmp_path):
     predict = Timed(shared=False, processes=2)
     said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=2, at_a_time=1)
     assert said.endswith("3 of them took 3.00 s: all take about 6 s on 2 workers")
+
+
+def test_a_timed_case_that_fails_is_not_counted(files, tmp_path):
+    predict = Timed(shared=False, damaged=["5"])
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=1)
+    # 3 + 11 of 78 kB in 2 s
+    assert said.endswith("2 of them took 2.00 s, and 1 failed: all take about 11 s on 1 worker")
+    everything = Timed(shared=False, damaged=[str(number) for number in range(12)])
+    with pytest.raises(DataError, match="3 of 3 cases failed"):
+        time_estimate(request_of(*files), tmp_path / "p", everything, workers=1, at_a_time=1)
+
+
+def test_cases_that_failed_before_are_timed_only_where_no_other_is_left(files, tmp_path):
+    request, predict = request_of(*files), Timed(shared=False)
+    said = time_estimate(request, tmp_path / "p", predict, untried=request.cases[4:6], workers=1, at_a_time=1)
+    assert predict.calls[-1] == ["5", "4"]
+    assert said.startswith("12 cases of 7.8e-05 GB; 2 of them took 2.00 s: all take about")
+    time_estimate(request, tmp_path / "p", predict, untried=(), workers=1, at_a_time=1)
+    assert predict.calls[-1] == ["9", "5", "1"]
 
 
 def test_remote_files_are_asked_for_their_size(files, tmp_path):

@@ -104,10 +104,12 @@ def predict(
             cores=cores,
         )
         if dry_run:
-            left = replace(request, cases=folder_now().left) if continue_ else request
+            now = folder_now() if continue_ else None
+            left = request if now is None else replace(request, cases=now.left)
+            untried = request.cases if now is None else now.untried
             workers = 1 if spark is None else spark.workers
             at_a_time = cases_at_a_time(predictor, request, tables, cores)
-            return Outcome(time_estimate(left, output, run, workers=workers, at_a_time=at_a_time))
+            return Outcome(time_estimate(left, output, run, untried=untried, workers=workers, at_a_time=at_a_time))
         predictions = run(
             request,
             output,
