@@ -69,21 +69,20 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     if together is not None and together.after <= together.before:
         print("Together, what was chosen does not raise the mean Dice, so none of it is kept.\n")
         steps = ()
-    _write(steps, models, [path for path in arguments.model if path not in models])
+    _write(steps, models)
     chosen = "; ".join(map(str, steps)) or "no postprocessing"
     predict = ("predict", "--model", *arguments.model, "--input", "SCANS", "--output", "DIR")
     return Outcome(f"wrote {chosen} into model.json of {counted(len(models), 'model')}", predict)
 
 
-def _write(steps: Sequence[PostprocessingStep], models: Sequence[Path], ensembles: Sequence[Path]) -> None:
-    """Put the steps into model.json of all models, and say whose estimates of quality are of masks without them."""
+def _write(steps: Sequence[PostprocessingStep], models: Sequence[Path]) -> None:
+    """Put the steps into model.json of all models, and say which estimates of quality are of masks without them."""
     from segcct.model_card import load_card, rewrite_card
     from segcct.progress import say
-    from segcct.quality.quality_model import FILE
+    from segcct.quality.quality_model import estimate_files
 
     changed = [folder for folder in models if load_card(folder).postprocessing != tuple(steps)]
     for folder in changed:
         rewrite_card(folder, load_card(folder).model_copy(update={"postprocessing": tuple(steps)}))
-    for folder in (*changed, *(ensembles if changed else ())):
-        if (folder / FILE).is_file():
-            say(f"{folder / FILE} was fitted on other masks: run segcct calibrate again")
+    for file in dict.fromkeys(file for folder in changed for file in estimate_files(folder)):
+        say(f"{file} was fitted on other masks: run segcct calibrate again")

@@ -207,6 +207,16 @@ def estimate_file(members: Sequence[Path], card: ModelCard) -> Path:
     return first / f"quality_{card.weights_sha256[:12]}.json"
 
 
+def estimate_files(folder: Path) -> list[Path]:
+    """The estimates that there are of a model, in its best/ folder, and of ensembles with it; see `estimate_file`.
+
+    Of an ensemble whose first member is another, only that of a cross-validation.
+    """
+    home = folder.resolve().parent.parent
+    of_folds = [home / FILE] if FoldsFolder.is_at(home) else []
+    return [file for file in (*of_folds, *sorted(folder.glob("quality*.json"))) if file.is_file()]
+
+
 def identity_of_masks(card: ModelCard) -> dict[str, Any]:
     """What the masks of a model depend on, as quality.json stores it."""
     steps = [step.model_dump(mode="json") for step in card.postprocessing]

@@ -155,16 +155,19 @@ def test_what_does_not_help_together_is_not_kept(
     assert load_card(run / "best").postprocessing == ()
 
 
-def test_estimates_of_other_masks_are_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """That of the run, and that of the cross-validation which it is a fold of."""
+@pytest.mark.parametrize("listed", [False, True])
+def test_estimates_of_other_masks_are_named(run: Path, capsys: pytest.CaptureFixture[str], listed: bool) -> None:
+    """That of the run, those of ensembles that lie with it, and that of the cross-validation which it is a fold of."""
     folds = FoldsFolder(run.parent / "cv", (0,))
     run.parent.joinpath("cv").mkdir()
     run.rename(folds.fold(0).path)
     folds.write()
-    for folder in (folds.path, folds.fold(0).best):
-        (folder / "quality.json").write_text("{}")
-    command = ["tune-postprocessing", "--model", str(folds.path), "--input", str(run.parent / "data")]
-    for expected in (2, 0):  # the second time nothing changes
+    best = folds.fold(0).best
+    for file in (folds.path / "quality.json", best / "quality.json", best / "quality_0123456789ab.json"):
+        file.write_text("{}")
+    model = best if listed else folds.path
+    command = ["tune-postprocessing", "--model", str(model), "--input", str(run.parent / "data")]
+    for expected in (3, 0):  # the second time nothing changes
         assert main(command) == 0
         assert capsys.readouterr().err.count("was fitted on other masks") == expected
 
