@@ -71,7 +71,7 @@ def compare(cycles: Cycles, loaded: LoadedCase, *, quality: QualityModel | None,
         quality: estimates Dice without a reference; None where the segmenter has no quality.json.
         channels: how many channels are kept for the viewer; the figures are always over all.
     """
-    result = cycles.of_scan(loaded)
+    result = cycles.of_scan(loaded, count_agreement=quality is not None)
     made, classes, prediction = result.made, result.made.classes, result.segmented.full
     estimate: dict[str, EstimatedDice | None] | None = None
     missing: list[str] | None = None

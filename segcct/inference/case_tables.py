@@ -21,6 +21,8 @@ class CaseTable:
     rows_of: Callable[[Segmented], Rows]
     """A case -> its rows, without the column `case`; one named `mask` becomes the digest of the case's mask."""
     needs_probabilities: bool = False
+    needs_agreement: bool = False
+    """Of the members, if the model is an ensemble."""
     calibration: str | None = None
     """Digest of what its rows depend on besides the case and its mask; see `settings_of`."""
 

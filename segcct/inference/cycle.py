@@ -101,9 +101,9 @@ class Cycles:
         preparation, scheme = self.reconstructor.preparation, self.reconstructor.scheme
         return CycleCase(for_segmenter, prepare_case(loaded, preparation, scheme))
 
-    def of_scan(self, loaded: LoadedCase) -> CycleOfScan:
-        """Segment a case, generate an image from the mask, and segment that too."""
-        segmented = self.predictor.segment(loaded, keep_probabilities=True)
+    def of_scan(self, loaded: LoadedCase, *, count_agreement: bool = False) -> CycleOfScan:
+        """Segment a case as `Predictor.segment`, generate an image from the mask, and segment that too."""
+        segmented = self.predictor.segment(loaded, keep_probabilities=True, count_agreement=count_agreement)
         case = self.case(loaded, segmented.prepared)
         alike = self.prepare_alike
         index = segmented.soft.index if alike else self.probabilities(case).argmax(axis=1).astype(np.uint8)

@@ -15,7 +15,6 @@ from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.ensemble import Ensemble
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, header_of, load_case
@@ -59,7 +58,10 @@ class PredictCase:
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
         soft = self.probabilities or any(table.needs_probabilities for table in self.tables)
         segmented = predictor.segment(  # which lets go of the channels that it no longer needs
-            self._load(case, keep_probabilities=soft), keep_largest=self.keep_largest, keep_probabilities=soft
+            self._load(case, keep_probabilities=soft),
+            keep_largest=self.keep_largest,
+            keep_probabilities=soft,
+            count_agreement=any(table.needs_agreement for table in self.tables),
         )
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
@@ -137,8 +139,8 @@ def predict_folder(
         calibration=next((table.calibration for table in tables if table.calibration), None),
     )
     reading = replace(request, cases=(), seen={})
-    shared = shares_batches(predictor, request, tables)
-    workers = cases_at_a_time(predictor, request, tables, cores)
+    shared = shares_batches(predictor, request)
+    workers = cases_at_a_time(predictor, request, cores)
     work = PredictCase(
         predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
     )
@@ -158,24 +160,19 @@ def predict_folder(
         return folder.write(work, backend=backend, workers=workers, max_failures=max_failures, progress=progress)
 
 
-def shares_batches(predictor: Predictor, request: Request, tables: Sequence[CaseTable]) -> bool:
-    """Whether cases go through the network together: 2-D images, unless the network is adapted to each, or the
-    agreement of an ensemble's members on each is counted."""
-    counts = isinstance(predictor.network, Ensemble) and any(table.needs_probabilities for table in tables)
-    alike = predictor.how.adapt == "none" and not counts
-    return request.of_images and predictor.card.spatial_dims == 2 and alike
+def shares_batches(predictor: Predictor, request: Request) -> bool:
+    """Whether cases go through the network together: 2-D images, unless the network is adapted to each."""
+    return request.of_images and predictor.card.spatial_dims == 2 and predictor.how.adapt == "none"
 
 
-def cases_at_a_time(
-    predictor: Predictor, request: Request, tables: Sequence[CaseTable], cores: int | None = None
-) -> int:
+def cases_at_a_time(predictor: Predictor, request: Request, cores: int | None = None) -> int:
     """Cases that one process has at a time: images as many as fill batches on its `cores` (default: as many as this
     process computes with), else one.
 
     Volumes are not read ahead: on one core of an AMD EPYC, in fp32, reading and writing took 1% of the time of the
     network (256 x 256 x 24 voxels: 0.02 s, next to 1.6 s of cct_unet_t at 128 and 2.2 s of cct_unet_s at 224 pixels).
     """
-    if not shares_batches(predictor, request, tables):
+    if not shares_batches(predictor, request):
         return 1
     return images_at_a_time(predictor.how, predictor.preparation.image_size, cores)
 

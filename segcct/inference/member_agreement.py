@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segcct.inference.ensemble import Ensemble
-
 
 class MemberAgreement:
     """Voxels that the members of an ensemble give to the classes, by pairs, summed over a case.
@@ -27,10 +25,12 @@ class MemberAgreement:
 
     def add(self, masks: np.ndarray) -> None:
         """Count a part of a case: the class indices (M, ...) of the members."""
-        for i, j in combinations_with_replacement(range(len(masks)), 2):
-            one, other = masks[i], masks[j]
-            self.voxels[i, j] += np.bincount(one[one == other], minlength=self.voxels.shape[-1])
-            self.foreground[i, j] += np.count_nonzero((one > 0) & (other > 0))
+        classes = self.voxels.shape[-1]
+        flat = masks.reshape(len(masks), -1).astype(np.intp)
+        for i, j in combinations_with_replacement(range(len(flat)), 2):
+            joint = np.bincount(flat[i] * classes + flat[j], minlength=classes**2).reshape(classes, classes)
+            self.voxels[i, j] += joint.diagonal()
+            self.foreground[i, j] += joint[1:, 1:].sum()
 
     def dice(self, class_index: int) -> float | None:
         """Mean Dice over the pairs of members, for one class."""
@@ -55,16 +55,16 @@ class CountingEnsemble(nn.Module):
     Where windows overlap, each counts.
 
     Args:
-        ensemble: the ensemble.
-        classes: K.
+        ensemble: an `Ensemble`, or one whose callers share batches.
+        agreement: what is counted.
         inside: rows and columns of the output that are counted, the others being padding.
     """
 
-    def __init__(self, ensemble: Ensemble, classes: int, inside: tuple[slice, slice]) -> None:
+    def __init__(self, ensemble: nn.Module, agreement: MemberAgreement, inside: tuple[slice, slice]) -> None:
         super().__init__()
         self.ensemble = ensemble
+        self.agreement = agreement
         self.inside = inside
-        self.agreement = MemberAgreement(len(ensemble.members), classes)
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""

@@ -69,7 +69,7 @@ class Segmented:
     """(X, Y, Z) uint8 class indices on the scan's own grid."""
     kept: KeptProbabilities | None = None
     agreement: MemberAgreement | None = None
-    """Of the members of an ensemble, counted where probabilities are kept."""
+    """Of the members of an ensemble, if it was counted."""
 
     @property
     def soft(self) -> KeptProbabilities:
@@ -148,10 +148,23 @@ class Predictor(VolumeModel):
     predict_examination = predict_case
     """The old name."""
 
-    def segment(self, loaded: LoadedCase, *, keep_largest: bool = False, keep_probabilities: bool = False) -> Segmented:
-        """A case prepared and segmented; `keep_probabilities` holds those of the whole volume at once, as float16.
+    def segment(
+        self,
+        loaded: LoadedCase,
+        *,
+        keep_largest: bool = False,
+        keep_probabilities: bool = False,
+        count_agreement: bool = False,
+    ) -> Segmented:
+        """A case prepared and segmented.
 
         Of a case that nobody else holds, only the first channel is kept while the network runs.
+
+        Args:
+            loaded: the case.
+            keep_largest: keep only the largest component of each class.
+            keep_probabilities: hold those of the whole volume at once, as float16.
+            count_agreement: count how far the members of an ensemble agree.
         """
         preparation = self.inferer.preparation(self.preparation)
         prepared = prepare_case(loaded, preparation, self.scheme)
@@ -164,7 +177,7 @@ class Predictor(VolumeModel):
         check_memory(memory, memory.prediction, grid.path)
         size, classes = self.preparation.image_size, self.scheme.num_classes
         kept = KeptProbabilities(memory.slices[0], classes, prepared.grid.size) if keep_probabilities else None
-        network = self._counting(seen) if keep_probabilities else self.network
+        network = self._counting(seen) if count_agreement else self.network
         with self.adaptation.applied_to(self.network, seen, self.how, size):
             index = self.inferer(network, seen, self.how, size, kept)
         full = postprocess(index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), grid.voxel_ml)
@@ -199,12 +212,13 @@ class Predictor(VolumeModel):
     def _counting(self, seen: PreparedCase) -> nn.Module:
         """The network, for this case; one of an ensemble counts how far its members agree."""
         network: nn.Module = self.network
-        if not isinstance(network, Ensemble) or self.how.protocol != "soft":
+        ensemble = network.network if isinstance(network, SharedBatches) else network
+        if not isinstance(ensemble, Ensemble) or self.how.protocol != "soft":
             return network
         inside = slice(None), slice(None)
         if self.card.spatial_dims == 2:
             _, inside = pad_to(seen.image[:1], self.preparation.image_size)
-        return CountingEnsemble(network, self.scheme.num_classes, inside)
+        return CountingEnsemble(network, MemberAgreement(len(ensemble.members), self.scheme.num_classes), inside)
 
     @property
     def sharing(self) -> Predictor:

@@ -12,9 +12,10 @@ and a prediction that was interrupted, on one kind of machine, whatever OMP_NUM_
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -58,10 +59,22 @@ def one_thread_each(wanted: bool) -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """Images of a caller that wait for others."""
+
+    image: Tensor
+    listens: bool
+    """To the members of an ensemble."""
+    outputs: Future[tuple[Tensor, ...]] = field(default_factory=Future)
+    """Logits, and if anyone in the batch listens, the probabilities of each member."""
+
+
 class SharedBatches(nn.Module):
     """A network, (B, C, H, W) -> (B, K, H, W), whose callers wait until a batch is full; each is inside `caller`.
 
-    The caller that fills a batch computes it. One that is not full is computed once every caller waits.
+    The caller that fills a batch computes it. One that is not full is computed once every caller waits. Of an ensemble,
+    callers may listen to the members: each hears what they say of its own images.
 
     Args:
         network: the network.
@@ -75,7 +88,7 @@ class SharedBatches(nn.Module):
         self.size = size
         self.how = how
         self._lock = threading.Lock()
-        self._waiting: list[tuple[Tensor, Future[Tensor]]] = []
+        self._waiting: list[_Waiting] = []
         self._callers = 0
 
     @contextmanager
@@ -93,49 +106,56 @@ class SharedBatches(nn.Module):
                 batch = self._due()
             self._compute(batch)
 
-    def forward(self, image: Tensor) -> Tensor:
-        """See the class; what is as large as a batch, or larger, does not wait."""
+    def forward(self, image: Tensor, listener: Callable[[Tensor], object] | None = None) -> Tensor:
+        """See the class, and `Ensemble` for `listener`; what is as large as a batch, or larger, does not wait."""
         if len(image) >= self.size:
-            return self._logits(image)
-        future: Future[Tensor] = Future()
+            return self._logits(image, listener)
+        waiting = _Waiting(image, listens=listener is not None)
         with self._lock:
-            self._waiting.append((image, future))
+            self._waiting.append(waiting)
             batch = self._due()
         self._compute(batch)
-        return future.result()
+        logits, *members = waiting.outputs.result()
+        if listener is not None:
+            for probabilities in members:
+                listener(probabilities)
+        return logits
 
-    def _due(self) -> list[tuple[Tensor, Future[Tensor]]]:
+    def _due(self) -> list[_Waiting]:
         """The callers of the next batch, if it is full or nobody is left to fill it; the lock is held."""
-        batch: list[tuple[Tensor, Future[Tensor]]] = []
+        batch: list[_Waiting] = []
         images = 0
-        for image, future in self._waiting:
-            if image.shape[1:] != self._waiting[0][0].shape[1:] or images + len(image) > self.size:
+        for each in self._waiting:
+            if each.image.shape[1:] != self._waiting[0].image.shape[1:] or images + len(each.image) > self.size:
                 break
-            batch.append((image, future))
-            images += len(image)
+            batch.append(each)
+            images += len(each.image)
         else:
             if images < self.size and len(batch) < self._callers:
                 return []
         del self._waiting[: len(batch)]
         return batch
 
-    def _compute(self, batch: list[tuple[Tensor, Future[Tensor]]]) -> None:
+    def _compute(self, batch: list[_Waiting]) -> None:
         if not batch:
             return
+        members: list[Tensor] = []
         try:
-            images = torch.cat([image for image, _ in batch])  # (n, C, H, W), n at most the size
+            images = torch.cat([each.image for each in batch])  # (n, C, H, W), n at most the size
             fill = images.new_zeros(self.size - len(images), *images.shape[1:])
-            logits = self._logits(torch.cat([images, fill]))
-            parts = logits[: len(images)].split([len(image) for image, _ in batch])
+            heard = members.append if any(each.listens for each in batch) else None
+            outputs = [self._logits(torch.cat([images, fill]), heard), *members]
+            sizes = [len(each.image) for each in batch]
+            parts = zip(*(output[: len(images)].split(sizes) for output in outputs), strict=True)
         except BaseException as error:
-            for _, future in batch:
-                future.set_exception(error)
+            for each in batch:
+                each.outputs.set_exception(error)
             return
-        for (_, future), part in zip(batch, parts, strict=True):
-            future.set_result(part)
+        for each, own in zip(batch, parts, strict=True):
+            each.outputs.set_result(own)
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _logits(self, images: Tensor, listener: Callable[[Tensor], object] | None) -> Tensor:
         """Computed alike by every caller, also by one that is about to end and has left the mode of its own images."""
         with torch.inference_mode(), self.how.autocast():
-            logits: Tensor = self.network(images)
+            logits: Tensor = self.network(images) if listener is None else self.network(images, listener)
         return logits

@@ -189,7 +189,8 @@ def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Ca
     """Features and Dice of every class of one labeled case."""
     if case.label is None:
         raise DataError("a calibration case has no reference", file=case.files()[0], found=case.id)
-    segmented = predictor.segment(read_case(case, data, predictor.scheme), keep_probabilities=True)
+    loaded = read_case(case, data, predictor.scheme)
+    segmented = predictor.segment(loaded, keep_probabilities=True, count_agreement=True)
     return calibration_rows(segmented, features_of_case(predictor, segmented))
 
 

@@ -14,7 +14,7 @@ from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.plurals import counted
 from segcct.quality import case_features
-from segcct.quality.features import CaseFeatures
+from segcct.quality.features import GROUPS, CaseFeatures
 from segcct.quality.quality_model import QualityModel
 
 
@@ -38,7 +38,8 @@ class WrittenEstimates:
 def quality_table(predictor: Predictor, quality: QualityModel) -> CaseTable:
     """The table, for `predict_folder`: it takes three more passes of the network."""
     rows_of = partial(_rows_of, predictor, quality)
-    return CaseTable(QUALITY, rows_of, needs_probabilities=True, calibration=quality.digest)
+    members = any(name in GROUPS["members"] for name in quality.features)
+    return CaseTable(QUALITY, rows_of, needs_probabilities=True, needs_agreement=members, calibration=quality.digest)
 
 
 def written_estimates(predictions: Predictions) -> WrittenEstimates:

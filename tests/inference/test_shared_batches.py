@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import Ensemble
 from segcct.inference.shared_batches import SharedBatches, images_at_a_time, images_per_batch
 from segcct.models.zoo import create_model
 
@@ -33,20 +36,22 @@ class Counting(nn.Module):
         return image * 2
 
 
-def together(shared: SharedBatches, images: list[torch.Tensor]) -> list[torch.Tensor | Exception]:
+def together(
+    shared: SharedBatches, images: list[torch.Tensor], *listeners: Callable[[torch.Tensor], object] | None
+) -> list[torch.Tensor | Exception]:
     """Each by a thread of its own; none calls before all are callers."""
     everyone = threading.Barrier(len(images))
 
-    def call(image: torch.Tensor) -> torch.Tensor | Exception:
+    def call(image: torch.Tensor, listener: Callable[[torch.Tensor], object] | None = None) -> torch.Tensor | Exception:
         with shared.caller():
             everyone.wait(20)
             try:
-                return shared(image)
+                return shared(image, listener)
             except ValueError as error:
                 return error
 
     with ThreadPoolExecutor(len(images)) as pool:
-        return list(pool.map(call, images))
+        return list(pool.map(call, images, *[listeners] * bool(listeners)))
 
 
 @pytest.mark.parametrize(("callers", "batches"), [(1, [1]), (4, [4]), (6, [4, 2]), (8, [4, 4])])
@@ -64,6 +69,18 @@ def test_images_of_several_sizes_and_numbers_find_their_way_back():
     images = [torch.full(shape, float(number + 1)) for number, shape in enumerate(shapes)]
     outputs = together(SharedBatches(Counting(), 4, HOW), images)
     assert all(torch.equal(output, image * 2) for output, image in zip(outputs, images, strict=True))
+
+
+def test_who_listens_to_an_ensemble_hears_what_the_members_say_of_its_images():
+    torch.manual_seed(0)
+    ensemble, images = Ensemble([nn.Conv2d(1, 3, 1) for _ in range(2)]), [*torch.randn(4, 2, 1, 2, 2)]
+    heard: list[list[torch.Tensor]] = [[], [], [], []]
+    listeners = [heard[0].append, None, heard[2].append, heard[3].append]
+    outputs = together(SharedBatches(ensemble, 6, replace(HOW, precision="fp32")), images, *listeners)
+    with torch.inference_mode():
+        torch.testing.assert_close(outputs, [ensemble(image) for image in images])
+        alone = [[member(image).softmax(dim=1) for member in ensemble.members] for image in images]
+    torch.testing.assert_close(heard, [alone[0], [], alone[2], alone[3]])
 
 
 def test_a_caller_that_ends_computes_as_the_others_do():

@@ -26,9 +26,12 @@ from segcct.inference.prediction_request import load_case, resolve
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import read_rows
 from segcct.inference.reconstructor import Reconstructor
+from segcct.inference.shared_batches import images_per_batch
 from segcct.metrics import dice
 from segcct.model_card import CARD, save_model
 from segcct.quality.case_features import features_of_case
+from segcct.quality.quality_model import QualityModel
+from segcct.quality.quality_table import quality_table
 from segcct.run_folder import FoldsFolder
 from tests.support.toy_pair import HOW, INTENSITIES, card, data_section, loaded_case, painter
 
@@ -78,7 +81,7 @@ def test_it_is_the_mean_dice_of_pairs(masks: np.ndarray) -> None:
 def test_an_ensemble_that_counts_gives_the_same_logits() -> None:
     torch.manual_seed(0)
     ensemble, image = Ensemble([nn.Conv2d(1, 3, 3, padding=1) for _ in range(3)]), torch.randn(2, 1, 8, 8)
-    counting = CountingEnsemble(ensemble, 3, (slice(1, 7), slice(2, 8)))
+    counting = CountingEnsemble(ensemble, MemberAgreement(3, 3), (slice(1, 7), slice(2, 8)))
     assert torch.equal(counting(image), ensemble(image))
     assert np.trace(counting.agreement.voxels.sum(axis=2)) == 3 * 2 * 6 * 6
 
@@ -87,7 +90,7 @@ def test_the_members_agree_as_their_own_masks_do() -> None:
     """Slices of 36 by 30 pixels are padded to 32: the padding does not count."""
     case, shifts = loaded_case(noise=9.0), (-12.0, 0.0, 12.0)
     ensemble = toy_ensemble(*shifts)
-    segmented = ensemble.segment(case, keep_probabilities=True)
+    segmented = ensemble.segment(case, keep_probabilities=True, count_agreement=True)
     masks = [toy_ensemble(shift).segment(case, keep_probabilities=True).soft.index for shift in shifts]
     assert segmented.agreement is not None
     features = features_of_case(ensemble, segmented)
@@ -103,10 +106,10 @@ def test_the_members_agree_as_their_own_masks_do() -> None:
     assert features["low"]["member_agreement_others"] == pytest.approx(found["high"])
     assert found["low"] < 0.95
     np.testing.assert_array_equal(ensemble.segment(case).full, segmented.full)
-    assert ensemble.segment(case).agreement is None
+    assert ensemble.segment(case, keep_probabilities=True).agreement is None
 
 
-def test_images_that_threads_share_batches_of_are_counted_each(tmp_path: Path) -> None:
+def test_images_that_threads_share_batches_of_are_counted_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 2-D images, each has the agreement that it has alone."""
     data = data_section(layout="pictures", channels={"gray": "{id}.png"}, label="masks/{id}.png")
     of = Predictor(Ensemble([Shifted(-12.0), Shifted(12.0)]), card("segmentation", data), HOW)
@@ -121,10 +124,14 @@ def test_images_that_threads_share_batches_of_are_counted_each(tmp_path: Path) -
         found[segmented.prepared.case_id] = segmented.agreement.dice(1)
         return []
 
-    table = CaseTable("quality.csv", heard, needs_probabilities=True)
-    assert not predict_folder(of, request, tmp_path / "p", tables=[table]).problem
+    sizes, forward = set(), Shifted.forward
+    with monkeypatch.context() as patched:
+        patched.setattr(Shifted, "forward", lambda *given: sizes.add(len(given[1])) or forward(*given))
+        table = CaseTable("quality.csv", heard, needs_agreement=True)
+        assert not predict_folder(of, request, tmp_path / "p", tables=[table]).problem
+    assert sizes == {images_per_batch(HOW, 32)} != {1}
     for case in request.cases:
-        alone = of.segment(load_case(request, case, of.scheme, with_label=False), keep_probabilities=True)
+        alone = of.segment(load_case(request, case, of.scheme, with_label=False), count_agreement=True)
         assert alone.agreement is not None
         assert found[case.id] == alone.agreement.dice(1)
     assert len(set(found.values())) == 6
@@ -174,6 +181,7 @@ def test_folds_are_calibrated_on_cases_that_none_was_trained_on(
     assert stored["facts"]["patients"] == 5
     assert "ensemble on cases that none of its members was trained on" in stored["facts"]["summary"]
     assert {"member_agreement", "member_agreement_others"} <= {each["signal"] for each in stored["features"]}
+    assert quality_table(toy_ensemble(0.0, 6.0), QualityModel.from_json(stored, folds.path)).needs_agreement
     assert stored["weights_sha256"] == Predictor.card_of(folds.path).weights_sha256
     for output, models in (("folder", ()), ("by_hand", (folds.fold(1).best, folds.fold(0).best))):
         assert main(predict(folds, output, *models)) == 0

@@ -49,7 +49,7 @@ from segcct.quality.conformal import patient_coverage, patient_quantile
 from segcct.quality.features import with_other_classes
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import performance
-from segcct.quality.quality_table import quality_rows
+from segcct.quality.quality_table import quality_rows, quality_table
 from segcct.quality.regression import Ridge, monotone_curve, on_curve
 from segcct.quality.shape_features import off_center, shape_features
 from tests.support.toy_pair import HOW, card, data_section, loaded_case, predictor
@@ -467,8 +467,9 @@ def test_features_are_in_one_group_each():
     assert len(FEATURES) == len(set(FEATURES))
 
 
-def test_undefined_features_are_left_out(rows):
+def test_undefined_features_are_left_out(rows, model):
     assert set(Calibration(rows, CLASSES).features) == {"expected_dice", "flip_agreement", "volume_voxels"}
+    assert not quality_table(predictor(), model).needs_agreement
 
 
 def test_missed_structures_are_counted():

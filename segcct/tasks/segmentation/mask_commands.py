@@ -108,7 +108,7 @@ def predict(
             left = request if now is None else replace(request, cases=now.left)
             untried = request.cases if now is None else now.untried
             workers = 1 if spark is None else spark.workers
-            at_a_time = cases_at_a_time(predictor, request, tables, cores)
+            at_a_time = cases_at_a_time(predictor, request, cores)
             return Outcome(time_estimate(left, output, run, untried=untried, workers=workers, at_a_time=at_a_time))
         predictions = run(
             request,
