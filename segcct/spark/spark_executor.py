@@ -8,7 +8,7 @@ import re
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache, partial
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 Parameters = ParamSpec("Parameters")
 Value = TypeVar("Value")
 _Waiting = tuple[Future[Any], Callable[[], Any]]
+_Outcome = tuple[Any, Exception | None]
 TASK_SECONDS = 2.0
-"""Short calls are put together to tasks of about this length: Spark needs some hundredths of a second for each."""
+"""Short calls are put together to tasks of about this length: Spark needs some hundredths of a second for each. A task
+begins no further call after it."""
 _MOST_CALLS = 64
 _FEWEST_TASKS = 4
 """At a time in Spark's own queue, at least, so that it notices that a cluster should grow."""
@@ -68,10 +70,7 @@ class SparkExecutor(Executor):
             if self._ended:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._waiting.append((future, partial(function, *args, **kwargs)))
-            begins = self._tasks < min(_MOST_TASKS, max(_FEWEST_TASKS, 2 * self._slots))
-            self._tasks += begins
-        if begins:
-            self._threads.submit(self._run_tasks)
+            self._begin_tasks(1)
         return future
 
     def room(self) -> int:
@@ -83,21 +82,32 @@ class SparkExecutor(Executor):
         with self._lock:
             self._ended = True
             self._canceled = self._canceled or cancel_futures
-            waiting = [self._waiting.popleft()[0] for _ in range(len(self._waiting))] if cancel_futures else []
+            waiting = [self._waiting.popleft() for _ in range(len(self._waiting))] if cancel_futures else []
             running = self._tasks > 0
-        for future in waiting:
-            future.cancel()
+        _cancel(waiting)
         if cancel_futures and running:  # also the task that a thread is about to begin
-            self.context._jsc.sc().cancelJobGroupAndFutureJobs(self.group)
+            with suppress(Exception):  # Spark has ended, and its tasks with it
+                self.context._jsc.sc().cancelJobGroupAndFutureJobs(self.group)
         self._threads.shutdown(wait=wait)
 
     def _calls_in_a_task(self) -> int:
         return max(self.threads, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))
 
+    def _begin_tasks(self, most: int) -> None:
+        """Begin tasks for calls that wait, as far as Spark has room for them; the lock is held."""
+        room = min(_MOST_TASKS, max(_FEWEST_TASKS, 2 * self._slots)) - self._tasks
+        for _ in range(0 if self._ended else min(most, room)):
+            self._tasks += 1
+            self._threads.submit(self._run_tasks)
+
     def _run_tasks(self) -> None:
         """Run the calls that wait, a task at a time, until there are none."""
         while taken := self._take():
             self._run(taken)
+            with suppress(Exception):  # Spark has ended, which the next task tells
+                self._slots = task_slots(self.context, self._cores)  # a cluster grows
+            with self._lock:
+                self._begin_tasks(len(self._waiting))
 
     def _take(self) -> list[_Waiting]:
         """The calls of the next task."""
@@ -106,34 +116,48 @@ class SparkExecutor(Executor):
             taken: list[_Waiting] = []
             while self._waiting and len(taken) < most:
                 future, call = self._waiting.popleft()
-                if future.set_running_or_notify_cancel():
+                if future.running() or future.set_running_or_notify_cancel():  # it runs already if it waits again
                     taken.append((future, call))
             if not taken:
                 self._tasks -= 1
             return taken
 
     def _run(self, taken: Sequence[_Waiting]) -> None:
-        self.context.setJobGroup(self.group, f"segcct: {len(taken)} calls", interruptOnCancel=True)  # of this thread
+        """Run calls in a task; each then has its outcome, or waits again."""
         try:
+            name = f"segcct: {len(taken)} calls"
+            self.context.setJobGroup(self.group, name, interruptOnCancel=True)  # of this thread
             task = partial(_called, self.group, Path.cwd(), self.threads)
-            ((results, seconds),) = self.context.parallelize([[call for _, call in taken]], 1).map(task).collect()
+            ((outcomes, seconds),) = self.context.parallelize([[call for _, call in taken]], 1).map(task).collect()
         except Exception as error:
             if self._canceled:
-                for future, _ in taken:
-                    future.set_exception(CancelledError())
+                _cancel(taken)
             elif len(taken) == 1:
                 taken[0][0].set_exception(_died(error))
             else:
                 for each in taken:  # only that which is to blame fails
                     self._run([each])
             return
-        self._call_seconds = max(seconds / len(taken), 1e-3)
-        self._slots = task_slots(self.context, self._cores)  # a cluster grows
-        for (future, _), (value, failure) in zip(taken, results, strict=True):
+        late = [waiting for waiting, outcome in zip(taken, outcomes, strict=True) if outcome is None]
+        self._call_seconds = max(seconds / (len(taken) - len(late)), 1e-3)
+        self._wait_again(late)
+        for (future, _), outcome in zip(taken, outcomes, strict=True):
+            if outcome is None:
+                continue
+            value, failure = outcome
             if failure is None:
                 future.set_result(value)
             else:
                 future.set_exception(failure)
+
+    def _wait_again(self, late: Sequence[_Waiting]) -> None:
+        """Put the calls that a task did not begin before all others."""
+        with self._lock:
+            canceled = self._canceled
+            if not canceled:
+                self._waiting.extendleft(reversed(late))
+        if canceled:
+            _cancel(late)
 
 
 def task_cores(context: SparkContext) -> int:
@@ -146,15 +170,26 @@ def task_slots(context: SparkContext, cores: int) -> int:
     return max(1, context.defaultParallelism // cores)
 
 
+def _cancel(calls: Iterable[_Waiting]) -> None:
+    for future, _ in calls:
+        if not future.cancel():  # it runs
+            future.set_exception(CancelledError())
+
+
 def _called(
     group: str, folder: Path, threads: int, calls: Sequence[Callable[[], Any]]
-) -> tuple[list[tuple[Any, Exception | None]], float]:
-    """Value or exception of each call, and the seconds of all: Spark would repeat a task that raises."""
+) -> tuple[list[_Outcome | None], float]:
+    """Value or exception of each call, for Spark would repeat a task that raises; None for those that there was no time
+    for, never the first; and the seconds of all."""
     with suppress(OSError):
         os.chdir(folder)  # where relative paths begin
     start = time.monotonic()
+
+    def outcome(place: int, call: Callable[[], Any]) -> _Outcome | None:
+        return _outcome(call) if place == 0 or time.monotonic() - start < TASK_SECONDS else None
+
     with ThreadPoolExecutor(threads) as pool:
-        outcomes = list(pool.map(_outcome, calls))
+        outcomes = list(pool.map(outcome, range(len(calls)), calls))
     _keep_what_is_loaded(group)
     return outcomes, time.monotonic() - start
 
@@ -167,7 +202,7 @@ def _keep_what_is_loaded(group: str) -> None:  # noqa: ARG001 - once for each ex
     gc.freeze()
 
 
-def _outcome(call: Callable[[], Any]) -> tuple[Any, Exception | None]:
+def _outcome(call: Callable[[], Any]) -> _Outcome:
     try:
         return call(), None
     except Exception as error:
@@ -179,8 +214,11 @@ _LAST_FAILURE = re.compile(r"most recent failure: .*?executor \S+\): (?:[\w.$]+:
 
 
 def _died(error: Exception) -> WorkerError:
-    java = getattr(error, "java_exception", None)
-    message = str(error if java is None else java.getMessage()).strip()
+    message = ""
+    with suppress(Exception):  # it asks Java, which may have ended
+        java = getattr(error, "java_exception", None)
+        message = str(error if java is None else java.getMessage()).strip()
+    message = message or type(error).__name__
     cause = _LAST_FAILURE.search(message)
     return WorkerError(
         "a task of Spark failed",

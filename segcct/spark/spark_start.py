@@ -65,7 +65,10 @@ def spark_context(
         try:
             yield context
         finally:
-            context.stop()
+            try:
+                context.stop()
+            except OSError:  # Java has ended before, and is forgotten now
+                context.stop()
 
 
 def is_local(master: str) -> bool:

@@ -55,8 +55,8 @@ def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str
 
 @pytest.mark.usefixtures("spark_installed")
 def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(trained, scans, here, tmp_path):
-    spark = ("--engine", "spark")
     """The worker dies while a task of its own holds a case, which is then predicted by another."""
+    spark = ("--engine", "spark")
     first, second = tmp_path / "first", tmp_path / "second"
     held(second).mkdir()
     with cluster(2) as running:

@@ -16,19 +16,30 @@ from segcct.case_runner import WorkerError
 from segcct.errors import DataError
 from segcct.spark import spark_executor
 from segcct.spark.spark_executor import SparkExecutor, task_slots
+from tests.support.deadline import wait_until
 
 
 class PretendedSpark:
     """A context whose tasks run in the thread that asks for them."""
 
     def __init__(self, cores: int) -> None:
-        self.defaultParallelism = cores
+        self.cores = cores
+        self.dead = False
+        """Its Java has ended: whatever is asked of it raises."""
         self.running = self.begun = 0
         self._changes = threading.Condition()
         self._canceled: set[str] = set()
         self._jsc = SimpleNamespace(sc=lambda: SimpleNamespace(cancelJobGroupAndFutureJobs=self._cancel))
         self.getConf = dict
-        self.setJobGroup = lambda group, text, interruptOnCancel: setattr(self, "group", group)
+
+    @property
+    def defaultParallelism(self) -> int:  # noqa: N802 - its name in Spark
+        self._ask()
+        return self.cores
+
+    def setJobGroup(self, group, text, interruptOnCancel):  # noqa: N802
+        self._ask()
+        self.group = group
 
     def parallelize(self, tasks, parts):
         return SimpleNamespace(map=lambda work: SimpleNamespace(collect=lambda: [self._run(work, *tasks)]))
@@ -38,9 +49,10 @@ class PretendedSpark:
         ended: list[object] = []
         thread = threading.Thread(target=lambda: ended.append(work(calls)), daemon=True)
         thread.start()
-        while thread.is_alive() and self.group not in self._canceled:
+        while thread.is_alive() and self.group not in self._canceled and not self.dead:
             thread.join(0.005)
         self._step(-1)
+        self._ask()
         if not ended:
             raise RuntimeError("part of a canceled job group")
         return ended[0]
@@ -51,7 +63,12 @@ class PretendedSpark:
             self.begun += change > 0
             self._changes.notify_all()
 
+    def _ask(self) -> None:
+        if self.dead:
+            raise ConnectionError("Answer from Java side is empty")
+
     def _cancel(self, group: str) -> None:
+        self._ask()
         self._canceled.add(group)
 
     def wait_for(self, state: Callable[[PretendedSpark], bool]) -> bool:
@@ -69,8 +86,9 @@ def test_tasks_at_a_time_grow_with_the_cluster(pretended):
     leave = threading.Event()
     with SparkExecutor(pretended) as pool:
         assert pool.submit(abs, -1).result() == 1
-        pretended.defaultParallelism = 8  # executors have registered
+        pretended.cores = 8  # executors have registered
         assert pool.submit(abs, -1).result() == 1
+        wait_until(lambda: pool.room() >= 2 * 8)
         waiting = [pool.submit(leave.wait, 30) for _ in range(100)]
         grown = pretended.wait_for(lambda spark: spark.running == 16)  # two for each slot
         leave.set()
@@ -97,6 +115,67 @@ def test_canceling_ends_running_and_waiting_tasks_as_a_whole(pretended):
     leave.set()
 
 
+def short(number: int) -> int:
+    """Longer than a task in the tests below."""
+    time.sleep(0.06)
+    return number
+
+
+@pytest.fixture
+def pool_of_short_calls(pretended, monkeypatch):
+    """Its calls took no time until now, as finished cases do, so that many will share a task."""
+    pool = SparkExecutor(pretended)
+    list(pool.map(abs, range(50)))
+    monkeypatch.setattr(spark_executor, "TASK_SECONDS", 0.05)
+    return pool
+
+
+def test_calls_that_a_task_has_no_time_for_go_to_other_tasks(pretended, pool_of_short_calls):
+    begun = pretended.begun
+    with pool_of_short_calls as pool:
+        assert list(pool.map(short, range(40))) == list(range(40))
+    assert pretended.begun - begun == 40
+
+
+def test_canceling_ends_also_calls_that_wait_again(pretended, pool_of_short_calls):
+    begun = pretended.begun
+    futures = [pool_of_short_calls.submit(short, number) for number in range(200)]
+    assert pretended.wait_for(lambda spark: spark.begun >= begun + 8)
+    pool_of_short_calls.shutdown(cancel_futures=True)
+    assert all(future.done() for future in futures)
+    with pytest.raises(CancelledError):
+        futures[-1].result(0)
+
+
+def test_every_call_ends_where_the_java_of_spark_dies(pretended):
+    leave = threading.Event()
+    pool = SparkExecutor(pretended)
+    assert pool.submit(abs, -1).result(20) == 1
+    futures = [pool.submit(leave.wait, 30) for _ in range(300)]
+    assert pretended.wait_for(lambda spark: spark.running == 4)
+    pretended.dead = True
+    for future in futures:
+        with pytest.raises(WorkerError, match=r"a task of Spark failed \(found Answer from Java side is empty\)"):
+            future.result(20)
+    pool.shutdown()
+    leave.set()
+
+
+def test_canceling_waits_for_threads_though_spark_has_ended(pretended, monkeypatch):
+    leave = threading.Event()
+    pool = SparkExecutor(pretended)
+    futures = [pool.submit(leave.wait, 30) for _ in range(10)]
+    assert pretended.wait_for(lambda spark: spark.running == 4)
+    monkeypatch.setattr(pretended, "_jsc", None)  # as `SparkContext.stop` leaves it
+    pool.shutdown(wait=False, cancel_futures=True)
+    pretended.dead = True
+    pool.shutdown()
+    for future in futures:
+        with pytest.raises(CancelledError):
+            future.result(0)
+    leave.set()
+
+
 def sleeps(file: Path) -> None:
     """Notes that it has begun, and takes longer than any test."""
     file.touch()
@@ -107,8 +186,7 @@ def test_canceling_ends_the_tasks_of_spark(spark, tmp_path):
     pool = SparkExecutor(spark)
     list(pool.map(inverse, range(14, 60)))
     futures = [pool.submit(sleeps, tmp_path / str(number)) for number in range(100)]
-    while not list(tmp_path.iterdir()):
-        time.sleep(0.02)
+    wait_until(lambda: list(tmp_path.iterdir()), most_s=120)
     pool.shutdown(cancel_futures=True)
     for future in futures:
         with pytest.raises(CancelledError):

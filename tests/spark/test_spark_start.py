@@ -101,3 +101,20 @@ def test_a_running_spark_is_joined(spark):
 def test_workers_take_their_threads_from_the_cores_of_a_task(spark):
     count = spark.parallelize([0], 1).map(lambda _: __import__("os").environ["OMP_NUM_THREADS"]).first()
     assert count == spark.getConf().get("spark.task.cpus", "1")
+
+
+STOPPED = """
+import os, signal
+from segcct.spark.spark_start import spark_context
+with spark_context("local[1]") as context:
+    os.kill(context._gateway.proc.pid, signal.SIGKILL)
+    context._gateway.proc.wait()
+assert context._active_spark_context is None
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("spark_installed")
+def test_a_spark_whose_java_died_is_left_without_an_error():
+    done = subprocess.run([sys.executable, "-c", STOPPED], capture_output=True, encoding="utf-8", timeout=120)
+    assert done.returncode == 0, done.stderr
