@@ -14,12 +14,12 @@ from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, fai
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import remove_unfinished
-from segcct.inference.case_journal import journals_in, new_journal
+from segcct.inference.case_journal import Journal, journals_in, new_journal
 from segcct.inference.mask_files import FORMATS
 from segcct.inference.prediction_request import Request
 from segcct.inference.predictions_index import INDEX, Index, index_lock
 from segcct.inference.probability_files import FOLDER as PROBABILITIES
-from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row
+from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row, recorded
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.progress import Report
@@ -134,6 +134,7 @@ class MaskFolder:
             finally:
                 try:
                     with index_lock(self.path):
+                        outcomes = _with_finished(outcomes, journal)
                         index.write()
                         journal.remove()
                 except OSError as error:  # on a full disk the index written before the work stays
@@ -229,6 +230,21 @@ def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
             with suppress(OSError):  # a full disk, which is told elsewhere
                 index.journal.add(outcome.name, index.rows[outcome.name])
     index.outdated.add(outcome.name)
+
+
+def _with_finished(
+    outcomes: Sequence[CaseOutcome[PredictedCase]], journal: Journal
+) -> list[CaseOutcome[PredictedCase]]:
+    """The outcomes, where a case that was finished before the task around it was canceled is done."""
+    rows = journal.rows() if any(isinstance(outcome, Skipped) for outcome in outcomes) else {}
+
+    def told(outcome: CaseOutcome[PredictedCase]) -> CaseOutcome[PredictedCase]:
+        row = rows.get(outcome.name)
+        if not isinstance(outcome, Skipped) or row is None:
+            return outcome
+        return Done(outcome.name, recorded(journal.folder / row["mask"], row, is_new=True))
+
+    return [told(outcome) for outcome in outcomes]
 
 
 def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:

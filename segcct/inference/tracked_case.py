@@ -48,7 +48,7 @@ class PredictedCase:
     seconds: float = 0.0
     """From the reading of its files to the writing of its mask."""
     span: Span | None = None
-    """None where it was finished by an earlier call."""
+    """None where only its row is known, as of one that was finished by an earlier call."""
     peak_memory_mb: float | None = None
     """Most memory of the process until then, in MB."""
     unlike: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ class TrackedWork:
         else:
             mask = self.journal.folder / job.earlier["mask"]
             if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
-                return _as_it_was(mask, job.earlier)
+                return recorded(mask, job.earlier, is_new=False)
             with self._replaced(mask):
                 made = self.work((job.name, job.case))
         span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
@@ -161,7 +161,8 @@ def _here(case: Case, folder: Path) -> Iterator[Case]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:
+def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> PredictedCase:
+    """A case by its row, without its tables, which are written already or lie in the journal."""
     return PredictedCase(
         mask,
         entry["digest"],
@@ -170,7 +171,7 @@ def _as_it_was(mask: Path, entry: Mapping[str, Any]) -> PredictedCase:
         seconds=entry["seconds"],
         peak_memory_mb=entry["peak_memory_mb"],
         unlike=tuple(entry.get("unlike_training", ())),
-        is_new=False,
+        is_new=is_new,
     )
 
 
