@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -16,6 +15,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.shared_batches import SharedBatches, images_at_a_time, images_per_batch
 from segcct.models.zoo import create_model
+from tests.support.deadline import wait_until
 
 HOW = Inference(precision="bf16", device="cpu")
 
@@ -98,8 +98,7 @@ def test_a_caller_that_ends_computes_as_the_others_do():
 
             output = pool.submit(waits)
             assert entered.wait(20)
-            while not shared._waiting:
-                time.sleep(0.001)
+            wait_until(lambda: shared._waiting)
         assert torch.equal(output.result(20), torch.full((1, 1, 2, 2), 2.0))
     assert network.modes == {(True, True)}
 

@@ -96,17 +96,20 @@ def test_too_many_failures_skip_the_rest():
 
 
 def test_too_many_failures_cancel_what_waits():
-    leave, begun = threading.Event(), []
+    leave, all_begun, begun = threading.Event(), threading.Event(), []
 
     class Leaving(ThreadPoolExecutor):
-        """Lets its running calls end once it has been told to cancel the others."""
+        """Lets its running calls, one for each worker, end once it has been told to cancel the others."""
 
         def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            assert all_begun.wait(20)
             super().shutdown(wait=False, cancel_futures=cancel_futures)
             leave.set()
 
     def work(number: int) -> int:
         begun.append(number)
+        if {1, 2} <= set(begun):
+            all_begun.set()
         return int(inverse(number)) if number == 13 else number * leave.wait(30)
 
     backend = lambda calls, workers: pooled(calls, Leaving(workers), lambda: 6)  # noqa: E731
