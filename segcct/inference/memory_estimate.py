@@ -1,8 +1,8 @@
 """The memory that the prediction of a case takes, estimated before it starts, so that no process is killed for it.
 
 Counted are the scan, its slices as the network takes them, one batch in the network, kept probabilities, the mask and
-what finishes it. A network on the processor is counted as PyTorch runs it in fp32: bf16 takes less, and what --adapt
-model needs for its gradients comes on top.
+what finishes it; not counted are the inside of a network that PyTorch does not run on the processor, and the gradients
+of --adapt model. A case is refused only where what it needs at least does not fit.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from segcct.errors import DataError
 from segcct.hardware.memory import free_memory_gb
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import EnsembleCard
 from segcct.model_card import Architecture, ModelCard
 from segcct.models.cost import activation_bytes, on_meta
 from segcct.preparation.preparation_settings import Preparation
 
 _WORTH_ASKING_GB = 0.5
 """The system is asked for its free memory from here on."""
-_OVER_VOLUMES = 5
-"""Float32 copies of all probabilities in MONAI's sliding window: logits, their weighted sum, the softmax, a transposed
-copy of it, and what a step needs in between."""
+_AT_MOST_ABOVE = 1.3
+"""The estimate by the measured peak, at most: tests/inference/test_memory.py."""
+_OVER_VOLUMES = 2
+"""Float32 copies of all slices (standardized, and in one piece) and of all logits (blended, and their softmax) of a
+network over volumes on the processor; else there is one."""
 _PARTS = 48 * 2**20
 """Bytes of the parts of a volume that are scaled, resampled or looked up at a time."""
-_FITTED, _CROPPED = 5, 6
-"""Bytes per voxel while a z-score is fitted to the foreground of a channel (float32 and a bool), and while the
-foreground is looked for (float32 and two bool)."""
+_FITTED, _CROPPED = 1, 6
+"""Bytes per voxel, at least, while a z-score is fitted to the foreground of a channel (a bool; how much is foreground
+is not known before), and while another rule looks for the foreground (float32 and two bool)."""
 _FINISHED, _COMPONENTS = 2, 7
 """Bytes per voxel of the mask in the scheme's values and its volumes, and of the components in postprocessing."""
 
@@ -54,16 +57,17 @@ class CaseMemory:
 
     def prediction(self, batch_size: int) -> int:
         """Bytes beside the prepared case."""
-        values = math.prod(self.slices) * self.card.architecture.num_classes
-        kept = 2 * values * (self.keep_probabilities or self.how.protocol == "orientations")
-        batch = min(batch_size, self.slices[0]) * self._window() if self.card.spatial_dims == 2 else 0
-        if self.card.spatial_dims == 3:
-            batch = batch_size * self._window() + 4 * _OVER_VOLUMES * values
+        channels, classes = self.card.architecture.in_channels, self.card.architecture.num_classes
+        pixels = math.prod(self.slices)
+        kept = (2 * classes + 1) * pixels if self.keep_probabilities else 0
+        averaged = 2 * (classes + channels) * pixels if self.how.protocol == "orientations" else 0
         steps = self.how.postprocessing and self.card.postprocessing
-        return self.voxels + kept + _PARTS + max(batch, (_COMPONENTS if steps else _FINISHED) * self.voxels)
+        finished = (_COMPONENTS if steps else _FINISHED) * self.voxels + _PARTS
+        return self.voxels + kept + averaged + max(self._in_network(batch_size), finished)
 
     def from_files(self, batch_size: int, held: int, stored: int) -> int:
-        """Bytes from the reading of the files to the writing of the mask.
+        """Bytes from the reading of the files to the writing of the mask; where slices are cropped to the foreground,
+        up to the crop, since their size is not known before.
 
         Args:
             batch_size: slices in the network at a time.
@@ -71,24 +75,36 @@ class CaseMemory:
             stored: the same as the file stores it, where that is converted; else 0.
         """
         channels = self.card.architecture.in_channels
-        fitted = _FITTED if self.preparation.intensity.rule.startswith("zscore") else 0
-        cropped = _CROPPED if self.preparation.crop == "foreground" else 0
+        cropped = self.preparation.crop == "foreground"
+        fitted = _FITTED if self.preparation.intensity.rule.startswith("zscore") else _CROPPED * cropped
         scan, prepared = channels * held * self.voxels, 2 * channels * math.prod(self.slices)
-        return max(
-            scan + max(stored, fitted, cropped) * self.voxels,
-            scan + prepared + _PARTS,
-            held * self.voxels + prepared + self.prediction(batch_size),
-        )
+        read = scan + max(stored, fitted) * self.voxels
+        if cropped:
+            return read
+        return max(read, scan + prepared + _PARTS, held * self.voxels + prepared + self.prediction(batch_size))
 
-    def _window(self) -> int:
-        """Bytes of one slice in the network, or of one window of a network over volumes."""
-        built = self.card.architecture
-        sides = [built.image_size] * 3
-        if self.card.spatial_dims == 2:
-            sides = [max(side, built.image_size) for side in self.slices[1:]]
-        inside = _bytes_per_pixel(self.card.architecture.model_dump_json(), self.card.spatial_dims)
-        around = 12 * built.in_channels + 8 * built.num_classes  # float32 slices, logits and probabilities
-        return math.prod(sides) * (around + (inside if self.how.device == "cpu" else 0))
+    def _in_network(self, batch_size: int) -> int:
+        """Bytes of a batch in the network, of its input and of its output; not those on a GPU."""
+        built, inside, on_host = self.card.architecture, self._inside(), self.how.device == "cpu"
+        size, (depth, *sides) = built.image_size, self.slices
+        read = 12 * built.in_channels  # float32 slices
+        around = read + (8 if on_host else 4) * built.num_classes  # logits and probabilities
+        if self.card.spatial_dims == 3:
+            whole = 4 * (built.in_channels + built.num_classes) * math.prod(self.slices)  # float32
+            windows = math.prod(max(1, -(-2 * side // size) - 1) for side in self.slices)  # that overlap by half
+            batch = min(batch_size, windows) * size**3 * (inside + around)
+            return _OVER_VOLUMES * whole + batch if on_host else whole
+        seen = [size, size] if self.how.protocol == "transunet" else [max(side, size) for side in sides]
+        return min(batch_size, depth) * max(math.prod(sides) * read, math.prod(seen) * (inside + around))
+
+    def _inside(self) -> int:
+        """Bytes inside the network per pixel of its input."""
+        if self.how.device != "cpu" or self.how.backend != "torch":
+            return 0
+        members = self.card.members if isinstance(self.card, EnsembleCard) else (self.card,)
+        built = {member.architecture.model_dump_json() for member in members}
+        in_fp32 = max(_bytes_per_pixel(each, self.card.spatial_dims) for each in built)
+        return in_fp32 // 2 if self.how.precision == "bf16" else in_fp32
 
 
 @cache
@@ -114,13 +130,15 @@ def voxel_bytes(header: Volume, channels: int, *, as_stored: bool) -> tuple[int,
     """
     dtype, scaled = np.dtype(np.int16), False
     if header.header is not None:
-        dtype, scaled = header.header.get_data_dtype(), header.header.get_slope_inter()[0] not in (None, 1.0)
-    converted = channels > 1 or scaled or not (as_stored or dtype == np.float32)
-    return (4, dtype.itemsize) if converted else (dtype.itemsize, 0)
+        slope, inter = header.header.get_slope_inter()
+        dtype, scaled = header.header.get_data_dtype(), slope is not None and (slope, inter) != (1.0, 0.0)
+    floats = scaled or dtype.kind == "f" or channels > 1 or not as_stored
+    held = np.dtype(np.float32) if floats else dtype.newbyteorder("=")
+    return held.itemsize, dtype.itemsize if scaled or channels > 1 or dtype != held else 0
 
 
 def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | None) -> None:
-    """Compare what a case needs with the free memory; not below half a GB.
+    """Compare what a case needs at least with the free memory; not below half a GB.
 
     Args:
         case: the case.
@@ -130,7 +148,7 @@ def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | No
     Raises:
         DataError: it does not fit.
     """
-    needed_gb = needed(case.how.batch_size) / 1e9
+    needed_gb = needed(case.how.batch_size) / _AT_MOST_ABOVE / 1e9
     free_gb = free_memory_gb() if needed_gb > _WORTH_ASKING_GB else None
     if free_gb is None or needed_gb <= free_gb:
         return
@@ -139,14 +157,14 @@ def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | No
     remedies = [
         f"--batch-size {fitting}" if fitting else "",
         "--no-quality, and no --probabilities" if case.keep_probabilities else "",
-        "a machine with more memory",
+        "a machine with more memory, or fewer Spark tasks or shards on this one at a time",
     ]
     depth, rows, columns = case.slices
     found = f"{depth} slices of {rows} x {columns} pixels and {case.card.architecture.num_classes} classes"
     raise DataError(
         "its prediction does not fit into the free memory",
         file=file,
-        found=f"{found}, in batches of {case.how.batch_size}: {needed_gb:.1f} GB",
+        found=f"{found}, in batches of {case.how.batch_size}: at least {needed_gb:.1f} GB",
         expected=f"at most {free_gb:.1f} GB",
         remedy=f"Use {', or '.join(filter(None, remedies))}",
     )

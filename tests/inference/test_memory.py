@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ import pytest
 from segcct import runtime
 from segcct.datasets import label_schemes as labels
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction, memory_estimate
 from segcct.inference.batched_inference import Inference
+from segcct.inference.ensemble import common_card
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.memory_estimate import CaseMemory, check_memory, voxel_bytes
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture
@@ -37,6 +41,8 @@ from tests.support.documents import ROOT
 
 SHAPE = (96, 80, 64)
 AFFINE = np.diag([1.5, 2.0, 6.0, 1.0])
+SLICES = (20, 48, 64)
+VOXELS = 20 * 48 * 64
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +53,7 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "_MOMENT_VOXELS", 2**12)
     monkeypatch.setattr(runtime, "_PERCENTILE_VOXELS", 2**12)
     monkeypatch.setattr("segcct.images.nifti._SCALED_VOXELS", 2**12)
+    monkeypatch.setattr(memory_estimate, "_PARTS", 0)
 
 
 def bytes_per_voxel(action: Callable[[], object]) -> float:
@@ -140,8 +147,10 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
         ([256, 256, 100], {"channels": 4, "size": 32, "batch": 16, "fit": "resize", "intensity": {}}),
         ([256, 256, 16], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # slices larger than trained
         ([200, 200, 16], {"channels": 1, "size": 224, "batch": 8, "network": "cct_unet_s"}),
+        ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
+        ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),
     ],
-    ids=["mask", "channels", "classes", "network"],
+    ids=["mask", "channels", "classes", "network", "transunet", "volumes"],
 )
 def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, shape: list[int], settings: Any) -> None:
     predicted_peak.write_case(tmp_path / "small", [16, 16, 3], settings["channels"])
@@ -153,9 +162,99 @@ def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, shape: lis
     assert 0.75 < found["estimated"] / found["measured"] < 1.3, found
 
 
-def test_a_case_that_does_not_fit_is_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def free_in_gb(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
+    """So much memory is free, which is asked for however little a case needs."""
     monkeypatch.setattr(memory_estimate, "_WORTH_ASKING_GB", 0.0)
-    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: 1e-9)
+    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: free)
+
+
+def memory_of(how: Inference | None = None, *, networks: Sequence[str] = ("cct_unet_t",), **more: Any) -> CaseMemory:
+    """Of 20 slices of 48 x 64 pixels; several networks are an ensemble."""
+    built = [Architecture(name=name, in_channels=1, num_classes=3, image_size=32) for name in networks]
+    section = toy_pair.data_section()
+    cards = {
+        Path(each.name): toy_pair.card("segmentation", section, architecture=each, weights_sha256="0", **more)
+        for each in built
+    }
+    how = how or Inference(8, "fp32", "cpu")
+    return CaseMemory(common_card(cards, Predictor.interface), Preparation.of(section), how, VOXELS, SLICES, False)
+
+
+def test_only_what_a_case_needs_at_least_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = memory_of()
+    free_in_gb(monkeypatch, memory.prediction(8) / 1.29e9)
+    check_memory(memory, memory.prediction, None)
+    free_in_gb(monkeypatch, memory.prediction(8) / 1.31e9)
+    with pytest.raises(DataError, match="or fewer Spark tasks or shards on this one at a time"):
+        check_memory(memory, memory.prediction, None)
+
+
+@pytest.mark.parametrize("how", [Inference(8, "fp32", "cuda"), Inference(8, "fp32", "cpu", backend="onnx")])
+def test_a_network_elsewhere_is_not_built_to_be_counted(how: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_estimate, "_bytes_per_pixel", None)  # would fail
+    assert memory_of(how).prediction(8) > VOXELS
+    over_volumes = memory_of(how, spatial_dims=3).prediction(8) - VOXELS
+    once = 4 * (1 + 3) * VOXELS  # input and probabilities
+    assert over_volumes == once if how.device == "cuda" else over_volumes > 2 * once
+
+
+def test_bf16_takes_half_inside_the_network() -> None:
+    fp32, bf16, onnx = (
+        memory_of(how).prediction(8)
+        for how in (Inference(8, "fp32", "cpu"), Inference(8, "bf16", "cpu"), Inference(8, "fp32", backend="onnx"))
+    )
+    assert bf16 - onnx == pytest.approx((fp32 - onnx) / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("networks", [["cct_unet_t", "cct_unet_s"], ["cct_unet_s", "cct_unet_t"]])
+def test_an_ensemble_takes_what_its_largest_member_takes(networks: list[str]) -> None:
+    alone = [memory_of(networks=[name]).prediction(8) for name in networks]
+    assert min(alone) < max(alone) == memory_of(networks=networks).prediction(8)
+
+
+def test_orientations_hold_their_mean_beside_kept_probabilities() -> None:
+    how = Inference(8, "fp32", "cpu", "orientations")
+    soft, orientations, both = (
+        replace(memory_of(of), keep_probabilities=kept).prediction(8)
+        for of, kept in ((None, False), (how, False), (how, True))
+    )
+    assert orientations - soft == 2 * (3 + 1) * VOXELS  # float16, of the classes and of the slices
+    assert both - orientations == (2 * 3 + 1) * VOXELS  # float16, and the most probable class
+
+
+def test_a_scan_is_not_refused_for_what_a_crop_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    voxels = np.zeros((64, 64, 60), np.float32)
+    voxels[30:34, 30:34, 30:34] = 50
+    grid = Volume(voxels, AFFINE, (1.5, 2.0, 6.0))
+    case = LoadedCase(Case("small", "small", {"ct": (Path("small.nii"),)}), voxels[None], grid)
+    for crop, slices in (("none", 60), ("foreground", 4)):
+        predictor = toy_pair.predictor(crop=crop)
+        free_in_gb(monkeypatch, 11 * voxels.size / 1.3e9)  # of a crop, 4 and 6 bytes are counted
+        if crop == "foreground":
+            predictor.check_header(grid, as_stored=True, keep_probabilities=True)
+            assert predictor.segment(case, keep_probabilities=True).prepared.grid.slice_shape[0] < 2 * slices
+        else:
+            with pytest.raises(DataError, match=f"found {slices} slices"):
+                predictor.check_header(grid, as_stored=True, keep_probabilities=True)
+
+
+@pytest.mark.parametrize("dtype", ["<u1", "<i2", ">i2", "<f4", ">f4", "<f8"])
+@pytest.mark.parametrize("scale", [(None, None), (1.0, 0.0), (1.0, -1024.0), (0.5, 0.0)])
+def test_the_bytes_of_a_voxel_are_those_of_its_reading(dtype: str, scale: Any, tmp_path: Path) -> None:
+    header, file = nib.Nifti1Header(endianness=dtype[0]), tmp_path / "scan.nii"
+    header.set_data_shape(SHAPE)
+    header.set_data_dtype(dtype)
+    header.set_sform(AFFINE, code=1)
+    header.set_slope_inter(*scale)
+    header["vox_offset"] = 352
+    file.write_bytes(header.binaryblock + bytes(4) + scan().array.astype(dtype).tobytes("F"))
+    held, stored = voxel_bytes(read_header(file), 1, as_stored=True)
+    assert Volume.load(file).array.itemsize == held
+    assert held + stored <= bytes_per_voxel(lambda: Volume.load(file)) < held + stored + 1.5  # and where it is finite
+
+
+def test_a_case_that_does_not_fit_is_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    free_in_gb(monkeypatch, 1e-9)
     predictor = toy_pair.predictor()
     predictor.network = None  # would fail
     with pytest.raises(
@@ -165,7 +264,7 @@ def test_a_case_that_does_not_fit_is_refused_before_the_network_runs(monkeypatch
 
 
 def test_a_case_too_large_for_the_memory_fails_alone_before_it_is_read(tmp_path: Path, monkeypatch: Any) -> None:
-    for name, depth in (("large", 60), ("small", 2)):
+    for name, depth in (("small", 2), ("large", 60)):
         (tmp_path / "scans" / name).mkdir(parents=True)
         file = tmp_path / "scans" / name / "ct.nii.gz"
         nib.save(nib.Nifti1Image(np.ones((64, 64, depth), np.int16), AFFINE), file)
@@ -173,17 +272,15 @@ def test_a_case_too_large_for_the_memory_fails_alone_before_it_is_read(tmp_path:
     card = toy_pair.card("segmentation", toy_pair.data_section(), architecture=built)
     predictor = Predictor(toy_pair.Nearest(), card, Inference(batch_size=16, device="cpu"))
     memory = predictor.case_memory(plan_grid(Volume.load(file), predictor.preparation), keep_probabilities=False)
-    per_slice = memory.prediction(2) - memory.prediction(1)
-    free = memory.from_files(1, held=4, stored=2) + 8 * per_slice
-    monkeypatch.setattr(memory_estimate, "_WORTH_ASKING_GB", 0.0)
-    monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: free / 1e9)
+    free_in_gb(monkeypatch, memory.from_files(16, held=4, stored=2) / 1.31e9)
     monkeypatch.setattr(folder_prediction, "load_case", partial(refuse_large, folder_prediction.load_case))
     predictions = predict_folder(predictor, resolve(predictor.card, tmp_path / "scans"), tmp_path / "masks")
     rows = json.loads((tmp_path / "masks" / "predictions.json").read_text(encoding="utf-8"))["cases"]
     assert {name: row["status"] for name, row in rows.items()} == {"large": "failed", "small": "done"}
     assert re.search(
-        r"large/ct\.nii\.gz: its prediction does not fit into the free memory \(found 60 slices of 64 x 64 pixels and "
-        r"3 classes, in batches of 16: 0\.\d GB; expected at most 0\.\d GB\)\. Use --batch-size 8, or a machine with",
+        r"large/ct\.nii\.gz: its prediction does not fit into the free memory \(found 60 slices of 64 x 64 pixels "
+        r"and 3 classes, in batches of 16: at least 0\.\d GB; expected at most 0\.\d GB\)\. Use --batch-size 8, or a "
+        r"machine with",
         predictions.problem,
     )
 

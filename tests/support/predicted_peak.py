@@ -11,6 +11,7 @@ from unittest import mock
 
 import nibabel as nib
 import numpy as np
+from torch import nn
 
 from segcct.inference import predictor as module
 from segcct.inference.batched_inference import Inference
@@ -23,15 +24,20 @@ from segcct.models.zoo import create_model
 from tests.support import toy_pair
 
 
-def made(channels: int, classes: int, network: str, size: int, batch: int, **data: Any) -> Predictor:
-    """An untrained model."""
+def made(
+    channels: int, classes: int, network: str, size: int, batch: int, dims: int = 2, protocol: str = "soft", **data: Any
+) -> Predictor:
+    """An untrained model; one over volumes is a single convolution."""
     labels = {f"organ {value}": value for value in range(1, classes)}
     names = {f"c{index}": f"c{index}.nii" for index in range(channels)}
     section = toy_pair.data_section(channels=names, labels=labels, image_size=size, **data)
     built = Architecture(name=network, in_channels=channels, num_classes=classes, image_size=size)
-    card = toy_pair.card("segmentation", section, architecture=built, scheme={"name": "custom", "classes": labels})
+    scheme = {"name": "custom", "classes": labels}
+    card = toy_pair.card("segmentation", section, architecture=built, scheme=scheme, spatial_dims=dims)
     card = type(card).model_validate(card.model_dump())
-    return Predictor(create_model(network, channels, classes, size), card, Inference(batch, "fp32", "cpu"))
+    of_slices = dims == 2
+    model = create_model(network, channels, classes, size) if of_slices else nn.Conv3d(channels, classes, 1)
+    return Predictor(model, card, Inference(batch, "fp32", "cpu", protocol))
 
 
 def write_case(folder: Path, shape: list[int], channels: int) -> None:
