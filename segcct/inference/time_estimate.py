@@ -61,7 +61,7 @@ def time_estimate(
         predict(replace(request, cases=timed[:workers]), Path(folder) / "first")  # which takes a process longer
         predictions = predict(replace(request, cases=timed), Path(folder) / "timed")
         ids = {name: source["id"] for name, source in read_sources(Path(folder) / "timed").items()}  # of hashed names
-    done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done)]
+    done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done) and outcome.value.span]
     if not done:
         raise DataError(predictions.problem)
     seconds = busy_seconds(outcome.value.span for outcome in done if outcome.value.span)
