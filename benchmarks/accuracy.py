@@ -43,6 +43,7 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.json_file import read_object, write_json
 from segcct.files.table_file import read_rows_of
 from segcct.hardware.devices import pick_device
+from segcct.hardware.memory import peak_memory_mb
 from segcct.hardware.precision import choose_precision
 from segcct.hardware.processor import core_share, instruction_sets, processor_name
 from segcct.inference.batched_inference import Inference
@@ -53,7 +54,7 @@ from segcct.models.cost import cost
 from segcct.progress import say
 from segcct.provenance import versions
 from segcct.run_folder import RunFolder
-from segcct.tasks.training_run import peak_memory_mb, plan
+from segcct.tasks.training_run import plan
 from segcct.training.arithmetic import settle
 
 BUSY = 0.1

@@ -9,6 +9,7 @@ from pathlib import Path
 from segcct.hardware.processor import CGROUP
 
 MEMINFO = Path("/proc/meminfo")
+STATUS = Path("/proc/self/status")
 
 
 def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | None:
@@ -30,13 +31,21 @@ def load_average() -> float | None:
         return None
 
 
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has had so far, in MB (1e6 bytes); None where the system does not say."""
+def peak_memory_mb(status: Path = STATUS) -> float | None:
+    """The most memory that this program has had so far, in MB (1e6 bytes); None where the system does not say.
+
+    Where there is no /proc, the figure of a child process may be that of its parent.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return round(int(lines["VmHWM"].split()[0]) * 1024 / 1e6, 1)
+    except (OSError, ValueError, KeyError):
+        pass
     try:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else units of 1024
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
 
 

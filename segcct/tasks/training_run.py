@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from itertools import islice
 
@@ -11,6 +10,7 @@ import torch
 from segcct.config import Experiment
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import device_type, pick_device
+from segcct.hardware.memory import peak_memory_mb
 from segcct.hardware.processor import limit_threads
 from segcct.progress import duration
 from segcct.provenance import provenance
@@ -87,16 +87,6 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
         training_s=None if train.budget is not None else train.epochs * dataset.batches * step_s,
     )
-
-
-def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far; None where the system does not report it (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)  # bytes there, kilobytes elsewhere
 
 
 def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:

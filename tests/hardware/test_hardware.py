@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from segcct.config import SegmentationConfig, settings
 from segcct.errors import ConfigError, ModelError
 from segcct.hardware import precision, processor
 from segcct.hardware.devices import available_devices, pick_device
+from segcct.hardware.memory import peak_memory_mb
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.batched_inference import Inference
 from segcct.model_card import load_card
@@ -228,3 +231,25 @@ def test_threads_never_exceed_the_cores_of_a_process(monkeypatch, capsys):
     assert [processor.limit_threads(), processor.limit_threads(2), processor.limit_threads(9)] == [4, 2, 1]
     assert asked == [4, 2, 1]
     assert "4 threads instead of 64: the cores that this process has" in capsys.readouterr().err
+
+
+def test_the_peak_of_memory_begins_with_the_program():
+    """A child's count by `getrusage` begins with what its parent held."""
+    held = bytearray(300 << 20)
+    code = "from segcct.hardware.memory import peak_memory_mb; print(peak_memory_mb())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert len(held) / 1e6 < (peak_memory_mb() or 0)
+    if sys.platform == "linux":
+        assert float(told) < 200
+
+
+def test_without_proc_the_peak_is_bytes_on_macs_and_units_of_1024_elsewhere(monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    usage = type("Usage", (), {"ru_maxrss": 2_500_000})
+    monkeypatch.setattr(resource, "getrusage", lambda _: usage)
+    monkeypatch.setattr(sys, "platform", "freebsd")
+    assert peak_memory_mb(tmp_path / "status") == 2560.0
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert peak_memory_mb(tmp_path / "status") == 2.5
+    monkeypatch.setitem(sys.modules, "resource", None)  # as on Windows, where importing it fails
+    assert peak_memory_mb(tmp_path / "status") is None

@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 from torch import nn
 
+from segcct.hardware.memory import peak_memory_mb
 from segcct.inference import predictor as module
 from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
@@ -59,7 +60,7 @@ def main(settings: dict[str, Any], folder: Path) -> None:
             before = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
             request, tables = resolve(predictor.card, folder / name), [volumes_table(list(predictor.card.classes))]
             predict_folder(predictor, request, folder / f"masks of {name}", tables=tables)
-    measured = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    measured = round(1e6 * (peak_memory_mb() or 0)) - before
     print(json.dumps({"measured": measured, "estimated": max(estimates[-2:])}))
 
 
