@@ -36,6 +36,8 @@ from tests.support.hostile_world import SCANS, write_pictures, write_quality, wr
 Arguments = list[str]
 
 
+_OF_A_RUN = ("provenance", "command", "seconds", "peak_memory_mb")
+"""Keys whose values are never the same twice."""
 TORCH_CACHE = "torchinductor"
 """PyTorch's own folder in $TMPDIR, which every process of the user shares."""
 
@@ -224,7 +226,7 @@ def _timeless(file: Path, folder: Path) -> bytes:
 
 def _without(content: object) -> object:
     if isinstance(content, dict):
-        return {name: _without(value) for name, value in content.items() if name not in ("provenance", "command")}
+        return {name: _without(value) for name, value in content.items() if name not in _OF_A_RUN}
     return [_without(value) for value in content] if isinstance(content, list) else content
 
 
