@@ -144,10 +144,15 @@ def test_an_interrupt_leaves_no_answer_to_the_next_question(sound, tmp_path):
 
     def interrupted() -> None:
         timer.start()  # within the block that expects it, however slow the machine is
-        read_arrays([large] * 1000, "image")
+        for _ in range(100):
+            read_arrays([large] * 10, "image")
 
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            interrupted()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert read_array(sound[2], "image")[0, 0] == 2
 
 
