@@ -92,8 +92,8 @@ class OpenVinoNetwork(FixedSizeNetwork):
             raise CheckpointError("cannot be run by OpenVINO", file=file, found=in_a_line(error)) from error
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """See `FixedSizeNetwork`."""
-        return np.array(self.compiled({INPUT: images})[0])  # a copy: the next call writes to the same memory
+        """See `FixedSizeNetwork`; with a request for each call, since threads that predict images share the network."""
+        return np.array(self.compiled.create_infer_request().infer({INPUT: images})[0])  # a copy: that is the request's
 
 
 Backend = Callable[[bytes, Size, Path, str], FixedSizeNetwork]

@@ -5,6 +5,7 @@ The files stay in `best/exported/`, one per size, and are used again while they 
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ from segcct.progress import say
 
 EXPORTED = "exported"
 _STEP = 16
+_ONE_AT_A_TIME = threading.Lock()
+"""Threads that predict images share the network, which is exported once."""
 
 
 class ExportedOnDemand(nn.Module):
@@ -50,11 +53,13 @@ class ExportedOnDemand(nn.Module):
         return crop_to(logits, height, width) if logits.ndim == image.ndim else logits
 
     def _network_for(self, size: Size) -> FixedSizeNetwork:
-        if size not in self.of_size:
+        with _ONE_AT_A_TIME:
+            if size in self.of_size:
+                return self.of_size[size]
             file = self.folder / EXPORTED / f"{size[0]}x{size[1]}{SUFFIX}"
             model = _stored(file, self.card) or self._exported(file, size)
             self.of_size[size] = backend_network(self.backend, model, file, self.precision)
-        return self.of_size[size]
+            return self.of_size[size]
 
     def _exported(self, file: Path, size: Size) -> ExportedModel:
         say(f"exporting the network for slices of {size[0]} x {size[1]} pixels ...")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,15 @@ def test_an_earlier_export_is_used_again_until_the_weights_change(folder: Path, 
     (folder / EXPORTED / f"{SIZE}x{SIZE}.onnx").write_bytes(b"damaged")
     Predictor.load(folder, how).predict(volume)
     assert len(made) == 2
+
+
+def test_threads_export_a_size_once(folder: Path, monkeypatch: Any) -> None:
+    made = []
+    monkeypatch.setattr("segcct.export.on_demand.export_onnx", lambda *a: made.append(a) or onnx_export.export_onnx(*a))
+    on_demand = ExportedOnDemand(small_export.network(), small_export.model_card(), folder, "onnx", "fp32")
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(on_demand, [torch.zeros(1, 1, 64, 64)] * 8))
+    assert len(made) == 1
 
 
 def test_slices_of_any_size_go_through_a_folder(folder: Path) -> None:
@@ -247,6 +257,18 @@ def test_a_missing_extra_is_named(folder: Path, monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(PackageError, match=r"segcct\[export\]"):
         onnx_export.export_onnx(small_export.network(), small_export.model_card(), SQUARE)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_threads_share_a_network(tmp_path: Path, backend: str) -> None:
+    """As those that predict images do."""
+    file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    network = backend_network(backend, read_exported(file), file)
+    inputs = [torch.randn(1, 1, *SQUARE) for _ in range(64)]
+    expected = [network(images) for images in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(network, inputs))
+    assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.slow
