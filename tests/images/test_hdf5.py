@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pytest
 from segcct.errors import VolumeError
 from segcct.images import hdf5
 from segcct.images.arrays import array_names, array_shape, array_shapes, read_array, read_arrays
+from tests.support.deadline import wait_until
 from tests.support.mutations import mutant
 
 CRASHES = 3_030_050
@@ -180,10 +180,7 @@ def alive(pid: int) -> bool:
 def test_the_process_ends_with_the_one_it_reads_for(sound, end):
     done = subprocess.run([sys.executable, "-c", PROGRAM, sound[0], end], capture_output=True, text=True, check=False)
     assert not done.stderr
-    limit = time.monotonic() + 20
-    while alive(int(done.stdout)) and time.monotonic() < limit:
-        time.sleep(0.05)
-    assert not alive(int(done.stdout))
+    wait_until(lambda: not alive(int(done.stdout)))
 
 
 def test_shapes_are_kept_only_as_long_as_the_file_is_the_same(tmp_path):
