@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcct.case_runner import Backend
+from segcct.cluster import COHORT, PER_CASE
 from segcct.cluster.cluster_input import read_as
 from segcct.cluster.cluster_masks import ByClusters, MaskWriter, Segment, WithoutClusters, card_of
 from segcct.cluster.clusters import Clusters, Method, cluster_scheme, read_clusters
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from segcct.cluster.token_points import TokenEncoder
 
 CENTERS = "centers.json"
-PER_CASE, COHORT = "per-case", "cohort"
 
 
 @dataclass(frozen=True)

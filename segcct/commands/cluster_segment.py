@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from segcct.cluster import COHORT, PER_CASE
 from segcct.commands.cohort_options import add_cohort_options
 from segcct.commands.parser import (
     Commands,
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 _FITTED = _METHODS[:3]
 _CLUSTERS, _TOLERANCE, _MAX_ITERATIONS = 3, 1e-4, 300
-_PER_CASE, _COHORT = "per-case", "cohort"
 _FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 
 
@@ -62,8 +62,8 @@ def add_cluster_segment(commands: Commands) -> None:
     )
     parser.add_argument(
         "--centers",
-        default=_PER_CASE,
-        metavar=f"{_PER_CASE}|{_COHORT}|FILE",
+        default=PER_CASE,
+        metavar=f"{PER_CASE}|{COHORT}|FILE",
         help="fitted to each case, to all cases together, or those of a centers.json (default %(default)s)",
     )
     parser.add_argument(
@@ -175,7 +175,7 @@ def _unused(arguments: argparse.Namespace) -> list[tuple[bool, str, Sequence[str
         (arguments.method not in _FITTED, method, ("clusters", "centers", "standardize")),
         (arguments.method != "fuzzy-kmeans", method, (*iterations, "memberships")),
         (arguments.method in ("otsu", "canny"), method, ("model",)),
-        (arguments.centers not in (_PER_CASE, _COHORT), "with the --centers of a file", iterations),
+        (arguments.centers not in (PER_CASE, COHORT), "with the --centers of a file", iterations),
         (tokens, "for tokens of a --model, which one process makes", ("workers", "engine")),
         (tokens, "for tokens of a --model", ("standardize",)),
         (tokens and arguments.config is None, "for tokens of a --model, which names its channels", ("channels",)),
