@@ -1,7 +1,8 @@
-"""Memory that is free, with a container's limit counted."""
+"""Memory that is free, with a container's limit counted; memory that is kept for reuse."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from segcct.hardware.processor import CGROUP
 
 MEMINFO = Path("/proc/meminfo")
 STATUS = Path("/proc/self/status")
+_KEEP_FREED_MEMORY = {"M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1), "M_ARENA_MAX": (-8, 1)}
+"""Options of mallopt(3), by their numbers in malloc.h."""
 
 
 def free_memory_gb(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> float | None:
@@ -47,6 +50,23 @@ def peak_memory_mb(status: Path = STATUS) -> float | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else units of 1024
     return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that it frees for its next arrays; whether it does so now.
+
+    glibc returns the memory of large arrays to the system as soon as they are freed, and the system has to clear the
+    pages of the next ones: on a processor a quarter of the time of a training step. The peak hardly grows, because
+    every step needs the same memory again. Other C libraries, and settings that the user made in the environment
+    (GLIBC_TUNABLES, MALLOC_...), are left as they are.
+    """
+    chosen = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "") or any(n.startswith("MALLOC_") for n in os.environ)
+    if chosen or sys.platform != "linux":
+        return False
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "gnu_get_libc_version"):
+        return False
+    return all(library.mallopt(option, value) for option, value in _KEEP_FREED_MEMORY.values())
 
 
 def _container_bytes(cgroup: Path) -> int | None:

@@ -1,4 +1,5 @@
-"""Device, precision and threads of a training, settled before it begins and stored in its configuration."""
+"""Device, precision, threads and memory of a training; device and precision are settled before it begins and stored in
+its configuration."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any, TypeVar
 
 from segcct.config import Experiment, ScheduleSection
 from segcct.hardware.devices import device_type, pick_device
+from segcct.hardware.memory import keep_freed_memory
 from segcct.hardware.precision import Choice, choose_precision
 from segcct.hardware.processor import limit_threads
 from segcct.progress import say
@@ -51,12 +53,13 @@ def settle(config: Config, *, announce: bool = False) -> Config:
 def lightning_devices(train: ScheduleSection) -> dict[str, Any]:
     """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own.
 
-    On the CPU the cores are divided between the processes.
+    On the CPU the cores are divided between the processes, which keep the memory that they free.
     """
     devices = int(os.environ["LOCAL_WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else train.devices
     kind = device_type(pick_device(train.device))
     if kind == "cpu":
         limit_threads(devices)
+        keep_freed_memory()
     nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1"))
     many = devices * nodes > 1
     return {

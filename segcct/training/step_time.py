@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from segcct.hardware.devices import device_type
+from segcct.hardware.memory import keep_freed_memory
 from segcct.hardware.precision import autocast
 from segcct.training.network import explaining_batch_norm
 
@@ -17,6 +18,8 @@ def step_seconds(
     loss_of_batch: Callable[[], Tensor], optimizer: torch.optim.Optimizer, device: str, precision: str
 ) -> Iterator[float]:
     """Seconds of one training step after another, without end. The first one also warms up."""
+    if device_type(device) == "cpu":
+        keep_freed_memory()
     while True:
         began = time.perf_counter()
         with autocast(device, precision), explaining_batch_norm():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import subprocess
 import sys
 
@@ -231,6 +233,33 @@ def test_threads_never_exceed_the_cores_of_a_process(monkeypatch, capsys):
     assert [processor.limit_threads(), processor.limit_threads(2), processor.limit_threads(9)] == [4, 2, 1]
     assert asked == [4, 2, 1]
     assert "4 threads instead of 64: the cores that this process has" in capsys.readouterr().err
+
+
+FAULTS = """
+import resource
+from segcct.hardware.memory import keep_freed_memory
+
+kept = keep_freed_memory()
+for _ in range(2):
+    bytearray(100_000_000)
+first = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    bytearray(100_000_000)
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - first)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="memory is kept where the C library is glibc")
+@pytest.mark.parametrize("environment", [{}, {"MALLOC_TOP_PAD_": "0"}, {"GLIBC_TUNABLES": "glibc.malloc.check=0"}])
+def test_freed_memory_is_used_again_unless_the_user_has_settled_it(monkeypatch, environment):
+    for name in ("GLIBC_TUNABLES", *(name for name in os.environ if name.startswith("MALLOC_"))):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    kept, faults = map(int, done.stdout.split())
+    assert kept == (not environment)
+    assert (faults < 1000) == (not environment)  # of 120,000 pages
 
 
 def test_the_peak_of_memory_begins_with_the_program():
