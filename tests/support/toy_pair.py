@@ -14,7 +14,7 @@ from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
-from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 from segcct.models.generator import Generator
 from segcct.models.zoo import create_model
 
@@ -78,6 +78,14 @@ def painter(**more: object) -> Reconstructor:
         for index, intensity in enumerate(INTENSITIES):
             network.palette[index] = (intensity / 100 - 0.5) / 0.25
     return Reconstructor(network, card("reconstruction", data), HOW)
+
+
+def save_painter(folder: Path, **more: object) -> Path:
+    """`painter` as a best/ folder."""
+    made = painter(**more)
+    built = made.card.architecture.model_copy(update={"options": {"style": "none"}})
+    save_model(folder, made.network.state_dict(), made.card.model_copy(update={"architecture": built}))
+    return folder
 
 
 def loaded_case(*, foreground: bool = True, noise: float = 4.0, labelled: bool = True) -> LoadedCase:

@@ -15,29 +15,23 @@ from segcct.datasets.case import Case
 from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, SplitError
-from segcct.model_card import save_model
+from segcct.inference.frozen_generator import check_not_seen
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.run_folder import RunFolder
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
-from segcct.tasks.segmentation.frozen_generator import check_not_seen
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.segmentation.unlabeled_slices import UNLABELED, WithUnlabeled, augmented
 from segcct.tasks.training_dataset import Dataset
 from segcct.training.trainer import fit
-from tests.support.toy_pair import card, data_section, painter
+from tests.support.toy_pair import data_section, painter, save_painter
 from tests.support.toy_pair import loaded_case as examined
 
 
 @pytest.fixture(scope="module")
 def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The generator that paints each class in its own intensity, as a best/ folder."""
-    folder = tmp_path_factory.mktemp("painter") / "best"
-    made = painter()
-    stored = card("reconstruction", data_section())
-    built = stored.architecture.model_copy(update={"options": {"style": "none"}})
-    save_model(folder, made.network.state_dict(), stored.model_copy(update={"architecture": built}))
-    return folder
+    return save_painter(tmp_path_factory.mktemp("painter") / "best")
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +186,7 @@ def test_configs_of_before_are_read(generator):
     ("more", "message"),
     [
         ({"channels": {"mr": "*.nii.gz"}}, "differ in the channels"),
-        ({"image_size": 64}, "differ in the preparation"),
+        ({"image_size": 64}, r"differ in the preparation \(image_size\)"),
     ],
 )
 def test_a_generator_of_other_data_is_refused(generator, more, message):

@@ -13,12 +13,12 @@ from torch.utils.data import Dataset as TorchDataset
 from segcct.config import SegmentationConfig
 from segcct.datasets.split_record import Splits
 from segcct.inference.batched_inference import Inference
+from segcct.inference.frozen_generator import check_not_seen, load_frozen
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.preparation.slice_sampling import SliceDataset
 from segcct.tasks.segmentation.cycle_loss import CycleMethod
-from segcct.tasks.segmentation.frozen_generator import check_not_seen, load_frozen
 from segcct.tasks.segmentation.growing_windows import take_windows, window_side
 from segcct.tasks.segmentation.loss_maps import WithMaps, maps_of_batch
 from segcct.tasks.segmentation.pseudo_labels import TeacherMethod

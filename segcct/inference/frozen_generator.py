@@ -1,8 +1,12 @@
-"""The generator of an M2I run, frozen, within the training of a segmenter."""
+"""The generator of an M2I run, frozen, next to a segmenter: in its training, and in its adaptation to a case."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
@@ -10,6 +14,7 @@ from segcct.datasets.split_record import Splits, seen_by
 from segcct.errors import ConfigError
 from segcct.inference.reconstructor import Reconstructor
 from segcct.models.generator import Generator
+from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
 from segcct.progress import say
 
@@ -29,8 +34,37 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
     reconstructor = Reconstructor.load(model)
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
     _same(model, "label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
-    _same(model, "preparation", reconstructor.preparation.to_json(), Preparation.of(data).to_json())
+    expected = Preparation.of(data).to_json()
+    for key, found in reconstructor.preparation.to_json().items():
+        _same(model, f"preparation ({key})", found, expected[key])
     return reconstructor.network.requires_grad_(False).eval()
+
+
+def cycle_error(generator: Generator, logits: Tensor, image: Tensor, position: Tensor) -> Tensor:
+    """I -> M -> I': the mean squared difference between images and those generated from their predicted masks.
+
+    The generator gets the argmax of each pixel, as it does for a finished mask; gradients pass straight through to the
+    probabilities. From probabilities themselves it could mix any gray value, and the best image would not come from
+    the best mask. The difference is squared, since an absolute one pulls as hard at a pixel that is nearly right as at
+    one of the wrong class, and hard masks would not converge. No gradient flows through distances and style code, so
+    that the mask cannot be changed to change the appearance.
+
+    Args:
+        generator: frozen; taken to the device of the images.
+        logits: (B, K, H, W) of the segmenter.
+        image: (B, C, H, W) standardized.
+        position: (B, 1) of each slice in its volume, in [0, 1].
+    """
+    generator = generator.to(image.device)
+    soft = logits.float().softmax(dim=1)
+    classes = soft.detach().argmax(dim=1)  # (B, H, W)
+    hard = nn.functional.one_hot(classes, soft.shape[1]).permute(0, 3, 1, 2).float()
+    distances = np.stack([signed_distances(each, soft.shape[1]) for each in classes.cpu().numpy()])
+    distance = torch.from_numpy(distances).to(image.device)
+    style = generator.style_of(image, hard, distance)
+    mask = hard + (soft - soft.detach())  # (B, K, H, W): the value of the hard mask, the gradient of the soft
+    made: Tensor = generator(mask, distance, position, style)
+    return (made.float() - image).square().mean()
 
 
 def check_not_seen(model: Path | None, splits: Splits) -> None:
@@ -53,7 +87,7 @@ def check_not_seen(model: Path | None, splits: Splits) -> None:
 def _same(model: Path, what: str, found: object, expected: object) -> None:
     if found != expected:
         raise ConfigError(
-            f"the generator and this training differ in the {what}",
+            f"the generator and the segmenter differ in the {what}",
             file=model,
             found=found,
             expected=expected,
