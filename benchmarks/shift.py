@@ -3,9 +3,10 @@
     python benchmarks/shift.py --root data/acdc_h5 --models runs/plain/best runs/scanner/best
 
 Each model is a segmenter of ACDC slices that was not trained on the patients of val.list, such as those that
-few_labels.py leaves, or one trained with `augment.scanner`. Rows are models and adaptations. Dice is the mean over the
-cases of val.list of each case's mean over classes, as they are and shifted: gamma, a smooth bias field and noise, which
-no standardizing undoes. Differences to the first model without adaptation are paired over patients.
+few_labels.py leaves, or one trained with `augment.scanner`; a generator neither. Rows are models and adaptations. Dice
+is the mean over the cases of val.list of each case's mean over classes, as they are and shifted: gamma, a smooth bias
+field and noise, which no standardizing undoes. Differences to the first model without adaptation are paired over
+patients.
 """
 
 from __future__ import annotations
@@ -115,15 +116,20 @@ def main() -> None:
         nargs="+",
         default=["none", "statistics:0.2", "statistics:0.4", "image", "statistics:0.4,image", "model"],
     )
+    parser.add_argument(
+        "--generator", type=Path, metavar="RUN/best", help="of the same data section: also `model` with its cycle"
+    )
     parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="for the shifted files")
     arguments = parser.parse_args()
     how = Inference()
     print(f"{processor_name()}, {how.choice.precision} ({how.choice.reason})\n")
     print("| model | --adapt | Dice | Dice, shifted |\n|---|---|---|---|")
     first: list[Scores] = []
+    rows: list[tuple[str, Path | None]] = [(adapt, None) for adapt in arguments.adapt]
+    rows += [("model", arguments.generator)] if arguments.generator else []
     for model in arguments.models:
-        for adapt in arguments.adapt:
-            predictor = Predictor.load(model, replace(how, adapt=adapt))
+        for adapt, generator in rows:
+            predictor = Predictor.load(model, replace(how, adapt=adapt, generator=generator))
             data = predictor.card.data_section(arguments.root)
             cases = evaluated(data)
             moved = data.model_copy(update={"root": write_shifted(cases, [], arguments.output)})
@@ -138,7 +144,8 @@ def main() -> None:
                 f"{np.mean(list(each.values())):.3f}, {difference(each, base, patients)}"
                 for each, base in zip(scores, first, strict=True)
             )
-            print(f"| {model.parent.name} | {adapt} | {cells} |", flush=True)
+            name = f"{adapt}, generator" if generator else adapt
+            print(f"| {model.parent.name} | {name} | {cells} |", flush=True)
 
 
 def _random(name: str) -> np.random.Generator:

@@ -68,7 +68,7 @@ def predict(
         output: the folder for masks and predictions.json.
         split: `train`, `val` or `test`: only these cases of the model's own split.
         overwrite: replace earlier masks.
-        how: batch size, precision, device and test-time augmentation.
+        how: batch size, precision, device, test-time augmentation, and adaptation to each case.
 
     Returns the masks' files (`.masks`) and, in words, which cases failed and why (`.problem`, else empty).
 

@@ -101,7 +101,7 @@ def _add_outputs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_inference(parser: argparse.ArgumentParser) -> None:
-    """Register what is done to slices: --protocol, --tta, --adapt, --backend."""
+    """Register what is done to slices: --protocol, --tta, --adapt, --generator, --backend."""
     parser.add_argument(
         "--protocol",
         choices=["soft", "orientations", "transunet"],
@@ -124,6 +124,13 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         help="for images of another scanner, adapt to each case: statistics (or statistics:0.4, with the weight of the "
         "case's batch norm statistics), image (its intensities), model (normalization weights); or several, separated "
         "by commas (default %(default)s)",
+    )
+    add_model(
+        parser,
+        "--generator",
+        required=False,
+        help="for --adapt model: a generator of the same data section (segcct train-m2i), to adapt also by the image "
+        "that it makes of the mask",
     )
     parser.add_argument(
         "--backend",

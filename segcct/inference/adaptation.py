@@ -2,8 +2,9 @@
 
 `statistics` mixes the running statistics of batch norm with those of the whole case (Schneider et al. 2020). `image`
 maps the case's intensities so that their quantiles are those of the training cases. `model` takes a few steps on the
-weights of the normalization layers, towards agreement of flipped views. Entropy is not minimized: on one case
-that makes a network sure of whatever it sees. The next case starts from the model as it was trained.
+weights of the normalization layers, towards agreement of flipped and rotated views, and with a generator towards masks
+that explain the image. Entropy is not minimized: on one case that makes a network sure of whatever it sees. The next
+case starts from the model as it was trained.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,8 +21,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from segcct.errors import ModelError
 from segcct.inference.batched_inference import Inference
-from segcct.inference.views import VIEWS, bare
+from segcct.inference.frozen_generator import cycle_error
+from segcct.inference.views import VIEWS, View, bare
 from segcct.model_card import ModelCard
+from segcct.models.generator import Generator
+from segcct.preparation.conditioning import slice_positions
 from segcct.preparation.intensity_quantiles import LEVELS, with_quantiles
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.runtime import pad_to
@@ -30,6 +35,10 @@ MIXED = 0.4
 """Weight of the case's own statistics where none is given."""
 STEPS, LR = 8, 1e-3
 """Of `model`, with Adam."""
+CYCLE = 0.1
+"""Weight of the generator's error, next to the disagreement of the views."""
+_ROUNDING = 1e-6
+"""Of the objective. Where all views agree, steps follow errors of rounding."""
 _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 
 
@@ -41,6 +50,8 @@ class Adaptation:
     """Weight of the case's own batch norm statistics, in [0, 1]."""
     image: bool = False
     model: bool = False
+    generator: Generator | None = None
+    """Frozen; `model` then also brings the image that it makes of the predicted mask closer to the case's."""
 
     @classmethod
     def parse(cls, text: str) -> Adaptation:
@@ -83,7 +94,7 @@ class Adaptation:
             if self.statistics:
                 _mix_statistics(network, case, how, size, self.statistics)
             if self.model:
-                _agree(bare(network), case, how, size)
+                _agree(_Objective(bare(network), how, self.generator), list(_batches(case, how, size)))
             yield
         finally:
             network.load_state_dict(kept)
@@ -101,18 +112,26 @@ def _named(part: str) -> tuple[str, float]:
     return name, value
 
 
-def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[Tensor]:
-    """All slices (B, C, H, W) as the network sees them, in batches of about one size, each from all over the case."""
+class _Batch(NamedTuple):
+    image: Tensor
+    """(B, C, H, W) as the network sees it."""
+    position: Tensor
+    """(B, 1) of each slice in its volume, in [0, 1]."""
+
+
+def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[_Batch]:
+    """All slices, in batches of about one size, each from all over the case."""
     batches = -(-len(case.image) // how.batch_size)
+    positions = torch.from_numpy(slice_positions(len(case.image)))[:, None]
     for first in range(batches):
         unit, _ = pad_to(np.asarray(case.image[first::batches]), size)
-        yield torch.from_numpy(case.standardize(unit)).to(how.device)
+        yield _Batch(torch.from_numpy(case.standardize(unit)).to(how.device), positions[first::batches].to(how.device))
 
 
 def _mix_statistics(network: nn.Module, case: PreparedCase, how: Inference, size: int, weight: float) -> None:
     """Each layer's mean and variance become (1 - weight) of the training's and `weight` of the case's, which are taken
     while the layers before it use those of the case."""
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    layers = batch_norms(network)
     if not layers:
         raise _without("batch norm", "statistics")
     trained = [(_statistics(layer), layer.momentum) for layer in layers]
@@ -123,7 +142,7 @@ def _mix_statistics(network: nn.Module, case: PreparedCase, how: Inference, size
     try:
         with torch.no_grad(), how.autocast():
             for batch in _batches(case, how, size):
-                network(batch)
+                network(batch.image)
     finally:
         for layer, (_, momentum) in zip(layers, trained, strict=True):
             layer.momentum = momentum
@@ -133,22 +152,75 @@ def _mix_statistics(network: nn.Module, case: PreparedCase, how: Inference, size
         layer.load_state_dict(layer.state_dict() | {"running_mean": mixed[0], "running_var": mixed[1]})
 
 
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """The layers whose running statistics can be mixed."""
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+
+
 def _statistics(layer: nn.Module) -> Tensor:
     """(2, C): running mean and variance of a batch norm layer, copied."""
     stored = layer.state_dict()
     return torch.stack([stored["running_mean"], stored["running_var"]])
 
 
-def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) -> None:
-    """Fit the weights of normalization layers so that what flipped views say comes closer to their mean.
+@dataclass(frozen=True)
+class _Objective:
+    """How far views of slices disagree: the mean divergence (Kullback-Leibler) of their probabilities from their mean,
+    which has no gradient. With a generator, its weighted `cycle_error` is added."""
 
-    They are kept only where the views do agree more after it.
-    """
+    network: nn.Module
+    how: Inference
+    generator: Generator | None = None
+
+    def of_view(self, batch: _Batch, number: int) -> Tensor:
+        """That of one of the views, drawn in turn, with its gradient: one view's memory, not that of all."""
+        views = _views_of(batch.image)
+        mean = _mean_of(self._without_gradient(batch, views))
+        with self.how.autocast():
+            return self._loss(self._log_p(batch, views[number % len(views)]), mean, batch)
+
+    def mean_over(self, batches: list[_Batch]) -> float:
+        """That of all views, without gradient."""
+        values = []
+        for batch in batches:
+            said = self._without_gradient(batch, _views_of(batch.image))
+            mean = _mean_of(said)
+            with torch.no_grad(), self.how.autocast():
+                values += [self._loss(log_p, mean, batch).item() for log_p in said]
+        return float(np.mean(values))
+
+    def _loss(self, log_p: Tensor, mean: Tensor, batch: _Batch) -> Tensor:
+        """Of the logarithms of a view's probabilities and the views' mean (B, K, H, W)."""
+        loss: Tensor = (torch.special.xlogy(mean, mean) - mean * log_p).sum(dim=1).mean()
+        if self.generator is not None:
+            loss = loss + CYCLE * cycle_error(self.generator, log_p, batch.image, batch.position)
+        return loss
+
+    def _log_p(self, batch: _Batch, view: View) -> Tensor:
+        return view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1))
+
+    def _without_gradient(self, batch: _Batch, views: tuple[View, ...]) -> list[Tensor]:
+        with torch.no_grad(), self.how.autocast():
+            return [self._log_p(batch, view) for view in views]
+
+
+def _views_of(image: Tensor) -> tuple[View, ...]:
+    """Flips, and of square slices quarter turns."""
+    turns = VIEWS["rotations"] if image.shape[-1] == image.shape[-2] else ()
+    return tuple(dict.fromkeys((*VIEWS["flips"], *turns)))
+
+
+def _mean_of(said: list[Tensor]) -> Tensor:
+    return torch.stack(said).exp().mean(dim=0)
+
+
+def _agree(objective: _Objective, batches: list[_Batch]) -> None:
+    """Fit the weights of normalization layers to the objective. They are kept only where it is better after it."""
+    network = objective.network
     layers = [layer for layer in network.modules() if isinstance(layer, _NORMS)]
     weights = [weight for layer in layers for weight in layer.parameters(recurse=False)]
     if not weights:
         raise _without("normalization", "model")
-    batches = list(_batches(case, how, size))
     before = [weight.detach().clone() for weight in weights]
     trainable = [weight for weight in network.parameters() if weight.requires_grad]
     network.requires_grad_(False)
@@ -157,14 +229,12 @@ def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) ->
             for weight in weights:
                 weight.requires_grad_(True)
             optimizer = torch.optim.Adam(weights, lr=LR)
-            start = _disagreement_of(network, batches, how)
+            start = objective.mean_over(batches)
             for step in range(STEPS):
                 optimizer.zero_grad()
-                with how.autocast():
-                    loss = _disagreement(network, batches[step % len(batches)])
-                loss.backward()
+                objective.of_view(batches[step % len(batches)], step).backward()
                 optimizer.step()
-        if not _disagreement_of(network, batches, how) < start:
+        if not objective.mean_over(batches) < start - _ROUNDING:
             for weight, value in zip(weights, before, strict=True):
                 weight.data.copy_(value)
     finally:
@@ -173,21 +243,6 @@ def _agree(network: nn.Module, case: PreparedCase, how: Inference, size: int) ->
             weight.requires_grad_(True)
         for weight in weights:
             weight.grad = None
-
-
-def _disagreement(network: nn.Module, batch: Tensor) -> Tensor:
-    """Mean divergence (Kullback-Leibler) of the views' probabilities from their mean, which has no gradient."""
-    views = VIEWS["flips"]
-    log_p = torch.stack([view.undo(network(view.of(batch)).float().log_softmax(dim=1)) for view in views])
-    mean = log_p.exp().mean(dim=0).detach()  # (B, K, H, W)
-    divergence = torch.special.xlogy(mean, mean) - mean * log_p  # (V, B, K, H, W)
-    mean_divergence: Tensor = divergence.sum(dim=2).mean()
-    return mean_divergence
-
-
-def _disagreement_of(network: nn.Module, batches: list[Tensor], how: Inference) -> float:
-    with torch.no_grad(), how.autocast():
-        return float(np.mean([_disagreement(network, batch).item() for batch in batches]))
 
 
 def _without(layers: str, method: str) -> ModelError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ class Inference:
     """Test-time augmentation: none, flips or rotations (views.py)."""
     adapt: str = "none"
     """How the model is adapted to each case (adaptation.py)."""
+    generator: Path | None = None
+    """best/ of an M2I run on the same data section, whose cycle `model` of `adapt` uses too."""
     postprocessing: bool = True
     """Apply the steps of the model card to masks."""
     backend: str = "torch"

@@ -11,6 +11,7 @@ from segcct.case_runner import Backend, CaseJob, attempt
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import says_synthetic
 from segcct.errors import ModelError
+from segcct.export.model_file import card_at
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.inference.batched_inference import Inference
@@ -197,6 +198,7 @@ def settings_of(
     steps = card.postprocessing if how.postprocessing else ()
     return {
         **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
+        "generator": None if how.generator is None else card_at(how.generator).weights_sha256,
         "keep_largest": keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
         **({"probabilities": True} if probabilities else {}),

@@ -52,6 +52,9 @@ class LoadedModel:
     adapts = False
     """It can be adapted to a case (`Inference.adapt`)."""
 
+    generator: Path | None = None
+    """Where another process finds the generator of `Inference.generator`."""
+
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         self.card = card
         self.how = how or Inference(device=pick_device())
@@ -61,11 +64,13 @@ class LoadedModel:
             raise ModelError(f"adaptation to a case is not for {self.noun}", found=self.how.adapt)
         self.network: Any = over_views(network, self.how.tta).to(self.how.device).eval()
         self.folders: tuple[Path, ...] = ()
+        self.generator = self.how.generator
 
     def __reduce__(self) -> tuple[Any, ...]:
         if not self.folders:
             raise TypeError(f"{self.noun} that was not loaded from a folder cannot be sent to another process")
-        return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), self.how)
+        how = self.how if self.generator is None else replace(self.how, generator=self.generator.absolute())
+        return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), how)
 
     @classmethod
     def load(cls, models: Models, how: Inference | None = None) -> Self:
@@ -133,7 +138,8 @@ def _loaded(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) 
 def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference, device: str) -> LoadedModel:
     """The model in this process, with the precision that the first process chose."""
     limit_threads()
-    return kind.load([received(folder) for folder in folders], replace(how, device=device))
+    generator = how.generator and received(how.generator)
+    return kind.load([received(folder) for folder in folders], replace(how, device=device, generator=generator))
 
 
 class VolumeModel(LoadedModel):

@@ -2,7 +2,7 @@
 
 Counted are the scan, its slices as the network takes them, one batch in the network, kept probabilities, the mask and
 what finishes it; not counted are the inside of a network that PyTorch does not run on the processor, and the gradients
-of --adapt model. A case is refused only where what it needs at least does not fit.
+and the generator of --adapt model. A case is refused only where what it needs at least does not fit.
 """
 
 from __future__ import annotations

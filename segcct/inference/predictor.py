@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from threading import Lock
@@ -19,6 +19,7 @@ from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
+from segcct.inference.frozen_generator import load_frozen
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
@@ -87,13 +88,7 @@ class Predictor(VolumeModel):
     def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
         super().__init__(network, card, how)
         self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
-        self.adaptation = Adaptation.parse(self.how.adapt)
-        if self.how.adapt != "none" and (self.how.protocol != "soft" or card.spatial_dims != 2):
-            raise ModelError(
-                "adaptation to a case is for networks over slices and the soft protocol",
-                found=f"--protocol {self.how.protocol}, a network of {card.spatial_dims} dimensions",
-                remedy="Leave --adapt out",
-            )
+        self.adaptation = self._adaptation()
 
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
@@ -183,6 +178,23 @@ class Predictor(VolumeModel):
         full = postprocess(index, self.steps(keep_largest=keep_largest), tuple(self.scheme.classes), grid.voxel_ml)
         agreement = network.agreement if isinstance(network, CountingEnsemble) else None
         return Segmented(grid, prepared, full, kept, agreement)
+
+    def _adaptation(self) -> Adaptation:
+        """What `how` says of it. Raises `ModelError`, and as `load_frozen` for the generator."""
+        how, adaptation = self.how, Adaptation.parse(self.how.adapt)
+        if how.adapt != "none" and (how.protocol != "soft" or self.card.spatial_dims != 2):
+            raise ModelError(
+                "adaptation to a case is for networks over slices and the soft protocol",
+                found=f"--protocol {how.protocol}, a network of {self.card.spatial_dims} dimensions",
+                remedy="Leave --adapt out",
+            )
+        if how.generator is None:
+            return adaptation
+        if not adaptation.model:
+            raise ModelError(
+                "--generator does nothing without --adapt model", remedy="Add --adapt model, or leave --generator out"
+            )
+        return replace(adaptation, generator=load_frozen(how.generator, self.data, self.scheme))
 
     def case_memory(self, grid: SliceGrid, *, keep_probabilities: bool) -> CaseMemory:
         """What the memory for a case on this grid depends on."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import ModelError
+from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
@@ -26,6 +27,8 @@ from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case
 
 HOW = Inference(batch_size=2, device="cpu", precision="fp32")
+SQUARE = 40
+"""Larger than the slices, which are padded to it."""
 
 
 def prepared(loaded: LoadedCase | None = None) -> PreparedCase:
@@ -36,6 +39,10 @@ def prepared(loaded: LoadedCase | None = None) -> PreparedCase:
 def other_scanner(loaded: LoadedCase) -> LoadedCase:
     """Darker, by a curve of contrast."""
     return replace(loaded, image=100 * (loaded.image.clip(0, 100) / 100) ** 2)
+
+
+def disagreement(model: nn.Module, case: PreparedCase, size: int = SIDE) -> float:
+    return adaptation._Objective(model, HOW).mean_over(list(adaptation._batches(case, HOW, size)))
 
 
 def network() -> nn.Module:
@@ -107,13 +114,46 @@ def test_nothing_stays_of_a_case(text):
 
 
 def test_views_agree_more_after_the_steps():
-    from segcct.inference.adaptation import _batches, _disagreement_of
-
     model, case = network(), prepared()
-    batches = list(_batches(case, HOW, SIDE))
-    before = _disagreement_of(model, batches, HOW)
+    before = disagreement(model, case)
     with Adaptation(model=True).applied_to(model, case, HOW, SIDE):
-        assert _disagreement_of(model, batches, HOW) < before
+        assert disagreement(model, case) < before
+
+
+class AlongRows(nn.Module):
+    """Flipped slices agree; of quarter turns the upright and the lying ones do not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+        self.seen: list[tuple[int, ...]] = []
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.seen.append(tuple(image.shape[-2:]))
+        blurred = self.norm(nn.functional.avg_pool2d(image, (1, 9), stride=1, padding=(0, 4)))
+        return torch.cat([-blurred, blurred], dim=1)
+
+
+def test_square_slices_are_turned_too():
+    model, case = AlongRows().eval(), prepared()
+    before = disagreement(model, case, SQUARE)
+    with Adaptation(model=True).applied_to(model, case, HOW, SQUARE):
+        assert 0 < disagreement(model, case, SQUARE) < before
+
+
+def test_other_slices_are_only_flipped():
+    model, case = AlongRows().eval(), prepared()
+    oblong = replace(case, arrays={"image": case.image[..., :24]})
+    with Adaptation(model=True).applied_to(model, oblong, HOW, 16):
+        assert set(model.seen) == {(case.image.shape[-2], 24)}
+
+
+def test_steps_that_make_it_worse_are_taken_back(monkeypatch):
+    monkeypatch.setattr(adaptation, "LR", 3.0)
+    model, case = AlongRows().eval(), prepared()
+    model.norm.weight.data.fill_(0.01)
+    with Adaptation(model=True).applied_to(model, case, HOW, SQUARE):
+        assert (model.norm.weight.item(), model.norm.bias.item()) == (pytest.approx(0.01), 0)
 
 
 @pytest.mark.parametrize("adapt", ["model", "statistics"])

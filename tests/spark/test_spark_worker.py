@@ -65,6 +65,23 @@ def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
     assert models[0] is models[2]
 
 
+def test_a_worker_finds_the_generator_that_was_sent(monkeypatch):
+    class Model(LoadedModel):
+        def __init__(self, how: Inference) -> None:
+            self.how, self.folders, self.generator = how, (SENT / "model-0",), SENT / "model-1"
+
+        @classmethod
+        def load(cls, models, how=None):
+            assert models == [Path("/executor/model-0")]
+            return cls(how)
+
+    here = Model(Inference(precision="fp32", adapt="model", generator=Path("/runs/m2i/best")))
+    reduced, arguments = here.__reduce__()
+    in_a_task(monkeypatch, 0)
+    assert reduced(*arguments).how.generator == Path("/executor/model-1")
+    assert here.how.generator == Path("/runs/m2i/best")
+
+
 def test_outside_of_tasks_nothing_changes(monkeypatch):
     monkeypatch.delitem(sys.modules, "pyspark", raising=False)
     assert task_device("cuda") == "cuda"

@@ -42,6 +42,7 @@ def predict(
     dry_run: bool,
     anonymize: bool,
     protocol: str,
+    generator: Path | None,
     how: Inference,
     engine: SparkEngine | None,
 ) -> Outcome:
@@ -66,8 +67,8 @@ def predict(
     request = resolve(card, input, splits_files=splits_files, split=split)
     if shard is not None:
         request = request.shard(*shard)
-    if no_postprocessing:
-        how = replace(how, postprocessing=False)
+    if no_postprocessing or generator is not None:
+        how = replace(how, postprocessing=not no_postprocessing, generator=generator)
     other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
     quality = None if no_quality else _estimate_of(members, card, how, other_masks=other_masks)
     calibration = None if quality is None else quality.digest
@@ -89,6 +90,7 @@ def predict(
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
+            predictor.generator = None if generator is None else spark.send([generator])[0]
         cores = None if spark is None else spark.cores
         tables = [volumes_table(list(card.classes))]
         tables += [] if quality is None else [quality_table(predictor, quality)]
