@@ -16,7 +16,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
-from segcct.inference.adaptation import Adaptation
+from segcct.inference.adaptation import Adaptation, batch_norms
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.frozen_generator import load_frozen
@@ -188,6 +188,13 @@ class Predictor(VolumeModel):
                 found=f"--protocol {how.protocol}, a network of {self.card.spatial_dims} dimensions",
                 remedy="Leave --adapt out",
             )
+        if (adaptation.statistics or adaptation.model) and how.backend != "torch":
+            raise ModelError(
+                "--adapt statistics and --adapt model change layers of the network",
+                found=f"--backend {how.backend}",
+                expected="--backend torch, and a best/ folder",
+                remedy="Use --adapt image, or leave --adapt out",
+            )
         if how.generator is None:
             return adaptation
         if not adaptation.model:
@@ -195,6 +202,11 @@ class Predictor(VolumeModel):
                 "--generator does nothing without --adapt model", remedy="Add --adapt model, or leave --generator out"
             )
         return replace(adaptation, generator=load_frozen(how.generator, self.data, self.scheme))
+
+    @property
+    def mixes_statistics(self) -> bool:
+        """Whether `--adapt statistics` is for this model."""
+        return self.card.spatial_dims == 2 and bool(batch_norms(self.network))
 
     def case_memory(self, grid: SliceGrid, *, keep_probabilities: bool) -> CaseMemory:
         """What the memory for a case on this grid depends on."""

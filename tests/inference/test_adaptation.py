@@ -221,6 +221,18 @@ def test_a_model_without_quantiles_says_so(stored):
         Predictor(Nearest(), of, replace(HOW, adapt="image")).segment(loaded_case())
 
 
+@pytest.mark.parametrize("adapt", ["statistics", "model,image"])
+def test_backends_whose_layers_stay_say_so(adapt):
+    with pytest.raises(ModelError, match=r"change layers of the network.*--backend torch"):
+        Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt=adapt, backend="onnx"))
+
+
+def test_statistics_are_suggested_only_where_they_can_be_mixed():
+    of = card("segmentation", data_section())
+    assert Predictor(Ensemble([network(), network()]), of, replace(HOW, tta="flips")).mixes_statistics
+    assert not Predictor(Nearest(), of, HOW).mixes_statistics
+
+
 @pytest.mark.parametrize("adapt", ["statistics", "model"])
 def test_networks_without_such_layers_say_so(adapt):
     with pytest.raises(ModelError, match=f"--adapt {adapt} is for networks with"):

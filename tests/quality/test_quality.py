@@ -589,7 +589,9 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
             assert row["note"] == "not predicted: taken as missed"
     flagged = any(row["doubtful"] == "yes" for row in table)
     shown = f"{int(flagged)} of 1 case flagged for review (estimated Dice below 0.7, or a structure missed)"
-    assert shown in capsys.readouterr().out
+    written = capsys.readouterr()
+    assert shown in written.out
+    assert ("another scanner, --adapt statistics may help" in written.err) == flagged
     assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
     assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
 

@@ -17,6 +17,7 @@ from segcct.tasks.task import Outcome
 if TYPE_CHECKING:
     from segcct.inference.batched_inference import Inference
     from segcct.inference.mask_folder import Predictions
+    from segcct.inference.predictor import Predictor
     from segcct.model_card import ModelCard
     from segcct.quality.quality_model import QualityModel
     from segcct.spark.spark_cases import SparkEngine
@@ -124,7 +125,7 @@ def predict(
         write_outcomes(output)
     if format == "nifti" and not request.of_images:  # the others hold their colors
         write_label_colors(output, card.classes)
-    _tell(predictions, quality)
+    _tell(predictions, quality, predictor)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
     if not any(case.label for case in request.cases):
         return Outcome(wrote)
@@ -145,7 +146,7 @@ def _estimate_of(members: Sequence[Path], card: ModelCard, how: Inference, *, ot
     return quality
 
 
-def _tell(predictions: Predictions, quality: QualityModel | None) -> None:
+def _tell(predictions: Predictions, quality: QualityModel | None, predictor: Predictor) -> None:
     """Say which cases are unlike the training cases, and how many are flagged. Raises `DataError` naming every case
     without a mask, or without an estimate."""
     from segcct.quality.quality_table import written_estimates
@@ -157,18 +158,18 @@ def _tell(predictions: Predictions, quality: QualityModel | None) -> None:
         estimates = written_estimates(predictions)
         problems.append(estimates.problem)
         if not estimates.problem:
-            _tell_flagged(predictions.output, estimates.flagged, quality)
+            _tell_flagged(predictions.output, estimates.flagged, quality, predictor)
     if any(problems):
         raise DataError("\n".join(filter(None, problems)))
 
 
-def _tell_flagged(output: Path, flagged: Mapping[str, bool], quality: QualityModel) -> None:
+def _tell_flagged(output: Path, flagged: Mapping[str, bool], quality: QualityModel, predictor: Predictor) -> None:
     count = sum(flagged.values())
     print(
         f"wrote {output / QUALITY}: {count} of {counted(len(flagged), 'case')} flagged for review "
         f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
     )
-    if count > len(flagged) / 2:
+    if count > len(flagged) / 2 and predictor.mixes_statistics:
         say("most are flagged: if they come from another scanner, --adapt statistics may help")
 
 
