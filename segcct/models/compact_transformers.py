@@ -143,6 +143,10 @@ class CompactClassifier(nn.Module):
         """(B, C, H, W) -> (B, D, h, w)"""
         return self.tokenizer(image)
 
+    def token_layers(self) -> list[nn.Module]:
+        """The layers of `tokens`, in order, for images whose sides are multiples of the reduction."""
+        return [layer for layer in self.tokenizer.modules() if not any(True for _ in layer.children())]
+
     def forward(self, image: Tensor) -> Tensor:
         tokens = self.tokens(image)
         return self.classifier(to_tokens(tokens), (tokens.shape[-2], tokens.shape[-1]))  # (B, K)
@@ -215,3 +219,6 @@ class CctUnetClassifier(CompactClassifier):
     def tokens(self, image: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, D, H/16, W/16)"""
         return self.tokenizer(self.detail(image))
+
+    def token_layers(self) -> list[nn.Module]:
+        return [*self.detail, *super().token_layers()]

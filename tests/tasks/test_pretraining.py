@@ -15,6 +15,7 @@ from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, ModelError
 from segcct.model_card import load_card, save_model
 from segcct.models.masked_encoder import MaskedEncoder
+from segcct.models.tokenizer import to_tokens
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
@@ -71,6 +72,21 @@ def test_the_target_of_m2d_never_sees_visible_pixels(name, block_px):
     assert counted.all()
     torch.testing.assert_close(said.mean(-1), torch.zeros_like(said[..., 0]), atol=1e-4, rtol=0)
     torch.testing.assert_close(said.std(-1, correction=0), torch.ones_like(said[..., 0]), atol=1e-2, rtol=0)
+
+
+def test_statistics_are_those_of_visible_pixels():
+    """What a token becomes does not depend on how many others are masked."""
+    masked = network().train()
+    image, visible = batch(masked, ratio=0.8)
+    convolution, norm, _ = masked.encoder.detail
+    masked.encode(image, visible)
+    seen = visible.repeat_interleave(16, 1).repeat_interleave(16, 2)
+    pixels = convolution(masked.shown(image, visible)).movedim(1, -1)[seen]  # (P, D)
+    torch.testing.assert_close(norm.running_mean, 0.1 * pixels.mean(0))
+    torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * pixels.var(0))
+    everything = torch.ones_like(visible)
+    expected = masked.encoder.classifier.encode(to_tokens(masked.encoder.tokens(image)), masked.grid)
+    torch.testing.assert_close(masked.encode(image, everything), expected, atol=1e-3, rtol=0)
 
 
 def test_targets_of_mae_are_the_masked_pixels():
