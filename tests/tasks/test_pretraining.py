@@ -165,7 +165,7 @@ def test_what_does_not_fit_is_refused(name, block_px, message):
 @pytest.mark.parametrize(
     ("name", "model", "missing"),
     [
-        ("cct_unet_t", "cct_unet_t", {"decoder", "head", "encoder_scale"}),
+        ("cct_unet_t", "cct_unet_t", {"decoder", "head"}),
         ("cct_unet_t", "cct_encoder_t", {"classifier"}),
         ("cct_7_7x2_224", "cct_7_7x2_224", {"classifier"}),
     ],
@@ -188,6 +188,19 @@ def test_encoders_go_on_in_other_models(tmp_path, name, model, missing, method):
             assert torch.equal(value, renamed.get(each, own.get(each, torch.empty(0))))
     assert any(each.startswith("tokenizer.") for each in report.loaded)
     assert any(".blocks." in each for each in report.loaded)
+
+
+@pytest.mark.parametrize("method", ["mae", "m2d"])
+def test_the_encoder_counts_in_fine_tuning_as_in_pre_training(tmp_path, method):
+    masked = network(method=method)
+    card = pretraining(0, tmp_path).card({"metric": "val_similarity"})
+    save_model(tmp_path / "best", masked.state_dict(), card)
+    segmenter = create_model("cct_unet_t", 2, 3, SIZE).eval()
+    assert "set to 1 encoder_scale" in str(load_pretrained(segmenter, tmp_path / "best"))
+    image, _ = batch(masked)
+    said = masked.encode(image, torch.ones(3, *masked.grid, dtype=torch.bool))
+    tokens = to_tokens(masked.encoder.tokens(image))
+    torch.testing.assert_close(to_tokens(segmenter.pyramid(image)[-1]), tokens + said, atol=1e-3, rtol=0)
 
 
 def test_a_data_section_of_a_segmentation_may_be_pasted():
