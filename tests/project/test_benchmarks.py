@@ -237,6 +237,9 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
                               for each in asked if not isinstance(each, M2IConfig)]  # fmt: skip
     assert len(steps) == 1 + (method[0] == "m")
     assert sum(steps) == 6 * 128
+    if len(steps) == 2:
+        assert (last.train.lr, last.train.warmup) == (7e-4, 0.1)
+        assert asked[0].data.split.val_list == tmp_path / "val.list"  # so all of train.list train
     assert last.run.name == f"{method}_any"
     assert last.train.unlabelled.method == ("teacher" if "teacher" in method else "none")
     assert (last.augment.scanner, last.augment.synthesize) == (0.5 * ("scanner" in method), 0.25 * ("syn" in method))
