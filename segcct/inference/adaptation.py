@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -172,46 +173,29 @@ class _Objective:
     how: Inference
     generator: Generator | None = None
 
-    def of_view(self, batch: _Batch, number: int) -> Tensor:
-        """That of one of the views, drawn in turn, with its gradient: one view's memory, not that of all."""
-        views = _views_of(batch.image)
-        mean = _mean_of(self._without_gradient(batch, views))
+    def of(self, batch: _Batch, views: tuple[View, ...]) -> Tensor:
+        """That of a batch; the first view is the image itself, which the generator's is compared with."""
         with self.how.autocast():
-            return self._loss(self._log_p(batch, views[number % len(views)]), mean, batch)
+            said = [view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1)) for view in views]
+            log_p = torch.stack(said)
+            mean = log_p.exp().mean(dim=0).detach()  # (B, K, H, W)
+            divergence = torch.special.xlogy(mean, mean) - mean * log_p  # (V, B, K, H, W)
+            loss: Tensor = divergence.sum(dim=2).mean()
+            if self.generator is not None:
+                loss = loss + CYCLE * cycle_error(self.generator, said[0], batch.image, batch.position)
+        return loss
 
     def mean_over(self, batches: list[_Batch]) -> float:
         """That of all views, without gradient."""
-        values = []
-        for batch in batches:
-            said = self._without_gradient(batch, _views_of(batch.image))
-            mean = _mean_of(said)
-            with torch.no_grad(), self.how.autocast():
-                values += [self._loss(log_p, mean, batch).item() for log_p in said]
-        return float(np.mean(values))
-
-    def _loss(self, log_p: Tensor, mean: Tensor, batch: _Batch) -> Tensor:
-        """Of the logarithms of a view's probabilities and the views' mean (B, K, H, W)."""
-        loss: Tensor = (torch.special.xlogy(mean, mean) - mean * log_p).sum(dim=1).mean()
-        if self.generator is not None:
-            loss = loss + CYCLE * cycle_error(self.generator, log_p, batch.image, batch.position)
-        return loss
-
-    def _log_p(self, batch: _Batch, view: View) -> Tensor:
-        return view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1))
-
-    def _without_gradient(self, batch: _Batch, views: tuple[View, ...]) -> list[Tensor]:
-        with torch.no_grad(), self.how.autocast():
-            return [self._log_p(batch, view) for view in views]
+        with torch.no_grad():
+            every = [tuple(dict.fromkeys(chain(*_views_of(batch.image)))) for batch in batches]
+            return float(np.mean([self.of(*pair).item() for pair in zip(batches, every, strict=True)]))
 
 
-def _views_of(image: Tensor) -> tuple[View, ...]:
-    """Flips, and of square slices quarter turns."""
-    turns = VIEWS["rotations"] if image.shape[-1] == image.shape[-2] else ()
-    return tuple(dict.fromkeys((*VIEWS["flips"], *turns)))
-
-
-def _mean_of(said: list[Tensor]) -> Tensor:
-    return torch.stack(said).exp().mean(dim=0)
+def _views_of(image: Tensor) -> list[tuple[View, ...]]:
+    """Flips, and of square slices quarter turns: the steps take them in turn. Of one view of each, the gradient would
+    say more of that view than of what the views disagree about."""
+    return [VIEWS["flips"], VIEWS["rotations"]] if image.shape[-1] == image.shape[-2] else [VIEWS["flips"]]
 
 
 def _agree(objective: _Objective, batches: list[_Batch]) -> None:
@@ -232,7 +216,9 @@ def _agree(objective: _Objective, batches: list[_Batch]) -> None:
             start = objective.mean_over(batches)
             for step in range(STEPS):
                 optimizer.zero_grad()
-                objective.of_view(batches[step % len(batches)], step).backward()
+                batch = batches[step % len(batches)]
+                views = _views_of(batch.image)
+                objective.of(batch, views[step % len(views)]).backward()
                 optimizer.step()
         if not objective.mean_over(batches) < start - _ROUNDING:
             for weight, value in zip(weights, before, strict=True):
