@@ -16,6 +16,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from segcct.hardware.memory import keep_freed_memory
 from segcct.models.zoo import create_model, model_names
 
 CLASSES = 4
@@ -78,6 +79,7 @@ class Contestant:
 def main() -> None:
     arguments = parse()
     torch.set_num_threads(arguments.threads)
+    keep_freed_memory()  # as training does
     images = torch.randn(arguments.batch, arguments.channels, arguments.size, arguments.size)
     labels = torch.randint(CLASSES, (arguments.batch, arguments.size, arguments.size))
     contestants = [Contestant(name, arguments) for name in dict.fromkeys([arguments.reference, *arguments.models])]

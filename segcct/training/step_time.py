@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from segcct.hardware.devices import device_type
-from segcct.hardware.memory import keep_freed_memory
+from segcct.hardware.memory import keep_freed_memory, return_freed_memory
 from segcct.hardware.precision import autocast
 from segcct.training.network import explaining_batch_norm
 
@@ -20,15 +20,18 @@ def step_seconds(
     """Seconds of one training step after another, without end. The first one also warms up."""
     if device_type(device) == "cpu":
         keep_freed_memory()
-    while True:
-        began = time.perf_counter()
-        with autocast(device, precision), explaining_batch_norm():
-            loss = loss_of_batch()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        _synchronize(device)
-        yield time.perf_counter() - began
+    try:
+        while True:
+            began = time.perf_counter()
+            with autocast(device, precision), explaining_batch_norm():
+                loss = loss_of_batch()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            _synchronize(device)
+            yield time.perf_counter() - began
+    finally:
+        return_freed_memory()
 
 
 def _synchronize(device: str) -> None:

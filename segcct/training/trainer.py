@@ -15,6 +15,7 @@ import torch
 
 from segcct.config import ScheduleSection
 from segcct.errors import SegcctError, TrainingError
+from segcct.hardware.memory import return_freed_memory
 from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.progress import say
@@ -56,6 +57,8 @@ def fit(
             if state is None or validation.started or isinstance(error, SegcctError):
                 raise
             raise unusable(run.last, error) from error
+        finally:
+            return_freed_memory()
     best = validation.best
     if best is None:
         raise TrainingError("the training ended before its first validation", remedy="Give it a longer --train.budget")
