@@ -6,8 +6,8 @@ and encoder are the modules of the CCT classifiers, under the same names, so wei
 
 What makes it learn from scratch within minutes, besides the decoder's start: the tokenizer is normalized, the encoder's
 output is added to the token map through a small learned scale instead of replacing it, and the logits are scaled up.
-The scale starts at 1 instead where the encoder's weights come from a classifier or from masked pre-training, which use
-its output as it is (weight_names.py): what it says is then worth reading from the first step on.
+The scale starts at 1 instead where tokenizer and encoder come whole from a classifier of the same tokenizer or from
+masked pre-training, which use the encoder's output as it is (weight_names.py): it is useful from the first step on.
 """
 
 from __future__ import annotations

@@ -44,8 +44,8 @@ PREFIX = "masked/"
 NAMES: tuple[str, ...] = ()
 """Not listed among models: they are made by the task that trains them."""
 DECODER_WIDTH, DECODER_DEPTH, DECODER_HEADS = 128, 2, 4
-UNREGULARIZED: dict[str, Any] = {"pooling": "mean", "attention_dropout": 0.0, "stochastic_depth": 0.0}
-"""Masking is all the noise that an encoder needs (He et al. 2022)."""
+ENCODER: dict[str, Any] = {"pooling": "mean", "attention_dropout": 0.0, "stochastic_depth": 0.0}
+"""Its options. Masking is all the noise that it needs (He et al. 2022)."""
 _TRAINED = frozenset(PRESETS) | frozenset(CCT_UNET_SIZES)
 
 Method = Literal["mae", "m2d", "m2d_all"]
@@ -77,12 +77,10 @@ def _build(
 ) -> MaskedEncoder:
     sizes = {"in_channels": in_channels, "num_classes": num_classes, "image_size": image_size}
     if name in CCT_UNET_SIZES:
-        encoder: CompactClassifier = CctUnetClassifier(
-            CCT_UNET_SIZES[name], **sizes, options=EncoderOptions(**UNREGULARIZED)
-        )
+        encoder: CompactClassifier = CctUnetClassifier(CCT_UNET_SIZES[name], **sizes, options=EncoderOptions(**ENCODER))
     else:
         kind = CctOptions if PRESETS[name].family == "cct" else EncoderOptions
-        encoder = CompactTransformer(PRESETS[name], **sizes, options=kind(**UNREGULARIZED))
+        encoder = CompactTransformer(PRESETS[name], **sizes, options=kind(**ENCODER))
     return MaskedEncoder(encoder, in_channels=in_channels, image_size=image_size, options=options)
 
 

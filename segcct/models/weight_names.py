@@ -53,7 +53,7 @@ class Plan:
         source_of: name in the model -> name in the file; one tensor of a file may fill two places.
         required: names of the model the file must hold, in the model's shapes, to be of this architecture.
         reads_image: convolutions in the model that read the image, whose channels may differ.
-        ones: names in the model that become 1, because the file's model computes as if it had them so.
+        set_to_one: names in the model that become 1, because the file's model computes as if it had them so.
         left_out: name in the file -> why it is not used though the model has such a tensor.
         same: the file is of this architecture itself: tensors that the model lacks are an error.
     """
@@ -62,7 +62,7 @@ class Plan:
     source_of: dict[str, str]
     required: frozenset[str]
     reads_image: frozenset[str] = frozenset()
-    ones: frozenset[str] = frozenset()
+    set_to_one: frozenset[str] = frozenset()
     left_out: dict[str, str] = field(default_factory=dict)
     same: bool = False
 
@@ -157,25 +157,26 @@ def _strict(target: Collection[str]) -> frozenset[str]:
 def _plan_encoder(source: Mapping[str, Tensor], target: Mapping[str, Tensor], theirs: str, ours: str) -> Plan:
     """A classifier's encoder into a segmenter, or back, and its tokenizer where both have the same.
 
-    A segmenter adds little of a random encoder to its tokens; of one that was trained on these tokens it adds all.
-    Otherwise the encoder would count for a hundredth of what it did, and optimizers such as Adam, whose steps do not
-    depend on that, would change it before it counts again.
+    A segmenter adds little of a random encoder to its tokens; of a whole one that was trained on these tokens it adds
+    all. Otherwise the encoder would count for a hundredth of what it did, and optimizers such as Adam, whose steps do
+    not depend on that, would change it before it counts again.
     """
     renamed = {name: theirs + name.removeprefix(ours) for name in target if name.startswith(ours)}
     source_of = {name: source_name for name, source_name in renamed.items() if source_name in source}
     reads_image = image_convolutions(target)
     old, new = (_shapes_of_fronts(weights, reads_image) for weights in (source, target))
-    left_out, ones = dict[str, str](), frozenset[str]()
+    left_out, set_to_one = dict[str, str](), frozenset[str]()
     if old == new:
-        if source_of.keys() == renamed.keys():
-            ones = frozenset({ENCODER_SCALE}) & target.keys()
+        blocks = {name for name in source if name.startswith(f"{theirs}blocks.")}
+        if source_of.keys() == renamed.keys() and blocks <= set(source_of.values()):
+            set_to_one = frozenset({ENCODER_SCALE}) & target.keys()
         source_of |= {name: name for name in new}
     else:
         left_out = dict.fromkeys(old, "the model makes tokens in another way and keeps its initial tokenizer")
     what = "encoder of a classifier" if theirs == ENCODERS[0] else "encoder of a segmenter"
     # Encoders of other depth share their first blocks.
     required = frozenset(name for name in target if name.startswith(f"{ours}blocks.0."))
-    return Plan(what, source_of, required, reads_image, ones, left_out)
+    return Plan(what, source_of, required, reads_image, set_to_one, left_out)
 
 
 def _shapes_of_fronts(weights: Mapping[str, Tensor], reads_image: Collection[str]) -> dict[str, tuple[int, ...]]:

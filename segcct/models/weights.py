@@ -38,7 +38,7 @@ class LoadReport:
         what: its kind in words.
         loaded: names in the model filled as they are in the file.
         resized: name in the model -> how the file's tensor was fitted to it.
-        ones: names in the model that were set to 1, because the file's model computes as if it had them so.
+        set_to_one: names in the model that were set to 1, because the file's model computes as if it had them so.
         skipped: name in the file -> why it was not used.
         missing: names in the model the file says nothing of; they keep their initial values.
         notes: what else a user should know.
@@ -48,7 +48,7 @@ class LoadReport:
     what: str
     loaded: list[str] = field(default_factory=list)
     resized: dict[str, str] = field(default_factory=dict)
-    ones: list[str] = field(default_factory=list)
+    set_to_one: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -56,7 +56,9 @@ class LoadReport:
     def __str__(self) -> str:
         lines = [f"{self.file}: {self.what}", f"  loaded   {_counted(self.loaded)}"]
         lines += [f"  resized  {name}: {how}" for name, how in self.resized.items()]
-        lines += [f"  set to 1 {name}: the file's encoder, trained without it, counts in full" for name in self.ones]
+        lines += [
+            f"  set to 1 {name}: the file's encoder, trained without it, counts in full" for name in self.set_to_one
+        ]
         for reason in dict.fromkeys(self.skipped.values()):
             names = [name for name, why in self.skipped.items() if why == reason]
             lines.append(f"  skipped  {_counted(names)}: {reason}")
@@ -91,9 +93,9 @@ def load_pretrained(model: nn.Module, path: str | Path) -> LoadReport:
             fitted = _fitted(model, name, initial, file.tensors, matched, report)
             if fitted is not None:
                 filled[name] = fitted
-        elif name in matched.ones:
+        elif name in matched.set_to_one:
             filled[name] = torch.ones_like(initial)
-            report.ones.append(name)
+            report.set_to_one.append(name)
         elif not is_computed(name):
             report.missing.append(name)
     used = set(matched.source_of.values())

@@ -243,7 +243,7 @@ def test_encoder_classifier_initialises_its_segmenter_and_back(tmp_path: Path, s
     assert_equal(segmenter.pyramid.encoder.norm, classifier.classifier.norm)
     assert report.resized == {"encoder.positional_emb": "4x4 -> 6x6 tokens, bilinear"}
     assert {name.split(".")[0] for name in report.missing} == {"decoder", "head"}
-    assert report.ones == ["encoder_scale"]
+    assert report.set_to_one == ["encoder_scale"]
     assert {name.split(".")[1] for name in report.skipped} == {"attention_pool", "fc"}
 
     back = create_model(f"cct_encoder_{size}", 3, 10, 96).eval()
@@ -284,10 +284,17 @@ def test_published_classifier_gives_its_blocks_to_a_segmenter(
     assert left_out == {str(index) for index in range(blocks, len(classifier.classifier.blocks))}
 
 
+def test_an_encoder_without_its_last_blocks_counts_as_little_as_a_random_one(tmp_path: Path) -> None:
+    best = write_best(tmp_path / "best", compact("cct_encoder_s", size=64))
+    report = load_pretrained(compact("cct_unet_s", size=64, encoder_depth=2), best)
+    assert not report.set_to_one
+    assert "encoder_scale" in report.missing
+
+
 def test_shallower_encoder_fills_the_first_blocks(tmp_path: Path) -> None:
     report = load_pretrained(compact("cct_unet_t", size=64), write_best(tmp_path / "best", compact()))
     assert {name.split(".")[2] for name in report.missing if ".blocks." in name} == {"2", "3", "4", "5"}
-    assert not report.ones
+    assert not report.set_to_one
 
 
 def test_classifier_of_another_width_is_no_encoder_of_this_segmenter(tmp_path: Path) -> None:

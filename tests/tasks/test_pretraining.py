@@ -75,7 +75,6 @@ def test_the_target_of_m2d_never_sees_visible_pixels(name, block_px):
 
 
 def test_statistics_are_those_of_visible_pixels():
-    """What a token becomes does not depend on how many others are masked."""
     masked = network().train()
     image, visible = batch(masked, ratio=0.8)
     convolution, norm, _ = masked.encoder.detail
