@@ -37,7 +37,7 @@ GAMMA, BIAS, NOISE = 1.8, 0.5, 0.04
 
 
 def shifted(image: np.ndarray, case: str, file: str) -> np.ndarray:
-    """Slices (..., H, W) in [0, 1] with gamma, a smooth bias field and noise; no standardising undoes it.
+    """Slices (..., H, W) in [0, 1] with gamma, a smooth bias field and noise; no standardizing undoes it.
 
     The field is a function of the case id, the noise of the file's name.
     """

@@ -193,8 +193,8 @@ class _Objective:
 
 
 def _views_of(image: Tensor) -> list[tuple[View, ...]]:
-    """Flips, and of square slices quarter turns: the steps take them in turn. Of one view of each, the gradient would
-    say more of that view than of what the views disagree about."""
+    """Flips, and of square slices quarter turns: the steps take them in turn. The gradient of
+    a single view would reflect that view more than the disagreement."""
     return [VIEWS["flips"], VIEWS["rotations"]] if image.shape[-1] == image.shape[-2] else [VIEWS["flips"]]
 
 
@@ -218,7 +218,8 @@ def _agree(objective: _Objective, batches: list[_Batch]) -> None:
                 optimizer.zero_grad()
                 batch = batches[step % len(batches)]
                 views = _views_of(batch.image)
-                objective.of(batch, views[step % len(views)]).backward()
+                turn = step + step // len(batches)  # so that every batch meets all of them
+                objective.of(batch, views[turn % len(views)]).backward()
                 optimizer.step()
         if not objective.mean_over(batches) < start - _ROUNDING:
             for weight, value in zip(weights, before, strict=True):

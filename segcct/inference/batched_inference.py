@@ -13,6 +13,7 @@ from segcct.errors import ModelError
 from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
 from segcct.hardware.processor import limit_threads
+from segcct.hub import local_model
 from segcct.runtime import softmax
 
 
@@ -32,18 +33,25 @@ class Inference:
     """Test-time augmentation: none, flips or rotations (views.py)."""
     adapt: str = "none"
     """How the model is adapted to each case (adaptation.py)."""
-    generator: Path | None = None
-    """best/ of an M2I run on the same data section, whose cycle `model` of `adapt` uses too."""
     postprocessing: bool = True
     """Apply the steps of the model card to masks."""
     backend: str = "torch"
     """What runs the network: torch, onnx (ONNX Runtime) or openvino; the last two on the processor."""
+    generator: Path | None = None
+    """best/ of an M2I run on the same data section, whose cycle `model` of `adapt` uses too."""
     choice: Choice = field(init=False, compare=False)
     """How `precision` was chosen."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
+        if self.generator is not None:
+            if "model" not in self.adapt.replace(" ", "").split(","):
+                raise ModelError(
+                    "--generator does nothing without --adapt model",
+                    remedy="Add --adapt model, or leave --generator out",
+                )
+            object.__setattr__(self, "generator", local_model(self.generator))
         if self.device == "auto":
             object.__setattr__(self, "device", pick_device() if self.backend == "torch" else "cpu")
         if self.backend != "torch" and self.device != "cpu":

@@ -12,6 +12,7 @@ from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits, seen_by
 from segcct.errors import ConfigError
+from segcct.inference.batched_inference import Inference
 from segcct.inference.reconstructor import Reconstructor
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import signed_distances
@@ -31,7 +32,7 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
         ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
             `ModelError`: it cannot be loaded.
     """
-    reconstructor = Reconstructor.load(model)
+    reconstructor = Reconstructor.load(model, Inference(precision="fp32"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
     _same(model, "label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
     expected = Preparation.of(data).to_json()

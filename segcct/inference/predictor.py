@@ -197,14 +197,10 @@ class Predictor(VolumeModel):
             )
         if how.generator is None:
             return adaptation
-        if not adaptation.model:
-            raise ModelError(
-                "--generator does nothing without --adapt model", remedy="Add --adapt model, or leave --generator out"
-            )
         return replace(adaptation, generator=load_frozen(how.generator, self.data, self.scheme))
 
     @property
-    def mixes_statistics(self) -> bool:
+    def can_mix_statistics(self) -> bool:
         """Whether `--adapt statistics` is for this model."""
         return self.card.spatial_dims == 2 and bool(batch_norms(self.network))
 

@@ -227,10 +227,26 @@ def test_backends_whose_layers_stay_say_so(adapt):
         Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt=adapt, backend="onnx"))
 
 
+def test_every_batch_meets_all_views(monkeypatch):
+    seen = set()
+    of = adaptation._Objective.of
+
+    def recorded(self, batch, views):
+        if torch.is_grad_enabled():
+            seen.add((float(batch.position[0, 0]), views))
+        return of(self, batch, views)
+
+    monkeypatch.setattr(adaptation._Objective, "of", recorded)
+    how = replace(HOW, batch_size=-(-len(prepared().image) // 2))  # two batches
+    with Adaptation(model=True).applied_to(network(), prepared(), how, SIDE):
+        pass
+    assert len(seen) == 4
+
+
 def test_statistics_are_suggested_only_where_they_can_be_mixed():
     of = card("segmentation", data_section())
-    assert Predictor(Ensemble([network(), network()]), of, replace(HOW, tta="flips")).mixes_statistics
-    assert not Predictor(Nearest(), of, HOW).mixes_statistics
+    assert Predictor(Ensemble([network(), network()]), of, replace(HOW, tta="flips")).can_mix_statistics
+    assert not Predictor(Nearest(), of, HOW).can_mix_statistics
 
 
 @pytest.mark.parametrize("adapt", ["statistics", "model"])

@@ -129,8 +129,9 @@ def test_a_segmenter_is_no_generator(segmenter):
 def test_a_generator_without_its_method_is_refused(generator, segmenter, tmp_path, adapt, capsys):
     loaded_case().grid.save(tmp_path / "a.nii.gz")
     files = ["--model", str(segmenter), "--input", str(tmp_path / "a.nii.gz"), "--output", str(tmp_path / "p")]
-    assert main(["predict", *files, "--adapt", adapt, "--generator", str(generator)]) != 0
-    assert "--generator does nothing without --adapt model" in capsys.readouterr().err
+    for status in ([], ["--status"]):
+        assert main(["predict", *files, "--adapt", adapt, "--generator", str(generator), *status]) != 0
+        assert "--generator does nothing without --adapt model" in capsys.readouterr().err
     assert not (tmp_path / "p").exists()
 
 

@@ -169,7 +169,7 @@ def _tell_flagged(output: Path, flagged: Mapping[str, bool], quality: QualityMod
         f"wrote {output / QUALITY}: {count} of {counted(len(flagged), 'case')} flagged for review "
         f"(estimated Dice below {quality.flag_below:g}, or a structure missed)"
     )
-    if count > len(flagged) / 2 and predictor.mixes_statistics:
+    if count > len(flagged) / 2 and predictor.can_mix_statistics:
         say("most are flagged: if they come from another scanner, --adapt statistics may help")
 
 
