@@ -55,10 +55,10 @@ def peak_memory_mb(status: Path = STATUS) -> float | None:
 def keep_freed_memory() -> bool:
     """Let this process keep the memory that it frees for its next arrays; whether it does so now.
 
-    glibc returns the memory of large arrays to the system as soon as they are freed, and the system has to clear the
-    pages of the next ones: on a processor about a quarter of the time of a training step. The peak hardly grows,
-    because every step needs the same memory again. Other C libraries, and settings that the user made in the
-    environment (GLIBC_TUNABLES, MALLOC_...), are left as they are.
+    glibc returns the memory of arrays above 32 MB to the system as soon as they are freed, and the system has to clear
+    the pages of the next ones: on a processor about a quarter of the time of a training step with large batches. The
+    peak hardly grows, because every step needs the same memory again. Other C libraries, and settings that the user
+    made in the environment (GLIBC_TUNABLES, MALLOC_...), are left as they are.
     """
     library = _glibc()
     return library is not None and all(library.mallopt(*option) for option in _KEEP_FREED_MEMORY.values())
