@@ -238,7 +238,7 @@ def test_every_batch_meets_all_views(monkeypatch):
 
     monkeypatch.setattr(adaptation._Objective, "of", recorded)
     how = replace(HOW, batch_size=-(-len(prepared().image) // 2))  # two batches
-    with Adaptation(model=True).applied_to(network(), prepared(), how, SIDE):
+    with Adaptation(model=True).applied_to(network(), prepared(), how, SQUARE):
         pass
     assert len(seen) == 4
 
