@@ -129,8 +129,8 @@ def _add_inference(parser: argparse.ArgumentParser) -> None:
         parser,
         "--generator",
         required=False,
-        help="best/ of a generator of the same data section: --adapt model then adapts also by the image that it makes of "
-        "the mask",
+        help="best/ of a generator of the same data section: --adapt model then adapts also by the image that it makes "
+        "of the mask",
     )
     parser.add_argument(
         "--backend",
