@@ -5,13 +5,15 @@
     python benchmarks/cohort.py --volumes 200 --processes 1 2
     python benchmarks/cohort.py --images 1000 --processes 2 --engines shards spark
     python benchmarks/cohort.py --kills 50
+    python benchmarks/cohort.py --kills 50 --of worker
 
 The model is untrained: weights do not change how long it takes. Images are 256 by 256; `--image-size` is the network's.
 Times are those of whole commands, the start of Python and the imports included. An engine is a row of `ENGINES`.
 
 A kill is SIGKILL to a prediction of 40 images at a moment drawn from its working time; `--continue` then ends it. After
 it every mask must be that of an undisturbed prediction, byte by byte, what was finished at the kill must not have been
-written again, and nothing but masks and tables may be in the folder.
+written again, and nothing but masks and tables may be in the folder. `--of worker` kills one of the two workers of a
+Spark cluster instead, with its executors: the command itself has to end well then.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,6 +40,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.spark_cluster import cluster  # noqa: E402
 from segcct.config import DataSection  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
@@ -48,7 +53,17 @@ VOLUME_SHAPE = (96, 96, 24)
 KILLED_IMAGES = 40
 CLASSES = {"small": 1, "large": 2}
 Arguments = list[str]
+Kill = tuple[subprocess.Popen[bytes], Callable[[], None]]
 Engine = Callable[[Arguments, int], list[Arguments]]
+
+
+class Killed(NamedTuple):
+    """What came of a kill."""
+
+    finished: int
+    """Cases that were finished at that moment."""
+    problems: list[str]
+    """What is wrong afterwards."""
 
 
 def _shards(predict: Arguments, processes: int) -> list[Arguments]:
@@ -186,29 +201,75 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
         shutil.rmtree(source)
 
 
-def kill(model: Path, source: Path, output: Path, whole: dict[str, bytes], after_s: float) -> tuple[int, list[str]]:
-    """Kill a prediction `after_s` seconds after its first case could begin, go on, and look at the folder.
+@contextmanager
+def killed_command(predict: Arguments) -> Iterator[Kill]:
+    """Start a prediction; yields it and what kills it."""
+    with ended(started(predict)) as process:
 
-    Args:
-        model: a `best/` folder.
-        source: the images.
-        output: a folder that is not there yet.
-        whole: name -> content of the masks of an undisturbed prediction.
-        after_s: seconds.
+        def kill() -> None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
-    Returns the number of cases that were finished at the kill, and what is wrong, in words.
+        yield process, kill
+
+
+@contextmanager
+def killed_worker(predict: Arguments) -> Iterator[Kill]:
+    """Start a prediction on a cluster of two workers; yields it, and what kills a worker and waits for the command.
+
+    What kills raises `RuntimeError` where the command fails for it.
     """
-    process = started(predicting(model, source, output))
+    with cluster(2) as running, ended(started([*predict, "--engine", "spark", "--master", running.url])) as process:
+
+        def kill() -> None:
+            os.killpg(running.workers[0].pid, signal.SIGKILL)
+            said = process.communicate(timeout=300)[1]
+            if process.returncode:
+                raise RuntimeError(said.decode())
+
+        yield process, kill
+
+
+KILLED = {"command": killed_command, "worker": killed_worker}
+
+
+@contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """The process is gone after the block."""
+    with process:
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def wait_for_cases(process: subprocess.Popen[bytes], output: Path) -> None:
+    """Until the first case of a prediction could begin."""
     while not list(output.glob(".cases-*.json")) and process.poll() is None:
         time.sleep(0.005)
-    time.sleep(after_s)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    finished = {name for journal in journals_in(output) for name in journal.rows()}
-    if not journals_in(output):  # it had ended before
-        finished = {Path(name).stem for name in whole}
-    before = {name: (output / f"{name}.png").stat().st_ino for name in finished}
-    seconds_of([predicting(model, source, output, "--continue")])
+
+
+def kill_and_continue(of: str, predict: Arguments, output: Path, whole: dict[str, bytes], after_s: float) -> Killed:
+    """Kill `after_s` seconds after the first case could begin, go on, and look at the folder.
+
+    Args:
+        of: a row of `KILLED`.
+        predict: arguments of `segcct`.
+        output: their folder of masks, which is not there yet.
+        whole: name -> content of the masks of an undisturbed prediction.
+        after_s: seconds.
+    """
+    with KILLED[of](predict) as (process, kill):
+        wait_for_cases(process, output)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(after_s)
+        finished = {name for journal in journals_in(output) for name in journal.rows()}
+        if not journals_in(output):  # it had ended before
+            finished = {Path(name).stem for name in whole}
+        before = {name: (output / f"{name}.png").stat().st_ino for name in finished}
+        kill()
+    seconds_of([[*predict, "--continue"]])
     problems = [f"{name} was done twice" for name in finished if (output / f"{name}.png").stat().st_ino != before[name]]
     there = {file.name: file.read_bytes() for file in output.iterdir()}
     index, table = json.loads(there.pop("predictions.json")), there.pop("volumes.csv").decode()
@@ -217,25 +278,30 @@ def kill(model: Path, source: Path, output: Path, whole: dict[str, bytes], after
     problems += [f"{name} is {entry['status']}" for name, entry in index["cases"].items() if entry["status"] != "done"]
     if len(table.splitlines()) != 1 + len(whole) * len(CLASSES):
         problems.append("volumes.csv lacks rows")
-    return len(finished), problems
+    return Killed(len(finished), problems)
 
 
-def kill_often(kills: int, seed: int, folder: Path) -> list[str]:
+def kill_often(of: str, kills: int, seed: int, folder: Path) -> list[str]:
     """Kill as often, print a line each, and return all that is wrong."""
     model, source = write_model(folder, "cct_unet_t", SIDE), write_images(folder / "images", KILLED_IMAGES)
-    process = started(predicting(model, source, folder / "whole"))
-    while not list((folder / "whole").glob(".cases-*.json")) and process.poll() is None:
-        time.sleep(0.005)
-    began = time.monotonic()
-    process.communicate()
-    seconds, moments, wrong = time.monotonic() - began, random.Random(seed), []
+    seconds_of([predicting(model, source, folder / "whole")])
     whole = {file.name: file.read_bytes() for file in (folder / "whole").glob("*.png")}
+    with KILLED[of](predicting(model, source, folder / "undisturbed")) as (process, _):
+        wait_for_cases(process, folder / "undisturbed")
+        began = time.monotonic()
+        process.communicate()
+        seconds = time.monotonic() - began
+    moments, wrong = random.Random(seed), []
     for number in range(kills):
-        after_s = moments.uniform(0, seconds)
-        finished, problems = kill(model, source, folder / f"killed_{number}", whole, after_s)
-        wrong += problems
-        print(f"kill {number + 1} after {after_s:.2f} s: {finished} finished; {problems or 'all right'}", flush=True)
-        shutil.rmtree(folder / f"killed_{number}")
+        after_s, output = moments.uniform(0, seconds), folder / f"killed_{number}"
+        killed = kill_and_continue(of, predicting(model, source, output), output, whole, after_s)
+        wrong += killed.problems
+        print(
+            f"kill {number + 1} after {after_s:.2f} of {seconds:.2f} s: {killed.finished} finished; "
+            f"{killed.problems or 'all right'}",
+            flush=True,
+        )
+        shutil.rmtree(output)
     return wrong
 
 
@@ -249,11 +315,13 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=SIDE)
     parser.add_argument("--before", type=Path, help="an earlier checkout, for a first row")
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--of", choices=list(KILLED), default="command", help="what is killed (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         measure(arguments, Path(folder) / "cohort")
-        if wrong := kill_often(arguments.kills, arguments.seed, Path(folder) / "kills") if arguments.kills else []:
+        if arguments.kills:
+            wrong = kill_often(arguments.of, arguments.kills, arguments.seed, Path(folder) / "kills")
             sys.exit("\n".join(wrong))
 
 
