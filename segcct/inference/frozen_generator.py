@@ -13,7 +13,6 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits, seen_by
 from segcct.errors import ConfigError
 from segcct.inference.batched_inference import Inference
-from segcct.inference.reconstructor import Reconstructor
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
@@ -32,6 +31,8 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
         ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
             `ModelError`: it cannot be loaded.
     """
+    from segcct.inference.reconstructor import Reconstructor  # imports SciPy: 0.4 s, for predictions without one too
+
     reconstructor = Reconstructor.load(model, Inference(precision="fp32"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
     _same(model, "label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))

@@ -115,6 +115,8 @@ def test_heavy_packages_stay_in_their_rooms(path):
                 "SimpleITK",
                 "sklearn",
                 "timm",
+                "segcct.metrics",
+                "scipy.special",
             ],
         ),
         ("import segcct.hub", ["huggingface_hub"]),
