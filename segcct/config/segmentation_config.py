@@ -125,8 +125,8 @@ class SegmentationConfig(Experiment):
         ends = [until for _, until in sorted(windows.items())]
         if windows and (max(windows) >= self.data.image_size or ends != sorted(set(ends))):
             raise ValueError("train.windows are sides below data.image_size, a larger one until a later fraction")
-        if windows and method != "none":
-            raise ValueError("train.windows crops labeled slices alone; leave it or train.unlabelled.method out")
+        if windows and method == "cycle":
+            raise ValueError("train.windows needs labels or pseudo-labels, but method: cycle has neither: drop one")
         if (method != "none") != split.names_unlabeled:
             raise ValueError(
                 f"train.unlabelled.method is {method}, but data.split names {'no' if method != 'none' else 'such'} "

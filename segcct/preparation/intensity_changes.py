@@ -1,8 +1,9 @@
 """Strong changes of a slice's intensities, geometry untouched: what a student learns from, and another scanner.
 
 `strong_intensity` has the ranges of UniMatch (Yang et al. 2023): contrast and brightness by up to a half in four of
-five slices, gamma between 1/2 and 2 and blur up to a sigma of 2 pixels in every second. `scanner_change` is what the
-winners of the M&Ms challenge trained against (Full et al. 2020): gamma, contrast, a bias field and noise together.
+five slices, and blur up to a sigma of 2 of 256 pixels in every second; also gamma between 1/2 and 2 in every second.
+`scanner_change` is what the winners of the M&Ms challenge trained against (Full et al. 2020): gamma, contrast, a bias
+field and noise together.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import numpy as np
 from scipy import ndimage
 
 JITTER = 0.5
-"""Largest relative change of contrast, and of brightness as a fraction of the channel's mean."""
+"""Largest relative change of brightness and of contrast."""
 LARGEST_GAMMA = 2.0
-BLUR_SIGMA_PX = (0.1, 2.0)
+BLUR = (0.1 / 256, 2 / 256)
+"""Sigma, as a fraction of the longer side."""
 LARGEST_BIAS = 0.7
 """Of the logarithm of the bias field."""
 LARGEST_NOISE = 0.05
@@ -29,7 +31,7 @@ def strong_intensity(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         if rng.random() < 0.5:
             channel = _gamma(channel, rng)
         if rng.random() < 0.5:
-            channel = ndimage.gaussian_filter(channel, rng.uniform(*BLUR_SIGMA_PX))
+            channel = ndimage.gaussian_filter(channel, rng.uniform(*BLUR) * max(channel.shape))
         return channel
 
     return np.stack([changed(channel.astype(np.float32)) for channel in image])
@@ -45,9 +47,10 @@ def scanner_change(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _jitter(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    mean = channel.mean()
     contrast, brightness = (1 + JITTER * rng.uniform(-1, 1, 2)).astype(np.float32)
-    return np.asarray(np.clip((channel - mean) * contrast + mean * brightness, 0, 1))
+    channel = channel * brightness
+    mean = channel.mean()
+    return np.asarray(np.clip((channel - mean) * contrast + mean, 0, 1))
 
 
 def _gamma(channel: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from copy import deepcopy
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
@@ -130,6 +134,22 @@ def test_strong_views_stay_in_range_and_change_channels_apart():
     assert not np.allclose(changed[0], changed[1])
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_not_far_below_the_mean_stays_above_black(seed):
+    image = np.where(np.arange(900).reshape(1, 30, 30) % 3, 0.6, 0.25)  # mean 0.48
+    assert strong_intensity(image, np.random.default_rng(seed)).min() > 0
+
+
+def test_blur_is_the_same_at_any_size():
+    """Sigma is 2 pixels of 256: a blurred point is 1 / (2 pi sigma^2) high."""
+    for side in (256, 512):
+        image = np.zeros((1, side, side))
+        image[0, side // 2, side // 2] = 1
+        generator = Mock(random=Mock(side_effect=[1.0, 1.0, 0.0]), uniform=lambda _, high: high)
+        height = strong_intensity(image, generator).max()
+        assert height == pytest.approx(1 / (2 * math.pi * (side / 128) ** 2), rel=0.02)
+
+
 def test_the_weight_rises_over_the_first_part():
     assert [ramp_up(progress, 0.2) for progress in (0, 0.1, 0.2, 1)] == [0, 0.5, 1, 1]
     assert ramp_up(0, 0) == 1
@@ -148,6 +168,20 @@ def test_the_teacher_joins_the_loss_with_its_weight(tmp_path):
     added = [loss - losses[0] for loss in losses]
     assert added == pytest.approx([0, added[3] / 2, added[3], added[3]], rel=1e-4)
     assert added[3] > 0.01
+
+
+def test_the_teacher_sees_whole_slices_and_the_student_windows(tmp_path):
+    task = few_labels(0, tmp_path)
+    whole = task.config.data.image_size
+    train = task.config.train.model_copy(update={"windows": {16: 0.5}})
+    task.config = task.config.model_copy(update={"train": train})
+    task.averaged = deepcopy(task.network)
+    batch, sides = next(iter(task.loader(0, 1))), []
+    for network in (task.averaged, task.network):
+        network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
+    for task.progress in (0.4, 0.6):
+        assert torch.isfinite(task.loss(task.network, batch))
+    assert sides == [whole, 16, whole, whole]
 
 
 def test_a_teacher_needs_an_average(tmp_path):

@@ -70,14 +70,12 @@ class SegmentationTask(SliceTask):
         if self.synthesis is not None and self.progress >= STARTS:
             batch = self.synthesis.applied(batch, teacher)
             batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
-        side = window_side(self.config.train.windows, self.progress)
-        if side is not None:
-            batch = take_windows(batch, side, self.config.data.foreground_fraction)
+        batch = self._windows(batch)
         criterion, image = self.criterion.to(batch["image"].device), batch["image"]
         if self.method is None:
             loss: Tensor = criterion(network(image), batch["label"], batch)
             return loss
-        unlabeled = self.method.prepare(batch[UNLABELED], teacher)
+        unlabeled = self._windows(self.method.prepare(batch[UNLABELED], teacher))
         output = network(torch.cat([image, unlabeled["image"]]))  # in one pass, so that batch norm sees both
         scales = output if isinstance(output, list) else [output]
         labeled = criterion([logits[: len(image)] for logits in scales], batch["label"], batch)
@@ -101,6 +99,11 @@ class SegmentationTask(SliceTask):
                 prediction, scores = self._predict(network, device, case)
                 synthetic = case.case_id in self.dataset.synthetic_cases
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
+
+    def _windows(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """The batch, or windows of it, as far as the training is; of labels or of pseudo-labels of whole slices."""
+        side = window_side(self.config.train.windows, self.progress)
+        return batch if side is None else take_windows(batch, side, self.config.data.foreground_fraction)
 
     def _synthesis(self) -> Synthesis | None:
         augment = self.config.augment
