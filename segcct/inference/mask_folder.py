@@ -125,7 +125,7 @@ class MaskFolder:
                     begun()
             outcomes: list[CaseOutcome[PredictedCase]] = []
             unwritten = ""
-            tracked = TrackedWork(work, journal)
+            tracked = TrackedWork(work, journal, self._suffixes, self.tables)
             run = partial(run_cases, output=self.path, max_failures=max_failures, progress=progress)
             try:
                 for outcome in run(jobs, tracked, backend=backend, workers=workers):

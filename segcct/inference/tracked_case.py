@@ -7,7 +7,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,6 +91,10 @@ class TrackedWork:
     work: Callable[[tuple[str, Case]], PredictedCase]
     """(name of the mask, case) -> its mask, written into the folder."""
     journal: Journal
+    suffixes: Sequence[str] = ()
+    """Of the masks."""
+    tables: Sequence[str] = ()
+    """Those that the work gives rows for."""
 
     def __call__(self, job: FolderCase) -> PredictedCase:
         """The case with its mask: the one that is there if it and the files it was made from are as they were."""
@@ -100,6 +104,8 @@ class TrackedWork:
 
     def _done(self, job: FolderCase, began: float) -> PredictedCase:
         digest = input_digest(job.case)
+        if (finished := self._by_another_attempt(job.name, digest)) is not None:
+            return finished
         if job.earlier is None:
             made = self.work((job.name, job.case))
         else:
@@ -114,6 +120,19 @@ class TrackedWork:
         with suppress(OSError):  # a full disk; predictions.json has the row if this call ends
             self.journal.add(job.name, made.row())
         return made
+
+    def _by_another_attempt(self, name: str, digest: str | None) -> PredictedCase | None:
+        """The case as another attempt of this call has finished it, if one has: a task of several cases is repeated as
+        a whole where its process dies."""
+        if not any(self.journal.wrote(self.journal.folder / f"{name}{suffix}") for suffix in self.suffixes):
+            return None
+        row = self.journal.rows().get(name)
+        if row is None or row["status"] != "done" or digest is None or row["input"] != digest:
+            return None
+        mask, tables = self.journal.folder / row["mask"], row["tables"]
+        if not set(self.tables) <= tables.keys() or not _is(mask, row["digest"]):
+            return None
+        return replace(recorded(mask, row, is_new=True), tables={file: Done(file, tables[file]) for file in tables})
 
     @contextmanager
     def _replaced(self, stale: Path) -> Iterator[None]:

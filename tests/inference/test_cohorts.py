@@ -313,6 +313,35 @@ def test_a_case_that_a_canceled_task_has_finished_is_done(best, images, tmp_path
     assert sum(row.get("status") == "done" for row in entries(tmp_path / "p").values()) == len(predictions.masks) == 6
 
 
+@pytest.mark.parametrize("continuing", [False, True])
+def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images, tmp_path, monkeypatch, continuing):
+    """A task of several cases whose process dies is repeated as a whole; a mask that was changed since is made anew."""
+    table, saved = CaseTable("volumes.csv", row_of_case), []
+    if continuing:
+        predict(best, images, tmp_path / "p", tables=[table])
+        for name in CASES:
+            (images / f"{name}.png").write_bytes(ANOTHER)
+
+    def repeated(calls: Calls, workers: int) -> Iterator[CaseOutcome[PredictedCase]]:
+        calls = list(calls)
+        for _, call in calls[:5]:
+            call()
+        (tmp_path / "p" / "case_0.png").write_bytes(b"damaged")
+        yield from (call() for _, call in calls)
+
+    save = folder.save_mask
+    monkeypatch.setattr(folder, "save_mask", lambda *all_, **more: saved.append(all_[2]) or save(*all_, **more))
+    predictions = predict(best, images, tmp_path / "p", tables=[table], backend=repeated, continuing=continuing)
+    assert saved == [*CASES[:5], "case_0", *CASES[5:]]
+    assert all(case.is_new for case in values(predictions.outcomes))
+    rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case", "mask"])
+    assert {row["case"]: row["mask"] for row in rows} == {
+        name: content_digest([tmp_path / "p" / f"{name}.png"]) for name in CASES
+    }
+    predict(best, images, tmp_path / "whole")
+    assert masks_in(tmp_path / "p") == masks_in(tmp_path / "whole")
+
+
 def test_a_torn_line_of_a_journal_is_not_read(tmp_path):
     with new_journal(tmp_path) as journal:
         journal.add("a", {"status": "done"})

@@ -352,7 +352,7 @@ def test_real_files_are_compared_with_independent_readers(benchmark_of, tmp_path
 
 @pytest.mark.slow
 def test_a_killed_prediction_goes_on_and_its_folder_is_as_if_it_had_not_been(benchmark_of, tmp_path):
-    assert benchmark_of("cohort").kill_often(2, 1, tmp_path) == []
+    assert benchmark_of("cohort").kill_often("command", 2, 1, tmp_path) == []
 
 
 def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, monkeypatch):
