@@ -344,7 +344,7 @@ class OnnxSession:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int((os.environ.get("OMP_NUM_THREADS") or "0").split(",")[0])
+        options.intra_op_num_threads = threads or _asked_threads()
         options.log_severity_level = 4
         try:
             self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
@@ -356,6 +356,12 @@ class OnnxSession:
             return np.asarray(self.session.run([OUTPUT], {INPUT: images})[0])
         except Exception as error:  # as above
             raise RunnerError(f"the model cannot be run ({in_a_line(error)})") from error
+
+
+def _asked_threads() -> int:
+    """OMP_NUM_THREADS, the first of several; 0, which means all cores, where it is not a number."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 class ModelFile:

@@ -18,7 +18,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
 from segcct.progress import say
-from segcct.run_folder import RunFolder
+from segcct.run_folder import FoldsFolder, RunFolder
 from segcct.tasks.classification.classifier import Classifier
 from segcct.tasks.task_files import load_model, task_of_model
 
@@ -49,6 +49,12 @@ def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, so
     if output.suffix != SUFFIX or is_exported(folder):
         found = f"{folder} to {output}"
         raise ConfigError("an export goes from a best/ folder to an ONNX file", found=found, expected=f"FILE{SUFFIX}")
+    if FoldsFolder.is_at(folder):
+        raise ConfigError(
+            "a file holds one model, and this is a cross-validation",
+            file=folder,
+            remedy=f"Export the best/ of a fold, such as {FoldsFolder.open(folder).members()[0]}",
+        )
     loaded = load_model(folder, Inference(precision="fp32", device="cpu"))
     card, side = card_of_size(loaded.card, size)
     square = (side, side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +30,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, ModelCard, save_model
 from segcct.models.zoo import MODELS, create_model
+from segcct.run_folder import FoldsFolder
 from tests.support import small_export
 from tests.support.small_export import SIZE
 
@@ -149,6 +151,14 @@ def test_what_cannot_be_exported_is_refused(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(told, error), error
     assert not output.exists()
+
+
+def test_a_cross_validation_is_refused_with_the_name_of_a_fold(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    folds = FoldsFolder(tmp_path / "cv", [0])
+    shutil.copytree(folder, folds.fold(0).best)
+    folds.write()
+    assert main(["export", "--model", str(folds.path), "--output", str(tmp_path / "m.onnx")]) == 1
+    assert f"Export the best/ of a fold, such as {folds.fold(0).best}" in capsys.readouterr().err
 
 
 def test_a_file_that_differs_from_pytorch_is_not_written(folder: Path, tmp_path: Path, monkeypatch: Any) -> None:

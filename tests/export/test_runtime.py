@@ -172,6 +172,12 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest
     assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
 
 
+@pytest.mark.parametrize(("given", "threads"), [("3", 3), ("2,1", 2), ("", 0), ("all", 0), ("-1", 0)])
+def test_threads_are_those_of_the_environment(monkeypatch: pytest.MonkeyPatch, given: str, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert runtime._asked_threads() == threads
+
+
 @pytest.mark.slow
 def test_an_environment_without_pytorch_gives_the_same_bytes(tmp_path: Path) -> None:
     """numpy, nibabel and onnxruntime in a fresh environment, and the one file copied out of the package."""
