@@ -120,7 +120,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
     from segcct.errors import DataError
-    from segcct.inference.outcome_table import write_outcomes
+    from segcct.inference.outcome_table import outcomes_after
     from segcct.plurals import counted
     from segcct.spark.spark_cases import case_backend
 
@@ -155,9 +155,8 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         )
         if arguments.status:
             return Outcome(str(run.status()))
-        predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
-    if arguments.engine == "spark":
-        write_outcomes(arguments.output)
+        with outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
+            predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from segcct.extras import import_extra
@@ -12,6 +15,24 @@ from segcct.inference.predictions_index import INDEX
 OUTCOMES = "outcomes.parquet"
 _TEXTS = ("status", "reason", "mask", "digest", "input", "precision")
 _NUMBERS = ("seconds", "peak_memory_mb")
+
+
+@contextmanager
+def outcomes_after(folder: Path, *, wanted: bool) -> Iterator[None]:
+    """Write the table at the end of the block, however it ends, where it is wanted or there from an earlier call, whose
+    rows no longer hold. Without pyarrow, one that is not wanted goes.
+
+    Raises as `write_outcomes`.
+    """
+    try:
+        yield
+    finally:
+        old = folder / OUTCOMES
+        if wanted or (old.is_file() and find_spec("pyarrow") is not None):
+            if (folder / INDEX).is_file():
+                write_outcomes(folder)
+        else:
+            old.unlink(missing_ok=True)
 
 
 def write_outcomes(folder: Path) -> Path:

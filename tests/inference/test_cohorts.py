@@ -11,7 +11,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,13 +29,14 @@ from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of, write_records
 from segcct.images.content_digest import content_digest
 from segcct.inference import folder_prediction as folder
-from segcct.inference import predictions_index
+from segcct.inference import outcome_table, predictions_index
 from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.folder_prediction import PredictCase, predict_folder
 from segcct.inference.folder_status import folder_status
 from segcct.inference.mask_folder import Predictions
+from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
 from segcct.inference.predictor import Predictor
@@ -340,6 +341,29 @@ def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images
     }
     predict(best, images, tmp_path / "whole")
     assert masks_in(tmp_path / "p") == masks_in(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_outcomes_of_an_earlier_call_do_not_stay_behind(tmp_path, monkeypatch, installed):
+    """They are written anew by whatever call changes the folder, also one that fails; without pyarrow they go."""
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'segcct[spark]'")
+    index, table = tmp_path / "predictions.json", tmp_path / "outcomes.parquet"
+    if not installed:
+        monkeypatch.setattr(outcome_table, "find_spec", lambda _: None)
+    with outcomes_after(tmp_path, wanted=False):
+        index.write_text(json.dumps({"cases": {"a": {"status": "failed", "reason": "cannot be read"}}}))
+    assert not table.exists()
+    with outcomes_after(tmp_path, wanted=True):
+        pass
+    with suppress(RunError), outcomes_after(tmp_path, wanted=False):
+        index.write_text(json.dumps({"cases": {"a": {"status": "done"}, "b": {"status": "failed"}}}))
+        raise RunError("stopped")
+    assert table.exists() == installed
+    if installed:
+        assert [(row["case"], row["status"]) for row in parquet.read_table(table).to_pylist()] == [
+            ("a", "done"),
+            ("b", "failed"),
+        ]
 
 
 def test_a_torn_line_of_a_journal_is_not_read(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,8 @@ def spark_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
     try:
         find_java(tmp_path_factory.mktemp("java"))
     except PackageError as error:
+        if "CI" in os.environ:  # where these tests are to run
+            raise
         pytest.skip(str(error))
 
 

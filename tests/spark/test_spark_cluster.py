@@ -57,6 +57,7 @@ def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str
 def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(trained, scans, here, tmp_path):
     """The worker dies while a task of its own holds a case, which is then predicted by another."""
     spark = ("--engine", "spark")
+    clusters = ["cluster-segment", "--input", str(scans), "--channels", "t1", "--centers", "cohort", "--output"]
     first, second = tmp_path / "first", tmp_path / "second"
     held(second).mkdir()
     with cluster(2) as running:
@@ -64,6 +65,7 @@ def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(
             running.url,
             predict_command(trained, scans, first, *spark),
             evaluate_command(here, scans, tmp_path / "there", *spark),
+            [*clusters, str(tmp_path / "clusters_there"), *spark],
             predict_command(trained, scans, second, *spark),
         )
         try:
@@ -89,3 +91,7 @@ def test_masks_and_scores_are_those_of_one_process_also_when_a_worker_is_killed(
     assert not list(second.glob(".*"))
     assert main(evaluate_command(here, scans, tmp_path / "here")) == 0
     assert scores(tmp_path / "there") == scores(tmp_path / "here")
+    assert main([*clusters, str(tmp_path / "clusters_here")]) == 0
+    assert masks(tmp_path / "clusters_there") == masks(tmp_path / "clusters_here")
+    found = [json.loads((tmp_path / f"clusters_{place}" / "centers.json").read_text()) for place in ("here", "there")]
+    assert found[0]["centers"] == found[1]["centers"]

@@ -54,7 +54,7 @@ def predict(
     from segcct.inference.folder_prediction import cases_at_a_time, predict_folder, settings_of
     from segcct.inference.folder_status import folder_status
     from segcct.inference.label_colors import write_label_colors
-    from segcct.inference.outcome_table import write_outcomes
+    from segcct.inference.outcome_table import outcomes_after
     from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
@@ -113,16 +113,15 @@ def predict(
             workers = 1 if spark is None else spark.workers
             at_a_time = cases_at_a_time(predictor, request, cores)
             return Outcome(time_estimate(left, output, run, untried=untried, workers=workers, at_a_time=at_a_time))
-        predictions = run(
-            request,
-            output,
-            overwrite=overwrite,
-            continuing=continue_,
-            max_failures=max_failures,
-            progress=Progress("predicting"),
-        )
-    if engine is not None:
-        write_outcomes(output)
+        with outcomes_after(output, wanted=engine is not None):
+            predictions = run(
+                request,
+                output,
+                overwrite=overwrite,
+                continuing=continue_,
+                max_failures=max_failures,
+                progress=Progress("predicting"),
+            )
     if format == "nifti" and not request.of_images:  # the others hold their colors
         write_label_colors(output, card.classes)
     _tell(predictions, quality, predictor)
