@@ -45,6 +45,7 @@ from segcct.config import DataSection  # noqa: E402
 from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
 from segcct.inference.case_journal import journals_in  # noqa: E402
+from segcct.inference.outcome_table import OUTCOMES  # noqa: E402
 from segcct.model_card import Architecture, ModelCard, SchemeCard, save_model  # noqa: E402
 from segcct.models.zoo import create_model  # noqa: E402
 
@@ -271,7 +272,7 @@ def kill_and_continue(of: str, predict: Arguments, output: Path, whole: dict[str
         kill()
     seconds_of([[*predict, "--continue"]])
     problems = [f"{name} was done twice" for name in finished if (output / f"{name}.png").stat().st_ino != before[name]]
-    there = {file.name: file.read_bytes() for file in output.iterdir()}
+    there = {file.name: file.read_bytes() for file in output.iterdir() if file.name != OUTCOMES}
     index, table = json.loads(there.pop("predictions.json")), there.pop("volumes.csv").decode()
     problems += [f"{name} is another mask" for name in whole if there.get(name) != whole[name]]
     problems += [f"{name} is left behind" for name in there.keys() - whole.keys()]
