@@ -137,7 +137,8 @@ class CctUnet(nn.Module):
         height, width = image.shape[-2:]
         image = pad_to_multiple(image, self.multiple, at_least=2 * self.multiple)
         # Channels last: convolutions are faster so on processors, and LayerNorm and linear layers need no copy.
-        pyramid = self.pyramid(image.contiguous(memory_format=torch.channels_last))
+        # `contiguous` would leave the strides of one channel as they are, and the convolutions go by them.
+        pyramid = self.pyramid(image.to(memory_format=torch.channels_last))
         *coarse, finest = self.decoder(pyramid)
         logits = _logits_of(self.head, finest, height, width)
         if not (self.training and len(self.coarse_heads)):

@@ -212,7 +212,7 @@ class MaskedEncoder(nn.Module):
 
 def _encoded(encoder: CompactClassifier, image: Tensor, visible: Tensor) -> Tensor:
     """What an encoder says of visible tokens, when it sees these alone: (B, V, D)."""
-    maps = image.contiguous(memory_format=torch.channels_last)
+    maps = image.to(memory_format=torch.channels_last)  # see CctUnet
     for layer in encoder.token_layers():
         maps = _normalized(layer, maps, visible) if isinstance(layer, nn.BatchNorm2d) else layer(maps)
     grid = (maps.shape[-2], maps.shape[-1])
