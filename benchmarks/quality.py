@@ -89,6 +89,7 @@ def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: flo
         "data.split.test_list": None,
         "data.split.folds": arguments.folds,
         "data.fold": fold,
+        "data.fit": "resize",
         "data.image_size": arguments.image_size,
         "data.cache": str(arguments.output / "cache"),
         "run.root": str(arguments.output),
@@ -104,7 +105,8 @@ def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: flo
 def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunFolder:
     """The segmenter of a fold at a stage."""
     budget = seconds(arguments.budget) * fraction
-    changes = overrides(arguments, fold, f"fold{fold}_stage{fraction:g}", budget) | {"train.pictures": 0}
+    changes = overrides(arguments, fold, f"fold{fold}_stage{fraction:g}", budget)
+    changes |= {"train.pictures": 0, "train.batch_size": 16, "train.windows": {}}
     return trained(settings.load(SegmentationConfig, CONFIGS / "acdc_slices_cct_unet.yaml", changes))
 
 
