@@ -142,6 +142,7 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     if CYCLE in parts:
         painter = generator(data, f"m2i_{name}", arguments)
         overrides |= {"train.unlabelled.model": str(painter.best), "train.unlabelled.weight": arguments.cycle_weight}
+        overrides["train.windows"] = {}  # which need labels or pseudo-labels
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 

@@ -64,8 +64,8 @@ Figures = Mapping[str, float | None]
 
 
 def acdc_data(root: Path) -> dict[str, Any]:
-    """The data section of the slices config on `root`."""
-    data = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")["data"]
+    """The data section of the slices config on `root`, as it was for the published results."""
+    data = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")["data"] | {"fit": "resize", "image_size": 224}
     split = {**data["split"], "train_list": str(root / "train.list"), "test_list": str(root / "val.list")}
     return {**data, "root": str(root), "split": split}
 
@@ -81,6 +81,7 @@ def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
     overrides |= {"train.pictures": 0, "model.name": arguments.model}
+    overrides |= {"train.windows": {}, "train.batch_size": 16, "train.validation_time": None}
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,20 +19,31 @@ _NUMBERS = ("seconds", "peak_memory_mb")
 
 @contextmanager
 def outcomes_after(folder: Path, *, wanted: bool) -> Iterator[None]:
-    """Write the table at the end of the block, however it ends, where it is wanted or there from an earlier call, whose
-    rows no longer hold. Without pyarrow, one that is not wanted goes.
+    """Write the table after the block where it is wanted, else bring that of an earlier call up to date, also where the
+    block raises.
 
     Raises as `write_outcomes`.
     """
     try:
         yield
-    finally:
-        old = folder / OUTCOMES
-        if wanted or (old.is_file() and find_spec("pyarrow") is not None):
-            if (folder / INDEX).is_file():
-                write_outcomes(folder)
-        else:
-            old.unlink(missing_ok=True)
+    except BaseException:
+        with suppress(Exception):  # what the block raised tells more
+            _update(folder)
+        raise
+    if wanted:
+        write_outcomes(folder)
+    else:
+        _update(folder)
+
+
+def _update(folder: Path) -> None:
+    """Write an existing table anew; without pyarrow it goes, since it no longer holds."""
+    if not (folder / OUTCOMES).is_file():
+        return
+    if find_spec("pyarrow") is None:
+        (folder / OUTCOMES).unlink()
+    else:
+        write_outcomes(folder)
 
 
 def write_outcomes(folder: Path) -> Path:

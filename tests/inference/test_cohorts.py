@@ -353,6 +353,11 @@ def test_outcomes_of_an_earlier_call_do_not_stay_behind(tmp_path, monkeypatch, i
     with outcomes_after(tmp_path, wanted=False):
         index.write_text(json.dumps({"cases": {"a": {"status": "failed", "reason": "cannot be read"}}}))
     assert not table.exists()
+    with pytest.raises(RunError, match="stopped"), outcomes_after(tmp_path / "predictions.json", wanted=False):
+        raise RunError("stopped")  # the folder is a file
+    with pytest.raises(RunError, match="stopped"), outcomes_after(tmp_path, wanted=True):
+        raise RunError("stopped")
+    assert not table.exists()  # of a call that was refused
     with outcomes_after(tmp_path, wanted=True):
         pass
     with suppress(RunError), outcomes_after(tmp_path, wanted=False):

@@ -224,14 +224,17 @@ def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_pat
     assert same == [True, False]
 
 
-@pytest.mark.parametrize("method", ["supervised", "teacher", "mae", "m2d+teacher", "synthesize", "teacher+scanner"])
+@pytest.mark.parametrize(
+    "method", ["supervised", "teacher", "cycle", "mae", "m2d+teacher", "synthesize", "teacher+scanner"]
+)
 def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypatch, method):
     few = benchmark_of("few_labels")
     asked = []
     monkeypatch.setattr(few, "trained", lambda config: asked.append(config) or RunFolder(tmp_path))
     arguments = Namespace(
-        root=tmp_path, output=tmp_path, epochs=6, minutes=30, pretrain_minutes=20, seed=0, model="cct_unet_t"
-    )
+        root=tmp_path, output=tmp_path, epochs=6, minutes=30, pretrain_minutes=20, seed=0, model="cct_unet_t",
+        cycle_weight=0.1,
+    )  # fmt: skip
     few.segmenter(few.method_of(method), few.data_of(tmp_path, 7, 0), "any", arguments)
     last, steps = asked[-1], [each.train.epochs * each.train.slices_per_epoch // each.train.batch_size
                               for each in asked if not isinstance(each, M2IConfig)]  # fmt: skip
@@ -241,7 +244,8 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
         assert (last.train.lr, last.train.warmup) == (7e-4, 0.1)
         assert asked[0].data.split.val_list == tmp_path / "val.list"  # so all of train.list train
     assert last.run.name == f"{method}_any"
-    assert last.train.unlabelled.method == ("teacher" if "teacher" in method else "none")
+    unlabeled = [each for each in ("teacher", "cycle") if each in method]
+    assert [last.train.unlabelled.method] == (unlabeled or ["none"])
     assert (last.augment.scanner, last.augment.synthesize) == (0.5 * ("scanner" in method), 0.25 * ("syn" in method))
     for wrong in ("teacher+cycle", "mae+m2d", "mean"):
         with pytest.raises(ArgumentTypeError, match="methods that go together"):
