@@ -1,6 +1,6 @@
 """The most memory that a prediction takes: a large scan and a small network that has 14 classes.
 
-    python -m benchmarks.memory [--shape 512 512 700] [--classes 14] [--rule clip] [--fit resize] [--layout single]
+    python benchmarks/memory.py [--shape 512 512 700] [--classes 14] [--rule clip] [--fit resize] [--layout single]
 
 Prints the peak of `segcct predict` as the system saw it, the seconds, and the digest of the mask, by which two versions
 of segcct are compared. The weights are random: what is measured does not depend on them.
