@@ -208,7 +208,7 @@ def killed_command(predict: Arguments) -> Iterator[Kill]:
     with ended(started(predict)) as process:
 
         def kill() -> None:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             process.communicate()
 
         yield process, kill
@@ -241,8 +241,13 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
         try:
             yield process
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process and all that it started, if it still runs."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def wait_for_cases(process: subprocess.Popen[bytes], output: Path) -> None:
