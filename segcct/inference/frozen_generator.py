@@ -31,7 +31,7 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
         ConfigError: the generator has other channels, classes or preparation. `RunError`, `CheckpointError`,
             `ModelError`: it cannot be loaded.
     """
-    from segcct.inference.reconstructor import Reconstructor  # imports SciPy: 0.4 s, for predictions without one too
+    from segcct.inference.reconstructor import Reconstructor  # imports the metrics, which predictions do not need
 
     reconstructor = Reconstructor.load(model, Inference(precision="fp32"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))

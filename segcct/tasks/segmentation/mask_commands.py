@@ -59,7 +59,6 @@ def predict(
     from segcct.inference.predictor import Predictor
     from segcct.inference.time_estimate import time_estimate
     from segcct.inference.volumes_table import volumes_table
-    from segcct.quality.quality_table import quality_table
     from segcct.spark.spark_cases import case_backend
 
     members = find_members(model)
@@ -94,7 +93,10 @@ def predict(
             predictor.generator = None if generator is None else spark.send([generator])[0]
         cores = None if spark is None else spark.cores
         tables = [volumes_table(list(card.classes))]
-        tables += [] if quality is None else [quality_table(predictor, quality)]
+        if quality is not None:
+            from segcct.quality.quality_table import quality_table  # imports the metrics, and SciPy with them
+
+            tables.append(quality_table(predictor, quality))
         run = partial(
             predict_folder,
             predictor,
