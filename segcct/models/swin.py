@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import nn
 
+from segcct.models.attention import attention
 from segcct.models.transformer import DropPath
 
 # What the released models add to the score of a pair that must not attend; exp(-100) is 0 in float32.
@@ -85,7 +86,7 @@ class WindowAttention(nn.Module):
             bias = (bias + mask.unsqueeze(1)).repeat(
                 tokens.shape[0] // mask.shape[0], 1, 1, 1
             )  # (B * windows, heads, ..)
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=bias.to(query.dtype))
+        mixed = attention(query, key, value, bias)
         return self.proj(rearrange(mixed, "b h n c -> b n (h c)"))
 
 

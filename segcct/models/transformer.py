@@ -13,6 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segcct.models.attention import attention
+
 Positional = Literal["learnable", "sine", "none"]
 
 
@@ -47,7 +49,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         q, k, v = rearrange(self.qkv(x), "b n (qkv h d) -> qkv b h n d", qkv=3, h=self.heads)
         drop = self.attention_dropout if self.training else 0.0
-        x = F.scaled_dot_product_attention(q, k, v, dropout_p=drop)
+        x = attention(q, k, v, dropout=drop)
         return self.proj_drop(self.proj(rearrange(x, "b h n d -> b n (h d)")))
 
 

@@ -35,7 +35,7 @@ def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.O
         })  # fmt: skip
         return Muon(groups, lr=train.lr)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr)
+        return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # a quarter of the time on a processor
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
 
 

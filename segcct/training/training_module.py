@@ -76,6 +76,17 @@ class TrainingModule(pl.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.network, self.train_section)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of all gradients together; Lightning's own would refuse a fused optimizer in bf16, where
+        gradients need no scaling."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.network.parameters(), gradient_clip_val)
+
     def on_train_start(self) -> None:
         self.clock.start()
         batches, added = int(self.trainer.num_training_batches), self.train_section.accumulate

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from segcct.models.attention import SHORT, attention
 from segcct.models.tokenizer import ConvTokenizer, PatchTokenizer, to_map, to_tokens, token_grid
 from segcct.models.transformer import DropPath, Encoder, EncoderBlock, SeqPool, resize_table, sine_table
 
@@ -27,6 +28,38 @@ def test_counted_grid_is_the_computed_grid(height: int, width: int, kernel: int,
     assert tuple(tokenizer(torch.zeros(1, 1, height, width)).shape[-2:]) == token_grid(tokenizer, height, width)
     patches = PatchTokenizer(1, 4, patch=kernel)
     assert tuple(patches(torch.zeros(1, 1, height, width)).shape[-2:]) == token_grid(patches, height, width)
+
+
+@pytest.mark.parametrize("bias", [None, (1, 2, 9, 9), (6, 1, 9, 9), (6, 2, 9, 9)])
+def test_attention_in_training_is_that_of_pytorch_and_so_is_its_gradient(bias: tuple[int, ...] | None) -> None:
+    generator = torch.Generator().manual_seed(0)
+    qkv = torch.randn(3, 6, 2, 9, 4, generator=generator).requires_grad_()
+    added = None if bias is None else torch.randn(bias, generator=generator).requires_grad_()
+    leaves = [qkv] if added is None else [qkv, added]
+    weights = torch.randn(6, 2, 9, 4, generator=generator)
+    mixed, expected = attention(*qkv, added), F.scaled_dot_product_attention(*qkv, attn_mask=added)
+    torch.testing.assert_close(mixed, expected)
+    for one, other in zip(*(torch.autograd.grad(each, leaves, weights) for each in (mixed, expected)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_attention_drops_weights_in_training_alone() -> None:
+    qkv = torch.ones(3, 1, 1, 400, 1).requires_grad_()
+    kept = attention(*qkv, dropout=0.5).detach()  # each the mean of 400, of which half are 0 and half twice as large
+    assert kept.std() > 0
+    assert float(kept.mean()) == pytest.approx(1, abs=0.02)
+    torch.testing.assert_close(attention(*qkv), torch.ones(1, 1, 400, 1))
+
+
+def test_long_sequences_keep_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    kernel = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *a, **b: (taken.append(a[0].shape[-2]), kernel(*a, **b))[1]
+    )
+    for tokens, grad in ((SHORT, True), (SHORT + 1, True), (3, False)):
+        attention(*torch.zeros(3, 1, 1, tokens, 2, requires_grad=grad))
+    assert taken == [SHORT + 1, 3]
 
 
 def test_released_strides() -> None:
