@@ -34,6 +34,8 @@ CROP_MARGIN_PIXELS, CROP_MARGIN_SLICES = 4, 1
 NO_SPACING = "segcct: voxel size unknown"
 """Start of the description in headers of files that hold no voxel size."""
 _PERCENTILE_VOXELS, _MOMENT_VOXELS, _COUNTED_VOXELS = 4_000_000, 2**20, 2**22
+_PIXELS_PER_BATCH = 2**20
+"""16 slices of 256 by 256."""
 
 Box = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -218,6 +220,12 @@ def pad_to(array: np.ndarray, side: int) -> tuple[np.ndarray, tuple[slice, slice
         return array, inside
     around = [(0, 0)] * (array.ndim - 2) + [(amount // 2, amount - amount // 2) for amount in missing]
     return np.pad(array, around), inside
+
+
+def slices_per_batch(most: int, pixels: int) -> int:
+    """How many slices of so many pixels go through a network on a processor at a time: `most`, or fewer where they are
+    large, since larger batches take memory then and no less time. The same everywhere, so that masks are the same."""
+    return max(1, min(most, _PIXELS_PER_BATCH // pixels))
 
 
 def letterbox_size(shape: Sequence[int], side: int) -> tuple[int, int]:
@@ -461,7 +469,7 @@ def segment(
         model: of the task segmentation.
         scans: one per channel of the model, in their order.
         region: (X, Y, Z) bool, for models trained under zscore_mask.
-        batch_size: slices that go through the network at a time.
+        batch_size: slices that go through the network at a time, at most.
 
     Raises:
         RunnerError: the scans do not fit the model.
@@ -497,8 +505,9 @@ def segment(
     mean, std = np.asarray([(scale.mean, scale.std) for scale in scales], dtype=np.float32).T[..., None, None]
     if batch_size < 1:
         raise RunnerError(f"a batch holds at least one slice, not {batch_size}")
-    for start in range(0, len(labels), batch_size):
-        batch = slice(start, start + batch_size)
+    slices = slices_per_batch(batch_size, math.prod(model.size))
+    for start in range(0, len(labels), slices):
+        batch = slice(start, start + slices)
         region_part = None if inside is None else inside[batch]
         channels = [scale.unit(part[batch], region_part) for part, scale in zip(parts, scales, strict=True)]
         image = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
@@ -552,7 +561,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scans", type=Path, nargs="+", metavar="scan", help="a NIfTI file per channel, in their order")
     parser.add_argument("output", type=Path, help="the mask, .nii or .nii.gz")
     parser.add_argument("--mask", type=Path, help="the region for intensity normalization, for models that need one")
-    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch (default %(default)s)")
+    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch, at most (default %(default)s)")
     chosen = parser.parse_args(arguments)
     try:
         if not chosen.output.name.endswith((".nii", ".nii.gz")):

@@ -16,7 +16,7 @@ from segcct.cluster.intensity_points import Background, is_inside
 from segcct.datasets.case import LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches
+from segcct.inference.batched_inference import Inference, finite, in_batches, padded_pixels
 from segcct.inference.loaded_model import load_network
 from segcct.model_card import load_card
 from segcct.models.cct_unet import CctPyramid, CctUnet
@@ -121,7 +121,9 @@ class TokenEncoder:
             tokens = finite(self.encode(image.to(self.how.device)).float())
             return torch.cat([F.normalize(tokens, dim=1), F.avg_pool2d(light, self.step).to(tokens.device)], dim=1)
 
-        maps = np.concatenate(list(in_batches(encode, len(prepared.image), self.how)))  # (D, E + 1, h, w)
+        pixels = padded_pixels(prepared.image, self.preparation.image_size)
+        batches = in_batches(encode, len(prepared.image), self.how, pixels=pixels)
+        maps = np.concatenate(list(batches))  # (D, E + 1, h, w)
         inside = is_inside(loaded, self.background)
         return TokenPoints(prepared, maps[:, :-1], maps[:, -1], window, self.step, inside)
 

@@ -90,7 +90,13 @@ def add_compared(parser: argparse.ArgumentParser, prediction: str) -> None:
 def add_network_options(parser: argparse.ArgumentParser) -> None:
     """Register --batch-size, --precision and --device."""
     group = parser.add_argument_group("how the network runs")
-    group.add_argument("--batch-size", type=at_least_one, default=16, help="slices per batch (default %(default)s)")
+    group.add_argument(
+        "--batch-size",
+        type=at_least_one,
+        default=16,
+        help="slices per batch, at most: on the processor, slices above 256x256 pixels go in smaller batches (default "
+        "%(default)s)",
+    )
     group.add_argument(
         "--precision",
         choices=["auto", "fp32", "bf16"],

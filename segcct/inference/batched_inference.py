@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from segcct.hardware.devices import pick_device
 from segcct.hardware.precision import Choice, autocast, choose_precision
 from segcct.hardware.processor import limit_threads
 from segcct.hub import local_model
-from segcct.runtime import softmax
+from segcct.runtime import slices_per_batch, softmax
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Inference:
     """Settings of inference."""
 
     batch_size: int = 16
+    """Slices in the network at a time, at most (`batch_of`)."""
     precision: str = "auto"
     """fp32 or bf16; `auto` becomes the faster of the two on this device."""
     device: str = "cpu"
@@ -68,16 +70,31 @@ class Inference:
             raise ModelError("backend onnx has no bf16", expected="--precision fp32, or --backend openvino or torch")
         return Choice("fp32", "ONNX Runtime computes in it")
 
+    def batch_of(self, pixels: int, most: int | None = None) -> int:
+        """How many slices of so many pixels go through the network at a time: `most` (default: `batch_size`), or on a
+        processor fewer where they are large."""
+        most = self.batch_size if most is None else most
+        return slices_per_batch(most, pixels) if self.device == "cpu" else most
+
     def autocast(self) -> torch.autocast:
         """Context in which the network runs in `precision`."""
         return autocast(self.device, self.precision)
 
 
-def in_batches(step: Callable[[slice], torch.Tensor], count: int, how: Inference) -> Iterator[np.ndarray]:
-    """The results of `step` for the rows 0 to `count`, one batch at a time, computed when it is asked for."""
-    for start in range(0, count, how.batch_size):
+def padded_pixels(image: np.ndarray, size: int) -> int:
+    """Pixels of a slice of (..., h, w) as `pad_to` pads it to that size."""
+    return math.prod(max(side, size) for side in image.shape[-2:])
+
+
+def in_batches(
+    step: Callable[[slice], torch.Tensor], count: int, how: Inference, *, pixels: int = 1
+) -> Iterator[np.ndarray]:
+    """The results of `step` for the slices 0 to `count`, of so many pixels each, one batch at a time,
+    computed when it is asked for."""
+    batch = how.batch_of(pixels)
+    for start in range(0, count, batch):
         with torch.inference_mode(), how.autocast():
-            output = step(slice(start, min(start + how.batch_size, count)))
+            output = step(slice(start, min(start + batch, count)))
         yield output.cpu().numpy()
 
 

@@ -7,6 +7,7 @@ index = inferer(network, prepared, how, preparation.image_size)   # (X, Y, Z) ui
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import GeometryError, ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches, probabilities_of
+from segcct.inference.batched_inference import Inference, finite, in_batches, padded_pixels, probabilities_of
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.runtime import pad_to
@@ -94,7 +95,7 @@ class SliceInferer(ProbabilityInferer):
             logits = network(torch.from_numpy(prepared.standardize(unit)).to(how.device))  # (n, K, S, S)
             return finite(probabilities_of(logits[..., rows, columns]))
 
-        return in_batches(softmax, len(prepared.image), how)
+        return in_batches(softmax, len(prepared.image), how, pixels=padded_pixels(prepared.image, size))
 
 
 @dataclass(frozen=True)
@@ -117,14 +118,17 @@ class SlidingWindowInferer(ProbabilityInferer):
             standardized = torch.from_numpy(np.ascontiguousarray(image)).to(how.device)
             window = (size,) * self.spatial_dims
             logits = sliding_window_inference(
-                standardized, window, how.batch_size, network, overlap=self.overlap, mode="gaussian"
+                standardized, window, how.batch_of(math.prod(window)), network, overlap=self.overlap, mode="gaussian"
             )
             assert isinstance(logits, Tensor)
             return finite(logits.float().softmax(dim=1))
 
         if self.spatial_dims == 2:
             yield from in_batches(
-                lambda part: softmax(prepared.standardize(prepared.image[part])), len(prepared.image), how
+                lambda part: softmax(prepared.standardize(prepared.image[part])),
+                len(prepared.image),
+                how,
+                pixels=padded_pixels(prepared.image, size),
             )
             return
         with torch.inference_mode(), how.autocast():
@@ -205,7 +209,7 @@ class TransUNetInferer(Inferer):
             return logits.argmax(dim=1).to(torch.uint8)  # (n, S, S)
 
         back = (1, rows / size, columns / size)
-        for small in in_batches(argmax, len(prepared.image), how):
+        for small in in_batches(argmax, len(prepared.image), how, pixels=size**2):
             yield ndimage.zoom(small, back, order=0)
 
 

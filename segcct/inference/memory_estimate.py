@@ -55,6 +55,11 @@ class CaseMemory:
     keep_probabilities: bool
     """Those of the whole case are kept, as float16."""
 
+    @property
+    def batch_size(self) -> int:
+        """Slices, or windows, in the network at a time."""
+        return self.how.batch_of(self._pixels())
+
     def prediction(self, batch_size: int) -> int:
         """Bytes beside the prepared case."""
         channels, classes = self.card.architecture.in_channels, self.card.architecture.num_classes
@@ -87,15 +92,22 @@ class CaseMemory:
         """Bytes of a batch in the network, of its input and of its output; not those on a GPU."""
         built, inside, on_host = self.card.architecture, self._inside(), self.how.device == "cpu"
         size, (depth, *sides) = built.image_size, self.slices
+        batch = self.how.batch_of(self._pixels(), batch_size)
         read = 12 * built.in_channels  # float32 slices
         around = read + (8 if on_host else 4) * built.num_classes  # logits and probabilities
         if self.card.spatial_dims == 3:
             whole = 4 * (built.in_channels + built.num_classes) * math.prod(self.slices)  # float32
             windows = math.prod(max(1, -(-2 * side // size) - 1) for side in self.slices)  # that overlap by half
-            batch = min(batch_size, windows) * size**3 * (inside + around)
-            return _OVER_VOLUMES * whole + batch if on_host else whole
-        seen = [size, size] if self.how.protocol == "transunet" else [max(side, size) for side in sides]
-        return min(batch_size, depth) * max(math.prod(sides) * read, math.prod(seen) * (inside + around))
+            windowed = min(batch, windows) * self._pixels() * (inside + around)
+            return _OVER_VOLUMES * whole + windowed if on_host else whole
+        return min(batch, depth) * max(math.prod(sides) * read, self._pixels() * (inside + around))
+
+    def _pixels(self) -> int:
+        """Of a slice in the network, or voxels of a window."""
+        size = self.card.architecture.image_size
+        if self.card.spatial_dims == 3:
+            return size**3
+        return size**2 if self.how.protocol == "transunet" else math.prod(max(side, size) for side in self.slices[1:])
 
     def _inside(self) -> int:
         """Bytes inside the network per pixel of its input."""
@@ -152,7 +164,8 @@ def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | No
     free_gb = free_memory_gb() if needed_gb > _WORTH_ASKING_GB else None
     if free_gb is None or needed_gb <= free_gb:
         return
-    smaller = (case.how.batch_size >> halvings for halvings in range(1, case.how.batch_size.bit_length()))
+    batch = case.batch_size
+    smaller = (batch >> halvings for halvings in range(1, batch.bit_length()))
     fitting = next((size for size in smaller if needed(size) / 1e9 <= free_gb), None)
     remedies = [
         f"--batch-size {fitting}" if fitting else "",
@@ -164,7 +177,7 @@ def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | No
     raise DataError(
         "its prediction does not fit into the free memory",
         file=file,
-        found=f"{found}, in batches of {case.how.batch_size}: at least {needed_gb:.1f} GB",
+        found=f"{found}, in batches of {batch}: at least {needed_gb:.1f} GB",
         expected=f"at most {free_gb:.1f} GB",
         remedy=f"Use {', or '.join(filter(None, remedies))}",
     )

@@ -11,7 +11,7 @@ import torch
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, LabelError
-from segcct.inference.batched_inference import in_batches
+from segcct.inference.batched_inference import in_batches, padded_pixels
 from segcct.inference.loaded_model import VolumeModel
 from segcct.metrics.image import ImageDistance, class_mean_baseline, foreground_error_reduction, image_distances
 from segcct.models.generator import Generator
@@ -170,5 +170,5 @@ class Reconstructor(VolumeModel):
             return made[..., rows, columns].float()
 
         mean, sd = (each[:, None, None] for each in (prepared.mean, prepared.std))
-        for image in in_batches(step, len(label), self.how):
+        for image in in_batches(step, len(label), self.how, pixels=padded_pixels(label, size)):
             yield np.clip(image * sd + mean, 0, 1)
