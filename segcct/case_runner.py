@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -54,6 +55,8 @@ class Failed:
     """The first reason in words that name no file, case or value."""
     traceback: str = ""
     """From the process that raised it, where the error was not an expected one."""
+    seconds: float | None = None
+    """Until it failed; None where that is not known, as of a process that died."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,11 @@ def run_cases(
 def attempt(work: Callable[[Input], Value], job: CaseJob[Input]) -> CaseOutcome[Value]:
     """Process one case; every exception becomes a value, except an interrupt. An `ExceptionGroup` is several failures
     at once."""
+    began = time.monotonic()
     try:
         return Done(job.name, work(job.input))
     except Exception as error:
-        return _failed(job, error)
+        return _failed(job, error, time.monotonic() - began)
 
 
 def failures(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
@@ -182,14 +186,14 @@ BACKENDS: dict[str, Backend] = {"serial": _serial, "threads": _in_threads, "proc
 """Ways to run the calls; others may be added."""
 
 
-def _failed(job: CaseJob[Any], error: Exception) -> Failed:
+def _failed(job: CaseJob[Any], error: Exception, seconds: float | None = None) -> Failed:
     parts = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
     if job.alias is None:
         reasons = tuple(describe_failure(part, job.id) for part in parts)
     else:
         reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json says which case it is" for part in parts)
     foreseen = all(is_foreseen(part) for part in parts)
-    return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
+    return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error), seconds)
 
 
 def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:

@@ -117,13 +117,16 @@ class ClusterRun:
         request = cohort if shard is None else cohort.shard(*shard)
         return cls(asked, cohort, request, output, encoder, anonymize)
 
-    def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
+    def write(
+        self, *, overwrite: bool = False, continuing: bool = False, max_failures: int | None = None
+    ) -> Predictions:
         """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
 
         Args:
             overwrite: as for `MaskFolder`.
             continuing: keep the centers of a cohort that an earlier call has fitted under the same settings, though
                 there may be more cases now, and the masks made with them.
+            max_failures: once more cases than this have failed to get a mask, the remaining ones are skipped.
 
         Raises:
             DataError: centers that do not fit, or that cannot be fitted.
@@ -148,6 +151,7 @@ class ClusterRun:
             work,
             backend=asked.backend,
             workers=asked.workers,
+            max_failures=max_failures,
             progress=progress,
             begun=lambda: self._keep(clusters),
         )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.cluster import COHORT, PER_CASE
-from segcct.commands.cohort_options import add_cohort_options
+from segcct.commands.cohort_options import add_cohort_options, add_max_failures
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -112,6 +112,7 @@ def add_cluster_segment(commands: Commands) -> None:
     add_engine(parser)
     parser.add_argument("--workers", type=at_least_one, default=1, help="threads (default %(default)s)")
     add_cohort_options(parser)
+    add_max_failures(parser)
     add_anonymize(parser, "hash the case ids in file names; the key of the hash goes to sources.json")
     add_network_options(parser)
 
@@ -156,7 +157,9 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         if arguments.status:
             return Outcome(str(run.status()))
         with outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
-            predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
+            predictions = run.write(
+                overwrite=arguments.overwrite, continuing=arguments.continue_, max_failures=arguments.max_failures
+            )
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"

@@ -35,14 +35,19 @@ def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExc
 
 def add_planning_options(parser: argparse.ArgumentParser, planning: argparse._MutuallyExclusiveGroup) -> None:
     """Register --max-failures and --dry-run."""
-    parser.add_argument(
-        "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
-    )
+    add_max_failures(parser)
     planning.add_argument(
         "--dry-run",
         action="store_true",
         help="only say how many cases and gigabytes this command would predict, and from a few of them how long it "
         "would take",
+    )
+
+
+def add_max_failures(parser: argparse.ArgumentParser) -> None:
+    """Register --max-failures."""
+    parser.add_argument(
+        "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
     )
 
 

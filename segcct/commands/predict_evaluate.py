@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segcct.commands.cohort_options import add_cohort_options, add_planning_options
+from segcct.commands.cohort_options import add_cohort_options, add_max_failures, add_planning_options
 from segcct.commands.parser import (
     Commands,
     add_anonymize,
@@ -167,6 +167,7 @@ def add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, help="processes that score cases in parallel (default %(default)s)"
     )
+    add_max_failures(parser)
     add_engine(parser)
 
 

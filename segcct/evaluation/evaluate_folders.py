@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import Backend, CaseJob, failures, run_cases, values
+from segcct.case_runner import Backend, CaseJob, CaseOutcome, Skipped, failures, run_cases, values
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
@@ -23,6 +24,7 @@ from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredMod
 from segcct.files.file_names import absolute
 from segcct.metrics import Convention, get_convention
 from segcct.metrics.metric_table import registered_metrics
+from segcct.plurals import counted
 from segcct.progress import Report, say
 from segcct.provenance import provenance
 
@@ -56,6 +58,7 @@ def evaluate(
     layout: str | None = None,
     workers: int = 1,
     backend: Backend | None = None,
+    max_failures: int | None = None,
     allow_unmatched: bool = False,
     against: str | Path | None = None,
     tolerance_mm: float | None = None,
@@ -73,6 +76,8 @@ def evaluate(
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
         backend: scores the cases instead, such as that of Spark.
+        max_failures: once more cases than this have failed, the others are not looked at; None names the problems of
+            all.
         allow_unmatched: leave out cases that have no prediction or no reference.
         against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
         tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
@@ -103,7 +108,16 @@ def evaluate(
         matchings.append(named_alike(match(rival, cases), matchings[0]))
     with output_folder(output, OUTPUTS):
         hidden = folder.anonymized
-        scored = _score(matchings, labels, chosen, tolerance, workers, backend, allow_unmatched, progress, hidden)
+        at_a_time = min(workers, sum(len(matching.pairs) for matching in matchings))
+        run = partial(
+            run_cases,
+            backend=backend or ("serial" if at_a_time < 2 else "processes"),
+            workers=at_a_time,
+            after_failure=check_case,
+            max_failures=max_failures,
+            progress=progress,
+        )
+        scored = _score(matchings, labels, chosen, tolerance, run, allow_unmatched, hidden)
         rows = scored[0].rows
         sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
         sources, names = redact(sources) if hidden else (sources, None)
@@ -125,13 +139,12 @@ def _score(
     scheme: Scheme,
     conventions: Sequence[Convention],
     tolerance_mm: float,
-    workers: int,
-    backend: Backend | None,
+    run: Callable[..., Iterator[CaseOutcome[CaseScores]]],
     allow_unmatched: bool,
-    progress: Report | None,
     hidden: bool,
 ) -> list[Scored]:
-    """The scores of all cases, in order, per folder of predictions. Raises `EvaluationError` listing all problems."""
+    """The scores of all cases, in order, per folder of predictions; `run` is `run_cases` without jobs and work. Raises
+    `EvaluationError` listing all problems."""
     problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
     names, registered = tuple(convention.name for convention in conventions), registered_metrics()
     jobs = [
@@ -139,22 +152,15 @@ def _score(
         for matching in matchings
         for case, (mask, reference) in matching.pairs.items()
     ]
-    outcomes = list(
-        run_cases(
-            jobs,
-            check_case if problems else score_case,
-            backend=backend or ("serial" if min(workers, len(jobs)) < 2 else "processes"),
-            workers=min(workers, len(jobs)),
-            after_failure=check_case,
-            progress=progress,
-        )
-    )
+    outcomes = list(run(jobs, check_case if problems else score_case))
     for outcome in outcomes:
         start = f"{outcome.name}: "  # each reason begins with the case
         problems += [reason if reason.startswith(start) else start + reason for reason in failures([outcome])]
     if problems:
-        listed = items(list(dict.fromkeys(problems)))
-        raise EvaluationError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}, nothing was scored:{listed}")
+        skipped = [outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)]
+        left = [f"{skipped[0]}: {len(skipped)} more were left out"] if skipped else []
+        listed = items([*dict.fromkeys(problems), *left])
+        raise EvaluationError(f"{counted(len(problems), 'problem')}, nothing was scored:{listed}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
     scores = iter(values(outcomes))

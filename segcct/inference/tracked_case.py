@@ -148,7 +148,9 @@ class TrackedWork:
 
 def failed_row(outcome: Failed) -> dict[str, Any]:
     """As `PredictedCase.row` for a case that has no mask."""
-    return {"status": "failed", "reason": "; ".join(outcome.reasons), "digest": None, "input": None}
+    reason = "; ".join(outcome.reasons)
+    known = {} if outcome.seconds is None else {"seconds": round(outcome.seconds, 3)}
+    return {"status": "failed", "reason": reason, "digest": None, "input": None, **known}
 
 
 def input_digest(case: Case) -> str | None:

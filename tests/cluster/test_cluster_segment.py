@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -87,6 +88,15 @@ def test_masks_and_centers_are_the_same_bytes_for_any_number_of_workers(
         found.append((json.loads((output / "centers.json").read_text())["centers"], masks))
     assert found[0] == found[1]
     assert len(found[0][0][0]) == channels
+
+
+def test_the_cases_after_too_many_failures_are_skipped(cohort: Path, tmp_path: Path, capsys: Any) -> None:
+    for seed in range(2):
+        (cohort / f"c{seed}" / "t1.nii.gz").write_bytes(b"")
+    line = refused(capsys, cohort, tmp_path / "out", "--max-failures", 0)
+    assert "more than 0 cases failed" in line
+    rows = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
+    assert [rows[f"c{seed}"].get("status") for seed in range(3)] == ["failed", None, None]
 
 
 def test_centers_of_a_file_are_those_that_were_fitted(cohort: Path, tmp_path: Path) -> None:

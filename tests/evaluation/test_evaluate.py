@@ -203,6 +203,19 @@ def test_every_problem_is_named_in_one_run(folders: tuple[Path, Path], tmp_path:
     assert not (tmp_path / "o").exists()
 
 
+def test_more_failures_than_wanted_end_the_evaluation(folders: tuple[Path, Path], tmp_path: Path, capsys: Any) -> None:
+    for name in ("a", "b"):
+        (folders[0] / f"{name}.nii.gz").write_bytes(b"")
+    command = ["evaluate", "--prediction", str(folders[0]), "--reference", str(folders[1]), "--scheme", "acdc"]
+    assert main([*command, "--output", str(tmp_path / "o"), "--max-failures", "0"]) == 1
+    printed = capsys.readouterr().err
+    assert "1 problem, nothing was scored" in printed
+    assert "more than 0 cases failed: 2 more were left out" in printed
+    assert "b.nii.gz" not in printed
+    with pytest.raises(EvaluationError, match="2 problems, nothing was scored"):
+        evaluate(*folders, "acdc", max_failures=2)
+
+
 def test_the_command_exits_with_1_and_one_message(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import GeometryError, ModelError
-from segcct.inference.batched_inference import Inference
+from segcct.inference.batched_inference import Inference, in_batches, padded_pixels
 from segcct.inference.inferers import (
     OrientationInferer,
     SliceInferer,
@@ -133,3 +133,22 @@ def test_probabilities_that_are_not_finite_are_refused():
         of = Predictor(Broken(), card("segmentation", data_section(), spatial_dims=dims), Inference(device="cpu"))
         with pytest.raises(ModelError, match="not finite"):
             of.predict_case(loaded_case())
+
+
+@pytest.mark.parametrize(("side", "most", "expected"), [(256, 16, 16), (512, 16, 4), (512, 2, 2), (2048, 16, 1)])
+def test_large_slices_go_in_smaller_batches(side: int, most: int, expected: int) -> None:
+    how = replace(HOW, batch_size=most)
+    assert how.batch_of(side**2) == expected
+    seen = []
+
+    def step(part: slice) -> torch.Tensor:
+        seen.append(part.stop - part.start)
+        return torch.zeros(part.stop - part.start)
+
+    assert sum(map(len, in_batches(step, 18, how, pixels=side**2))) == 18
+    assert seen[:-1] == [expected] * (len(seen) - 1)
+    assert seen[-1] <= expected
+
+
+def test_padding_counts_as_pixels_of_a_slice() -> None:
+    assert padded_pixels(np.zeros((5, 2, 30, 200)), 64) == 64 * 200
