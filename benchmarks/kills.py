@@ -87,9 +87,22 @@ def training(name: str, command: str) -> Step:
     return Step(f"{command} {name}", fresh, (run,), again)
 
 
+def cross_validation() -> Step:
+    """All folds, which go on as a whole once they are listed."""
+    fresh = ["train-seg", "--config", "folds.yaml", "--folds", "all"]
+
+    def again(folder: Path) -> Arguments:
+        if (folder / "runs/folds/folds.json").is_file():
+            return ["train-seg", "--resume", "runs/folds"]
+        shutil.rmtree(folder / "runs/folds", ignore_errors=True)
+        return fresh
+
+    return Step("folds", fresh, ("runs/folds",), again)
+
+
 def predicting(name: str, model: str, source: str, output: str) -> Step:
     """A prediction, which replaces what a kill left."""
-    fresh = ["predict", "--model", f"runs/{model}/best", "--input", source, "--output", output]
+    fresh = ["predict", "--model", model, "--input", source, "--output", output]
     return Step(name, fresh, (output,), lambda _: [*fresh, "--overwrite"])
 
 
@@ -117,12 +130,17 @@ STEPS = (
     training("seg", "train-seg"),
     training("m2i", "train-m2i"),
     training("cls", "train-cls"),
-    predicting("predict", "seg", "scans", "masks"),
+    cross_validation(),
+    predicting("predict", "runs/seg/best", "scans", "masks"),
     Step("evaluate", ["evaluate", "--prediction", "masks", "--reference", "scans", "--output", "scores"], ("scores",)),
     Step("report", ["report", "--evaluation", "scores", "--output", "page"], ("page",)),
     comparison(),
     Step("calibrate", ["calibrate", "--i2m", "runs/seg/best", "--input", "scans"], ("runs/seg/best/quality.json",)),
-    predicting("predict classes", "cls", "pictures", "classes"),
+    Step("export", ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx"], ("exported",),
+         lambda _: ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx", "--overwrite"]),
+    predicting("predict exported", "exported/seg.onnx", "scans", "exported_masks"),
+    predicting("predict by folds", "runs/folds", "scans", "ensemble_masks"),
+    predicting("predict classes", "runs/cls/best", "pictures", "classes"),
     Step("evaluate classes", ["evaluate", "--prediction", "classes", "--reference", "pictures", "--output",
                               "class_scores"], ("class_scores",)),
     Step("report classes", ["report", "--evaluation", "class_scores", "--output", "class_page"], ("class_page",)),
@@ -135,7 +153,14 @@ def write_inputs(folder: Path) -> None:
     write_pictures(folder / "pictures")
     scans = {"layout": "folder", "root": "scans", **SCANS, "split": {"val": 0.4, "test": 0.1}}
     pictures = {"root": "pictures", "image_size": 16}
-    for name, data, model in (("seg", scans, "cct_unet_t"), ("m2i", scans, "m2i_s"), ("cls", pictures, "cct_2_3x2_32")):
+    folded = {**scans, "split": {"kind": "kfold", "folds": 2}}
+    trainings = (
+        ("seg", scans, "cct_unet_t"),
+        ("folds", folded, "cct_unet_t"),
+        ("m2i", scans, "m2i_s"),
+        ("cls", pictures, "cct_2_3x2_32"),
+    )
+    for name, data, model in trainings:
         train = {"epochs": 3, "batch_size": 4, "precision": "fp32"}
         train |= {} if name == "cls" else {"slices_per_epoch": 8}
         config = {"run": {"name": name}, "data": data, "model": {"name": model}, "train": train}
