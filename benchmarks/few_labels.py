@@ -8,11 +8,12 @@ and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the
 the images that a generator makes of them. `mae+teacher` does both, and so on.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
 minutes, or, with --epochs, equally many steps; the generator of `cycle` and `synthesize` comes on top. The settings are
-chosen beforehand and nothing is selected: the weights are those at the end. Measured once, on the ten patients of
-val.list, as they are and shifted: gamma, a smooth bias field and noise (shift.py), which no standardizing undoes. Dice
-is the mean over cases of each case's mean over classes, averaged over draws; intervals and differences to `--against`
-are over patients; `--methods mae m2d --against mae` compares these two. `--shift` shifts the unlabeled patients too.
-Trainings that are there are used where they are of the same settings, else refused.
+chosen beforehand, or by `--choosing` on the patients that are not labeled, and nothing is selected: the weights are
+those at the end. Measured once, on the ten patients of val.list, as they are and shifted: gamma, a smooth bias field
+and noise (shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes,
+averaged over draws; intervals and differences to `--against` are over patients; `--methods mae m2d --against mae`
+compares these two. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the
+same settings, else refused.
 """
 
 from __future__ import annotations
@@ -146,11 +147,17 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 
 
-def evaluated_cases(data: Mapping[str, Any]) -> list[PreparedCase]:
-    """The cases of val.list."""
+def evaluated_cases(data: Mapping[str, Any], choosing: bool) -> list[PreparedCase]:
+    """The cases of val.list; where settings are chosen those of train.list that are not labeled, whose labels no
+    training opens."""
     section = DataSection.model_validate(data)
     cases = find_cases(section)
-    return prepare_cases(make_splits(cases, section).select(cases, "val"), section, scheme_of(section))
+    splits = make_splits(cases, section)
+    chosen = splits.select(cases, "val")
+    if choosing:
+        apart = {case.patient for case in (*splits.select(cases, "train"), *chosen)}
+        chosen = [case for case in cases if case.patient not in apart]
+    return prepare_cases(chosen, section, scheme_of(section))
 
 
 def scores_of(run: RunFolder, cases: Sequence[PreparedCase], arguments: argparse.Namespace) -> Scores:
@@ -196,6 +203,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30, help="of each training (default %(default)s)")
     parser.add_argument("--pretrain-minutes", type=float, default=20, help="of these (default %(default)s)")
     parser.add_argument("--epochs", type=int, help="length in epochs instead")
+    choosing = "to choose settings: score the patients of train.list that are not labeled instead of val.list"
+    parser.add_argument("--choosing", action="store_true", help=choosing)
     parser.add_argument("--tta", choices=list(VIEWS), default="none", help="as in predict")
     parser.add_argument("--keep-largest", action="store_true", help="as in predict")
     parser.add_argument("--model", default="cct_unet_s")
@@ -216,7 +225,7 @@ def main() -> None:
             moved = {**data, "root": str(shifted_root(data, arguments.output))}
             name = f"{arguments.model}_{arguments.labeled}_draw{draw}" + ("_shift" if arguments.shift else "")
             run = segmenter(method, moved if arguments.shift else data, name, arguments)
-            cases = evaluated_cases(data), evaluated_cases(moved)
+            cases = evaluated_cases(data, arguments.choosing), evaluated_cases(moved, arguments.choosing)
             patients |= {case.case_id: case.patient for case in cases[0]}
             plain, other = (scores_of(run, each, arguments) for each in cases)
             by_draw.append((plain, other))

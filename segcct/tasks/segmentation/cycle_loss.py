@@ -26,6 +26,7 @@ class CycleMethod:
     """
 
     views = staticmethod(augmented)
+    names = ("image",)
 
     def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
         self.generator = load_frozen(model, data, scheme)

@@ -27,11 +27,12 @@ def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) 
     """A square part of each slice, the same of its image, label (B, H, W) and maps; what is no map stays.
 
     That fraction of the slices with a structure is cropped around the box of their structures, the others anywhere.
+    Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by.
     Drawn by torch's generator, which the loop seeds for each batch.
     """
-    label = batch["label"]
-    height, width = label.shape[-2:]
-    places = [_place(each > 0, side, centered_fraction) for each in label.cpu()]
+    structures = batch["structures"] if "structures" in batch else batch["label"] > 0
+    height, width = structures.shape[-2:]
+    places = [_place(each, side, centered_fraction) for each in structures.cpu()]
 
     def cropped(value: Any) -> Any:
         if not isinstance(value, Tensor) or value.shape[-2:] != (height, width):
