@@ -48,7 +48,7 @@ class Contestant:
         torch.manual_seed(0)
         self.name = name
         self.model = create_model(name, arguments.channels, CLASSES, arguments.size)
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         self.precision = arguments.precision
         self.forward_s = self.step_s = float("inf")
 

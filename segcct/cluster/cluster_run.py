@@ -50,6 +50,8 @@ class Clustering:
     memberships: bool = False
     backend: str | Backend = "serial"
     workers: int = 1
+    max_failures: int | None = None
+    """Once more cases than this have failed, no further case is begun."""
 
     @property
     def scheme(self) -> Scheme:
@@ -117,16 +119,13 @@ class ClusterRun:
         request = cohort if shard is None else cohort.shard(*shard)
         return cls(asked, cohort, request, output, encoder, anonymize)
 
-    def write(
-        self, *, overwrite: bool = False, continuing: bool = False, max_failures: int | None = None
-    ) -> Predictions:
+    def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
         """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
 
         Args:
             overwrite: as for `MaskFolder`.
             continuing: keep the centers of a cohort that an earlier call has fitted under the same settings, though
                 there may be more cases now, and the masks made with them.
-            max_failures: once more cases than this have failed to get a mask, the remaining ones are skipped.
 
         Raises:
             DataError: centers that do not fit, or that cannot be fitted.
@@ -151,7 +150,7 @@ class ClusterRun:
             work,
             backend=asked.backend,
             workers=asked.workers,
-            max_failures=max_failures,
+            max_failures=asked.max_failures,
             progress=progress,
             begun=lambda: self._keep(clusters),
         )
@@ -235,7 +234,7 @@ class ClusterRun:
         if asked.centers == PER_CASE:
             return None
         if asked.centers == COHORT:
-            cohort = Cohort(self.cohort.cases, self._reader, asked.backend, asked.workers)
+            cohort = Cohort(self.cohort.cases, self._reader, asked.backend, asked.workers, asked.max_failures)
             clusters = fit_cohort(cohort, asked.method, channels=width, tokens=tokens)
             if not clusters.converged:
                 say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")

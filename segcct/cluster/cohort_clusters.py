@@ -56,18 +56,21 @@ class Cohort:
     reader: CaseReader
     backend: str | Backend
     workers: int
+    max_failures: int | None = None
 
     def each(self, label: str, work: Callable[[Case], Value], *, announce: bool = True) -> Iterator[Value]:
         """What `work` makes of every case that can be read, in order; `announce`: say how many cannot. Raises
-        `DataError` where none can."""
+        `DataError` where none can, or more than `max_failures` cannot."""
         jobs = [CaseJob(case.id, case) for case in self.cases]
         failed: list[Failed] = []
-        outcomes = run_cases(jobs, work, backend=self.backend, workers=self.workers, progress=Progress(label))
-        for outcome in outcomes:
+        run = partial(run_cases, backend=self.backend, workers=self.workers, max_failures=self.max_failures)
+        for outcome in run(jobs, work, progress=Progress(label)):
             if isinstance(outcome, Done):
                 yield outcome.value
             elif isinstance(outcome, Failed):
                 failed.append(outcome)
+            else:
+                raise DataError(f"no centers are fitted: {outcome.reason}", found="; ".join(failed[0].reasons))
         if len(failed) == len(jobs):
             raise DataError("none of the cases can be read", found=failed[0].kind)
         if failed and announce:

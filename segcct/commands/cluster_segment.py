@@ -141,6 +141,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         memberships=arguments.memberships,
         backend="serial" if arguments.workers == 1 else "threads",
         workers=arguments.workers,
+        max_failures=arguments.max_failures,
     )
     with case_backend(None if arguments.status else engine) as backend:
         run = ClusterRun.of(
@@ -157,9 +158,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         if arguments.status:
             return Outcome(str(run.status()))
         with outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
-            predictions = run.write(
-                overwrite=arguments.overwrite, continuing=arguments.continue_, max_failures=arguments.max_failures
-            )
+            predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"

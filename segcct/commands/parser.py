@@ -94,7 +94,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=at_least_one,
         default=16,
-        help="slices per batch, at most: on the processor, slices above 256x256 pixels go in smaller batches (default "
+        help="slices per batch; on the processor fewer where these are more than a million pixels (default "
         "%(default)s)",
     )
     group.add_argument(

@@ -99,7 +99,7 @@ def to_onnx(network: nn.Module, channels: int, size: Size, name: str = "") -> An
     log.setLevel(logging.ERROR)
     try:
         # Of the fused attention, the exporter does not know the order of the output in memory.
-        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
+        with warnings.catch_warnings(), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 _Plain(network.eval()),

@@ -87,7 +87,7 @@ def padded_pixels(image: np.ndarray, size: int) -> int:
 
 
 def in_batches(
-    step: Callable[[slice], torch.Tensor], count: int, how: Inference, *, pixels: int = 1
+    step: Callable[[slice], torch.Tensor], count: int, how: Inference, *, pixels: int
 ) -> Iterator[np.ndarray]:
     """The results of `step` for the slices 0 to `count`, of so many pixels each, one batch at a time,
     computed when it is asked for."""

@@ -134,7 +134,8 @@ class SlidingWindowInferer(ProbabilityInferer):
         with torch.inference_mode(), how.autocast():
             volume = prepared.standardize(np.asarray(prepared.image)).swapaxes(0, 1)  # (C, D, h, w)
             whole = softmax(volume[None])[0].transpose(0, 1).cpu().numpy()  # (D, K, h, w)
-        yield from np.array_split(whole, range(how.batch_size, len(whole), how.batch_size))
+        batch = how.batch_of(math.prod(whole.shape[2:]))
+        yield from np.array_split(whole, range(batch, len(whole), batch))
 
 
 class OrientationInferer(ProbabilityInferer):
@@ -163,8 +164,9 @@ class OrientationInferer(ProbabilityInferer):
                 part += (batch / 3).astype(np.float16)
                 start += len(batch)
         assert mean is not None
-        for start in range(0, mean.shape[1], how.batch_size):
-            yield mean[:, start : start + how.batch_size].swapaxes(0, 1).astype(np.float32)
+        batch = how.batch_of(math.prod(mean.shape[2:]))
+        for start in range(0, mean.shape[1], batch):
+            yield mean[:, start : start + batch].swapaxes(0, 1).astype(np.float32)
 
 
 def _require_cubic(prepared: PreparedCase) -> None:

@@ -28,4 +28,5 @@ def attention(query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = N
         return F.scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
     scores = scores.float() if bias is None else scores.float() + bias.float()
-    return F.dropout(scores.softmax(dim=-1), dropout).to(value.dtype) @ value
+    weights = scores.softmax(dim=-1)
+    return (F.dropout(weights, dropout) if dropout else weights).to(value.dtype) @ value

@@ -90,6 +90,19 @@ def test_masks_are_the_same_bytes(tmp_path: Path, name: str) -> None:
     assert len(set(np.unique(ours.array)) & {0, 3, 7}) > 1, "a case of one class shows nothing"
 
 
+def test_masks_are_the_same_bytes_in_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_PIXELS_PER_BATCH", 1)
+    seen, logits = [], runtime.ModelFile.logits
+
+    def counted(model: runtime.ModelFile, image: np.ndarray) -> np.ndarray:
+        seen.append(len(image))
+        return logits(model, image)
+
+    monkeypatch.setattr(runtime.ModelFile, "logits", counted)
+    test_masks_are_the_same_bytes(tmp_path, "clip, padded")
+    assert set(seen) == {1}
+
+
 STEPS = tuple(
     PostprocessingStep(step=name, classes=classes, ml=ml)
     for name, classes, ml in (

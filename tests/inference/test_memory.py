@@ -146,6 +146,7 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
         ([256, 256, 300], {"channels": 1, "size": 32, "batch": 16, "fit": "resize"}),  # the scan and its mask
         ([256, 256, 100], {"channels": 4, "size": 32, "batch": 16, "fit": "resize", "intensity": {}}),
         ([256, 256, 16], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # slices larger than trained
+        ([512, 512, 12], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # in smaller batches
         ([200, 200, 16], {"channels": 1, "size": 224, "batch": 8, "network": "cct_unet_s"}),
         ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
         ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),

@@ -103,6 +103,32 @@ def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch,
     assert told == (accumulate == 9)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gradients_are_clipped_in_either_precision(run, monkeypatch, precision):
+    norms = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self, closure=None):
+            super().step(closure)
+            norms.append(nn.utils.get_total_norm([p.grad for p in self.param_groups[0]["params"]]).item())
+
+    monkeypatch.setattr(
+        training_module, "build_optimizer", lambda network, _: Watched(network.parameters(), fused=True)
+    )
+    fit(Counted(), run, TrainSection(epochs=1, clip_norm=0.5, precision=precision), seed=0)
+    assert norms == pytest.approx([0.5] * 6, rel=1e-4)
+
+
+def test_a_state_of_an_optimizer_that_is_not_fused_is_resumed(run, monkeypatch):
+    with monkeypatch.context() as before:
+        before.setattr(training_module, "build_optimizer", lambda network, _: torch.optim.AdamW(network.parameters()))
+        fit(toy_task.ToyTask(), run, TrainSection(epochs=1), seed=0)
+    monkeypatch.setattr(training_module, "build_optimizer", lambda network, _: torch.optim.AdamW(
+        network.parameters(), fused=True))  # fmt: skip
+    fit(toy_task.ToyTask(), run, TrainSection(epochs=2), seed=0, resume=True)
+    assert len(run.read_metrics()) == 2
+
+
 def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
     with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
         fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def class_probabilities(
         batch = normalized(images[rows[part]], normalization).to(how.device)  # (B, C, S, S)
         return finite(network(batch).float().softmax(dim=1))
 
-    return np.concatenate(list(in_batches(softmax, len(rows), how)))
+    return np.concatenate(list(in_batches(softmax, len(rows), how, pixels=math.prod(images.shape[1:3]))))
 
 
 def normalized(images: np.ndarray, normalization: Normalization) -> Tensor:
@@ -135,4 +136,5 @@ class Classifier(LoadedModel):
             weights: Tensor = token_weights(normalized(images[part], self.normalization).to(self.how.device))
             return weights.float()
 
-        return np.concatenate(list(in_batches(step, len(images), replace(self.how, precision="fp32"))))
+        how, pixels = replace(self.how, precision="fp32"), math.prod(images.shape[1:3])
+        return np.concatenate(list(in_batches(step, len(images), how, pixels=pixels)))
