@@ -2,11 +2,13 @@
 
     python benchmarks/clusters.py quality --brats data/brats2015 --acdc data/acdc_h5 --model runs/acdc_pretrain/best
     python benchmarks/clusters.py speed --slices 1000 --workers 2
+    python benchmarks/clusters.py picture --output docs/results/clusters.png
 
 quality: the Dice of every method for one structure, the union of its classes: the whole tumor of BraTS 2015 in FLAIR,
 both ventricles of the ten patients of ACDC's val.list, the whole tumor of a phantom. Clusters are assigned by the
 labels of other patients (`segcct assign-clusters`). speed: the time of `segcct cluster-segment` for phantom slices of
-512 x 512 pixels, which are as many files and whose centers are fitted together.
+512 x 512 pixels, which are as many files and whose centers are fitted together. picture: a phantom's FLAIR slice with
+its tumor, and what the methods make of it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from segcct.cli import main as segcct
 from segcct.datasets.label_schemes import get_scheme
@@ -34,6 +37,7 @@ CONFIGS = Path(__file__).parents[1] / "configs"
 METHODS = ("fuzzy-kmeans", "kmeans", "otsu")
 TOKEN_METHODS = ("fuzzy-kmeans", "normalized-cut")
 CLUSTERS = (2, 3, 4, 5)
+_SIDE = 300
 
 
 def run(*words: object) -> None:
@@ -116,9 +120,44 @@ def speed(arguments: argparse.Namespace) -> None:
         print(f"{arguments.slices} slices of 512 x 512 in {seconds:.1f} s: {who}, {machine}")
 
 
+def picture(arguments: argparse.Namespace) -> None:
+    """Write one slice next to its reference, clusters and edges, as PNG."""
+    from segcct import figures
+    from segcct.figures.colors import class_colors
+    from segcct.figures.drawing import draw_masks, draw_slice
+    from segcct.figures.panels import masks_of
+    from segcct.figures.sheet import draw_sheet, encode
+    from segcct.images.volume import Volume
+
+    methods = {"fuzzy k-means": "fuzzy-kmeans", "k-means": "kmeans", "Canny": "canny"}
+    names = [f"cluster {number} of 4" for number in (1, 2, 3, 4)]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        run("phantom", "brats", folder / "scans", "--cases", 1, "--reduce", 2)
+        (scan,), (truth,) = ((folder / "scans").rglob(f"*_{each}.nii.gz") for each in ("flair", "seg"))
+        tumor = Volume.load(truth).array > 0
+        place = int(tumor.sum(axis=(0, 1)).argmax())
+        image = Volume.load(scan).array[..., place].T
+        gray = figures.window(image).apply(image)
+
+        def drawn(label: np.ndarray, fill: float) -> Image.Image:
+            """(X, Y, Z) class indices over the slice."""
+            shown = draw_slice(gray, (_SIDE, _SIDE * gray.shape[0] // gray.shape[1]))
+            draw_masks(shown, masks_of(label[..., place].T, names), class_colors(len(names)), fill=fill, line_px=0.8)
+            return shown
+
+        pictures = [("FLAIR of a phantom", drawn(np.zeros_like(tumor), 0)), ("whole tumor", drawn(1 * tumor, 0.35))]
+        for title, method in methods.items():
+            count = [] if method == "canny" else ["--clusters", 4]
+            run("cluster-segment", "--input", scan, "--output", folder / method, "--method", method, *count)
+            (mask,) = (folder / method).glob("*.nii.gz")
+            pictures.append((title, drawn(Volume.load(mask).array, 0.35)))
+    legend = dict(zip(names, class_colors(len(names)), strict=True))
+    arguments.output.write_bytes(encode(draw_sheet(pictures, "", "darkest cluster: 1", legend), tuple(legend.values())))
+
+
 def draw_slices(folder: Path, count: int) -> None:
     """FLAIR slices of a brain phantom, enlarged to 512 x 512, each with noise of its own, as 16-bit PNG."""
-    from PIL import Image
     from scipy.ndimage import zoom
 
     from segcct.images.volume import Volume
@@ -144,6 +183,9 @@ def parser() -> argparse.ArgumentParser:
     good.add_argument("--acdc", type=Path)
     good.add_argument("--model", type=Path, help="a cct_unet model or a pre-training on ACDC")
     good.set_defaults(run=quality)
+    drawn = steps.add_parser("picture")
+    drawn.add_argument("--output", type=Path, required=True, metavar="FILE.png")
+    drawn.set_defaults(run=picture)
     fast = steps.add_parser("speed")
     fast.add_argument("--slices", type=int, default=1000)
     fast.add_argument("--workers", type=int, default=2)
