@@ -139,6 +139,11 @@ class SegmentationConfig(Experiment):
             )
         if method == "teacher" and not self.train.ema:
             raise ValueError("the teacher is the averaged network: train.unlabelled.method: teacher needs a train.ema")
+        if method == "teacher" and self.train.recalibrate:
+            raise ValueError(
+                "train.recalibrate would take the statistics of strongly changed slices: leave it 0 with "
+                "train.unlabelled.method: teacher"
+            )
         if method == "teacher" and self.train.loss.ce + self.train.loss.dice <= 0:
             raise ValueError("the loss on pseudo-labels is made of train.loss.ce and dice: one must be above 0")
         return self

@@ -222,10 +222,14 @@ def test_the_teacher_sees_whole_slices_and_the_student_windows(tmp_path):
     assert sides == [whole, 16, whole, whole]
 
 
-def test_a_teacher_needs_an_average(tmp_path):
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [("train.ema", 0.0, r"needs a train\.ema"), ("train.recalibrate", 5, "statistics of strongly changed slices")],
+)
+def test_a_teacher_needs_an_average_and_its_own_statistics(tmp_path, key, value, message):
     content = few_labels(0, tmp_path).config.model_dump(mode="json")
-    with pytest.raises(ConfigError, match=r"needs a train\.ema"):
-        settings.build(SegmentationConfig, content, {"train.ema": 0.0}, source="test")
+    with pytest.raises(ConfigError, match=message):
+        settings.build(SegmentationConfig, content, {key: value}, source="test")
 
 
 @pytest.mark.slow
