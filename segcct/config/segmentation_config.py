@@ -68,11 +68,6 @@ class UnlabeledSection(Section):
     """teacher: the smallest probability of a pseudo-label that counts."""
     cutmix: Fraction = 0.5
     """teacher: probability that a box of another slice is pasted into a slice, with its pseudo-labels."""
-    strong_views: Annotated[int, Field(ge=1, le=4)] = 1
-    """teacher: views of each slice that the network sees, each changed and pasted into on its own."""
-    keep_largest: bool = False
-    """teacher: of the pseudo-labels of a slice, only the largest connected component of all classes together counts;
-    for structures that lie together, such as those of a heart."""
     model: Path | None = None
     """cycle: best/ of an M2I run on the same data section, the frozen generator."""
 

@@ -73,32 +73,6 @@ def test_boxes_bring_their_pseudo_labels():
     assert torch.equal(prepared["image"][1][0][pasted[1]].unique(), torch.tensor([0.0]))  # of the slice before
 
 
-def test_every_strong_view_has_the_label_of_its_slice_and_changes_of_its_own():
-    chosen = method(cutmix=0.0, confidence=0.5, strong_views=2)
-    views = chosen.views(ramp(1)[0].numpy(), Augmenter(AugmentSection(affine=0.0), 32), np.random.default_rng(0))
-    assert list(views) == list(chosen.names) == ["weak", "image", "image2"]
-    assert not np.allclose(views["image"], views["image2"])
-    batch = {name: torch.stack([ramp(1)[0], 1 - ramp(1)[0]]) * (1 - place / 100) for place, name in enumerate(views)}
-    prepared = chosen.prepare(batch, Brightness())
-    assert torch.equal(prepared["image"], torch.cat([batch["image"], batch["image2"]]))
-    for view in prepared["label"].split(2):
-        assert torch.equal(view, (batch["weak"][:, 0] > 0.5).long())
-
-
-@pytest.mark.parametrize("keep_largest", [False, True])
-def test_only_the_largest_component_is_a_pseudo_label(keep_largest):
-    image = torch.zeros(2, 1, 16, 16)
-    image[:, :, 2:6, 2:6] = 1.0
-    image[0, :, 6, 6] = 1.0  # touches at a corner
-    image[0, :, 12:14, 12:14] = 1.0
-    chosen = method(cutmix=0.0, confidence=0.5, keep_largest=keep_largest)
-    prepared = chosen.prepare({"weak": image, "image": image}, Brightness())
-    expected = image[:, 0].clone()
-    expected[0, 12:14, 12:14] = 0.0 if keep_largest else 1.0
-    assert torch.equal(prepared["label"], expected.long())
-    assert torch.equal(prepared["structures"], expected.bool())
-
-
 def test_windows_lie_around_what_the_teacher_is_sure_of_and_not_around_boxes():
     torch.manual_seed(0)
     image = torch.full((2, 1, 64, 64), 0.2)
@@ -152,7 +126,7 @@ def test_both_views_are_of_one_geometry():
     image = np.zeros((2, 48, 48), dtype=np.float16)
     image[:, 10:20, 15:40] = 0.5
     augmenter = Augmenter(AugmentSection(affine=1.0, intensity=1.0), 48)
-    views = [method().views(image, augmenter, np.random.default_rng(seed)) for seed in range(8)]
+    views = [TeacherMethod.views(image, augmenter, np.random.default_rng(seed)) for seed in range(8)]
     for view in views:
         assert {each.dtype for each in view.values()} == {np.dtype(np.float32)}
         assert view["weak"].shape == view["image"].shape == image.shape
@@ -160,7 +134,7 @@ def test_both_views_are_of_one_geometry():
         inside = view["weak"][0] > 0.25
         assert view["image"][0][inside].mean() > view["image"][0][~inside].mean()
     assert any(not np.allclose(view["weak"], view["image"], atol=0.1) for view in views)
-    again = method().views(image, augmenter, np.random.default_rng(0))
+    again = TeacherMethod.views(image, augmenter, np.random.default_rng(0))
     np.testing.assert_array_equal(again["image"], views[0]["image"])
 
 

@@ -26,7 +26,6 @@ class CycleMethod:
     """
 
     views = staticmethod(augmented)
-    names = ("image",)
 
     def __init__(self, model: Path, data: DataSection, scheme: Scheme) -> None:
         self.generator = load_frozen(model, data, scheme)

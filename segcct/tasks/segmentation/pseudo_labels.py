@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,26 +38,21 @@ class TeacherMethod:
     def __init__(self, section: UnlabeledSection, loss: LossSection) -> None:
         self.confidence = section.confidence
         self.cutmix = section.cutmix
-        self.strong_views = section.strong_views
-        self.names = ("weak", "image", *(f"image{number}" for number in range(2, section.strong_views + 1)))
-        self.keep_largest = section.keep_largest
         self.ce, self.dice = loss.ce, loss.dice
 
-    def views(self, image: np.ndarray, augmenter: Augmenter, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        """`weak`, for the teacher, and `image`, `image2`, ..., the same geometry, for the student."""
+    @staticmethod
+    def views(image: np.ndarray, augmenter: Augmenter, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """`weak`, for the teacher, and `image`, the same geometry, for the student."""
         weak = augmenter.deform(image, rng)
-        return {"weak": weak, **{name: strong_intensity(weak, rng) for name in self.names[1:]}}
+        return {"weak": weak, "image": strong_intensity(weak, rng)}
 
     def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
-        """All strong views with boxes pasted in, `image` (V * B, C, S, S), the teacher's `label` (V * B, S, S) for it,
-        and where it is `sure`; `structures` (V * B, S, S) are the sure ones before pasting."""
+        """`image` (B, C, S, S) with boxes pasted in, the teacher's `label` (B, S, S) for it, and where it is `sure`;
+        `structures` (B, S, S) are those it is sure of before pasting."""
         probabilities = evaluated_logits(teacher, unlabeled["weak"]).float().softmax(dim=1)  # (B, K, S, S)
         confidence, label = probabilities.max(dim=1)  # (B, S, S) each
-        if self.keep_largest:
-            label = label * _largest(label > 0)
-        image = torch.cat([unlabeled[name] for name in self.names[1:]])
-        label, sure = (each.repeat(self.strong_views, 1, 1) for each in (label, confidence >= self.confidence))
-        inside = cutmix_boxes(len(image), image.shape[-2:], self.cutmix).to(image.device)  # (V * B, S, S)
+        image, sure = unlabeled["image"], confidence >= self.confidence
+        inside = cutmix_boxes(len(image), image.shape[-2:], self.cutmix).to(image.device)  # (B, S, S)
         return {
             "image": _pasted(image, inside[:, None]),
             "label": _pasted(label, inside),
@@ -97,17 +91,6 @@ def cutmix_boxes(count: int, size: torch.Size, probability: float) -> Tensor:
         top, left = int(drawn[3] * (height - rows + 1)), int(drawn[4] * (width - columns + 1))
         box[top : top + rows, left : left + columns] = True
     return inside
-
-
-def _largest(structures: Tensor) -> Tensor:
-    """(B, S, S) bool -> the same, of each slice only the largest component; pixels touch at corners too."""
-    kept = torch.zeros_like(structures)
-    for each, mask in zip(kept, structures.cpu().numpy(), strict=True):
-        components, count = ndimage.label(mask, structure=np.ones((3, 3)))
-        if count:
-            sizes = np.bincount(components.ravel())[1:]
-            each |= torch.from_numpy(components == 1 + int(sizes.argmax())).to(kept.device)
-    return kept
 
 
 def _pasted(values: Tensor, inside: Tensor) -> Tensor:

@@ -62,8 +62,7 @@ class SegmentationTask(SliceTask):
         batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
         if self.method is not None:
             image = batch["image"]
-            views = dict.fromkeys(self.method.names, image)
-            batch[UNLABELED] = {**views, "position": torch.rand(size, 1, device=device)}
+            batch[UNLABELED] = {"image": image, "weak": image, "position": torch.rand(size, 1, device=device)}
         return batch
 
     def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:

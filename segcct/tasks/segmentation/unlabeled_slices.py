@@ -30,10 +30,6 @@ class UnlabeledMethod(Protocol):
     def views(self) -> Views:
         """What it sees of a slice."""
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of these views."""
-
     def prepare(self, unlabeled: Mapping[str, Tensor], teacher: nn.Module) -> dict[str, Tensor]:
         """The unlabeled part of a batch before it is segmented: `image` (B, C, S, S) and what `loss` needs.
 
