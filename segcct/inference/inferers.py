@@ -164,9 +164,9 @@ class OrientationInferer(ProbabilityInferer):
                 part += (batch / 3).astype(np.float16)
                 start += len(batch)
         assert mean is not None
-        batch = how.batch_of(math.prod(mean.shape[2:]))
-        for start in range(0, mean.shape[1], batch):
-            yield mean[:, start : start + batch].swapaxes(0, 1).astype(np.float32)
+        count = how.batch_of(math.prod(mean.shape[2:]))
+        for start in range(0, mean.shape[1], count):
+            yield mean[:, start : start + count].swapaxes(0, 1).astype(np.float32)
 
 
 def _require_cubic(prepared: PreparedCase) -> None:
