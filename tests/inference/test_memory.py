@@ -151,7 +151,7 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
         ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
         ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),
     ],
-    ids=["mask", "channels", "classes", "network", "transunet", "volumes"],
+    ids=["mask", "channels", "classes", "large", "network", "transunet", "volumes"],
 )
 def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, shape: list[int], settings: Any) -> None:
     predicted_peak.write_case(tmp_path / "small", [16, 16, 3], settings["channels"])
