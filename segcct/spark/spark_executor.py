@@ -82,11 +82,12 @@ class SparkExecutor(Executor):
         """Wait for the calls; `cancel_futures` ends all of them, also those that run, at once."""
         with self._lock:
             self._ended = True
+            begins = cancel_futures and not self._canceled
             self._canceled = self._canceled or cancel_futures
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))] if cancel_futures else []
             running = self._tasks > 0
         _cancel(waiting)
-        if cancel_futures and running:
+        if begins and running:
             self._cancel_tasks()
             Thread(target=self._cancel_until_none_is_left, daemon=True).start()
         self._threads.shutdown(wait=wait)

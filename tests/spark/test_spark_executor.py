@@ -112,6 +112,10 @@ def test_tasks_are_canceled_again_until_none_is_left(pretended, monkeypatch):
     pool, leave = SparkExecutor(pretended), threading.Event()
     future = pool.submit(leave.wait, 30)
     assert pretended.wait_for(lambda spark: spark.running == 1)
+    threads = threading.active_count()
+    for _ in range(5):  # as a loop that is stopped does for each pending call
+        pool.shutdown(wait=False, cancel_futures=True)
+    assert threading.active_count() <= threads + 1
     pool.shutdown(cancel_futures=True)
     with pytest.raises(CancelledError):
         future.result(0)
