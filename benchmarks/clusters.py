@@ -153,7 +153,12 @@ def picture(arguments: argparse.Namespace) -> None:
             (mask,) = (folder / method).glob("*.nii.gz")
             pictures.append((title, drawn(Volume.load(mask).array, 0.35)))
     legend = dict(zip(names, class_colors(len(names)), strict=True))
-    arguments.output.write_bytes(encode(draw_sheet(pictures, "", "darkest cluster: 1", legend), tuple(legend.values())))
+    arguments.output.write_bytes(
+        encode(
+            draw_sheet(pictures, "", "1 is the darkest cluster; the tumor and the edges have its color", legend),
+            tuple(legend.values()),
+        )
+    )
 
 
 def draw_slices(folder: Path, count: int) -> None:

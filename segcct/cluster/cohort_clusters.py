@@ -63,8 +63,15 @@ class Cohort:
         `DataError` where none can, or more than `max_failures` cannot."""
         jobs = [CaseJob(case.id, case) for case in self.cases]
         failed: list[Failed] = []
-        run = partial(run_cases, backend=self.backend, workers=self.workers, max_failures=self.max_failures)
-        for outcome in run(jobs, work, progress=Progress(label)):
+        outcomes = run_cases(
+            jobs,
+            work,
+            backend=self.backend,
+            workers=self.workers,
+            max_failures=self.max_failures,
+            progress=Progress(label),
+        )
+        for outcome in outcomes:
             if isinstance(outcome, Done):
                 yield outcome.value
             elif isinstance(outcome, Failed):

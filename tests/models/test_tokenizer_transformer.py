@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -52,14 +53,11 @@ def test_attention_drops_weights_in_training_alone() -> None:
 
 
 def test_long_sequences_keep_no_scores(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
-    kernel = F.scaled_dot_product_attention
-    monkeypatch.setattr(
-        F, "scaled_dot_product_attention", lambda *a, **b: (taken.append(a[0].shape[-2]), kernel(*a, **b))[1]
-    )
+    kernel = Mock(wraps=F.scaled_dot_product_attention)
+    monkeypatch.setattr(F, "scaled_dot_product_attention", kernel)
     for tokens, grad in ((SHORT, True), (SHORT + 1, True), (3, False)):
         attention(*torch.zeros(3, 1, 1, tokens, 2, requires_grad=grad))
-    assert taken == [SHORT + 1, 3]
+    assert [call.args[0].shape[-2] for call in kernel.call_args_list] == [SHORT + 1, 3]
 
 
 def test_released_strides() -> None:
