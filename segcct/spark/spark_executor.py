@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError, Executor, Future, ThreadPoolExecu
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from segcct.case_runner import WorkerError
@@ -33,7 +33,6 @@ _FEWEST_TASKS = 4
 """At a time in Spark's own queue, at least, so that it notices that a cluster should grow."""
 _MOST_TASKS = 4096
 """At a time; each has a thread of the driver, which only waits."""
-_CANCEL_AGAIN_S = 2.0
 
 
 class SparkExecutor(Executor):
@@ -82,26 +81,14 @@ class SparkExecutor(Executor):
         """Wait for the calls; `cancel_futures` ends all of them, also those that run, at once."""
         with self._lock:
             self._ended = True
-            begins = cancel_futures and not self._canceled
             self._canceled = self._canceled or cancel_futures
             waiting = [self._waiting.popleft() for _ in range(len(self._waiting))] if cancel_futures else []
             running = self._tasks > 0
         _cancel(waiting)
-        if begins and running:
-            self._cancel_tasks()
-            Thread(target=self._cancel_until_none_is_left, daemon=True).start()
+        if cancel_futures and running:  # also the task that a thread is about to begin
+            with suppress(Exception):  # Spark has ended, and its tasks with it
+                self.context._jsc.sc().cancelJobGroupAndFutureJobs(self.group)
         self._threads.shutdown(wait=wait)
-
-    def _cancel_tasks(self) -> None:
-        """Also the task that a thread is about to begin."""
-        with suppress(Exception):  # Spark has ended, and its tasks with it; or it did not answer
-            self.context._jsc.sc().cancelJobGroupAndFutureJobs(self.group)
-
-    def _cancel_until_none_is_left(self) -> None:
-        """A task that Spark went on with would otherwise be waited for as long as it takes."""
-        while self._tasks > 0:
-            time.sleep(_CANCEL_AGAIN_S)
-            self._cancel_tasks()
 
     def _calls_in_a_task(self) -> int:
         return max(self.threads, min(_MOST_CALLS, int(TASK_SECONDS / self._call_seconds)))

@@ -96,33 +96,6 @@ def test_tasks_at_a_time_grow_with_the_cluster(pretended):
         assert all(future.result() for future in waiting)
 
 
-def test_tasks_are_canceled_again_until_none_is_left(pretended, monkeypatch):
-    """Java did not answer, or the task was just being begun."""
-    monkeypatch.setattr(spark_executor, "_CANCEL_AGAIN_S", 0.01)
-    asked, cancel = [], pretended._cancel
-
-    def cancels_at_the_third(group: str) -> None:
-        asked.append(group)
-        if len(asked) == 1:
-            raise ConnectionError("no answer")
-        if len(asked) == 3:
-            cancel(group)
-
-    pretended._jsc.sc = lambda: SimpleNamespace(cancelJobGroupAndFutureJobs=cancels_at_the_third)
-    pool, leave = SparkExecutor(pretended), threading.Event()
-    future = pool.submit(leave.wait, 30)
-    assert pretended.wait_for(lambda spark: spark.running == 1)
-    threads = threading.active_count()
-    for _ in range(5):  # as a loop that is stopped does for each pending call
-        pool.shutdown(wait=False, cancel_futures=True)
-    assert threading.active_count() <= threads + 1
-    pool.shutdown(cancel_futures=True)
-    with pytest.raises(CancelledError):
-        future.result(0)
-    assert not pretended.running
-    leave.set()
-
-
 def test_canceling_ends_running_and_waiting_tasks_as_a_whole(pretended):
     """No call of a task that was canceled is begun again by itself."""
     leave = threading.Event()
