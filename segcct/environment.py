@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from segcct import provenance
+from segcct.errors import SegcctError
 from segcct.files.disk_space import free_bytes
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.memory import free_memory_gb, load_average
@@ -62,7 +63,10 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
             "elsewhere": dict(MACHINES),
             "reference_ms": vars(measure_cpu()),
         }
-        facts["backends"] = backend_times_s()
+        try:
+            facts["backends"] = backend_times_s()
+        except SegcctError as error:  # this report is what it takes to find out why
+            facts["backends_failed"] = str(error)
     facts["advice"] = advice(facts)
     return facts
 
@@ -84,6 +88,8 @@ def advice(facts: dict[str, Any]) -> list[str]:
         sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
     if facts["free_disk_gb"] is not None and facts["free_disk_gb"] < _LITTLE_DISK_GB:
         sentences.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
+    if failed := facts.get("backends_failed"):
+        sentences.append(f"The backends of prediction could not be timed: {failed}")
     for extra, packages in facts["missing"].items():
         sentences.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
     return sentences

@@ -384,8 +384,9 @@ class ModelFile:
         self.facts = read_facts(stored, file)
         self.size: tuple[int, int] = tuple(self.facts["size"])
         self.preparation: dict[str, Any] = self.facts["preparation"]
-        self.channels = list(self.facts["card"]["data"].get("channels") or {})
-        self.task: str = self.facts["card"]["task"]
+        check_facts(self.facts)
+        self.channels = list(self.facts["card"]["data"]["channels"])
+        self.classes: dict[str, int] = self.facts["card"]["scheme"]["classes"]
         self.steps: list[dict[str, Any]] = self.facts["card"].get("postprocessing") or []
 
 
@@ -402,8 +403,31 @@ def read_facts(stored: str | None, file: object) -> dict[str, Any]:
     raise RunnerError(f"{file}: its metadata are not those that segcct export of this version writes")
 
 
-def in_a_line(error: BaseException) -> str:
-    """The message of an exception, short."""
+def check_facts(facts: Mapping[str, Any]) -> None:
+    """Raises `RunnerError` where the metadata do not say what `segment` reads of them."""
+    card, how = facts["card"], facts["preparation"]
+    if (task := card.get("task")) != "segmentation":
+        raise RunnerError(f"the model is of task {in_a_line(task)}: use segcct predict")
+    try:
+        classes, steps = card["scheme"]["classes"], card.get("postprocessing") or []
+        unknown = [step["step"] for step in steps if step["step"] not in STEPS]
+        complete = (
+            bool(classes and card["data"]["channels"].keys())
+            and all(type(value) is int and 0 < value < 2**16 for value in classes.values())
+            and how.keys() >= {"orientation", "crop", "fit", "image_size", "spacing_mm"}
+            and how["intensity"].keys() >= {"rule", "low", "high"}
+            and all(set(step["classes"]) <= classes.keys() for step in steps)
+        )
+    except (KeyError, TypeError, AttributeError):
+        unknown, complete = [], False
+    if not complete:
+        raise RunnerError("the metadata of the model are not complete: write it again by segcct export")
+    if unknown:
+        raise RunnerError(f"the model's masks are postprocessed by {unknown[0]}, which this runner does not know")
+
+
+def in_a_line(error: object) -> str:
+    """The message of an exception, or a value, short."""
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
@@ -513,22 +537,20 @@ def segment(
         image = resample(np.stack(channels, axis=1), size).astype(np.float16)  # (n, C, h, w), as training caches it
         unit, (rows, columns) = pad_to(image, model.size[0])
         probabilities = softmax(model.logits((unit.astype(np.float32) - mean) / std)[..., rows, columns])
+        if probabilities.shape[1] != 1 + len(model.classes):
+            found = probabilities.shape[1] - 1
+            raise RunnerError(f"the network has {found} classes, its metadata {len(model.classes)}")
         if not np.isfinite(probabilities).all():
             raise RunnerError("the network gives values that are not finite")
         labels[batch] = resampled_argmax(probabilities, labels.shape[1:])
-    classes: dict[str, int] = model.facts["card"]["scheme"]["classes"]
     voxel_ml = None if first.spacing_mm is None else math.prod(first.spacing_mm) / 1000
-    postprocess(mask, model.steps, list(classes), voxel_ml)
-    values = [0, *classes.values()]
+    postprocess(mask, model.steps, list(model.classes), voxel_ml)
+    values = [0, *model.classes.values()]
     return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
 
 
 def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | None) -> None:
     rule = model.preparation["intensity"]["rule"]
-    if model.task != "segmentation":
-        raise RunnerError(f"the model is of task {model.task}: use segcct predict")
-    if unknown := [step["step"] for step in model.steps if step["step"] not in STEPS]:
-        raise RunnerError(f"the model's masks are postprocessed by {unknown[0]}, which this runner does not know")
     if model.steps and importlib.util.find_spec("scipy") is None:
         steps = ", ".join(step["step"] for step in model.steps)
         raise RunnerError(f"the model's masks are postprocessed ({steps}): pip install scipy, or use segcct predict")

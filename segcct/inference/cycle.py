@@ -80,7 +80,7 @@ class Cycles:
         self.reconstructor = reconstructor
         for what, generator, segmenter in (
             ("channels", list(reconstructor.data.channels), list(predictor.data.channels)),
-            ("label scheme", dict(reconstructor.scheme.classes), dict(predictor.scheme.classes)),
+            ("label scheme", list(reconstructor.scheme.classes.items()), list(predictor.scheme.classes.items())),
             ("intensity rule", reconstructor.data.intensity.model_dump(), predictor.data.intensity.model_dump()),
         ):
             if generator != segmenter:

@@ -35,7 +35,7 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
 
     reconstructor = Reconstructor.load(model, Inference(precision="fp32"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
-    _same(model, "label scheme", dict(reconstructor.scheme.classes), dict(scheme.classes))
+    _same(model, "label scheme", list(reconstructor.scheme.classes.items()), list(scheme.classes.items()))
     expected = Preparation.of(data).to_json()
     for key, found in reconstructor.preparation.to_json().items():
         _same(model, f"preparation ({key})", found, expected[key])

@@ -117,7 +117,11 @@ class LoadedModel:
     @classmethod
     def interface(cls, card: ModelCard) -> dict[str, Any]:
         """What the members of an ensemble have in common: name -> value."""
-        return {"classes": card.classes, "image size": card.architecture.image_size, "dimensions": card.spatial_dims}
+        return {
+            "classes": list(card.classes.items()),  # the network knows them by their order
+            "image size": card.architecture.image_size,
+            "dimensions": card.spatial_dims,
+        }
 
     @classmethod
     def member_network(cls, network: nn.Module, own: ModelCard, common: ModelCard) -> nn.Module:  # noqa: ARG003 - for others

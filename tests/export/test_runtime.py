@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,49 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest
     holed = nib.Nifti1Image(np.full((4, 4, 4), np.nan, dtype=np.float32), np.eye(4))
     nib.save(holed, tmp_path / "nan.nii.gz")
     assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
+
+
+def _without(*keys: str) -> Callable[[Any], None]:
+    def change(facts: Any) -> None:
+        for key in keys[:-1]:
+            facts = facts[key]
+        del facts[keys[-1]]
+
+    return change
+
+
+BROKEN_FACTS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "a classifier": (lambda facts: facts.update(preparation={}, card=facts["card"] | {"task": "classification"}),
+                     "of task classification: use segcct predict"),
+    "no task": (_without("card", "task"), "of task None: use segcct predict"),
+    "no scheme": (_without("card", "scheme"), "not complete: write it again"),
+    "no channels": (_without("card", "data", "channels"), "not complete"),
+    "no bounds": (_without("preparation", "intensity", "low"), "not complete"),
+    "no fit": (_without("preparation", "fit"), "not complete"),
+    "classes without values": (lambda facts: facts["card"]["scheme"].update(classes=["low", "high"]), "not complete"),
+    "a class that no mask holds": (lambda facts: facts["card"]["scheme"]["classes"].update(low=-1), "not complete"),
+    "fewer classes than the network": (_without("card", "scheme", "classes", "high"),
+                                       "the network has 2 classes, its metadata 1"),
+    "a step of an unknown class": (
+        lambda facts: facts["card"].update(postprocessing=[{"step": "fill_holes", "classes": ["other"]}]),
+        "not complete"),
+    "a step that is no step": (lambda facts: facts["card"].update(postprocessing=["fill_holes"]), "not complete"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN_FACTS)
+def test_metadata_that_no_export_writes_are_refused_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    change, said = BROKEN_FACTS[name]
+    (file,) = scans(tmp_path)
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card())
+    small_export.change_facts(model, change)
+    assert runtime.main([str(model), str(file), str(tmp_path / "out.nii.gz")]) == 1
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.nii.gz").exists()
 
 
 @pytest.mark.parametrize(("given", "threads"), [("3", 3), ("2,1", 2), ("", 0), ("all", 0), ("-1", 0)])

@@ -11,6 +11,7 @@ import pytest
 
 from segcct import environment as doctor
 from segcct.cli import main
+from segcct.errors import ModelError
 from segcct.files.disk_space import free_bytes
 from segcct.hardware.memory import free_memory_gb
 from segcct.hardware.processor import instruction_sets, processor_name
@@ -131,6 +132,19 @@ def test_without_the_extra_only_pytorch_is_timed(monkeypatch):
     monkeypatch.setattr(reference_step, "SIZE", 32)
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     assert set(reference_step.backend_times_s()) == {"torch fp32", "torch bf16"}
+
+
+def test_a_backend_that_fails_is_part_of_the_report(monkeypatch, tmp_path):
+    from segcct.tasks.segmentation import timed_step
+
+    def fails() -> dict[str, float]:
+        raise ModelError("cannot be exported", found="onnxscript 9")
+
+    monkeypatch.setattr(timed_step, "backend_times_s", fails)
+    monkeypatch.setattr(timed_step, "reference_step_s", lambda device, precision: 1.0)
+    facts = doctor.examine(tmp_path)
+    assert "could not be timed: cannot be exported (found onnxscript 9)" in doctor.describe(facts)
+    assert facts["step"]["seconds"]["fp32"] == 1.0
 
 
 def test_the_machines_that_doctor_compares_with_are_rows_of_the_documentation():

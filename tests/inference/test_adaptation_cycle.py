@@ -112,8 +112,9 @@ def test_a_generator_that_does_not_fit_is_refused(generator, more, differs):
         Predictor(Nearest(), of, replace(HOW, generator=generator))
 
 
-def test_a_generator_of_other_classes_is_refused(generator):
-    more = {"labels": {"low": 3, "high": 8}}
+@pytest.mark.parametrize("classes", [{"low": 3, "high": 8}, {"high": 7, "low": 3}])
+def test_a_generator_of_other_classes_or_of_another_order_is_refused(generator, classes):
+    more = {"labels": classes}
     of = card("segmentation", data_section(**more))
     of = of.model_copy(update={"scheme": of.scheme.model_copy(update={"classes": more["labels"]})})
     with pytest.raises(ConfigError, match="differ in the label scheme"):

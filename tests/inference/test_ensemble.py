@@ -143,6 +143,10 @@ def test_predictions_name_all_members(members: list[Path], tmp_path: Path) -> No
     ("change", "what"),
     [
         ({"scheme": SchemeCard(name="custom", classes={"low": 3, "other": 7})}, "other classes"),
+        (
+            {"scheme": SchemeCard(name="custom", classes={"high": 7, "low": 3})},
+            r"other classes.*\('high', 7\)",
+        ),
         ({"data": {**card("segmentation", data_section(channels={"mr": "*"})).data}}, "other channels"),
         ({"data": {**card("segmentation", data_section(fit="resize")).data}}, "other preparation"),
     ],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from segcct.export.onnx_export import export_onnx, set_facts
 from segcct.model_card import Architecture, ModelCard
 from segcct.models.options import ModelOptions
 from segcct.models.zoo import Entry
+from segcct.runtime import METADATA_KEY
 from tests.support.toy_pair import card, data_section
 
 NAME = "small_for_export"
@@ -66,3 +69,15 @@ def written(file: Path, card: ModelCard, *, channels: int = 1) -> Path:
     file.write_bytes(model.SerializeToString())
     read_exported(file)
     return file
+
+
+def change_facts(file: Path, change: Callable[[Any], Any]) -> None:
+    """Change the metadata of a file, however it may be."""
+    import onnx
+
+    model = onnx.load(file)
+    (stored,) = [prop for prop in model.metadata_props if prop.key == METADATA_KEY]
+    facts = json.loads(stored.value)
+    change(facts)
+    stored.value = json.dumps(facts)
+    file.write_bytes(model.SerializeToString())

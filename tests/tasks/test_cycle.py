@@ -153,6 +153,7 @@ def test_prepared_cases_are_taken_where_both_prepare_alike():
     [
         ({"channels": {"mr": "*.nii.gz"}}, "differ in the channels"),
         ({"labels": {"low": 3, "high": 8}}, "differ in the label scheme"),
+        ({"labels": {"high": 7, "low": 3}}, "differ in the label scheme"),
         ({"intensity": {"rule": "clip", "low": 0, "high": 50}}, "differ in the intensity rule"),
     ],
 )
