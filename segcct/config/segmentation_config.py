@@ -62,8 +62,10 @@ class UnlabeledSection(Section):
     predicted masks into images, which are compared with them. none: they do not."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the unlabeled loss."""
+    start: Fraction = 0.0
+    """Fraction of the training that labeled cases begin alone, which takes a third of the time per step or less."""
     ramp_up: Fraction = 0.2
-    """Fraction of the training over which that weight rises from 0."""
+    """Fraction of the training over which that weight then rises from 0."""
     confidence: Fraction = 0.95
     """teacher: the smallest probability of a pseudo-label that counts."""
     cutmix: Fraction = 0.5

@@ -196,6 +196,21 @@ def test_the_teacher_sees_whole_slices_and_the_student_windows(tmp_path):
     assert sides == [whole, 16, whole, whole]
 
 
+def test_labeled_slices_may_begin_alone(tmp_path):
+    task = few_labels(0, tmp_path)
+    section = task.config.train.unlabelled.model_copy(update={"start": 0.25})
+    train = task.config.train.model_copy(update={"unlabelled": section})
+    task.config = task.config.model_copy(update={"train": train})
+    task.averaged = deepcopy(task.network)
+    batch, sizes = next(iter(task.loader(0, 1))), []
+    for network in (task.averaged, task.network):
+        network.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
+    size = len(batch["image"])
+    for task.progress in (0.0, 0.24, 0.25):
+        assert torch.isfinite(task.loss(task.network, batch))
+    assert sizes == [size, size, size, 2 * size]
+
+
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [("train.ema", 0.0, r"needs a train\.ema"), ("train.recalibrate", 5, "statistics of strongly changed slices")],

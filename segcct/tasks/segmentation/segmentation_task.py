@@ -72,15 +72,15 @@ class SegmentationTask(SliceTask):
             batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
         batch = self._windows(batch)
         criterion, image = self.criterion.to(batch["image"].device), batch["image"]
-        if self.method is None:
+        section = self.config.train.unlabelled
+        if self.method is None or self.progress < section.start:
             loss: Tensor = criterion(network(image), batch["label"], batch)
             return loss
         unlabeled = self._windows(self.method.prepare(batch[UNLABELED], teacher))
         output = network(torch.cat([image, unlabeled["image"]]))  # in one pass, so that batch norm sees both
         scales = output if isinstance(output, list) else [output]
         labeled = criterion([logits[: len(image)] for logits in scales], batch["label"], batch)
-        section = self.config.train.unlabelled
-        weight = section.weight * ramp_up(self.progress, section.ramp_up)
+        weight = section.weight * ramp_up(self.progress - section.start, section.ramp_up)
         total: Tensor = labeled + weight * self.method.loss(scales[0][len(image) :], unlabeled)
         return total
 
