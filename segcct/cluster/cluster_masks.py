@@ -24,14 +24,12 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.inference.case_tables import VOLUMES
+from segcct.inference.files_beside import MEMBERSHIPS
 from segcct.inference.folder_prediction import without_description
 from segcct.inference.mask_files import VOLUME, save_mask
 from segcct.inference.tracked_case import PredictedCase
 from segcct.inference.volumes_table import rows_of_labels
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
-
-MEMBERSHIPS = "memberships"
-"""Folder of the memberships, in that of the masks."""
 
 Segment = Callable[[LoadedCase], tuple[np.ndarray, np.ndarray | None]]
 """A case -> labels (X, Y, Z) uint8, and memberships (K, X, Y, Z) float16 where they are wanted."""
@@ -82,11 +80,14 @@ class MaskWriter:
         labels, memberships = self.segment(loaded)
         mask = loaded.grid.with_array(labels)
         stored = without_description(mask) if self.anonymize else mask
+        beside = []
         for index, volume in enumerate([] if memberships is None else memberships):
-            _save_membership(stored, volume, self.output / MEMBERSHIPS / f"{name}_cluster_{index + 1}{VOLUME}")
+            beside.append(f"{MEMBERSHIPS}/{name}_cluster_{index + 1}{VOLUME}")
+            _save_membership(stored, volume, self.output / beside[-1])
         file = save_mask(stored, self.output, name, self.scheme, mask_format=self.mask_format)
         rows = rows_of_labels(list(self.scheme.classes), labels, loaded.grid)
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), {VOLUMES: Done(name, rows)})
+        tables = {VOLUMES: Done(name, rows)}
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, beside=tuple(beside))
 
 
 def fit_case(points: Points, method: Method) -> Clusters:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segcct.errors import SegcctError
+from segcct.errors import SegcctError, StorageError
 from segcct.files.json_file import parse_object, read_object, write_json
 from segcct.files.lock import exclusive, holder
 
@@ -55,6 +55,15 @@ class Journal:
             return frozenset(read_object(self._claim)["cases"])
         return frozenset()
 
+    def require_here(self) -> None:
+        """Raises `StorageError` where the folder is another one than that of the process that began the call."""
+        if not self._lock.is_file():
+            raise StorageError(
+                "this process does not see the output folder of the process that started the command",
+                file=self.folder,
+                remedy="Give an --output that all machines share",
+            )
+
     def add(self, name: str, row: Mapping[str, Any]) -> None:
         """Append the row of a case. A line that a kill or a full disk cuts off is not read."""
         file = self.folder / f".cases-{self.call}-{socket.gethostname()}-{os.getpid()}.jsonl"
@@ -71,6 +80,8 @@ class Journal:
             try:
                 lines = file.read_bytes().splitlines()
             except FileNotFoundError:  # its call has ended just now, and predictions.json holds its rows
+                continue
+            except PermissionError:  # of another user's process; its call, if it still runs, has the rows too
                 continue
             for line in lines:
                 with suppress(ValueError, RecursionError, KeyError):

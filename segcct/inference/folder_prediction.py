@@ -66,13 +66,15 @@ class PredictCase:
         )
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
+        beside = []
         if self.probabilities:
-            save_probabilities(segmented, stored, self.output, name, predictor.scheme)
+            beside = save_probabilities(segmented, stored, self.output, name, predictor.scheme)
         file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
         odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, unlike=tuple(odd))
+        digest, synthetic = content_digest([file]), says_synthetic(mask)
+        return PredictedCase(file, digest, synthetic, tables, unlike=tuple(odd), beside=tuple(beside))
 
     def _load(self, case: Case, *, keep_probabilities: bool) -> LoadedCase:
         if (header := header_of(self.reading, case)) is not None:

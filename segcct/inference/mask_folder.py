@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -10,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Skipped, failures, run_cases, values
+from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skipped, failures, run_cases, values
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import remove_unfinished
 from segcct.inference.case_journal import Journal, journals_in, new_journal
+from segcct.inference.files_beside import remove_beside
 from segcct.inference.mask_files import FORMATS
 from segcct.inference.prediction_request import Request
 from segcct.inference.predictions_index import INDEX, Index, index_lock
-from segcct.inference.probability_files import FOLDER as PROBABILITIES
 from segcct.inference.tracked_case import FolderCase, PredictedCase, TrackedWork, failed_row, recorded
 from segcct.model_card import ModelCard
 from segcct.plurals import counted
@@ -164,7 +163,8 @@ class MaskFolder:
             finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
             of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
             listed = index.listed(cases, of_masks, suffixes=self._suffixes)
-            kept = {name: {**entry, "input": None, "digest": None} for name, entry in listed.items()} | finished
+            undone = {"input": None, "digest": None, "files": []}
+            kept = {name: {**entry, **undone} for name, entry in listed.items()} | finished
         masks = self._earlier_masks(cases)
         _refuse_two(index, cases)
         remove_unfinished(self.path, [f"{name}{suffix}" for name in cases for suffix in self._suffixes])
@@ -173,8 +173,7 @@ class MaskFolder:
             if name not in kept:
                 file.unlink()
         index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
-        for name in index.outdated:  # volumes of the earlier mask
-            shutil.rmtree(self.path / PROBABILITIES / name, ignore_errors=True)
+        remove_beside(self.path, index.outdated)
         for name, case in cases.items():
             self._expect(index, name, case, finished.get(name))
         return [
@@ -212,23 +211,20 @@ class MaskFolder:
         index.expect(name, case, mask=f"{name}{self._suffixes[0]}", seen=seen, how=self.how)
         if finished is not None:
             index.cases[name] = {**finished, **index.cases[name], "mask": finished["mask"]}
-            if not (self.path / PROBABILITIES / name).is_dir():
-                index.cases[name].pop("probabilities", None)
 
 
 def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
     """Take the row of a case into the index, and that of a failure into the journal."""
-    if isinstance(outcome, Done):
-        index.rows[outcome.name] = outcome.value.row()
-        if not outcome.value.is_new:
-            return
-    elif isinstance(outcome, Skipped):
+    if isinstance(outcome, Skipped):
         return
-    else:
-        index.rows[outcome.name] = failed_row(outcome)
-        if index.journal is not None:
-            with suppress(OSError):  # a full disk, which is told elsewhere
-                index.journal.add(outcome.name, index.rows[outcome.name])
+    row = index.rows[outcome.name] = outcome.value.row() if isinstance(outcome, Done) else failed_row(outcome)
+    if not row["files"]:
+        index.cases[outcome.name].pop("probabilities", None)
+    if isinstance(outcome, Done) and not outcome.value.is_new:
+        return
+    if isinstance(outcome, Failed) and index.journal is not None:
+        with suppress(OSError):  # a full disk, which is told elsewhere
+            index.journal.add(outcome.name, row)
     index.outdated.add(outcome.name)
 
 

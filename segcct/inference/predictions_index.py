@@ -21,10 +21,11 @@ from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
-from segcct.files.remote_file import is_uri, uri_of
+from segcct.files.remote_file import address_of, is_uri
 from segcct.inference.case_journal import Journal, journals_in
 from segcct.inference.case_tables import cases_in, merge_rows
 from segcct.inference.ensemble import EnsembleCard
+from segcct.inference.files_beside import MEMBERSHIPS, PROBABILITIES, files_beside
 from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
 from segcct.provenance import invocation, provenance, versions
@@ -134,7 +135,7 @@ class Index:
             how: what else the mask depends on: protocol, precision, keep_largest.
         """
         channels = {
-            channel: [uri_of(file) if is_uri(file) else absolute(file) for file in files]
+            channel: [address_of(file) if is_uri(file) else absolute(file) for file in files]
             for channel, files in case.channels.items()
         }
         self.cases[name] = {"mask": mask, "seen": seen, **how}
@@ -161,12 +162,14 @@ class Index:
             | cases_in(self.folder, table)
             for table in tables
         ]
+        beside = files_beside(self.folder, names)
         return {
-            name: entry
+            name: {**entry, "files": beside.get(name, [])}
             for name, entry in self.listed(names, how, suffixes=suffixes).items()
             if entry.get("digest")
             and entry.get("input")
             and all(digest.get(name) == entry["digest"] for digest in digests)
+            and _has_its_files(entry, how, beside.get(name, []))
         }
 
     def listed(
@@ -209,7 +212,8 @@ class Index:
         Raises:
             RunError: another model's predictions have taken the folder since this call began.
         """
-        ended = [journal for journal in journals_in(self.folder) if journal.holder() is None]
+        others = [journal for journal in journals_in(self.folder) if journal != self.journal]
+        ended = [journal for journal in others if journal.holder() is None]
         stored = self._stored()
         self.overwrite = False  # what another process writes from now on is not an old file to be replaced
         rows = {**({} if self.journal is None else self.journal.rows()), **self.rows}
@@ -256,6 +260,15 @@ class Index:
 def _merged(entry: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str, Any]:
     """An entry with what became of its case."""
     return {**entry, **{key: value for key, value in (row or {}).items() if key != "tables"}}
+
+
+def _has_its_files(entry: Mapping[str, Any], how: Mapping[str, Any], there: Sequence[str]) -> bool:
+    """Whether all files next to the mask are there, where such files are asked for; entries of former versions do not
+    name them."""
+    if not any(how.get(name) for name in (PROBABILITIES, MEMBERSHIPS)):
+        return True
+    files = entry.get("files", there)
+    return bool(there) and isinstance(files, list) and all(file in there for file in files)
 
 
 def index_lock(folder: Path) -> AbstractContextManager[None]:

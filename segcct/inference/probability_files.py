@@ -13,9 +13,9 @@ import numpy as np
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
+from segcct.inference.files_beside import PROBABILITIES
 from segcct.inference.predictor import Segmented
 
-FOLDER = "probabilities"
 LEVELS = 65535
 _AT_ONCE = 16
 """Slices that are resampled at a time."""
@@ -34,8 +34,9 @@ def probability_volume(segmented: Segmented, index: int) -> np.ndarray:
     return volume
 
 
-def save_probabilities(segmented: Segmented, grid: Volume, output: Path, name: str, scheme: Scheme) -> None:
-    """Write `probabilities/NAME/VALUE_CLASS.nii.gz` of every class but background, one after the other, atomically.
+def save_probabilities(segmented: Segmented, grid: Volume, output: Path, name: str, scheme: Scheme) -> list[str]:
+    """Write `probabilities/NAME/VALUE_CLASS.nii.gz` of every class but background, one after the other, atomically;
+    gives these names.
 
     Args:
         segmented: a case whose probabilities were kept.
@@ -44,7 +45,10 @@ def save_probabilities(segmented: Segmented, grid: Volume, output: Path, name: s
         name: that of the mask.
         scheme: the classes.
     """
+    written = []
     for index, (of_class, value) in enumerate(scheme.classes.items(), start=1):
         plain = re.sub(r"[^\w.-]+", "_", of_class)[:_LONGEST]  # a class may have any name
         volume = grid.with_array(probability_volume(segmented, index))
-        volume.save(output / FOLDER / name / f"{value}_{plain}.nii.gz", slope=1 / LEVELS)
+        written.append(f"{PROBABILITIES}/{name}/{value}_{plain}.nii.gz")
+        volume.save(output / written[-1], slope=1 / LEVELS)
+    return written

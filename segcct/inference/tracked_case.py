@@ -21,6 +21,7 @@ from segcct.hardware.memory import peak_memory_mb
 from segcct.images.content_digest import content_digest
 from segcct.inference.case_journal import Journal
 from segcct.inference.case_tables import Rows
+from segcct.inference.files_beside import remove_beside
 
 
 class Span(NamedTuple):
@@ -55,6 +56,8 @@ class PredictedCase:
     """In what the case is unlike those that the model was trained on; see input_ranges.py."""
     is_new: bool = True
     """False: it was finished by an earlier call."""
+    beside: tuple[str, ...] = ()
+    """Its files next to the mask, such as probabilities, relative to the folder."""
 
     def row(self) -> dict[str, Any]:
         """What predictions.json says of the case, and under `tables` its rows of tables."""
@@ -69,6 +72,7 @@ class PredictedCase:
             "peak_memory_mb": self.peak_memory_mb,
             "input": self.input,
             "unlike_training": list(self.unlike),
+            "files": list(self.beside),
             "tables": {file: [_bound(row, self.digest) for row in rows] for file, rows in tables.items()},
         }
 
@@ -97,23 +101,37 @@ class TrackedWork:
     """Those that the work gives rows for."""
 
     def __call__(self, job: FolderCase) -> PredictedCase:
-        """The case with its mask: the one that is there if it and the files it was made from are as they were."""
-        began = time.monotonic()
-        with _here(job.case, self.journal.folder) as case:
-            return self._done(job._replace(case=case), began)
+        """The case with its mask: the one that is there if it and the files it was made from are as they were.
+
+        Where it is not, the files of the earlier call are gone afterwards, also if no others take their places. They
+        are not removed before: another attempt of this call, such as a copy of its task, may have put new ones there.
+        """
+        began, folder = time.monotonic(), self.journal.folder
+        self.journal.require_here()
+        earlier = {} if job.earlier is None else job.earlier
+        stale = [folder / file for file in (earlier["mask"], *earlier.get("files", ()))] if earlier else []
+        before = {file: _identity(file) for file in stale}
+        try:
+            with _here(job.case, folder) as case:
+                made = self._done(job._replace(case=case), began)
+        except Exception:
+            self._remove_unchanged(before)
+            if not self._has_new_mask(job.name):
+                remove_beside(folder, [job.name])
+            raise
+        if made.is_new:
+            self._remove_unchanged(before)
+        return made
 
     def _done(self, job: FolderCase, began: float) -> PredictedCase:
         digest = input_digest(job.case)
         if (finished := self._by_another_attempt(job.name, digest)) is not None:
             return finished
-        if job.earlier is None:
-            made = self.work((job.name, job.case))
-        else:
+        if job.earlier is not None:
             mask = self.journal.folder / job.earlier["mask"]
             if job.earlier["input"] == digest and _is(mask, job.earlier["digest"]):
                 return recorded(mask, job.earlier, is_new=False)
-            with self._replaced(mask):
-                made = self.work((job.name, job.case))
+        made = self.work((job.name, job.case))
         span = Span(f"{socket.gethostname()}-{os.getpid()}", began, time.monotonic())
         seconds = span.ended - began
         made = replace(made, input=digest, seconds=seconds, span=span, peak_memory_mb=peak_memory_mb())
@@ -124,7 +142,7 @@ class TrackedWork:
     def _by_another_attempt(self, name: str, digest: str | None) -> PredictedCase | None:
         """The case as another attempt of this call has finished it, if one has: a task of several cases is repeated as
         a whole where its process dies."""
-        if not any(self.journal.wrote(self.journal.folder / f"{name}{suffix}") for suffix in self.suffixes):
+        if not self._has_new_mask(name):
             return None
         row = self.journal.rows().get(name)
         if row is None or row["status"] != "done" or digest is None or row["input"] != digest:
@@ -134,23 +152,20 @@ class TrackedWork:
             return None
         return replace(recorded(mask, row, is_new=True), tables={file: Done(file, tables[file]) for file in tables})
 
-    @contextmanager
-    def _replaced(self, stale: Path) -> Iterator[None]:
-        """The mask of an earlier call is gone after the block, also if no other takes its place. It is not removed
-        before: another attempt of this call, such as a copy of its task, may have put a new mask there."""
-        before = _identity(stale)
-        try:
-            yield
-        finally:
-            if _identity(stale) == before and not self.journal.wrote(stale):
-                stale.unlink(missing_ok=True)
+    def _remove_unchanged(self, before: Mapping[Path, tuple[int, int] | None]) -> None:
+        for file, identity in before.items():
+            if _identity(file) == identity and not self.journal.wrote(file):
+                file.unlink(missing_ok=True)
+
+    def _has_new_mask(self, name: str) -> bool:
+        return any(self.journal.wrote(self.journal.folder / f"{name}{suffix}") for suffix in self.suffixes)
 
 
 def failed_row(outcome: Failed) -> dict[str, Any]:
     """As `PredictedCase.row` for a case that has no mask."""
     reason = "; ".join(outcome.reasons)
     known = {} if outcome.seconds is None else {"seconds": round(outcome.seconds, 3)}
-    return {"status": "failed", "reason": reason, "digest": None, "input": None, **known}
+    return {"status": "failed", "reason": reason, "digest": None, "input": None, "files": [], **known}
 
 
 def input_digest(case: Case) -> str | None:
@@ -192,6 +207,7 @@ def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> Predicted
         seconds=entry["seconds"],
         peak_memory_mb=entry["peak_memory_mb"],
         unlike=tuple(entry.get("unlike_training", ())),
+        beside=tuple(entry.get("files", ())),
         is_new=is_new,
     )
 

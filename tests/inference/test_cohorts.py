@@ -23,7 +23,7 @@ from PIL import Image
 from segcct.case_runner import Calls, CaseJob, CaseOutcome, Failed, Skipped, run_cases, values
 from segcct.cli import main
 from segcct.datasets.case import Case
-from segcct.errors import DataError, RunError
+from segcct.errors import DataError, RunError, StorageError
 from segcct.files.lock import exclusive
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of, write_records
@@ -190,6 +190,28 @@ def attempt_of(
         return PredictedCase(new.replace(mask), content_digest([mask]), False)
 
     return TrackedWork(work, journal)(job)
+
+
+def test_a_worker_that_sees_another_folder_writes_nothing(stale, tmp_path):
+    """Such as the local one of another machine, under the same name."""
+    journal, job, mask = stale
+    lock = journal.folder / f".cases-{journal.call}.lock"
+    lock.rename(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match=r"does not see the output folder .*all machines share"):
+        attempt_of(journal, job, mask)
+    assert mask.read_bytes() == b"old"
+    (tmp_path / "elsewhere").rename(lock)
+
+
+def test_rows_of_another_users_process_are_passed_over(stale, monkeypatch):
+    journal, *_ = stale
+    journal.add("a", {"status": "done"})
+
+    def refused(file: Path) -> bytes:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    assert journal.rows() == {}
 
 
 def test_a_case_that_fails_keeps_no_mask_of_before(stale):

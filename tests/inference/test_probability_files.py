@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -76,3 +77,69 @@ def test_by_the_command(scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     command = ["predict", "--model", str(tmp_path / "best"), "--input", str(scan), "--output", str(tmp_path / "p")]
     assert main([*command, "--probabilities"]) == 0
     assert len(list((tmp_path / "p" / "probabilities" / "scan").iterdir())) == 2
+
+
+def probabilities_in(output: Path) -> list[str]:
+    return sorted(file.parent.name for file in (output / "probabilities").rglob("*.nii.gz"))
+
+
+def stored_cases(output: Path) -> dict[str, dict[str, Any]]:
+    return json.loads((output / "predictions.json").read_text())["cases"]
+
+
+@pytest.fixture
+def predicted(tmp_path: Path) -> tuple[Predictor, Path, Path]:
+    """A model, two scans, and their masks with probabilities."""
+    of, scans = predictor(), tmp_path / "scans"
+    for name, noise in (("a", 12.0), ("b", 9.0)):
+        case = loaded_case(noise=noise)
+        Volume(case.image[0], case.grid.affine, case.grid.spacing_mm).save(scans / name / "ct.nii.gz")
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", probabilities=True)
+    assert probabilities_in(tmp_path / "p") == ["a", "a", "b", "b"]
+    return of, scans, tmp_path / "p"
+
+
+def test_probabilities_that_were_deleted_are_written_again(predicted: tuple[Predictor, Path, Path]) -> None:
+    of, scans, output = predicted
+    file = output / "probabilities" / "a" / "3_low.nii.gz"
+    before = file.read_bytes()
+    file.unlink()
+    predict_folder(of, resolve(of.card, scans), output, probabilities=True, continuing=True)
+    assert file.read_bytes() == before
+
+
+def test_probabilities_that_are_not_asked_for_may_be_deleted(predicted: tuple[Predictor, Path, Path]) -> None:
+    of, scans, output = predicted
+    (output / "probabilities" / "a" / "3_low.nii.gz").unlink()
+    (output / "probabilities" / "b" / "kept_by_the_user").mkdir()
+    outcomes = predict_folder(of, resolve(of.card, scans), output, continuing=True).outcomes
+    assert [outcome.value.is_new for outcome in outcomes] == [False, False]
+    assert stored_cases(output)["a"]["files"] == ["probabilities/a/7_high.nii.gz"]
+
+
+def test_an_entry_of_a_former_version_names_no_files(predicted: tuple[Predictor, Path, Path]) -> None:
+    of, scans, output = predicted
+    content = json.loads((output / "predictions.json").read_text())
+    for entry in content["cases"].values():
+        del entry["files"]
+    (output / "predictions.json").write_text(json.dumps(content))
+    outcomes = predict_folder(of, resolve(of.card, scans), output, probabilities=True, continuing=True).outcomes
+    assert [outcome.value.is_new for outcome in outcomes] == [False, False]
+    assert len(stored_cases(output)["a"]["files"]) == 2
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_no_probabilities_of_an_earlier_mask_stay(
+    predicted: tuple[Predictor, Path, Path], wanted: bool, damaged: bool
+) -> None:
+    of, scans, output = predicted
+    (scans / "a" / "ct.nii.gz").write_bytes(b"damaged" if damaged else (scans / "b" / "ct.nii.gz").read_bytes())
+    predict_folder(of, resolve(of.card, scans), output, probabilities=wanted, continuing=True)
+    left = ["a", "a"] if wanted and not damaged else []
+    assert probabilities_in(output) == [*left, "b", "b"]
+    cases = stored_cases(output)
+    assert len(cases["a"]["files"]) == len(left)
+    assert cases["b"]["files"] == ["probabilities/b/3_low.nii.gz", "probabilities/b/7_high.nii.gz"]
+    assert cases["a"].get("probabilities", False) is bool(left)
+    assert cases["b"]["probabilities"] is True
