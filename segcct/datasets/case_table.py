@@ -18,8 +18,8 @@ SUFFIXES = (".csv", ".parquet")
 
 
 def is_case_table(file: Path) -> bool:
-    """Whether a file is named as tables are."""
-    return file.suffix.lower() in SUFFIXES and file.is_file()
+    """Whether a file is named as tables are; Spark writes a Parquet table as a folder of parts."""
+    return file.suffix.lower() in SUFFIXES and (file.is_file() or (file.suffix.lower() == ".parquet" and file.is_dir()))
 
 
 def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = False) -> list[Case]:
@@ -61,10 +61,11 @@ def _case(row: Mapping[str, str], folder: Path, channels: Sequence[str], needs_m
 def _parquet(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     parquet: Any = import_extra("pyarrow.parquet", "spark")
     try:
-        found = parquet.read_schema(file).names
+        table = parquet.ParquetDataset(file)
+        found = table.schema.names
         if missing := [name for name in columns if name not in found]:
             raise DataError("columns are missing", file=file, found=", ".join(missing), expected=", ".join(columns))
-        rows = parquet.read_table(file, columns=list(columns)).to_pylist()
+        rows = table.read(columns=list(columns)).to_pylist()
     except (OSError, ValueError) as error:  # its own errors are among these
         raise DataError("is not a Parquet file", file=file, found=" ".join(str(error).split())[:200]) from None
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

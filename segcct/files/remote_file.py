@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qsl
 
 from segcct.errors import DataError
 from segcct.files.atomic_file import atomic_path
@@ -27,18 +28,34 @@ def uri_of(path: Path) -> str:
     return f"{match[1]}://{'/' if match[1] == 'file' else ''}{match[2]}"
 
 
+def address_of(path: Path) -> str:
+    """The URI that a path holds, as it may be shown and stored: of a web address without the query, which is no part
+    of the name, and may be a signature that lets everybody fetch the file."""
+    uri = uri_of(path)
+    return uri.partition("?")[0] if uri.lower().startswith(("http://", "https://")) else uri
+
+
 def fetch(path: Path, folder: Path) -> Path:
     """A copy of a remote file under its own name; raises `DataError` where it cannot be fetched."""
     import fsspec
 
-    uri, copy = uri_of(path), folder / path.name
+    uri, copy = uri_of(path), folder / _name_of(path)
     try:
         with fsspec.open(uri, "rb") as source, atomic_path(copy) as temporary, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except Exception as error:  # each file system has errors of its own, and an ImportError where it has no package
-        found = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError("cannot be fetched", file=uri, found=found) from error
+        told = str(error) if address_of(path) == uri else re.sub(r"\?\S*", "", str(error))
+        found = " ".join(told.split())[:200] or type(error).__name__
+        raise DataError("cannot be fetched", file=address_of(path), found=found) from error
     return copy
+
+
+def _name_of(path: Path) -> str:
+    """The name of a remote file; of a web address such as `download?file=scan.nii.gz`, the one in the query."""
+    name = PurePosixPath(address_of(path)).name
+    query = uri_of(path).removeprefix(address_of(path)).removeprefix("?")
+    named = [PurePosixPath(value).name for _, value in parse_qsl(query)]
+    return name if "." in name else next((each for each in named if "." in each), name)
 
 
 def size_of(path: Path) -> int | None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import fsspec
 import pytest
 
-from segcct.datasets.case_table import read_case_table
+from segcct.datasets.case_table import is_case_table, read_case_table
 from segcct.errors import DataError, PackageError
-from segcct.files.remote_file import is_uri, uri_of
+from segcct.files.remote_file import address_of, fetch, is_uri, uri_of
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.mask_files import load_mask
 from segcct.inference.prediction_request import resolve
@@ -50,6 +51,14 @@ def test_parquet_says_the_same_as_csv(tmp_path):
     assert read_case_table(tmp_path / "cases.parquet", ["ct"]) == read_case_table(tmp_path / "cases.csv", ["ct"])
     with pytest.raises(DataError, match=r"columns are missing \(found t1; expected case, t1\)"):
         read_case_table(tmp_path / "cases.parquet", ["t1"])
+    parts = tmp_path / "parts.parquet"  # as Spark writes it
+    parts.mkdir()
+    for name in ("b", "a"):
+        row = {"case": [name], "ct": ["2.nii" if name == "b" else "1.nii"]}
+        parquet.write_table(arrow.table(row), parts / f"part-{name}.parquet")
+    (parts / "_SUCCESS").touch()
+    assert is_case_table(parts)
+    assert read_case_table(parts, ["ct"]) == read_case_table(tmp_path / "cases.csv", ["ct"])
     (tmp_path / "cases.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"cases\.parquet: is not a Parquet file"):
         read_case_table(tmp_path / "cases.parquet", ["ct"])
@@ -66,6 +75,26 @@ def test_names_of_files_are_no_uris():
         True, True, True, False, False, False, False,
     ]  # fmt: skip
     assert uri_of(Path("file:///a/b")) == "file:///a/b"
+
+
+def test_the_signature_of_a_web_address_is_neither_a_name_nor_told(tmp_path, monkeypatch):
+    signed = Path("https://host/scans/a.nii.gz?sig=s%2Fecret")
+
+    def opened(uri: str, mode: str) -> io.BytesIO:
+        if uri.endswith("gone.nii.gz?sig=s%2Fecret"):
+            raise FileNotFoundError(f"404, {uri.replace('%2F', '/')!r}")
+        assert uri in ("https://host/scans/a.nii.gz?sig=s%2Fecret", "https://host/download?path=&files=b.nii.gz")
+        return io.BytesIO(b"content")
+
+    monkeypatch.setattr(fsspec, "open", opened)
+    assert fetch(signed, tmp_path) == tmp_path / "a.nii.gz"
+    assert (tmp_path / "a.nii.gz").read_bytes() == b"content"
+    assert fetch(Path("https://host/download?path=&files=b.nii.gz"), tmp_path) == tmp_path / "b.nii.gz"
+    assert address_of(signed) == "https://host/scans/a.nii.gz"
+    assert address_of(Path("s3://bucket/what?.nii")) == "s3://bucket/what?.nii"
+    with pytest.raises(DataError) as caught:
+        fetch(Path("https://host/gone.nii.gz?sig=s%2Fecret"), tmp_path)
+    assert "ecret" not in str(caught.value)
 
 
 def test_a_table_of_files_and_uris_is_predicted(tmp_path):
