@@ -161,7 +161,7 @@ class ClusterRun:
     def _keep(self, clusters: Clusters | None) -> None:
         """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers."""
         if clusters is not None:
-            reading = {"channels": self._channels, **_reading(self.asked)}
+            reading = {"channels": self._channels, **self._points_are}
             write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
 
     def status(self) -> FolderStatus:
@@ -202,6 +202,12 @@ class ClusterRun:
         return self.encoder or intensities
 
     @property
+    def _points_are(self) -> dict[str, Any]:
+        """What centers hold for: stored with them, and compared where they are used again."""
+        model = None if self.encoder is None else self.encoder.card.weights_sha256
+        return {"standardize": self.asked.standardize, "background": str(self.asked.background), "model": model}
+
+    @property
     def _reader(self) -> CaseReader:
         return CaseReader(replace(self.cohort, cases=()), self._points_of)
 
@@ -240,7 +246,7 @@ class ClusterRun:
                 say(f"the centers still moved after {asked.method.max_iterations} iterations: see --max-iterations")
             return clusters
         clusters = read_clusters(Path(asked.centers))
-        _require_same_reading(clusters, _reading(asked), asked.centers)
+        _require_same_points(clusters, self._points_are, asked.centers)
         if (clusters.method, len(clusters.centers)) != (asked.method.name, asked.method.clusters) or (
             not tokens and len(clusters.centers[0]) != width
         ):
@@ -270,18 +276,14 @@ def _stored(folder: Path) -> StoredPredictions | None:
     return None
 
 
-def _reading(asked: Clustering) -> dict[str, Any]:
-    """What centers hold for: stored with them, and compared where they are used again."""
-    return {"standardize": asked.standardize, "background": str(asked.background)}
-
-
-def _require_same_reading(clusters: Clusters, reading: Mapping[str, Any], file: str) -> None:
-    stored = clusters.model_extra or {}
-    if other := [name for name, value in reading.items() if stored.get(name, value) != value]:
+def _require_same_points(clusters: Clusters, points: Mapping[str, Any], file: str) -> None:
+    stored = {name: (clusters.model_extra or {}).get(name, value) for name, value in points.items()}
+    stored["model"] = (clusters.model_extra or {}).get("model")  # of intensities, if it is not said
+    if other := [name for name, value in points.items() if stored[name] != value]:
         raise DataError(
-            f"the centers are of intensities that were read in another way: other {', '.join(other)}",
+            f"the centers are of points that were made in another way: other {', '.join(other)}",
             file=file,
-            found=", ".join(f"{name} {stored[name]}" for name in other),
-            expected=", ".join(f"{name} {reading[name]}" for name in other),
+            found=", ".join(f"{name} {stored[name] or 'none'}" for name in other),
+            expected=", ".join(f"{name} {points[name] or 'none'}" for name in other),
             remedy="Give the options with which they were fitted",
         )

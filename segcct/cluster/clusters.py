@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from segcct.cluster import fuzzy_kmeans
 from segcct.datasets.label_schemes import Scheme
@@ -34,6 +34,19 @@ class Clusters(Record):
     """What the iterations minimize, before each of them."""
     converged: bool = True
 
+    @model_validator(mode="after")
+    def _complete(self) -> Clusters:
+        if len({len(center) for center in self.centers}) > 1 or not self.centers[0]:
+            raise ValueError("centers: each needs as many coordinates as the others")
+        if not np.isfinite(self.array).all():
+            raise ValueError("centers: not all of them are finite numbers")
+        if self.thresholds and (len(self.thresholds), self.thresholds) != (
+            len(self.centers) - 1,
+            sorted(self.thresholds),
+        ):
+            raise ValueError("thresholds: one between neighboring centers, in ascending order")
+        return self
+
     @property
     def array(self) -> np.ndarray:
         """(K, C) float64."""
@@ -42,9 +55,9 @@ class Clusters(Record):
     def labels(self, points: np.ndarray) -> np.ndarray:
         """The nearest center of points (N, C), which is the cluster of the largest membership -> (N,) uint8, 1 to K.
         Half way between two, the lower label."""
-        if points.shape[1] == 1:
+        centers = self.array[:, 0]
+        if points.shape[1] == 1 and (self.thresholds or (np.diff(centers) > 0).all()):
             column, labels = points[:, 0], np.ones(len(points), dtype=np.uint8)
-            centers = self.array[:, 0]
             for threshold in self.thresholds or (centers[:-1] + centers[1:]) / 2:
                 labels += column > threshold
             return labels

@@ -8,7 +8,7 @@ bits however the cases are divided among workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
@@ -57,10 +57,12 @@ class Cohort:
     backend: str | Backend
     workers: int
     max_failures: int | None = None
+    readable: bool = False
+    """All of them could be read before, so that none may fail: centers would depend on when it did."""
 
-    def each(self, label: str, work: Callable[[Case], Value], *, announce: bool = True) -> Iterator[Value]:
-        """What `work` makes of every case that can be read, in order; `announce`: say how many cannot. Raises
-        `DataError` where none can, or more than `max_failures` cannot."""
+    def each(self, label: str, work: Callable[[Case], Value]) -> Iterator[tuple[Case, Value]]:
+        """Every case that can be read, in order, and what `work` makes of it; says how many cannot. Raises `DataError`
+        where none can, or more than `max_failures` cannot."""
         jobs = [CaseJob(case.id, case) for case in self.cases]
         failed: list[Failed] = []
         outcomes = run_cases(
@@ -71,31 +73,40 @@ class Cohort:
             max_failures=self.max_failures,
             progress=Progress(label),
         )
-        for outcome in outcomes:
+        ended = ""
+        for case, outcome in zip(self.cases, outcomes, strict=True):
             if isinstance(outcome, Done):
-                yield outcome.value
+                yield case, outcome.value
             elif isinstance(outcome, Failed):
                 failed.append(outcome)
             else:
-                raise DataError(f"no centers are fitted: {outcome.reason}", found="; ".join(failed[0].reasons))
+                ended = outcome.reason
+                break
+        if self.max_failures is not None and len(failed) > self.max_failures:
+            ended = f"more than {counted(self.max_failures, 'case')} failed"
+        if ended:
+            why = "a case can no longer be read" if self.readable else ended
+            raise DataError(f"no centers are fitted: {why}", found="; ".join(failed[0].reasons) if failed else None)
         if len(failed) == len(jobs):
             raise DataError("none of the cases can be read", found=failed[0].kind)
-        if failed and announce:
+        if failed:
             say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
 
     def histogram(self) -> Histogram:
         """Of all voxels of one channel."""
-        return total(self.each("counting intensities", partial(_histogram, self.reader)))
+        return total(counted for _, counted in self.each("counting intensities", partial(_histogram, self.reader)))
 
-    def sample(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Some points (n, C) of every case, and their brightness (n,), evenly spaced."""
-        points, light = zip(*self.each("reading cases", partial(_sample, self.reader)), strict=True)
+    def sample(self) -> tuple[Cohort, np.ndarray, np.ndarray | None]:
+        """The cases that can be read, some points (n, C) of each, and their brightness (n,), evenly spaced."""
+        cases, samples = zip(*self.each("reading cases", partial(_sample, self.reader)), strict=True)
+        points, light = zip(*samples, strict=True)
         brightness = None if light[0] is None else thinned(np.concatenate(light))
-        return thinned(np.concatenate(points)), brightness
+        readable = replace(self, cases=cases, max_failures=0, readable=True)
+        return readable, thinned(np.concatenate(points)), brightness
 
     def sums(self, centers: np.ndarray, fuzzifier: float) -> ClusterSums:
-        """One iteration over all points."""
-        return added(self.each("iterating", partial(_sums, self.reader, centers, fuzzifier), announce=False))
+        """One iteration over all points. Raises as `each`."""
+        return added(sums for _, sums in self.each("iterating", partial(_sums, self.reader, centers, fuzzifier)))
 
 
 def fit_cohort(cohort: Cohort, method: Method, *, channels: int, tokens: bool) -> Clusters:
@@ -106,8 +117,8 @@ def fit_cohort(cohort: Cohort, method: Method, *, channels: int, tokens: bool) -
     """
     if channels == 1 and not tokens:
         return fit_histogram(cohort.histogram(), method)
-    sample, brightness = cohort.sample()
-    sums = partial(cluster_sums, sample) if tokens else cohort.sums
+    readable, sample, brightness = cohort.sample()
+    sums = partial(cluster_sums, sample) if tokens else readable.sums
     clusters = fit_from(sample, None, method, partial(sums, fuzzifier=method.fuzzifier))
     return in_order(clusters, sample, brightness)
 

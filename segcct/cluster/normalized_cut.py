@@ -9,10 +9,13 @@ import numpy as np
 
 from segcct.cluster.token_points import TokenEncoder
 from segcct.datasets.case import LoadedCase
+from segcct.errors import DataError
 
 SIMILAR = 0.2
 """Cosine above which two tokens are connected, and the weight of the edge between two others, as in TokenCut."""
 FAINT = 1e-5
+MOST_TOKENS = 4096
+"""Of a slice, which take seconds; time grows with the third power, memory with the square."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,14 @@ class NormalizedCut:
     def __call__(self, loaded: LoadedCase) -> np.ndarray:
         """(X, Y, Z) uint8: 1 or 2, 0 for background."""
         case = self.encoder(loaded)
+        if (count := case.light[0].size) > MOST_TOKENS:
+            raise DataError(
+                "too many tokens per slice for a normalized cut, which compares every pair",
+                file=loaded.case.id,
+                found=f"{count} tokens",
+                expected=f"at most {MOST_TOKENS}",
+                remedy="Use a model that resizes slices (data.fit: resize or letterbox), or another --method",
+            )
         parts = [_second(tokens, light) for tokens, light in zip(case.tokens, case.light, strict=True)]
         second = np.stack(parts)  # (D, h, w)
         return case.painted(np.stack([1 - second, second], axis=1))

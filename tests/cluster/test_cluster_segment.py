@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from PIL import Image
 
 from segcct.cli import main
 from segcct.cluster.clusters import Clusters
+from segcct.cluster.cohort_clusters import CaseReader
 from segcct.cluster.points import in_order
 from segcct.config import DataSection
+from segcct.datasets.case import Case, LoadedCase
+from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.model_card import Architecture, ModelCard, reading, save_model
 from segcct.models.zoo import create_model
@@ -97,6 +101,27 @@ def test_the_cases_after_too_many_failures_are_skipped(cohort: Path, tmp_path: P
     assert "more than 0 cases failed" in line
     rows = json.loads((tmp_path / "out" / "predictions.json").read_text())["cases"]
     assert [rows[f"c{seed}"].get("status") for seed in range(3)] == ["failed", None, None]
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_case_that_disappears_between_iterations_is_told(
+    cohort: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Otherwise the centers would depend on when it did."""
+    for seed in range(3):
+        (cohort / f"c{seed}" / "t2.nii.gz").write_bytes((cohort / f"c{seed}" / "t1.nii.gz").read_bytes())
+    load, loads = CaseReader.load, Counter[str]()
+
+    def once(reader: CaseReader, case: Case) -> LoadedCase:
+        loads[case.id] += 1
+        if case.id == f"c{number}" and loads[case.id] > 1:
+            raise DataError("cannot be fetched", file=f"c{number}")
+        return load(reader, case)
+
+    monkeypatch.setattr(CaseReader, "load", once)
+    line = refused(capsys, cohort, tmp_path / "out", "--centers", "cohort")
+    assert f"no centers are fitted: a case can no longer be read (found c{number}: cannot be fetched)" in line
+    assert not (tmp_path / "out" / "centers.json").exists()
 
 
 def test_centers_of_a_file_are_those_that_were_fitted(cohort: Path, tmp_path: Path) -> None:
@@ -185,6 +210,22 @@ def test_the_status_of_a_cohort_reads_only(
     run(cohort, tmp_path / "own")
     assert status(capsys, cohort, tmp_path / "own") == "3 of 3 cases finished, 0 failed, 0 missing"
     assert status(capsys, cohort, tmp_path / "own", *options) == "0 of 3 cases finished, 0 failed, 3 missing"
+
+
+def memberships_in(output: Path) -> list[str]:
+    return sorted(file.name.removesuffix(".nii.gz") for file in (output / "memberships").iterdir())
+
+
+def test_memberships_are_those_of_the_masks_that_are_there(cohort: Path, tmp_path: Path) -> None:
+    output, scans = tmp_path / "out", [cohort / name / "t1.nii.gz" for name in ("c0", "c1", "c2")]
+    run(cohort, output, "--clusters", 3, "--memberships")
+    run(cohort, output, "--clusters", 2, "--memberships", "--overwrite")
+    assert memberships_in(output) == [f"{name}_cluster_{value}" for name in ("c0", "c1", "c2") for value in (1, 2)]
+    (output / "memberships" / "c0_cluster_2.nii.gz").unlink()
+    scans[1].write_bytes(b"damaged")
+    again = ["--input", str(cohort), "--output", str(output), "--clusters", "2", "--memberships", "--continue"]
+    assert main(["cluster-segment", *again]) == 1
+    assert memberships_in(output) == [f"{name}_cluster_{value}" for name in ("c0", "c2") for value in (1, 2)]
 
 
 def test_memberships_sum_to_one_inside_and_the_mask_is_the_largest(cohort: Path, tmp_path: Path) -> None:
@@ -316,6 +357,45 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path / "best"
 
 
+def test_centers_of_other_points_are_refused(
+    model: Path, cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where they have as many coordinates."""
+    run(cohort, tmp_path / "all", "--centers", "cohort")
+    centers = tmp_path / "all" / "centers.json"
+    said = refused(capsys, cohort, tmp_path / "o", "--centers", centers, "--model", model)
+    assert "the centers are of points that were made in another way: other model (found model none; " in said
+    content = json.loads(centers.read_text())
+    centers.write_text(json.dumps({**content, "model": "f" * 64}))
+    assert "other model (found model ffff" in refused(capsys, cohort, tmp_path / "o", "--centers", centers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"centers": [[20.0], [60.0, 1.0], [120.0]]}, "as many coordinates as the others"),
+        ({"centers": [[], [], []]}, "as many coordinates as the others"),
+        ({"thresholds": [90.0, 40.0]}, "one between neighboring centers, in ascending order"),
+        ({"thresholds": [40.0]}, "one between neighboring centers"),
+    ],
+)
+def test_centers_that_are_none_are_refused(
+    cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict[str, Any], message: str
+) -> None:
+    content = {"method": "fuzzy-kmeans", "centers": [[20.0], [60.0], [120.0]]}
+    (tmp_path / "c.json").write_text(json.dumps({**content, **change}))
+    said = refused(capsys, cohort, tmp_path / "o", "--centers", tmp_path / "c.json")
+    assert "c.json: does not hold cluster centers" in said
+    assert message in said
+
+
+def test_labels_are_those_of_the_nearest_center_in_whatever_order_they_stand() -> None:
+    points = np.array([[0.0], [3.0], [4.0], [9.0], [14.0], [30.0]])
+    mixed = Clusters(method="kmeans", centers=[[10.0], [2.0], [20.0]])
+    assert mixed.labels(points).tolist() == [2, 2, 2, 1, 1, 3]
+    assert Clusters(method="kmeans", centers=[[2.0], [10.0], [20.0]]).labels(points).tolist() == [1, 1, 1, 2, 2, 3]
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -359,6 +439,21 @@ def test_clusters_are_ordered_by_the_brightness_of_their_points() -> None:
     clusters = Clusters(method="kmeans", centers=[[0.5, 1.0], [8.5, 0.0]])
     assert in_order(clusters, points, None) == clusters
     assert in_order(clusters, points, np.array([1.0, 2, 3, 4])).centers == [[8.5, 0.0], [0.5, 1.0]]
+
+
+def test_slices_of_too_many_tokens_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("segcct.cluster.normalized_cut.MOST_TOKENS", 20)
+    Volume(scan(0, (100, 90, 2))[0], np.diag([2.0, 2, 3, 1]), (2.0, 2.0, 3.0)).save(tmp_path / "scans/c0/t1.nii.gz")
+    options = ("--model", model, "--device", "cpu", "--method", "normalized-cut")
+    assert (
+        main(
+            ["cluster-segment", "--input", str(tmp_path / "scans"), "--output", str(tmp_path / "o"), *map(str, options)]
+        )
+        == 1
+    )
+    assert "c0: too many tokens per slice for a normalized cut" in capsys.readouterr().err
 
 
 def test_the_two_parts_of_a_graph_are_found() -> None:
