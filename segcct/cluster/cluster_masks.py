@@ -23,8 +23,8 @@ from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
+from segcct.inference.case_files import MEMBERSHIPS
 from segcct.inference.case_tables import VOLUMES
-from segcct.inference.files_beside import MEMBERSHIPS
 from segcct.inference.folder_prediction import without_description
 from segcct.inference.mask_files import VOLUME, save_mask
 from segcct.inference.tracked_case import PredictedCase
@@ -80,14 +80,14 @@ class MaskWriter:
         labels, memberships = self.segment(loaded)
         mask = loaded.grid.with_array(labels)
         stored = without_description(mask) if self.anonymize else mask
-        beside = []
+        files = []
         for index, volume in enumerate([] if memberships is None else memberships):
-            beside.append(f"{MEMBERSHIPS}/{name}_cluster_{index + 1}{VOLUME}")
-            _save_membership(stored, volume, self.output / beside[-1])
+            files.append(f"{MEMBERSHIPS}/{name}_cluster_{index + 1}{VOLUME}")
+            _save_membership(stored, volume, self.output / files[-1])
         file = save_mask(stored, self.output, name, self.scheme, mask_format=self.mask_format)
         rows = rows_of_labels(list(self.scheme.classes), labels, loaded.grid)
         tables = {VOLUMES: Done(name, rows)}
-        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, beside=tuple(beside))
+        return PredictedCase(file, content_digest([file]), says_synthetic(mask), tables, files=tuple(files))
 
 
 def fit_case(points: Points, method: Method) -> Clusters:

@@ -66,15 +66,15 @@ class PredictCase:
         )
         mask = predictor.mask_of(segmented)
         stored = without_description(mask) if self.anonymize else mask
-        beside = []
+        files = []
         if self.probabilities:
-            beside = save_probabilities(segmented, stored, self.output, name, predictor.scheme)
+            files = save_probabilities(segmented, stored, self.output, name, predictor.scheme)
         file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
         job = CaseJob(case.id, segmented, name if self.anonymize else None)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
         odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
         digest, synthetic = content_digest([file]), says_synthetic(mask)
-        return PredictedCase(file, digest, synthetic, tables, unlike=tuple(odd), beside=tuple(beside))
+        return PredictedCase(file, digest, synthetic, tables, unlike=tuple(odd), files=tuple(files))
 
     def _load(self, case: Case, *, keep_probabilities: bool) -> LoadedCase:
         if (header := header_of(self.reading, case)) is not None:

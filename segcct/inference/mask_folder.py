@@ -13,8 +13,8 @@ from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skip
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import remove_unfinished
+from segcct.inference.case_files import remove_files
 from segcct.inference.case_journal import Journal, journals_in, new_journal
-from segcct.inference.files_beside import remove_beside
 from segcct.inference.mask_files import FORMATS
 from segcct.inference.prediction_request import Request
 from segcct.inference.predictions_index import INDEX, Index, index_lock
@@ -163,7 +163,7 @@ class MaskFolder:
             finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
             of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
             listed = index.listed(cases, of_masks, suffixes=self._suffixes)
-            undone = {"input": None, "digest": None, "files": []}
+            undone: dict[str, Any] = {"input": None, "digest": None, "files": []}
             kept = {name: {**entry, **undone} for name, entry in listed.items()} | finished
         masks = self._earlier_masks(cases)
         _refuse_two(index, cases)
@@ -173,7 +173,7 @@ class MaskFolder:
             if name not in kept:
                 file.unlink()
         index.outdated = set(cases).difference(finished)  # no old estimate of a new mask
-        remove_beside(self.path, index.outdated)
+        remove_files(self.path, index.outdated)
         for name, case in cases.items():
             self._expect(index, name, case, finished.get(name))
         return [

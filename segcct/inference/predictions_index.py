@@ -22,10 +22,10 @@ from segcct.files.json_record import LONGEST_NAME
 from segcct.files.lock import waiting
 from segcct.files.private_file import KEY_BYTES, new_key, pseudonym
 from segcct.files.remote_file import address_of, is_uri
+from segcct.inference.case_files import MEMBERSHIPS, PROBABILITIES, files_of_cases
 from segcct.inference.case_journal import Journal, journals_in
 from segcct.inference.case_tables import cases_in, merge_rows
 from segcct.inference.ensemble import EnsembleCard
-from segcct.inference.files_beside import MEMBERSHIPS, PROBABILITIES, files_beside
 from segcct.inference.predictions_record import StoredPredictions
 from segcct.model_card import ModelCard
 from segcct.provenance import invocation, provenance, versions
@@ -162,14 +162,14 @@ class Index:
             | cases_in(self.folder, table)
             for table in tables
         ]
-        beside = files_beside(self.folder, names)
+        files = files_of_cases(self.folder, names)
         return {
-            name: {**entry, "files": beside.get(name, [])}
+            name: {**entry, "files": files.get(name, [])}
             for name, entry in self.listed(names, how, suffixes=suffixes).items()
             if entry.get("digest")
             and entry.get("input")
             and all(digest.get(name) == entry["digest"] for digest in digests)
-            and _has_its_files(entry, how, beside.get(name, []))
+            and _has_its_files(entry, how, files.get(name, []))
         }
 
     def listed(

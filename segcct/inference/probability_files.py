@@ -13,7 +13,7 @@ import numpy as np
 
 from segcct.datasets.label_schemes import Scheme
 from segcct.images.volume import Volume
-from segcct.inference.files_beside import PROBABILITIES
+from segcct.inference.case_files import PROBABILITIES
 from segcct.inference.predictor import Segmented
 
 LEVELS = 65535

@@ -19,9 +19,9 @@ from segcct.errors import DataError
 from segcct.files.remote_file import fetch, is_uri
 from segcct.hardware.memory import peak_memory_mb
 from segcct.images.content_digest import content_digest
+from segcct.inference.case_files import remove_files
 from segcct.inference.case_journal import Journal
 from segcct.inference.case_tables import Rows
-from segcct.inference.files_beside import remove_beside
 
 
 class Span(NamedTuple):
@@ -56,7 +56,7 @@ class PredictedCase:
     """In what the case is unlike those that the model was trained on; see input_ranges.py."""
     is_new: bool = True
     """False: it was finished by an earlier call."""
-    beside: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     """Its files next to the mask, such as probabilities, relative to the folder."""
 
     def row(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ class PredictedCase:
             "peak_memory_mb": self.peak_memory_mb,
             "input": self.input,
             "unlike_training": list(self.unlike),
-            "files": list(self.beside),
+            "files": list(self.files),
             "tables": {file: [_bound(row, self.digest) for row in rows] for file, rows in tables.items()},
         }
 
@@ -117,7 +117,7 @@ class TrackedWork:
         except Exception:
             self._remove_unchanged(before)
             if not self._has_new_mask(job.name):
-                remove_beside(folder, [job.name])
+                remove_files(folder, [job.name])
             raise
         if made.is_new:
             self._remove_unchanged(before)
@@ -207,7 +207,7 @@ def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> Predicted
         seconds=entry["seconds"],
         peak_memory_mb=entry["peak_memory_mb"],
         unlike=tuple(entry.get("unlike_training", ())),
-        beside=tuple(entry.get("files", ())),
+        files=tuple(entry.get("files", ())),
         is_new=is_new,
     )
 

@@ -18,7 +18,7 @@ _PROBABILITY = re.compile(r"\d+_.*\.nii\.gz")
 _MEMBERSHIP = re.compile(r"(.+)_cluster_\d+\.nii\.gz")
 
 
-def files_beside(folder: Path, names: Collection[str]) -> dict[str, list[str]]:
+def files_of_cases(folder: Path, names: Collection[str]) -> dict[str, list[str]]:
     """Name of a mask -> those of its case that are there, relative to the folder; without cases that have none.
 
     Args:
@@ -36,9 +36,9 @@ def files_beside(folder: Path, names: Collection[str]) -> dict[str, list[str]]:
     return dict(found)
 
 
-def remove_beside(folder: Path, names: Collection[str]) -> None:
+def remove_files(folder: Path, names: Collection[str]) -> None:
     """Remove those of some cases, whose masks are to be made anew, and what killed processes left of them."""
-    for files in files_beside(folder, names).values():
+    for files in files_of_cases(folder, names).values():
         for file in files:
             (folder / file).unlink(missing_ok=True)
     for name in names if (folder / PROBABILITIES).is_dir() else ():
