@@ -54,6 +54,11 @@ class CaseSplitSection(SplitSection):
         """Some cases train without labels."""
         return self.unlabelled is not None or self.unlabelled_list is not None
 
+    @property
+    def draws_among_labeled(self) -> bool:
+        """Some cases train without labels, and the split is drawn among the others."""
+        return self.names_unlabeled and self.kind != "lists"
+
     @model_validator(mode="after")
     def _one_or_the_other(self) -> CaseSplitSection:
         if self.unlabelled is not None and self.unlabelled_list is not None:

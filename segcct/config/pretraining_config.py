@@ -66,10 +66,14 @@ class PretrainingConfig(Experiment):
     @field_validator("data", mode="before")
     @classmethod
     def _without_labels(cls, data: object) -> object:
-        """A data section of a segmentation may be pasted: what it says of labels is left out. Its unlabeled cases train
-        too."""
+        """A data section of a segmentation may be pasted: what it says of labels is left out, but for where they are if
+        its split is drawn among the cases that have one. Its unlabeled cases train too."""
         if not isinstance(data, dict):
             return data
-        unused = ("label", "scheme", "labels", "regions", "label_map", "foreground_fraction")
+        unused = {"scheme", "labels", "regions", "label_map", "foreground_fraction"}
+        split = data.get("split")
+        split = split if isinstance(split, dict) else {}
+        if split.get("kind") == "lists" or not (split.get("unlabelled") or split.get("unlabelled_list")):
+            unused.add("label")
         kept = {name: value for name, value in data.items() if name not in unused}
         return {**kept, "scheme": "custom", "labels": {"structure": 1}}

@@ -7,6 +7,7 @@ has not changed since the last start is not opened at all.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,8 @@ class Inventory:
     def cases(self) -> list[Case]:
         """The whole cases, sorted by id; those that train without labels have none, even if there is one on disk.
         Raises `SplitError` as `splits` and `unlabeled`."""
+        if not self.needs_labels:
+            return [replace(case, label=None) for case in self.found.cases]
         if not self.data.split.names_unlabeled:
             return self.found.cases
         unlabeled = {case.id: case for case in self.unlabeled}
@@ -68,7 +71,8 @@ class Inventory:
     @cached_property
     def splits(self) -> Splits:
         """The split. Raises `SplitError` as `make_splits`."""
-        return make_splits(self.found.cases, self.data, needs_labels=self.needs_labels)
+        needs_labels = self.needs_labels or self.data.split.draws_among_labeled
+        return make_splits(self.found.cases, self.data, needs_labels=needs_labels)
 
     @cached_property
     def unlabeled(self) -> list[Case]:

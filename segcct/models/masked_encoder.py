@@ -163,14 +163,15 @@ class MaskedEncoder(nn.Module):
     def targets(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """What masked tokens should be, (B, N - V, P), and which of them count, (B, N - V).
 
-        mae: their pixels, standardized; patches of one value do not count. m2d: what the target says, standardized per
-        token.
+        mae: their pixels, standardized; patches of one value in each channel do not count. m2d: what the target says,
+        standardized per token.
         """
         masked = ~visible
         if self.target is None:
             patches = rearrange(image, "b c (r p) (s q) -> b (r s) (c p q)", p=self.patch_px, q=self.patch_px)
             patches = _taken(patches, _places(masked))
-            return patches, patches.std(dim=2) > 0
+            channels = rearrange(patches, "b n (c x) -> b n c x", c=image.shape[1])  # each has a background of its own
+            return patches, (channels.std(dim=3) > 0).any(dim=2)
         self.target.eval()
         if self.method == "m2d":
             said = _encoded(self.target, self.shown(image, masked), masked)

@@ -38,8 +38,8 @@ class Dataset:
 
     @property
     def synthetic(self) -> bool:
-        """Some training case is a phantom."""
-        return any(case.case_id in self.synthetic_cases for case in self.train)
+        """Some training case is a phantom, with a label or without."""
+        return any(case.case_id in self.synthetic_cases for case in (*self.train, *self.unlabeled))
 
 
 def find_cases(data: DataSection, *, needs_labels: bool = True) -> Inventory:
@@ -86,7 +86,7 @@ def load_dataset(data: DataSection, *, unlabeled: bool = False, needs_labels: bo
         train=prepared[: len(train)],
         val=prepared[len(train) : labeled],
         fingerprint=fingerprint(cases, memo),
-        synthetic_cases=frozenset(case.id for case in cases[:labeled] if inventory.is_synthetic(case)),
+        synthetic_cases=frozenset(case.id for case in cases if inventory.is_synthetic(case)),
         unlabeled=prepared[labeled:],
     )
 

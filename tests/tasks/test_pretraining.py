@@ -11,6 +11,8 @@ from torch.nn import functional as F
 
 from segcct.cli import main
 from segcct.config import PretrainingConfig, SegmentationConfig, settings
+from segcct.datasets.inventory import Inventory
+from segcct.datasets.split_drawing import make_splits
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, ModelError
 from segcct.model_card import load_card, save_model
@@ -91,7 +93,7 @@ def test_statistics_are_those_of_visible_pixels():
 def test_targets_of_mae_are_the_masked_pixels():
     masked = network()
     image, visible = batch(masked)
-    image[0, :, :16, :16] = 0.5  # of one value
+    image[0, :, :16, :16] = torch.tensor([0.5, -0.2]).view(2, 1, 1)  # of one value in each channel
     visible[0, 0, 0], visible[0, 0, 1] = False, True
     visible = visible.clone()
     visible[0].view(-1)[2:] = torch.tensor([True] * 7 + [False] * 7)  # eight visible again
@@ -232,6 +234,33 @@ def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
     assert task.find().batches == 3  # of 15 slices of 5 cases
     task.prepare()
     assert len(task.loader(0, 1)) == 3
+
+
+def test_a_pasted_split_is_that_of_the_segmentation(tmp_path):
+    """It is drawn among the labeled cases, whose labels are not opened."""
+    voxels = np.random.default_rng(0).integers(1, 90, (16, 16, 3)).astype(np.int16)
+    for number in range(12):
+        (tmp_path / "scans" / f"p{number}").mkdir(parents=True)
+        image = nib.Nifti1Image(voxels + number, np.diag([1.5, 1.5, 8, 1]))
+        nib.save(image, tmp_path / "scans" / f"p{number}" / "t1.nii.gz")
+        if number % 2:
+            (tmp_path / "scans" / f"p{number}" / "seg.nii.gz").write_bytes(b"no image")
+    data = {"layout": "folder", "root": tmp_path / "scans", "channels": {"t1": "t1.nii.gz"}, "label": "seg.nii.gz",
+            "scheme": "binary", "image_size": 32, "cache": tmp_path / "cache",
+            "split": {"kind": "fractions", "val": 1, "test": 2, "unlabelled": "rest"}}  # fmt: skip
+    train = {"unlabelled": {"method": "teacher"}}
+    of = SegmentationConfig.model_validate({"data": data, "model": {"name": "cct_unet_t"}, "train": train})
+    expected = make_splits(Inventory(of.data).found.cases, of.data)
+    content = {"data": data, "model": {"name": "cct_unet_t"}, "train": {"batch_size": 5}}
+    task = PretrainingTask(PretrainingConfig.model_validate(content))
+    task.prepare()
+    splits = task.dataset.splits
+    assert (splits.train, splits.val, splits.test) == (expected.train, expected.val, expected.test)
+    assert len(splits.test) == 2
+    assert {case.case_id for case in task.dataset.train} == {
+        *splits.train,
+        *(f"p{number}" for number in range(0, 12, 2)),
+    }
 
 
 def test_a_training_says_whom_its_first_weights_have_seen(tmp_path, capsys):

@@ -72,6 +72,21 @@ def test_half_of_the_appearances_are_of_slices_without_labels(monkeypatch: pytes
     assert torch.equal(labeled["image"], batch(64)["image"])
 
 
+def test_the_appearance_is_that_of_another_patient(monkeypatch: pytest.MonkeyPatch):
+    given, seen = batch(6), []
+    given["image"] += torch.arange(6).view(6, 1, 1, 1) / 10
+    synthesis = Synthesis(painter().network, 1.0, 3, patient_of=lambda case: case[:2])
+    style_of = synthesis.generator.style_of
+    monkeypatch.setattr(synthesis.generator, "style_of", lambda *given: (seen.append(given[0]), style_of(*given))[1])
+    for cases, expected in (
+        (["p1_ed", "p1_es", "p1_ed", "p2_ed", "p2_es", "p3_ed"], [3, 3, 3, 5, 5, 0]),
+        (["p1_ed"] * 6, [1, 2, 3, 4, 5, 0]),
+    ):
+        torch.manual_seed(0)
+        synthesis.applied({**given, "case": cases}, Nearest())
+        assert torch.equal(seen.pop(), given["image"][expected])
+
+
 def test_images_in_which_the_mask_is_not_found_are_dropped():
     class Blind(nn.Module):
         def forward(self, image: torch.Tensor) -> torch.Tensor:

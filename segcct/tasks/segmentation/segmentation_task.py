@@ -110,7 +110,10 @@ class SegmentationTask(SliceTask):
         if augment.generator is None:
             return None
         generator = load_frozen(augment.generator, self.config.data, self.scheme)
-        return Synthesis(generator, augment.synthesize, self.scheme.num_classes)
+        return Synthesis(generator, augment.synthesize, self.scheme.num_classes, self._patient_of)
+
+    def _patient_of(self, case_id: str) -> str:
+        return self.dataset.splits.patient_of(case_id)
 
     def _unlabeled_method(self) -> UnlabeledMethod | None:
         section = self.config.train.unlabelled

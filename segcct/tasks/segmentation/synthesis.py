@@ -1,9 +1,9 @@
 """M2I as augmentation: some labeled slices are replaced by deformed masks and the images that a frozen generator makes
-of them, in the appearance of another slice of the batch, labeled or not (`augment.synthesize`)."""
+of them, in the appearance of a slice of another patient in the batch, labeled or not (`augment.synthesize`)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,8 +37,11 @@ class Synthesis:
         num_classes: background included.
     """
 
-    def __init__(self, generator: Generator, fraction: float, num_classes: int) -> None:
+    def __init__(
+        self, generator: Generator, fraction: float, num_classes: int, patient_of: Callable[[str], str] = str
+    ) -> None:
         self.generator = generator
+        self.patient_of = patient_of
         self.fraction = fraction
         self.num_classes = num_classes
 
@@ -48,8 +51,8 @@ class Synthesis:
         Draws from torch's generator, which the training seeds at each batch.
 
         Args:
-            batch: also holds `position` (B, 1), and perhaps slices without labels, whose appearance half of the images
-                then take.
+            batch: also holds `position` (B, 1), ids of the cases as `case` if they are known, and perhaps slices
+                without labels, whose appearance half of the images then take.
             judge: the network that has to find a mask again in its image, in any mode.
         """
         image, label = batch["image"], batch["label"]
@@ -67,11 +70,10 @@ class Synthesis:
         image[place], label[place] = made[good], wanted[good]
         return {**batch, "image": image, "label": label}
 
-    @staticmethod
-    def _appearances(batch: Mapping[str, Any], chosen: Tensor, judge: nn.Module) -> tuple[Tensor, Tensor]:
-        """Image (N, C, S, S) and mask (N, S, S) of another slice for each chosen one: the next of the batch, or with
-        probability 1/2 one without labels, whose mask is what the judge finds."""
-        other = (chosen + 1) % len(batch["image"])
+    def _appearances(self, batch: Mapping[str, Any], chosen: Tensor, judge: nn.Module) -> tuple[Tensor, Tensor]:
+        """Image (N, C, S, S) and mask (N, S, S) of another slice for each chosen one: the next of another patient in
+        the batch, or with probability 1/2 one without labels, whose mask is what the judge finds."""
+        other = self._others(batch, chosen.tolist())
         image, label = batch["image"][other], batch["label"][other]
         if UNLABELED in batch:
             views = batch[UNLABELED]
@@ -81,6 +83,17 @@ class Synthesis:
             if len(places):
                 label[places] = evaluated_logits(judge, image[places]).argmax(dim=1)
         return image, label
+
+    def _others(self, batch: Mapping[str, Any], chosen: Sequence[int]) -> list[int]:
+        """The next slice of another patient for each chosen one; of a batch of one patient, the next."""
+        count = len(batch["image"])
+        patients = list(map(self.patient_of, batch.get("case", map(str, range(count)))))
+
+        def other(place: int) -> int:
+            following = [(place + step) % count for step in range(1, count)]
+            return next((each for each in following if patients[each] != patients[place]), (place + 1) % count)
+
+        return [other(place) for place in chosen]
 
     def _conditions(self, label: Tensor) -> tuple[Tensor, Tensor]:
         """One-hot mask (B, K, S, S) and distances (B, K - 1, S, S)."""
