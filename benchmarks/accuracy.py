@@ -113,7 +113,7 @@ def length_of(budget: str, experiment: SegmentationConfig) -> dict[str, Any]:
 
 def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> SegmentationConfig:
     """The configuration of a training, its precision settled for this machine."""
-    over_all = {"model.name": training.entry, **benchmark.keys}
+    over_all = {"model.name": training.entry, "model.options": {}, **benchmark.keys}
     own = {**benchmark.entries[training.entry], **settings.parse_overrides(arguments.keys)}
     plain = settings.load(SegmentationConfig, benchmark.experiment, {**over_all, **own})
     root = plain.data.root

@@ -45,8 +45,8 @@ from segcct.run_folder import RunFolder
 CONFIGS = Path(__file__).parents[1] / "configs"
 SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
 PRETRAINED = ("mae", "m2d", "m2d_all")
-FINE_TUNING = {"train.lr": 7e-4, "train.warmup": 0.1}
-"""Gentler than from random weights: a third of the learning rate."""
+FINE_TUNING = {"train.optimizer": "adamw", "train.lr": 7e-4, "train.warmup": 0.1}
+"""Gentler than from random weights: a third of the learning rate, and no orthogonal updates."""
 SYNTHESIZE = "synthesize"
 AUGMENTED: dict[str, dict[str, Any]] = {
     "scanner": {"augment.scanner": 0.5},
@@ -124,6 +124,8 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
     parts, part = method.split("+"), 1.0
     overrides: dict[str, Any] = {"train.pictures": 0, "model.name": arguments.model}
+    if arguments.model != content["model"]["name"] or pretrained_by(method):  # which train the blocks of the encoder
+        overrides["model.options"] = {}
     for pretraining in pretrained_by(method):
         best = encoder(pretraining, arguments).best
         overrides |= {"model.pretrained": str(best), **FINE_TUNING}

@@ -80,7 +80,7 @@ def segmenter(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     base = settings.read_yaml(CONFIGS / "acdc_slices_cct_unet.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
-    overrides |= {"train.pictures": 0, "model.name": arguments.model}
+    overrides |= {"train.pictures": 0, "model.name": arguments.model, "model.options": {}, "train.optimizer": "adamw"}
     overrides |= {"train.windows": {}, "train.batch_size": 16, "train.validation_time": None}
     return trained(settings.build(SegmentationConfig, content, overrides, source="benchmark"))
 

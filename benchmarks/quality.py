@@ -105,7 +105,8 @@ def overrides(arguments: argparse.Namespace, fold: int, name: str, budget_s: flo
 def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunFolder:
     """The segmenter of a fold at a stage."""
     budget = seconds(arguments.budget) * fraction
-    recipe = {"train.pictures": 0, "train.batch_size": 16, "train.windows": {}}
+    recipe = {"train.pictures": 0, "train.batch_size": 16, "train.windows": {}}  # as published
+    recipe |= {"train.optimizer": "adamw", "model.options": {}}
     changes = recipe | overrides(arguments, fold, f"fold{fold}_stage{fraction:g}", budget)
     return trained(settings.load(SegmentationConfig, CONFIGS / "acdc_slices_cct_unet.yaml", changes))
 

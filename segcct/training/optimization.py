@@ -33,7 +33,7 @@ def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.O
             "params": orthogonal, "weight_decay": train.weight_decay,
             "orthogonal": True, "lr_factor": train.muon_lr / train.lr,
         })  # fmt: skip
-        return Muon(groups, lr=train.lr)
+        return Muon(groups, lr=train.lr, fused=True)
     if train.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=train.lr, fused=True)  # a quarter of the time on a processor
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
