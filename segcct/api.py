@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from segcct.errors import ConfigError
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.label_colors import write_label_colors
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
+from segcct.inference.volumes_table import volumes_table
 from segcct.progress import Progress
 from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
@@ -60,12 +63,13 @@ def predict(
     overwrite: bool = False,
     how: Inference | None = None,
 ) -> Predictions:
-    """Write the mask of every case below `input` to a folder, on the scans' own grids, as `segcct predict` does.
+    """Write the mask of every case below `input` to a folder, on the scans' own grids, with volumes.csv and the colors
+    of the labels, as `segcct predict` does.
 
     Args:
         model: a `best/` folder, `hf://OWNER/NAME`, the folder of a cross-validation, or several of these.
         input: a scan, a case folder or a dataset root.
-        output: the folder for masks and predictions.json.
+        output: the folder for masks, predictions.json and volumes.csv.
         split: `train`, `val` or `test`: only these cases of the model's own split.
         overwrite: replace earlier masks.
         how: batch size, precision, device, test-time augmentation, and adaptation to each case.
@@ -77,7 +81,12 @@ def predict(
     predictor = Predictor.load(model, how)
     splits_files = [member / ".." / "splits.json" for member in find_members(model)]
     request = resolve(predictor.card, Path(input), splits_files=splits_files, split=split)
-    return predict_folder(predictor, request, Path(output), overwrite=overwrite, progress=Progress("predicting"))
+    tables = [volumes_table(list(predictor.card.classes))]
+    run = partial(predict_folder, predictor, request, Path(output), tables=tables, overwrite=overwrite)
+    predictions = run(progress=Progress("predicting"))
+    if not request.of_images:  # the others hold their colors
+        write_label_colors(Path(output), predictor.card.classes)
+    return predictions
 
 
 def _experiment(config: Any, row: TaskRow, overrides: Mapping[str, Any]) -> Experiment:

@@ -53,6 +53,7 @@ def test_a_run_is_resumed_and_predicts(keys: dict[str, Any], phantom: Path, tmp_
     predictions = segcct.predict(run.best, phantom, tmp_path / "masks", split="test")
     assert predictions.problem == ""
     (mask,) = predictions.masks
+    assert {"volumes.csv", "labels_itksnap.txt", "labels_slicer.ctbl"} < {file.name for file in mask.parent.iterdir()}
     with pytest.raises(RunError, match="exist already"):
         segcct.predict(run.best, phantom, tmp_path / "masks", split="test")
     assert segcct.predict(run.best, phantom, tmp_path / "masks", split="test", overwrite=True).masks == [mask]
