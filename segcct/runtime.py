@@ -22,6 +22,8 @@ import nibabel as nib
 import numpy as np
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime 1.32 reports its use to its makers
+
 METADATA_KEY, METADATA_FORMAT = "segcct", 1
 INPUT, OUTPUT = "image", "logits"
 """Names in the ONNX graph: (B, C, S, S) float32 -> (B, K, S, S), or (B, K) of a classifier."""

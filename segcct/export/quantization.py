@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -35,6 +36,7 @@ def quantized(model: Any, inputs: Tensor) -> Any:
 
     Raises `PackageError` where the extra `export` is not installed.
     """
+    os.environ.setdefault("NNCF_CI", "1")  # else it reports its use to its makers
     nncf = import_extra("nncf", EXTRA)
     nncf.set_log_level(logging.ERROR)
     images = nncf.Dataset(list(inputs.split(1)), lambda image: {INPUT: image.numpy()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -184,6 +185,16 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest
     holed = nib.Nifti1Image(np.full((4, 4, 4), np.nan, dtype=np.float32), np.eye(4))
     nib.save(holed, tmp_path / "nan.nii.gz")
     assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
+
+
+def test_nothing_is_left_for_reports_to_the_makers_of_onnx_runtime(tmp_path: Path) -> None:
+    """It begins a session of its telemetry in a file of the temporary folder."""
+    model, folder = small_export.written(tmp_path / "m.onnx", small_export.model_card()), tmp_path / "temporary"
+    folder.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    code = f"from segcct.runtime import ModelFile; ModelFile({str(model)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment | {"TMPDIR": str(folder)})
+    assert not list(folder.iterdir())
 
 
 def _without(*keys: str) -> Callable[[Any], None]:
