@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +81,10 @@ def predict(
     splits_files = [member / ".." / "splits.json" for member in find_members(model)]
     request = resolve(predictor.card, Path(input), splits_files=splits_files, split=split)
     tables = [volumes_table(list(predictor.card.classes))]
-    run = partial(predict_folder, predictor, request, Path(output), tables=tables, overwrite=overwrite)
-    predictions = run(progress=Progress("predicting"))
+    progress = Progress("predicting")
+    predictions = predict_folder(
+        predictor, request, Path(output), tables=tables, overwrite=overwrite, progress=progress
+    )
     if not request.of_images:  # the others hold their colors
         write_label_colors(Path(output), predictor.card.classes)
     return predictions

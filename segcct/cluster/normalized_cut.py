@@ -15,7 +15,7 @@ SIMILAR = 0.2
 """Cosine above which two tokens are connected, and the weight of the edge between two others, as in TokenCut."""
 FAINT = 1e-5
 MOST_TOKENS = 4096
-"""Of a slice, which take seconds; time grows with the third power, memory with the square."""
+"""Of a slice: 9 s on two cores of an AMD EPYC; time grows with the third power, memory with the square."""
 
 
 @dataclass(frozen=True)

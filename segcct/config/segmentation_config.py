@@ -63,7 +63,7 @@ class UnlabeledSection(Section):
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the unlabeled loss."""
     start: Fraction = 0.0
-    """Fraction of the training that labeled cases begin alone, which takes a third of the time per step or less."""
+    """Fraction of the training that labeled cases begin alone, which takes about half the time per step."""
     ramp_up: Fraction = 0.2
     """Fraction of the training over which that weight then rises from 0."""
     confidence: Fraction = 0.95

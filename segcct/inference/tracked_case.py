@@ -108,9 +108,8 @@ class TrackedWork:
         """
         began, folder = time.monotonic(), self.journal.folder
         self.journal.require_here()
-        earlier = {} if job.earlier is None else job.earlier
-        stale = [folder / file for file in (earlier["mask"], *earlier.get("files", ()))] if earlier else []
-        before = {file: _identity(file) for file in stale}
+        stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier.get("files", ()))
+        before = {folder / file: _identity(folder / file) for file in stale}
         try:
             with _here(job.case, folder) as case:
                 made = self._done(job._replace(case=case), began)

@@ -218,12 +218,16 @@ def test_what_would_do_nothing_is_refused():
             settings.build(PretrainingConfig, {"data": data, "train": {key: value}}, {}, source="test")
 
 
-def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
+def write_scans(root, count):
+    """Folders p0, p1, ... with a scan of three slices each."""
     voxels = np.random.default_rng(0).integers(1, 90, (16, 16, 3)).astype(np.int16)
-    for number in range(6):
-        (tmp_path / "scans" / f"p{number}").mkdir(parents=True)
-        image = nib.Nifti1Image(voxels + number, np.diag([1.5, 1.5, 8, 1]))
-        nib.save(image, tmp_path / "scans" / f"p{number}" / "t1.nii.gz")
+    for number in range(count):
+        (root / f"p{number}").mkdir(parents=True)
+        nib.save(nib.Nifti1Image(voxels + number, np.diag([1.5, 1.5, 8, 1])), root / f"p{number}" / "t1.nii.gz")
+
+
+def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
+    write_scans(tmp_path / "scans", 6)
     (tmp_path / "train").write_text("p0")
     (tmp_path / "val").write_text("p1")
     split = {"kind": "lists", "train_list": tmp_path / "train", "val_list": tmp_path / "val", "unlabelled": "rest"}
@@ -238,13 +242,9 @@ def test_unlabeled_cases_are_part_of_the_epochs_that_are_planned(tmp_path):
 
 def test_a_pasted_split_is_that_of_the_segmentation(tmp_path):
     """It is drawn among the labeled cases, whose labels are not opened."""
-    voxels = np.random.default_rng(0).integers(1, 90, (16, 16, 3)).astype(np.int16)
-    for number in range(12):
-        (tmp_path / "scans" / f"p{number}").mkdir(parents=True)
-        image = nib.Nifti1Image(voxels + number, np.diag([1.5, 1.5, 8, 1]))
-        nib.save(image, tmp_path / "scans" / f"p{number}" / "t1.nii.gz")
-        if number % 2:
-            (tmp_path / "scans" / f"p{number}" / "seg.nii.gz").write_bytes(b"no image")
+    write_scans(tmp_path / "scans", 12)
+    for number in range(1, 12, 2):
+        (tmp_path / "scans" / f"p{number}" / "seg.nii.gz").write_bytes(b"no image")
     data = {"layout": "folder", "root": tmp_path / "scans", "channels": {"t1": "t1.nii.gz"}, "label": "seg.nii.gz",
             "scheme": "binary", "image_size": 32, "cache": tmp_path / "cache",
             "split": {"kind": "fractions", "val": 1, "test": 2, "unlabelled": "rest"}}  # fmt: skip
