@@ -433,6 +433,21 @@ def in_a_line(error: object) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
+def spacing_of(affine: np.ndarray, header: Any = None) -> tuple[float, float, float] | None:
+    """Length in mm of a step along each voxel axis of a (4, 4) affine; None where the NIfTI header says that it is
+    unknown."""
+    if header is not None and header["descrip"].item().decode("latin-1").startswith(NO_SPACING):
+        return None
+    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
+    return x, y, z
+
+
+def voxel_volume_ml(affine: np.ndarray, spacing_mm: Sequence[float] | None) -> float | None:
+    """Volume of a voxel of a (4, 4) affine, in mL; of a sheared grid, as of CT with a tilted gantry, it is less than
+    the product of the steps. None without a spacing."""
+    return None if spacing_mm is None else abs(float(np.linalg.det(affine[:3, :3]))) / 1000
+
+
 @dataclass(frozen=True)
 class Scan:
     """A NIfTI file: voxels (X, Y, Z), position, and header."""
@@ -461,8 +476,7 @@ class Scan:
             raise RunnerError(f"{file}: some voxels are NaN or infinite")
         unit_mm = {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) % 8, 1.0)
         affine = np.diag([unit_mm] * 3 + [1.0]) @ np.asarray(image.header.get_best_affine(), dtype=np.float64)
-        known = not image.header["descrip"].item().decode("latin-1").startswith(NO_SPACING)
-        spacing = tuple(float(step) for step in nib.affines.voxel_sizes(affine)) if known else None
+        spacing = spacing_of(affine, image.header)
         return cls(array.reshape((*array.shape[:3], 1)[:3]), affine, spacing, image.header)
 
     def save(self, mask: np.ndarray, file: str | Path) -> None:
@@ -545,8 +559,7 @@ def segment(
         if not np.isfinite(probabilities).all():
             raise RunnerError("the network gives values that are not finite")
         labels[batch] = resampled_argmax(probabilities, labels.shape[1:])
-    voxel_ml = None if first.spacing_mm is None else math.prod(first.spacing_mm) / 1000
-    postprocess(mask, model.steps, list(model.classes), voxel_ml)
+    postprocess(mask, model.steps, list(model.classes), voxel_volume_ml(first.affine, first.spacing_mm))
     values = [0, *model.classes.values()]
     return np.asarray(values, dtype=np.uint8 if max(values) < 256 else np.uint16)[mask]
 

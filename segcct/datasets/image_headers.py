@@ -12,16 +12,18 @@ from segcct.errors import VolumeError
 from segcct.files.file_names import HDF5_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, NPZ_SUFFIXES
 from segcct.images.arrays import array_shape
 from segcct.images.nifti import affine_of, read_nifti_header
-from segcct.images.raster import open_image
+from segcct.images.raster import open_upright
 from segcct.images.size_limits import checked_affine, refuse_special, volume_shape
 from segcct.images.volume import IMAGE_AFFINE, Volume, holds_dicom, no_such_file
+from segcct.runtime import spacing_of
 
 
 def read_header(path: Path, dataset: str = "image") -> Volume:
     """The volume a file holds, with its grid but without its voxels: the array is zeros that take no memory.
 
-    Formats without geometry give `spacing_mm` None. The shape of an array is (rows, columns, 1) or (rows, columns,
-    depth), which is enough to compare two of them; of an image file (columns, rows, 1), as of a 2-D DICOM image.
+    Formats without geometry give `spacing_mm` None, and so does NIfTI whose header says that it is unknown. The shape
+    of an array is (rows, columns, 1) or (rows, columns, depth), which is enough to compare two of them; of an image
+    file (columns, rows, 1), as of a 2-D DICOM image.
 
     Args:
         path: NIfTI, NRRD, MHA, MHD, HDF5, NPZ, PNG, TIFF, a DICOM file or a folder of DICOM slices.
@@ -51,7 +53,7 @@ def read_header(path: Path, dataset: str = "image") -> Volume:
             raise VolumeError("not one 2-D or 3-D image", file=path, found=f"shape {stored}")
         return _without_geometry((*stored, 1) if len(stored) == 2 else (*stored[1:], stored[0]), path)
     if name.endswith(IMAGE_SUFFIXES):
-        with open_image(path, path) as image:
+        with open_upright(path) as image:
             return _without_geometry((*image.size, 1), path)
     if path.is_dir() or holds_dicom(path):
         from segcct.images import dicom
@@ -68,8 +70,7 @@ def says_synthetic(volume: Volume) -> bool:
 
 
 def _volume(shape: tuple[int, ...], affine: np.ndarray, path: Path, header: nib.Nifti1Header | None = None) -> Volume:
-    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
-    return Volume(np.broadcast_to(np.uint8(0), shape), affine, (x, y, z), header, path)
+    return Volume(np.broadcast_to(np.uint8(0), shape), affine, spacing_of(affine, header), header, path)
 
 
 def _without_geometry(shape: tuple[int, ...], path: Path) -> Volume:

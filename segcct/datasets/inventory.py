@@ -18,7 +18,7 @@ from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.image_headers import says_synthetic
-from segcct.datasets.layouts import get_layout, scan_cases, scheme_of
+from segcct.datasets.layouts import get_layout, layout_code, scan_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
 from segcct.datasets.split_lists import unlabeled_cases
 from segcct.datasets.split_record import Splits
@@ -28,8 +28,8 @@ from segcct.images.content_digest import is_one_file
 from segcct.images.volume import Volume
 from segcct.version import VERSION
 
-READER_VERSION = 1
-"""Raised when the layouts' `read_header` give other shapes or refuse other files."""
+READER_VERSION = 2
+"""Raised when the layouts' `read_header` give other grids or refuse other files."""
 _MOST_VOXELS = 2**20
 """Along an axis."""
 
@@ -100,7 +100,7 @@ class Inventory:
         layout = get_layout(self.data.layout)
         place = file, array if layout.names_arrays else ""
         if place not in self._read:
-            kind = f"header {READER_VERSION} {layout.name} {place[1]}"
+            kind = f"header {READER_VERSION} {layout.name}{layout_code(layout.name)} {place[1]}"
 
             def read() -> dict[str, Any]:
                 return _facts_of(layout.read_header(file, array))

@@ -27,9 +27,12 @@ _MOST_PAGES = 2048
 _MOST_SCANS = 2**31
 """Pixels times scans of a progressive JPEG, each of which is a pass over the image."""
 _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
+_CAMERA = ("JPEG", "MPO")
+"""Pillow's names of JPEG files, the latter of several images."""
 _BITS_PER_SAMPLE = 258
-_ORIENTATION, _TURNED = 274, (5, 6, 7, 8)
-"""The TIFF tag that says how an image is to be turned, and its values that exchange rows and columns."""
+_ORIENTATION, _MIRRORED, _TURNED = 274, (2, 3, 4), (5, 6, 7, 8)
+"""The tag of TIFF and EXIF that says how an image is to be turned, and its values that keep rows and columns, and that
+exchange them."""
 _DEEP_GRAY = ("I", "F", "I;16", "I;16L", "I;16B", "I;16N")
 _FACTORS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies stored values of 2 and 4 bits by, so that they reach 255; a mask's values are as stored."""
@@ -58,10 +61,10 @@ def read_pages(file: Path, *, palette: bool = False) -> np.ndarray:
         palette: give the indices of a palette, and gray values as they are stored.
 
     Raises:
-        VolumeError: no image, or one of pages that differ.
+        VolumeError: no image, one that EXIF turns, or one of pages that differ.
     """
     try:
-        with open_image(file, file) as opened:
+        with open_upright(file) as opened:
             pages = [_page(frame, file, palette=palette) for frame in frames(opened, file)]
     except (SegcctError, MemoryError):
         raise
@@ -108,8 +111,42 @@ def open_image(source: Path | IO[bytes], file: str | Path, formats: Sequence[str
     return image
 
 
+def open_upright(file: Path) -> Image.Image:
+    """As `open_image`, for pixels that are used as they are stored, with a mask on the same pixels.
+
+    Raises:
+        VolumeError: as `open_image`, or EXIF says that the image is to be turned. Programs that draw masks may have
+            done so or not, and a mask that is written holds no such tag.
+    """
+    image = open_image(file, file)
+    orientation = 1 if image.format == "TIFF" else _orientation(image)
+    if orientation in _MIRRORED + _TURNED:
+        image.close()
+        raise VolumeError(
+            "a camera's orientation tag says that the image is to be turned",
+            file=file,
+            found=f"EXIF orientation {orientation}",
+            expected="pixels stored upright",
+            remedy="Save it upright, without the tag, as by mogrify -auto-orient, and look whether its mask still fits",
+        )
+    return image
+
+
+def _orientation(image: Image.Image) -> object:
+    """By EXIF, of an image that is not decoded yet; 1, as stored, where there is none, or it is damaged, so that no
+    viewer follows it."""
+    try:
+        return Image.Image.getexif(image).get(_ORIENTATION, 1)  # that of PNG would decode the image
+    except Exception:  # a damaged tag makes its reader fail in any way
+        return 1
+
+
 def frames(image: Image.Image, file: str | Path) -> Iterator[Image.Image]:
-    """The pages or frames of an image one after the other. Raises `VolumeError` where they are too many."""
+    """The pages or frames of an image one after the other; the first of a camera's JPEG, whose others are previews or
+    other views. Raises `VolumeError` where they are too many."""
+    if image.format in _CAMERA:
+        yield image
+        return
     pixels = 0
     # The number of pages of a TIFF is not known before all of them are read.
     pages = 1 if image.format == "TIFF" else getattr(image, "n_frames", 1)
@@ -206,7 +243,7 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
 
 
 def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path) -> None:
-    if image.format not in ("JPEG", "MPO"):
+    if image.format not in _CAMERA:
         return
     if isinstance(source, Path):
         content = source.read_bytes()

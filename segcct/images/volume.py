@@ -7,7 +7,6 @@ imported only when a file needs them.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +19,7 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
 from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
 from segcct.images.size_limits import AGAIN, checked_affine, refuse_special
-from segcct.runtime import NO_SPACING
+from segcct.runtime import NO_SPACING, spacing_of, voxel_volume_ml
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
@@ -52,8 +51,8 @@ class Volume:
 
     @property
     def voxel_ml(self) -> float | None:
-        """Volume of a voxel; None without a spacing."""
-        return None if self.spacing_mm is None else math.prod(self.spacing_mm) / 1000
+        """Volume of a voxel, also of a sheared one; None without a spacing."""
+        return voxel_volume_ml(self.affine, self.spacing_mm)
 
     @classmethod
     def load(cls, path: str | Path) -> Volume:
@@ -196,10 +195,7 @@ def _checked(array: np.ndarray, affine: np.ndarray, header: nib.Nifti1Header | N
             raise VolumeError(what, file=path, remedy=remedy)
     elif not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
-    if header is not None and header["descrip"].item().decode("latin-1").startswith(NO_SPACING):
-        return Volume(array, affine, None, header, path)
-    x, y, z = (float(step) for step in nib.affines.voxel_sizes(affine))
-    return Volume(array, affine, (x, y, z), header, path)
+    return Volume(array, affine, spacing_of(affine, header), header, path)
 
 
 def _new_header(array: np.ndarray, affine: np.ndarray, *, has_spacing: bool) -> nib.Nifti1Header:

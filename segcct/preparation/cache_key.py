@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts import layout_code
 from segcct.files.file_memo import FileMemo, key_of
 from segcct.images.content_digest import content_digest
 from segcct.preparation.preparation_settings import Preparation
 from segcct.version import VERSION
 
-PREPARATION_VERSION = 5
+PREPARATION_VERSION = 6
 """Part of every cache key: raised when prepared_case.py, the grid, the rules or a reader give other numbers or facts.
 """
 
@@ -26,8 +27,10 @@ def cache_key(case: Case, data: DataSection, scheme: Scheme, memo: FileMemo | No
     """What the prepared arrays depend on: files, how they are read, how they are prepared, the code's version."""
     groups = [*case.channels.values(), case.label or (), case.mask or ()]
     digests = {paths: content_digest(paths, memo) for paths in set(groups)}  # one file may hold channels and label
+    code = layout_code(data.layout)
     reading = {
         "layout": data.layout,
+        **({"code": code} if code else {}),
         "channels": list(data.channels.items()),  # their order counts; in some layouts a pattern names an array
         "label": data.label,
         **({} if data.structures is None else {"structures": sorted(data.structures.items())}),

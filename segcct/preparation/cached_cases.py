@@ -59,6 +59,7 @@ def prepare_cases(
         outcomes[place] = outcome
         if progress is not None:
             progress(len(outcomes), len(cases))
+    memo.save()  # also where a case fails: the digests of the others' files took as long
     prepared = [outcome for _, outcome in sorted(outcomes.items()) if isinstance(outcome, PreparedCase)]
     failures = {place: outcome for place, outcome in outcomes.items() if isinstance(outcome, Exception)}
     if len(failures) == 1 and isinstance(failure := next(iter(failures.values())), SegcctError):
@@ -68,7 +69,6 @@ def prepare_cases(
         all_cases = counted(len(cases), "case")
         raise DataError(f"{len(failures)} of {all_cases} cannot be prepared:{items(reasons, most=20)}")
     cache.sweep()  # not before: what has just been asked for is in use
-    memo.save()
     return prepared
 
 

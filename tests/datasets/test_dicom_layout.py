@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.layouts import find_cases, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.study_ids import study_ids
 from segcct.errors import DataError, LabelError
+from segcct.images.dicom import catalog
 from segcct.images.volume import Volume
 from segcct.init import inspect_folder
 from segcct.preparation.cache_key import cache_key
@@ -306,6 +308,31 @@ def test_a_damaged_label_is_named_and_a_damaged_slice_too(tmp_path: Path) -> Non
     slice_file = tmp_path / "P2/S/2.000-CT/1-003.dcm"
     slice_file.write_bytes(slice_file.read_bytes()[:-50])
     assert any("1-003.dcm" in str(problem.file) for problem in check_dataset(data_of(tmp_path / "P2")))
+
+
+def test_what_cannot_be_opened_is_named_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = study(tmp_path, "P1/S", 0)
+    study(tmp_path, "P2/S", 1)
+    (folder / "2.000-CT" / "0-link.dcm").symlink_to(tmp_path / "nowhere.dcm")
+    os.mkfifo(folder / "2.000-CT" / "0-pipe.dcm")
+    usual, locked = catalog.sop_class_of, folder / "300.000-Segmentation" / "1-1.dcm"
+
+    def sop_class_of(file: Path) -> str:
+        if file == locked:
+            raise PermissionError(13, "Permission denied", str(file))
+        return usual(file)
+
+    monkeypatch.setattr(catalog, "sop_class_of", sop_class_of)
+    found = scan_cases(data_of(tmp_path))
+    assert [(Path(error.file or "").name, error.what) for error in found.errors] == [
+        ("0-link.dcm", "no such file or folder"),
+        ("0-pipe.dcm", "not a file that can be read"),
+        ("1-1.dcm", "cannot be read"),
+    ]
+    assert [(case.id, case.label is not None) for case in found.cases] == [("P1", False), ("P2", True)]
+    named = {Path(problem.file or "").name for problem in check_dataset(data_of(tmp_path))}
+    assert named >= {"0-link.dcm", "0-pipe.dcm", "1-1.dcm"}
+    assert inspect_folder(tmp_path).data.layout == "dicom"
 
 
 def test_new_scans_need_no_label(tmp_path: Path) -> None:

@@ -600,6 +600,18 @@ def test_the_nearest_mask_is_taken(tmp_path: Path) -> None:
     ]
 
 
+def test_what_is_nearer_to_another_picture_of_that_name_is_not_taken(tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        picture(tmp_path / side / "images" / "1_x.png", COLOUR)
+    mask = picture(tmp_path / "train" / "masks" / "1_m.png", MASK)
+    data = pictures(tmp_path, {"grey": "images/*_x.png"}, case_id="path")
+    assert [(case.id, case.label) for case in find_cases(data)] == [("test_1", None), ("train_1", (mask,))]
+    picture(tmp_path / "train" / "images" / "1_y.png", COLOUR)
+    two = pictures(tmp_path, {"grey": "images/*_x.png", "more": "images/*_y.png"}, case_id="path")
+    with pytest.raises(DataError, match=r"test/images/1_x\.png: channel more is missing"):
+        find_cases(two)
+
+
 # ---------------------------------------------------------------- paired
 
 
@@ -620,6 +632,33 @@ def test_paired_volumes_in_two_folders_and_side_by_side(tmp_path: Path) -> None:
         loaded_case = read_case(cases[0], data, scheme_of(data))
         assert loaded_case.label is not None
         assert loaded_case.label.all()
+
+
+def test_what_lies_beside_a_scan_is_no_case_of_its_own(tmp_path: Path) -> None:
+    """The pattern of the first channel matches the names of all the others."""
+    ends = ("", "_pet", "_seg", "_brain")
+    for case_id in ("A", "B"):
+        for end in ends:
+            volume(tmp_path / f"{case_id}{end}.nii.gz")
+    channels = {"ct": "{id}.nii.gz", "pet": "{id}_pet.nii.gz"}
+    intensity = {"rule": "zscore_mask", "mask": "{id}_brain.nii.gz"}
+    found = scan_cases(section("paired", tmp_path, channels, label="{id}_seg.nii.gz", intensity=intensity))
+    assert found.errors == found.notices == []
+    assert [[file.name for file in case.files()] for case in found.cases] == [
+        [f"{case_id}{end}.nii.gz" for end in ends] for case_id in ("A", "B")
+    ]
+
+
+def test_a_further_channel_does_not_stand_for_the_first(tmp_path: Path) -> None:
+    for name in ("A", "t2/A", "t2/B"):
+        volume(tmp_path / f"{name}.nii.gz")
+    found = scan_cases(section("paired", tmp_path, {"t1": "{id}.nii.gz", "t2": "t2/{id}.nii.gz"}))
+    assert [list(case.channels.values()) for case in found.cases] == [
+        [(tmp_path / "A.nii.gz",), (tmp_path / "t2" / "A.nii.gz",)]
+    ]
+    assert [(error.what, error.file) for error in found.errors] == [
+        ("channel t1 is missing", str(tmp_path / "t2" / "B.nii.gz"))
+    ]
 
 
 # ---------------------------------------------------------------- nnunet

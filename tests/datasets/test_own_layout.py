@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from PIL import Image
 
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
-from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, register_layout
+from segcct.datasets.inventory import Inventory
+from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, layout_code, register_layout
 from segcct.datasets.layouts.layout import Found, Layout
+from segcct.preparation.cache_key import cache_key
 
 LAYOUT_FILE = '''
 """ROOT/anything+photo.png and anything+truth.png."""
@@ -118,6 +121,31 @@ def test_one_file_outside_the_package_is_a_layout_everywhere(tmp_path: Path) -> 
         assert mask.mode == "P"
     assert (tmp_path / "scores" / "summary.json").is_file()
     assert (tmp_path / "s2" / "summary.json").is_file()
+
+
+def test_what_another_version_of_a_layout_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_set(tmp_path / "set")
+    keys, kinds = [], []
+    for number, text in enumerate((LAYOUT_FILE, LAYOUT_FILE, LAYOUT_FILE + "# reads otherwise")):
+        monkeypatch.setattr(LAYOUTS, "_added", {})
+        file = tmp_path / f"version{number}" / "plus_layout.py"
+        file.parent.mkdir()
+        file.write_text(text)
+        spec = importlib.util.spec_from_file_location("plus_layout", file)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        data = DataSection(
+            layout="plus", root=tmp_path / "set", channels={"photo": "photo.png"}, label="truth.png", scheme="acdc"
+        )
+        inventory = Inventory(data)
+        case = inventory.cases[0]
+        keys.append(cache_key(case, data, inventory.scheme))
+        inventory.header(case.channels["photo"][0], "photo.png")
+        kinds.append({kind for _, values in inventory.memo._values.values() for kind in values})
+    assert keys[0] == keys[1] != keys[2]
+    assert kinds[0] == kinds[1] != kinds[2]
+    assert {layout_code(name) for name in LAYOUTS if name not in LAYOUTS.registered} == {""}
 
 
 def test_a_registered_layout_is_a_name_of_the_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

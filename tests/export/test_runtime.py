@@ -128,6 +128,20 @@ def test_postprocessed_masks_are_the_same_bytes(tmp_path: Path, fit: str) -> Non
     assert masks["plain"] != masks["steps"]
 
 
+def test_small_components_are_measured_by_the_volume_of_sheared_voxels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file,) = scans(tmp_path)
+    affine = np.array([[-1.0, 0, 0, 0], [0, -1, 3, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
+    nib.save(nib.Nifti1Image(np.asarray(nib.load(file).dataobj), affine), tmp_path / "tilted.nii.gz")
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize"))
+    volumes_ml = []
+    monkeypatch.setattr(runtime, "postprocess", lambda index, steps, classes, voxel_ml: volumes_ml.append(voxel_ml))
+    runtime.segment(runtime.ModelFile(model), [runtime.Scan.load(tmp_path / "tilted.nii.gz")])
+    assert volumes_ml == [pytest.approx(0.004)]
+    assert volumes_ml == [Volume.load(tmp_path / "tilted.nii.gz").voxel_ml]
+
+
 def test_postprocessing_without_scipy_is_refused_before_the_work(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -55,6 +55,7 @@ def test_each_slice_is_scaled_by_its_own_slope(tmp_path: Path, slopes: list[str]
         (np.uint16, 16, 1, -1024, np.int32),
         (np.uint8, 8, 1, 0, np.uint8),
         (np.int8, 8, 3, 0, np.int16),
+        (np.uint16, 16, -1, 65535, np.int32),
         (np.uint32, 32, 1, -1, np.int64),
         (np.uint16, 16, 1 << 40, 0, np.float32),
     ],

@@ -51,3 +51,32 @@ def test_a_turned_tiff_is_read_upright_or_refused(orientation: int, tmp_path: Pa
     else:
         assert np.array_equal(mask_values(tmp_path / "scan.tif")[..., 0].T, TURNED[orientation](stored))
         assert read_header(tmp_path / "scan.tif").shape == (6, 8, 1)
+
+
+@pytest.mark.parametrize("name", ["scan.jpg", "scan.png"])
+@pytest.mark.parametrize("orientation", range(9))
+def test_a_photo_that_its_tag_turns_is_refused(orientation: int, name: str, tmp_path: Path) -> None:
+    """Its mask, which has no such tag, may have been drawn upright or as stored."""
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(np.zeros((8, 6), np.uint8)).save(tmp_path / name, exif=exif)
+    for read in (read_header, mask_values):
+        if orientation < 2:  # 0: not known
+            assert read(tmp_path / name).shape == (6, 8, 1)
+        else:
+            with pytest.raises(VolumeError, match=f"EXIF orientation {orientation}.*upright, without the tag"):
+                read(tmp_path / name)
+
+
+def test_a_damaged_tag_turns_nothing(tmp_path: Path) -> None:
+    """As an anonymization leaves it that overwrites what a camera wrote."""
+    Image.fromarray(np.zeros((8, 6), np.uint8)).save(tmp_path / "scan.jpg", exif=b"Exif\0\0" + b"\xff" * 20)
+    assert mask_values(tmp_path / "scan.jpg").shape == read_header(tmp_path / "scan.jpg").shape == (6, 8, 1)
+
+
+def test_the_previews_of_a_camera_are_no_slices(tmp_path: Path) -> None:
+    photo, preview = (Image.fromarray(np.full(shape, 90, np.uint8)) for shape in ((8, 6), (4, 3)))
+    photo.save(tmp_path / "scan.jpg", "MPO", save_all=True, append_images=[preview])
+    with Image.open(tmp_path / "scan.jpg") as opened:
+        assert opened.n_frames == 2
+    assert mask_values(tmp_path / "scan.jpg").shape == read_header(tmp_path / "scan.jpg").shape == (6, 8, 1)

@@ -15,6 +15,7 @@ import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from segcct.datasets.image_headers import read_header
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.images.itk import read_geometry
@@ -286,6 +287,16 @@ def test_an_unknown_voxel_size_stays_unknown(tmp_path: Path) -> None:
     assert np.array_equal(volume.affine, IMAGE_AFFINE)
     mask_of(volume).save(tmp_path / "again.nii.gz")
     assert Volume.load(tmp_path / "again.nii.gz").spacing_mm is None
+    assert read_header(tmp_path / "again.nii.gz").spacing_mm is None
+
+
+def test_a_sheared_voxel_has_the_volume_of_its_slice_distance(tmp_path: Path) -> None:
+    """CT with a tilted gantry: a step from slice to slice is longer than their distance."""
+    affine = np.array([[1.0, 0, 0, 0], [0, 1, 3, 0], [0, 0, 4, 0], [0, 0, 0, 1]])
+    volume = Volume.load(write(tmp_path / "tilted.nii.gz", ramp(), affine))
+    assert volume.spacing_mm == pytest.approx((1, 1, 5))
+    assert volume.voxel_ml == pytest.approx(0.004)
+    assert Volume(ramp(), affine, None).voxel_ml is None
 
 
 def test_a_grid_moved_by_the_program_is_written_as_moved(tmp_path: Path) -> None:

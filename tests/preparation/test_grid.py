@@ -187,6 +187,16 @@ def test_no_class_of_a_slice_is_lost_when_labels_shrink():
     assert (small[2] == 3).sum() in range(70, 90)  # (70 / 8) ** 2 = 76.6
 
 
+def test_a_class_of_one_pixel_does_not_take_that_of_another():
+    label = np.zeros((1, 256, 256), dtype=np.uint8)
+    label[0, 17, 33:35] = 1, 2  # both lie in one pixel of the network
+    small = planned((256, 256, 1), fit="resize").shrink_labels(label)
+    assert set(np.unique(small)) == {0, 1, 2}
+    label = np.ones((1, 8, 8), dtype=np.uint8)
+    label[0, 7, 7] = 2
+    assert planned((8, 8, 1), fit="resize", image_size=1).shrink_labels(label).tolist() == [[[1]]]
+
+
 def test_shrunk_labels_come_back_better_than_by_nearest_neighbours():
     """Disks in rings at 12 places, 120 pixels to 64 and back: mean Dice of the ring and of the disk."""
     rows, columns = np.mgrid[:120, :120]

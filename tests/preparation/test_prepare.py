@@ -22,7 +22,8 @@ from segcct.datasets import layouts
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, GeometryError, LabelError
-from segcct.files.file_memo import key_of
+from segcct.files import file_memo
+from segcct.files.file_memo import FileMemo, key_of
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
 from segcct.preparation import cached_cases as prepare
@@ -289,6 +290,16 @@ class TestCache:
             assert case.grid == in_memory.grid
             assert case.spacing_mm == (1.0, 2.0, 5.0)
         assert [case.case_id for case in second] == ["a", "b"]
+
+    def test_digests_are_remembered_where_a_case_fails(self, dataset, tmp_path, monkeypatch):
+        monkeypatch.setattr(file_memo, "SETTLED_NS", 0)
+        cases, data, _ = dataset
+        np.save(cases[1].label[0], np.full((20, 24, 6), 9, dtype=np.uint8))
+        memo = FileMemo(tmp_path / "remembered" / "memo")
+        with pytest.raises(LabelError, match="outside scheme"):
+            prepare.prepare_cases(cases, data, BRATS, memo=memo)
+        remembered = json.loads(memo.path.read_text(encoding="utf-8"))["files"]
+        assert remembered.keys() == {str(file) for case in cases for file in case.files()}
 
     def test_what_was_prepared_long_ago_is_used_before_it_is_swept(self, dataset):
         cases, data, reads = dataset

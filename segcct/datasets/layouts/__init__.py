@@ -7,11 +7,15 @@ empty root, patients, label values.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import shlex
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +28,7 @@ from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, rem
 from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.layout import Found, Layout, Naming
 from segcct.errors import DataError, did_you_mean
+from segcct.files.file_memo import key_of
 from segcct.images.volume import Volume
 from segcct.plurals import counted, listed
 
@@ -35,6 +40,7 @@ __all__ = [
     "find_cases",
     "find_new_cases",
     "get_layout",
+    "layout_code",
     "read_case",
     "read_label",
     "register_layout",
@@ -51,6 +57,16 @@ def get_layout(name: str) -> Layout:
         raise DataError(f"unknown layout '{name}'", expected=", ".join(LAYOUTS), remedy=did_you_mean(name, LAYOUTS))
     layout: Layout = LAYOUTS[name]
     return layout
+
+
+def layout_code(name: str) -> str:
+    """A digest of the files in which the functions of another package's layout stand, so that what was read by other
+    code is not used again; empty for a layout of segcct, whose version counts instead."""
+    layout = get_layout(name)
+    if name not in LAYOUTS.registered:
+        return ""
+    functions = [value for field in fields(layout) if callable(value := getattr(layout, field.name))]
+    return key_of(sorted({_content_of(file) for file in map(_source_file, functions) if file is not None}))
 
 
 def register_layout(layout: Layout) -> None:
@@ -178,6 +194,23 @@ def stored_label(files: Sequence[Path], data: DataSection, grid: Volume) -> np.n
     if layout.draw_label is not None:
         return layout.draw_label(files, data, grid)
     return layout.read_mask(files, data.label or "", grid)
+
+
+def _source_file(function: Any) -> str | None:
+    """Where a function stands; None where it is in no file, as in a notebook."""
+    while isinstance(function, partial):
+        function = function.func
+    try:
+        file = inspect.getsourcefile(function if inspect.isroutine(function) else type(function))
+    except (TypeError, OSError):  # built in, or typed in
+        return None
+    return file if file is not None and Path(file).is_file() else None
+
+
+@cache
+def _content_of(file: str) -> str:
+    """A digest of a source file. The code that runs is of the time of its import, so it is not read again."""
+    return hashlib.blake2b(Path(file).read_bytes()).hexdigest()
 
 
 def _with_patient(case: Case, data: DataSection) -> Case:

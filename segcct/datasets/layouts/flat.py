@@ -1,12 +1,12 @@
 """Finding cases that share folders: files are paired by the case id that stands in their names.
 
 Patterns match at any depth below the root. `{id}`, or else the last `*`, of the first channel's pattern gives the
-case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken.
+case id; in the other patterns it stands for the same id. Of several matches the nearest in the tree is taken, and none
+that is nearer to another case of the same id.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -107,16 +107,18 @@ def _names_cases(pattern: str) -> bool:
 def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id_of: Callable[[str], str]) -> Found:
     """The files of every case among relative paths below `data.root`."""
     index = {pattern: _by_id(pattern, names) for pattern in patterns.all()}
-    channel, pattern = next(iter(patterns.channels.items()))
+    pattern = next(iter(patterns.channels.values()))
+    index[pattern] = _without_others(patterns, index)
     found = Found()
     for key, files in index[pattern].items():
-        matches = {pattern: by_id.get(key, []) for pattern, by_id in index.items()}
+        paths = {path for first in files for path in _paths(first)}
+        matches = {
+            pattern: {name: len(_paths(name) & paths) for name in by_id.get(key, [])}
+            for pattern, by_id in index.items()
+        }
         for first in files:
             found.add(partial(_make_case, data.root, key, case_id_of(key), first, patterns, matches))
     found.errors += _without_first(data, patterns, index, case_id_of)
-    # `{id}.png` next to `{id}_mask.png` matches the masks too; what is the mask of one case is no scan of another.
-    taken = {file for case in found.cases for file in (*(case.label or ()), *(case.mask or ()))}
-    found.cases = [case for case in found.cases if case.channels[channel][0] not in taken]
     alone = [names[0] for key, names in index.get(patterns.label or "", {}).items() if key not in index[pattern]]
     if alone:
         found.notices.append(
@@ -129,6 +131,17 @@ def _paired(data: DataSection, patterns: Patterns, names: Sequence[str], case_id
             )
         )
     return found
+
+
+def _without_others(patterns: Patterns, index: Mapping[str, Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    """Case id -> files of the first channel, without those that are another channel, the label or the mask of a case:
+    `{id}.png` next to `{id}_mask.png` matches the masks too."""
+    pattern, *channels = patterns.channels.values()
+    others = {*channels} - {pattern} | {*filter(None, (patterns.label, patterns.mask))}
+    cases = index[pattern]
+    taken = {name for other in others for key, names in index[other].items() if key in cases for name in names}
+    kept = {key: [name for name in names if name not in taken] for key, names in cases.items()}
+    return {key: names for key, names in kept.items() if names}
 
 
 def _without_first(
@@ -174,21 +187,31 @@ def _by_id(pattern: str, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _make_case(
-    root: Path, key: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Sequence[str]]
+    root: Path, key: str, case_id: str, first: str, patterns: Patterns, matches: Mapping[str, Mapping[str, int]]
 ) -> Case:
+    """The case of one file of the first channel. `matches`: pattern -> file of that id -> paths that it has in common
+    with the nearest file of the first channel, so that no file is taken that is nearer to another one."""
+    own_paths = _paths(first)
+
+    def nearest(pattern: str) -> list[Path]:
+        shared = {name: len(_paths(name) & own_paths) for name in matches[pattern]}
+        own = {name: count for name, count in shared.items() if count == matches[pattern][name]}
+        most = max(own.values(), default=0)
+        return [root / name for name, count in own.items() if count == most]
+
     def one(what: str, pattern: str) -> tuple[Path, ...]:
-        near = max((_shared(name, first) for name in matches[pattern]), default=0)
-        nearest = [root / name for name in matches[pattern] if _shared(name, first) == near]
-        if not nearest:
+        files = nearest(pattern)
+        if not files:
             raise _missing(what, root / first, case_id, filled(pattern, key))
-        return (only(nearest, what, filled(pattern, key), root / first),)
+        return (only(files, what, filled(pattern, key), root / first),)
 
     channels = {name: one(f"channel {name}", pattern) for name, pattern in patterns.channels.items()}
-    label = one("label", patterns.label) if patterns.label and matches[patterns.label] else None
+    label = one("label", patterns.label) if patterns.label and nearest(patterns.label) else None
     mask = one("intensity mask", patterns.mask) if patterns.mask else None
     return Case(case_id, case_id, channels, label, mask, split_of(first))
 
 
-def _shared(a: str, b: str) -> int:
-    """Folders two relative paths have in common."""
-    return len(Path(os.path.commonpath([f"/{a}", f"/{b}"])).parts)
+def _paths(name: str) -> set[tuple[str, ...]]:
+    """A relative path and those of the folders that it lies in."""
+    parts = tuple(name.split("/"))
+    return {parts[:end] for end in range(1, len(parts) + 1)}

@@ -9,13 +9,11 @@ compressed). GDCM, by SimpleITK, only decodes compressed frames.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from segcct.errors import VolumeError
+from segcct.images.dicom.header import failures_named
 from segcct.images.dicom.planes import Plane, planes_of
 from segcct.images.dicom.remarks import remark
 from segcct.images.dicom.series import instances_in
@@ -35,7 +33,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         VolumeError: no image, several series or volumes; a damaged file; a missing or malformed position, orientation
             or spacing; slices that are unequal, missing, doubled or unevenly spaced; colors.
     """
-    with _failures_named(path):
+    with failures_named(path):
         planes, affine, has_spacing = _located(path)
         return read_voxels(planes), affine, has_spacing
 
@@ -46,7 +44,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
     Raises:
         VolumeError: as `read_dicom`, but for pixels that cannot be decoded.
     """
-    with _failures_named(path):
+    with failures_named(path):
         planes, affine, has_spacing = _located(path)
     first = planes[0].instance
     return (first.columns, first.rows, len(planes)), affine, has_spacing
@@ -54,7 +52,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
 
 def read_planes(path: Path) -> list[Plane]:
     """The slices of `read_dicom` along Z, each with its file and frame. Raises `VolumeError` as `read_geometry`."""
-    with _failures_named(path):
+    with failures_named(path):
         return _located(path)[0]
 
 
@@ -70,13 +68,3 @@ def _located(path: Path) -> tuple[list[Plane], np.ndarray, bool]:
     elif not has_spacing:
         remark(path, "the files do not give the voxel size, so distances and volumes in mm stay empty")
     return planes, affine, has_spacing
-
-
-@contextmanager
-def _failures_named(path: Path) -> Iterator[None]:
-    """Files that vanish or cannot be read become errors that name them."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or "an input error"
-        raise VolumeError("cannot be read", file=error.filename or path, found=reason) from error

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from segcct.errors import VolumeError
 from segcct.images.dicom.elements import Tag, printable
-from segcct.images.dicom.header import claims_dicom, read_header, sop_class_of
+from segcct.images.dicom.header import claims_dicom, failures_named, read_header, sop_class_of
 from segcct.images.dicom.kinds import kind_of_no_image
 from segcct.images.dicom.label_objects import SEGMENTATIONS, STRUCTURE_SETS, LabelObject, read_label_object
+from segcct.images.size_limits import refuse_special
+from segcct.images.volume import no_such_file
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def series_and_labels(
 ) -> tuple[ImageSeries | None, list[LabelObject], list[VolumeError]]:
     """The images in a folder, the segmentations and structure sets in it, and what is wrong with them.
 
-    Whether the images are one series is seen when they are read. Other objects are left out.
+    Whether the images are one series is seen when they are read. Other objects are left out. A broken link, a pipe or
+    an unreadable file is one of the problems.
 
     Args:
         folder: the folder.
@@ -49,13 +52,17 @@ def series_and_labels(
     problems: list[VolumeError] = []
     for file in (folder / name for name in names):
         try:
-            if not claims_dicom(file):
-                continue
-            sop_class = sop_class_of(file)
-            if sop_class in SEGMENTATIONS + STRUCTURE_SETS:
-                objects += [read_label_object(file)] if labels else []
-            elif images is None and kind_of_no_image(sop_class) is None:
-                images = _series_of(file)
+            with failures_named(file):
+                if not claims_dicom(file):
+                    continue
+                refuse_special(file)
+                if not file.is_file():
+                    raise no_such_file(file)
+                sop_class = sop_class_of(file)
+                if sop_class in SEGMENTATIONS + STRUCTURE_SETS:
+                    objects += [read_label_object(file)] if labels else []
+                elif images is None and kind_of_no_image(sop_class) is None:
+                    images = _series_of(file)
         except VolumeError as error:
             problems.append(error)
     return images, objects, problems

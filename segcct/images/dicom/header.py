@@ -10,6 +10,8 @@ import io
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -108,6 +110,16 @@ def damaged(file: Path, found: str) -> VolumeError:
         expected="a whole DICOM file",
         remedy="Copy or download it again, or move it out of the folder",
     )
+
+
+@contextmanager
+def failures_named(path: Path) -> Iterator[None]:
+    """Files that vanish or cannot be read become errors that name them."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or "an input error"
+        raise VolumeError("cannot be read", file=error.filename or path, found=reason) from error
 
 
 def _inflated(stream: BinaryIO, file: Path) -> BinaryIO:

@@ -69,7 +69,7 @@ def _dtype(planes: Sequence[Plane]) -> np.dtype:
     ends = []
     for dtype, bits, slope, shift in kinds:
         low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if dtype.kind == "i" else (0, (1 << bits) - 1)
-        ends += [low * int(slope) + int(shift), high * int(slope) + int(shift)]
+        ends += [low * int(slope) + int(shift), high * int(slope) + int(shift), int(slope)]  # all that is computed with
     for candidate in (np.int16, np.uint16, np.int32, np.int64):
         if np.iinfo(candidate).min <= min(ends) and max(ends) <= min(np.iinfo(candidate).max, _EXACT):
             return np.dtype(candidate)
