@@ -26,7 +26,7 @@ from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, pixel_accuracy
-from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_within
+from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_reduction, rmse_within
 from segcct.preparation.intensity import unit_scale
 from segcct.quality.case_features import features_of_case
 from segcct.quality.quality_model import QualityModel
@@ -182,8 +182,7 @@ def _reconstructed(made: Reconstruction) -> Reconstructed:
         filled = class_mean_baseline(made.original, made.label, each_slice=each_slice)
         rmse = {name: rmse_within(made.original, filled, region) for name, region in named.items()}
         baselines.append({name: RegionDistances(rmse=value) for name, value in rmse.items()})
-        ours, theirs = made.distances[FOREGROUND].rmse, rmse[FOREGROUND]
-        gains.append(1 - ours / theirs if ours is not None and theirs else None)
+        gains.append(rmse_reduction(made.distances[FOREGROUND].rmse, rmse[FOREGROUND]))
     return Reconstructed(
         distances={
             name: RegionDistances.model_validate(distance.to_json()) for name, distance in made.distances.items()

@@ -31,7 +31,7 @@ from segcct.plurals import counted
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
-from segcct.report.html import listed, write_page
+from segcct.report.html import COMPARISON, PAGE, listed, write_page
 from segcct.report.viewer import Viewer
 
 SLICES = 10
@@ -113,7 +113,7 @@ def write_comparison(
         RunError: a report is there already.
         DataError: every case failed; or, after the report of the others is written, naming every case that failed.
     """
-    page = output / "report.html"
+    page = output / PAGE
     if page.exists():  # the last file to appear
         raise RunError("exists already", file=page, remedy="Choose another --output")
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
@@ -143,7 +143,7 @@ def write_comparison(
         comparison = _comparison(cycles, results, failed, quality, models or {}, anonymize=anonymize)
         text = comparison_page(comparison, {name: each.viewer for name, each in results.items()}, quality)
         output.mkdir(parents=True, exist_ok=True)
-        write_json(output / "report.json", comparison.to_json(), private=not anonymize)
+        write_json(output / COMPARISON, comparison.to_json(), private=not anonymize)
         write_page(page, text, private=not anonymize)
     if reasons:
         problem = f"{len(reasons)} of {counted(len(cases), 'case')} failed; the others are in {page}"

@@ -18,7 +18,7 @@ from segcct.comparison.comparison_record import (
 )
 from segcct.evaluation.summary_record import MetricStats
 from segcct.metrics import summarize
-from segcct.metrics.image import BORDER, FOREGROUND, WHOLE
+from segcct.metrics.image import BORDER, FOREGROUND, WHOLE, rmse_reduction
 from segcct.metrics.ranking import spearman
 
 Cases = Mapping[str, CaseFigures]
@@ -123,9 +123,8 @@ def _region_means(cases: Cases, name: str) -> RegionMeans:
     )
 
 
-def _gains(rmse: Sequence[float | None], baseline: Sequence[float | None]) -> list[float]:
-    pairs = zip(rmse, baseline, strict=True)
-    return [1 - ours / theirs for ours, theirs in pairs if ours is not None and theirs]
+def _gains(rmse: Sequence[float | None], baseline: Sequence[float | None]) -> list[float | None]:
+    return [rmse_reduction(ours, theirs) for ours, theirs in zip(rmse, baseline, strict=True)]
 
 
 def _fraction_recovered(cases: Cases) -> float | None:

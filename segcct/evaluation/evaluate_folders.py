@@ -15,15 +15,16 @@ from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
 from segcct.evaluation.evaluation_files import OUTPUTS, output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
-from segcct.evaluation.paired_comparison import compare
+from segcct.evaluation.paired_comparison import check_same_cases, compare
 from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
-from segcct.evaluation.reference_folder import read_references
+from segcct.evaluation.reference_folder import patients_sentence, read_references
 from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
 from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel
 from segcct.files.file_names import absolute
+from segcct.inference.predictions_record import CaseEntry
 from segcct.metrics import Convention, get_convention
-from segcct.metrics.metric_table import registered_metrics
+from segcct.metrics.metric_table import check_sendable, registered_metrics
 from segcct.plurals import counted
 from segcct.progress import Report, say
 from segcct.provenance import provenance
@@ -88,8 +89,8 @@ def evaluate(
 
     Raises:
         EvaluationError: nothing to evaluate, or one message that lists every unmatched case, unreadable file, grid
-            mismatch and stray label value.
-        MetricError, LabelError: unknown convention or scheme.
+            mismatch and stray label value; `output` is the folder of a training.
+        MetricError, LabelError: unknown convention or scheme; a registered metric that another process cannot be sent.
     """
     if isinstance(conventions, str) or not conventions:
         raise MetricError("conventions are a list of names", found=repr(conventions), expected='such as ("default",)')
@@ -106,32 +107,43 @@ def evaluate(
     matchings = [match(folder, cases)]
     if rival is not None:
         matchings.append(named_alike(match(rival, cases), matchings[0]))
+    unmatched = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
+    if rival is not None and not unmatched:  # else these lines say what differs
+        check_same_cases(*(matching.pairs for matching in matchings))
+    at_a_time = min(workers, sum(len(matching.pairs) for matching in matchings))
+    engine = backend or ("serial" if at_a_time < 2 else "processes")
+    if engine != "serial":
+        check_sendable(registered_metrics())
     with output_folder(output, OUTPUTS):
         hidden = folder.anonymized
-        at_a_time = min(workers, sum(len(matching.pairs) for matching in matchings))
         run = partial(
             run_cases,
-            backend=backend or ("serial" if at_a_time < 2 else "processes"),
+            backend=engine,
             workers=at_a_time,
             after_failure=check_case,
             max_failures=max_failures,
             progress=progress,
         )
-        scored = _score(matchings, labels, chosen, tolerance, run, allow_unmatched, hidden)
+        scored = _score(matchings, labels, chosen, tolerance, run, unmatched, hidden)
         rows = scored[0].rows
         sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
         sources, names = redact(sources) if hidden else (sources, None)
         if rival is not None:
-            paired = compare(rows, scored[1].rows, labels, chosen[0])
-            named = "the other predictions" if hidden else absolute(rival.path)
-            sources["paired"] = PairedSummary(against=named, weights_sha256=rival.index.weights_sha256, **paired)
+            sources["paired"] = PairedSummary(
+                against="the other predictions" if hidden else absolute(rival.path),
+                weights_sha256=rival.index.weights_sha256,
+                **_of_model(matchings[1], rival, scored[1].digests),
+                **compare(rows, scored[1].rows, labels, chosen[0]),
+            )
         sources["label_map"] = label_map_summary(scored[0].label_maps)
         summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
-        if summaries[0].edited:
-            say(summaries[0].edited_sentence())
+        first = summaries[0]
+        edited = (first.edited_sentence(), first.paired.edited_sentence() if first.paired else "")
+        for sentence in filter(None, (patients_sentence(cases), *edited)):
+            say(sentence)
         if output is not None:
             write_evaluation(Path(output), rows, scored[0].label_maps, summaries, names)
-    return summaries[0].to_json()
+    return first.to_json()
 
 
 def _score(
@@ -140,12 +152,12 @@ def _score(
     conventions: Sequence[Convention],
     tolerance_mm: float,
     run: Callable[..., Iterator[CaseOutcome[CaseScores]]],
-    allow_unmatched: bool,
+    unmatched: Sequence[str],
     hidden: bool,
 ) -> list[Scored]:
-    """The scores of all cases, in order, per folder of predictions; `run` is `run_cases` without jobs and work. Raises
-    `EvaluationError` listing all problems."""
-    problems = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
+    """The scores of all cases, in order, per folder of predictions; `run` is `run_cases` without jobs and work,
+    `unmatched` are problems that are known. Raises `EvaluationError` listing all problems."""
+    problems = list(unmatched)
     names, registered = tuple(convention.name for convention in conventions), registered_metrics()
     jobs = [
         CaseJob(case, Job(case, mask, reference, scheme, names, tolerance_mm, registered), case if hidden else None)
@@ -159,8 +171,8 @@ def _score(
     if problems:
         skipped = [outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)]
         left = [f"{skipped[0]}: {len(skipped)} more were left out"] if skipped else []
-        listed = items([*dict.fromkeys(problems), *left])
-        raise EvaluationError(f"{counted(len(problems), 'problem')}, nothing was scored:{listed}")
+        once = list(dict.fromkeys(problems))  # a reference that both folders are scored against has its problem twice
+        raise EvaluationError(f"{counted(len(once), 'problem')}, nothing was scored:{items([*once, *left])}")
     if not all(matching.pairs for matching in matchings):
         raise EvaluationError("no case has both a prediction and a reference")
     scores = iter(values(outcomes))
@@ -180,28 +192,41 @@ def _sources(
     matching: Matching, folder: PredictionFolder, references: Path, digests: Mapping[str, Mapping[str, str]]
 ) -> dict[str, Any]:
     """Where everything came from, so that a report finds the images, and notices if masks were replaced."""
-    index, cases = folder.index, folder.index.cases
-    entries = {case: cases[case] for case in matching.pairs if case in cases}
+    index, entries = folder.index, _entries(matching, folder)
     sections = [reference.data for _, reference in matching.pairs.values() if reference.data is not None]
     return {
         "unmatched": {"predictions": list(matching.without_reference), "references": list(matching.without_prediction)},
-        "seen": {split: [case for case, entry in entries.items() if entry.seen == split] for split in ("train", "val")},
+        **_of_model(matching, folder, digests),
         "synthetic": [case for case, entry in entries.items() if entry.synthetic],
         "synthetic_training": bool(index.synthetic_training),
-        "edited": [
-            case for case, entry in entries.items() if entry.digest and entry.digest != digests[case]["prediction"]
-        ],
         "digests": dict(digests),
         "weights_sha256": index.weights_sha256,
         "model": ScoredModel(
             architecture=index.architecture, selected_on=index.selected_on, provenance=index.provenance
         )
-        if cases
+        if index.cases
         else ScoredModel(),
         "data": sections[0].model_dump(mode="json") if sections else None,
         "files": _files(matching, folder),
         "provenance": {**provenance(), "predictions": absolute(folder.path), "references": absolute(references)},
     }
+
+
+def _of_model(matching: Matching, folder: PredictionFolder, digests: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """Cases that the model was trained or selected on, and those whose mask is not the one that it predicted."""
+    entries = _entries(matching, folder)
+    return {
+        "seen": {split: [case for case, entry in entries.items() if entry.seen == split] for split in ("train", "val")},
+        "edited": [
+            case for case, entry in entries.items() if entry.digest and entry.digest != digests[case]["prediction"]
+        ],
+    }
+
+
+def _entries(matching: Matching, folder: PredictionFolder) -> dict[str, CaseEntry]:
+    """Case -> what predictions.json says of its mask, which has a hashed name of its own in each anonymized folder."""
+    known = folder.index.cases
+    return {case: known[reference.id] for case, (_, reference) in matching.pairs.items() if reference.id in known}
 
 
 def _files(matching: Matching, folder: PredictionFolder) -> dict[str, CaseFiles]:

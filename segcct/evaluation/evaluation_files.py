@@ -16,6 +16,7 @@ from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.images.content_digest import content_digest
+from segcct.run_folder import FOLDS, RunFolder
 
 TABLES = ("metrics.csv", "metrics.*.csv", "details.csv", "cases.csv", "table.md")
 OUTPUTS = (*TABLES, "summary.json", "summary.*.json", "paired.json", FILES)
@@ -27,7 +28,8 @@ def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterato
     """Lock a folder for one evaluation, and remove the files of an earlier one; None does nothing.
 
     Two evaluations into one folder would leave tables of both; and if this one fails, a table of an earlier one must
-    not be taken for one of this.
+    not be taken for one of this. Raises `EvaluationError` where the folder is that of a training, whose metrics.csv and
+    summary.json have the same names.
     """
     if output is None:
         yield
@@ -35,6 +37,14 @@ def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterato
     folder = Path(output)
     if folder.exists() and not folder.is_dir():
         raise EvaluationError("is not a folder", file=output)
+    training = next((file.name for file in (RunFolder(folder).config, folder / FOLDS) if file.is_file()), None)
+    if training is not None:
+        raise EvaluationError(
+            "is the folder of a training, and an evaluation would replace its metrics.csv and summary.json",
+            file=output,
+            found=f"{training} in it",
+            remedy="Choose another --output",
+        )
     what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
     with exclusive(folder / ".evaluate.lock", what, remedy=remedy):
         for pattern in patterns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from segcct.datasets.label_schemes import Scheme
@@ -19,19 +19,20 @@ DEFINITION = (
 )
 
 
-def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: Convention) -> dict[str, Any]:
-    """Paired differences per structure and metric, and of the cases' means over classes.
-
-    Raises:
-        EvaluationError: the two have different cases.
-    """
-    patients, other_cases = {row.case: row.patient for row in rows}, {row.case for row in others}
-    if patients.keys() != other_cases:
+def check_same_cases(ours: Iterable[str], theirs: Iterable[str]) -> None:
+    """Raises `EvaluationError` where two folders of predictions have different cases."""
+    differing = set(ours) ^ set(theirs)
+    if differing:
         raise EvaluationError(
             "the two folders of predictions hold different cases",
-            found=f"only in one folder: {', '.join(sorted(patients.keys() ^ other_cases))}",
+            found=f"only in one folder: {', '.join(sorted(differing))}",
             remedy="Compare predictions of the same cases",
         )
+
+
+def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, convention: Convention) -> dict[str, Any]:
+    """Paired differences per structure and metric, and of the cases' means over classes, of the same cases."""
+    patients = {row.case: row.patient for row in rows}
 
     def compared(ours: Scores, theirs: Scores, metric: Metric) -> dict[str, Any]:
         return dict(
@@ -39,7 +40,7 @@ def compare(rows: Sequence[Row], others: Sequence[Row], scheme: Scheme, conventi
                 list(ours.values()),
                 [theirs[case] for case in ours],
                 [patients[case] for case in ours],
-                higher_is_better=bool(metric.higher_is_better),
+                higher_is_better=metric.higher_is_better,
             )
         )
 

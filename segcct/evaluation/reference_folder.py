@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
+from segcct.config.expressions import search_patient
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import SCHEMES, Scheme
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
@@ -53,7 +54,8 @@ def read_references(
     """The references below a folder, by case id; only cases with a label count.
 
     A dataset root is read by `layout`, else as `predictions.json` says; if that finds none of the predicted cases,
-    masks directly in the folder are the references.
+    masks directly in the folder are the references, and the patients are those that `data.patient` of predictions.json
+    finds in their names; where it finds none, or is not set, a mask is a patient of its own.
 
     Raises:
         EvaluationError: the folder is missing, holds no reference, or it is not known how to read it.
@@ -68,7 +70,8 @@ def read_references(
     if flat:
         cases = _labeled(predictions.data, folder) if predictions.data is not None else {}
         if not set(with_hashed(predictions.masks, cases, predictions.key, everyone=False)) & set(predictions.masks):
-            return {name: ReferenceCase(name, name, file=file) for name, file in flat.items()}
+            expression = None if predictions.data is None else predictions.data.patient
+            return {name: ReferenceCase(name, _patient(name, expression), file=file) for name, file in flat.items()}
         return cases
     data = _reading(folder, predictions, layout, scheme)
     find_cases(data, strict=False)  # raises what the layout has to say about a root without cases
@@ -76,6 +79,23 @@ def read_references(
     if not cases:
         raise EvaluationError(f"holds no labeled case of layout {data.layout}", file=folder)
     return cases
+
+
+def patients_sentence(references: Mapping[str, ReferenceCase]) -> str:
+    """That masks of a flat folder count as a patient each; empty where they do not, or there is only one."""
+    own = sum(case.file is not None and case.patient == case.id for case in references.values())
+    if own < 2:
+        return ""
+    return (
+        f"{own} masks of the flat folder of references count as a patient each. If some are of one patient, name the "
+        "root of the dataset as --reference, so that intervals and p values go by patient"
+    )
+
+
+def _patient(name: str, expression: str | None) -> str:
+    """The patient in the name of a mask, else the name itself: a hashed one holds none."""
+    match = None if expression is None else search_patient(expression, name)
+    return name if match is None else match[1] or name
 
 
 def _labeled(data: DataSection, folder: Path) -> dict[str, ReferenceCase]:

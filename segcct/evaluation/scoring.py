@@ -19,8 +19,8 @@ from segcct.evaluation.reference_folder import ReferenceCase
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import SUFFIXES, Volume, check_same_grid
 from segcct.inference.mask_files import load_mask
-from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy, register_metric
-from segcct.metrics.metric_table import detail_metrics
+from segcct.metrics import MaskPair, Metric, Scores, get_convention, label_pairs, pixel_accuracy
+from segcct.metrics.metric_table import detail_metrics, learn_metrics
 
 _OTHER_VALUES = "Name the scheme that the masks follow with --scheme, or write them again with the values of this one"
 
@@ -82,12 +82,12 @@ class CaseScores:
 
 def score_case(job: Job) -> CaseScores:
     """Score one case; raises as `read_pair`."""
-    for metric in job.registered:
-        register_metric(metric)
+    learn_metrics(job.registered)
     prediction, reference = read_pair(job)
     spacing_mm = prediction.spacing_mm if reference.spacing_mm is not None else None
     structures = structures_of(job.scheme)
-    pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm)
+    voxel_mm3 = None if prediction.voxel_ml is None else 1000 * prediction.voxel_ml
+    pairs = label_pairs(prediction.array, reference.array, structures, spacing_mm, job.tolerance_mm, voxel_mm3)
     label_map = LabelMapScores(
         job.id,
         job.reference.patient,

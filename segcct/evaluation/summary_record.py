@@ -110,11 +110,23 @@ class PairedSummary(EvaluationRecord):
     against: FileName | None = None
     weights_sha256: str | None = None
     """Of the other model."""
+    seen: dict[str, list[str] | None] | None = None
+    """`train` and `val` -> cases that the other model was trained or selected on."""
+    edited: list[str] | None = None
+    """Cases whose other mask is not the one that was predicted."""
     convention: str | None = None
     definition: str | None = None
     cases: int | None = None
     overall: dict[str, PairedStats]
     classes: dict[str, dict[str, PairedStats]]
+
+    def seen_sentence(self) -> str:
+        """A warning if the other model was trained or selected on compared cases; else empty."""
+        return seen_sentence(self.seen, self.cases or 0, "cases", model="the other model")
+
+    def edited_sentence(self) -> str:
+        """A warning if other masks were edited or replaced after their prediction; else empty."""
+        return edited_sentence(self.edited, self.cases or 0, "other mask", model="the other model")
 
 
 class SegmentationSummary(EvaluationRecord):
@@ -170,6 +182,12 @@ class SegmentationSummary(EvaluationRecord):
             if any(name in entry.scores and entry.scores[name].n for entry in self.classes.values())
         ]
 
+    @property
+    def hd95(self) -> str:
+        """The metric that holds HD95: in mm, and in voxels only where no structure is scored in mm."""
+        scored = self.scored_metrics
+        return "hd95_vox" if "hd95_vox" in scored and "hd95_mm" not in scored else "hd95_mm"
+
     def counts_over_classes(self) -> dict[str, int]:
         """Number of structures of each status, over the classes without the regions."""
         counts = [entry.counts or {} for name, entry in self.classes.items() if name in (self.labels or {})]
@@ -181,15 +199,7 @@ class SegmentationSummary(EvaluationRecord):
 
     def edited_sentence(self) -> str:
         """A warning if masks were edited or replaced after their prediction; else empty."""
-        edited = self.edited or []
-        if not edited:
-            return ""
-        verb = "was" if len(edited) == 1 else "were"
-        return (
-            f"{len(edited)} of {counted(self.cases or 0, 'mask')} {verb} edited or replaced after the prediction "
-            f"({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
-            "These scores are those of the masks, not of the model."
-        )
+        return edited_sentence(self.edited, self.cases or 0, "mask")
 
     def synthetic_sentence(self) -> str:
         """A warning if cases or the training data of the model are synthetic; else empty."""
@@ -203,13 +213,27 @@ class SegmentationSummary(EvaluationRecord):
         return "The model was trained on synthetic data." if self.synthetic_training else ""
 
 
-def seen_sentence(seen: Mapping[str, Sequence[str] | None] | None, total: int, noun: str) -> str:
+def edited_sentence(edited: Sequence[str] | None, total: int, noun: str, *, model: str = "the model") -> str:
+    """A warning if some of `total` masks, called `noun`, were edited or replaced after their prediction; else empty."""
+    if not edited:
+        return ""
+    verb = "was" if len(edited) == 1 else "were"
+    return (
+        f"{len(edited)} of {counted(total, noun)} {verb} edited or replaced after the prediction "
+        f"({', '.join(edited[:4])}{', ...' if len(edited) > 4 else ''}). "
+        f"These scores are those of the masks, not of {model}."
+    )
+
+
+def seen_sentence(
+    seen: Mapping[str, Sequence[str] | None] | None, total: int, noun: str, *, model: str = "the model"
+) -> str:
     """A warning if the model was trained or selected on some of `total` scored `noun`; else empty."""
     trained, selected = (len((seen or {}).get(split) or ()) for split in ("train", "val"))
     if not trained + selected:
         return ""
     return (
-        f"Of the {total} {noun}, the model was trained on {trained} and selected on {selected}, by their names: "
+        f"Of the {total} {noun}, {model} was trained on {trained} and selected on {selected}, by their names: "
         f"these scores do not show how well it performs on new ones. Score {noun} it has not seen (--split test, "
         "where the run has a test split)."
     )

@@ -93,7 +93,7 @@ def _scores(summary: SegmentationSummary) -> list[str]:
     metrics = [quantity(key, summary.tolerance_mm) for key in summary.scored_metrics]
     cases, patients = counted(summary.cases or 0, "case"), counted(summary.patients or 0, "patient")
     words = summary.definitions or {}
-    warnings = (summary.seen_sentence(), for_markdown(summary.edited_sentence()), summary.synthetic_sentence())
+    warnings = _warnings(summary.seen_sentence(), summary.edited_sentence(), summary.synthetic_sentence())
     entries = [(for_markdown(name), entry.scores, entry.counts or {}) for name, entry in summary.classes.items()]
     rows = []
     for name, scores, counts in [*entries, (_OVERALL, summary.overall, summary.counts_over_classes())]:
@@ -103,10 +103,10 @@ def _scores(summary: SegmentationSummary) -> list[str]:
         *_head(["Structure", *(metric.title for metric in metrics), *STATUSES]),
         *rows,
         "",
-        *(line for sentence in warnings if sentence for line in (f"**{sentence}**", "")),
-        f"Mean [95% interval] over {cases} of {patients}, scheme {summary.scheme}, convention {summary.convention}. "
-        f"{words['ci95']}.",
-        f"HD95: {words[_distance(summary).key]}.",
+        *warnings,
+        f"Mean [95% interval] over {cases} of {patients}, scheme {for_markdown(str(summary.scheme))}, "
+        f"convention {summary.convention}. {words['ci95']}.",
+        f"HD95: {words[summary.hd95]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
     ]
@@ -126,7 +126,7 @@ def _by_convention(summaries: Sequence[SegmentationSummary]) -> list[str]:
     dice, hd95 = {}, {}
     for summary in summaries:
         rows = [*(entry.scores for entry in summary.classes.values()), summary.overall]
-        distance = _distance(summary)
+        distance = quantity(summary.hd95)
         dice[summary.convention] = [_mean_and_count(row["dice"], quantity("dice")) for row in rows]
         hd95[f"{summary.convention} ({distance.unit})"] = [_mean_and_count(row[distance.key], distance) for row in rows]
     lines = ["The same masks under each convention: mean (number of scored cases)."]
@@ -142,6 +142,7 @@ def _paired(comparison: PairedSummary) -> list[str]:
     metrics = [known[key] for key, one in comparison.overall.items() if known[key].compared and one.n]
     heads = [head for metric in metrics for head in (f"{metric.title} difference", "p (Holm)", "won : lost")]
     lines = [f"Against {for_markdown(comparison.against or 'others')}, case by case ({comparison.definition}).", ""]
+    lines += _warnings(comparison.seen_sentence(), comparison.edited_sentence())
     lines += _head(["Structure", *heads])
     rows = {for_markdown(name): entry for name, entry in comparison.classes.items()}
     for name, entry in {**rows, _OVERALL: comparison.overall}.items():
@@ -155,10 +156,9 @@ def _paired(comparison: PairedSummary) -> list[str]:
     return lines
 
 
-def _distance(summary: SegmentationSummary) -> Quantity:
-    """HD95 in the unit that the summary has it in."""
-    in_voxels = "hd95_vox" in summary.overall and "hd95_mm" not in summary.scored_metrics
-    return quantity("hd95_vox" if in_voxels else "hd95_mm")
+def _warnings(*sentences: str) -> list[str]:
+    """Lines of those that are not empty."""
+    return [line for sentence in sentences if sentence for line in (f"**{for_markdown(sentence)}**", "")]
 
 
 def _mean(stats: MetricStats, metric: Quantity, sign: str = "") -> str:

@@ -98,7 +98,7 @@ def _brats2020(pair: MaskPair) -> Scores:
 
 def _brats2023(pair: MaskPair) -> Scores:
     assert pair.spacing_mm is not None
-    dice, hd95_mm = lesion_scores(pair.prediction, pair.reference, pair.spacing_mm, LesionRule())
+    dice, hd95_mm = lesion_scores(pair.prediction, pair.reference, pair.spacing_mm, LesionRule(), pair.voxel_mm3)
     return {"dice": dice, "hd95_mm": hd95_mm}
 
 

@@ -72,7 +72,8 @@ def image_distances(
         band_px: half width of the border band.
 
     Raises:
-        MetricError: shapes that do not fit, values that are not finite, or a class index without a name.
+        MetricError: shapes that do not fit, values that are not finite, a class index without a name, or a class named
+            as one of the regions.
     """
     original, reconstruction = _checked(original, reconstruction, label, classes)
     similarity = ssim_map(original, reconstruction, data_range)
@@ -81,7 +82,19 @@ def image_distances(
 
 
 def regions(label: np.ndarray, classes: Sequence[str], *, band_px: int = BAND_PX) -> dict[str, np.ndarray]:
-    """Boolean (D, h, w) per region: whole, foreground, border, then each class."""
+    """Boolean (D, h, w) per region: whole, foreground, border, then each class.
+
+    Raises `MetricError` for a class of one of these names; `foreground` may be the only class, for it is that region.
+    """
+    taken = {WHOLE, BORDER} if list(classes) == [FOREGROUND] else {WHOLE, FOREGROUND, BORDER}
+    clashing = [name for name in classes if name in taken]
+    if clashing:
+        raise MetricError(
+            "a class has the name of a region that images are compared over",
+            found=clashing[0],
+            expected=f"another name than {WHOLE}, {FOREGROUND} and {BORDER}",
+            remedy="Rename the class in data.labels",
+        )
     named = {WHOLE: np.ones(label.shape, dtype=bool), FOREGROUND: label > 0, BORDER: border_band(label, band_px)}
     return named | {name: label == index for index, name in enumerate(classes, start=1)}
 
@@ -131,10 +144,13 @@ def class_mean_baseline(original: np.ndarray, label: np.ndarray, *, each_slice: 
 
 
 def error_reduction(distance: ImageDistance, baseline: ImageDistance) -> float | None:
-    """Relative error reduction: 1 - rmse / baseline rmse; None where either is not defined."""
-    if distance.rmse is None or not baseline.rmse:
-        return None
-    return 1.0 - distance.rmse / baseline.rmse
+    """`rmse_reduction` of two rows of a table."""
+    return rmse_reduction(distance.rmse, baseline.rmse)
+
+
+def rmse_reduction(error: float | None, baseline: float | None) -> float | None:
+    """Relative reduction of an RMSE: 1 - error / baseline; None where either is not defined, or the baseline is 0."""
+    return 1.0 - error / baseline if error is not None and baseline else None
 
 
 def foreground_error_reduction(original: np.ndarray, reconstruction: np.ndarray, label: np.ndarray) -> float | None:
@@ -146,8 +162,7 @@ def foreground_error_reduction(original: np.ndarray, reconstruction: np.ndarray,
     if not inside.any():
         return None
     images = reconstruction, class_mean_baseline(original, label)
-    error, baseline = (rmse_within(original, image, inside) for image in images)
-    return 1.0 - error / baseline if error is not None and baseline else None
+    return rmse_reduction(*(rmse_within(original, image, inside) for image in images))
 
 
 gain, foreground_gain, paint = error_reduction, foreground_error_reduction, fill_classes  # former names, one version

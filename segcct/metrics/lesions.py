@@ -62,11 +62,18 @@ def match_lesions(prediction: np.ndarray, reference: np.ndarray, *, dilations: i
 
 
 def lesion_scores(
-    prediction: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[float], rule: LesionRule
+    prediction: np.ndarray,
+    reference: np.ndarray,
+    spacing_mm: Sequence[float],
+    rule: LesionRule,
+    voxel_mm3: float | None = None,
 ) -> tuple[float, float]:
-    """Lesion-wise (Dice, HD95 in mm) of two bool masks; (1, 0) where there is nothing to score."""
+    """Lesion-wise (Dice, HD95 in mm) of two bool masks; (1, 0) where there is nothing to score.
+
+    `voxel_mm3` is the volume of a voxel; default: the product of the spacings.
+    """
     match = match_lesions(prediction, reference, dilations=rule.dilations)
-    voxel_mm3 = float(np.prod(spacing_mm))
+    voxel_mm3 = voxel_mm3 or float(np.prod(spacing_mm))
     dices, distances = [], []
     for number, partners in enumerate(match.partners, start=1):
         lesion = match.lesions == number

@@ -18,8 +18,9 @@ An installed package names that module as an entry point of the group `segcct.me
 from __future__ import annotations
 
 import math
+import pickle
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from operator import attrgetter
@@ -79,14 +80,21 @@ class Metric(Quantity):
     """In the comparison of table.md too, where each metric takes three columns."""
 
     def __call__(self, pair: MaskPair) -> float | None:
-        """The score of a pair; None where it is not defined."""
+        """The score of a pair; None where it is not defined. Raises `MetricError` where it is infinite."""
         rule = self.one_sided if pair.status in ("missed", "spurious") else None
-        return defined((rule or self.score)(pair))
+        value = defined((rule or self.score)(pair))
+        if value is not None and math.isinf(value):
+            raise MetricError(
+                f"metric '{self.key}' gives an infinite score",
+                found=f"{value} for a structure of status {pair.status}",
+                expected="a number, or None where it is not defined",
+            )
+        return value
 
 
 def defined(value: float | None) -> float | None:
-    """None in place of NaN."""
-    return None if value is None or math.isnan(value) else value
+    """A number of Python, such as tables hold; None in place of NaN."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def register_metric(metric: Metric) -> None:
@@ -97,6 +105,27 @@ def register_metric(metric: Metric) -> None:
         )
     if _TABLE.setdefault(metric.key, metric) != metric:
         raise MetricError(f"another metric is registered as '{metric.key}'")
+
+
+def learn_metrics(metrics: Sequence[Metric]) -> None:
+    """Add rows of another process. One that is known stays: the copy that was sent may compare as another."""
+    for metric in metrics:
+        if metric.key not in all_metrics():
+            register_metric(metric)
+
+
+def check_sendable(metrics: Sequence[Metric]) -> None:
+    """Raises `MetricError` for the first that cannot be sent to another process."""
+    for metric in metrics:
+        try:
+            pickle.dumps(metric)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise MetricError(
+                f"metric '{metric.key}' cannot be sent to another process",
+                found=error,
+                expected="a function at the top level of a module",
+                remedy="Move the function there, or use --workers 1",
+            ) from None
 
 
 def all_metrics() -> dict[str, Metric]:

@@ -34,6 +34,8 @@ class MaskPair:
     """Shape of the whole image, without axes of length one."""
     tolerance_mm: float = 2.0
     """Of the surface Dice."""
+    voxel_mm3: float | None = None
+    """Volume of a voxel, with its extent along axes of length one; None without spacing."""
 
     @classmethod
     def of(
@@ -47,7 +49,7 @@ class MaskPair:
         prediction, reference = as_mask(prediction, "prediction"), as_mask(reference, "reference")
         check_shapes(prediction, reference)
         box = _around([box for mask in (prediction, reference) if (box := bounding_box(mask))], prediction.ndim)
-        return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm)
+        return cls._of_crops(prediction[box], reference[box], prediction.shape, spacing_mm, tolerance_mm, None)
 
     @classmethod
     def _of_crops(
@@ -57,6 +59,7 @@ class MaskPair:
         image_shape: tuple[int, ...],
         spacing_mm: Sequence[float] | None,
         tolerance_mm: float,
+        voxel_mm3: float | None,
     ) -> MaskPair:
         # An axis of length one is the third dimension of a 2-D image: with it, every voxel would count as border.
         axes = [axis for axis, length in enumerate(image_shape) if length > 1] or [0]
@@ -70,6 +73,7 @@ class MaskPair:
             None if spacing is None else tuple(spacing[axis] for axis in axes),
             tuple(image_shape[axis] for axis in axes),
             tolerance_mm,
+            None if spacing is None else voxel_mm3 or math.prod(spacing),
         )
 
     @cached_property
@@ -112,11 +116,6 @@ class MaskPair:
         """Length of the image's diagonal in voxels."""
         return math.hypot(*self.image_shape)
 
-    @property
-    def voxel_mm3(self) -> float | None:
-        """Volume of a voxel; None without spacing."""
-        return None if self.spacing_mm is None else math.prod(self.spacing_mm)
-
 
 def label_pairs(
     prediction: np.ndarray,
@@ -124,17 +123,19 @@ def label_pairs(
     structures: Mapping[str, Sequence[int]],
     spacing_mm: Sequence[float] | None = None,
     tolerance_mm: float = 2.0,
+    voxel_mm3: float | None = None,
 ) -> Iterator[tuple[str, MaskPair]]:
     """One pair per structure of two label maps (integers, one shape), in turn, so that one at a time is in memory.
 
     A structure is the union of its label values; structures may overlap. The maps are searched once for all.
+    `voxel_mm3` is the volume of a voxel; default: the product of the spacings, which is too large on a sheared grid.
     """
     check_shapes(prediction, reference)
     boxes = [_label_boxes(labels) for labels in (prediction, reference)]
     for name, values in structures.items():
         box = _around([of_value[value] for of_value in boxes for value in values if value in of_value], prediction.ndim)
         inside = _members(prediction[box], values), _members(reference[box], values)
-        yield name, MaskPair._of_crops(*inside, prediction.shape, spacing_mm, tolerance_mm)
+        yield name, MaskPair._of_crops(*inside, prediction.shape, spacing_mm, tolerance_mm, voxel_mm3)
 
 
 def _members(labels: np.ndarray, values: Sequence[int]) -> np.ndarray:

@@ -30,12 +30,13 @@ def paired(
     second: Sequence[float | None],
     patients: Sequence[Hashable] | None = None,
     *,
-    higher_is_better: bool = True,
+    higher_is_better: bool | None = True,
 ) -> Paired:
     """Compare two methods' scores of the same cases; a case that either leaves unscored is left out.
 
     The interval resamples patients; the test is two-sided on the patients' mean differences (zeros dropped), since
-    cases of one patient are not independent. Wins are cases where the first is better.
+    cases of one patient are not independent. Wins are cases where the first is better; `higher_is_better` None: nearer
+    to 0.
     """
     names = list(range(len(first))) if patients is None else list(patients)
     if not len(first) == len(second) == len(names):
@@ -44,17 +45,19 @@ def paired(
             found=f"{len(first)}, {counted(len(second), 'score')}, {counted(len(names), 'patient')}",
         )
     rows = [
-        (float(a) - float(b), name)
+        (float(a), float(b), name)
         for a, b, name in zip(first, second, names, strict=True)
         if a is not None and b is not None and not math.isnan(a) and not math.isnan(b)
     ]
     if not rows:
         return Paired(difference=None, ci95=[None, None], p=None, wins=0, losses=0, ties=0, n=0)
-    differences = np.array([difference for difference, _ in rows])
-    scored = [name for _, name in rows]
+    ours, theirs = np.array([row[:2] for row in rows]).T
+    differences = ours - theirs
+    scored = [name for _, _, name in rows]
     low, high = interval(differences, scored)
     member = numbered(scored)
-    better = differences if higher_is_better else -differences
+    nearer = np.abs(theirs) - np.abs(ours)
+    better = nearer if higher_is_better is None else differences if higher_is_better else -differences
     return Paired(
         difference=float(differences.mean()),
         ci95=[None, None] if math.isnan(low) else [low, high],

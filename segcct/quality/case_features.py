@@ -21,17 +21,14 @@ def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures
         flips=flipped_probabilities(predictor, prepared),
         rotations=rotated_probabilities(predictor, prepared),
         members=segmented.agreement,
-        volumes=volumes_of(segmented.full, prepared.spacing_mm, scheme.num_classes),
+        volumes=volumes_of(segmented.full, segmented.grid.voxel_ml, scheme.num_classes),
     )
     classes = enumerate(scheme.classes, start=1)
     return with_other_classes({name: class_features(case, number) for number, name in classes})
 
 
-def volumes_of(
-    full: np.ndarray, spacing_mm: tuple[float, float, float] | None, classes: int
-) -> dict[int, tuple[int, float | None]]:
-    """Class index -> voxels, and ml (None without spacing)."""
-    voxel_ml = None if spacing_mm is None else float(np.prod(spacing_mm)) / 1000
+def volumes_of(full: np.ndarray, voxel_ml: float | None, classes: int) -> dict[int, tuple[int, float | None]]:
+    """Class index -> voxels, and ml (None without the volume of a voxel)."""
     counts = np.bincount(full.ravel(), minlength=classes)
     return {
         number: (int(counts[number]), None if voxel_ml is None else float(counts[number] * voxel_ml))

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcct import figures
+from segcct.errors import EvaluationError
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.atomic_file import atomic_path
 from segcct.metrics.metric_table import Quantity
 from segcct.version import VERSION
 
 NOT_DEFINED = "not defined"
+PAGE = "report.html"
+COMPARISON = "report.json"
+"""The figures that `segcct compare` writes next to its page."""
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -120,6 +124,21 @@ def render(template: Path, **context: object) -> str:
     )
     environment.filters.update(number=number, interval=interval, fraction=fraction, signed=signed, pvalue=pvalue)
     return environment.get_template(template.name).render(version=VERSION, **context)
+
+
+def place_of_page(folder: Path) -> Path:
+    """The page of an evaluation in a folder; an earlier one is removed: a page of other scores must not pass for this
+    one where this one fails. Raises `EvaluationError` where the page there is that of a comparison."""
+    file = folder / PAGE
+    if file.exists() and (folder / COMPARISON).is_file():
+        raise EvaluationError(
+            "is the page of a comparison, which would be replaced",
+            file=file,
+            found=f"{COMPARISON} next to it",
+            remedy="Choose another --output",
+        )
+    file.unlink(missing_ok=True)
+    return file
 
 
 def write_page(path: Path, page: str, *, private: bool) -> Path:

@@ -70,16 +70,14 @@ def strip(name: str, scores: Sequence[Score], stats: MetricStats | None) -> Stri
 
 
 def dice_by_volume(classes: Sequence[str], scores: Sequence[Score]) -> Plot | None:
-    """Dice of every class against the volume of its reference; None where no volume is known."""
+    """Dice of every class against the volume of its reference, all in one unit: in voxels where that shows more of them
+    than ml, for not all images have a voxel size. None where no volume is known."""
     scores = [score for score in scores if score.name in classes]
-    sized = [
-        (score, dice, volume)
-        for score in scores
-        if (dice := score.values["dice"]) is not None and (volume := score.reference_volume) is not None and volume > 0
-    ]
+    in_units = {"ml": _sized(scores, "volume_ref_ml"), "voxels": _sized(scores, "voxels_ref")}
+    unit = max(in_units, key=lambda each: len(in_units[each]))  # the first of two that are equal
+    sized = in_units[unit]
     if not sized:
         return None
-    unit = "ml" if any(score.values.get("volume_ref_ml") is not None for score, _, _ in sized) else "voxels"
     dots = []
     for score, dice, volume in sized:
         text = f"{score.case}: {score.name} {dice:.3f}, {volume:.3g} {unit}{_status(score.status)}"
@@ -89,6 +87,17 @@ def dice_by_volume(classes: Sequence[str], scores: Sequence[Score]) -> Plot | No
     verb = "has" if spurious == 1 else "have"
     note = f"{counted(spurious, 'spurious structure')} {verb} no reference volume and no place here."
     return replace(plot, note=note) if spurious else plot
+
+
+def _sized(scores: Sequence[Score], column: str) -> list[tuple[Score, float, float]]:
+    """(score, Dice, volume of the reference) of those that have both."""
+    return [
+        (score, dice, volume)
+        for score in scores
+        if (dice := score.values["dice"]) is not None
+        and (volume := score.values.get(column)) is not None
+        and volume > 0
+    ]
 
 
 def log_plot(names: Sequence[str], dots: Sequence[Dot], x_name: str, y_name: str) -> Plot:

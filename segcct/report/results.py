@@ -34,12 +34,6 @@ class Score:
     values: Mapping[str, float | None]
     """Every other column; None where the cell is empty."""
 
-    @property
-    def reference_volume(self) -> float | None:
-        """In ml; in voxels where no voxel size is known."""
-        volume_ml = self.values.get("volume_ref_ml")
-        return self.values.get("voxels_ref") if volume_ml is None else volume_ml
-
 
 @dataclass(frozen=True)
 class Results:

@@ -18,7 +18,7 @@ from segcct.progress import say
 from segcct.report import plots
 from segcct.report.case_images import CaseImages, images_of
 from segcct.report.findings import changed_sentence, findings, ranked, worst_cases
-from segcct.report.html import Tile, class_colors, interval, number, provenance, render, write_page
+from segcct.report.html import Tile, class_colors, interval, number, place_of_page, provenance, render, write_page
 from segcct.report.results import Results, read_results
 from segcct.report.viewer import Channel, Pane, SliceChoice, Viewer, build_viewer
 
@@ -76,12 +76,12 @@ def write_report(evaluation: Path, output: Path) -> Path:
         the path of the page.
 
     Raises:
-        EvaluationError: the evaluation folder is missing, incomplete or damaged; nothing is written then.
+        EvaluationError: the evaluation folder is missing, incomplete or damaged, or `output` holds the page of a
+            comparison; nothing is written then.
     """
     results = read_results(Path(evaluation))
     warning = changed_sentence(results)
-    file = Path(output) / "report.html"
-    file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
+    file = place_of_page(Path(output))
     if warning:
         say(warning)
     page = render(Path(__file__).with_name("segmentation.html"), changed=warning, **_context(results))
@@ -193,9 +193,7 @@ def _conventions(results: Results) -> list[Column]:
     columns = []
     for metric in ("dice", "hd95"):
         for name, summary in summaries.items():
-            key = metric
-            if metric == "hd95":
-                key = "hd95_vox" if "hd95_vox" in _main_metrics(summary) else "hd95_mm"
+            key = summary.hd95 if metric == "hd95" else metric
             entries = [summary.classes.get(structure) for structure in results.names]
             stats = [entry.scores.get(key) if entry else None for entry in entries]
             columns.append(Column(quantity(key), name, [*stats, summary.overall.get(key)]))

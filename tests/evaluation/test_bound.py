@@ -158,6 +158,31 @@ def test_paired_comparisons_name_the_other_model(scored, scans):
     assert read_rows_of(scored / "e" / "metrics.csv")
 
 
+def test_the_other_predictions_of_a_comparison_are_bound_too(scored, scans, capsys):
+    other = named("b")
+    predict_folder(other, resolve(other.card, scans), scored / "q")
+    edit(scored / "q" / "one.nii.gz")
+    index = json.loads((scored / "q" / "predictions.json").read_text())
+    index["cases"]["two"]["seen"] = "train"
+    (scored / "q" / "predictions.json").write_text(json.dumps(index))
+    evaluate(scored / "p", scans, output=scored / "e", against=scored / "q")
+    edited = "1 of 2 other masks was edited or replaced after the prediction (one)"
+    assert edited in capsys.readouterr().err
+    paired = json.loads((scored / "e" / "paired.json").read_text())
+    assert (paired["seen"], paired["edited"]) == ({"train": ["two"], "val": []}, ["one"])
+    for text in ((scored / "e" / "table.md").read_text(), page(scored)):
+        assert edited in text
+        assert "Of the 2 cases, the other model was trained on 1" in text
+
+
+def test_edited_masks_are_found_among_anonymized_other_predictions(scored, scans):
+    other = named("b")
+    masks = predict_folder(other, resolve(other.card, scans), scored / "q", anonymize=True).masks
+    edit(masks[0])
+    edited = evaluate(scored / "p", scans, against=scored / "q")["paired"]["edited"]
+    assert edited in (["one"], ["two"])
+
+
 def test_a_table_of_another_evaluation_is_refused(scored):
     table = scored / "e" / "metrics.csv"
     table.write_text(table.read_text().replace("0.", "0.1", 1))

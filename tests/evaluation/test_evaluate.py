@@ -22,8 +22,10 @@ from segcct.evaluation import evaluate_folders
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.scoring import CaseScores
 from segcct.images.volume import IMAGE_AFFINE, Volume
+from segcct.report import plots
 from segcct.report.findings import findings
 from segcct.report.results import read_results
+from segcct.report.segmentation_page import _conventions
 
 AFFINE = np.diag([-1.0, -1.0, 2.0, 1.0])
 SHAPE = (12, 12, 6)
@@ -605,3 +607,89 @@ def test_the_command_takes_conventions_and_a_rival(
 def test_a_tolerance_is_a_length(folders: tuple[Path, Path], tolerance: float) -> None:
     with pytest.raises(EvaluationError, match="tolerance"):
         evaluate(*folders, "acdc", tolerance_mm=tolerance)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "folds.json"])
+def test_the_folder_of_a_training_is_refused(folders: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    run, files = tmp_path / "run", (name, "metrics.csv", "summary.json")
+    run.mkdir()
+    for file in files:
+        (run / file).write_text("of the training")
+    with pytest.raises(EvaluationError, match=rf"run: is the folder of a training.*{name} in it.*another --output"):
+        evaluate(*folders, "acdc", output=run)
+    assert {file.name: file.read_text() for file in run.iterdir()} == dict.fromkeys(files, "of the training")
+
+
+def test_masks_of_a_flat_folder_belong_to_the_patients_in_their_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for case in ("p1_visit1", "p1_visit2", "p2_visit1"):
+        save(tmp_path / "p" / f"{case}.nii.gz", heart(1))
+        save(tmp_path / "r" / f"{case}_gt.nii.gz", heart())
+    data = {
+        "layout": "acdc",
+        "root": "elsewhere",
+        "channels": {"cine": "{id}.nii.gz"},
+        "label": "{id}_gt.nii.gz",
+        "scheme": "acdc",
+    }
+    index(tmp_path / "p", data={**data, "patient": r"(.*)_visit\d"})
+    summary = evaluate(tmp_path / "p", tmp_path / "r")
+    assert (summary["cases"], summary["patients"]) == (3, 2)
+    assert "patient" not in capsys.readouterr().err
+    index(tmp_path / "p", data=data)
+    assert evaluate(tmp_path / "p", tmp_path / "r")["patients"] == 3
+    assert capsys.readouterr().err.count("3 masks of the flat folder of references count as a patient each") == 1
+
+
+def test_volumes_are_those_of_whole_voxels(tmp_path: Path) -> None:
+    """A voxel of 2 mm3: also in an image of one slice, and in a sheared one, whose steps are 1, 1 and 2.5 mm long."""
+    sheared = AFFINE.copy()
+    sheared[1, 2] = 1.5
+    for case, labels, affine in (("slice", heart()[:, :, 2:3], AFFINE), ("sheared", heart(), sheared)):
+        for side in "pr":
+            save(tmp_path / side / f"{case}.nii.gz", labels, affine)
+    evaluate(tmp_path / "p", tmp_path / "r", "acdc", output=tmp_path / "o")
+    rows = rows_of(tmp_path / "o" / "metrics.csv")
+    assert float(rows["slice", "RV"]["volume_ref_ml"]) == pytest.approx(9 * 2 / 1000)
+    assert float(rows["sheared", "RV"]["volume_pred_ml"]) == pytest.approx(36 * 2 / 1000)
+
+
+def test_different_cases_are_noticed_before_earlier_results_go(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    other, output = tmp_path / "other", tmp_path / "o"
+    shutil.copytree(folders[1], other)
+    (other / "c.nii.gz").unlink()
+    evaluate(*folders, "acdc", output=output)
+    with pytest.raises(EvaluationError, match=r"hold different cases \(found only in one folder: c\)"):
+        evaluate(*folders, "acdc", output=output, against=other, allow_unmatched=True)
+    assert (output / "summary.json").is_file()
+
+
+def test_a_problem_of_a_reference_counts_once(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    shutil.copytree(folders[0], tmp_path / "other")
+    (folders[1] / "b.nii.gz").write_bytes(b"")
+    with pytest.raises(EvaluationError, match=r"^1 problem, nothing was scored"):
+        evaluate(*folders, "acdc", against=tmp_path / "other")
+
+
+def test_images_with_and_without_a_voxel_size_are_shown_in_one_unit(tmp_path: Path) -> None:
+    for case, affine in (("with", AFFINE), ("without", IMAGE_AFFINE)):
+        save(tmp_path / "p" / f"{case}.nii.gz", heart(1), affine)
+        save(tmp_path / "r" / f"{case}.nii.gz", heart(), affine)
+    output = tmp_path / "o"
+    evaluate(tmp_path / "p", tmp_path / "r", "acdc", output=output, conventions=("default", "transunet"))
+    results = read_results(output)
+    assert "| HD95 | default (mm) | transunet (voxels) |" in (output / "table.md").read_text(encoding="utf-8")
+    units = [(column.convention, column.quantity.unit) for column in _conventions(results)]
+    assert units == [("default", ""), ("transunet", ""), ("default", "mm"), ("transunet", "voxels")]
+    plot = plots.dice_by_volume(results.classes, results.scores)
+    assert plot is not None
+    assert plot.x_name == "Volume of the reference (voxels, logarithmic)"
+    assert [len(dots) for dots in plot.series] == [2, 2, 2]
+
+
+def test_the_name_of_a_scheme_cannot_become_markup(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    index(folders[0], scheme={"name": "<b>|x", "classes": {"RV": 1, "MYO": 2, "LV": 3}, "regions": {}})
+    evaluate(*folders, output=tmp_path / "o")
+    table = (tmp_path / "o" / "table.md").read_text(encoding="utf-8")
+    assert r"scheme &lt;b>\|x, convention default" in table

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+import math
+import pickle
 import sys
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segcct import plugins
-from segcct.errors import MetricError, PluginError
+from segcct.errors import EvaluationError, MetricError, PluginError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.metrics import MaskPair, Metric, all_metrics, metric_table, register_metric
-from segcct.metrics.metric_table import registered_metrics
+from segcct.metrics.metric_table import learn_metrics, registered_metrics
 from segcct.report.segmentation_page import write_report
 
 PLUGIN = """
@@ -134,6 +138,55 @@ def test_entry_points_are_loaded_and_a_broken_one_is_named(tmp_path: Path, monke
     monkeypatch.undo()
     for cached in (plugins._groups_named, plugins.load_plugins, metric_table._load_entry_points):
         cached.cache_clear()
+
+
+@pytest.mark.usefixtures("table")
+def test_a_score_of_numpy_is_written_as_a_number(tmp_path: Path) -> None:
+    register_metric(Metric(key="overlap", label="Overlap", score=lambda pair: np.float64(pair.counts.dice)))
+    evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc", output=tmp_path / "o")
+    with (tmp_path / "o" / "metrics.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["overlap"] for row in rows] == [row["dice"] for row in rows]
+
+
+@pytest.mark.usefixtures("table")
+def test_an_infinite_score_names_its_metric_and_its_case(tmp_path: Path) -> None:
+    register_metric(Metric(key="ratio", label="Ratio", score=lambda pair: math.inf))
+    found = r"a: metric 'ratio' gives an infinite score \(found inf for a structure of status ok"
+    with pytest.raises(EvaluationError, match=found):
+        evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_metric_that_is_best_at_0_is_won_by_the_nearer(tmp_path: Path) -> None:
+    """A box of a fourth of the volume, -0.75, against a box of the right one, 0."""
+    score = attrgetter("counts.volume_difference")
+    register_metric(Metric(key="excess", label="Excess", score=score, bounds=(-1.0, math.inf), higher_is_better=None))
+    ours, theirs, reference = masks(tmp_path / "p", 0, -3), masks(tmp_path / "q", 1, 0), masks(tmp_path / "r", 0, 0)
+    excess = evaluate(ours, reference, "acdc", against=theirs)["paired"]["classes"]["RV"]["excess"]
+    assert excess["difference"] == pytest.approx(-0.75)
+    assert (excess["wins"], excess["losses"]) == (0, 2)
+
+
+def scaled_dice(pair: MaskPair, factor: float) -> float:
+    return factor * pair.counts.dice
+
+
+@pytest.mark.usefixtures("table")
+def test_a_process_keeps_the_metric_that_it_was_sent_before() -> None:
+    metric = Metric(key="half", label="Half", score=partial(scaled_dice, factor=0.5))
+    learn_metrics([metric])
+    learn_metrics([pickle.loads(pickle.dumps(metric))])
+    assert all_metrics()["half"] is metric
+
+
+@pytest.mark.usefixtures("table")
+def test_a_metric_that_no_process_can_be_sent_is_named(tmp_path: Path) -> None:
+    register_metric(Metric(key="local", label="Local", score=lambda pair: 1.0))
+    prediction, reference = masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0)
+    with pytest.raises(MetricError, match=r"metric 'local' cannot be sent to another process.*use --workers 1"):
+        evaluate(prediction, reference, "acdc", workers=2)
+    assert evaluate(prediction, reference, "acdc")["classes"]["RV"]["local"]["mean"] == 1.0
 
 
 def test_every_row_says_what_it_is() -> None:

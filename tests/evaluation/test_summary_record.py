@@ -65,3 +65,10 @@ def test_other_types_are_refused(changes, place):
 def test_paired_round_trip():
     content = {"definition": "these minus the others", "overall": {"dice": {"difference": 0.1, "p_holm": None}}}
     assert PairedSummary.from_json({**content, "classes": {}}, FILE).to_json() == {**content, "classes": {}}
+
+
+@pytest.mark.parametrize(("scored_in_mm", "key"), [(3, "hd95_mm"), (0, "hd95_vox")])
+def test_hd95_is_in_voxels_only_where_nothing_is_scored_in_mm(scored_in_mm, key):
+    scores = {"hd95_mm": {**STATS, "n": scored_in_mm}, "hd95_vox": STATS}
+    content = {**CONTENT, "overall": scores, "classes": {"LV": {**scores, "counts": COUNTS}}}
+    assert SegmentationSummary.from_json(content, FILE).hd95 == key

@@ -120,3 +120,11 @@ def test_without_spacing_a_missed_structure_gets_the_diagonal_in_voxels() -> Non
 def test_brats_conventions_refuse_images_without_spacing(name: str) -> None:
     with pytest.raises(MetricError, match=rf"convention {name} measures in mm.*Choose default"):
         metrics.get_convention(name)(MaskPair.of(*masks("ok")))
+
+
+def test_a_lesion_in_an_image_of_one_slice_has_the_volume_of_its_voxels() -> None:
+    """12 voxels of 1 x 1 x 5 mm are 60 mm3: brats2023 leaves out lesions up to 50."""
+    reference = np.zeros((20, 20, 1), dtype=bool)
+    reference[5:8, 5:9] = True
+    found = metrics.get_convention("brats2023")(MaskPair.of(np.zeros_like(reference), reference, (1, 1, 5)))
+    assert (found["dice"], found["hd95_mm"]) == (0.0, 374.0)

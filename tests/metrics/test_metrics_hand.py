@@ -120,6 +120,15 @@ def test_picture_with_a_third_axis_of_one_is_a_picture() -> None:
     assert flat.diagonal_mm == pytest.approx(math.hypot(6.0, 24.0))
 
 
+def test_a_voxel_has_its_extent_along_axes_of_one_too() -> None:
+    mask = cube((6, 6), (1, 1), 2)[:, :, None]
+    assert metrics.MaskPair.of(mask, mask, (0.5, 2.0, 9.0)).voxel_mm3 == pytest.approx(9.0)
+    assert metrics.MaskPair.of(mask, mask).voxel_mm3 is None
+    labels = mask.astype(np.uint8)
+    ((_, sheared),) = metrics.label_pairs(labels, labels, {"one": (1,)}, (0.5, 2.0, 9.0), voxel_mm3=8.0)
+    assert sheared.voxel_mm3 == 8.0
+
+
 def test_masks_at_the_image_border_end_there() -> None:
     full = np.ones((4, 4, 4), dtype=bool)
     assert border_voxels(full).sum() == 64 - 8

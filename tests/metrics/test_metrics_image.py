@@ -46,6 +46,15 @@ def test_regions_are_named_in_order(pair):
     assert list(image.image_distances(*pair, ["a", "b", "c"])) == ["whole", "foreground", "border", "a", "b", "c"]
 
 
+def test_a_class_named_as_a_region_is_refused(pair):
+    original, reconstruction, label = pair
+    for name in ("whole", "foreground", "border"):
+        with pytest.raises(MetricError, match=f"has the name of a region .*found {name}"):
+            image.image_distances(original, reconstruction, label, [name, "b"])
+    only = image.image_distances(original, reconstruction, (label > 0).astype(np.uint8), ["foreground"])
+    assert list(only) == ["whole", "foreground", "border"]
+
+
 def test_against_scikit_image(pair):
     original, reconstruction, label = pair
     found = image.image_distances(original, reconstruction, label, ["a", "b"])["whole"]

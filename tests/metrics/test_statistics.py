@@ -182,3 +182,8 @@ def test_nothing_to_compare() -> None:
     assert (result["difference"], result["p"], result["n"]) == (None, None, 0)
     with pytest.raises(MetricError, match="same cases"):
         metrics.paired([0.5], [0.5, 0.6])
+
+
+def test_the_nearer_to_0_wins_where_neither_more_nor_less_is_better() -> None:
+    result = metrics.paired([-0.1, 0.3, 0.2], [0.4, -0.2, -0.2], higher_is_better=None)
+    assert (result["wins"], result["losses"], result["ties"]) == (1, 1, 1)

@@ -228,7 +228,7 @@ def test_a_case_is_measured_on_its_own_grid():
 def test_volumes_without_spacing():
     full = np.array([[[0, 1, 1, 2]]], dtype=np.uint8)
     assert volumes_of(full, None, 3) == {1: (2, None), 2: (1, None)}
-    assert volumes_of(full, (10.0, 10.0, 10.0), 3) == {1: (2, 2.0), 2: (1, 1.0)}
+    assert volumes_of(full, 1.0, 3) == {1: (2, 2.0), 2: (1, 1.0)}
 
 
 def test_a_case_without_foreground_is_not_estimated(model):

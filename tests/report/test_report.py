@@ -507,6 +507,14 @@ def test_a_damaged_evaluation_is_an_error_and_the_old_report_stays(tmp_path: Pat
     assert [(path.name, path.read_text(encoding="utf-8")) for path in report.iterdir()] == [("report.html", "old")]
 
 
+def test_the_page_of_a_comparison_is_not_replaced(evaluation: Path, tmp_path: Path):
+    for name in ("report.html", "report.json"):
+        (tmp_path / name).write_text("of segcct compare")
+    with pytest.raises(EvaluationError, match=r"report\.html: is the page of a comparison.*another --output"):
+        write_report(evaluation, tmp_path)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == "of segcct compare"
+
+
 def test_no_evaluation_folder_is_an_error(tmp_path: Path):
     with pytest.raises(EvaluationError, match="no such evaluation folder"):
         write_report(tmp_path / "none", tmp_path / "r")

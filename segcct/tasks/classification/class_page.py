@@ -8,7 +8,7 @@ from pathlib import Path
 from segcct.evaluation.summary_record import seen_sentence
 from segcct.plurals import counted
 from segcct.report.findings import best_and_worst, left_out
-from segcct.report.html import Tile, interval, listed, number, provenance, render, write_page
+from segcct.report.html import Tile, interval, listed, number, place_of_page, provenance, render, write_page
 from segcct.tasks.classification.class_evaluation import QUANTITIES
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
 from segcct.tasks.classification.class_results import ClassResults, ClassSummary, read_class_results
@@ -36,11 +36,11 @@ def write_class_report(evaluation: Path, output: Path) -> Path:
         the path of the page.
 
     Raises:
-        EvaluationError: the evaluation folder is missing, incomplete or damaged; nothing is written then.
+        EvaluationError: the evaluation folder is missing, incomplete or damaged, or `output` holds the page of a
+            comparison; nothing is written then.
     """
     results = read_class_results(Path(evaluation))
-    file = Path(output) / "report.html"
-    file.unlink(missing_ok=True)  # a page of other scores must not pass for this one where this one fails
+    file = place_of_page(Path(output))
     page = render(Path(__file__).with_name("classification.html"), **_context(results))
     return write_page(file, page, private=True)
 
