@@ -11,7 +11,6 @@ from segcct.errors import ConfigError
 from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
 from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.label_colors import write_label_colors
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
@@ -82,12 +81,7 @@ def predict(
     request = resolve(predictor.card, Path(input), splits_files=splits_files, split=split)
     tables = [volumes_table(list(predictor.card.classes))]
     progress = Progress("predicting")
-    predictions = predict_folder(
-        predictor, request, Path(output), tables=tables, overwrite=overwrite, progress=progress
-    )
-    if not request.of_images:  # the others hold their colors
-        write_label_colors(Path(output), predictor.card.classes)
-    return predictions
+    return predict_folder(predictor, request, Path(output), tables=tables, overwrite=overwrite, progress=progress)
 
 
 def _experiment(config: Any, row: TaskRow, overrides: Mapping[str, Any]) -> Experiment:

@@ -23,7 +23,6 @@ from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_file import read_object, write_json
 from segcct.inference.case_tables import VOLUMES
 from segcct.inference.folder_status import FolderStatus, folder_status
-from segcct.inference.label_colors import write_label_colors
 from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import INDEX
@@ -146,7 +145,7 @@ class ClusterRun:
             anonymize=self.anonymize,
         )
         progress = Progress("clustering")
-        predictions = masks.write(
+        return masks.write(
             work,
             backend=asked.backend,
             workers=asked.workers,
@@ -154,9 +153,6 @@ class ClusterRun:
             progress=progress,
             begun=lambda: self._keep(clusters),
         )
-        if not self.request.of_images:  # the others hold their colors
-            write_label_colors(self.output, asked.scheme.classes)
-        return predictions
 
     def _keep(self, clusters: Clusters | None) -> None:
         """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers."""

@@ -1,4 +1,5 @@
-"""A folder of masks: cases in, masks and predictions.json out; what earlier calls finished is found and kept."""
+"""A folder of masks: cases in, masks, predictions.json and label colors out; what earlier calls finished is found and
+kept."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from segcct.errors import RunError, items, reason_of
 from segcct.files.atomic_file import remove_unfinished
 from segcct.inference.case_files import remove_files
 from segcct.inference.case_journal import Journal, journals_in, new_journal
+from segcct.inference.label_colors import write_label_colors
 from segcct.inference.mask_files import FORMATS
 from segcct.inference.prediction_request import Request
 from segcct.inference.predictions_index import INDEX, Index, index_lock
@@ -96,7 +98,7 @@ class MaskFolder:
         progress: Report | None = None,
         begun: Callable[[], object] | None = None,
     ) -> Predictions:
-        """The masks of every case, and predictions.json.
+        """The masks of every case, predictions.json, and the colors of the labels.
 
         Args:
             work: (name of the mask, case) -> its mask, written into the folder.
@@ -136,6 +138,8 @@ class MaskFolder:
                         outcomes = _with_finished(outcomes, journal)
                         index.write()
                         journal.remove()
+                    if values(outcomes) and self.mask_format == "nifti" and not self.request.of_images:
+                        write_label_colors(self.path, self.card.classes)  # other files hold their colors
                 except OSError as error:  # on a full disk the index written before the work stays
                     if not failures(outcomes):
                         raise

@@ -109,7 +109,9 @@ def test_a_table_of_files_and_uris_is_predicted(tmp_path):
     assert "memory://archive/gone.nii.gz: cannot be fetched" in predictions.problem
     one, other = (load_mask(tmp_path / "p" / f"{name}.nii.gz").array for name in "ab")
     assert (one == other).all()
-    assert sorted(file.name for file in (tmp_path / "p").iterdir()) == ["a.nii.gz", "b.nii.gz", "predictions.json"]
+    colors = {"labels_itksnap.txt", "labels_slicer.ctbl"}
+    written = {file.name for file in (tmp_path / "p").iterdir()}
+    assert written == {"a.nii.gz", "b.nii.gz", "predictions.json", *colors}
     entries = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]
     assert entries["b"]["channels"] == {"ct": ["memory://archive/there.nii.gz"]}
     kept = predict_folder(of, resolve(of.card, table), tmp_path / "p", continuing=True)

@@ -53,7 +53,6 @@ def predict(
     from segcct.inference.ensemble import find_members
     from segcct.inference.folder_prediction import cases_at_a_time, predict_folder, settings_of
     from segcct.inference.folder_status import folder_status
-    from segcct.inference.label_colors import write_label_colors
     from segcct.inference.outcome_table import outcomes_after
     from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
@@ -124,8 +123,6 @@ def predict(
                 max_failures=max_failures,
                 progress=Progress("predicting"),
             )
-    if format == "nifti" and not request.of_images:  # the others hold their colors
-        write_label_colors(output, card.classes)
     _tell(predictions, quality, predictor)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
     if not any(case.label for case in request.cases):
