@@ -20,7 +20,7 @@ from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
 from segcct.tasks.task import TaskRow, task_named
 from segcct.training.arithmetic import settle
-from segcct.training.session import resumed_config
+from segcct.training.session import check_length, resumed_config
 
 
 def train(
@@ -48,8 +48,11 @@ def train(
         raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
     if resume is not None:
         run = RunFolder.open(Path(resume))
-        return training_run.train(settle(resumed_config(row.load_config(), run, changes), announce=True), resume=run)
-    return training_run.train(settle(_experiment(config, row, changes), announce=True))
+        experiment = resumed_config(row.load_config(), run, changes)
+    else:
+        run, experiment = None, _experiment(config, row, changes)
+    check_length(experiment, changes)
+    return training_run.train(settle(experiment, announce=True), resume=run)
 
 
 def predict(

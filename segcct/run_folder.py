@@ -1,7 +1,8 @@
 """The run folder: what a training writes and everything later reads.
 
-`runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json and `best/` (model_card.py). That of
-a cross-validation holds config.yaml, folds.json, a run folder per fold and the evaluation of all of them.
+`runs/<name>/` holds config.yaml, splits.json, metrics.csv, last.ckpt, summary.json, `best/` (model_card.py), and
+pretrained.txt where the training began with weights of another. That of a cross-validation holds config.yaml,
+folds.json, a run folder per fold and the evaluation of all of them.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class RunFolder:
         self.metrics = path / "metrics.csv"
         self.last = path / "last.ckpt"
         self.summary = path / "summary.json"
+        self.pretrained = path / "pretrained.txt"
         self.best = path / "best"
         self.pictures = path / "pictures"
         self.lock = path / ".train.lock"

@@ -29,7 +29,7 @@ def add_train(commands: Commands) -> None:
             "--folds",
             metavar="all|0,2",
             help="cross-validation: train these folds one after the other into RUN/fold_0 ..., each for the whole "
-            "length or budget, and evaluate the cases that they held out",
+            "length or budget, and evaluate the masks or classes of the cases that they held out",
         )
         parser.add_argument("--dry-run", action="store_true", help="print what would be done, and stop")
 
@@ -114,17 +114,10 @@ def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tu
 
         run = RunFolder.open(arguments.resume)
         config = resumed_config(kind, run, overrides)
-    if "train.epochs" in overrides and config.train.budget is not None:
-        from segcct.config.config_keys import COMMAND_LINE
-
-        raise ConfigError(
-            "--train.epochs would do nothing",
-            file=COMMAND_LINE,
-            found=f"a train.budget of {config.train.budget:g} s, which replaces the epochs",
-            remedy="Add --train.budget null to train by epochs, or leave --train.epochs out",
-        )
     from segcct.training.arithmetic import settle
+    from segcct.training.session import check_length
 
+    check_length(config, overrides)
     return settle(config, announce=True), run
 
 

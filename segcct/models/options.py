@@ -36,7 +36,8 @@ def parse_options(name: str, kind: type[Options], options: Mapping[str, object] 
                 f"unknown option of model {name}",
                 found=option,
                 expected=", ".join(valid) if valid else "no options",
-                remedy=did_you_mean(str(option), valid),
+                remedy=did_you_mean(str(option), valid)
+                or 'If it is of another model, leave it out: --model.options "{}" clears those of a config',
             )
     try:
         return kind(**options)

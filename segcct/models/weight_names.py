@@ -140,6 +140,16 @@ def pooling_of(names: Collection[str]) -> str:
     return "seqpool" if "attention_pool" in modules else "class_token" if "class_emb" in modules else "mean"
 
 
+def has_blocks(names: Collection[str]) -> bool:
+    """Whether blocks of a compact encoder are among the tensors."""
+    return any(name.startswith(tuple(f"{prefix}blocks." for prefix in ENCODERS)) for name in names)
+
+
+def is_front(name: str) -> bool:
+    """Whether the tensor is of a module that makes tokens of the image."""
+    return name.startswith(FRONTS)
+
+
 def is_pooling(name: str) -> bool:
     """Whether the tensor is of a classifier's way of pooling."""
     return "attention_pool" in name.split(".") or name.rsplit(".", 1)[-1] == "class_emb"

@@ -17,7 +17,9 @@ from segcct.models.transformer import Encoder, resize_table, sine_table
 from segcct.models.weight_files import read_weights
 from segcct.models.weight_names import (
     Plan,
+    has_blocks,
     is_computed,
+    is_front,
     is_head,
     is_pooling,
     is_positional,
@@ -118,7 +120,9 @@ def _require_match(matched: Plan, source: Mapping[str, Tensor], path: Path) -> N
     lacking = f"{len(absent)} that it lacks, such as {', '.join(absent[:3])}"
     differing = (*absent, *surplus)
     remedy = _OTHER_MODEL
-    if differing and all(is_pooling(name) for name in differing):
+    if has_blocks(source) and not has_blocks(matched.required) and any(map(is_front, matched.required)):
+        remedy = "The model has no encoder blocks to fill: give it some by model.options.encoder_depth"
+    elif differing and all(is_pooling(name) for name in differing):
         remedy = f"Set model.options.pooling: {pooling_of(source)}, as these weights were trained"
     elif differing and all(is_tokenizer_norm(name) for name in differing):
         remedy = f"Set model.options.tokenizer_norm: {'batch' if surplus else 'none'}, as these weights were trained"

@@ -18,7 +18,7 @@ from segcct.tasks.task import TaskRow, task_of
 from segcct.tasks.training_run import plan, train
 from segcct.training.arithmetic import settle
 from segcct.training.processes import world_size
-from segcct.training.session import check_resumable_keys, resumed_config
+from segcct.training.session import check_length, check_resumable_keys, resumed_config
 
 Config = TypeVar("Config", bound=Experiment)
 
@@ -81,6 +81,7 @@ def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: 
     folder = FoldsFolder.open(path)
     check_resumable_keys(overrides, path)
     config = settle(settings.load(row.load_config(), folder.config, overrides, stored=True))
+    check_length(config, overrides)
     run = config.run.model_copy(update={"root": path.parent, "name": path.resolve().name})  # it may have been moved
     config = config.model_copy(update={"run": run})
     wanted = chosen_folds(folds or ",".join(map(str, folder.folds)), config)

@@ -79,6 +79,8 @@ class Task(ABC):
 
     config: Experiment
     network: nn.Module
+    transferred = ""
+    """What became of the weights of `model.pretrained`, in lines; empty where none were read."""
     dataset: PreparedDataset
     progress = 1.0
     """Fraction of the training that is done; the loop sets it before each batch."""
@@ -90,7 +92,9 @@ class Task(ABC):
 
         self.config = config
         pretrained = None if resumed else config.model.pretrained
-        self.network = build_network(self.architecture, self.model_kind, seed=config.run.seed, pretrained=pretrained)
+        self.network, self.transferred = build_network(
+            self.architecture, self.model_kind, seed=config.run.seed, pretrained=pretrained
+        )
 
     @property
     @abstractmethod

@@ -17,6 +17,7 @@ from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
 from segcct.training.arithmetic import settle
+from segcct.training.checkpoint import check_architecture, read_state
 from segcct.training.curves import check_logger
 from segcct.training.network import check_batch_size
 from segcct.training.optimization import build_optimizer
@@ -41,6 +42,8 @@ def train(config: Experiment, *, resume: RunFolder | None = None, following: int
         if resume is not None:
             check_same_dataset(resume, dataset.splits, dataset.fingerprint)
         run = open_run(config.run, config, dataset.splits, resume=resume)
+        if task.transferred and is_first_process():
+            run.write_text(run.pretrained, f"{task.transferred}\n")
         best = fit(task, run, config.train, seed=config.run.seed, resume=resume is not None, following=following)
         if is_first_process():
             write_json(run.summary, {"selected_on": best, "provenance": provenance(dataset.fingerprint)}, private=True)
@@ -85,7 +88,7 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
         parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         step_s=step_s,
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
-        training_s=None if train.budget is not None else train.epochs * dataset.batches * step_s,
+        training_s=None if train.budget is not None else train.epochs * -(-dataset.batches // train.devices) * step_s,
     )
 
 
@@ -95,6 +98,9 @@ def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     check_run(config.run, config.train, resume)
     check_logger(config.train.logger)
     task = task_of(config).load()(config, resumed=resume is not None)
+    if resume is not None:
+        network = task.architecture
+        check_architecture(resume.last, read_state(resume.last), network.name, network.options)
     check_batch_size(task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu")))
     return task
 

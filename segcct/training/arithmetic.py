@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from segcct.config import Experiment, ScheduleSection
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.memory import keep_freed_memory
-from segcct.hardware.precision import Choice, choose_precision
+from segcct.hardware.precision import ENVIRONMENT, Choice, choose_precision
 from segcct.hardware.processor import limit_threads
 from segcct.progress import say
-from segcct.training.processes import is_first_process
+from segcct.training.processes import is_first_process, world_size
 
 FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
 """Environment variable with the choice of the first process of a distributed training, for the others."""
@@ -23,7 +23,7 @@ def settle(config: Config, *, announce: bool = False) -> Config:
     """The configuration with `precision: auto` replaced by the choice for this machine, and its reason.
 
     A resumed run keeps the stored choice. The other processes of a distributed training get the choice of the first
-    one, which starts them, through the environment.
+    one, which starts them, through the environment; those that torchrun starts on processors train in fp32.
 
     Args:
         config: any training's.
@@ -39,6 +39,9 @@ def settle(config: Config, *, announce: bool = False) -> Config:
         return config
     if not is_first_process() and (first := os.environ.get(FIRST_CHOICE)) in ("fp32", "bf16"):
         choice = Choice("bf16" if first == "bf16" else "fp32", "chosen by the first process")
+    elif world_size() > 1 and device == "cpu" and not os.environ.get(ENVIRONMENT):  # of torchrun
+        choice = Choice("fp32", "processes of torchrun cannot agree on what each would measure; --train.precision "
+                        "bf16 where all processors have bf16 instructions")  # fmt: skip
     else:
         choice = choose_precision("auto", device)
     if is_first_process():

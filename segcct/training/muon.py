@@ -6,7 +6,7 @@ torch.optim.Muon, where there is one, takes matrices alone; here a kernel is the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -21,7 +21,25 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.AdamW):
-    """Muon for the groups that say `orthogonal`, AdamW for the others."""
+    """Muon for the groups that say `orthogonal`, AdamW for the others.
+
+    Args:
+        groups: of parameters, as for AdamW.
+        lr: learning rate of groups that have none.
+        arithmetic: type in which updates are made orthogonal.
+        fused: of AdamW.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        arithmetic: torch.dtype = torch.float32,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(groups, lr=lr, fused=fused)
+        self.arithmetic = arithmetic
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
@@ -42,21 +60,21 @@ class Muon(torch.optim.AdamW):
         state.setdefault("step", torch.zeros(()))  # which AdamW looks for where a state is loaded
         buffer = state.setdefault("momentum_buffer", torch.zeros_like(gradient))
         buffer.lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonalized(gradient.lerp(buffer, MOMENTUM).flatten(1))  # Nesterov's
+        update = orthogonalized(gradient.lerp(buffer, MOMENTUM).flatten(1), self.arithmetic)  # Nesterov's
         rows, columns = update.shape
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(update.view_as(parameter), alpha=-lr * math.sqrt(max(1, rows / columns)))
 
 
-def orthogonalized(matrix: Tensor) -> Tensor:
+def orthogonalized(matrix: Tensor, arithmetic: torch.dtype = torch.float32) -> Tensor:
     """(rows, columns) -> nearly U V^T of its singular value decomposition, by Newton-Schulz iterations."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x: Tensor = (matrix.T if tall else matrix) / (matrix.norm() + 1e-7)
+    x = ((matrix.T if tall else matrix) / (matrix.norm() + 1e-7)).to(arithmetic)
     for _ in range(STEPS):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.T if tall else x).to(matrix.dtype)
 
 
 def orthogonal_weights(network: nn.Module) -> list[Tensor]:

@@ -22,8 +22,10 @@ from segcct.training.batch_seeds import batch_seed
 _BATCH_NORM_REFUSAL = "Expected more than 1 value per channel when training"
 
 
-def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None) -> nn.Module:
-    """Build the network a training asks for, and say what became of its pretrained weights.
+def build_network(
+    architecture: Architecture, kind: Kind, *, seed: int, pretrained: Path | None = None
+) -> tuple[nn.Module, str]:
+    """Build the network a training asks for, and say what became of its pretrained weights; returns both.
 
     Raises:
         ConfigError: the model is of another kind than the training.
@@ -39,11 +41,13 @@ def build_network(architecture: Architecture, kind: Kind, *, seed: int, pretrain
         )
     torch.manual_seed(batch_seed(seed, 0, 0, 0))
     network = create_model(name, built.in_channels, built.num_classes, built.image_size, built.options)
-    if pretrained is not None:
-        from segcct.models.weights import load_pretrained
+    if pretrained is None:
+        return network, ""
+    from segcct.models.weights import load_pretrained
 
-        say(str(load_pretrained(network, pretrained)))
-    return network
+    report = str(load_pretrained(network, pretrained))
+    say(report)
+    return network, report
 
 
 def check_batch_size(network: nn.Module, batch_size: int, loss_of_one: Callable[[nn.Module], object]) -> None:

@@ -16,7 +16,7 @@ from segcct.files.lock import exclusive
 from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.run_folder import BUSY, RunFolder
-from segcct.training.checkpoint import check_architecture, check_best, read_state
+from segcct.training.checkpoint import check_best, read_state
 from segcct.training.processes import is_first_process
 from segcct.training.validation_callback import CONFIG
 
@@ -78,6 +78,16 @@ def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | N
         )
 
 
+def check_length(config: Experiment, overrides: Iterable[str]) -> None:
+    """Raises `ConfigError` where `overrides` have epochs, which a budget replaces."""
+    if "train.epochs" in overrides and config.train.budget is not None:
+        raise ConfigError(
+            "train.epochs would do nothing",
+            found=f"a train.budget of {config.train.budget:g} s, which replaces the epochs",
+            remedy="Set train.budget to null (--train.budget null) to train by epochs, or leave train.epochs out",
+        )
+
+
 def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: RunFolder | None = None) -> RunFolder:
     """The run folder with its configuration and splits, written by the first process.
 
@@ -109,7 +119,6 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
         overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
     config = settings.load(kind, run.config, overrides, stored=True)
     state = read_state(run.last)
-    check_architecture(run.last, state, config.model.name, config.model.options)
     _check_not_edited(kind, run, str(state.get(CONFIG, "")))
     check_best(run, state)
     return config
@@ -129,7 +138,8 @@ def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
         return
     before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last), stored=True))
     now = settings.values(settings.load(kind, run.config, stored=True))
-    changed = [key for key in now if now[key] != before[key] and key not in (*RESUMABLE, *_LOCATIONS)]
+    ignored = {*RESUMABLE, *_LOCATIONS, "train.precision_reason"}  # the last goes with the precision
+    changed = [key for key in now if now[key] != before[key] and key not in ignored]
     if changed:
         raise RunError(
             "the configuration was edited since the run was trained",

@@ -20,7 +20,7 @@ from segcct.preparation.slice_sampling import EpochSampler
 from segcct.progress import duration, say
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.network import explaining_batch_norm
-from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
+from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, rate_key, recalibrate
 
 
 class Trainable(Protocol):
@@ -126,7 +126,7 @@ class TrainingModule(pl.LightningModule):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
                 found=f"{loss.item()} on {', '.join(self.task.names(batch))}",
-                remedy=f"{self.task.look_at_cases} --train.lr or set --train.precision fp32",
+                remedy=f"{self.task.look_at_cases} {rate_key(self.train_section)} or set --train.precision fp32",
             )
         self.losses.append(loss.detach())
         self.latest_batches.append(batch)
@@ -142,10 +142,13 @@ class TrainingModule(pl.LightningModule):
         self.stop_when_over()
 
     def recalibrate(self) -> None:
-        """Give the averaged weights statistics of their own from the latest batches; all processes get the first's."""
+        """Give the averaged weights statistics of their own from the latest batches."""
         with autocast(self.device.type, self.train_section.precision):
             passes = (partial(self.task.loss, batch=batch) for batch in self.latest_batches)
             recalibrate(self.evaluated_network, passes)
+
+    def share_statistics(self) -> None:
+        """Give all processes the buffers of the first one, which saves its network: others had other batches."""
         if self.trainer.world_size > 1:
             for buffer in self.evaluated_network.buffers():
                 buffer.copy_(self.trainer.strategy.broadcast(buffer))

@@ -14,6 +14,7 @@ from segcct.config import ScheduleSection
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
+from segcct.training.optimization import rate_key
 from segcct.training.processes import progress_bar
 from segcct.training.training_module import Trainable, TrainingModule
 
@@ -84,7 +85,8 @@ class ValidationCallback(Checkpoint):
         network, device = module.evaluated_network, str(module.device)
         if self.train.recalibrate:
             module.recalibrate()
-        _require_finite(network, epoch)
+        module.share_statistics()
+        _require_finite(network, epoch, rate_key(module.train_section))
         scores = self.task.validate(network, device, trainer.global_rank, trainer.world_size)
         score = scores[self.task.score]
         better = self.task.keeps_last or self.best is None or score > self.best["value"]
@@ -135,12 +137,13 @@ class ValidationCallback(Checkpoint):
         return f"{line}, {everything} for all folds" if self.following else line
 
 
-def _require_finite(network: nn.Module, epoch: int) -> None:
-    """A step can ruin the weights after the loss was still a number; they are neither validated nor saved as best."""
+def _require_finite(network: nn.Module, epoch: int, rate: str) -> None:
+    """A step can ruin the weights after the loss was still a number; they are neither validated nor saved as best.
+    `rate`: the option of the learning rate."""
     broken = [name for name, value in network.state_dict().items() if not bool(value.isfinite().all())]
     if broken:
         raise TrainingError(
             f"weights are not finite after epoch {epoch}",
             found=f"NaN or infinity in {len(broken)} tensors, such as {broken[0]}",
-            remedy="Lower --train.lr, clip gradients (--train.clip_norm 1) or set --train.precision fp32",
+            remedy=f"Lower {rate}, clip gradients (--train.clip_norm 1) or set --train.precision fp32",
         )

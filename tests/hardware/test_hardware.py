@@ -160,6 +160,14 @@ def test_the_other_processes_of_a_training_take_the_choice_of_the_first_and_say_
     assert capsys.readouterr().err == ""
 
 
+def test_processes_that_torchrun_starts_do_not_choose_by_themselves(measured, monkeypatch):
+    measured(FAST_BF16)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert settle(config()).train.precision == "fp32"
+    monkeypatch.setenv("SEGCCT_PRECISION", "bf16")
+    assert settle(config()).train.precision == "bf16"
+
+
 def test_what_a_distributed_training_chose_decides_nothing_after_it(measured, monkeypatch):
     monkeypatch.setenv(FIRST_CHOICE, "unset")
     measured(FAST_BF16)

@@ -98,6 +98,14 @@ def test_sums_of_logits_are_those_of_every_subset_at_half_resolution():
     )
 
 
+@pytest.mark.parametrize("keys", [{}, {"logit_sums": 0.3}, {"deep_supervision": 0.4}])
+def test_every_scale_gets_a_gradient(keys):
+    """Or processes that train together would wait for it."""
+    scales = [torch.zeros(1, 3, side, side, requires_grad=True) for side in (16, 8, 4, 2)]
+    SegmentationLoss(LossSection(**keys), 3)(scales, torch.zeros(1, 16, 16, dtype=torch.int64)).backward()
+    assert all(logits.grad is not None for logits in scales)
+
+
 def test_deeper_scales_join_with_halved_weights(batch):
     logits, target = batch
     lower = torch.randn(2, 3, 3, 2, generator=torch.Generator().manual_seed(1))

@@ -14,7 +14,7 @@ from segcct.config import PretrainingConfig, SegmentationConfig, settings
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.split_drawing import make_splits
 from segcct.datasets.split_record import Splits
-from segcct.errors import ConfigError, ModelError
+from segcct.errors import CheckpointError, ConfigError, ModelError
 from segcct.model_card import load_card, save_model
 from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.tokenizer import to_tokens
@@ -204,6 +204,13 @@ def test_the_encoder_counts_in_fine_tuning_as_in_pre_training(tmp_path, method):
     torch.testing.assert_close(to_tokens(segmenter.pyramid(image)[-1]), tokens + said, atol=1e-3, rtol=0)
 
 
+def test_a_model_without_encoder_blocks_says_what_it_lacks(tmp_path):
+    save_model(tmp_path / "best", network().state_dict(), pretraining(0, tmp_path).card({"metric": "val_similarity"}))
+    segmenter = create_model("cct_unet_t", 2, 3, SIZE, {"encoder_depth": 0})
+    with pytest.raises(CheckpointError, match=r"give it some by model\.options\.encoder_depth"):
+        load_pretrained(segmenter, tmp_path / "best")
+
+
 def test_a_data_section_of_a_segmentation_may_be_pasted():
     data = data_section().model_dump(mode="json") | {"label": "*_seg.nii.gz"}
     config = settings.build(PretrainingConfig, {"data": data}, {}, source="test")
@@ -290,6 +297,7 @@ def test_pre_trained_and_fine_tuned(tmp_path, capsys):
     command = training_command(root, tmp_path / "runs", run__name="pre", data__split__test="0", train__pictures="1")
     command[0] = "pretrain"
     assert main(command) == 0
+    assert "--train.optimizer adamw" in capsys.readouterr().out
     run = tmp_path / "runs" / "pre"
     card = load_card(run / "best")
     assert (card.task, card.scheme, card.architecture.name) == ("pretraining", None, "masked/cct_unet_t")
@@ -299,6 +307,11 @@ def test_pre_trained_and_fine_tuned(tmp_path, capsys):
     write_phantom("brats", tmp_path / "labeled", 5, seed=2, reduce=4)
     tune = training_command(tmp_path / "labeled", tmp_path / "runs", run__name="fine", train__epochs="1")
     assert main([*tune, "--model.pretrained", str(run / "best")]) == 0
-    assert "encoder of a masked pre-training" in capsys.readouterr().err
+    told, written = capsys.readouterr().err, (tmp_path / "runs" / "fine" / "pretrained.txt").read_text()
+    assert "encoder of a masked pre-training" in written
+    assert written in told
+    assert not (run / "pretrained.txt").exists()
     assert main(["predict", "--model", str(run / "best"), "--input", str(root), "--output", str(tmp_path / "out")]) == 1
     assert "task pretraining is not for segcct predict" in capsys.readouterr().err
+    assert main(["pretrain", "--resume", str(run), "--train.epochs", "3"]) == 0
+    assert load_card(run / "best").selected_on["epoch"] == 2

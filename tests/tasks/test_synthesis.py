@@ -43,6 +43,14 @@ def test_images_follow_their_new_masks():
         assert set(mask.unique().tolist()) <= {0, 1, 2}
 
 
+def test_random_slices_of_a_dry_run_have_no_patients():
+    def patient_of(case: str) -> str:
+        raise AttributeError("no dataset yet")
+
+    torch.manual_seed(0)
+    assert "image" in Synthesis(painter().network, 1.0, 3, patient_of).applied(batch(), Nearest())
+
+
 def test_a_fraction_of_the_slices_is_replaced_and_seeded():
     given, synthesis = batch(64), Synthesis(painter().network, 0.25, 3)
     torch.manual_seed(0)

@@ -14,13 +14,16 @@ from segcct.training.muon import Muon, orthogonal_weights, orthogonalized
 from segcct.training.optimization import build_optimizer
 
 
+@pytest.mark.parametrize(("arithmetic", "error"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
 @pytest.mark.parametrize("shape", [(8, 40), (40, 8), (16, 16)])
-def test_the_update_has_the_directions_of_the_gradient_and_alike_sizes(shape):
+def test_the_update_has_the_directions_of_the_gradient_and_alike_sizes(shape, arithmetic, error):
     torch.manual_seed(0)
     matrix = torch.randn(shape)
     u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    found = u.T @ orthogonalized(matrix) @ v.T  # diagonal where the singular vectors are kept
-    assert (found - found.diag().diag()).abs().max() < 1e-4
+    update = orthogonalized(matrix, arithmetic)
+    assert update.dtype == torch.float32
+    found = u.T @ update @ v.T  # diagonal where the singular vectors are kept
+    assert (found - found.diag().diag()).abs().max() < error
     assert found.diag()[s > 0.1 * s.max()].min() > 0.6
     assert found.diag().max() < 1.3
 
@@ -31,7 +34,8 @@ def test_matrices_move_as_by_torch():
     ours, theirs = (nn.Linear(24, 12, bias=False) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
     before = ours.weight.detach().clone()
-    mine = Muon([{"params": [ours.weight], "weight_decay": 0.1, "orthogonal": True}], lr=0.02)
+    group = {"params": [ours.weight], "weight_decay": 0.1, "orthogonal": True}
+    mine = Muon([group], lr=0.02, arithmetic=torch.bfloat16)
     other = torch.optim.Muon([theirs.weight], lr=0.02, weight_decay=0.1, momentum=0.95)
     for _ in range(3):
         image = torch.randn(200, 24)
@@ -40,7 +44,7 @@ def test_matrices_move_as_by_torch():
             optimizer.step()
             optimizer.zero_grad()
     moved = (theirs.weight - before).norm()
-    assert (ours.weight - theirs.weight).norm() < 0.05 * moved  # torch's iterations are in bf16
+    assert (ours.weight - theirs.weight).norm() < 0.05 * moved
 
 
 def train(**changes) -> TrainSection:
@@ -59,6 +63,14 @@ def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():
     assert any("positional" in name for name in by_adamw)
     assert all(min(p.flatten(1).shape) >= 8 for p in optimizer.param_groups[2]["params"])
     assert sum(p.numel() for p in orthogonal_weights(network)) > 0.8 * sum(p.numel() for p in network.parameters())
+
+
+def test_iterations_are_in_the_arithmetic_of_the_training():
+    network = nn.Linear(8, 8)
+    for precision, arithmetic in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        optimizer = build_optimizer(network, train(precision=precision))
+        assert isinstance(optimizer, Muon)
+        assert optimizer.arithmetic == arithmetic
 
 
 def test_a_loaded_state_takes_the_same_steps():

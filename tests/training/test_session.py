@@ -8,10 +8,11 @@ import pytest
 import torch
 import yaml
 
+import segcct
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
-from segcct.errors import RunError
+from segcct.errors import ConfigError, RunError
 from segcct.run_folder import RunFolder
 from segcct.training.session import RESUMABLE, check_run, open_run, resumed_config
 
@@ -108,6 +109,14 @@ def test_what_may_change_may_be_edited(stopped):
     assert (config.train.epochs, config.data.root, config.run.name) == (300, Path("moved"), "renamed")
 
 
+def test_a_resume_with_another_precision_may_be_interrupted(stopped):
+    edit(stopped, train={"precision": "fp32", "precision_reason": "measured here"})
+    torch.save({**STATE, "config": stopped.config.read_text(encoding="utf-8")}, stopped.last)
+    other = resumed_config(SegmentationConfig, stopped, {"train.precision": "bf16"})
+    open_run(other.run, other, SPLITS, resume=stopped)
+    assert resumed_config(SegmentationConfig, stopped, {}).train.precision == "bf16"
+
+
 def test_former_keys_of_a_resumed_run_are_read_silently(run, capsys):
     edit(run, data={"foreground_share": 0.5})
     content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
@@ -136,10 +145,15 @@ def test_epochs_beside_a_budget_are_refused(command, config, tmp_path, capsys):
     arguments = [command, "--config", str(ROOT / "configs" / f"{config}.yaml"), "--data.root", "nowhere"]
     arguments += ["--run.root", str(tmp_path)]
     assert main([*arguments, "--train.epochs", "3"]) == 1
-    assert "--train.epochs would do nothing" in (message := capsys.readouterr().err)
+    assert "train.epochs would do nothing" in (message := capsys.readouterr().err)
     assert "--train.budget null" in message
     assert main([*arguments, "--train.epochs", "3", "--train.budget", "null"]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_epochs_beside_a_budget_are_refused_in_python_too():
+    with pytest.raises(ConfigError, match=r"found a train\.budget of 1800 s"):
+        segcct.train(ROOT / "configs" / "acdc_slices_cct_unet.yaml", {"train.epochs": 3, "data.root": "nowhere"})
 
 
 def test_epochs_of_a_resumed_budget_are_refused(run, capsys):

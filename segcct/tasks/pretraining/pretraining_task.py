@@ -104,7 +104,8 @@ class PretrainingTask(SliceTask):
     @staticmethod
     def next_command(config: PretrainingConfig, run: RunFolder) -> Sequence[object]:
         del config
-        gently = ("--train.lr", "7e-4", "--train.warmup", "0.1")  # docs/how-to/pretrain.md
+        # docs/how-to/pretrain.md
+        gently = ("--train.optimizer", "adamw", "--train.lr", "7e-4", "--train.warmup", "0.1")
         return ("train-seg", "--config", "CONFIG", "--model.pretrained", run.best, *gently)
 
     def _scores(self, network: nn.Module, device: str, case: PreparedCase) -> dict[str, float | None]:

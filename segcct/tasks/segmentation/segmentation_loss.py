@@ -151,6 +151,9 @@ class SegmentationLoss(nn.Module):
             total = total + self.deep_supervision * 0.5**depth * self._at_one_scale(logits.float(), small)
         if self.logit_sums and len(outputs) > 1:
             total = total + self.logit_sums * self._of_sums(outputs[:3], needed, target)
+        used = len(outputs) if self.deep_supervision else 3 if self.logit_sums else 1
+        for logits in outputs[used:]:
+            total = total + 0.0 * logits.sum()  # processes that train together wait for a gradient of every weight
         return total
 
     def _of_sums(self, outputs: list[Tensor], needed: Batch, target: Tensor) -> Tensor:

@@ -87,7 +87,7 @@ class Synthesis:
     def _others(self, batch: Mapping[str, Any], chosen: Sequence[int]) -> list[int]:
         """The next slice of another patient for each chosen one; of a batch of one patient, the next."""
         count = len(batch["image"])
-        patients = list(map(self.patient_of, batch.get("case", map(str, range(count)))))
+        patients = list(map(self.patient_of, batch["case"])) if "case" in batch else list(map(str, range(count)))
 
         def other(place: int) -> int:
             following = [(place + step) % count for step in range(1, count)]
