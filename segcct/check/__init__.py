@@ -50,10 +50,15 @@ def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | No
     return examine_dataset(data, deep=deep, progress=progress).problems
 
 
-def examine_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> DatasetCheck:
-    """The problems as `check_dataset` gives them, with the files that are not read."""
+def examine_dataset(
+    data: DataSection, *, deep: bool = True, needs_labels: bool = True, progress: Report | None = None
+) -> DatasetCheck:
+    """The problems as `check_dataset` gives them, with the files that are not read.
+
+    `needs_labels`: False for a training without labels, whose label files are not opened.
+    """
     try:
-        inventory = Inventory(data)
+        inventory = Inventory(data, needs_labels=needs_labels)
     except SegcctError as error:
         return DatasetCheck([Problem.of(error, file=data.root)])
     return check_inventory(inventory, deep=deep, progress=progress)

@@ -84,12 +84,27 @@ def _init(arguments: argparse.Namespace) -> Outcome:
 
 def _check(arguments: argparse.Namespace) -> Outcome:
     from segcct.check import examine_dataset, format_problems
-    from segcct.config import SegmentationConfig, settings
-    from segcct.errors import DataError
+    from segcct.config import DataSection, settings
+    from segcct.errors import ConfigError, DataError
     from segcct.progress import Progress
+    from segcct.tasks.task_files import task_of_keys
 
-    config = settings.load(SegmentationConfig, arguments.config, settings.parse_overrides(arguments.keys))
-    checked = examine_dataset(config.data, deep=not arguments.quick, progress=Progress("reading cases"))
+    overrides = settings.parse_overrides(arguments.keys)
+    task = task_of_keys(settings.read_yaml(arguments.config), overrides)
+    config = settings.load(task.load_config(), arguments.config, overrides)
+    if not isinstance(config.data, DataSection):
+        raise ConfigError(
+            "is not an experiment on scans",
+            file=arguments.config,
+            found=f"one of segcct {task.command}",
+            remedy=f"segcct {task.command} --dry-run reads the dataset and says what is wrong with it",
+        )
+    checked = examine_dataset(
+        config.data,
+        deep=not arguments.quick,
+        needs_labels=task.load().needs_labels,
+        progress=Progress("reading cases"),
+    )
     problems = checked.problems
     if problems:
         print(format_problems(problems, lines=arguments.lines or len(problems)))
@@ -99,5 +114,5 @@ def _check(arguments: argparse.Namespace) -> Outcome:
     if errors:
         what = f"{errors} problem{'' if errors == 1 else 's'}, listed above"
         raise DataError(what, file=config.data.root, remedy="Fix them and check again")
-    train = ("train-seg", "--config", arguments.config, *arguments.keys)
+    train = (task.command, "--config", arguments.config, *arguments.keys)
     return Outcome(f"no problems found in {config.data.root}", train)

@@ -1,13 +1,17 @@
-"""Which task a file belongs to: the key `task` of model.json, predictions.json and summary.json.
+"""Which task a file belongs to: the key `task` of model.json, predictions.json and summary.json; the keys of a config.
 
 Files without the key were written by earlier versions, for masks. A damaged file is reported by the task's own reader.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from segcct.errors import DataError
+from segcct.config import settings
+from segcct.config.config_keys import keys
+from segcct.errors import DataError, SegcctError
 from segcct.export.model_file import card_at
 from segcct.files.json_file import read_object
 from segcct.inference.batched_inference import Inference
@@ -42,6 +46,43 @@ def task_of_predictions(path: Path) -> TaskRow:
 def task_of_evaluation(folder: Path) -> TaskRow:
     """The task of what `segcct evaluate` wrote."""
     return _task_in(folder / "summary.json", TASKS["segmentation"])
+
+
+def task_of_keys(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskRow:
+    """The task of an experiment, of which a config does not tell the name: the one that knows most of its keys.
+
+    Where several know equally many, it is the first under which the experiment is valid and its network of the right
+    kind, else valid; and else the first.
+
+    Args:
+        content: sections of keys, as in the file.
+        overrides: dotted key -> value, laid over them.
+    """
+    given = [*_dotted(content), *overrides]
+
+    def unknown(row: TaskRow) -> int:
+        known = {f"{key.name}." for key in keys(row.load_config())}
+        return sum(not any(f"{name}.".startswith(key) or key.startswith(f"{name}.") for key in known) for name in given)
+
+    def misfit(row: TaskRow) -> int:
+        from segcct.models.zoo import entry  # imports torch
+
+        try:
+            name = settings.build(row.load_config(), content, overrides, source="", stored=True).model.name
+            return int(entry(name).kind != row.load().model_kind)
+        except SegcctError:
+            return 2
+
+    fewest = min(map(unknown, TASKS.values()))
+    return min((row for row in TASKS.values() if unknown(row) == fewest), key=misfit)
+
+
+def _dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The names of what is no mapping, and of all mappings."""
+    for name, value in content.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{name}.")
 
 
 def _task_in(file: Path, otherwise: TaskRow) -> TaskRow:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from segcct.cli import build_parser, main
 from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
+from segcct.phantom import write_phantom
 
 ROOT = Path(__file__).parents[2]
 
@@ -122,6 +123,29 @@ def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     config = ["--config", "configs/my scans.yaml", "--run.name", "a b"]
     assert main(["check", *config, "--quick"]) == 0
     assert shlex.split(capsys.readouterr().out.split("next: ")[1]) == ["segcct", "train-seg", *config]
+
+
+def test_a_config_of_every_task_is_checked(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    write_phantom("acdc", Path("scans"), 4, reduce=8)
+    for label in Path("scans").rglob("*_gt.nii.gz"):
+        label.write_bytes(b"no image")  # a pre-training does not open it
+
+    def check(config: str, *keys: str) -> tuple[int, str, str]:
+        code = main(["check", "--config", str(ROOT / "configs" / config), "--data.root", "scans", *keys])
+        return code, *capsys.readouterr()
+
+    drawn = ["--data.layout", "acdc", "--data.channels", "{cine: '{id}.nii.gz'}"]
+    drawn += ["--data.split", "{kind: fractions, train_list: null, test_list: null}"]
+    drawn += ["--data.intensity.rule", "zscore_nonzero"]
+    code, shown, _ = check("acdc_pretrain.yaml", *drawn)
+    assert (code, shown.split("next: ")[1].split()[:2]) == (0, ["segcct", "pretrain"])
+    code, shown, _ = check("acdc_m2i.yaml", "--data.split", "{kind: fractions}")
+    assert (code, "_gt.nii.gz" in shown) == (1, True)
+    code, _, told = check("acdc_pretrain.yaml", "--train.maskratio", "0.5")
+    assert (code, "Nearest valid key: train.mask_ratio" in told) == (1, True)
+    code, _, told = check("fashion_mnist.yaml")
+    assert (code, "segcct train-cls --dry-run" in told) == (1, True)
 
 
 @pytest.mark.parametrize("layout", ["brats", "acdc", "synapse"])

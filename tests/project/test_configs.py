@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig, settings
+from segcct.tasks.task_files import task_of_keys
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS = {
@@ -30,6 +31,7 @@ def test_a_config_is_opened_by_its_command_time_and_score_and_loads(file: Path) 
     assert "Time: " in words
     assert "Score" in words
     assert settings.load(KINDS[script], file).run.name == file.stem
+    assert task_of_keys(settings.read_yaml(file), {}).load_config() is KINDS[script]
 
 
 def test_the_published_split_of_synapse_is_whole() -> None:
