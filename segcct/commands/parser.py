@@ -107,7 +107,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device",
         default="auto",
-        help="auto (an NVIDIA GPU if there is one), cpu, cuda, cuda:1 ... (default %(default)s)",
+        help="auto (an NVIDIA GPU if there is one), cpu, cuda, cuda:1, mps ... (default %(default)s)",
     )
 
 

@@ -126,13 +126,20 @@ class ClassificationTrainSection(ScheduleSection):
     """Fraction of the target that is distributed over all classes."""
 
 
+class ClassifierSection(ModelSection):
+    name: str = "cct_7_3x1_32"
+    """A classifier listed by `segcct models --kind classifier`."""
+    options: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    """Options of that classifier, such as `pooling: mean`."""
+
+
 class ClassificationConfig(Experiment):
     """One classification experiment."""
 
     run: RunSection = RunSection()
     data: ImagesSection
     augment: ImageAugmentSection = ImageAugmentSection()
-    model: ModelSection = ModelSection(name="cct_7_3x1_32")
+    model: ClassifierSection = ClassifierSection()
     train: ClassificationTrainSection = ClassificationTrainSection()
 
     @model_validator(mode="after")
