@@ -78,7 +78,8 @@ class Benchmark(Section):
     """`30min`, `3000 steps` or `40 epochs`."""
     seeds: Annotated[list[int], Field(min_length=1)]
     folds: Annotated[list[int], Field(min_length=1)]
-    lists: Lists
+    lists: Lists | None = None
+    """Below `data.root`; null: the split of the experiment, without patients that are kept apart."""
     keys: dict[str, Any] = Field(default_factory=dict)
     entries: dict[str, dict[str, Any]]
 
@@ -116,14 +117,11 @@ def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.
     over_all = {"model.name": training.entry, "model.options": {}, **benchmark.keys}
     own = {**benchmark.entries[training.entry], **settings.parse_overrides(arguments.keys)}
     plain = settings.load(SegmentationConfig, benchmark.experiment, {**over_all, **own})
-    root = plain.data.root
     overrides = {
         **over_all,
         **own,
         **length_of(benchmark.budget, plain),
-        "data.split.kind": "lists",
-        "data.split.train_list": str(root / benchmark.lists.train),
-        "data.split.test_list": str(root / benchmark.lists.final) if training.final else None,
+        **split_of(benchmark.lists, plain.data.root, final=training.final),
         "data.fold": training.fold,
         "run.root": str(folder_of(benchmark, arguments)),
         "run.name": training.name,
@@ -133,6 +131,18 @@ def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.
     if overrides["model.name"].startswith(PREFIX):
         register_peer(overrides["model.name"])
     return settle(settings.load(SegmentationConfig, benchmark.experiment, overrides))
+
+
+def split_of(lists: Lists | None, root: Path, *, final: bool) -> dict[str, Any]:
+    """The keys of the split."""
+    if lists is None:
+        return {}
+    kept_apart = str(root / lists.final) if final else None
+    return {
+        "data.split.kind": "lists",
+        "data.split.train_list": str(root / lists.train),
+        "data.split.test_list": kept_apart,
+    }
 
 
 def machine(keys: Sequence[str]) -> dict[str, Any]:
@@ -262,6 +272,8 @@ def read(arguments: argparse.Namespace) -> Benchmark:
         if unknown := [name for name in arguments.entries if name not in entries]:
             raise ConfigError("no such entry", file=arguments.config, found=unknown[0], expected=", ".join(entries))
         entries = {name: entries[name] for name in arguments.entries}
+    if arguments.final and benchmark.lists is None:
+        raise ConfigError("has no patients that are kept apart", file=arguments.config, remedy="Leave --final out")
     if arguments.lr:
         entries = {f"{name} lr {lr:g}": {"model.name": name, **benchmark.keys, **keys, "train.lr": lr}
                    for name, keys in entries.items() for lr in arguments.lr}  # fmt: skip

@@ -42,14 +42,21 @@ def commands() -> dict[str, tuple[list[str], int]]:
         "train-seg": (["train-seg", "--config", "seg.yaml", *keys], 6000),
         "train-m2i": (["train-m2i", "--config", "m2i.yaml", *keys], 6000),
         "train-cls": (["train-cls", "--config", "cls.yaml", *keys], 3000),
+        "train-seg of folds": (["train-seg", "--config", "folds.yaml", "--folds", "all", *keys], 6000),
+        "pretrain": (["pretrain", "--config", "pre.yaml", *keys], 3000),
+        "export": (["export", "--model", seg, "--output", f"{DISK}/seg.onnx"], 3000),
         "predict": (["predict", "--model", seg, "--input", "scans", "--output", f"{DISK}/out"], 24),
+        "predict exported": (["predict", "--model", "exported/seg.onnx", "--input", "scans", "--output", f"{DISK}/out"],
+                             24),
+        "predict by folds": (["predict", "--model", "runs/folds", "--input", "scans", "--output", f"{DISK}/out"], 24),
+        "cluster-segment": (["cluster-segment", "--input", "scans", "--output", f"{DISK}/out"], 24),
         "predict classes": (["predict", "--model", cls, "--input", "pictures", "--output", f"{DISK}/out"], 4),
         "evaluate": (["evaluate", *masks, "--output", f"{DISK}/out"], 16),
         "evaluate classes": (["evaluate", *classes, "--output", f"{DISK}/out"], 8),
         "report": (["report", "--evaluation", "scores", "--output", f"{DISK}/out"], 100),
         "report classes": (["report", "--evaluation", "class_scores", "--output", f"{DISK}/out"], 24),
         "compare": (["compare", "--i2m", seg, "--m2i", m2i, "--input", "scans", "--output", f"{DISK}/out"], 100),
-    }
+    }  # fmt: skip
 
 
 @contextmanager

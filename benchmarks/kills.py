@@ -106,6 +106,12 @@ def predicting(name: str, model: str, source: str, output: str) -> Step:
     return Step(name, fresh, (output,), lambda _: [*fresh, "--overwrite"])
 
 
+def clustering() -> Step:
+    """Clusters with centers of the cohort, which are fitted before the first mask."""
+    fresh = ["cluster-segment", "--input", "scans", "--output", "clusters", "--centers", "cohort"]
+    return Step("cluster-segment", fresh, ("clusters",), lambda _: [*fresh, "--continue"])
+
+
 def phantom() -> Step:
     """A phantom, whose folder is removed first, as the command says."""
     fresh = ["phantom", "acdc", "phantom", "--cases", "2", "--reduce", "8"]
@@ -130,11 +136,13 @@ STEPS = (
     training("seg", "train-seg"),
     training("m2i", "train-m2i"),
     training("cls", "train-cls"),
+    training("pre", "pretrain"),
     cross_validation(),
     predicting("predict", "runs/seg/best", "scans", "masks"),
     Step("evaluate", ["evaluate", "--prediction", "masks", "--reference", "scans", "--output", "scores"], ("scores",)),
     Step("report", ["report", "--evaluation", "scores", "--output", "page"], ("page",)),
     comparison(),
+    clustering(),
     Step("calibrate", ["calibrate", "--i2m", "runs/seg/best", "--input", "scans"], ("runs/seg/best/quality.json",)),
     Step("export", ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx"], ("exported",)),
     predicting("predict exported", "exported/seg.onnx", "scans", "exported_masks"),
@@ -158,6 +166,7 @@ def write_inputs(folder: Path) -> None:
         ("folds", folded, "cct_unet_t"),
         ("m2i", scans, "m2i_s"),
         ("cls", pictures, "cct_2_3x2_32"),
+        ("pre", scans, "cct_unet_t"),
     )
     for name, data, model in trainings:
         train = {"epochs": 3, "batch_size": 4, "precision": "fp32"}

@@ -9,6 +9,8 @@ swin_unet: the published procedure of Swin-Unet (Cao et al. 2021), with our swin
 to 224 pixels, one slice per call, argmax, nearest-neighbor resize back.
 monai: MONAI's SliceInferer (its SlidingWindowInferer for networks over slices) with our cct_unet_s and its defaults.
 segcct: `segcct predict` with the same cct_unet_s.
+onnx, openvino: the same with `--backend`; the first repeat exports the network, so that there must be two at least.
+runner: `python -m segcct.runtime`, without PyTorch, with the exported cct_unet_s.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ CHANNELS = ("t2f", "t1c", "t1n", "t2w")
 CLASSES = {"NCR": 1, "ED": 2, "ET": 3}
 SIDE = 160
 """That of configs/brats_cct_unet.yaml."""
+MODEL_FILE = "model.onnx"
 ROWS = [
     ("swin_unet", "fp32"),
     ("swin_unet", "bf16"),
@@ -37,6 +40,10 @@ ROWS = [
     ("monai", "bf16"),
     ("segcct", "fp32"),
     ("segcct", "bf16"),
+    ("onnx", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("runner", "fp32"),
 ]
 
 
@@ -132,12 +139,29 @@ def measured(command: list[str]) -> tuple[float, float, float]:
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
 
 
+def segcct(*words: str | Path | int) -> list[str]:
+    """A command of segcct."""
+    return [sys.executable, "-m", "segcct.cli", *map(str, words)]
+
+
+def command_of(procedure: str, precision: str, scan: Path, folder: Path) -> list[str]:
+    """The process of a row; models are below `folder`, where masks are written too."""
+    if procedure in {"swin_unet", "monai"}:
+        return [sys.executable, __file__, "--scan", str(scan), "--one", procedure, precision, str(folder)]
+    if procedure == "runner":
+        files = [folder / MODEL_FILE, *(scan / f"{name}.nii.gz" for name in CHANNELS), folder / "mask.nii.gz"]
+        return [sys.executable, "-m", "segcct.runtime", *map(str, files)]
+    backend = "torch" if procedure == "segcct" else procedure
+    return segcct("predict", "--model", folder / "best", "--input", scan, "--output", folder / "masks",
+                  "--backend", backend, "--precision", precision, "--overwrite")  # fmt: skip
+
+
 def main() -> None:
     """Run every procedure, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scan", type=Path, required=True, help="folder of t1c.nii.gz, t1n.nii.gz, t2f.nii.gz, ...")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=["swin_unet", "monai", "segcct"])
+    parser.add_argument("--only", nargs="+", choices=sorted({procedure for procedure, _ in ROWS}))
     parser.add_argument("--one", nargs=3, metavar=("PROCEDURE", "PRECISION", "OUTPUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
@@ -148,14 +172,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder / "best")
+        if not arguments.only or "runner" in arguments.only:
+            measured(segcct("export", "--model", folder / "best", "--output", folder / MODEL_FILE, "--size", 192))
         for procedure, precision in ROWS:
             if arguments.only and procedure not in arguments.only:
                 continue
-            command = [sys.executable, __file__, "--scan", str(arguments.scan), "--one", procedure, precision, name]
-            if procedure == "segcct":
-                command = [sys.executable, "-m", "segcct.cli", "predict", "--model", str(folder / "best"), "--input",
-                           str(arguments.scan), "--output", str(folder / "masks"), "--precision", precision,
-                           "--overwrite"]  # fmt: skip
+            command = command_of(procedure, precision, arguments.scan, folder)
             runs = [measured(command) for _ in range(arguments.repeat)]
             found[procedure, precision] = min(runs)[0], min(run[1] for run in runs), max(run[2] for run in runs)
             print(f"{procedure} {precision}: {found[procedure, precision][0]:.1f} s", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
 """How fast the networks are beside each other, in one process: forward pass, training step, parameters.
 
     python benchmarks/speed_models.py                              # cct_unet_s against swin_unet_tiny, fp32, 2 threads
-    python benchmarks/speed_models.py --models unet cct_unet_b --precision bf16
+    python benchmarks/speed_models.py --models unet cct_unet_b cct_unet_s:encoder_depth=0 --precision bf16
 
 A forward pass is in evaluation mode without gradients; a training step is forward, cross-entropy, backward and AdamW.
 The networks take turns, so that a disturbance hits all of them, and the fastest of the rounds counts.
@@ -25,7 +25,7 @@ CLASSES = 4
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--reference", default="swin_unet_tiny", choices=model_names("segmenter"))
-    parser.add_argument("--models", nargs="+", default=["cct_unet_s"], choices=model_names("segmenter"))
+    parser.add_argument("--models", nargs="+", default=["cct_unet_s"], type=network, metavar="NAME[:OPTION=VALUE,...]")
     parser.add_argument("--size", type=int, default=224, help="side of the image in pixels")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--channels", type=int, default=1)
@@ -33,6 +33,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     return parser.parse_args()
+
+
+def network(text: str) -> str:
+    """A network and its options. Raises `argparse.ArgumentTypeError` for one that is not there."""
+    if text.partition(":")[0] not in model_names("segmenter"):
+        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(model_names('segmenter'))}")
+    return text
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -47,7 +54,9 @@ class Contestant:
     def __init__(self, name: str, arguments: argparse.Namespace) -> None:
         torch.manual_seed(0)
         self.name = name
-        self.model = create_model(name, arguments.channels, CLASSES, arguments.size)
+        model, _, given = name.partition(":")
+        options = dict(option.split("=", 1) for option in given.split(",") if option)
+        self.model = create_model(model, arguments.channels, CLASSES, arguments.size, options)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4, fused=True)
         self.precision = arguments.precision
         self.forward_s = self.step_s = float("inf")
@@ -91,12 +100,13 @@ def main() -> None:
         f"{arguments.size} x {arguments.size}, batch {arguments.batch}, {arguments.precision}, "
         f"{arguments.threads} threads, best of {arguments.rounds} rounds; ratios against {reference.name}"
     )
-    print(f"{'network':<18}{'parameters':>13}{'share':>8}{'forward s':>11}{'ratio':>7}{'step s':>9}{'ratio':>7}")
+    width = max(len(one.name) for one in contestants) + 2
+    print(f"{'network':<{width}}{'parameters':>13}{'share':>8}{'forward s':>11}{'ratio':>7}{'step s':>9}{'ratio':>7}")
     for one in contestants:
         share = one.parameters() / reference.parameters()
         forward, step = reference.forward_s / one.forward_s, reference.step_s / one.step_s
         print(
-            f"{one.name:<18}{one.parameters():>13,}{share:>8.3f}{one.forward_s:>11.3f}{forward:>6.2f}x"
+            f"{one.name:<{width}}{one.parameters():>13,}{share:>8.3f}{one.forward_s:>11.3f}{forward:>6.2f}x"
             f"{one.step_s:>9.3f}{step:>6.2f}x"
         )
 

@@ -106,15 +106,16 @@ def toy_experiment(overrides: dict[str, object]) -> SegmentationConfig:
     return settings.build(SegmentationConfig, {"data": data}, overrides, source="test")
 
 
-@pytest.mark.parametrize("name", ["acdc", "acdc_levers"])
+@pytest.mark.parametrize("name", ["acdc", "acdc_levers", "brats2015", "drive", "isbi2012"])
 def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
     """Every entry of a config names a network and keys that are there, and a folder of this machine."""
     accuracy = benchmark_of("accuracy")
     monkeypatch.setitem(sys.modules, "segmentation_models_pytorch", None)  # as where the extra is not installed
     root = Path(__file__).parents[2]
     config = root / "benchmarks" / f"{name}.yaml"
-    arguments = Namespace(config=config, budget=None, seeds=None, folds=None, entries=None, lr=None, final=True,
-                          output=tmp_path, keys=["--data.root", "elsewhere", "--train.precision", "fp32"])  # fmt: skip
+    nothing = dict.fromkeys(("budget", "seeds", "folds", "entries", "lr"))
+    keys = ["--data.root", "elsewhere", "--train.precision", "fp32"]
+    arguments = Namespace(config=config, final="acdc" in name, output=tmp_path, keys=keys, **nothing)
     benchmark = accuracy.read(arguments)
     benchmark = benchmark.model_copy(update={"experiment": root / benchmark.experiment})
     assert benchmark.reference in benchmark.entries
@@ -131,9 +132,12 @@ def test_entries_can_be_trained(benchmark_of, tmp_path, monkeypatch, name):
                 accuracy.experiment_of(training, benchmark, arguments)
             continue
         experiment = accuracy.experiment_of(training, benchmark, arguments)
-        assert experiment.data.split.test_list == Path("elsewhere/val.list")
+        assert experiment.data.split.test_list == (Path("elsewhere/val.list") if arguments.final else None)
         assert "fp32" in experiment.run.root.name
         assert entry(experiment.model.name).kind == "segmenter"
+    if benchmark.lists is None:
+        with pytest.raises(ConfigError, match="no patients that are kept apart"):
+            accuracy.read(Namespace(**{**vars(arguments), "final": True}))
 
 
 def test_measurements_know_what_they_depend_on(benchmark_of):
