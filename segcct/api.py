@@ -12,6 +12,7 @@ from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.mask_folder import Predictions
+from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.volumes_table import volumes_table
@@ -84,7 +85,9 @@ def predict(
     request = resolve(predictor.card, Path(input), splits_files=splits_files, split=split)
     tables = [volumes_table(list(predictor.card.classes))]
     progress = Progress("predicting")
-    return predict_folder(predictor, request, Path(output), tables=tables, overwrite=overwrite, progress=progress)
+    output = Path(output)
+    with outcomes_after(output, wanted=False):
+        return predict_folder(predictor, request, output, tables=tables, overwrite=overwrite, progress=progress)
 
 
 def _experiment(config: Any, row: TaskRow, overrides: Mapping[str, Any]) -> Experiment:

@@ -465,6 +465,8 @@ class Scan:
             raw = np.asarray(image.dataobj.get_unscaled())
         except Exception as error:  # nibabel has many
             raise RunnerError(f"{file}: cannot be read as NIfTI ({in_a_line(error)})") from error
+        if not isinstance(image.header, nib.Nifti1Header):  # nibabel reads other formats too
+            raise RunnerError(f"{file}: {type(image).__name__} is not NIfTI: convert it to .nii.gz")
         if raw.ndim < 2 or any(size > 1 for size in raw.shape[3:]) or raw.dtype.kind not in "iuf" or not raw.size:
             raise RunnerError(f"{file}: shape {raw.shape} of {raw.dtype} is not a 3-D image of numbers")
         slope, inter = image.dataobj.slope, image.dataobj.inter
@@ -578,8 +580,7 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
     if (rule == "zscore_mask") != (region is not None):
         raise RunnerError(f"a --mask goes with models of intensity rule zscore_mask, and with no other; this is {rule}")
     for scan in scans:
-        apart = np.abs(scan.affine - scans[0].affine).max() > 0.05 * min(scans[0].spacing_mm or (1.0,))
-        if scan.array.shape != scans[0].array.shape or (apart and scan.spacing_mm):
+        if not _on_grid(scan, scans[0]):
             raise RunnerError("the scans are not on one grid: resample them onto the first")
         if rule == "none" and not (scan.array.min() >= -1e-3 and scan.array.max() <= 1 + 1e-3):
             raise RunnerError("the model takes values in [0, 1]")
@@ -589,6 +590,17 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
         raise RunnerError("the --mask is empty, or not on the grid of the scans")
     if slice_axes(scans[0].affine) is None:
         raise RunnerError("the affine leaves a voxel axis without a direction")
+
+
+def _on_grid(scan: Scan, first: Scan) -> bool:
+    """Whether a scan lies on the grid of the first: equal shapes, and corner voxels at most a twentieth of the smallest
+    voxel size apart, as `segcct predict` asks. Where one of the two has no voxel size, the shapes alone count."""
+    alike = scan.array.shape == first.array.shape
+    if not alike or scan.spacing_mm is None or first.spacing_mm is None:
+        return alike
+    corners = np.array(list(np.ndindex(2, 2, 2))) * (np.array(first.array.shape) - 1)
+    apart_mm = nib.affines.apply_affine(scan.affine - first.affine, corners)  # (8, 3)
+    return float(np.linalg.norm(apart_mm, axis=1).max()) <= 0.05 * min(first.spacing_mm)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -603,9 +615,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if not chosen.output.name.endswith((".nii", ".nii.gz")):
             raise RunnerError(f"{chosen.output}: masks are written as .nii or .nii.gz")
+        if chosen.output.resolve() in [file.resolve() for file in (*chosen.scans, chosen.mask) if file is not None]:
+            raise RunnerError(f"{chosen.output}: the mask would replace what it is made from: name another file for it")
         model = ModelFile(chosen.model)
-        region = None if chosen.mask is None else Scan.load(chosen.mask).array > 0.5
         scans = [Scan.load(file) for file in chosen.scans]
+        mask = None if chosen.mask is None else Scan.load(chosen.mask)
+        if mask is not None and not _on_grid(mask, scans[0]):
+            raise RunnerError(f"{chosen.mask}: the --mask is not on the grid of the scans: resample it onto the first")
+        region = None if mask is None else mask.array > 0.5
         scans[0].save(segment(model, scans, region, batch_size=chosen.batch_size), chosen.output)
     except (RunnerError, OSError) as error:
         print(f"segcct.runtime: {error}", file=sys.stderr)

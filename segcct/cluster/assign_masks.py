@@ -86,7 +86,7 @@ def assign_clusters(
         EvaluationError: masks without predictions.json or with hashed ids, cases without a reference, fewer than two
             patients.
         DataError: a mask or reference cannot be read.
-        RunError: masks are there already.
+        RunError: masks are there already, or would replace clusters or references.
     """
     folder = read_predictions(prediction)
     clusters = folder.scheme
@@ -152,12 +152,15 @@ def _table(pair: Pair) -> np.ndarray:
 
 
 def _request(folder: PredictionFolder, pairs: Mapping[str, Pair]) -> Request:
-    """The cases of the folder that have a reference."""
+    """The cases of the folder that have a reference; their clusters and references are files that no mask replaces."""
     assert folder.data is not None
     channels = {
         name: {channel: tuple(map(Path, files)) for channel, files in folder.channels[name].items()} for name in pairs
     }
-    cases = tuple(Case(name, pairs[name].reference.patient, channels[name]) for name in pairs)
+    cases = tuple(
+        Case(name, pair.reference.patient, channels[name], label=(*pair.reference.files(), pair.mask))
+        for name, pair in pairs.items()
+    )
     return Request(cases, folder.data, selection=folder.index.selection)
 
 

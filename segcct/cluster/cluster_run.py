@@ -151,14 +151,17 @@ class ClusterRun:
             workers=asked.workers,
             max_failures=asked.max_failures,
             progress=progress,
-            begun=lambda: self._keep(clusters),
+            begun=lambda: self._keep(clusters, overwrite=overwrite),
         )
 
-    def _keep(self, clusters: Clusters | None) -> None:
-        """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers."""
+    def _keep(self, clusters: Clusters | None, *, overwrite: bool) -> None:
+        """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers. Where
+        every case has its own, a file of the masks that are overwritten goes."""
         if clusters is not None:
             reading = {"channels": self._channels, **self._points_are}
             write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
+        elif overwrite:
+            (self.output / CENTERS).unlink(missing_ok=True)
 
     def status(self) -> FolderStatus:
         """How far the folder is; of a cohort, by whatever centers an earlier call has fitted to it."""

@@ -34,7 +34,12 @@ def cases_in(folder: Path, file: str) -> dict[str, str | None]:
 
 
 def merge_rows(
-    folder: Path, rows: Mapping[str, Mapping[str, Rows]], *, drop: Collection[str] = (), private: bool = True
+    folder: Path,
+    rows: Mapping[str, Mapping[str, Rows]],
+    *,
+    drop: Collection[str] = (),
+    listed: Collection[str] | None = None,
+    private: bool = True,
 ) -> None:
     """Bring the tables of a folder up to date.
 
@@ -42,6 +47,8 @@ def merge_rows(
         folder: the output folder; the caller holds its lock.
         rows: case -> table -> its rows, which replace earlier ones.
         drop: cases whose rows are no longer of their masks.
+        listed: the cases of predictions.json: rows of others, which are of another model's masks, go too. None: they
+            stay.
         private: the names of the cases may name patients.
     """
     present = {file for file in (QUALITY, VOLUMES) if (folder / file).is_file()}
@@ -49,7 +56,7 @@ def merge_rows(
         stored = _read(folder / file) if file in present else []
         new = [{"case": name, **row} for name, tables in rows.items() for row in tables.get(file, [])]
         replaced = {row["case"] for row in new}.union(drop)
-        kept = [row for row in stored if row["case"] not in replaced]
+        kept = [row for row in stored if row["case"] not in replaced and (listed is None or row["case"] in listed)]
         if new or len(kept) < len(stored):
             merged = sorted([*kept, *new], key=lambda row: row["case"])
             columns = list(dict.fromkeys(name for row in (*new[:1], *stored[:1]) for name in row))

@@ -203,6 +203,7 @@ def settings_of(
         "generator": None if how.generator is None else card_at(how.generator).weights_sha256,
         "keep_largest": keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
+        **({} if how.adapt == "none" else {"batch_size": how.batch_size}),  # its statistics and steps go by batches
         **({"probabilities": True} if probabilities else {}),
         **({} if calibration is None else {"calibration": calibration}),
     }

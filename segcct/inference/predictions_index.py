@@ -221,7 +221,7 @@ class Index:
         cases = {name: dict(entry) for name, entry in sorted({**stored.get("cases", {}), **own}.items())}
         unmerged = {name: row for journal in ended for name, row in journal.rows().items() if name in cases}
         tables = {name: row.get("tables", {}) for name, row in {**unmerged, **rows}.items()}
-        merge_rows(self.folder, tables, drop=self.outdated, private=not self.anonymized)
+        merge_rows(self.folder, tables, drop=self.outdated, listed=cases, private=not self.anonymized)
         if self.key is not None:
             sources = {**read_sources(self.folder), **self.sources}
             for name, entry in cases.items():

@@ -71,6 +71,22 @@ def test_masks_of_classes_are_scored_by_evaluate(tmp_path: Path, capsys: pytest.
     assert json.loads((tmp_path / "scores" / "summary.json").read_text())["overall"]["dice"]["mean"] > 0.99
 
 
+@pytest.mark.parametrize("place", ["clusters", "references"])
+def test_neither_clusters_nor_references_are_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    data, clusters, references = (tmp_path / name for name in ("data", "clusters", "references"))
+    for name in ("p0", "p1"):
+        write_case(data, name, int(name[1]))
+        Volume.load(data / name / f"{name}_seg.nii.gz").save(references / f"{name}.nii.gz")
+    assert main(["cluster-segment", "--input", str(data), "--output", str(clusters), "--clusters", "2"]) == 0
+    before = {file.name: file.read_bytes() for file in (tmp_path / place).iterdir()}
+    given = ["--prediction", str(clusters), "--reference", str(references), "--output", str(tmp_path / place)]
+    assert main(["assign-clusters", *given, "--overwrite"]) == 1
+    assert "a mask would replace a file of its own case" in capsys.readouterr().err
+    assert {file.name: file.read_bytes() for file in (tmp_path / place).iterdir()} == before
+
+
 def test_one_patient_has_no_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for visit in ("sub-1_ses-1", "sub-1_ses-2"):
         write_case(tmp_path / "data", visit, 0)

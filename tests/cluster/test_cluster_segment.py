@@ -178,6 +178,14 @@ def test_scans_that_are_repaired_or_added_get_the_centers_of_the_others(
     assert json.loads((output / "centers.json").read_text())["centers"] != centers
 
 
+def test_centers_of_overwritten_masks_do_not_stay(cohort: Path, tmp_path: Path) -> None:
+    """Where each case has centers of its own now."""
+    run(cohort, tmp_path / "out", "--centers", "cohort")
+    assert (tmp_path / "out" / "centers.json").is_file()
+    run(cohort, tmp_path / "out", "--overwrite")
+    assert not (tmp_path / "out" / "centers.json").exists()
+
+
 def test_centers_of_a_file_continue_too(cohort: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also of the file that is in the folder, and which says when they were fitted."""
     output = tmp_path / "out"

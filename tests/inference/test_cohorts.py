@@ -20,6 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
+import segcct
 from segcct.case_runner import Calls, CaseJob, CaseOutcome, Failed, Skipped, run_cases, values
 from segcct.cli import main
 from segcct.datasets.case import Case
@@ -247,6 +248,17 @@ def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tm
         predict_folder(other, resolve(other.card, images), tmp_path / "p", continuing=True)
 
 
+def test_the_batch_size_is_a_setting_where_masks_depend_on_it(best):
+    of = Predictor.card_of(best)
+
+    def settings(**changes):
+        return folder.settings_of(of, replace(HOW, **changes), keep_largest=False)
+
+    assert settings(batch_size=8) == settings()
+    for adapt in ("statistics", "model"):
+        assert settings(batch_size=8, adapt=adapt) != settings(adapt=adapt)
+
+
 def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, tmp_path, monkeypatch):
     """Also where a call ends before its first case, and the next one continues."""
     output = tmp_path / "p"
@@ -392,6 +404,16 @@ def test_outcomes_of_an_earlier_call_do_not_stay_behind(tmp_path, monkeypatch, i
             ("a", "done"),
             ("b", "failed"),
         ]
+
+
+def test_outcomes_follow_a_prediction_from_python(best, images, tmp_path):
+    parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'segcct[spark]'")
+    segcct.predict(best, images, tmp_path / "p", how=HOW)
+    table = outcome_table.write_outcomes(tmp_path / "p")
+    (images / "case_3.png").write_bytes(b"damaged")
+    segcct.predict(best, images, tmp_path / "p", overwrite=True, how=HOW)
+    failed = [row["case"] for row in parquet.read_table(table).to_pylist() if row["status"] == "failed"]
+    assert failed == ["case_3"]
 
 
 def test_a_torn_line_of_a_journal_is_not_read(tmp_path):

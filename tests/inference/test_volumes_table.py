@@ -12,6 +12,7 @@ from segcct.images.volume import Volume
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.label_colors import ITK_SNAP, SLICER, write_label_colors
 from segcct.inference.prediction_request import resolve
+from segcct.inference.predictor import Predictor
 from segcct.inference.volumes_table import volume_rows, volumes_table
 from tests.support.toy_pair import loaded_case, predictor
 
@@ -46,6 +47,19 @@ def test_the_table_follows_the_masks(tmp_path):
     assert [(row["case"], row["class"]) for row in rows] == [(case, name) for case in "ab" for name in ("low", "high")]
     label = loaded_case().label
     assert [int(row["voxels"]) for row in rows[:2]] == [int((label == value).sum()) for value in (3, 7)]
+
+
+def test_rows_of_another_models_masks_do_not_stay(tmp_path):
+    """Of the cases that the call which replaces its index does not predict."""
+    of, table = predictor(), volumes_table(["low", "high"])
+    for name in ("a", "b"):
+        loaded_case().grid.save(tmp_path / f"{name}.nii.gz")
+        predict_folder(of, resolve(of.card, tmp_path / f"{name}.nii.gz"), tmp_path / "p", tables=[table])
+    other = Predictor(of.network, of.card.model_copy(update={"weights_sha256": "other"}), of.how)
+    request = resolve(other.card, tmp_path / "a.nii.gz")
+    predict_folder(other, request, tmp_path / "p", tables=[table], overwrite=True)
+    rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case"])
+    assert [(row["case"], row["class"]) for row in rows] == [("a", "low"), ("a", "high")]
 
 
 def test_label_files_are_what_the_viewers_read(tmp_path):
