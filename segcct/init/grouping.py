@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from segcct.datasets.layouts.file_roles import ambiguity, channel_names, label_score, sort_roles
+from segcct.datasets.layouts.file_roles import ambiguity, channel_names, label_score, names_modality, sort_roles
 from segcct.datasets.layouts.layout import Naming
 from segcct.files.file_names import stem_of
 from segcct.plurals import counted
@@ -21,7 +22,10 @@ _MOST = 0.8
 """Fraction of the cases a pattern must hold for."""
 _NUMBER = re.compile(r"(?<![tT\d])\d+")
 """Digits that may differ between cases; those of T1 and T2 may not."""
-
+_OF_ONE_PATIENT = (
+    "each image with a mask is a case, and a patient of its own: if cases whose names begin alike are of one patient, "
+    "say so by data.patient"
+)
 _MADE = re.compile(r"^(pred|predictions?|preds|outputs?|results?|inference)$", re.IGNORECASE)
 """Folders of what a model made of the scans."""
 
@@ -83,10 +87,18 @@ def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
     def namings(cut: Callable[[str, int], tuple[str, str]]) -> Iterator[Naming]:
         return (_naming(layout, one, "scans and masks side by side", []) for one in _side_by_side(names, cut))
 
-    case_first = next(namings(_case_first), None)
-    if case_first and case_first.label:
-        return case_first
-    return next((naming for naming in namings(_role_first) if naming.label and naming.channels), case_first)
+    case_first = list(namings(_case_first))
+    if case_first and (first := case_first[0]).label:
+        sure = next((each for each in case_first if each.label and each.channels and not each.doubts), first)
+        return sure if sure is first else replace(sure, doubts=(_OF_ONE_PATIENT,))
+    likely = (naming for naming in namings(_role_first) if naming.label and naming.channels)
+    return next(likely, case_first[0] if case_first else None)
+
+
+def each_a_case(names: Sequence[str]) -> Naming:
+    """Every scan of a folder is a case, without a mask."""
+    _, pattern = _ids([PurePosixPath(name).name for name in names], suffix=False, prefix=False)
+    return _naming("paired", [pattern], "scans in one folder, without masks", [])
 
 
 def _side_by_side(names: Sequence[str], cut: Callable[[str, int], tuple[str, str]]) -> Iterator[list[str]]:
@@ -140,12 +152,13 @@ def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str
 
 
 def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
-    """Case folder -> its files, relative to it. Folders named alike in every case (anat/) belong to the file names."""
+    """Case folder -> its files, relative to it. Folders named alike in every case (anat/) belong to the file names,
+    unless two of a case hold a label of the same name: those are cases, such as a patient's visits."""
     places = {name: PurePosixPath(name).parent for name in names}
     while True:
         folders = set(places.values())
         parents = {folder.parent for folder in folders}
-        if len({folder.name for folder in folders}) >= len(parents) or len(parents) < 2:
+        if len({folder.name for folder in folders}) >= len(parents) or len(parents) < 2 or _hold_labels_alike(places):
             break
         places = {name: place.parent for name, place in places.items()}
     grouped: dict[str, list[str]] = {}
@@ -153,6 +166,16 @@ def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
         folder = "" if place == PurePosixPath() else str(place)
         grouped.setdefault(folder, []).append(str(PurePosixPath(name).relative_to(place)))
     return grouped
+
+
+def _hold_labels_alike(places: Mapping[str, PurePosixPath]) -> bool:
+    """Whether folders with one parent, none of them named as a modality, hold labels of the same name."""
+    labels = Counter(
+        (place.parent, file)
+        for name, place in places.items()
+        if label_score(file := PurePosixPath(name).name) > 0 and not names_modality(place.name.lower())
+    )
+    return max(labels.values(), default=0) > 1
 
 
 def _common_patterns(

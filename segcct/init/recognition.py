@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from segcct.datasets.layouts import LAYOUTS, get_layout
+from segcct.datasets.layouts.file_roles import names_modality
 from segcct.datasets.layouts.layout import Naming
 from segcct.datasets.layouts.patterns import compiled
 from segcct.errors import DataError
@@ -22,7 +23,7 @@ from segcct.files.file_names import (
     split_name,
 )
 from segcct.images.raster import open_image
-from segcct.init.grouping import in_case_folders, in_one_heap, in_parallel_folders
+from segcct.init.grouping import each_a_case, in_case_folders, in_one_heap, in_parallel_folders
 from segcct.plurals import listed
 
 
@@ -77,6 +78,8 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
             or in_one_heap(volumes, "paired")
             or folders
         )
+        if naming is folders and one_folder and not series and _are_cases(naming):
+            naming = each_a_case(volumes)
     else:
         naming = in_parallel_folders(images, "pictures") or in_one_heap(images, "pictures")
         naming = naming and replace(naming, channels=_bands(root, images, naming))
@@ -96,6 +99,13 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
         label=naming.label and _literal(naming.label),
         mask=naming.mask and _literal(naming.mask),
     )
+
+
+def _are_cases(naming: Naming | None) -> bool:
+    """Whether the files of one folder, without label or mask, are scans: no name calls them channels of one case."""
+    if naming is None or naming.label or naming.mask:
+        return False
+    return bool(naming.channels) and not any(map(names_modality, naming.channels))
 
 
 def _literal(pattern: str) -> str:

@@ -116,6 +116,43 @@ def test_endings_in_capitals_are_the_same_format(tmp_path: Path) -> None:
     assert len(find_cases(understood(tmp_path).data)) == 6
 
 
+@pytest.mark.parametrize("folder", ["", "scans/"])
+def test_scans_in_one_folder_are_cases_and_not_channels_of_one(tmp_path: Path, folder: str) -> None:
+    names = [f"{folder}patient{number}_ct.nii.gz" for number in range(300)]  # more than a case may have channels
+    naming = recognize(tmp_path, names)
+    assert (naming.layout, dict(naming.channels), naming.label) == ("paired", {"image": "{id}.nii.gz"}, None)
+    contrasts = [f"{folder}{name}.nii.gz" for name in ("flair", "t1", "t2")]
+    assert list(recognize(tmp_path, contrasts).channels) == ["flair", "t1", "t2"]
+
+
+def test_a_config_is_written_for_scans_in_one_folder(tmp_path: Path) -> None:
+    for number in range(3):
+        save(tmp_path / f"scan_{number}.nii.gz")
+    findings = inspect_folder(tmp_path)
+    assert findings.facts[0].startswith("3 cases of 3 patients, 0 with a label")
+    assert SegmentationConfig.model_validate(yaml.safe_load(config_text(findings, "x"))).data.layout == "paired"
+
+
+def test_visits_in_folders_named_alike_are_cases(tmp_path: Path) -> None:
+    for visit in (1, 2):
+        cases(tmp_path, f"p{{k}}/v{visit}/flair.nii.gz", f"p{{k}}/v{visit}/mask.nii.gz", 3)
+    findings = inspect_folder(tmp_path)
+    assert (dict(findings.data.channels), findings.data.label) == ({"flair": "flair.nii.gz"}, "mask.nii.gz")
+    found = find_cases(findings.data)
+    assert [case.id for case in found] == [f"p{number}_v{visit}" for number in range(3) for visit in (1, 2)]
+    assert all(case.label for case in found)
+    assert any("data.patient" in doubt for doubt in findings.doubts)
+
+
+def test_time_points_in_names_are_cases_and_not_channels(tmp_path: Path) -> None:
+    names = [f"P{k}_T{time}_{part}.nii.gz" for k in range(3) for time in (0, 1) for part in ("ct", "seg")]
+    naming = recognize(tmp_path, names)
+    assert (dict(naming.channels), naming.label) == ({"ct": "{id}_ct.nii.gz"}, "{id}_seg.nii.gz")
+    assert any("data.patient" in doubt for doubt in naming.doubts)
+    several = recognize(tmp_path, [f"{k}_{part}.nii.gz" for k in "ab" for part in ("ct", "heart_seg", "liver_seg")])
+    assert several.label == "{id}_heart_seg.nii.gz"
+
+
 def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:
     cases(tmp_path, "images/{k}.nii.gz", "labels/{k}.nii.gz")
     cases(tmp_path, "predictions/{k}.nii.gz", "predictions/{k}.nii.gz", 2)
