@@ -57,12 +57,15 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
     if measure:
         from segcct.tasks.segmentation.timed_step import DESCRIPTION, MACHINES, backend_times_s, reference_step_s
 
-        facts["step"] = {
-            "what": DESCRIPTION,
-            "seconds": {precision: reference_step_s(device, precision) for precision in ("fp32", "bf16")},
-            "elsewhere": dict(MACHINES),
-            "reference_ms": vars(measure_cpu()),
-        }
+        try:
+            facts["step"] = {
+                "what": DESCRIPTION,
+                "seconds": {precision: reference_step_s(device, precision) for precision in ("fp32", "bf16")},
+                "elsewhere": dict(MACHINES),
+                "reference_ms": vars(measure_cpu()),
+            }
+        except RuntimeError as error:  # of torch: a GPU that is full, or that this PyTorch is not made for
+            facts["step_failed"] = f"{device}: {' '.join(str(error).split())[:200]}"
         try:
             facts["backends"] = backend_times_s()
         except SegcctError as error:  # this report is what it takes to find out why
@@ -88,6 +91,8 @@ def advice(facts: dict[str, Any]) -> list[str]:
         sentences.append(f"Only {facts['free_memory_gb']:.1f} GB of memory are free: lower --train.batch_size.")
     if facts["free_disk_gb"] is not None and facts["free_disk_gb"] < _LITTLE_DISK_GB:
         sentences.append(f"Only {facts['free_disk_gb']:.1f} GB of disk are free.")
+    if failed := facts.get("step_failed"):
+        sentences.append(f"The training step could not be timed on {failed}")
     if failed := facts.get("backends_failed"):
         sentences.append(f"The backends of prediction could not be timed: {failed}")
     for extra, packages in facts["missing"].items():

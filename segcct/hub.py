@@ -53,6 +53,12 @@ def local_model(place: str | Path) -> Path:
         return Path(hub.snapshot_download(repository, revision=revision, allow_patterns=list(FILES)))
 
 
+def check_repository(name: str) -> None:
+    """Raises `HubError` for what is not OWNER/NAME."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise HubError("does not name a repository", found=name, expected="OWNER/NAME")
+
+
 def upload(repository: str, files: Mapping[str, Path | bytes], *, public: bool, message: str) -> str:
     """Put a model's files into a repository in one commit, and remove those of `FILES` that it no longer has.
 
@@ -67,8 +73,7 @@ def upload(repository: str, files: Mapping[str, Path | bytes], *, public: bool, 
     Raises `HubError` where nobody is logged in, the server refuses or it cannot be reached; then no file has changed,
     but a new repository may be there, empty.
     """
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
-        raise HubError("does not name a repository", found=repository, expected="OWNER/NAME")
+    check_repository(repository)
     hub = _hub()
     name = f"hf://{repository}"
     if hub.get_token() is None:

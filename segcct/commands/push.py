@@ -57,6 +57,7 @@ def _push(arguments: argparse.Namespace) -> Outcome:
     from segcct.sharing.terms import Terms
 
     terms = Terms(arguments.license, arguments.training_data)
+    hub.check_repository(arguments.repository)
     files = files_to_push(arguments.model, arguments.repository, terms, evaluation=arguments.evaluation)
     names = ", ".join(files)
     if arguments.dry_run:

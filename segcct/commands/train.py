@@ -81,7 +81,8 @@ def _cross_validate(row: TaskRow, arguments: argparse.Namespace) -> Outcome:
         raise ConfigError("--folds is not for a run of one training", file=arguments.resume, remedy="Leave it out")
     elif arguments.dry_run:
         print(fold_training.progress_of(FoldsFolder.open(arguments.resume)))
-        return Outcome("", (row.command, "--resume", arguments.resume, *arguments.keys))
+        more = () if arguments.folds is None else ("--folds", arguments.folds)
+        return Outcome("", (row.command, "--resume", arguments.resume, *more, *arguments.keys))
     else:
         overrides = overrides_of(row.load_config(), arguments)
         folder = fold_training.resume_folds(row, arguments.resume, overrides, arguments.folds)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import parse_qsl
 
 from segcct.errors import DataError
@@ -16,19 +16,19 @@ from segcct.files.atomic_file import atomic_path
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)$", re.DOTALL)  # a drive has one letter
 
 
-def is_uri(path: str | Path) -> bool:
+def is_uri(path: str | PurePath) -> bool:
     """Whether a path, or a text, is a URI."""
-    return _URI.match(str(path)) is not None
+    return _URI.match(path if isinstance(path, str) else path.as_posix()) is not None  # Windows writes s3:\\bucket
 
 
-def uri_of(path: Path) -> str:
+def uri_of(path: PurePath) -> str:
     """The URI that a path holds."""
-    match = _URI.match(str(path))
+    match = _URI.match(path.as_posix())
     assert match is not None
     return f"{match[1]}://{'/' if match[1] == 'file' else ''}{match[2]}"
 
 
-def address_of(path: Path) -> str:
+def address_of(path: PurePath) -> str:
     """The URI that a path holds, as it may be shown and stored: of a web address without the query, which is no part
     of the name, and may be a signature that lets everybody fetch the file."""
     uri = uri_of(path)

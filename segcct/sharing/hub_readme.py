@@ -3,6 +3,8 @@ was trained and scored, how it is used, and its limits. It names no case, file o
 
 from __future__ import annotations
 
+import shlex
+
 from segcct.config import yaml_text
 from segcct.escape import for_markdown
 from segcct.model_card import ModelCard
@@ -18,12 +20,13 @@ _CALL = {
 """Task -> a line of Python that uses `predictor`."""
 
 
-def hub_readme(card: ModelCard, repository: str, terms: Terms, *, scores: str | None, has_estimate: bool) -> str:
+def hub_readme(card: ModelCard, name: str, place: str, terms: Terms, *, scores: str | None, has_estimate: bool) -> str:
     """The text of README.md.
 
     Args:
         card: the model's card.
-        repository: OWNER/NAME where it will be.
+        name: what the model is called.
+        place: what names it in commands: `hf://OWNER/NAME`, or its folder.
         terms: license and training data.
         scores: the table of an evaluation, in Markdown; None: it was not evaluated.
         has_estimate: quality.json is there.
@@ -36,11 +39,11 @@ def hub_readme(card: ModelCard, repository: str, terms: Terms, *, scores: str | 
     }
     parts = [
         f"---\n{yaml_text.dump(fields).strip()}\n---",
-        f"# {for_markdown(repository.partition('/')[2])}",
+        f"# {for_markdown(name)}",
         _what(card),
         f"## Training data\n\n{_training_data(card, terms)}",
         f"## Scores\n\n{_scores(card, scores)}",
-        f"## How to use\n\n{_use(card, repository, has_estimate)}",
+        f"## How to use\n\n{_use(card, place, has_estimate)}",
         f"## Limits\n\n{_limits(card)}",
         f"## License\n\n{for_markdown(terms.license.strip())}",
     ]
@@ -87,11 +90,10 @@ def _scores(card: ModelCard, scores: str | None) -> str:
     return "\n\n".join(lines)
 
 
-def _use(card: ModelCard, repository: str, has_estimate: bool) -> str:
-    place = f"hf://{repository}"
+def _use(card: ModelCard, place: str, has_estimate: bool) -> str:
     parts = []
     if task_named(card.task).predict:
-        parts.append(f"```sh\nsegcct predict --model {place} --input SCANS --output predictions\n```")
+        parts.append(f"```sh\nsegcct predict --model {shlex.quote(place)} --input SCANS --output predictions\n```")
     if card.task in _CALL and card.architecture.in_channels == 1:
         parts.append(
             f'```python\nimport segcct\n\npredictor = segcct.Predictor.load("{place}")\n{_CALL[card.task]}\n```'

@@ -57,9 +57,8 @@ def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path |
         raise RunError("exists already, and nothing is overwritten", file=output, remedy="Choose another --output")
     network, weights = load_network(folder, card), io.BytesIO()
     torch.save(network.state_dict(), weights)
-    readme = hub_readme(
-        card, f"bundles/{output.name}", terms, scores=scores_of(card, folder, evaluation), has_estimate=False
-    )
+    scores, place = scores_of(card, folder, evaluation), f"{output.name}/{BEST}"
+    readme = hub_readme(card, output.name, place, terms, scores=scores, has_estimate=False)
     with atomic_path(output, needs_bytes=2 * weights.tell()) as bundle:
         for part in ("configs", "docs", BEST):
             (bundle / part).mkdir(parents=True)

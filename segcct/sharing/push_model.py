@@ -38,7 +38,8 @@ def files_to_push(
     load_weights(folder, card)
     has_estimate = card.scheme is not None and QualityModel.load(folder / FILE, card) is not None
     scores = scores_of(card, folder, evaluation)
-    readme = hub_readme(card, repository, terms, scores=scores, has_estimate=has_estimate)
+    name, place = repository.partition("/")[2], f"hf://{repository}"
+    readme = hub_readme(card, name, place, terms, scores=scores, has_estimate=has_estimate)
     names = [name for name in hub.FILES if name != FILE or has_estimate]
     return {hub.README: readme.encode(), **{name: folder / name for name in names}}
 

@@ -70,7 +70,7 @@ def orthogonalized(matrix: Tensor, arithmetic: torch.dtype = torch.float32) -> T
     """(rows, columns) -> nearly U V^T of its singular value decomposition, by Newton-Schulz iterations."""
     a, b, c = _COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = ((matrix.T if tall else matrix) / (matrix.norm() + 1e-7)).to(arithmetic)
+    x: Tensor = ((matrix.T if tall else matrix) / (matrix.norm() + 1e-7)).to(arithmetic)
     for _ in range(STEPS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import fsspec
 import pytest
@@ -75,6 +75,13 @@ def test_names_of_files_are_no_uris():
         True, True, True, False, False, False, False,
     ]  # fmt: skip
     assert uri_of(Path("file:///a/b")) == "file:///a/b"
+
+
+def test_paths_of_windows_hold_uris_too():
+    remote = PureWindowsPath("s3://bucket/scans/a.nii.gz")
+    assert is_uri(remote)
+    assert uri_of(remote) == address_of(remote) == "s3://bucket/scans/a.nii.gz"
+    assert not is_uri(PureWindowsPath("C:/scans/a.nii.gz"))
 
 
 def test_the_signature_of_a_web_address_is_neither_a_name_nor_told(tmp_path, monkeypatch):

@@ -147,6 +147,19 @@ def test_a_backend_that_fails_is_part_of_the_report(monkeypatch, tmp_path):
     assert facts["step"]["seconds"]["fp32"] == 1.0
 
 
+def test_a_training_step_that_fails_is_part_of_the_report(monkeypatch, tmp_path):
+    from segcct.tasks.segmentation import timed_step
+
+    def fails(device: str, precision: str) -> float:
+        raise RuntimeError("CUDA error: no kernel image is available\nfor execution on the device")
+
+    monkeypatch.setattr(timed_step, "backend_times_s", lambda: {"torch fp32": 0.1})
+    monkeypatch.setattr(timed_step, "reference_step_s", fails)
+    shown = doctor.describe(doctor.examine(tmp_path))
+    assert "CUDA error: no kernel image is available for execution on the device" in shown
+    assert "fastest: segcct predict --backend torch --precision fp32" in shown
+
+
 def test_the_machines_that_doctor_compares_with_are_rows_of_the_documentation():
     table = (Path(__file__).parents[2] / "docs" / "machines.md").read_text(encoding="utf-8")
     rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines() if line.startswith("|")]

@@ -23,7 +23,7 @@ def card(best: Path) -> ModelCard:
 
 
 def readme(card: ModelCard, terms: Terms = TERMS, *, scores: str | None = None, has_estimate: bool = False) -> str:
-    return hub_readme(card, "lab/heart", terms, scores=scores, has_estimate=has_estimate)
+    return hub_readme(card, "heart", "hf://lab/heart", terms, scores=scores, has_estimate=has_estimate)
 
 
 def test_the_fields_of_the_hub(card: ModelCard) -> None:

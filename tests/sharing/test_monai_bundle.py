@@ -69,6 +69,13 @@ def test_its_metadata_names_channels_classes_and_terms(bundle: Path) -> None:
     assert "license: mit" in (bundle / "docs" / "README.md").read_text()
 
 
+def test_its_description_names_the_model_in_the_bundle_and_none_of_the_hub(bundle: Path) -> None:
+    text = (bundle / "docs" / "README.md").read_text()
+    assert text.count("heart/models/best") == 2  # the command, and Python
+    assert (bundle.parent / "heart/models/best" / "model.json").is_file()
+    assert "hf://" not in text
+
+
 def test_a_name_that_monai_would_run_is_refused(best: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(best, tmp_path / "best"))
     card = json.loads((folder / "model.json").read_text())

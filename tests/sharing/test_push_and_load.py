@@ -231,8 +231,9 @@ def test_a_dry_run_prints_the_description_and_uploads_nothing(
 
 
 def test_the_name_of_a_repository_is_checked(best: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert push(best, to="heart") == 1
-    assert "expected OWNER/NAME" in failure(capsys)
+    for more in ((), ("--dry-run",)):
+        assert push(best, *more, to="heart") == 1
+        assert "expected OWNER/NAME" in failure(capsys)
 
 
 @pytest.mark.slow

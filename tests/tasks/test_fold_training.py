@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from segcct.cli import main
+from segcct.commands.parser import command_line
 from segcct.config import ClassificationConfig, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
@@ -167,6 +168,15 @@ def test_classes_of_images_are_cross_validated_too(tmp_path: Path) -> None:
     summary = json.loads((folder.out_of_fold / "evaluation" / "summary.json").read_text())
     assert summary["cases" if "cases" in summary else "pictures"] == sum(len(each.val) for each in splits)
     assert (folder.out_of_fold / "report.html").is_file()
+
+
+def test_a_plan_to_add_folds_ends_with_the_command_that_adds_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FoldsFolder(tmp_path / "cv", (0,)).write()
+    words = ["--resume", str(tmp_path / "cv"), "--folds", "1,2"]
+    assert main(["train-seg", *words, "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith(f"next: {command_line('train-seg', *words)}\n")
 
 
 def test_generators_are_trained_in_folds_without_an_evaluation() -> None:
