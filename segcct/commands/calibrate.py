@@ -39,7 +39,8 @@ def add_calibrate(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="RUN/best",
-        help="k-fold runs of the same experiment: each predicts its own validation fold (default: --i2m alone)",
+        help="k-fold runs of the same experiment, or the folder of a cross-validation: each predicts its own "
+        "validation fold (default: --i2m alone)",
     )
     parser.add_argument("--m2i", type=Path, nargs="+", help=argparse.SUPPRESS)
     parser.add_argument("--input", type=Path, help="the dataset root; default: that of the run's config.yaml")
@@ -88,7 +89,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
         held_out = f"{counted(len(folds[0].cases), 'case')} that none of the {len(members)} members was trained on"
         say(f"calibrating on {held_out}; evaluate the estimate on other cases")
     else:
-        folds = runs_with_cases(arguments.folds or members, arguments.input, how)
+        folds = runs_with_cases(find_members(arguments.folds or members), arguments.input, how)
         classes = steps.check_folds(members[0], card, folds)
     outcomes = []
     for number, fold in enumerate(folds, start=1):

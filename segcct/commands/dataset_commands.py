@@ -97,7 +97,7 @@ def _check(arguments: argparse.Namespace) -> Outcome:
             "is not an experiment on scans",
             file=arguments.config,
             found=f"one of segcct {task.command}",
-            remedy=f"segcct {task.command} --dry-run reads the dataset and says what is wrong with it",
+            remedy="That command reads the dataset first, and says what is wrong with it",
         )
     checked = examine_dataset(
         config.data,

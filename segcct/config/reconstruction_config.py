@@ -70,9 +70,11 @@ class M2IConfig(Experiment):
 
     @model_validator(mode="after")
     def _intensities_are_conditioned_on(self) -> Self:
-        if self.augment.intensity and self.model.options.get("style") == "none":
+        changes = {"augment.intensity": self.augment.intensity, "augment.scanner": self.augment.scanner}
+        wrong = [name for name, probability in changes.items() if probability]
+        if wrong and self.model.options.get("style") == "none":
             raise ValueError(
-                "augment.intensity changes what the generator knows only by a style code; "
+                f"{wrong[0]} changes what the generator knows only by a style code; "
                 "set it to 0, or model.options.style to moments or learned"
             )
         return self

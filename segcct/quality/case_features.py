@@ -13,18 +13,24 @@ from segcct.quality.test_time_augmentation import flipped_probabilities, rotated
 
 def features_of_case(predictor: Predictor, segmented: Segmented) -> CaseFeatures:
     """The features of every class of a case whose probabilities were kept. Takes three more passes of the network: two
-    flips and a rotation by 90 degrees (the other rotation is this one flipped twice)."""
+    flips and a rotation by 90 degrees (the other rotation is this one flipped twice).
+
+    A class that postprocessing removed from the mask was not predicted.
+    """
     prepared, scheme = segmented.prepared, predictor.scheme
+    volumes = volumes_of(segmented.full, segmented.grid.voxel_ml, scheme.num_classes)
     case = CasePredictions(
         probabilities=segmented.soft.probabilities,
         index=segmented.soft.index,
         flips=flipped_probabilities(predictor, prepared),
         rotations=rotated_probabilities(predictor, prepared),
         members=segmented.agreement,
-        volumes=volumes_of(segmented.full, segmented.grid.voxel_ml, scheme.num_classes),
+        volumes=volumes,
     )
     classes = enumerate(scheme.classes, start=1)
-    return with_other_classes({name: class_features(case, number) for number, name in classes})
+    return with_other_classes(
+        {name: class_features(case, number) if volumes[number][0] else None for number, name in classes}
+    )
 
 
 def volumes_of(full: np.ndarray, voxel_ml: float | None, classes: int) -> dict[int, tuple[int, float | None]]:

@@ -78,7 +78,8 @@ def transforms_of(feature: str) -> tuple[str, str]:
 
 
 def make_covariate(feature: str, transform: str, values: Mapping[str, np.ndarray], missing: Sequence[str]) -> Covariate:
-    """Center and scale per class; a class with fewer than five values gets those of all rows.
+    """Center and scale per class; a class with fewer than five values gets those of all rows, and 0 and 1 stand for a
+    feature that is defined in none of them.
 
     Args:
         feature: its name.
@@ -88,6 +89,8 @@ def make_covariate(feature: str, transform: str, values: Mapping[str, np.ndarray
     """
     defined = {name: own[~np.isnan(own)] for name, own in values.items()}
     pooled = np.concatenate(list(defined.values()))
+    if not pooled.size:
+        pooled = np.array([-1.0, 1.0])
     samples = {name: own if own.size >= 5 else pooled for name, own in defined.items()}
     center = {name: float(np.mean(own)) for name, own in samples.items()}
     scale = {name: max(float(np.std(own)), 1e-3) for name, own in samples.items()}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_help_comes_in_under_a_second():
-    subprocess.run([sys.executable, "-m", "segcct.cli", "--help"], check=True, capture_output=True, cwd=ROOT)
-    began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "segcct.cli", "--help"], check=True, capture_output=True, cwd=ROOT)
-    assert time.perf_counter() - began < 1.0
+    """Of the processor's time, whatever else runs; the first call compiles the modules."""
+    for _ in range(2):
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "segcct.cli", "--help"], check=True, capture_output=True, cwd=ROOT)
+        after = os.times()
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 1.0
 
 
 def commands() -> list[str]:
@@ -145,7 +147,7 @@ def test_a_config_of_every_task_is_checked(tmp_path, monkeypatch, capsys):
     code, _, told = check("acdc_pretrain.yaml", "--train.maskratio", "0.5")
     assert (code, "Nearest valid key: train.mask_ratio" in told) == (1, True)
     code, _, told = check("fashion_mnist.yaml")
-    assert (code, "segcct train-cls --dry-run" in told) == (1, True)
+    assert (code, "one of segcct train-cls" in told) == (1, True)
 
 
 @pytest.mark.parametrize("layout", ["brats", "acdc", "synapse"])

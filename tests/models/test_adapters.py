@@ -65,6 +65,8 @@ def test_what_is_no_segmenter_is_refused(name: str, told: str) -> None:
         ("monai/SwinUNETR", {"depth": 2}, "unknown option"),
         ("timm/resnet34", {"decoder_width": 4096}, "decoder_width"),
         ("timm/mobilenetv3_rw", {"stochastic_depth": 2}, "stochastic_depth"),
+        ("timm/resnet34", {"encoder_depth": 0}, "unknown option .*encoder_depth"),  # CCT-UNet's, of its own encoder
+        ("timm/resnet34", {"swin_blocks": 0}, "unknown option .*swin_blocks"),
     ],
 )
 def test_options_are_checked(name: str, options: dict[str, object], told: str) -> None:

@@ -250,6 +250,14 @@ def test_cases_of_the_folds_are_no_calibration(folds: FoldsFolder, capsys: pytes
     assert "splits.json" in capsys.readouterr().err
 
 
+def test_one_fold_is_calibrated_by_all_of_a_cross_validation(folds: FoldsFolder) -> None:
+    for number, (trained, held_out) in enumerate(((NAMES[:4], NAMES[4:]), (NAMES[4:], NAMES[:4]))):
+        Splits(trained, held_out).save(folds.fold(number).splits)
+    best = folds.fold(0).best
+    assert main([*calibrate(folds, best), "--folds", str(folds.path)]) == 0
+    assert json.loads((best / "quality.json").read_text())["facts"]["patients"] == len(NAMES)
+
+
 def test_cases_that_selected_weights_are_counted(folds: FoldsFolder) -> None:
     for number in (0, 1):
         Splits(("a",), ("b", "c"), NAMES[3:]).save(folds.fold(number).splits)

@@ -30,7 +30,7 @@ from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, read_rows
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
-from segcct.model_card import SchemeCard, load_card
+from segcct.model_card import PostprocessingStep, SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_case
 from segcct.quality import (
     FEATURES,
@@ -237,6 +237,17 @@ def test_a_case_without_foreground_is_not_estimated(model):
     assert features == {"low": None, "high": None}
     assert [row.dice for row in calibration_rows(seen, features)] == [None, None]
     assert model.estimate("a", None) is None
+
+
+def test_a_class_that_postprocessing_removed_was_not_predicted():
+    step = PostprocessingStep(step="minimum_volume", classes=("high",), ml=1e6)
+    of = another(postprocessing=(step,))
+    seen = kept(of, loaded_case(noise=0.0))
+    assert (seen.soft.index == 2).any()  # the network did find it
+    features = features_of_case(of, seen)
+    assert features["low"] is not None
+    assert features["high"] is None
+    assert [(row.name, row.dice) for row in calibration_rows(seen, features)] == [("low", 1.0), ("high", 0.0)]
 
 
 # The regressor
@@ -470,6 +481,21 @@ def test_features_are_in_one_group_each():
 def test_undefined_features_are_left_out(rows, model):
     assert set(Calibration(rows, CLASSES).features) == {"expected_dice", "flip_agreement", "volume_voxels"}
     assert not quality_table(predictor(), model).needs_agreement
+
+
+def test_a_feature_that_few_patients_have_is_no_error():
+    """One patient has it, in most of the masks: the fits without that patient know nothing of it."""
+    rows = simulated(3, 0, cases=1) + [
+        replace(row, case=f"{row.case}{visit}", patient="s0p0")
+        for visit in range(4)
+        for row in simulated(1, 1, cases=1)
+    ]
+    rows = [
+        replace(row, features={**row.features, "volume_ml": 1.0 + number if row.patient == "s0p0" else None})
+        for number, row in enumerate(rows)
+    ]
+    assert "volume_ml" in Calibration(rows, CLASSES).features
+    assert "volume_ml" in fit(rows, CLASSES).features
 
 
 def test_missed_structures_are_counted():

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 from pydantic import ValidationError
 
+from segcct.case_runner import Done
 from segcct.config import ClassificationConfig, ImageAugmentSection, ImagesSection, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, DataError, SplitError
@@ -680,6 +681,25 @@ def test_any_folder_is_a_source(tmp_path):
     idx = find_source(section(write_idx(tmp_path / "idx"), layout="idx"))
     assert len(idx.ids) == 39
     assert [name for name, _ in idx.decoders({"test/000001"})] == ["test/000001"]
+
+
+def test_a_file_that_cannot_be_read_fails_alone(tmp_path, monkeypatch):
+    root, read = write_folder(tmp_path / "data", 1), Path.read_bytes
+
+    def opened(path: Path) -> bytes:
+        if path.parent.name == "plain":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", opened)
+    source = find_source(section(root))
+    outcomes = {outcome.name: outcome for outcome in source.decoded(source.ids)}
+    (reason,) = outcomes.pop("plain/00.png").reasons
+    assert "Permission denied" in reason
+    assert all(isinstance(outcome, Done) for outcome in outcomes.values())
+    assert sorted(outcomes) == ["circle/00.png", "stripes/00.png"]
+    (alone,) = find_source(section(root / "plain" / "00.png")).decoded({"00.png"})
+    assert "Permission denied" in alone.reasons[0]
 
 
 # configurations

@@ -160,10 +160,11 @@ def test_validation_cases_that_say_nothing_end_the_training():
         task.validate(task.network, "cpu", 0, 1)
 
 
-def test_a_change_of_intensity_needs_a_style():
-    with pytest.raises(ConfigError, match="the generator knows only by a style code"):
-        config(**{"augment.intensity": 0.5, "model.options": {"style": "none"}})
-    config(**{"augment.intensity": 0.5})
+@pytest.mark.parametrize("key", ["augment.intensity", "augment.scanner"])
+def test_a_change_of_intensity_needs_a_style(key):
+    with pytest.raises(ConfigError, match=f"{key} changes what the generator knows only by a style code"):
+        config(**{key: 0.5, "model.options": {"style": "none"}})
+    config(**{key: 0.5})
 
 
 def test_some_of_many_validation_cases_select_the_weights():

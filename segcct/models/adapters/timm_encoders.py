@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.models.adapters.timm_classifiers import check_timm_name, create_timm, output_shapes
-from segcct.models.cct_unet import CctUnet, CctUnetOptions, Pyramid
-from segcct.models.options import Rate
+from segcct.models.cct_unet import CctUnet, Pyramid
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.swin_decoder import SwinDecoder
 from segcct.models.tokenizer import conv_block
 from segcct.models.zoo import Entry
@@ -34,9 +34,11 @@ SWIN_BLOCKS = 2
 SWIN_HEADS = 8
 
 
-class TimmEncoderOptions(CctUnetOptions):
+class TimmEncoderOptions(ModelOptions):
     """Options of timm's encoders under the decoder of CCT-UNet."""
 
+    deep_supervision: bool = False
+    """In training, also output logits at 1/2, 1/4, ... of the resolution, for losses at these scales."""
     decoder_width: Annotated[int, Field(ge=8, le=64, multiple_of=8)] = 16
     """Channels of the decoder at full resolution, doubled at every halving up to 256."""
     stochastic_depth: Rate = 0.0

@@ -59,13 +59,18 @@ def contents(root: Path, wanted: Collection[str]) -> Iterator[tuple[str, bytes]]
     """
     if root.is_dir():
         for name in sorted(wanted):
-            try:
-                yield name, (root / name).read_bytes()
-            except OSError as error:
-                raise DataError("cannot be read", file=root / name, found=error.strerror or str(error)) from None
+            yield name, read_file(root / name)
         return
     wanted = set(wanted)
     yield from ((name, content) for name, content in _members(root, wanted) if name in wanted)
+
+
+def read_file(file: Path) -> bytes:
+    """The content of a file. Raises `DataError` where it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError("cannot be read", file=file, found=error.strerror or str(error)) from None
 
 
 def digest(root: Path, wanted: Collection[str], memo: FileMemo) -> str:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from segcct.config import ImagesSection
 from segcct.errors import DataError
 from segcct.progress import Report
 from segcct.tasks.classification.decoding import decode, fitted, is_image, pixel_digest
-from segcct.tasks.classification.image_files import contents, is_archive, names
+from segcct.tasks.classification.image_files import contents, is_archive, names, read_file
 from segcct.tasks.classification.image_layout import ClassLabels, Decoder, get_image_layout
 
 Decoded = tuple[np.ndarray, np.ndarray]
@@ -48,11 +49,12 @@ class ImageSource:
         if self.labels is not None:
             decoders = get_image_layout(self.data.layout).pixels(self.data, self.labels)
             yield from ((name, decoder) for name, decoder in decoders if name in ids)
-        elif root.is_file() and not is_archive(root):
-            yield root.name, partial(decode, root.read_bytes(), str(root))
-        else:
+        elif root.is_file() and is_archive(root):
             for name, content in contents(root, ids):
                 yield name, partial(decode, content, str(root / name))
+        else:  # read by its decoder, so that a file that cannot be read fails alone
+            files = [(name, root / name) for name in sorted(ids)] if root.is_dir() else [(root.name, root)]
+            yield from ((name, partial(_decoded, file)) for name, file in files)
 
 
 def find_source(data: ImagesSection) -> ImageSource:
@@ -70,3 +72,7 @@ def find_source(data: ImagesSection) -> ImageSource:
         labels = layout.find(data)
         return ImageSource(data, labels.ids, labels)
     raise DataError("no image below this folder", file=root, expected="files such as .png or .jpg")
+
+
+def _decoded(file: Path) -> np.ndarray:
+    return decode(read_file(file), str(file))
