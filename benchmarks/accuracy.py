@@ -7,8 +7,8 @@
 Every entry of the config is trained from scratch with the same data, split, augmentation and budget, once per seed and
 fold, each training in a process of its own. Settings are chosen on folds of the training patients, by the Dice of the
 fold that also selects the weights; `--final` scores the patients that are kept apart, which no training sees. What is
-finished is not done again, and what was interrupted goes on. Results of another machine or precision have a folder of
-their own and never join a table.
+finished is not done again, and what was interrupted goes on; both are refused where their settings are others. Results
+of another machine or precision have a folder of their own and never join a table.
 
 The table: mean over seeds and folds of the Dice of cases (mean over classes), its interval over patients, the standard
 deviation of the means over seeds, and the difference to the reference, case by case, with its interval over patients.
@@ -32,7 +32,7 @@ import numpy as np
 from accuracy_table import table, write_curves
 from peer_networks import PREFIX, register_peer
 from pydantic import Field
-from trained import trained
+from trained import check_settings, trained
 
 from segcct.config import SegmentationConfig, settings
 from segcct.config.base import Section
@@ -182,7 +182,7 @@ def train_and_score(training: Training, benchmark: Benchmark, arguments: argpars
     predictor = Predictor.load(run.best, Inference(precision=config.train.precision, device=config.train.device))
     request = resolve(predictor.card, config.data.root, splits_files=[run.splits], split=split)
     predict_folder(predictor, request, run.path / "predictions", overwrite=True)
-    summary = evaluate(run.path / "predictions", config.data.root, output=run.path / "evaluation", allow_unmatched=True)
+    summary = evaluate(run.path / "predictions", config.data.root, output=run.path / "evaluation")
     rows = run.read_metrics()
     result = {
         **read_object(cost_file),
@@ -229,14 +229,22 @@ def cases_of(run: RunFolder) -> dict[str, dict[str, Any]]:
 
 
 def results_of(benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Entry -> the results that are there, of this machine."""
-    folder = folder_of(benchmark, arguments)
+    """Entry -> the results that are there, of this machine. Raises as `result_of`."""
     results: dict[str, list[dict[str, Any]]] = {}
     for training in trainings(benchmark, arguments):
-        file = folder / training.name / "result.json"
-        if file.is_file():
-            results.setdefault(training.entry, []).append(read_object(file))
+        if (result := result_of(training, benchmark, arguments)) is not None:
+            results.setdefault(training.entry, []).append(result)
     return results
+
+
+def result_of(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> dict[str, Any] | None:
+    """The result of a cell, if it is there. Raises `RunError` where it is of other settings."""
+    run = RunFolder(folder_of(benchmark, arguments) / training.name)
+    file = run.path / "result.json"
+    if not file.is_file():
+        return None
+    check_settings(run, experiment_of(training, benchmark, arguments))
+    return read_object(file)
 
 
 def trainings(benchmark: Benchmark, arguments: argparse.Namespace) -> Iterator[Training]:
@@ -305,9 +313,9 @@ def main() -> None:
             return
         if not arguments.table:
             train_missing(benchmark, arguments)
+        results = results_of(benchmark, arguments)
     except SegcctError as error:
         sys.exit(f"{parser.prog}: {error}")
-    results = results_of(benchmark, arguments)
     if not results:
         sys.exit(f"{parser.prog}: no results of this machine in {folder_of(benchmark, arguments)}")
     here = machine(arguments.keys)
@@ -318,11 +326,13 @@ def main() -> None:
 
 
 def train_missing(benchmark: Benchmark, arguments: argparse.Namespace) -> None:
-    """Every training that has no result yet, each in a process of its own. Raises `RunError` on a busy machine."""
+    """Every training that has no result yet, each in a process of its own.
+
+    Raises `RunError` on a busy machine, and as `result_of`.
+    """
     folder = folder_of(benchmark, arguments)
-    for training in trainings(benchmark, arguments):
-        if (folder / training.name / "result.json").is_file():
-            continue
+    missing = [each for each in trainings(benchmark, arguments) if result_of(each, benchmark, arguments) is None]
+    for training in missing:
         experiment_of(training, benchmark, arguments)  # raises here where the config is wrong
         busy = busy_fraction()
         if busy > BUSY and not arguments.busy:

@@ -3,9 +3,10 @@
     python benchmarks/few_labels.py --root data/acdc_h5 --minutes 30
 
 Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
-and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes. `scanner`, `elastic` and
-`synthesize` are kinds of augmentation: as if from another scanner, more elastic deformation, and deformed masks with
-the images that a generator makes of them. `mae+teacher` does both, and so on.
+and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, and go on by AdamW with
+the encoder's blocks, whatever the others train by. `scanner`, `elastic` and `synthesize` are kinds of augmentation: as
+if from another scanner, more elastic deformation, and deformed masks with the images that a generator makes of them.
+`mae+teacher` does both, and so on.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
 minutes, or, with --epochs, equally many steps; the generator of `cycle` and `synthesize` comes on top. The settings are
 chosen beforehand, or by `--choosing` on the patients that are not labeled, and nothing is selected: the weights are
@@ -212,6 +213,8 @@ def main() -> None:
     parser.add_argument("--model", default="cct_unet_s")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.shift and any(map(pretrained_by, arguments.methods)):
+        parser.error("--shift leaves the images of a pre-training as they are")
     precision = Inference().choice
     print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
           f"{arguments.tta}{', largest components' if arguments.keep_largest else ''}\n")  # fmt: skip

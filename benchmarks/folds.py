@@ -3,7 +3,8 @@ the ten patients of val.list, which no model has seen, and how well the Dice of 
 
     python benchmarks/folds.py --root ../shared/data/acdc_h5 --budget 10min --results docs/results/folds.md
 
-Three folds of the 70 patients of train.list, each for the budget; a cross-validation that is there already is resumed.
+Three folds of the 70 patients of train.list, each for the budget; a cross-validation that is there already is resumed,
+or refused where its settings are others.
 All differences are paired: per volume the mean Dice of the three classes, intervals by patient.
 """
 
@@ -16,6 +17,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+from trained import check_settings
 
 from segcct.case_runner import failures, values
 from segcct.config import SegmentationConfig, settings
@@ -32,8 +34,9 @@ from segcct.model_card import load_card
 from segcct.quality.calibration_run import fold_of_ensemble, leave_one_out, measure_fold
 from segcct.quality.fitting import Calibration
 from segcct.run_folder import FoldsFolder
-from segcct.tasks.fold_training import resume_folds, train_folds
+from segcct.tasks.fold_training import of_fold, resume_folds, train_folds
 from segcct.tasks.task import TASKS
+from segcct.training.arithmetic import settle
 
 CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"
 CLASSES = ("RV", "MYO", "LV")
@@ -55,7 +58,7 @@ class Model:
 
 
 def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, SegmentationConfig]:
-    """The folds, trained now or earlier, and their configuration."""
+    """The folds, trained now or earlier, and their configuration. Raises `RunError` where theirs is another."""
     overrides = {
         "data.root": str(arguments.root),
         "data.split.train_list": str(arguments.root / "train.list"),
@@ -68,6 +71,10 @@ def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, Segment
     config = settings.load(SegmentationConfig, CONFIG, overrides | settings.parse_overrides(arguments.keys))
     path = config.run.root / config.run.name
     if FoldsFolder.is_at(path):
+        folder = FoldsFolder.open(path)
+        for number in folder.folds:
+            if folder.fold(number).config.is_file():
+                check_settings(folder.fold(number), settle(of_fold(config, number)))
         return resume_folds(TASKS["segmentation"], path, {}), config
     return train_folds(config, range(arguments.folds)), config
 

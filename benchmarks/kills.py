@@ -313,7 +313,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="segcct-kills-") as home:
         tally = campaign(arguments.kills, arguments.seed, Path(home), arguments.step)
-    equal = tally.kills - len({problem.split(":")[0] for problem in tally.problems})
+    equal = tally.kills - tally.finished_before - len({problem.split(":")[0] for problem in tally.problems})
     print(f"\n{tally.kills} kills ({tally.finished_before} came after the end): {equal} with equal results")
     print("\n".join(tally.problems))
     return 1 if tally.problems else 0

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import corruptions
+import m2i_features
 from corruptions import corrupted
 from m2i_features import M2I_FEATURES, with_m2i
 from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
@@ -170,6 +171,7 @@ def dependencies(cycles: Cycles, arguments: argparse.Namespace, *, corrupt: bool
         for package in ("datasets", "images", "inference", "metrics", "models", "preparation", "quality")
         for file in sorted((PACKAGE / package).rglob("*.py"))
     ]
+    files += [PACKAGE / "runtime.py", Path(m2i_features.__file__)]
     files += [Path(corruptions.__file__)] if corrupt else []
     return {
         "segmenter": cycles.predictor.card.weights_sha256,

@@ -5,8 +5,7 @@
 Each model is a segmenter of ACDC slices that was not trained on the patients of val.list, such as those that
 few_labels.py leaves, or one trained with `augment.scanner`; a generator neither. Rows are models and adaptations. Dice
 is the mean over the cases of val.list of each case's mean over classes, as they are and shifted: gamma, a smooth bias
-field and noise, which no standardizing undoes. Differences to the first model without adaptation are paired over
-patients.
+field and noise, which no standardizing undoes. Differences to the first row are paired over patients.
 """
 
 from __future__ import annotations

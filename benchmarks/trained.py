@@ -27,6 +27,15 @@ def trained(config: Experiment) -> RunFolder:
     run = RunFolder(config.run.root / config.run.name)
     if not run.config.is_file():
         return train(config)
+    check_settings(run, config)
+    if run.summary.is_file():
+        return run
+    run.check_resumable()
+    return train(config, resume=run)
+
+
+def check_settings(run: RunFolder, config: Experiment) -> None:
+    """Raises `RunError` where a run has other settings than a configuration that is settled for this machine."""
     there = settings.load(type(config), run.config)
     names = [key.name for key in keys(type(config)) if key.name not in _ANYWHERE]
     other = [name for name in names if _value(there, name) != _value(config, name)]
@@ -38,10 +47,6 @@ def trained(config: Experiment) -> RunFolder:
             expected=", ".join(f"{name} {_value(config, name)}" for name in other),
             remedy="Choose another --output, or delete that run",
         )
-    if run.summary.is_file():
-        return run
-    run.check_resumable()
-    return train(config, resume=run)
 
 
 def minutes(run: RunFolder) -> float:

@@ -160,9 +160,9 @@ def test_the_id_is_where_it_was() -> None:
 
 def test_patterns_that_would_take_forever_are_refused_or_fast(tmp_path: Path) -> None:
     touch(tmp_path / ("a" * 250))
-    began = time.monotonic()
+    began = time.process_time()
     assert matching(FolderTree(tmp_path), tmp_path, "*a" * 120 + "b", "c") == []
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
     with pytest.raises(ConfigError, match="too many wildcards in one name"):
         compiled("*a*a*{id}a*b")
     with pytest.raises(ConfigError, match="too long"):
@@ -172,9 +172,9 @@ def test_patterns_that_would_take_forever_are_refused_or_fast(tmp_path: Path) ->
     match = many.match("anat/sub-1_ses-2_acq-a_run-1_run-2_desc-b_echo-1_T1w.nii.gz")
     assert match is not None
     assert match["id"] == "sub-1_ses-2"
-    began = time.monotonic()
+    began = time.process_time()
     assert compiled("{id}" + "_a*" * 60 + "b").match("_a" * 120) is None
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 1
 
 
 # ---------------------------------------------------------------- data.patient
@@ -223,10 +223,10 @@ def test_expressions_that_may_not_end_are_refused(tmp_path: Path, expression: st
 
 def test_a_name_too_long_for_its_expression_is_refused() -> None:
     assert search_patient(r"(p\d+)_.*_.*x", "p12_a_b_x")[1] == "p12"
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(DataError, match=r"too long for data\.patient"):
         search_patient(r"(.*a.*a.*a)b", "a" * 4000)
     assert search_patient(r"(.*a.*a.*a)b", "a" * 99) is None
     with pytest.raises(DataError, match=r"too long for data\.patient"):
         search_patient(r"((?:a|aa|b)(?:a|aa|b)(?:a|aa|b).*a.*a.*a)b", "a" * 99)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2

@@ -71,9 +71,9 @@ def test_bca_agrees_with_scipy() -> None:
 
 def test_resampling_is_fast() -> None:
     values = DICE_LAW.rvs(200, random_state=np.random.default_rng(0))
-    start = time.perf_counter()
+    start = time.process_time()
     interval(values, range(200))
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
 
 
 def test_cases_of_a_patient_are_drawn_together() -> None:

@@ -21,7 +21,8 @@ from segcct.inference.cycle import Cycles
 from segcct.models.zoo import entry
 from segcct.quality import GROUPS
 from segcct.quality.case_features import features_of_case
-from segcct.run_folder import RunFolder
+from segcct.run_folder import FoldsFolder, RunFolder
+from segcct.tasks.fold_training import of_fold
 from segcct.training.arithmetic import settle
 from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
@@ -59,6 +60,44 @@ def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, t
     assert trained(config(tmp_path, **{"data.workers": 2, "data.cache": "elsewhere"})).path == run.path
     with pytest.raises(RunError, match=r"other settings \(found train.epochs 3, train.lr 0.001; expected"):
         trained(config(tmp_path, **{"train.epochs": 4, "train.lr": 0.1}))
+
+
+def test_results_of_other_settings_are_refused(benchmark_of, tmp_path):
+    """The entries of several configs have the same names, and keys can be laid over all."""
+    accuracy, root = benchmark_of("accuracy"), Path(__file__).parents[2]
+    keys = ["--data.root", "elsewhere", "--train.precision", "fp32"]
+    arguments = Namespace(config=root / "benchmarks" / "drive.yaml", output=tmp_path, keys=keys, entries=["before"],
+                          seeds=None, folds=[0], budget=None, lr=None, final=False)  # fmt: skip
+    benchmark = accuracy.read(arguments)
+    benchmark = benchmark.model_copy(update={"experiment": root / benchmark.experiment})
+    (training,) = accuracy.trainings(benchmark, arguments)
+    assert accuracy.results_of(benchmark, arguments) == {}
+    own = accuracy.experiment_of(training, benchmark, arguments)
+    run = RunFolder.create(own.run.root / own.run.name)
+    run.write_text(run.config, settings.dump(own))
+    write_json(run.path / "result.json", {"seed": 0})
+    assert accuracy.results_of(benchmark, arguments) == {"before": [{"seed": 0}]}
+    arguments.keys = [*keys, "--train.lr", "0.1"]
+    for use in (accuracy.results_of, accuracy.train_missing):
+        with pytest.raises(RunError, match=r"other settings \(found train.lr 0.002; expected train.lr 0.1\)"):
+            use(benchmark, arguments)
+
+
+def test_a_cross_validation_of_other_settings_is_refused(benchmark_of, tmp_path, monkeypatch):
+    folds = benchmark_of("folds")
+    monkeypatch.setattr(folds, "train_folds", lambda config, numbers: None)
+    monkeypatch.setattr(folds, "resume_folds", lambda row, path, overrides: FoldsFolder.open(path))
+    keys = ["--train.precision", "fp32"]
+    arguments = Namespace(root=Path("elsewhere"), output=tmp_path, folds=2, budget="1min", keys=keys)
+    _, own = folds.cross_validated(arguments)
+    folder = FoldsFolder(tmp_path / "acdc_folds", [0, 1])
+    run = RunFolder.create(folder.fold(0).path)
+    run.write_text(run.config, settings.dump(of_fold(own, 0)))
+    folder.write()
+    assert folds.cross_validated(arguments)[0].path == folder.path
+    arguments.budget = "2min"
+    with pytest.raises(RunError, match=r"found train.budget 60.0; expected train.budget 120.0"):
+        folds.cross_validated(arguments)
 
 
 def result(entry: str, seed: int, dice: list[float], **more: object) -> dict[str, object]:
