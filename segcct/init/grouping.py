@@ -90,7 +90,9 @@ def in_one_heap(names: Sequence[str], layout: str) -> Naming | None:
     case_first = list(namings(_case_first))
     if case_first and (first := case_first[0]).label:
         sure = next((each for each in case_first if each.label and each.channels and not each.doubts), first)
-        return sure if sure is first else replace(sure, doubts=(_OF_ONE_PATIENT,))
+        lost = bool(first.channels) and all(map(names_modality, first.channels))
+        lost = lost and not any(map(names_modality, sure.channels))
+        return first if sure is first or lost else replace(sure, doubts=(_OF_ONE_PATIENT,))
     likely = (naming for naming in namings(_role_first) if naming.label and naming.channels)
     return next(likely, case_first[0] if case_first else None)
 

@@ -20,6 +20,7 @@ class ModelOptions(BaseModel):
 
 
 Options = TypeVar("Options", bound=ModelOptions)
+_OF_ANOTHER = 'If it is of another model, leave it out: --model.options "{}" clears those of a config'
 
 
 def parse_options(name: str, kind: type[Options], options: Mapping[str, object] | None) -> Options:
@@ -36,8 +37,7 @@ def parse_options(name: str, kind: type[Options], options: Mapping[str, object] 
                 f"unknown option of model {name}",
                 found=option,
                 expected=", ".join(valid) if valid else "no options",
-                remedy=did_you_mean(str(option), valid)
-                or 'If it is of another model, leave it out: --model.options "{}" clears those of a config',
+                remedy=" ".join(filter(None, (did_you_mean(str(option), valid), _OF_ANOTHER))),
             )
     try:
         return kind(**options)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from segcct.config import settings
 from segcct.config.config_keys import keys
 from segcct.errors import DataError, SegcctError
 from segcct.export.model_file import card_at
@@ -49,10 +48,8 @@ def task_of_evaluation(folder: Path) -> TaskRow:
 
 
 def task_of_keys(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> TaskRow:
-    """The task of an experiment, of which a config does not tell the name: the one that knows most of its keys.
-
-    Where several know equally many, it is the first under which the experiment is valid and its network of the right
-    kind, else valid; and else the first.
+    """The task of an experiment, of which a config does not tell the name: the one that knows most of its keys. Where
+    several know equally many, it is the one whose networks `model.name` is of, else the first.
 
     Args:
         content: sections of keys, as in the file.
@@ -64,17 +61,26 @@ def task_of_keys(content: Mapping[str, Any], overrides: Mapping[str, Any]) -> Ta
         known = {f"{key.name}." for key in keys(row.load_config())}
         return sum(not any(f"{name}.".startswith(key) or key.startswith(f"{name}.") for key in known) for name in given)
 
-    def misfit(row: TaskRow) -> int:
-        from segcct.models.zoo import entry  # imports torch
+    counts = {row.name: unknown(row) for row in TASKS.values()}
+    fitting = [row for row in TASKS.values() if counts[row.name] == min(counts.values())]
+    if len(fitting) > 1:
+        kind = _kind_of_network(overrides.get("model.name", _model_in(content)))
+        fitting = [row for row in fitting if row.load().model_kind == kind] or fitting
+    return fitting[0]
 
-        try:
-            name = settings.build(row.load_config(), content, overrides, source="", stored=True).model.name
-            return int(entry(name).kind != row.load().model_kind)
-        except SegcctError:
-            return 2
 
-    fewest = min(map(unknown, TASKS.values()))
-    return min((row for row in TASKS.values() if unknown(row) == fewest), key=misfit)
+def _model_in(content: Mapping[str, Any]) -> object:
+    section = content.get("model")
+    return section.get("name") if isinstance(section, Mapping) else None
+
+
+def _kind_of_network(name: object) -> str | None:
+    from segcct.models.zoo import entry  # imports torch
+
+    try:
+        return entry(str(name)).kind
+    except SegcctError:
+        return None
 
 
 def _dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

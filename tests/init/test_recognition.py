@@ -151,6 +151,8 @@ def test_time_points_in_names_are_cases_and_not_channels(tmp_path: Path) -> None
     assert any("data.patient" in doubt for doubt in naming.doubts)
     several = recognize(tmp_path, [f"{k}_{part}.nii.gz" for k in "ab" for part in ("ct", "heart_seg", "liver_seg")])
     assert several.label == "{id}_heart_seg.nii.gz"
+    names = [f"P{k}_{channel}{part}.nii.gz" for k in range(3) for channel in ("t1", "t2") for part in ("", "_seg")]
+    assert list(recognize(tmp_path, names).channels) == ["t1", "t2"]  # a mask of each sequence
 
 
 def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:

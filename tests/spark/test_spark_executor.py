@@ -191,7 +191,7 @@ def test_canceling_ends_the_tasks_of_spark(spark, tmp_path):
     for future in futures:
         with pytest.raises(CancelledError):
             future.result(0)
-    assert not spark.statusTracker().getActiveJobsIds()
+    wait_until(lambda: not spark.statusTracker().getActiveJobsIds(), most_s=60)
     assert len(list(tmp_path.iterdir())) < 10
     with SparkExecutor(spark) as other:
         assert other.submit(inverse, 2).result() == 0.5
