@@ -90,8 +90,9 @@ def _check(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_keys
 
     overrides = settings.parse_overrides(arguments.keys)
-    task = task_of_keys(settings.read_yaml(arguments.config), overrides)
-    config = settings.load(task.load_config(), arguments.config, overrides)
+    content = settings.read_yaml(arguments.config)
+    task = task_of_keys(content, overrides)
+    config = settings.build(task.load_config(), content, overrides, source=str(arguments.config))
     if not isinstance(config.data, DataSection):
         raise ConfigError(
             "is not an experiment on scans",
