@@ -46,8 +46,8 @@ from segcct.hardware.devices import pick_device
 from segcct.hardware.memory import peak_memory_mb
 from segcct.hardware.precision import choose_precision
 from segcct.hardware.processor import core_share, instruction_sets, processor_name
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.models.cost import cost
@@ -55,7 +55,7 @@ from segcct.progress import say
 from segcct.provenance import versions
 from segcct.run_folder import RunFolder
 from segcct.tasks.training_run import plan
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 
 BUSY = 0.1
 """Fraction of the processor's time above which other work disturbs a measurement."""
@@ -130,7 +130,7 @@ def experiment_of(training: Training, benchmark: Benchmark, arguments: argparse.
     }
     if overrides["model.name"].startswith(PREFIX):
         register_peer(overrides["model.name"])
-    return settle(settings.load(SegmentationConfig, benchmark.experiment, overrides))
+    return resolve_precision(settings.load(SegmentationConfig, benchmark.experiment, overrides))
 
 
 def split_of(lists: Lists | None, root: Path, *, final: bool) -> dict[str, Any]:
@@ -179,7 +179,9 @@ def train_and_score(training: Training, benchmark: Benchmark, arguments: argpars
         write_json(cost_file, facts)
     trained(config)
     peak_mb, split = peak_memory_mb(), "test" if training.final else "val"
-    predictor = Predictor.load(run.best, Inference(precision=config.train.precision, device=config.train.device))
+    predictor = Predictor.load(
+        run.best, InferenceSettings(precision=config.train.precision, device=config.train.device)
+    )
     request = resolve(predictor.card, config.data.root, splits_files=[run.splits], split=split)
     predict_folder(predictor, request, run.path / "predictions", overwrite=True)
     summary = evaluate(run.path / "predictions", config.data.root, output=run.path / "evaluation")

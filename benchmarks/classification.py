@@ -34,7 +34,7 @@ from trained import trained
 from segcct.config import ClassificationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.hardware.devices import pick_device
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.metrics import paired
 from segcct.models.compact_transformers import PRESETS, SIZES
 from segcct.models.tokenizer import token_grid
@@ -76,7 +76,7 @@ def train(config: Path, name: str, arguments: argparse.Namespace, **keys: Any) -
 def predicted(run: RunFolder, root: Path) -> Path:
     """The folder of predictions of the run's test split."""
     output = run.path / "predictions"
-    classifier = Classifier.load(run.best, Inference(256, device=pick_device()))
+    classifier = Classifier.load(run.best, InferenceSettings(256, device=pick_device()))
     request = find_images(classifier, root, splits_files=[run.splits], split="test")
     predict_images(classifier, request, output, model=run.best, overwrite=True)
     return output
@@ -130,7 +130,7 @@ def head(*cells: str) -> None:
 
 def parameters(run: RunFolder) -> str:
     """Of the trained network, in millions."""
-    network = Classifier.load(run.best, Inference()).network
+    network = Classifier.load(run.best, InferenceSettings()).network
     return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.2f} M"
 
 
@@ -277,7 +277,7 @@ def folds(
         writer.writeheader()
         writer.writerows(rows)
     (together / INDEX).write_text((table / INDEX).read_text(encoding="utf-8"), encoding="utf-8")
-    tokens = tokens_of(Classifier.load(run.best, Inference()).network, size)
+    tokens = tokens_of(Classifier.load(run.best, InferenceSettings()).network, size)
     summary = evaluate_classes(together, arguments.root, output=together / "evaluation").to_json()
     return summary, total / 5, tokens
 

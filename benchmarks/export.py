@@ -25,7 +25,7 @@ from segcct.export.model_file import read_exported
 from segcct.export.verification import compare
 from segcct.hardware.precision import autocast
 from segcct.hardware.processor import instruction_sets, processor_name
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.network_inputs import network_slices
 from segcct.inference.predictor import Predictor
 from segcct.phantom import write_phantom
@@ -70,7 +70,7 @@ def phantom_run(output: Path) -> tuple[Path, Path]:
 
 def contestants(model: Path, source: Path, output: Path, size: int | None) -> dict[str, nn.Module]:
     """The networks by backend and precision; PyTorch in fp32 first."""
-    network = Predictor.load(model, Inference(precision="fp32", device="cpu")).network
+    network = Predictor.load(model, InferenceSettings(precision="fp32", device="cpu")).network
     networks: dict[str, nn.Module] = {"torch fp32": network, "torch bf16": InBf16(network)}
     for kind in ("fp32", "int8"):
         file = output / f"{kind}.onnx"
@@ -91,7 +91,7 @@ def main() -> None:
     model, source = (arguments.model, arguments.input) if arguments.model else phantom_run(arguments.output)
     source = arguments.input or source
     networks = contestants(model, source, arguments.output, arguments.size)
-    predictor = Predictor.load(model, Inference(precision="fp32", device="cpu"))
+    predictor = Predictor.load(model, InferenceSettings(precision="fp32", device="cpu"))
     size = read_exported(arguments.output / "fp32.onnx").size[0]
     inputs = network_slices(predictor, source, [], None, size, arguments.slices)
     best = dict.fromkeys(networks, float("inf"))

@@ -28,11 +28,11 @@ import numpy as np
 from shift import Scores, difference, write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
-from segcct.config import DataSection, M2IConfig, PretrainingConfig, SegmentationConfig, settings
+from segcct.config import DataSection, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
 from segcct.hardware.processor import processor_name
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.postprocessing import postprocess
 from segcct.inference.predictor import Predictor
@@ -102,7 +102,7 @@ def generator(data: Mapping[str, Any], name: str, arguments: argparse.Namespace)
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = schedule(name, arguments) | {"augment.intensity": 0.3}  # it will meet slices changed like that
-    return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
+    return trained(settings.build(ReconstructionConfig, content, overrides, source="benchmark"))
 
 
 def encoder(method: str, arguments: argparse.Namespace) -> RunFolder:
@@ -165,7 +165,7 @@ def evaluated_cases(data: Mapping[str, Any], choosing: bool) -> list[PreparedCas
 
 def scores_of(run: RunFolder, cases: Sequence[PreparedCase], arguments: argparse.Namespace) -> Scores:
     """Mean Dice over the classes of each case that holds one."""
-    predictor = Predictor.load(run.best, Inference(tta=arguments.tta))
+    predictor = Predictor.load(run.best, InferenceSettings(tta=arguments.tta))
     size, steps = predictor.preparation.image_size, predictor.steps(keep_largest=arguments.keep_largest)
     scores = {}
     for case in cases:
@@ -215,7 +215,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.shift and any(map(pretrained_by, arguments.methods)):
         parser.error("--shift leaves the images of a pre-training as they are")
-    precision = Inference().choice
+    precision = InferenceSettings().choice
     print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
           f"{arguments.tta}{', largest components' if arguments.keep_largest else ''}\n")  # fmt: skip
     print(

@@ -24,8 +24,8 @@ from segcct.config import SegmentationConfig, settings
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
 from segcct.hardware.processor import processor_name
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.metrics import paired, summarize
@@ -36,7 +36,7 @@ from segcct.quality.fitting import Calibration
 from segcct.run_folder import FoldsFolder
 from segcct.tasks.fold_training import of_fold, resume_folds, train_folds
 from segcct.tasks.task import TASKS
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 
 CONFIG = Path(__file__).parents[1] / "configs" / "acdc_slices_cct_unet.yaml"
 CLASSES = ("RV", "MYO", "LV")
@@ -74,14 +74,14 @@ def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, Segment
         folder = FoldsFolder.open(path)
         for number in folder.folds:
             if folder.fold(number).config.is_file():
-                check_settings(folder.fold(number), settle(of_fold(config, number)))
+                check_settings(folder.fold(number), resolve_precision(of_fold(config, number)))
         return resume_folds(TASKS["segmentation"], path, {}), config
     return train_folds(config, range(arguments.folds)), config
 
 
 def scored(models: list[Path], tta: str, splits: list[Path], root: Path, output: Path) -> Scores:
     """Predict and evaluate the test split."""
-    predictor = Predictor.load(models, Inference(tta=tta))
+    predictor = Predictor.load(models, InferenceSettings(tta=tta))
     request = resolve(predictor.card, root, splits_files=splits, split="test")
     predictions = predict_folder(predictor, request, output / "predictions", overwrite=True)
     assert not predictions.problem, predictions.problem
@@ -137,7 +137,7 @@ def difference_of(name: str, first: Model, second: Model) -> str:
 
 def estimates_of(bests: list[Path], root: Path) -> str:
     """Estimates of the ensemble's Dice without a reference, each by a fit without its patient, as Markdown."""
-    ensemble = fold_of_ensemble(bests, Predictor.load(bests, Inference()), root)
+    ensemble = fold_of_ensemble(bests, Predictor.load(bests, InferenceSettings()), root)
     outcomes = measure_fold(ensemble)
     assert not failures(outcomes), failures(outcomes)
     rows = [row for measured in values(outcomes) for row in measured]
@@ -185,7 +185,8 @@ def sections(arguments: argparse.Namespace) -> list[str]:
     return [
         "# Folds, ensembles and test-time augmentation: ACDC",
         f"`{network}`, {len(runs)} folds of {patients} patients, {train.budget or 0:g} s each ({epochs} epochs); "
-        f"trained in {load_precision(runs[0].config)}, predicted in {Inference().precision}, on {processor_name()}.",
+        f"trained in {load_precision(runs[0].config)}, predicted in {InferenceSettings().precision}, "
+        f"on {processor_name()}.",
         f"```sh\n{command}\n```",
         "## Out of fold",
         f"{len(out_of_fold.scores)} volumes of {patients} patients, each by the model that was not trained on it. The "

@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 from trained import ONLY_AT_THE_END, trained
 
-from segcct.config import DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.config import DataSection, ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_record import Splits
 from segcct.errors import SplitError
-from segcct.inference.batched_inference import Inference
 from segcct.inference.cycle import CycleCase, Cycles
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics import class_dice
@@ -90,7 +90,7 @@ def generator(name: str, data: Mapping[str, Any], arguments: argparse.Namespace,
     base = settings.read_yaml(CONFIGS / "acdc_slices_m2i.yaml")
     content = {"data": data, "augment": base["augment"], "model": base["model"], "train": base["train"]}
     overrides = {**more, "run.root": str(arguments.output), "run.name": name, "train.budget": arguments.budget}
-    return trained(settings.build(M2IConfig, content, overrides, source="benchmark"))
+    return trained(settings.build(ReconstructionConfig, content, overrides, source="benchmark"))
 
 
 def measure(cycles: Cycles, cases: list[PreparedCase]) -> Figures:
@@ -149,7 +149,7 @@ def experiment(
 ) -> dict[str, Figures]:
     """Train and measure; one line of the table per style, and style -> its figures."""
     found: dict[str, Figures] = {}
-    how = Inference()
+    how = InferenceSettings()
     own = segmenter(f"{name}_i2m", data, arguments, more) if given is None else RunFolder(given)
     for style in arguments.styles:
         run = generator(f"{name}_m2i_{style}", data, arguments, {**more, "model.options.style": style})

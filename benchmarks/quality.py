@@ -30,13 +30,13 @@ from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
 import segcct
-from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_record import Splits
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
-from segcct.inference.batched_inference import Inference
 from segcct.inference.cycle import Cycles
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.progress import Progress
@@ -115,7 +115,7 @@ def segmenter(fold: int, fraction: float, arguments: argparse.Namespace) -> RunF
 def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
     """The generator of a fold, on the same split."""
     changes = overrides(arguments, fold, f"fold{fold}_m2i", seconds(arguments.m2i_budget))
-    return trained(settings.load(M2IConfig, CONFIGS / "acdc_slices_m2i.yaml", changes))
+    return trained(settings.load(ReconstructionConfig, CONFIGS / "acdc_slices_m2i.yaml", changes))
 
 
 # Measurements
@@ -123,7 +123,7 @@ def generator(fold: int, arguments: argparse.Namespace) -> RunFolder:
 
 def measure_fold(fold: int, arguments: argparse.Namespace) -> Rows:
     """Rows of the held-out patients of a fold: `final`, one entry per earlier stage, `corrupted`."""
-    how = Inference(16, arguments.precision, pick_device())
+    how = InferenceSettings(16, arguments.precision, pick_device())
     fractions = {FINAL: 1.0} | {f"stage {fraction:g}": fraction for fraction in arguments.stages}
     made = Reconstructor.load(generator(fold, arguments).best, how)
     rows: Rows = {}

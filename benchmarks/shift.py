@@ -25,7 +25,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_drawing import make_splits
 from segcct.hardware.processor import processor_name
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice, paired
 
@@ -120,7 +120,7 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="for the shifted files")
     arguments = parser.parse_args()
-    how = Inference()
+    how = InferenceSettings()
     print(f"{processor_name()}, {how.choice.precision} ({how.choice.reason})\n")
     print("| model | --adapt | Dice | Dice, shifted |\n|---|---|---|---|")
     first: list[Scores] = []

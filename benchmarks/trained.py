@@ -9,7 +9,7 @@ from segcct.config.config_keys import keys
 from segcct.errors import RunError
 from segcct.run_folder import RunFolder
 from segcct.tasks.training_run import train
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 
 ONLY_AT_THE_END = 1_000_000
 """`train.validate_every` of a training whose last weights are taken: no validation case has selected them."""
@@ -23,7 +23,7 @@ def trained(config: Experiment) -> RunFolder:
     Raises:
         RunError: a run of that name has other settings, or cannot be gone on with.
     """
-    config = settle(config)  # as a run stores it
+    config = resolve_precision(config)  # as a run stores it
     run = RunFolder(config.run.root / config.run.name)
     if not run.config.is_file():
         return train(config)

@@ -21,7 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from segcct.cli import build_parser
-from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.descriptions import description_of
 from segcct.metrics import all_metrics
 
@@ -30,7 +30,7 @@ FOLDER = Path(__file__).resolve().parent / "reference"
 NOTE = "<!-- Written by docs/generate_reference.py; edit the program's own help texts instead. -->"
 CONFIGS: dict[str, type[BaseModel]] = {
     "train-seg": SegmentationConfig,
-    "train-m2i": M2IConfig,
+    "train-m2i": ReconstructionConfig,
     "train-cls": ClassificationConfig,
     "pretrain": PretrainingConfig,
 }

@@ -8,9 +8,9 @@ from typing import Any
 
 from segcct.config import Experiment, settings
 from segcct.errors import ConfigError
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
@@ -20,7 +20,7 @@ from segcct.progress import Progress
 from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
 from segcct.tasks.task import TaskRow, task_named
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 from segcct.training.session import check_length, resumed_config
 
 
@@ -53,7 +53,7 @@ def train(
     else:
         run, experiment = None, _experiment(config, row, changes)
     check_length(experiment, changes)
-    return training_run.train(settle(experiment, announce=True), resume=run)
+    return training_run.train(resolve_precision(experiment, announce=True), resume=run)
 
 
 def predict(
@@ -63,7 +63,7 @@ def predict(
     *,
     split: str | None = None,
     overwrite: bool = False,
-    how: Inference | None = None,
+    how: InferenceSettings | None = None,
 ) -> Predictions:
     """Write the mask of every case below `input` to a folder, on the scans' own grids, with volumes.csv and the colors
     of the labels, as `segcct predict` does.

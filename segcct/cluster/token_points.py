@@ -16,7 +16,8 @@ from segcct.cluster.intensity_points import Background, is_inside
 from segcct.datasets.case import LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches, padded_pixels
+from segcct.inference.batched_inference import finite, in_batches, padded_pixels
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import load_network
 from segcct.model_card import load_card
 from segcct.models.cct_unet import CctPyramid, CctUnet
@@ -102,7 +103,7 @@ class TokenEncoder:
         ModelError: the model has no such encoder. RunError, CheckpointError: as `load_card`, `load_network`.
     """
 
-    def __init__(self, folder: Path, how: Inference, background: Background) -> None:
+    def __init__(self, folder: Path, how: InferenceSettings, background: Background) -> None:
         self.card = load_card(folder)
         network = load_network(folder, self.card).to(how.device).eval()
         self.encode, self.step = _encoder_of(network, folder, self.card.architecture.name)

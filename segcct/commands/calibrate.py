@@ -12,7 +12,7 @@ from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.inference.batched_inference import Inference
+    from segcct.inference.inference_settings import InferenceSettings
     from segcct.quality.calibration_run import Fold
     from segcct.quality.quality_model import QualityModel
 
@@ -112,7 +112,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
 
 
-def runs_with_cases(models: Sequence[Path], input: Path | None, inference: Inference) -> list[Fold]:
+def runs_with_cases(models: Sequence[Path], input: Path | None, inference: InferenceSettings) -> list[Fold]:
     """Each run with the cases that it was not trained on, below `input` or the root of its config.yaml."""
     from segcct.inference.predictor import Predictor
     from segcct.quality.calibration_run import fold_of
@@ -125,7 +125,7 @@ def runs_with_cases(models: Sequence[Path], input: Path | None, inference: Infer
     return folds
 
 
-def ensemble_with_cases(members: Sequence[Path], input: Path | None, inference: Inference) -> Fold:
+def ensemble_with_cases(members: Sequence[Path], input: Path | None, inference: InferenceSettings) -> Fold:
     """An ensemble with the cases that none of its members was trained on, below `input` or the root of the first
     run's config.yaml."""
     from segcct.inference.predictor import Predictor

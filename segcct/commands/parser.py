@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from segcct.errors import ConfigError
 
 if TYPE_CHECKING:
-    from segcct.inference.batched_inference import Inference
+    from segcct.inference.inference_settings import InferenceSettings
     from segcct.spark.spark_cases import SparkEngine
     from segcct.tasks.task import Outcome
 
@@ -155,17 +155,17 @@ def inference_of(
     tta: str = "none",
     adapt: str = "none",
     backend: str = "torch",
-) -> Inference:
+) -> InferenceSettings:
     """How the network runs. Says the precision on stderr where it was chosen here.
 
     Raises `ModelError` for a device that is not there.
     """
     from segcct.hardware.devices import pick_device
-    from segcct.inference.batched_inference import Inference
+    from segcct.inference.inference_settings import InferenceSettings
     from segcct.progress import say
 
     device = pick_device(arguments.device) if backend == "torch" else arguments.device
-    inference = Inference(
+    inference = InferenceSettings(
         arguments.batch_size, arguments.precision, device, protocol, tta, adapt=adapt, backend=backend
     )
     if arguments.precision == "auto":

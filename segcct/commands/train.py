@@ -115,11 +115,11 @@ def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tu
 
         run = RunFolder.open(arguments.resume)
         config = resumed_config(kind, run, overrides)
-    from segcct.training.arithmetic import settle
+    from segcct.training.device_settings import resolve_precision
     from segcct.training.session import check_length
 
     check_length(config, overrides)
-    return settle(config, announce=True), run
+    return resolve_precision(config, announce=True), run
 
 
 def overrides_of(kind: type[Experiment], arguments: argparse.Namespace) -> dict[str, Any]:

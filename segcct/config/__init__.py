@@ -3,7 +3,7 @@
 `settings.py` reads them from YAML and the command line, and words the errors.
 """
 
-from segcct.config.base import Experiment, ModelSection, RunSection, ScheduleSection, parse_duration
+from segcct.config.base import Experiment, ModelSection, RunSection, TrainSection, parse_duration
 from segcct.config.classification_config import (
     ClassificationConfig,
     ImageAugmentSection,
@@ -12,8 +12,13 @@ from segcct.config.classification_config import (
 )
 from segcct.config.data_section import AugmentSection, CaseSplitSection, DataSection, IntensitySection
 from segcct.config.pretraining_config import PretrainingConfig
-from segcct.config.reconstruction_config import M2IConfig, ReconstructionLossSection
-from segcct.config.segmentation_config import LossSection, SegmentationConfig, TrainSection, UnlabeledSection
+from segcct.config.reconstruction_config import ReconstructionConfig, ReconstructionLossSection
+from segcct.config.segmentation_config import (
+    LossSection,
+    SegmentationConfig,
+    SegmentationTrainSection,
+    UnlabeledSection,
+)
 from segcct.config.split_section import SplitSection
 
 __all__ = [
@@ -27,13 +32,13 @@ __all__ = [
     "ImagesSection",
     "IntensitySection",
     "LossSection",
-    "M2IConfig",
     "ModelSection",
     "PretrainingConfig",
+    "ReconstructionConfig",
     "ReconstructionLossSection",
     "RunSection",
-    "ScheduleSection",
     "SegmentationConfig",
+    "SegmentationTrainSection",
     "SplitSection",
     "TrainSection",
     "UnlabeledSection",

@@ -65,7 +65,7 @@ class ModelSection(Section):
     """Weights to start from: a released checkpoint, the best/ folder of a run, or hf://OWNER/NAME."""
 
 
-class ScheduleSection(Section):
+class TrainSection(Section):
     """What every training loop needs: length, optimizer, schedule, arithmetic."""
 
     epochs: PositiveInt = 100
@@ -125,4 +125,4 @@ class Experiment(Section):
         run: RunSection
         data: Any
         model: ModelSection
-        train: ScheduleSection
+        train: TrainSection

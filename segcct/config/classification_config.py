@@ -14,8 +14,8 @@ from segcct.config.base import (
     ModelSection,
     PositiveInt,
     RunSection,
-    ScheduleSection,
     Section,
+    TrainSection,
     Workers,
 )
 from segcct.config.expressions import check_patient_expression
@@ -117,7 +117,7 @@ class ImageAugmentSection(Section):
     """Number of epochs with mixing, from the first on; null: all."""
 
 
-class ClassificationTrainSection(ScheduleSection):
+class ClassificationTrainSection(TrainSection):
     batch_size: PositiveInt = 128
     """Images per batch."""
     images_per_epoch: PositiveInt | None = None

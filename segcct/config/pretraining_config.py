@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, ScheduleSection
+from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, TrainSection
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -30,7 +30,7 @@ class MaskedAugmentSection(AugmentSection):
     """Probability of Gaussian blur."""
 
 
-class PretrainingTrainSection(ScheduleSection):
+class PretrainingTrainSection(TrainSection):
     method: Literal["mae", "m2d", "m2d_all"] = "mae"
     """What is predicted for masked blocks. mae: their pixels; m2d: the features that an averaged encoder computes from
     these blocks alone; m2d_all: those that it computes from the whole image."""

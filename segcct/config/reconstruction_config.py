@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, Section, TrainSection
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -30,7 +30,7 @@ class ReconstructionLossSection(Section):
         return self
 
 
-class ReconstructionTrainSection(ScheduleSection):
+class ReconstructionTrainSection(TrainSection):
     slices_per_epoch: PositiveInt | None = None
     """Training slices drawn per epoch; default: as many as the training cases hold."""
     validate_cases: PositiveInt = 16
@@ -59,7 +59,7 @@ class GeneratorSection(ModelSection):
     """Options of that generator, such as `style: none`, `moments` or `learned`, and `distance: false`."""
 
 
-class M2IConfig(Experiment):
+class ReconstructionConfig(Experiment):
     """One mask-to-image experiment."""
 
     run: RunSection = RunSection()

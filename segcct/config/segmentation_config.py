@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, ScheduleSection, Section
+from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, Section, TrainSection
 from segcct.config.data_section import AugmentSection, DataSection
 
 
@@ -80,7 +80,7 @@ class UnlabeledSection(Section):
         return self
 
 
-class TrainSection(ScheduleSection):
+class SegmentationTrainSection(TrainSection):
     unlabelled: UnlabeledSection = UnlabeledSection()
     """How cases without labels take part."""
     slices_per_epoch: PositiveInt | None = None
@@ -113,7 +113,7 @@ class SegmentationConfig(Experiment):
     data: DataSection
     augment: SegmentationAugmentSection = SegmentationAugmentSection()
     model: ModelSection = ModelSection()
-    train: TrainSection = TrainSection()
+    train: SegmentationTrainSection = SegmentationTrainSection()
 
     @model_validator(mode="after")
     def _fits_together(self) -> SegmentationConfig:

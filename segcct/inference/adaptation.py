@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segcct.errors import ModelError
-from segcct.inference.batched_inference import Inference
 from segcct.inference.frozen_generator import cycle_error
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.views import VIEWS, View, bare
 from segcct.model_card import ModelCard
 from segcct.models.generator import Generator
@@ -76,7 +76,7 @@ class Adaptation:
         return with_quantiles(case, wanted)
 
     @contextmanager
-    def applied_to(self, network: nn.Module, case: PreparedCase, how: Inference, size: int) -> Iterator[None]:
+    def applied_to(self, network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[None]:
         """The network is adapted to a case within the block, and as it was after it.
 
         Args:
@@ -120,7 +120,7 @@ class _Batch(NamedTuple):
     """(B, 1) of each slice in its volume, in [0, 1]."""
 
 
-def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[_Batch]:
+def _batches(case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[_Batch]:
     """All slices, in batches of about one size, each from all over the case."""
     batches = -(-len(case.image) // how.batch_size)
     positions = torch.from_numpy(slice_positions(len(case.image)))[:, None]
@@ -129,7 +129,7 @@ def _batches(case: PreparedCase, how: Inference, size: int) -> Iterator[_Batch]:
         yield _Batch(torch.from_numpy(case.standardize(unit)).to(how.device), positions[first::batches].to(how.device))
 
 
-def _mix_statistics(network: nn.Module, case: PreparedCase, how: Inference, size: int, weight: float) -> None:
+def _mix_statistics(network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int, weight: float) -> None:
     """Each layer's mean and variance become (1 - weight) of the training's and `weight` of the case's, which are taken
     while the layers before it use those of the case."""
     layers = batch_norms(network)
@@ -170,7 +170,7 @@ class _Objective:
     which has no gradient. With a generator, its weighted `cycle_error` is added."""
 
     network: nn.Module
-    how: Inference
+    how: InferenceSettings
     generator: Generator | None = None
 
     def of(self, batch: _Batch, views: tuple[View, ...]) -> Tensor:

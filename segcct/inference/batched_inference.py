@@ -1,84 +1,16 @@
-"""How slices go through a network: batch size, precision, device."""
+"""Slices go through a network in batches."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from segcct.errors import ModelError
-from segcct.hardware.devices import pick_device
-from segcct.hardware.precision import Choice, autocast, choose_precision
-from segcct.hardware.processor import limit_threads
-from segcct.hub import local_model
-from segcct.runtime import slices_per_batch, softmax
-
-
-@dataclass(frozen=True)
-class Inference:
-    """Settings of inference."""
-
-    batch_size: int = 16
-    """Slices in the network at a time, at most (`batch_of`)."""
-    precision: str = "auto"
-    """fp32 or bf16; `auto` becomes the faster of the two on this device."""
-    device: str = "cpu"
-    """`auto` becomes a GPU where there is one, else cpu."""
-    protocol: str = "soft"
-    """soft: probabilities are resampled to the input grid; orientations: those of slices of three orientations are
-    averaged before; transunet: the published slice protocol."""
-    tta: str = "none"
-    """Test-time augmentation: none, flips or rotations (views.py)."""
-    adapt: str = "none"
-    """How the model is adapted to each case (adaptation.py)."""
-    postprocessing: bool = True
-    """Apply the steps of the model card to masks."""
-    backend: str = "torch"
-    """What runs the network: torch, onnx (ONNX Runtime) or openvino; the last two on the processor."""
-    generator: Path | None = None
-    """best/ of an M2I run on the same data section, whose cycle `model` of `adapt` uses too."""
-    choice: Choice = field(init=False, compare=False)
-    """How `precision` was chosen."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ModelError("a batch holds at least one slice", found=f"batch size {self.batch_size}")
-        if self.generator is not None:
-            if "model" not in self.adapt.replace(" ", "").split(","):
-                raise ModelError(
-                    "--generator does nothing without --adapt model",
-                    remedy="Add --adapt model, or leave --generator out",
-                )
-            object.__setattr__(self, "generator", local_model(self.generator))
-        if self.device == "auto":
-            object.__setattr__(self, "device", pick_device() if self.backend == "torch" else "cpu")
-        if self.backend != "torch" and self.device != "cpu":
-            raise ModelError(f"backend {self.backend} runs on the processor", found=self.device, expected="cpu")
-        if self.device == "cpu":
-            limit_threads()
-        object.__setattr__(self, "choice", self._choose())
-        object.__setattr__(self, "precision", self.choice.precision)
-
-    def _choose(self) -> Choice:
-        if self.backend != "onnx":
-            return choose_precision(self.precision, self.device)
-        if self.precision == "bf16":
-            raise ModelError("backend onnx has no bf16", expected="--precision fp32, or --backend openvino or torch")
-        return Choice("fp32", "ONNX Runtime computes in it")
-
-    def batch_of(self, pixels: int, most: int | None = None) -> int:
-        """How many slices of so many pixels go through the network at a time: `most` (default: `batch_size`), or on a
-        processor fewer where they are large."""
-        most = self.batch_size if most is None else most
-        return slices_per_batch(most, pixels) if self.device == "cpu" else most
-
-    def autocast(self) -> torch.autocast:
-        """Context in which the network runs in `precision`."""
-        return autocast(self.device, self.precision)
+from segcct.inference.inference_settings import InferenceSettings
+from segcct.runtime import softmax
 
 
 def padded_pixels(image: np.ndarray, size: int) -> int:
@@ -87,7 +19,7 @@ def padded_pixels(image: np.ndarray, size: int) -> int:
 
 
 def in_batches(
-    step: Callable[[slice], torch.Tensor], count: int, how: Inference, *, pixels: int
+    step: Callable[[slice], torch.Tensor], count: int, how: InferenceSettings, *, pixels: int
 ) -> Iterator[np.ndarray]:
     """The results of `step` for the slices 0 to `count`, of so many pixels each, one batch at a time,
     computed when it is asked for."""

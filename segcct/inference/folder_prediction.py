@@ -14,8 +14,8 @@ from segcct.errors import ModelError
 from segcct.export.model_file import card_at
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.case_tables import CaseTable
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.mask_folder import MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, header_of, load_case
@@ -182,7 +182,7 @@ def cases_at_a_time(predictor: Predictor, request: Request, cores: int | None = 
 
 def settings_of(
     card: ModelCard,
-    how: Inference,
+    how: InferenceSettings,
     *,
     keep_largest: bool,
     probabilities: bool = False,

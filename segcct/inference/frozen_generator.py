@@ -12,7 +12,7 @@ from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits, seen_by
 from segcct.errors import ConfigError
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.models.generator import Generator
 from segcct.preparation.conditioning import signed_distances
 from segcct.preparation.preparation_settings import Preparation
@@ -33,7 +33,7 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
     """
     from segcct.inference.reconstructor import Reconstructor  # imports the metrics, which predictions do not need
 
-    reconstructor = Reconstructor.load(model, Inference(precision="fp32"))
+    reconstructor = Reconstructor.load(model, InferenceSettings(precision="fp32"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
     _same(model, "label scheme", list(reconstructor.scheme.classes.items()), list(scheme.classes.items()))
     expected = Preparation.of(data).to_json()

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import GeometryError, ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches, padded_pixels, probabilities_of
+from segcct.inference.batched_inference import finite, in_batches, padded_pixels, probabilities_of
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase
 from segcct.runtime import pad_to
@@ -40,7 +41,7 @@ class Inferer(ABC):
         self,
         network: nn.Module,
         prepared: PreparedCase,
-        how: Inference,
+        how: InferenceSettings,
         size: int,
         listener: Listener | None = None,
     ) -> np.ndarray:
@@ -57,7 +58,7 @@ class Inferer(ABC):
 
     @abstractmethod
     def labels(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, listener: Listener | None
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int, listener: Listener | None
     ) -> Iterator[np.ndarray]:
         """Class indices (n, H, W) of successive slices of the case's own grid."""
 
@@ -67,13 +68,13 @@ class ProbabilityInferer(Inferer):
 
     @abstractmethod
     def probabilities(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int
     ) -> Iterator[np.ndarray]:
         """Softmax at the network's scale, (n, K, h, w) float32 of successive slices. Raises `ModelError` if it is
         not finite."""
 
     def labels(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, listener: Listener | None
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int, listener: Listener | None
     ) -> Iterator[np.ndarray]:
         """See `Inferer`."""
         for batch in self.probabilities(network, prepared, how, size):
@@ -86,7 +87,7 @@ class SliceInferer(ProbabilityInferer):
     """Slice by slice, padded to the training size where smaller; memory does not grow with the depth of the volume."""
 
     def probabilities(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int
     ) -> Iterator[np.ndarray]:
         """See `ProbabilityInferer`."""
 
@@ -108,7 +109,7 @@ class SlidingWindowInferer(ProbabilityInferer):
     """Fraction of a window that the next one overlaps."""
 
     def probabilities(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int
     ) -> Iterator[np.ndarray]:
         """See `ProbabilityInferer`."""
         from monai.inferers import sliding_window_inference
@@ -147,7 +148,7 @@ class OrientationInferer(ProbabilityInferer):
     """
 
     def probabilities(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int
     ) -> Iterator[np.ndarray]:
         """See `ProbabilityInferer`. Raises `GeometryError` where voxels are not nearly cubic."""
         _require_cubic(prepared)
@@ -196,7 +197,7 @@ class TransUNetInferer(Inferer):
         return replace(preparation, spacing_mm=None, fit="pad")
 
     def labels(
-        self, network: nn.Module, prepared: PreparedCase, how: Inference, size: int, _: Listener | None
+        self, network: nn.Module, prepared: PreparedCase, how: InferenceSettings, size: int, _: Listener | None
     ) -> Iterator[np.ndarray]:
         """See `Inferer`; there are no probabilities to listen to."""
         from scipy import ndimage

@@ -16,8 +16,8 @@ from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_mem
 from segcct.export.model_file import card_at, is_exported, read_exported
 from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.views import over_views
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_weights
 from segcct.preparation.preparation_settings import Preparation
@@ -50,14 +50,14 @@ class LoadedModel:
     too."""
 
     adapts = False
-    """It can be adapted to a case (`Inference.adapt`)."""
+    """It can be adapted to a case (`InferenceSettings.adapt`)."""
 
     generator: Path | None = None
-    """Where another process finds the generator of `Inference.generator`."""
+    """Where another process finds the generator of `InferenceSettings.generator`."""
 
-    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, how: InferenceSettings | None = None) -> None:
         self.card = card
-        self.how = how or Inference(device=pick_device())
+        self.how = how or InferenceSettings(device=pick_device())
         if self.how.tta != "none" and not self.gives_probabilities:
             raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
         if self.how.adapt != "none" and not self.adapts:
@@ -73,7 +73,7 @@ class LoadedModel:
         return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), how)
 
     @classmethod
-    def load(cls, models: Models, how: Inference | None = None) -> Self:
+    def load(cls, models: Models, how: InferenceSettings | None = None) -> Self:
         """The model of a `best/` folder, of an exported file or of `hf://OWNER/NAME`; of several, or of the folds of a
         cross-validation, their ensemble.
 
@@ -82,7 +82,7 @@ class LoadedModel:
         """
         cards = cls._cards(models)
         if how is None and all(map(is_exported, cards)):
-            how = Inference(backend="onnx")
+            how = InferenceSettings(backend="onnx")
         card = common_card(cards, cls.interface)
         networks = [cls.member_network(_network_of(folder, own, how), own, card) for folder, own in cards.items()]
         model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
@@ -133,13 +133,13 @@ class LoadedModel:
         """Raises `CheckpointError` where the card does not say what the task needs to know; before weights are read."""
 
 
-def _loaded(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference) -> LoadedModel:
+def _loaded(kind: type[LoadedModel], folders: tuple[Path, ...], how: InferenceSettings) -> LoadedModel:
     """The model in this process, on the device of the task that runs in it now."""
     return _load_once(kind, folders, how, task_device(how.device))  # type: ignore[arg-type] # a class can be hashed
 
 
 @cache
-def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inference, device: str) -> LoadedModel:
+def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: InferenceSettings, device: str) -> LoadedModel:
     """The model in this process, with the precision that the first process chose."""
     limit_threads()
     generator = how.generator and received(how.generator)
@@ -149,7 +149,7 @@ def _load_once(kind: type[LoadedModel], folders: tuple[Path, ...], how: Inferenc
 class VolumeModel(LoadedModel):
     """A model of slices of volumes, whose classes have a scheme."""
 
-    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, how: InferenceSettings | None = None) -> None:
         super().__init__(network, card, how)
         self.scheme: Scheme = card.label_scheme()
         self.data = card.data_section(Path())
@@ -172,7 +172,7 @@ class VolumeModel(LoadedModel):
         return super().interface(card) | {"channels": list(data.channels)} | preparation
 
 
-def _network_of(folder: Path, card: ModelCard, how: Inference | None) -> nn.Module:
+def _network_of(folder: Path, card: ModelCard, how: InferenceSettings | None) -> nn.Module:
     """The network of a `best/` folder or an exported model, run by the backend that `how` names."""
     backend, precision = ("torch", "fp32") if how is None else (how.backend, how.precision)
     if is_exported(folder):

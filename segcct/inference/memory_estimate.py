@@ -19,8 +19,8 @@ import torch
 from segcct.errors import DataError
 from segcct.hardware.memory import free_memory_gb
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import EnsembleCard
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.model_card import Architecture, ModelCard
 from segcct.models.cost import activation_bytes, on_meta
 from segcct.preparation.preparation_settings import Preparation
@@ -47,7 +47,7 @@ class CaseMemory:
 
     card: ModelCard
     preparation: Preparation
-    how: Inference
+    how: InferenceSettings
     voxels: int
     """Of the scan on its own grid."""
     slices: tuple[int, int, int]

@@ -17,9 +17,9 @@ from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume, check_same_grid
 from segcct.inference.adaptation import Adaptation, batch_norms
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.frozen_generator import load_frozen
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import inferer_of, probability_inferer
 from segcct.inference.loaded_model import VolumeModel
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
@@ -85,7 +85,7 @@ class Predictor(VolumeModel):
     task, noun, command = "segmentation", "a segmenter", "train-seg"
     gives_probabilities = adapts = True
 
-    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, how: InferenceSettings | None = None) -> None:
         super().__init__(network, card, how)
         self.inferer = inferer_of(self.how.protocol, card.spatial_dims)
         self.adaptation = self._adaptation()

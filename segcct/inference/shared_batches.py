@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 
 _PIXELS_OF_A_BATCH = 2**16
 """Of images in a batch on a processor: 16 of 64 by 64 take a third of the time that they take one by one, 4 of 128 by
@@ -28,14 +28,14 @@ _PIXELS_OF_A_BATCH = 2**16
 _MOST_THREADS = 64
 
 
-def images_per_batch(how: Inference, image_size: int) -> int:
+def images_per_batch(how: InferenceSettings, image_size: int) -> int:
     """How many images go through the network together."""
     if how.device != "cpu":
         return how.batch_size
     return max(1, min(how.batch_size, _PIXELS_OF_A_BATCH // image_size**2))
 
 
-def images_at_a_time(how: Inference, image_size: int, cores: int | None = None) -> int:
+def images_at_a_time(how: InferenceSettings, image_size: int, cores: int | None = None) -> int:
     """Threads that keep the network busy: a batch for each core, and one that is read or written meanwhile.
 
     Args:
@@ -82,7 +82,7 @@ class SharedBatches(nn.Module):
         how: the precision, and the device: on a processor, each caller computes in one thread.
     """
 
-    def __init__(self, network: nn.Module, size: int, how: Inference) -> None:
+    def __init__(self, network: nn.Module, size: int, how: InferenceSettings) -> None:
         super().__init__()
         self.network = network
         self.size = size

@@ -16,7 +16,7 @@ from segcct.progress import duration, say
 from segcct.run_folder import BUSY, FoldsFolder, RunFolder
 from segcct.tasks.task import TaskRow, task_of
 from segcct.tasks.training_run import plan, train
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 from segcct.training.processes import world_size
 from segcct.training.session import check_length, check_resumable_keys, resumed_config
 
@@ -80,7 +80,7 @@ def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: 
     """
     folder = FoldsFolder.open(path)
     check_resumable_keys(overrides, path)
-    config = settle(settings.load(row.load_config(), folder.config, overrides, stored=True))
+    config = resolve_precision(settings.load(row.load_config(), folder.config, overrides, stored=True))
     check_length(config, overrides)
     run = config.run.model_copy(update={"root": path.parent, "name": path.resolve().name})  # it may have been moved
     config = config.model_copy(update={"run": run})
@@ -143,7 +143,7 @@ def _train_fold(row: TaskRow, config: Experiment, overrides: Mapping[str, Any], 
     """Begin a fold, or continue it; one that ended in its first epoch has no state and begins again."""
     run = RunFolder(config.run.root / config.run.name)
     if run.last.is_file():
-        own = settle(resumed_config(row.load_config(), run, dict(overrides)))
+        own = resolve_precision(resumed_config(row.load_config(), run, dict(overrides)))
         train(own, resume=run, following=following)
         return
     if run.path.is_dir() and not run.summary.is_file() and holder(run.lock) is None:

@@ -14,7 +14,7 @@ from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, 
 from segcct.export.quantization import CALIBRATION_SLICES, quantized
 from segcct.export.verification import compare, random_inputs, require_equal, require_similar
 from segcct.files.atomic_file import atomic_path
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
 from segcct.progress import say
@@ -55,7 +55,7 @@ def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, so
             file=folder,
             remedy=f"Export the best/ of a fold, such as {FoldsFolder.open(folder).members()[0]}",
         )
-    loaded = load_model(folder, Inference(precision="fp32", device="cpu"))
+    loaded = load_model(folder, InferenceSettings(precision="fp32", device="cpu"))
     card, side = card_of_size(loaded.card, size)
     square = (side, side)
     real = _real_inputs(loaded, folder, source, side, CALIBRATION_SLICES if int8 else VERIFIED_SLICES)

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segcct.config import M2IConfig, PretrainingConfig, SegmentationConfig
+from segcct.config import PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.datasets.case import Case
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import scheme_of
@@ -27,7 +27,7 @@ from segcct.tasks.task import DatasetSummary, Task
 from segcct.tasks.training_dataset import Dataset, count_slices, describe_splits, find_cases, load_dataset
 from segcct.training.processes import is_first_process
 
-SliceConfig = SegmentationConfig | M2IConfig | PretrainingConfig
+SliceConfig = SegmentationConfig | ReconstructionConfig | PretrainingConfig
 
 
 class SliceTask(Task):
@@ -46,7 +46,7 @@ class SliceTask(Task):
 
     def __init__(
         self,
-        config: SegmentationConfig | M2IConfig | PretrainingConfig,
+        config: SegmentationConfig | ReconstructionConfig | PretrainingConfig,
         dataset: Dataset | None = None,
         *,
         resumed: bool = False,

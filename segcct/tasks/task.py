@@ -306,7 +306,7 @@ for _row in (
         command="train-m2i",
         help="train a generator (mask to image)",
         task="segcct.tasks.reconstruction.reconstruction_task:ReconstructionTask",
-        config="segcct.config.reconstruction_config:M2IConfig",
+        config="segcct.config.reconstruction_config:ReconstructionConfig",
         model="segcct.inference.reconstructor:Reconstructor",
     ),
     TaskRow(

@@ -13,14 +13,14 @@ from segcct.config.config_keys import keys
 from segcct.errors import DataError, SegcctError
 from segcct.export.model_file import card_at
 from segcct.files.json_file import read_object
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Models, find_members
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
 from segcct.inference.predictions_index import INDEX
 from segcct.tasks.task import TASKS, TaskRow, task_named
 
 
-def load_model(models: Models, how: Inference | None = None) -> LoadedModel:
+def load_model(models: Models, how: InferenceSettings | None = None) -> LoadedModel:
     """The model of a `best/` folder, or an ensemble, whatever its task. Raises as `LoadedModel.load`, and
     `ConfigError`."""
     return task_of_model(models).load_model().load(models, how)

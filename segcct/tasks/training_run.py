@@ -16,9 +16,9 @@ from segcct.progress import duration
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
-from segcct.training.arithmetic import settle
 from segcct.training.checkpoint import check_architecture, read_state
 from segcct.training.curves import check_logger
+from segcct.training.device_settings import resolve_precision
 from segcct.training.network import check_batch_size
 from segcct.training.optimization import build_optimizer
 from segcct.training.processes import is_first_process
@@ -94,7 +94,7 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
 
 def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     """The task of a configuration, of which all is checked but its data."""
-    config = settle(config)
+    config = resolve_precision(config)
     check_run(config.run, config.train, resume)
     check_logger(config.train.logger)
     task = task_of(config).load()(config, resumed=resume is not None)

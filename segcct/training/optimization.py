@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from segcct.config import ScheduleSection
+from segcct.config import TrainSection
 from segcct.training.muon import Muon, orthogonal_weights
 
 POLY_EXPONENT = 0.9
 
 
-def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.Optimizer:
+def build_optimizer(network: nn.Module, train: TrainSection) -> torch.optim.Optimizer:
     """AdamW, SGD or Muon; weight decay acts on matrices and kernels only, not on biases, norms and scales."""
     orthogonal = orthogonal_weights(network) if train.optimizer == "muon" else []
     apart = set(map(id, orthogonal))
@@ -41,7 +41,7 @@ def build_optimizer(network: nn.Module, train: ScheduleSection) -> torch.optim.O
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
 
 
-def rate_key(train: ScheduleSection) -> str:
+def rate_key(train: TrainSection) -> str:
     """The option that makes the updates of most weights smaller, for the remedy of an error."""
     return "--train.muon_lr" if train.optimizer == "muon" else "--train.lr"
 
@@ -64,7 +64,7 @@ class Clock:
     planned for: it overruns a budget shorter than an epoch.
     """
 
-    def __init__(self, train: ScheduleSection) -> None:
+    def __init__(self, train: TrainSection) -> None:
         self.epochs = train.epochs
         self.budget = train.budget
         self.before = 0.0

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from segcct.config import Experiment, RunSection, ScheduleSection, settings, yaml_text
+from segcct.config import Experiment, RunSection, TrainSection, settings, yaml_text
 from segcct.datasets.split_record import SPLIT_NAMES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
@@ -62,7 +62,7 @@ def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContext
     return exclusive(run.lock, BUSY, remedy="Wait until it has ended, or end it")
 
 
-def check_run(section: RunSection, train: ScheduleSection, resume: RunFolder | None) -> None:
+def check_run(section: RunSection, train: TrainSection, resume: RunFolder | None) -> None:
     """Raises `RunError` where a new run's name is taken, or a resumed run has more epochs than `train` asks for."""
     if resume is None:
         if is_first_process():

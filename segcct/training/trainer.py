@@ -13,24 +13,24 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from segcct.config import ScheduleSection
+from segcct.config import TrainSection
 from segcct.errors import SegcctError, TrainingError
 from segcct.hardware.memory import return_freed_memory
 from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.progress import say
 from segcct.run_folder import RunFolder
-from segcct.training.arithmetic import lightning_devices
 from segcct.training.batch_seeds import batch_seed
 from segcct.training.checkpoint import StateFile, check_training, identity_of, read_state, unusable
 from segcct.training.curves import curves_of, quiet_writer
+from segcct.training.device_settings import lightning_devices
 from segcct.training.processes import is_first_process
 from segcct.training.training_module import Trainable, TrainingModule
 from segcct.training.validation_callback import ValidationCallback
 
 
 def fit(
-    task: Trainable, run: RunFolder, train: ScheduleSection, *, seed: int, resume: bool = False, following: int = 0
+    task: Trainable, run: RunFolder, train: TrainSection, *, seed: int, resume: bool = False, following: int = 0
 ) -> dict[str, Any]:
     """Train `task` into `run`; returns what the best weights were selected on.
 
@@ -71,7 +71,7 @@ def fit(
 
 def _lightning_trainer(
     run: RunFolder,
-    train: ScheduleSection,
+    train: TrainSection,
     validation: ValidationCallback,
     state_file: StateFile,
     training: Mapping[str, Any],
@@ -110,7 +110,7 @@ def _interruptible(run: RunFolder, module: TrainingModule) -> Iterator[None]:
         raise KeyboardInterrupt from None
 
 
-def _settings(train: ScheduleSection) -> dict[str, Any]:
+def _settings(train: TrainSection) -> dict[str, Any]:
     """The keys of a training section that name no file."""
     return {
         name: value for name, value in train.model_dump(mode="json").items() if isinstance(value, int | float | str)
@@ -118,7 +118,7 @@ def _settings(train: ScheduleSection) -> dict[str, Any]:
 
 
 def _resumed_state(
-    run: RunFolder, module: TrainingModule, training: Mapping[str, Any], train: ScheduleSection
+    run: RunFolder, module: TrainingModule, training: Mapping[str, Any], train: TrainSection
 ) -> dict[str, Any]:
     """The state in last.ckpt. Raises `RunError` where it is damaged or another training's."""
     state = read_state(run.last)

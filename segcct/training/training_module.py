@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from segcct.config import ScheduleSection
+from segcct.config import TrainSection
 from segcct.errors import TrainingError
 from segcct.hardware.precision import autocast
 from segcct.model_card import ModelCard
@@ -44,7 +44,7 @@ class Trainable(Protocol):
 class TrainingModule(pl.LightningModule):
     """A task for Lightning: network, EMA of its weights, loss, optimizer, learning rate by progress."""
 
-    def __init__(self, task: Trainable, train: ScheduleSection, seed: int) -> None:
+    def __init__(self, task: Trainable, train: TrainSection, seed: int) -> None:
         super().__init__()
         self.task = task
         self.train_section = train

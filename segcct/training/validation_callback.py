@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from torch import nn
 
-from segcct.config import ScheduleSection
+from segcct.config import TrainSection
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
@@ -28,7 +28,7 @@ class ValidationCallback(Checkpoint):
     state_key = "EpochEnd"
     """Where last.ckpt keeps `state_dict`: the name of this class in earlier versions."""
 
-    def __init__(self, task: Trainable, run: RunFolder, train: ScheduleSection, following: int) -> None:
+    def __init__(self, task: Trainable, run: RunFolder, train: TrainSection, following: int) -> None:
         self.task = task
         self.run = run
         self.train = train

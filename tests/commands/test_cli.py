@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from segcct.cli import build_parser, main
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
 from segcct.phantom import write_phantom
 
@@ -64,7 +64,7 @@ def test_help_holds_nothing_of_the_program_itself(command, capsys):
     assert [word for word in inner if word in text] == []
 
 
-@pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
+@pytest.mark.parametrize("kind", [SegmentationConfig, ReconstructionConfig, ClassificationConfig])
 def test_help_shows_defaults_that_can_be_typed(kind):
     """What stands behind "default" is YAML for the default itself."""
     shown = re.findall(r"--(\S+)  \[(required|default (.*))\]", settings.describe(kind))

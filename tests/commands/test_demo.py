@@ -9,7 +9,7 @@ import pytest
 
 from segcct.cli import main
 from segcct.commands import build_parser
-from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.demo import walkthrough
 from segcct.demo.walkthrough import Places, prepare
 from segcct.errors import DataError, RunError
@@ -18,7 +18,7 @@ from segcct.errors import DataError, RunError
 def test_the_configs_are_valid_and_share_one_data_section(tmp_path):
     prepare(Places(tmp_path / "demo", tmp_path / "data"))
     segmentation = settings.load(SegmentationConfig, tmp_path / "demo_segmentation.yaml")
-    reconstruction = settings.load(M2IConfig, tmp_path / "demo_reconstruction.yaml")
+    reconstruction = settings.load(ReconstructionConfig, tmp_path / "demo_reconstruction.yaml")
     assert segmentation.data == reconstruction.data
 
 

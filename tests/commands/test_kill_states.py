@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from segcct.config import TrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.errors import RunError
 from segcct.model_card import load_card, load_weights, save_model
 from segcct.run_folder import RunFolder
@@ -20,7 +20,7 @@ from segcct.training.checkpoint import read_state
 from segcct.training.trainer import fit
 from tests.support import toy_task
 
-TRAIN = TrainSection(epochs=2, lr=0.01)
+TRAIN = SegmentationTrainSection(epochs=2, lr=0.01)
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_a_state_is_never_there_by_halves(run, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(Killed):
-        fit(toy_task.ToyTask(), run, TrainSection(epochs=3, lr=0.01), seed=0, resume=True)
+        fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=3, lr=0.01), seed=0, resume=True)
     assert run.last.read_bytes() == before
     assert read_state(run.last)["epoch"] == 1
 
@@ -88,7 +88,7 @@ def test_a_row_of_an_epoch_that_is_in_no_state_goes(run, capsys):
     fit(toy_task.ToyTask(), run, TRAIN, seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1"]
     assert "is done after 2 epochs" in capsys.readouterr().err
-    fit(toy_task.ToyTask(), run, TrainSection(epochs=3, lr=0.01), seed=0, resume=True)
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=3, lr=0.01), seed=0, resume=True)
     assert [row["epoch"] for row in run.read_metrics()] == ["0", "1", "2"]
 
 

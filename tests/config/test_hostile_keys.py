@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from segcct.config import ClassificationConfig, M2IConfig, SegmentationConfig, settings, yaml_text
+from segcct.config import ClassificationConfig, ReconstructionConfig, SegmentationConfig, settings, yaml_text
 from segcct.config.config_keys import keys
 from segcct.errors import ConfigError
 
 CONTENT = {
     SegmentationConfig: {"data": {"layout": "acdc", "root": "r", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}},
-    M2IConfig: {"data": {"layout": "acdc", "root": "r", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}},
+    ReconstructionConfig: {"data": {"layout": "acdc", "root": "r", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}},
     ClassificationConfig: {"data": {"root": "pictures"}},
 }
 HOSTILE: list[Any] = [

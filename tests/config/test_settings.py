@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from segcct.config import ClassificationConfig, DataSection, M2IConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, DataSection, ReconstructionConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
 from segcct.errors import ConfigError
 
@@ -180,7 +180,7 @@ def test_overrides_without_key_or_value(arguments):
         settings.parse_overrides(arguments)
 
 
-@pytest.mark.parametrize("kind", [SegmentationConfig, M2IConfig, ClassificationConfig])
+@pytest.mark.parametrize("kind", [SegmentationConfig, ReconstructionConfig, ClassificationConfig])
 def test_every_key_is_described_and_its_default_shown(kind):
     text = settings.describe(kind)
     assert [key.name for key in keys(kind) if not key.description] == []

@@ -26,7 +26,7 @@ from segcct.export.model_file import read_exported
 from segcct.export.on_demand import EXPORTED, ExportedOnDemand
 from segcct.export.verification import compare, random_inputs, require_equal, require_similar
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, ModelCard, save_model
 from segcct.models.zoo import MODELS, create_model
@@ -60,8 +60,8 @@ def dice(a: Volume, b: Volume) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_another_backend_gives_the_masks_of_pytorch(folder: Path, scan: Path, backend: str) -> None:
     volume = Volume.load(scan)
-    expected = Predictor.load(folder, Inference()).predict(volume)
-    found = Predictor.load(folder, Inference(backend=backend)).predict(volume)
+    expected = Predictor.load(folder, InferenceSettings()).predict(volume)
+    found = Predictor.load(folder, InferenceSettings(backend=backend)).predict(volume)
     assert dice(expected, found) > 0.999
     assert [file.name for file in (folder / EXPORTED).iterdir()] == [f"{SIZE}x{SIZE}.onnx"]
 
@@ -69,7 +69,7 @@ def test_another_backend_gives_the_masks_of_pytorch(folder: Path, scan: Path, ba
 def test_an_earlier_export_is_used_again_until_the_weights_change(folder: Path, scan: Path, monkeypatch: Any) -> None:
     made = []
     monkeypatch.setattr("segcct.export.on_demand.export_onnx", lambda *a: made.append(a) or onnx_export.export_onnx(*a))
-    how, volume = Inference(backend="onnx"), Volume.load(scan)
+    how, volume = InferenceSettings(backend="onnx"), Volume.load(scan)
     for _ in range(2):
         Predictor.load(folder, how).predict(volume)
     assert len(made) == 1
@@ -258,9 +258,9 @@ def test_damaged_files_are_refused_by_both(tmp_path: Path, name: str, capsys: An
 def test_an_exported_file_does_not_run_in_pytorch(tmp_path: Path) -> None:
     file = small_export.written(tmp_path / "m.onnx", small_export.model_card())
     with pytest.raises(ModelError, match=r"does not run in PyTorch .*--backend onnx or openvino"):
-        Predictor.load(file, Inference(backend="torch"))
+        Predictor.load(file, InferenceSettings(backend="torch"))
     with pytest.raises(ModelError, match="has no bf16"):
-        Inference(backend="onnx", precision="bf16")
+        InferenceSettings(backend="onnx", precision="bf16")
 
 
 def test_a_missing_extra_is_named(folder: Path, monkeypatch: Any) -> None:
@@ -308,6 +308,6 @@ def test_int8_keeps_the_masks(folder: Path, scan: Path, tmp_path: Path, capsys: 
     operators = [node.op_type for node in onnx.load(output).graph.node]
     assert operators.count("QuantizeLinear") > 0
     volume = Volume.load(scan)
-    expected = Predictor.load(folder, Inference()).predict(volume)
+    expected = Predictor.load(folder, InferenceSettings()).predict(volume)
     for backend in BACKENDS:
-        assert dice(expected, Predictor.load(output, Inference(backend=backend)).predict(volume)) > 0.95
+        assert dice(expected, Predictor.load(output, InferenceSettings(backend=backend)).predict(volume)) > 0.95

@@ -21,7 +21,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.export.backends import backend_network
 from segcct.export.model_file import read_exported
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard, PostprocessingStep
 from tests.support import small_export
@@ -50,7 +50,7 @@ def scans(
 def predicted(model: Path, files: list[Path], region: np.ndarray | None) -> Volume:
     """The mask by segcct's own reading, preparation and inference."""
     exported = read_exported(model)
-    how = Inference(backend="onnx")
+    how = InferenceSettings(backend="onnx")
     predictor = Predictor(backend_network("onnx", exported, model), exported.card, how)
     volumes = [Volume.load(file) for file in files]
     image = np.stack([volume.array.astype(np.float32) for volume in volumes])

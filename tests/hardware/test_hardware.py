@@ -20,9 +20,9 @@ from segcct.hardware import precision, processor
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.memory import peak_memory_mb
 from segcct.hardware.precision import Timing, choose_precision
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.model_card import load_card
-from segcct.training.arithmetic import FIRST_CHOICE, lightning_devices, settle
+from segcct.training.device_settings import FIRST_CHOICE, lightning_devices, resolve_precision
 from tests.conftest import training_command
 
 FAST_BF16, EMULATED_BF16, LEVEL = Timing(2.0, 1.0), Timing(2.0, 28.0), Timing(2.0, 1.95)
@@ -116,10 +116,10 @@ def test_the_clock_of_the_measurement_has_steps_far_below_a_millisecond():
 
 def test_inference_holds_the_precision_that_auto_became(measured):
     measured(FAST_BF16)
-    assert Inference().precision == "bf16"
+    assert InferenceSettings().precision == "bf16"
     measured(EMULATED_BF16)
-    assert Inference().precision == "fp32"
-    assert Inference() == Inference(precision="fp32")
+    assert InferenceSettings().precision == "fp32"
+    assert InferenceSettings() == InferenceSettings(precision="fp32")
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -127,11 +127,11 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ModelError, match="no such device"):
         pick_device("cuda:99")
     with pytest.raises(ModelError, match=r"no such device .found nix"):
-        Inference(device="nix")
+        InferenceSettings(device="nix")
 
 
 def test_inference_on_auto_runs_on_the_device_that_is_picked():
-    assert Inference(device="auto").device == pick_device()
+    assert InferenceSettings(device="auto").device == pick_device()
 
 
 def config(**train: object) -> SegmentationConfig:
@@ -141,46 +141,46 @@ def config(**train: object) -> SegmentationConfig:
 
 def test_the_configuration_stores_the_choice_and_why(measured):
     measured(EMULATED_BF16)
-    settled = settle(config())
+    settled = resolve_precision(config())
     assert settled.train.precision == "fp32"
     assert "28.00 ms" in str(settled.train.precision_reason)
     measured(FAST_BF16)
-    assert settle(settled) == settled  # a resumed run keeps what it began with
+    assert resolve_precision(settled) == settled  # a resumed run keeps what it began with
 
 
 def test_the_other_processes_of_a_training_take_the_choice_of_the_first_and_say_nothing(measured, monkeypatch, capsys):
     monkeypatch.setenv(FIRST_CHOICE, "unset")  # so that the test leaves none behind
     measured(FAST_BF16)
-    settle(config(devices=2), announce=True)
+    resolve_precision(config(devices=2), announce=True)
     assert "precision bf16" in capsys.readouterr().err
     measured(EMULATED_BF16)
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert settle(config(devices=2), announce=True).train.precision == "bf16"
-    assert settle(config(devices=2, precision="bf16"), announce=True).train.precision == "bf16"
+    assert resolve_precision(config(devices=2), announce=True).train.precision == "bf16"
+    assert resolve_precision(config(devices=2, precision="bf16"), announce=True).train.precision == "bf16"
     assert capsys.readouterr().err == ""
 
 
 def test_processes_that_torchrun_starts_do_not_choose_by_themselves(measured, monkeypatch):
     measured(FAST_BF16)
     monkeypatch.setenv("WORLD_SIZE", "2")
-    assert settle(config()).train.precision == "fp32"
+    assert resolve_precision(config()).train.precision == "fp32"
     monkeypatch.setenv("SEGCCT_PRECISION", "bf16")
-    assert settle(config()).train.precision == "bf16"
+    assert resolve_precision(config()).train.precision == "bf16"
 
 
 def test_what_a_distributed_training_chose_decides_nothing_after_it(measured, monkeypatch):
     monkeypatch.setenv(FIRST_CHOICE, "unset")
     measured(FAST_BF16)
-    settle(config(devices=2))
+    resolve_precision(config(devices=2))
     measured(EMULATED_BF16)
     assert choose_precision("auto", "cpu").precision == "fp32"
-    assert settle(config()).train.precision == "fp32"
+    assert resolve_precision(config()).train.precision == "fp32"
 
 
 def test_a_new_training_by_the_stored_config_of_another_does_not_keep_its_reason(measured, tmp_path):
     measured(FAST_BF16)
     stored = tmp_path / "config.yaml"
-    stored.write_text(settings.dump(settle(config())), encoding="utf-8")
+    stored.write_text(settings.dump(resolve_precision(config())), encoding="utf-8")
     assert "precision_reason: measured here" in stored.read_text(encoding="utf-8")
     arguments = argparse.Namespace(keys=["--train.precision", "fp32"], config=stored, resume=None)
     train = read_experiment(SegmentationConfig, arguments)[0].train

@@ -14,8 +14,8 @@ from segcct.datasets.case import LoadedCase
 from segcct.errors import ModelError
 from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import over_views
 from segcct.metrics import dice
@@ -26,7 +26,7 @@ from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case
 
-HOW = Inference(batch_size=2, device="cpu", precision="fp32")
+HOW = InferenceSettings(batch_size=2, device="cpu", precision="fp32")
 SQUARE = 40
 """Larger than the slices, which are padded to it."""
 

@@ -15,9 +15,9 @@ from segcct.cli import main
 from segcct.errors import ConfigError, ModelError
 from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.frozen_generator import load_frozen
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.metrics import pixel_accuracy
@@ -27,7 +27,7 @@ from segcct.models.zoo import create_model
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from tests.support.toy_pair import SIDE, Nearest, card, data_section, loaded_case, painter, save_painter
 
-HOW = Inference(batch_size=2, device="cpu", precision="fp32", adapt="model")
+HOW = InferenceSettings(batch_size=2, device="cpu", precision="fp32", adapt="model")
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,11 @@ from segcct.files.table_file import read_rows_of, write_records
 from segcct.images.content_digest import content_digest
 from segcct.inference import folder_prediction as folder
 from segcct.inference import outcome_table, predictions_index
-from segcct.inference.batched_inference import Inference
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.folder_prediction import PredictCase, predict_folder
 from segcct.inference.folder_status import folder_status
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
@@ -46,7 +46,7 @@ from segcct.model_card import Architecture, save_model
 from segcct.models.zoo import create_model
 from tests.support.toy_pair import card, data_section, predictor
 
-HOW = Inference(batch_size=4, precision="fp32", device="cpu")
+HOW = InferenceSettings(batch_size=4, precision="fp32", device="cpu")
 CASES = [f"case_{number}" for number in range(7)]
 
 

@@ -16,9 +16,9 @@ from torch import nn
 from segcct.datasets.split_record import Splits
 from segcct.errors import ModelError, RunError, SplitError
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble, find_members
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS, MeanOverViews
@@ -31,7 +31,7 @@ from segcct.tasks.task_files import load_model, task_of_model
 from tests.support.small_tasks import SMALL
 from tests.support.toy_pair import SIDE, card, data_section, loaded_case
 
-HOW = Inference(batch_size=4, device="cpu", precision="fp32")
+HOW = InferenceSettings(batch_size=4, device="cpu", precision="fp32")
 
 
 def saved(folder: Path, seed: int, **more: object) -> Path:
@@ -125,7 +125,7 @@ def test_predictions_name_all_members(members: list[Path], tmp_path: Path) -> No
     scan = tmp_path / "scan.nii.gz"
     loaded = loaded_case()
     Volume(loaded.image[0], loaded.grid.affine, loaded.grid.spacing_mm).save(scan)
-    ensemble = Predictor.load(members, Inference(tta="flips", device="cpu"))
+    ensemble = Predictor.load(members, InferenceSettings(tta="flips", device="cpu"))
     predict_folder(ensemble, resolve(ensemble.card, scan), tmp_path / "p")
     index = json.loads((tmp_path / "p" / "predictions.json").read_text())
     digests = [load_model(member, HOW).card.weights_sha256 for member in members]
@@ -217,4 +217,4 @@ def test_a_generator_is_neither_averaged_nor_augmented(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="cannot be a member of an ensemble"):
         load_model([tmp_path / "a", tmp_path / "b"], HOW)
     with pytest.raises(ModelError, match="test-time augmentation is not for"):
-        load_model(tmp_path / "a", Inference(device="cpu", tta="flips"))
+        load_model(tmp_path / "a", InferenceSettings(device="cpu", tta="flips"))

@@ -20,7 +20,7 @@ from segcct.inference import folder_prediction as folder
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.prediction_request import Request, resolve
-from segcct.inference.predictor import Inference, Predictor
+from segcct.inference.predictor import InferenceSettings, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
 from segcct.phantom import phantom_files as phantom
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -57,7 +57,7 @@ def predictor(protocol: str = "soft", fit: str = "resize", channels: tuple[str, 
         data_fingerprint="",
         provenance={},
     )
-    return Predictor(Threshold(), card, Inference(protocol=protocol))
+    return Predictor(Threshold(), card, InferenceSettings(protocol=protocol))
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan, fit):
     of = predictor(fit=fit)
     case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
     recorder = Recorder()
-    index = SliceInferer()(recorder, case, Inference(), 32)
+    index = SliceInferer()(recorder, case, InferenceSettings(), 32)
     dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_fraction=0.0)
     trained = {sample["slice"]: sample["image"] for sample in (dataset[(0, place)] for place in range(5))}
     assert index.shape == (20, 24, 5)
@@ -172,7 +172,7 @@ def test_another_models_predictions_are_not_mixed_in(scan, tmp_path):
     scan.save(tmp_path / "b.nii.gz")
     of = predictor()
     predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
-    other = Predictor(Threshold(), of.card.model_copy(update={"weights_sha256": "other"}), Inference())
+    other = Predictor(Threshold(), of.card.model_copy(update={"weights_sha256": "other"}), InferenceSettings())
     with pytest.raises(RunError, match=r"another model's predictions.*--overwrite"):
         predict_folder(other, resolve(of.card, tmp_path / "b.nii.gz"), tmp_path / "out")
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from segcct.datasets.case import LoadedCase
 from segcct.errors import GeometryError, ModelError
-from segcct.inference.batched_inference import Inference, in_batches, padded_pixels
+from segcct.inference.batched_inference import in_batches, padded_pixels
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import (
     OrientationInferer,
     SliceInferer,
@@ -130,7 +131,9 @@ def test_probabilities_that_are_not_finite_are_refused():
             return image.expand(-1, 3, *image.shape[2:]) * torch.nan
 
     for dims in (2, 3):
-        of = Predictor(Broken(), card("segmentation", data_section(), spatial_dims=dims), Inference(device="cpu"))
+        of = Predictor(
+            Broken(), card("segmentation", data_section(), spatial_dims=dims), InferenceSettings(device="cpu")
+        )
         with pytest.raises(ModelError, match="not finite"):
             of.predict_case(loaded_case())
 

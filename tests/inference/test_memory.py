@@ -25,9 +25,9 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import DataError
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction, memory_estimate
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import common_card
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.memory_estimate import CaseMemory, check_memory, voxel_bytes
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
@@ -174,7 +174,9 @@ def free_in_gb(monkeypatch: pytest.MonkeyPatch, free: float) -> None:
     monkeypatch.setattr(memory_estimate, "free_memory_gb", lambda: free)
 
 
-def memory_of(how: Inference | None = None, *, networks: Sequence[str] = ("cct_unet_t",), **more: Any) -> CaseMemory:
+def memory_of(
+    how: InferenceSettings | None = None, *, networks: Sequence[str] = ("cct_unet_t",), **more: Any
+) -> CaseMemory:
     """Of 20 slices of 48 x 64 pixels; several networks are an ensemble."""
     built = [Architecture(name=name, in_channels=1, num_classes=3, image_size=32) for name in networks]
     section = toy_pair.data_section()
@@ -182,7 +184,7 @@ def memory_of(how: Inference | None = None, *, networks: Sequence[str] = ("cct_u
         Path(each.name): toy_pair.card("segmentation", section, architecture=each, weights_sha256="0", **more)
         for each in built
     }
-    how = how or Inference(8, "fp32", "cpu")
+    how = how or InferenceSettings(8, "fp32", "cpu")
     return CaseMemory(common_card(cards, Predictor.interface), Preparation.of(section), how, VOXELS, SLICES, False)
 
 
@@ -195,8 +197,12 @@ def test_only_what_a_case_needs_at_least_is_refused(monkeypatch: pytest.MonkeyPa
         check_memory(memory, memory.prediction, None)
 
 
-@pytest.mark.parametrize("how", [Inference(8, "fp32", "cuda"), Inference(8, "fp32", "cpu", backend="onnx")])
-def test_a_network_elsewhere_is_not_built_to_be_counted(how: Inference, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "how", [InferenceSettings(8, "fp32", "cuda"), InferenceSettings(8, "fp32", "cpu", backend="onnx")]
+)
+def test_a_network_elsewhere_is_not_built_to_be_counted(
+    how: InferenceSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(memory_estimate, "_bytes_per_pixel", None)  # would fail
     assert memory_of(how).prediction(8) > VOXELS
     over_volumes = memory_of(how, spatial_dims=3).prediction(8) - VOXELS
@@ -207,7 +213,11 @@ def test_a_network_elsewhere_is_not_built_to_be_counted(how: Inference, monkeypa
 def test_bf16_takes_half_inside_the_network() -> None:
     fp32, bf16, onnx = (
         memory_of(how).prediction(8)
-        for how in (Inference(8, "fp32", "cpu"), Inference(8, "bf16", "cpu"), Inference(8, "fp32", backend="onnx"))
+        for how in (
+            InferenceSettings(8, "fp32", "cpu"),
+            InferenceSettings(8, "bf16", "cpu"),
+            InferenceSettings(8, "fp32", backend="onnx"),
+        )
     )
     assert bf16 - onnx == pytest.approx((fp32 - onnx) / 2, rel=0.01)
 
@@ -219,7 +229,7 @@ def test_an_ensemble_takes_what_its_largest_member_takes(networks: list[str]) ->
 
 
 def test_orientations_hold_their_mean_beside_kept_probabilities() -> None:
-    how = Inference(8, "fp32", "cpu", "orientations")
+    how = InferenceSettings(8, "fp32", "cpu", "orientations")
     soft, orientations, both = (
         replace(memory_of(of), keep_probabilities=kept).prediction(8)
         for of, kept in ((None, False), (how, False), (how, True))
@@ -276,7 +286,7 @@ def test_a_case_too_large_for_the_memory_fails_alone_before_it_is_read(tmp_path:
         nib.save(nib.Nifti1Image(np.ones((64, 64, depth), np.int16), AFFINE), file)
     built = Architecture(name="cct_unet_t", in_channels=1, num_classes=3, image_size=32)
     card = toy_pair.card("segmentation", toy_pair.data_section(), architecture=built)
-    predictor = Predictor(toy_pair.Nearest(), card, Inference(batch_size=16, device="cpu"))
+    predictor = Predictor(toy_pair.Nearest(), card, InferenceSettings(batch_size=16, device="cpu"))
     memory = predictor.case_memory(plan_grid(Volume.load(file), predictor.preparation), keep_probabilities=False)
     free_in_gb(monkeypatch, memory.from_files(16, held=4, stored=2) / 1.31e9)
     monkeypatch.setattr(folder_prediction, "load_case", partial(refuse_large, folder_prediction.load_case))

@@ -14,8 +14,8 @@ from skimage import measure
 
 from segcct.errors import CheckpointError
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.postprocessing import check_steps, postprocess
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
@@ -104,9 +104,9 @@ def noisy() -> np.ndarray:
     return image
 
 
-def with_steps(*steps: PostprocessingStep, how: Inference | None = None) -> Predictor:
+def with_steps(*steps: PostprocessingStep, how: InferenceSettings | None = None) -> Predictor:
     of: ModelCard = card("segmentation", data_section(), postprocessing=steps)
-    return Predictor(Nearest(), of, how or Inference(batch_size=4, device="cpu"))
+    return Predictor(Nearest(), of, how or InferenceSettings(batch_size=4, device="cpu"))
 
 
 def test_every_entry_point_does_what_the_card_lists(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_every_entry_point_does_what_the_card_lists(tmp_path: Path) -> None:
     np.testing.assert_array_equal(Volume.load(file).array, mask)
     entry = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]["scan"]
     assert [each["step"] for each in entry["postprocessing"]] == ["largest_component", "fill_holes"]
-    off = with_steps(*steps, how=Inference(batch_size=4, device="cpu", postprocessing=False))
+    off = with_steps(*steps, how=InferenceSettings(batch_size=4, device="cpu", postprocessing=False))
     np.testing.assert_array_equal(off.predict(scan).array, plain.predict(scan).array)
     largest = off.predict(scan, keep_largest=True).array
     assert not largest[speck].any()

@@ -13,8 +13,8 @@ import pytest
 from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import SchemeCard, save_model
@@ -65,7 +65,9 @@ def test_a_class_may_have_any_name(scan: Path, tmp_path: Path) -> None:
 
 
 def test_the_slice_protocol_has_none(scan: Path, tmp_path: Path) -> None:
-    of = Predictor(Nearest(), card("segmentation", data_section()), Inference(device="cpu", protocol="transunet"))
+    of = Predictor(
+        Nearest(), card("segmentation", data_section()), InferenceSettings(device="cpu", protocol="transunet")
+    )
     with pytest.raises(ModelError, match="no probabilities"):
         predict_folder(of, resolve(of.card, scan), tmp_path / "p", probabilities=True)
     assert not (tmp_path / "p").exists()

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-from segcct.inference.batched_inference import Inference
 from segcct.inference.ensemble import Ensemble
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.shared_batches import SharedBatches, images_at_a_time, images_per_batch
 from segcct.models.zoo import create_model
 from tests.support.deadline import wait_until
 
-HOW = Inference(precision="bf16", device="cpu")
+HOW = InferenceSettings(precision="bf16", device="cpu")
 
 
 class Counting(nn.Module):
@@ -117,7 +117,7 @@ def test_company_does_not_change_an_image(name, precision):
     """Bit by bit, at every place of a batch; what `SharedBatches` and the equality of shards rest on."""
     torch.manual_seed(0)
     network = create_model(name, 1, 3, 32).eval()
-    images, how = torch.randn(8, 1, 32, 32), Inference(precision=precision, device="cpu")
+    images, how = torch.randn(8, 1, 32, 32), InferenceSettings(precision=precision, device="cpu")
     with torch.inference_mode(), how.autocast():
         whole = network(images)
         assert torch.equal(network(images.roll(3, 0)).roll(-3, 0), whole)
@@ -127,7 +127,7 @@ def test_company_does_not_change_an_image(name, precision):
 
 
 def test_batches_are_small_where_images_are_large(monkeypatch):
-    how = Inference(batch_size=16, precision="fp32", device="cpu")
+    how = InferenceSettings(batch_size=16, precision="fp32", device="cpu")
     assert [images_per_batch(how, size) for size in (32, 64, 128, 256, 512)] == [16, 16, 4, 1, 1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert [images_at_a_time(how, size) for size in (64, 128, 512)] == [48, 12, 3]

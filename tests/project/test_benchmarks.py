@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 import pytest
 
-from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.case import Case
 from segcct.errors import ConfigError, PackageError, RunError
 from segcct.files.json_file import write_json
@@ -23,7 +23,7 @@ from segcct.quality import GROUPS
 from segcct.quality.case_features import features_of_case
 from segcct.run_folder import FoldsFolder, RunFolder
 from segcct.tasks.fold_training import of_fold
-from segcct.training.arithmetic import settle
+from segcct.training.device_settings import resolve_precision
 from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
@@ -44,16 +44,16 @@ def benchmark_of(monkeypatch):
     return load
 
 
-def config(root: Path, **overrides: object) -> M2IConfig:
+def config(root: Path, **overrides: object) -> ReconstructionConfig:
     data = data_section().model_dump(mode="json")
     given = {"run.root": str(root), "run.name": "m2i", "train.epochs": 3, **overrides}
-    return settings.build(M2IConfig, {"data": data}, given, source="test")
+    return settings.build(ReconstructionConfig, {"data": data}, given, source="test")
 
 
 def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, tmp_path):
     trained = benchmark_of("trained").trained
     run = RunFolder.create(tmp_path / "m2i")
-    run.write_text(run.config, settings.dump(settle(config(tmp_path))))
+    run.write_text(run.config, settings.dump(resolve_precision(config(tmp_path))))
     with pytest.raises(RunError, match="nothing to resume from"):
         trained(config(tmp_path))
     write_json(run.summary, {})
@@ -280,7 +280,7 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
     )  # fmt: skip
     few.segmenter(few.method_of(method), few.data_of(tmp_path, 7, 0), "any", arguments)
     last, steps = asked[-1], [each.train.epochs * each.train.slices_per_epoch // each.train.batch_size
-                              for each in asked if not isinstance(each, M2IConfig)]  # fmt: skip
+                              for each in asked if not isinstance(each, ReconstructionConfig)]  # fmt: skip
     assert len(steps) == 1 + (method[0] == "m")
     assert sum(steps) == 6 * 128
     if len(steps) == 2:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.tasks.task_files import task_of_keys
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 KINDS = {
     "train_seg": SegmentationConfig,
-    "train_m2i": M2IConfig,
+    "train_m2i": ReconstructionConfig,
     "train_cls": ClassificationConfig,
     "pretrain": PretrainingConfig,
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from segcct.cli import build_parser, in_terms_of, main
-from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 from segcct.config.settings import renamed_keys
 from segcct.errors import DataError, failure_of, items
@@ -34,7 +34,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 PARSERS = parsers()
 OPTIONS = {name: {o.lstrip("-") for o in parser._option_string_actions} for name, parser in PARSERS.items()}
-KINDS = (SegmentationConfig, M2IConfig, ClassificationConfig, PretrainingConfig)
+KINDS = (SegmentationConfig, ReconstructionConfig, ClassificationConfig, PretrainingConfig)
 KEYS = {key.name for kind in KINDS for key in keys(kind)}
 FORMER = {each for kind in KINDS for each in renamed_keys(kind)}
 SECTIONS = {name[:end] for name in KEYS for end, letter in enumerate(name) if letter == "."}

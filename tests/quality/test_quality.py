@@ -24,8 +24,8 @@ from segcct.datasets.split_record import Splits
 from segcct.errors import DataError, ModelError, RunError, SegcctError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
 from segcct.inference.case_tables import merge_rows
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, read_rows
@@ -565,7 +565,7 @@ def test_folds_must_be_of_one_experiment(other, said):
 @pytest.mark.parametrize("rename", ["{}", "{}_at_another_visit"])
 def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, phantom, tmp_path, rename):
     splits = Splits.load(trained / "splits.json")
-    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    loaded = Predictor.load(trained / "best", InferenceSettings(device="cpu"))
     other = tmp_path / "other" / "best"
     shutil.copytree(trained / "best", other)
     fold_of(trained / "best", loaded, phantom, trained_with=[other])  # nothing is known of it
@@ -579,7 +579,7 @@ def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, pha
 
 
 def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):
-    loaded = Predictor.load(trained / "best", Inference(device="cpu"))
+    loaded = Predictor.load(trained / "best", InferenceSettings(device="cpu"))
     with pytest.raises(RunError, match=r"splits\.json"):
         fold_of(tmp_path / "best", loaded, phantom)
 

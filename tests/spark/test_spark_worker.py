@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from segcct.hardware import devices
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
 from segcct.spark import spark_worker
 from segcct.spark.spark_worker import SENT, received, task_device
@@ -46,7 +46,7 @@ def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
     """A worker may be used again by a task that was given another one."""
 
     class Model(LoadedModel):
-        def __init__(self, how: Inference) -> None:
+        def __init__(self, how: InferenceSettings) -> None:
             self.how, self.folders = how, (Path("best"),)
 
         @classmethod
@@ -55,7 +55,7 @@ def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
             return cls(how)
 
     loads: list[str] = []
-    reduced, arguments = Model(Inference(precision="fp32")).__reduce__()
+    reduced, arguments = Model(InferenceSettings(precision="fp32")).__reduce__()
     models = []
     for number, gpu in enumerate(["3", "1", "3", "1"]):
         in_a_task(monkeypatch, number, gpu)
@@ -67,7 +67,7 @@ def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
 
 def test_a_worker_finds_the_generator_that_was_sent(monkeypatch):
     class Model(LoadedModel):
-        def __init__(self, how: Inference) -> None:
+        def __init__(self, how: InferenceSettings) -> None:
             self.how, self.folders, self.generator = how, (SENT / "model-0",), SENT / "model-1"
 
         @classmethod
@@ -75,7 +75,7 @@ def test_a_worker_finds_the_generator_that_was_sent(monkeypatch):
             assert models == [Path("/executor/model-0")]
             return cls(how)
 
-    here = Model(Inference(precision="fp32", adapt="model", generator=Path("/runs/m2i/best")))
+    here = Model(InferenceSettings(precision="fp32", adapt="model", generator=Path("/runs/m2i/best")))
     reduced, arguments = here.__reduce__()
     in_a_task(monkeypatch, 0)
     assert reduced(*arguments).how.generator == Path("/executor/model-1")

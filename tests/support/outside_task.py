@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segcct.config import Experiment, ModelSection, RunSection, ScheduleSection
+from segcct.config import Experiment, ModelSection, RunSection, TrainSection
 from segcct.config.base import Section
 from segcct.datasets.split_record import Splits
 from segcct.files.json_file import read_object, write_json
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import Architecture
 from segcct.preparation.slice_sampling import EpochSampler
@@ -35,7 +35,7 @@ class DenoisingConfig(Experiment):
     run: RunSection = RunSection()
     data: ImagesSection
     model: ModelSection = ModelSection(name="cct_unet_t")
-    train: ScheduleSection = ScheduleSection()
+    train: TrainSection = TrainSection()
 
 
 @dataclass
@@ -120,7 +120,7 @@ class Denoiser(LoadedModel):
     task, noun, command = "denoising", "a denoiser", "train-denoising"
 
 
-def predict(model: Path, input: Path, output: Path, *, how: Inference) -> Outcome:
+def predict(model: Path, input: Path, output: Path, *, how: InferenceSettings) -> Outcome:
     denoiser = Denoiser.load(model, how)
     output.mkdir(parents=True)
     for file in sorted(input.glob("*.npy")):

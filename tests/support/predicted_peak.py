@@ -15,8 +15,8 @@ from torch import nn
 
 from segcct.hardware.memory import peak_memory_mb
 from segcct.inference import predictor as module
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.volumes_table import volumes_table
@@ -38,7 +38,7 @@ def made(
     card = type(card).model_validate(card.model_dump())
     of_slices = dims == 2
     model = create_model(network, channels, classes, size) if of_slices else nn.Conv3d(channels, classes, 1)
-    return Predictor(model, card, Inference(batch, "fp32", "cpu", protocol))
+    return Predictor(model, card, InferenceSettings(batch, "fp32", "cpu", protocol))
 
 
 def write_case(folder: Path, shape: list[int], channels: int) -> None:

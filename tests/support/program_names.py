@@ -6,12 +6,12 @@ import argparse
 from functools import cache
 
 from segcct.cli import build_parser
-from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig
+from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig
 from segcct.config.config_keys import keys
 
 KINDS = {
     "train-seg": SegmentationConfig,
-    "train-m2i": M2IConfig,
+    "train-m2i": ReconstructionConfig,
     "pretrain": PretrainingConfig,
     "train-cls": ClassificationConfig,
     "check": SegmentationConfig,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from segcct.config import ClassificationConfig, M2IConfig, PretrainingConfig, SegmentationConfig, settings
+from segcct.config import ClassificationConfig, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.split_record import Splits
 from segcct.preparation.preparation_settings import Preparation
@@ -49,7 +49,7 @@ def few_labels(workers: int, folder: Path) -> Task:
 
 def reconstruction(workers: int, folder: Path) -> Task:
     content, dataset = volumes(workers)
-    return ReconstructionTask(settings.build(M2IConfig, content, {}, source="test"), dataset)
+    return ReconstructionTask(settings.build(ReconstructionConfig, content, {}, source="test"), dataset)
 
 
 def pretraining(workers: int, folder: Path, method: str = "m2d") -> Task:

@@ -11,7 +11,7 @@ from torch import nn
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.reconstructor import Reconstructor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
@@ -22,7 +22,7 @@ SIDE = 32
 CLASSES = {"low": 3, "high": 7}
 INTENSITIES = (10.0, 50.0, 90.0)
 """Of background, low and high, in [0, 100]."""
-HOW = Inference(batch_size=4, device="cpu")
+HOW = InferenceSettings(batch_size=4, device="cpu")
 
 
 class Nearest(nn.Module):

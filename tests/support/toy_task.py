@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from segcct.config import TrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.model_card import Architecture, ModelCard, SchemeCard
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.run_folder import RunFolder
@@ -90,7 +90,7 @@ def main(folder: str, epochs: str, pause_s: str, resume: str) -> None:
     """Fit the toy; the tests start this as a process and kill it."""
     run = RunFolder(Path(folder))
     run.path.mkdir(parents=True, exist_ok=True)
-    train = TrainSection(epochs=int(epochs), accumulate=2, ema=0.9, lr=0.01)
+    train = SegmentationTrainSection(epochs=int(epochs), accumulate=2, ema=0.9, lr=0.01)
     fit(ToyTask(pause_s=float(pause_s)), run, train, seed=3, resume=resume == "resume")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from segcct.config import M2IConfig, SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import scheme_of
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 from segcct.models.zoo import create_model
@@ -13,7 +13,9 @@ from tests.support.documents import ROOT
 
 def save_untrained(folder: Path, name: str, config: str, overrides: dict[str, object]) -> None:
     """A best/ folder of fresh weights, which answers as fast as a trained one and as badly as none."""
-    task, kind = ("reconstruction", M2IConfig) if name.startswith("m2i") else ("segmentation", SegmentationConfig)
+    task, kind = (
+        ("reconstruction", ReconstructionConfig) if name.startswith("m2i") else ("segmentation", SegmentationConfig)
+    )
     data = settings.load(kind, ROOT / "configs" / config, overrides).data
     scheme = scheme_of(data)
     built = Architecture(

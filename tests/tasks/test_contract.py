@@ -16,7 +16,7 @@ from segcct.cli import main
 from segcct.config import Experiment, SegmentationConfig, settings
 from segcct.errors import CheckpointError, ConfigError, DataError, ModelError
 from segcct.images.volume import Volume
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import load_card, save_model
 from segcct.models.zoo import entry
@@ -26,7 +26,7 @@ from segcct.tasks.task_files import load_model, task_of_evaluation, task_of_pred
 from tests.support.small_tasks import SMALL
 from tests.support.toy_pair import data_section
 
-HOW = Inference(batch_size=4, device="cpu", precision="fp32")
+HOW = InferenceSettings(batch_size=4, device="cpu", precision="fp32")
 OUTSIDE = Path(__file__).parents[1] / "support" / "outside_task.py"
 
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from torch import nn
 
-from segcct.config import TrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.tasks import training_run
 from segcct.tasks.task import DatasetSummary
 from segcct.tasks.training_run import Plan
@@ -17,7 +17,7 @@ def test_a_plan_without_a_known_peak_of_memory():
 
 
 def test_processes_share_the_batches_of_an_epoch(monkeypatch):
-    config = SimpleNamespace(train=TrainSection(epochs=3, devices=4, device="cpu"))
+    config = SimpleNamespace(train=SegmentationTrainSection(epochs=3, devices=4, device="cpu"))
     task = SimpleNamespace(find=lambda: DatasetSummary("", 10), network=nn.Linear(1, 1), config=config)
     monkeypatch.setattr(training_run, "_checked_task", lambda *_: task)
     monkeypatch.setattr(training_run, "_step_s", lambda _: 2.0)

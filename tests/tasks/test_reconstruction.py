@@ -13,12 +13,12 @@ import torch
 from skimage.metrics import structural_similarity
 
 from segcct.cli import main
-from segcct.config import M2IConfig, ReconstructionLossSection, settings
+from segcct.config import ReconstructionConfig, ReconstructionLossSection, settings
 from segcct.datasets.label_schemes import Scheme
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, DataError, LabelError, TrainingError
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.reconstructor import Reconstructor
 from segcct.metrics.image import image_distances
 from segcct.model_card import load_card, load_weights
@@ -34,13 +34,13 @@ from segcct.training.trainer import fit
 from tests.support.toy_pair import data_section, loaded_case
 
 ROOT = Path(__file__).parents[2]
-HOW = Inference(batch_size=4, device="cpu")
+HOW = InferenceSettings(batch_size=4, device="cpu")
 
 
-def config(**overrides: object) -> M2IConfig:
+def config(**overrides: object) -> ReconstructionConfig:
     data = {**data_section().model_dump(mode="json"), "foreground_fraction": 1.0}
     train = {"epochs": 2, "batch_size": 4, "slices_per_epoch": 8, "ema": 0.9}
-    return settings.build(M2IConfig, {"data": data, "train": train}, overrides, source="test")
+    return settings.build(ReconstructionConfig, {"data": data, "train": train}, overrides, source="test")
 
 
 def toy_cases(noise: float) -> tuple[Scheme, list[PreparedCase]]:
@@ -324,4 +324,4 @@ def test_configs_share_the_data_of_the_segmenters(name):
     ours = settings.read_yaml(ROOT / "configs" / f"{name}.yaml")
     theirs = settings.read_yaml(ROOT / "configs" / f"{name.replace('m2i', 'cct_unet')}.yaml")
     assert ours["data"] == theirs["data"]
-    assert settings.load(M2IConfig, ROOT / "configs" / f"{name}.yaml").train.budget is not None
+    assert settings.load(ReconstructionConfig, ROOT / "configs" / f"{name}.yaml").train.budget is not None

@@ -14,7 +14,7 @@ from pytorch_lightning.loggers import Logger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from segcct.cli import main
-from segcct.config import TrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.errors import PackageError
 from segcct.run_folder import RunFolder
 from segcct.training import curves
@@ -69,7 +69,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> type[Recorder]:
 
 
 def train(run: RunFolder, logger: str, epochs: int = 2, *, resume: bool = False) -> None:
-    section = TrainSection.model_validate({"epochs": epochs, "lr": 0.01, "logger": logger})
+    section = SegmentationTrainSection.model_validate({"epochs": epochs, "lr": 0.01, "logger": logger})
     fit(toy_task.ToyTask(), run, section, seed=0, resume=resume)
 
 

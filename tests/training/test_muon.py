@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcct.config import TrainSection
+from segcct.config import SegmentationTrainSection
 from segcct.models.zoo import create_model
 from segcct.training.muon import Muon, orthogonal_weights, orthogonalized
 from segcct.training.optimization import build_optimizer
@@ -47,8 +47,8 @@ def test_matrices_move_as_by_torch():
     assert (ours.weight - theirs.weight).norm() < 0.05 * moved
 
 
-def train(**changes) -> TrainSection:
-    return TrainSection(optimizer="muon", lr=1e-3, muon_lr=0.05, **changes)
+def train(**changes) -> SegmentationTrainSection:
+    return SegmentationTrainSection(optimizer="muon", lr=1e-3, muon_lr=0.05, **changes)
 
 
 def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcct.config import RunSection, TrainSection
+from segcct.config import RunSection, SegmentationTrainSection
 from segcct.errors import RunError, TrainingError
 from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
@@ -95,7 +95,7 @@ def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch,
     monkeypatch.setattr(
         training_module, "build_optimizer", lambda network, train: Watched(network.parameters(), lr=train.lr)
     )
-    train = TrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
+    train = SegmentationTrainSection(epochs=1, accumulate=accumulate, clip_norm=0)
     task = Counted()
     fit(task, run, train, seed=0)
     assert seen == pytest.approx(steps)
@@ -115,29 +115,29 @@ def test_gradients_are_clipped_in_either_precision(run, monkeypatch, precision):
     monkeypatch.setattr(
         training_module, "build_optimizer", lambda network, _: Watched(network.parameters(), fused=True)
     )
-    fit(Counted(), run, TrainSection(epochs=1, clip_norm=0.5, precision=precision), seed=0)
+    fit(Counted(), run, SegmentationTrainSection(epochs=1, clip_norm=0.5, precision=precision), seed=0)
     assert norms == pytest.approx([0.5] * 6, rel=1e-4)
 
 
 def test_a_state_of_an_optimizer_that_is_not_fused_is_resumed(run, monkeypatch):
     with monkeypatch.context() as before:
         before.setattr(training_module, "build_optimizer", lambda network, _: torch.optim.AdamW(network.parameters()))
-        fit(toy_task.ToyTask(), run, TrainSection(epochs=1), seed=0)
+        fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=1), seed=0)
     monkeypatch.setattr(training_module, "build_optimizer", lambda network, _: torch.optim.AdamW(
         network.parameters(), fused=True))  # fmt: skip
-    fit(toy_task.ToyTask(), run, TrainSection(epochs=2), seed=0, resume=True)
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=2), seed=0, resume=True)
     assert len(run.read_metrics()) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_cases(run):
     with pytest.raises(TrainingError, match=r"epoch 0, batch 2 .*case8, case9, case10, case11"):
-        fit(toy_task.ToyTask(poison=3), run, TrainSection(epochs=1), seed=0)
+        fit(toy_task.ToyTask(poison=3), run, SegmentationTrainSection(epochs=1), seed=0)
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_weights_that_are_not_finite_are_never_the_best(run, ema):
     with pytest.raises(TrainingError, match="weights are not finite after epoch 1"):
-        fit(toy_task.ToyTask(ruin=12), run, TrainSection(epochs=3, ema=ema), seed=0)
+        fit(toy_task.ToyTask(ruin=12), run, SegmentationTrainSection(epochs=3, ema=ema), seed=0)
     assert load_card(run.best).selected_on["epoch"] == 0
     assert all(value.isfinite().all() for value in load_weights(run.best, load_card(run.best)).values())
 
@@ -164,7 +164,7 @@ def test_a_last_batch_of_one_is_explained(run):
     task = toy_task.ToyTask()
     task.loss = lambda network, batch: normed(1)(batch["image"][:1]).sum()
     with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one"):
-        fit(task, run, TrainSection(epochs=1), seed=0)
+        fit(task, run, SegmentationTrainSection(epochs=1), seed=0)
 
 
 def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):
@@ -172,7 +172,7 @@ def test_the_state_holds_the_configuration_that_it_is_a_state_of(run):
     task = toy_task.ToyTask()
     loss = task.loss
     task.loss = lambda *given: (run.write_text(run.config, "edited meanwhile"), loss(*given))[1]
-    fit(task, run, TrainSection(epochs=1), seed=0)
+    fit(task, run, SegmentationTrainSection(epochs=1), seed=0)
     assert torch.load(run.last, weights_only=True)["config"] == "train: {lr: 0.01}\n"
 
 
@@ -180,14 +180,14 @@ def test_early_stop_and_selection(run, monkeypatch):
     task = toy_task.ToyTask()
     scores = iter([0.5, 0.7, 0.6, 0.6, 0.9])
     monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": next(scores)})
-    best = fit(task, run, TrainSection(epochs=5, patience=2), seed=0)
+    best = fit(task, run, SegmentationTrainSection(epochs=5, patience=2), seed=0)
     assert best == {"metric": "val_dice", "value": 0.7, "epoch": 1}
     assert [row["val_dice"] for row in run.read_metrics()] == ["0.50000", "0.70000", "0.60000", "0.60000"]
     assert load_card(run.best).selected_on == best
 
 
 def test_an_early_stop_leaves_a_resumed_run_as_it_is(run, capsys, monkeypatch):
-    train = TrainSection(epochs=9, patience=1)
+    train = SegmentationTrainSection(epochs=9, patience=1)
     task = toy_task.ToyTask()
     monkeypatch.setattr(task, "validate", lambda *_: {"val_dice": 0.5})
     best = fit(task, run, train, seed=0)
@@ -201,14 +201,14 @@ def test_an_early_stop_leaves_a_resumed_run_as_it_is(run, capsys, monkeypatch):
 
 def test_saved_weights_are_the_averaged_ones(run):
     task = toy_task.ToyTask()
-    fit(task, run, TrainSection(epochs=1, ema=0.9, lr=0.1), seed=0)
+    fit(task, run, SegmentationTrainSection(epochs=1, ema=0.9, lr=0.1), seed=0)
     saved = load_weights(run.best, load_card(run.best))
     assert not torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
 
 
 def test_without_averaging_the_network_itself_is_saved(run):
     task = toy_task.ToyTask()
-    fit(task, run, TrainSection(epochs=1, ema=0.0), seed=0)
+    fit(task, run, SegmentationTrainSection(epochs=1, ema=0.0), seed=0)
     saved = load_weights(run.best, load_card(run.best))
     assert torch.equal(saved["0.weight"], task.network.state_dict()["0.weight"])
 
@@ -237,7 +237,7 @@ def ends(run: RunFolder) -> list[float]:
 
 
 def test_a_budget_ends_the_training_with_a_finished_schedule(run, monkeypatch):
-    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=600.0, lr=0.01), seed=0)
+    fit(Timed(monkeypatch), run, SegmentationTrainSection(epochs=1, budget=600.0, lr=0.01), seed=0)
     assert 590 <= ends(run)[-1] <= 600
     assert float(run.read_metrics()[-1]["lr"]) < 0.01 * 0.02
 
@@ -253,7 +253,7 @@ class Interrupted(toy_task.ToyTask):
 
 def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):
     handler = signal.getsignal(signal.SIGINT)
-    train = TrainSection(epochs=3, lr=0.01)
+    train = SegmentationTrainSection(epochs=3, lr=0.01)
     with pytest.raises(KeyboardInterrupt):
         fit(Interrupted(), run, train, seed=0)
     assert signal.getsignal(signal.SIGINT) is handler
@@ -266,31 +266,31 @@ def test_ctrl_c_in_the_first_epoch_says_that_nothing_can_be_resumed(run, capsys)
     task = Interrupted()
     task.after = 2
     with pytest.raises(KeyboardInterrupt):
-        fit(task, run, TrainSection(epochs=3, lr=0.01), seed=0)
+        fit(task, run, SegmentationTrainSection(epochs=3, lr=0.01), seed=0)
     shown = capsys.readouterr().err
     assert f"nothing can be resumed; delete {run.path}" in shown
     assert "--resume" not in shown
 
 
 def test_a_finished_run_says_so_and_cannot_get_shorter(run, capsys):
-    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0)
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=2, lr=0.01), seed=0)
     before = run.last.read_bytes()
-    fit(toy_task.ToyTask(), run, TrainSection(epochs=2, lr=0.01), seed=0, resume=True)
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=2, lr=0.01), seed=0, resume=True)
     assert "is done after 2 epochs" in capsys.readouterr().err
     with pytest.raises(RunError, match=r"trained 2 epochs already .*epochs 1; expected at least 2"):
-        check_run(RunSection(), TrainSection(epochs=1, lr=0.01), run)
+        check_run(RunSection(), SegmentationTrainSection(epochs=1, lr=0.01), run)
     assert run.last.read_bytes() == before
 
 
 def test_epochs_without_a_validation_keep_the_scores_of_the_others(run):
-    fit(toy_task.ToyTask(), run, TrainSection(epochs=3, lr=0.01, validate_every=2), seed=0)
+    fit(toy_task.ToyTask(), run, SegmentationTrainSection(epochs=3, lr=0.01, validate_every=2), seed=0)
     scores = [row["val_dice"] for row in run.read_metrics()]
     assert [bool(score) for score in scores] == [False, True, True]
 
 
 @pytest.mark.parametrize("validations_s", [(15.0,), (60.0, 1.0)], ids=["alike", "the last one short"])
 def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, monkeypatch, capsys, validations_s):
-    train = TrainSection(epochs=1, budget=230.0, lr=0.01)
+    train = SegmentationTrainSection(epochs=1, budget=230.0, lr=0.01)
     task = Timed(monkeypatch)
     task.validations_s = itertools.cycle(validations_s)
     best = fit(task, run, train, seed=0)
@@ -298,13 +298,13 @@ def test_a_used_up_budget_leaves_a_resumed_run_as_it_is(run, monkeypatch, capsys
     assert fit(Timed(monkeypatch), run, train, seed=0, resume=True) == best
     assert "the budget of 4 min is used up; extend it with --train.budget" in capsys.readouterr().err
     assert (run.last.read_bytes(), run.read_metrics()) == before
-    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=400.0, lr=0.01), seed=0, resume=True)
+    fit(Timed(monkeypatch), run, SegmentationTrainSection(epochs=1, budget=400.0, lr=0.01), seed=0, resume=True)
     assert len(run.read_metrics()) > len(before[1])
 
 
 def test_validations_keep_to_their_fraction_of_the_time(run, monkeypatch):
     """The first at once; the second, which takes them to 30 s, not before 300 s; and the last."""
-    train = TrainSection(epochs=6, lr=0.01, validation_time=0.1)
+    train = SegmentationTrainSection(epochs=6, lr=0.01, validation_time=0.1)
     fit(Timed(monkeypatch), run, train, seed=0)
     assert [bool(row["val_dice"]) for row in run.read_metrics()] == [True, False, False, False, True, True]
     assert ends(run) == [75.0, 135.0, 195.0, 255.0, 330.0, 405.0]
@@ -328,7 +328,7 @@ def test_recalibrated_statistics_are_the_plain_means_over_the_latest_batches():
 
 
 def test_averaged_weights_are_saved_with_their_own_statistics_also_after_a_resume(run, tmp_path):
-    train = TrainSection(epochs=3, lr=0.01, ema=0.9, recalibrate=2)
+    train = SegmentationTrainSection(epochs=3, lr=0.01, ema=0.9, recalibrate=2)
     fit(toy_task.ToyTask(), run, train, seed=0)
     saved = load_weights(run.best, load_card(run.best))
     assert int(saved["1.num_batches_tracked"]) == 2
@@ -344,19 +344,19 @@ def test_averaged_weights_are_saved_with_their_own_statistics_also_after_a_resum
 def test_one_slow_validation_does_not_cut_the_budget_short(run, monkeypatch):
     task = Timed(monkeypatch)
     task.validations_s = itertools.chain([100.0], itertools.repeat(0.0))
-    fit(task, run, TrainSection(epochs=1, budget=400.0, lr=0.01), seed=0)
+    fit(task, run, SegmentationTrainSection(epochs=1, budget=400.0, lr=0.01), seed=0)
     assert ends(run) == [160.0, 220.0, 280.0, 340.0, 400.0]
 
 
 def test_no_epoch_begins_in_a_rest_too_short_for_its_validation(run, monkeypatch):
-    fit(Timed(monkeypatch), run, TrainSection(epochs=1, budget=88.0, lr=0.01), seed=0)
+    fit(Timed(monkeypatch), run, SegmentationTrainSection(epochs=1, budget=88.0, lr=0.01), seed=0)
     assert ends(run) == [75.0]  # 13 s are left, a validation takes 15
 
 
 def test_validation_time_belongs_to_the_budget(monkeypatch):
     now = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    clock = Clock(TrainSection(budget=60.0))
+    clock = Clock(SegmentationTrainSection(budget=60.0))
     clock.validation = 10.0
     now[0] += 25.0
     assert clock.progress(0, 0, 5) == pytest.approx(0.5)
@@ -381,7 +381,7 @@ def test_poly_is_the_published_power():
 
 def test_weight_decay_spares_vectors():
     groups = build_optimizer(
-        nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), TrainSection(weight_decay=0.1)
+        nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2)), SegmentationTrainSection(weight_decay=0.1)
     ).param_groups
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(1, 0.1), (3, 0.0)]
 

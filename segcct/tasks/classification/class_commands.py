@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.plurals import counted
 from segcct.progress import Progress
 from segcct.tasks.classification.class_evaluation import evaluate_classes
@@ -13,7 +13,7 @@ from segcct.tasks.task import Outcome
 
 
 def predict(
-    model: Sequence[Path], input: Path, output: Path, *, split: str | None, overwrite: bool, how: Inference
+    model: Sequence[Path], input: Path, output: Path, *, split: str | None, overwrite: bool, how: InferenceSettings
 ) -> Outcome:
     """Write predictions.csv and predictions.json; of several models, their mean probabilities."""
     from segcct.inference.ensemble import find_members

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from segcct.config import ClassificationConfig
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import pick_device
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictions_index import INDEX
 from segcct.progress import Progress
 from segcct.run_folder import FoldsFolder
@@ -25,7 +25,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: ClassificationConfig, split
     Raises `DataError` naming the images that cannot be read.
     """
     train, output = config.train, folds.out_of_fold
-    how = Inference(train.batch_size, train.precision, pick_device(train.device))
+    how = InferenceSettings(train.batch_size, train.precision, pick_device(train.device))
     tables = []
     output.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=output) as parts:

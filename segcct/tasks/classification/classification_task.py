@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from segcct.config import ClassificationConfig
 from segcct.datasets.split_record import Splits
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.metrics.class_scores import log_losses, top_k
 from segcct.model_card import Architecture, SchemeCard
 from segcct.progress import say
@@ -143,7 +143,7 @@ class ClassificationTask(Task):
         return ids[:_NAMED] + ([f"{len(ids) - _NAMED} more"] if len(ids) > _NAMED else [])
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        how = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        how = InferenceSettings(self.config.train.batch_size, self.config.train.precision, device)
         images, rows = self.dataset.images, self.dataset.val[rank::world]
         mine = {}
         if len(rows):

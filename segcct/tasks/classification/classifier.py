@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from segcct.config import ImagesSection
 from segcct.errors import CheckpointError, ModelError
-from segcct.inference.batched_inference import Inference, finite, in_batches
+from segcct.inference.batched_inference import finite, in_batches
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import ModelCard, check_fit
 from segcct.tasks.classification.image_layout import section_of
@@ -25,7 +26,7 @@ def class_probabilities(
     network: nn.Module,
     images: np.ndarray,
     normalization: Normalization,
-    how: Inference,
+    how: InferenceSettings,
     rows: np.ndarray | None = None,
 ) -> np.ndarray:
     """Softmax over the classes, (n, K) float32, of (N, S, S, C) uint8 images or of some rows of them.
@@ -77,7 +78,7 @@ class Classifier(LoadedModel):
     task, noun, command = "classification", "a classification model", "train-cls"
     gives_probabilities = True
 
-    def __init__(self, network: nn.Module, card: ModelCard, how: Inference | None = None) -> None:
+    def __init__(self, network: nn.Module, card: ModelCard, how: InferenceSettings | None = None) -> None:
         super().__init__(network.to(memory_format=torch.channels_last), card, how)  # type: ignore[call-overload]
         self.classes: tuple[str, ...] = tuple(card.classes)
         self.data = section_of(card.data, Path())

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset as TorchDataset
 
-from segcct.config import M2IConfig
+from segcct.config import ReconstructionConfig
 from segcct.errors import TrainingError
-from segcct.inference.batched_inference import Inference
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
 from segcct.metrics.image import rmse, rmse_within
 from segcct.models.generator import Generator
@@ -58,9 +58,9 @@ class ReconstructionTask(SliceTask):
     name = "reconstruction"
     model_kind = "generator"
     score = "val_gain"
-    config: M2IConfig
+    config: ReconstructionConfig
 
-    def __init__(self, config: M2IConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
+    def __init__(self, config: ReconstructionConfig, dataset: Dataset | None = None, *, resumed: bool = False) -> None:
         super().__init__(config, dataset, resumed=resumed)
         self.criterion = ReconstructionLoss(config.train.loss)
 
@@ -97,7 +97,7 @@ class ReconstructionTask(SliceTask):
         return loss
 
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]:
-        settings = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        settings = InferenceSettings(self.config.train.batch_size, self.config.train.precision, device)
         reconstructor = Reconstructor(cast(Generator, network), self.card({}), settings)
         cases = self.validation_cases
         mine = {case.case_id: _scores(reconstructor.reconstruct(case)) for case in cases[rank::world]}
@@ -111,7 +111,7 @@ class ReconstructionTask(SliceTask):
         return scores
 
     @staticmethod
-    def next_command(config: M2IConfig, run: RunFolder) -> Sequence[object]:
+    def next_command(config: ReconstructionConfig, run: RunFolder) -> Sequence[object]:
         models = ("--i2m", "SEGMENTER/best", "--m2i", run.best)
         return ("compare", *models, "--input", config.data.root, "--output", run.path / "comparison")
 

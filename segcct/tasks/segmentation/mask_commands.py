@@ -15,7 +15,7 @@ from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.inference.batched_inference import Inference
+    from segcct.inference.inference_settings import InferenceSettings
     from segcct.inference.mask_folder import Predictions
     from segcct.inference.predictor import Predictor
     from segcct.model_card import ModelCard
@@ -44,7 +44,7 @@ def predict(
     anonymize: bool,
     protocol: str,
     generator: Path | None,
-    how: Inference,
+    how: InferenceSettings,
     engine: SparkEngine | None,
 ) -> Outcome:
     """Write the masks, predictions.json, volumes.csv, and quality.csv if the model has an estimate; of several models,
@@ -132,7 +132,9 @@ def predict(
     return Outcome(wrote, ("evaluate", *folders, *scheme, "--output", output.parent / "evaluation"))
 
 
-def _estimate_of(members: Sequence[Path], card: ModelCard, how: Inference, *, other_masks: bool) -> QualityModel | None:
+def _estimate_of(
+    members: Sequence[Path], card: ModelCard, how: InferenceSettings, *, other_masks: bool
+) -> QualityModel | None:
     """The estimate of a model, if it has one and was calibrated on masks like these; `other_masks`: it was not."""
     from segcct.quality.quality_model import QualityModel, estimate_file
 

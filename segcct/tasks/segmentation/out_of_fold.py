@@ -9,8 +9,8 @@ from segcct.config import SegmentationConfig
 from segcct.errors import DataError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.hardware.devices import pick_device
-from segcct.inference.batched_inference import Inference
 from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.progress import Progress
@@ -26,7 +26,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: SegmentationConfig, split: 
     """
     train, output = config.train, folds.out_of_fold
     # Steps of postprocessing may have been chosen by the labels of these very cases.
-    how = Inference(train.batch_size, train.precision, pick_device(train.device), postprocessing=False)
+    how = InferenceSettings(train.batch_size, train.precision, pick_device(train.device), postprocessing=False)
     card = Predictor.load(folds.path, how).card
     for earlier in ("predictions", "evaluation"):  # of other weights, or of another number of folds
         shutil.rmtree(output / earlier, ignore_errors=True)

@@ -12,8 +12,8 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segcct.config import SegmentationConfig
 from segcct.datasets.split_record import Splits
-from segcct.inference.batched_inference import Inference
 from segcct.inference.frozen_generator import check_not_seen, load_frozen
+from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.metrics import class_dice
 from segcct.preparation.prepared_case import PreparedCase
@@ -123,6 +123,6 @@ class SegmentationTask(SliceTask):
 
     def _predict(self, network: nn.Module, device: str, case: PreparedCase) -> tuple[np.ndarray, Scores]:
         """Class indices (X, Y, Z) of a case by inference's own code, and its Dice per class."""
-        settings = Inference(self.config.train.batch_size, self.config.train.precision, device)
+        settings = InferenceSettings(self.config.train.batch_size, self.config.train.precision, device)
         prediction = SliceInferer()(network, case, settings, self.config.data.image_size)
         return prediction, class_dice(prediction, np.asarray(case.full_label), self.scheme.classes)

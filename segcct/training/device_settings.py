@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from typing import Any, TypeVar
 
-from segcct.config import Experiment, ScheduleSection
+from segcct.config import Experiment, TrainSection
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.memory import keep_freed_memory
 from segcct.hardware.precision import ENVIRONMENT, Choice, choose_precision
@@ -19,7 +19,7 @@ FIRST_CHOICE = "SEGCCT_FIRST_PROCESS_PRECISION"
 Config = TypeVar("Config", bound=Experiment)
 
 
-def settle(config: Config, *, announce: bool = False) -> Config:
+def resolve_precision(config: Config, *, announce: bool = False) -> Config:
     """The configuration with `precision: auto` replaced by the choice for this machine, and its reason.
 
     A resumed run keeps the stored choice. The other processes of a distributed training get the choice of the first
@@ -53,7 +53,7 @@ def settle(config: Config, *, announce: bool = False) -> Config:
     return config.model_copy(update={"train": settled})
 
 
-def lightning_devices(train: ScheduleSection) -> dict[str, Any]:
+def lightning_devices(train: TrainSection) -> dict[str, Any]:
     """Lightning's device arguments: torchrun's processes where it started us, else `train.devices` of our own.
 
     On the CPU the cores are divided between the processes, which keep the memory that they free.
