@@ -130,7 +130,7 @@ class EvaluationError(SegcctError):
 class StorageError(SegcctError, OSError):
     """A folder that cannot be written to: its disk is full, it is read-only, or it has vanished.
 
-    Also an `OSError`, with its number, for who handles these.
+    Also an `OSError`, with its number, for callers that handle these.
     """
 
     kind = "a folder cannot be written to"
@@ -151,15 +151,22 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 _LITTLE_MEMORY = "too little memory"
-CASE_FAILURES = (Exception,)
-"""What fails one case and must not fail the others; an interrupt (Ctrl-C) ends all of it."""
+LOWER_BATCH_SIZE = ". Lower --batch-size"
+TOO_LITTLE_MEMORY = _LITTLE_MEMORY + LOWER_BATCH_SIZE
+"""With the remedy for commands that have this option."""
 _debug = False
 
 
 def show_tracebacks(show: bool) -> None:
-    """Whether `failure_of` prints the traceback of what it did not expect (`--debug`)."""
+    """Whether `show_traceback` prints (`--debug`)."""
     global _debug
     _debug = show
+
+
+def short_reason(error: object) -> str:
+    """The message of an exception of a library, or a value, short and in one line; an exception without a message gives
+    its type."""
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def is_foreseen(error: BaseException) -> bool:
@@ -185,13 +192,14 @@ def failure_of(error: Exception, case_id: str) -> str:
 
 
 def describe_failure(error: Exception, case_id: str) -> str:
-    """Why one case of many failed, in one line. What is no expected failure is called a bug, and how to report it."""
+    """Why one case of many failed, in one line. An unexpected failure is called a bug, with how to
+    report it."""
     if isinstance(error, SegcctError):
         return str(error)
     if isinstance(error, OSError):
         return f"{case_id}: {reason_of(error)}"
     if is_out_of_memory(error):
-        return f"{case_id}: {_LITTLE_MEMORY}. Lower --batch-size"
+        return f"{case_id}: {TOO_LITTLE_MEMORY}"
     text = " ".join(str(error).split())[:200]
     return (
         f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "

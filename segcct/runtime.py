@@ -14,6 +14,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,22 @@ class UnitScale:
         return self.unit(voxels) > 0
 
 
+def region_of(mask: np.ndarray) -> np.ndarray:
+    """Where a mask for intensity normalization is, bool: above one half, whatever rounding or resampling left of 0 and
+    1."""
+    region: np.ndarray = mask > 0.5
+    return region
+
+
 def other_background(voxels: np.ndarray) -> tuple[float, float] | None:
     """The constant other than 0 that the background of (X, Y, Z) is by its faces, and its share of the voxels."""
     faces = [np.take(voxels, index, axis=axis).ravel() for axis in range(voxels.ndim) for index in (0, -1)]
     values, counts = np.unique(np.concatenate(faces), return_counts=True)
     background = values[counts.argmax()]
+    if background == 0 or counts.max() <= counts.sum() / 2:
+        return None
     share = float(np.mean(voxels == background))
-    return None if background == 0 or counts.max() <= counts.sum() / 2 or share < 0.1 else (float(background), share)
+    return None if share < 0.1 else (float(background), share)
 
 
 def _scaled(voxels: np.ndarray, low: float, high: float, *, overwrite: bool = False) -> np.ndarray:
@@ -381,7 +391,10 @@ class ModelFile:
     """
 
     def __init__(self, file: str | Path) -> None:
-        self.logits = OnnxSession(Path(file).read_bytes())
+        try:
+            self.logits = OnnxSession(Path(file).read_bytes())
+        except RunnerError as error:
+            raise RunnerError(f"{file}: {error}") from error
         stored = self.logits.session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         self.facts = read_facts(stored, file)
         self.size: tuple[int, int] = tuple(self.facts["size"])
@@ -572,7 +585,7 @@ def _check_case(model: ModelFile, scans: Sequence[Scan], region: np.ndarray | No
         steps = ", ".join(step["step"] for step in model.steps)
         raise RunnerError(f"the model's masks are postprocessed ({steps}): pip install scipy, or use segcct predict")
     if model.size[0] != model.size[1]:
-        raise RunnerError("the model takes slices that are no squares: write another by segcct export")
+        raise RunnerError("the model takes slices that are not square: write another by segcct export")
     if len(scans) != len(model.channels):
         raise RunnerError(
             f"the model takes {len(model.channels)} scans ({', '.join(model.channels)}), not {len(scans)}"
@@ -617,12 +630,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise RunnerError(f"{chosen.output}: masks are written as .nii or .nii.gz")
         if chosen.output.resolve() in [file.resolve() for file in (*chosen.scans, chosen.mask) if file is not None]:
             raise RunnerError(f"{chosen.output}: the mask would replace what it is made from: name another file for it")
-        model = ModelFile(chosen.model)
-        scans = [Scan.load(file) for file in chosen.scans]
+        with ThreadPoolExecutor(2) as pool:
+            reading = [pool.submit(Scan.load, file) for file in chosen.scans]  # while the model is loaded
+            model = ModelFile(chosen.model)
+            scans = [scan.result() for scan in reading]
         mask = None if chosen.mask is None else Scan.load(chosen.mask)
         if mask is not None and not _on_grid(mask, scans[0]):
             raise RunnerError(f"{chosen.mask}: the --mask is not on the grid of the scans: resample it onto the first")
-        region = None if mask is None else mask.array > 0.5
+        region = None if mask is None else region_of(mask.array)
         scans[0].save(segment(model, scans, region, batch_size=chosen.batch_size), chosen.output)
     except (RunnerError, OSError) as error:
         print(f"segcct.runtime: {error}", file=sys.stderr)

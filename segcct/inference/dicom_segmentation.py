@@ -15,7 +15,7 @@ import numpy as np
 
 from segcct.datasets.class_codes import code_of
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import VolumeError
+from segcct.errors import VolumeError, short_reason
 from segcct.extras import import_extra
 from segcct.figures.colors import class_colors, rgb
 from segcct.files.atomic_file import atomic_path
@@ -116,12 +116,7 @@ def _sources(planes: Sequence[Plane]) -> list[Any]:
             raise VolumeError("cannot be read by pydicom", file=file, found=error) from error
         missing = [keyword for keyword in _UIDS if not source.get(keyword)]
         if missing:
-            raise VolumeError(
-                "the images lack what a DICOM segmentation refers to them by",
-                file=file,
-                found=f"no {', '.join(missing)}",
-                remedy="Leave --format out: the mask is then written as NIfTI",
-            )
+            raise _lacking(missing, file)
         for keyword in _MAY_BE_EMPTY:
             if keyword not in source:
                 setattr(source, keyword, None)
@@ -130,12 +125,21 @@ def _sources(planes: Sequence[Plane]) -> list[Any]:
     return sources
 
 
+def _lacking(keywords: Sequence[str], file: Path) -> VolumeError:
+    return VolumeError(
+        "the images lack what a DICOM segmentation refers to them by",
+        file=file,
+        found=f"no {', '.join(keywords)}",
+        remedy="Leave --format out: the mask is then written as NIfTI",
+    )
+
+
 def _agree(sources: Sequence[Any], planes: Sequence[Plane]) -> None:
     """Headers that say in one place, and exactly alike, what highdicom takes from them: orientation, pixel size and the
     distance of slices. Our reader has found that they agree but for rounding; thickness says little of distances."""
     first, plane = sources[0], planes[0]
     measures = first
-    if "PerFrameFunctionalGroupsSequence" in first:
+    if first.get("PerFrameFunctionalGroupsSequence"):
         own = first.PerFrameFunctionalGroupsSequence[0]
         if not first.get("SharedFunctionalGroupsSequence"):
             first.SharedFunctionalGroupsSequence = [type(first)()]
@@ -143,6 +147,8 @@ def _agree(sources: Sequence[Any], planes: Sequence[Plane]) -> None:
         for keyword in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
             if keyword not in shared and keyword in own:
                 setattr(shared, keyword, own[keyword].value)
+            if not shared.get(keyword):
+                raise _lacking([keyword], plane.instance.file)
         measures = shared.PixelMeasuresSequence[0]
     for source in sources[1:]:
         source.ImageOrientationPatient = first.ImageOrientationPatient
@@ -172,11 +178,11 @@ def _segmentation(sources: Sequence[Any], numbers: np.ndarray, scheme: Scheme, f
             content_label="SEGCCT",
             specific_character_set=_UTF8,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:  # each lack of a header has its own
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # each lack of a header has its own
         raise VolumeError(
             "a DICOM segmentation of these images cannot be written",
             file=file,
-            found=" ".join(str(error).split())[:200],
+            found=short_reason(error),
             remedy="Leave --format out: the mask is then written as NIfTI",
         ) from error
 

@@ -13,9 +13,10 @@ import numpy as np
 from torch import nn
 
 from segcct.datasets.case import Case, LoadedCase
+from segcct.datasets.layouts.volumes import require_one_grid
 from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
-from segcct.images.volume import Volume, check_same_grid
+from segcct.images.volume import Volume
 from segcct.inference.adaptation import Adaptation, batch_norms
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.frozen_generator import load_frozen
@@ -29,7 +30,7 @@ from segcct.inference.shared_batches import SharedBatches, images_per_batch
 from segcct.model_card import ModelCard, PostprocessingStep
 from segcct.preparation.prepared_case import PreparedCase, plan_grid, prepare_case
 from segcct.preparation.slice_grid import SliceGrid
-from segcct.runtime import pad_to
+from segcct.runtime import pad_to, region_of
 
 _ONE_AT_A_TIME = Lock()
 """So that all threads share one model, also those that begin together."""
@@ -107,7 +108,8 @@ class Predictor(VolumeModel):
 
         Args:
             scan: the volume of a one-channel model, or channel name -> volume, all on one grid.
-            mask: the region for intensity normalization, for models trained with zscore_mask.
+            mask: the region for intensity normalization, where it is above one half; for models trained with
+                zscore_mask.
             keep_largest: keep only the largest component of each class.
 
         Raises:
@@ -122,7 +124,7 @@ class Predictor(VolumeModel):
             )
         volumes = [channels[name] for name in wanted]
         for other in [*volumes, *([] if mask is None else [mask])]:
-            check_same_grid(volumes[0], other)
+            require_one_grid(other, volumes[0])
         if self.data.intensity.rule == "zscore_mask" and mask is None:
             raise DataError("this model needs a mask for intensity normalization", expected=self.data.intensity.mask)
         file = volumes[0].path or Path("scan")
@@ -132,16 +134,13 @@ class Predictor(VolumeModel):
             case=Case(name, name, {each: (channels[each].path or file,) for each in wanted}),
             image=arrays[0][None] if len(arrays) == 1 else np.stack(arrays, dtype=np.float32, casting="unsafe"),
             grid=volumes[0],
-            mask=None if mask is None else mask.array > 0,
+            mask=None if mask is None else region_of(mask.array),
         )
         return self.predict_case(loaded, keep_largest=keep_largest)
 
     def predict_case(self, loaded: LoadedCase, *, keep_largest: bool = False) -> Volume:
         """The mask of a case read by a layout, on its own grid."""
         return self.mask_of(self.segment(loaded, keep_largest=keep_largest))
-
-    predict_examination = predict_case
-    """The old name."""
 
     def segment(
         self,

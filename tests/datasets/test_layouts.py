@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, GeometryError, LabelError, VolumeError
+from segcct.images.volume import Volume
 from segcct.preparation.cache_key import cache_key
 
 SHAPE = (6, 5, 4)
@@ -466,6 +469,48 @@ def test_grids_and_label_values_are_checked(tmp_path: Path) -> None:
     assert np.unique(read_all(data.model_copy(update={"label_map": {255: 1}}))["case1"].label).tolist() == [0, 1]
     volume(place / "seg.nii.gz", np.full(SHAPE, 0.4, np.float32))
     with pytest.raises(LabelError, match=r"seg\.nii\.gz: 120 label voxels are not whole numbers.*0\.4"):
+        read_all(data)
+
+
+def four_channels(root: Path) -> DataSection:
+    """A case whose channels hold 0, 1, 2 and 3."""
+    names = [f"{channel}.nii.gz" for channel in "abcd"]
+    for value, name in enumerate(names):
+        volume(root / "case1" / name, np.full(SHAPE, value, np.int16))
+    return section("folder", root, {name[0]: name for name in names})
+
+
+def test_channels_are_read_two_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, load, both = four_channels(tmp_path), Volume.load, threading.Barrier(2, timeout=20)
+
+    def together(path: Path) -> Volume:
+        both.wait()
+        return load(path)
+
+    monkeypatch.setattr(Volume, "load", together)
+    loaded = read_all(data)["case1"]
+    assert loaded.image.dtype == np.float32
+    assert loaded.image[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert np.shares_memory(loaded.grid.array, loaded.image), "no channel is held twice"
+
+
+@pytest.mark.parametrize(("broken", "elsewhere", "named"), [("ab", "", "a"), ("bd", "", "b"), ("d", "c", "c")])
+def test_the_first_channel_with_a_fault_is_named(
+    tmp_path: Path, broken: str, elsewhere: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, load = four_channels(tmp_path), Volume.load
+    for channel in broken:
+        file = tmp_path / "case1" / f"{channel}.nii.gz"
+        file.write_bytes(file.read_bytes()[:-12])
+    for channel in elsewhere:
+        volume(tmp_path / "case1" / f"{channel}.nii.gz", affine=np.diag([-1.0, -1, 3, 1]))
+
+    def late(path: Path) -> Volume:
+        time.sleep(0.1 * (path.name[0] == named))  # the other one has failed by then
+        return load(path)
+
+    monkeypatch.setattr(Volume, "load", late)
+    with pytest.raises(GeometryError if elsewhere else VolumeError, match=rf"case1/{named}\.nii\.gz: "):
         read_all(data)
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -199,6 +200,8 @@ def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, capsys: pytest
     holed = nib.Nifti1Image(np.full((4, 4, 4), np.nan, dtype=np.float32), np.eye(4))
     nib.save(holed, tmp_path / "nan.nii.gz")
     assert "NaN or infinite" in told(card(), [tmp_path / "nan.nii.gz"])
+    assert runtime.main([str(file), str(file), str(tmp_path / "out.nii.gz")]) == 1
+    assert f"{file}: not an ONNX model that can be run" in capsys.readouterr().err
 
 
 def test_scans_and_regions_on_other_grids_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -231,6 +234,30 @@ def test_other_formats_that_nibabel_reads_are_refused_in_one_line(
     model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize"))
     assert runtime.main([str(model), str(tmp_path / name), str(tmp_path / "out.nii.gz")]) == 1
     assert f"{name}: {kind.__name__} is not NIfTI: convert it to .nii.gz\n" in capsys.readouterr().err
+
+
+def test_scans_are_read_while_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, output = scans(tmp_path, channels=2), tmp_path / "out.nii.gz"
+    model = small_export.written(tmp_path / "two.onnx", small_export.model_card(2, fit="resize"), channels=2)
+    all_three = threading.Barrier(3, timeout=20)
+
+    def at_once(function: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        def call(file: Path) -> Any:
+            all_three.wait()
+            return function(file)
+
+        return call
+
+    monkeypatch.setattr(runtime.Scan, "load", at_once(runtime.Scan.load))
+    monkeypatch.setattr(runtime, "ModelFile", at_once(runtime.ModelFile))
+    arguments = [str(model), *map(str, files), str(output)]
+    assert runtime.main(arguments) == 0
+    for file in files:
+        file.write_bytes(b"no")
+    assert runtime.main(arguments) == 1
+    assert f"segcct.runtime: {files[0]}: cannot be read as NIfTI" in capsys.readouterr().err
 
 
 def test_a_mask_does_not_replace_its_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

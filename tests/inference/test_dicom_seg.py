@@ -243,6 +243,17 @@ def test_images_that_cannot_be_referred_to_cost_one_clear_error(tmp_path: Path) 
     assert [file.name for file in (tmp_path / "p").iterdir()] == ["predictions.json"]
 
 
+def test_frames_whose_pixel_size_stands_elsewhere_cost_one_clear_error(tmp_path: Path) -> None:
+    (file,) = SERIES["multi-frame"](tmp_path / "scan").iterdir()
+    dataset = pydicom.dcmread(file)
+    del dataset.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence
+    dataset.PixelSpacing = [1.5, 1.5]
+    save(dataset, file)
+    problem = predict(tmp_path / "scan", tmp_path / "p", "dicom-seg").problem
+    assert "a.dcm: the images lack what a DICOM segmentation refers to them by" in problem
+    assert "found no PixelMeasuresSequence" in problem
+
+
 def test_a_nifti_scan_has_no_dicom_segmentation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Volume(np.full((20, 24, 3), 50, np.int16), np.eye(4), (1.0, 1.0, 1.0)).save(tmp_path / "a.nii.gz")
     model = predictor()

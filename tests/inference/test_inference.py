@@ -12,7 +12,7 @@ from torch import nn
 
 from segcct.config import AugmentSection, DataSection
 from segcct.datasets.case import Case, LoadedCase
-from segcct.datasets.layouts import read_case
+from segcct.datasets.layouts import find_cases, read_case, scheme_of
 from segcct.errors import DataError, GeometryError, RunError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
@@ -133,6 +133,36 @@ def test_channels_must_share_a_grid(scan):
     other = Volume(scan.array, scan.affine + np.diag([0, 0, 0.1, 0]), scan.spacing_mm, None, None)
     with pytest.raises(GeometryError):
         predictor(channels=("a", "b")).predict({"a": scan, "b": other})
+
+
+def test_a_mask_is_where_it_is_above_one_half(scan, tmp_path, monkeypatch):
+    """Resampling leaves values between 0 and 1: a mask given in Python is read as one from a file."""
+    mask = scan.with_array(np.linspace(0, 1, scan.array.size, dtype=np.float32).reshape(scan.array.shape))
+    monkeypatch.setattr(Predictor, "predict_case", lambda _, loaded, **__: loaded)
+    given = predictor().predict(scan, mask=mask).mask
+    assert np.array_equal(given, mask.array > 0.5)
+    (tmp_path / "case").mkdir()
+    scan.save(tmp_path / "case" / "ct.nii.gz")
+    mask.save(tmp_path / "case" / "mask.nii.gz")
+    data = DataSection(
+        layout="folder",
+        root=tmp_path,
+        channels={"ct": "ct.nii.gz"},
+        scheme="acdc",
+        intensity={"rule": "zscore_mask", "mask": "mask.nii.gz"},
+    )
+    (case,) = find_cases(data)
+    assert np.array_equal(read_case(case, data, scheme_of(data)).mask, given)
+
+
+def test_channels_may_differ_by_rounding_as_in_a_dataset(scan):
+    of = predictor(channels=("a", "b"))
+    affine = scan.affine.copy()
+    affine[0, 3] += 0.04 * min(scan.spacing_mm)
+    rounded = Volume(scan.array, affine, scan.spacing_mm, None, None)
+    mask = of.predict({"a": scan, "b": rounded})
+    assert np.array_equal(mask.array, of.predict({"a": scan, "b": scan}).array)
+    assert np.array_equal(mask.affine, scan.affine)
 
 
 def test_a_dicom_folder_becomes_a_nifti_mask(shared_data, tmp_path):

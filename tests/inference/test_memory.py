@@ -98,6 +98,14 @@ def test_a_scaled_file_is_read_into_one_array(tmp_path: Path):
     np.testing.assert_array_equal(Volume.load(file).array, (stored * np.float64(2) - 1000).astype(np.float32))
 
 
+def test_a_background_of_zero_is_seen_on_the_faces_alone():
+    voxels = np.zeros(SHAPE, np.int16)
+    voxels[8:-8, 8:-8, 8:-8] = 5
+    assert runtime.other_background(voxels) is None
+    assert bytes_per_voxel(lambda: runtime.other_background(voxels)) < 1  # of a comparison of every voxel, one bool
+    assert runtime.other_background(voxels - 1) == (-1, np.mean(voxels == 0))
+
+
 @pytest.mark.parametrize("layout", ["C", "F", "reversed", "strided"])
 def test_a_lookup_does_not_depend_on_the_order_in_memory(layout):
     scheme = Scheme("custom", {"low": 3, "high": 7})

@@ -31,6 +31,7 @@ from segcct.errors import DataError, did_you_mean
 from segcct.files.file_memo import key_of
 from segcct.images.volume import Volume
 from segcct.plurals import counted, listed
+from segcct.runtime import region_of
 
 __all__ = [
     "LAYOUTS",
@@ -167,7 +168,7 @@ def read_case(case: Case, data: DataSection, scheme: Scheme, *, with_label: bool
     layout = get_layout(data.layout)
     image, grid = layout.read_image(case, data)
     label = read_label(case, data, scheme, grid) if with_label and case.label else None
-    mask = layout.read_mask(case.mask, data.intensity.mask or "", grid) > 0.5 if case.mask else None
+    mask = region_of(layout.read_mask(case.mask, data.intensity.mask or "", grid)) if case.mask else None
     return LoadedCase(case, image, grid, label, mask)
 
 

@@ -42,7 +42,7 @@ def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str]
             lone.append((folder, make))
     filled_ones = {parent for case in found.cases for file in case.files() for parent in file.parents}
     for folder, make in lone:
-        if folder not in filled_ones:  # a folder of case folders is none itself
+        if folder not in filled_ones:  # a folder of case folders is not a case
             found.add(make)
     return found
 

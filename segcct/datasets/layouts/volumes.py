@@ -5,7 +5,8 @@ The mask of an X-ray or another 2-D image in DICOM may be an image file too: PNG
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,15 @@ import numpy as np
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import GeometryError
-from segcct.files.file_names import IMAGE_SUFFIXES
+from segcct.files.file_names import IMAGE_SUFFIXES, NIFTI_SUFFIXES
 from segcct.images.raster import mask_values
 from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
 
 GRID_TOLERANCE = 0.05
 """How far corner voxels of two images of one case may lie apart, as a fraction of the smallest voxel size. Files that
 went through several programs differ by rounding; a twentieth of a voxel moves no label."""
+_AT_A_TIME = 2
+"""NIfTI files of a case that are decompressed at a time; more would take more memory."""
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -31,16 +34,33 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
         VolumeError: a file cannot be read.
         GeometryError: a channel lies on another grid than the first.
     """
-    names = list(data.channels)
-    first = Volume.load(case.channels[names[0]][0])
-    if len(names) == 1:
+    files = [case.channels[name][0] for name in data.channels]
+    if len(files) == 1:
+        first = Volume.load(files[0])
         image = first.array[None].astype(np.float32, copy=False)  # (1, X, Y, Z)
         return image, replace(first, array=image[0])
-    image = np.empty((len(names), *first.shape), dtype=np.float32)  # (C, X, Y, Z)
-    image[0] = first.array
-    for index, name in enumerate(names[1:], start=1):
-        image[index] = _on_grid(case.channels[name][0], first).array
-    return image, replace(first, array=image[0])
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        volumes = _loaded(files, pool)
+        first = next(volumes)
+        image = np.empty((len(files), *first.shape), dtype=np.float32)  # (C, X, Y, Z)
+        image[0] = first.array
+        grid = replace(first, array=image[0])
+        del first
+        for channel in image[1:]:
+            volume = next(volumes)
+            require_one_grid(volume, grid)
+            channel[:] = volume.array
+            del volume  # before the next ones are read
+    return image, grid
+
+
+def _loaded(files: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Volume]:
+    """The volumes in order, NIfTI files a few at a time; of several that cannot be read, the first one raises."""
+    if not all(file.name.lower().endswith(NIFTI_SUFFIXES) for file in files):  # readers of others share some state
+        yield from map(Volume.load, files)
+        return
+    for start in range(0, len(files), _AT_A_TIME):
+        yield from pool.map(Volume.load, files[start : start + _AT_A_TIME])
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
@@ -73,6 +93,11 @@ def _mask_image(file: Path, grid: Volume) -> np.ndarray:
 
 def _on_grid(path: Path, grid: Volume) -> Volume:
     volume = Volume.load(path)
+    require_one_grid(volume, grid)
+    return volume
+
+
+def require_one_grid(volume: Volume, grid: Volume) -> None:
+    """Raises `GeometryError` where an image of a case lies on another grid than the first, but for `GRID_TOLERANCE`."""
     smallest_mm = min(grid.spacing_mm) if grid.spacing_mm else 1.0
     check_same_grid(grid, volume, tolerance_mm=GRID_TOLERANCE * smallest_mm)
-    return volume
