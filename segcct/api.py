@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from segcct.config import Experiment, settings
+from segcct.config import Experiment
 from segcct.errors import ConfigError
-from segcct.inference.ensemble import Models, find_members
+from segcct.inference.ensemble import Models, find_members, splits_files
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions
@@ -19,9 +19,8 @@ from segcct.inference.volumes_table import volumes_table
 from segcct.progress import Progress
 from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
-from segcct.tasks.task import TaskRow, task_named
-from segcct.training.device_settings import resolve_precision
-from segcct.training.session import check_length, resumed_config
+from segcct.tasks.task import task_named
+from segcct.training.session import experiment_of
 
 
 def train(
@@ -44,16 +43,11 @@ def train(
 
     Raises `SegcctError` for whatever is wrong with config, data or run, before the run folder appears.
     """
-    row, changes = task_named(task), dict(overrides or {})
     if (config is None) == (resume is None):
         raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
-    if resume is not None:
-        run = RunFolder.open(Path(resume))
-        experiment = resumed_config(row.load_config(), run, changes)
-    else:
-        run, experiment = None, _experiment(config, row, changes)
-    check_length(experiment, changes)
-    return training_run.train(resolve_precision(experiment, announce=True), resume=run)
+    kind = type(config) if isinstance(config, Experiment) else task_named(task).load_config()
+    experiment, run = experiment_of(kind, config, overrides or {}, resume=resume)
+    return training_run.train(experiment, resume=run)
 
 
 def predict(
@@ -66,7 +60,7 @@ def predict(
     how: InferenceSettings | None = None,
 ) -> Predictions:
     """Write the mask of every case below `input` to a folder, on the scans' own grids, with volumes.csv and the colors
-    of the labels, as `segcct predict` does.
+    of the labels. Estimates of the masks' quality (quality.csv) come from `segcct predict` alone.
 
     Args:
         model: a `best/` folder, `hf://OWNER/NAME`, the folder of a cross-validation, or several of these.
@@ -81,20 +75,9 @@ def predict(
     Raises `SegcctError` where the model or the input cannot be used.
     """
     predictor = Predictor.load(model, how)
-    splits_files = [member / ".." / "splits.json" for member in find_members(model)]
-    request = resolve(predictor.card, Path(input), splits_files=splits_files, split=split)
+    request = resolve(predictor.card, Path(input), splits_files=splits_files(find_members(model)), split=split)
     tables = [volumes_table(list(predictor.card.classes))]
     progress = Progress("predicting")
     output = Path(output)
     with outcomes_after(output, wanted=False):
         return predict_folder(predictor, request, output, tables=tables, overwrite=overwrite, progress=progress)
-
-
-def _experiment(config: Any, row: TaskRow, overrides: Mapping[str, Any]) -> Experiment:
-    """The configuration as an object. Raises `ConfigError`."""
-    if isinstance(config, Experiment):
-        return settings.build(type(config), config.model_dump(mode="json"), overrides, source="config")
-    kind = row.load_config()
-    if isinstance(config, Mapping):
-        return settings.build(kind, config, overrides, source="config")
-    return settings.load(kind, Path(config), overrides)

@@ -13,7 +13,15 @@ from typing import TextIO, cast
 
 from segcct.commands import build_parser
 from segcct.commands.parser import local_models, print_outcome
-from segcct.errors import PluginError, SegcctError, is_out_of_memory, reason_of, show_tracebacks
+from segcct.errors import (
+    LOWER_BATCH_SIZE,
+    TOO_LITTLE_MEMORY,
+    PluginError,
+    SegcctError,
+    is_out_of_memory,
+    reason_of,
+    show_tracebacks,
+)
 from segcct.escape import TerminalStream
 
 INTERRUPTED = 130
@@ -86,7 +94,7 @@ def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
         return in_terms_of(reason_of(error), parsed)
     if not is_out_of_memory(error):
         return None
-    return in_terms_of("too little memory. Lower --batch-size", parsed)
+    return in_terms_of(TOO_LITTLE_MEMORY, parsed)
 
 
 def in_terms_of(line: str, parsed: argparse.Namespace) -> str:
@@ -97,7 +105,7 @@ def in_terms_of(line: str, parsed: argparse.Namespace) -> str:
     """
     if not hasattr(parsed, "batch_size"):
         remedy = ". Lower --train.batch_size" if parsed.command.startswith("train-") else ""
-        line = line.replace(". Lower --batch-size", remedy)
+        line = line.replace(LOWER_BATCH_SIZE, remedy)
     if parsed.takes_keys or parsed.command == "init":  # which writes a config
         return line
     option = next((f"--{name}" for name in ("input", "reference") if getattr(parsed, name, None) is not None), None)

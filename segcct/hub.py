@@ -77,7 +77,7 @@ def upload(repository: str, files: Mapping[str, Path | bytes], *, public: bool, 
     hub = _hub()
     name = f"hf://{repository}"
     if hub.get_token() is None:
-        raise HubError("nobody is logged in, and only who is may upload", file=name, remedy=_LOG_IN)
+        raise HubError("nobody is logged in, and an upload needs a login", file=name, remedy=_LOG_IN)
     api = hub.HfApi()
     with _in_our_words(name):
         page = str(api.create_repo(repository, private=not public, exist_ok=True))
@@ -108,7 +108,7 @@ def _in_our_words(name: str) -> Iterator[None]:
     try:
         yield
     except errors.GatedRepoError as error:
-        raise HubError("is open only to who accepts its terms", file=name, remedy=_LOG_IN) from error
+        raise HubError("is open only to users who have accepted its terms", file=name, remedy=_LOG_IN) from error
     except errors.RevisionNotFoundError as error:
         raise HubError("has no such revision", file=name, remedy="Leave @REVISION out for the newest one") from error
     except errors.RepositoryNotFoundError as error:

@@ -24,7 +24,6 @@ from segcct.models.cct_unet import CctPyramid, CctUnet
 from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.padding import pad_to_multiple
 from segcct.models.tokenizer import to_map, to_tokens
-from segcct.models.transformer import Encoder
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.runtime import pad_to
@@ -154,6 +153,6 @@ def _encoder_of(network: nn.Module, folder: Path, name: str) -> tuple[Callable[[
     def encode(image: Tensor) -> Tensor:
         tokens = compact.tokens(image)
         grid = (tokens.shape[-2], tokens.shape[-1])
-        return to_map(Encoder.forward(compact.classifier, to_tokens(tokens), grid), grid)
+        return to_map(compact.classifier.encode(to_tokens(tokens), grid), grid)
 
     return encode, compact.tokenizer.reduction

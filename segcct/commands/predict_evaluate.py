@@ -18,8 +18,10 @@ from segcct.commands.parser import (
     add_engine,
     add_model,
     add_network_options,
+    at_least_one,
     engine_of,
     inference_of,
+    number_above,
 )
 from segcct.errors import ConfigError
 from segcct.tasks.task import Outcome, TaskRow
@@ -71,7 +73,6 @@ def _add_cases(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="where masks or predictions.csv go")
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the model's own split")
-    parser.add_argument("--m2i", type=Path, help=argparse.SUPPRESS)
 
 
 def _add_outputs(parser: argparse.ArgumentParser) -> None:
@@ -158,14 +159,17 @@ def add_evaluate(commands: Commands) -> None:
     )
     parser.add_argument("--against", type=Path, metavar="DIR", help="other predictions to compare with, case by case")
     parser.add_argument(
-        "--tolerance", type=float, metavar="MM", help="tolerance of the surface Dice (default 2, for BraTS schemes 1)"
+        "--tolerance",
+        type=number_above(0),
+        metavar="MM",
+        help="tolerance of the surface Dice (default 2, for BraTS schemes 1)",
     )
     parser.add_argument("--layout", help="layout of the reference folder (default: that of predictions.json)")
     parser.add_argument(
         "--allow-unmatched", action="store_true", help="leave out cases without a prediction or a reference"
     )
     parser.add_argument(
-        "--workers", type=int, default=1, help="processes that score cases in parallel (default %(default)s)"
+        "--workers", type=at_least_one, default=1, help="processes that score cases in parallel (default %(default)s)"
     )
     add_max_failures(parser)
     add_engine(parser)
@@ -189,21 +193,24 @@ def _predict(arguments: argparse.Namespace) -> Outcome:
     backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
     how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
 
-    def begin() -> SparkEngine | None:  # --status needs none
-        return None if engine is None or arguments.status else engine.begin()
-
-    return _of_task(task, "predict", arguments.model[0], arguments, engine=begin, how=how)
+    begun = partial(_begun, None if arguments.status else engine)
+    return _of_task(task, "predict", arguments.model[0], arguments, engine=begun, how=how)
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_predictions
 
     task, engine = task_of_predictions(arguments.prediction), engine_of(arguments)
-    outcome = _of_task(task, "evaluate", arguments.prediction, arguments, engine=lambda: engine)
+    outcome = _of_task(task, "evaluate", arguments.prediction, arguments, engine=partial(_begun, engine))
     table: Path = arguments.output / "table.md"
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
     return outcome
+
+
+def _begun(engine: SparkEngine | None) -> SparkEngine | None:
+    """Spark, which starts while this process imports what it needs."""
+    return None if engine is None else engine.begin()
 
 
 def _report(arguments: argparse.Namespace) -> Outcome:

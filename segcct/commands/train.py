@@ -95,31 +95,11 @@ def _cross_validate(row: TaskRow, arguments: argparse.Namespace) -> Outcome:
 
 
 def read_experiment(kind: type[Experiment], arguments: argparse.Namespace) -> tuple[Experiment, RunFolder | None]:
-    """The configuration of a training from --config or --resume and the keys, and the run that it resumes.
+    """The configuration of a training from --config or --resume and the keys, and the run that it resumes; raises as
+    `experiment_of`."""
+    from segcct.training.session import experiment_of
 
-    Raises:
-        ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.
-        RunError: the run cannot be resumed.
-    """
-    from segcct.config import settings
-
-    overrides, run = overrides_of(kind, arguments), None
-    if arguments.resume is None:
-        config = settings.load(kind, arguments.config, overrides)
-        # That of another run, whose config.yaml this is, says nothing of this machine.
-        train = config.train.model_copy(update={"precision_reason": None})
-        config = config.model_copy(update={"train": train})
-    else:
-        from segcct.run_folder import RunFolder
-        from segcct.training.session import resumed_config
-
-        run = RunFolder.open(arguments.resume)
-        config = resumed_config(kind, run, overrides)
-    from segcct.training.device_settings import resolve_precision
-    from segcct.training.session import check_length
-
-    check_length(config, overrides)
-    return resolve_precision(config, announce=True), run
+    return experiment_of(kind, arguments.config, overrides_of(kind, arguments), resume=arguments.resume)
 
 
 def overrides_of(kind: type[Experiment], arguments: argparse.Namespace) -> dict[str, Any]:

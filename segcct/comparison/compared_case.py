@@ -19,13 +19,13 @@ from segcct.comparison.comparison_record import (
     MeanOverlap,
     Reconstructed,
     RegionDistances,
-    mean_of,
 )
 from segcct.datasets.case import LoadedCase
 from segcct.images.volume import Volume
 from segcct.inference.cycle import Cycles
 from segcct.inference.reconstructor import Reconstruction
 from segcct.metrics import class_counts, pixel_accuracy
+from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import FOREGROUND, class_mean_baseline, regions, rmse_reduction, rmse_within
 from segcct.preparation.intensity import unit_scale
 from segcct.quality.case_features import features_of_case

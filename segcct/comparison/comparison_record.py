@@ -5,6 +5,7 @@ from __future__ import annotations
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.json_record import Record
 from segcct.inference.predictions_record import StoredScheme
+from segcct.metrics.defined_values import mean_of
 
 PREDICTED, REFERENCE = "predicted", "reference"
 """Which mask something was made from."""
@@ -218,9 +219,3 @@ class Comparison(Record):
     failed: dict[str, str]
     models: dict[str, dict[str, object]]
     provenance: dict[str, object]
-
-
-def mean_of(values: list[float | None] | list[float]) -> float | None:
-    """The mean of those that are defined; None where none is."""
-    defined = [value for value in values if value is not None]
-    return sum(defined) / len(defined) if defined else None

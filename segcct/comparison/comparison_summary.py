@@ -14,10 +14,10 @@ from segcct.comparison.comparison_record import (
     CycleStats,
     RankCorrelations,
     RegionMeans,
-    mean_of,
 )
 from segcct.evaluation.summary_record import MetricStats
 from segcct.metrics import summarize
+from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import BORDER, FOREGROUND, WHOLE, rmse_reduction
 from segcct.metrics.ranking import spearman
 

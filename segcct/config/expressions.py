@@ -26,7 +26,7 @@ _SINGLE = ("LITERAL", "NOT_LITERAL", "ANY", "IN", "CATEGORY", "AT", "GROUPREF")
 
 
 def check_patient_expression(expression: str) -> None:
-    """Raises `ValueError` for what is no regular expression with one group, or one that may take too long."""
+    """Raises `ValueError` for a text that is not a regular expression with one group, or that may take too long."""
     try:
         groups = re.compile(expression).groups
     except (re.error, OverflowError, RecursionError):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import Scheme, get_scheme, stored_scheme
-from segcct.errors import EvaluationError, LabelError
+from segcct.errors import EvaluationError, LabelError, short_reason
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
 from segcct.files.json_file import read_object
 from segcct.inference.mask_files import SUFFIXES
@@ -60,7 +60,7 @@ def read_predictions(folder: Path) -> PredictionFolder:
             regions = {name: tuple(values) for name, values in (index.scheme.regions or {}).items()}
             scheme = stored_scheme(index.scheme.name, index.scheme.classes, regions)
     except (ValidationError, LabelError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = short_reason(error)
         raise EvaluationError(StoredPredictions.NOT_THIS, file=file, found=reason) from error
     masks = {case: folder / entry.mask for case, entry in index.cases.items()}
     return PredictionFolder(folder, masks, index, channels, data, scheme, read_key(folder))

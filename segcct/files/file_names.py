@@ -56,5 +56,5 @@ def absolute(path: Path) -> str:
 
 
 def link_target(path: Path) -> str | None:
-    """Where a link points to, for a message about a file that is not there; None for what is no link."""
+    """Where a link points to, for a message about a file that is not there; None for a path that is not a link."""
     return f"a link to {path.readlink()}" if path.is_symlink() else None

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segcct.errors import DataError, SegcctError
+from segcct.errors import DataError, SegcctError, short_reason
 from segcct.files.atomic_file import atomic_path
 from segcct.files.small_file import read_small
 
@@ -82,7 +82,7 @@ def reason_of_parse(problem: Exception) -> str:
         return f"byte {problem.start} is not UTF-8"
     if isinstance(problem, OSError):
         return problem.strerror or type(problem).__name__
-    return " ".join(str(problem).split())[:200] or type(problem).__name__
+    return short_reason(problem)
 
 
 def write_json(file: Path, content: Mapping[str, Any], *, private: bool = False) -> None:

@@ -64,6 +64,11 @@ class EnsembleCard(ModelCard):
     members: tuple[Member, ...]
 
 
+def splits_files(members: Iterable[Path]) -> list[Path]:
+    """splits.json of the run of each model; a downloaded model has none."""
+    return [member / ".." / "splits.json" for member in members]
+
+
 def find_members(models: Models) -> tuple[Path, ...]:
     """The `best/` folders of some models; a cross-validation stands for those of its folds.
 

@@ -33,7 +33,7 @@ def load_frozen(model: Path, data: DataSection, scheme: Scheme) -> Generator:
     """
     from segcct.inference.reconstructor import Reconstructor  # imports the metrics, which predictions do not need
 
-    reconstructor = Reconstructor.load(model, InferenceSettings(precision="fp32"))
+    reconstructor = Reconstructor.load(model, InferenceSettings(precision="fp32", device="cpu"))
     _same(model, "channels", list(reconstructor.data.channels), list(data.channels))
     _same(model, "label scheme", list(reconstructor.scheme.classes.items()), list(scheme.classes.items()))
     expected = Preparation.of(data).to_json()

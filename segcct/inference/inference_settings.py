@@ -23,7 +23,7 @@ class InferenceSettings:
     """Slices in the network at a time, at most (`batch_of`)."""
     precision: str = "auto"
     """fp32 or bf16; `auto` becomes the faster of the two on this device."""
-    device: str = "cpu"
+    device: str = "auto"
     """`auto` becomes a GPU where there is one, else cpu."""
     protocol: str = "soft"
     """soft: probabilities are resampled to the input grid; orientations: those of slices of three orientations are

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory
+from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory, short_reason
 from segcct.export.model_file import card_at, is_exported, read_exported
-from segcct.hardware.devices import pick_device
 from segcct.hardware.processor import limit_threads
 from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
 from segcct.inference.inference_settings import InferenceSettings
@@ -57,7 +56,7 @@ class LoadedModel:
 
     def __init__(self, network: nn.Module, card: ModelCard, how: InferenceSettings | None = None) -> None:
         self.card = card
-        self.how = how or InferenceSettings(device=pick_device())
+        self.how = how or InferenceSettings()
         if self.how.tta != "none" and not self.gives_probabilities:
             raise ModelError(f"test-time augmentation is not for {self.noun}", found=self.how.tta)
         if self.how.adapt != "none" and not self.adapts:
@@ -219,7 +218,7 @@ def _built(built: Architecture, file: Path) -> nn.Module:
     except Exception as error:  # each network refuses sizes and options in its own way
         if is_out_of_memory(error):
             raise
-        found = " ".join(str(error).split())[:200] or type(error).__name__
+        found = short_reason(error)
         raise CheckpointError(
             f"the network {built.name} cannot be built from model.json", file=file, found=found
         ) from error

@@ -225,7 +225,7 @@ class Index:
         if self.key is not None:
             sources = {**read_sources(self.folder), **self.sources}
             for name, entry in cases.items():
-                digest = entry.pop("input", None)  # by which who has a scan could find its mask
+                digest = entry.pop("input", None)  # which would lead from a scan to its mask
                 if digest and name in sources:
                     sources[name] = {**sources[name], "input": digest}
             hidden = {

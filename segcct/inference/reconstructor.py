@@ -121,9 +121,6 @@ class Reconstructor(VolumeModel):
         slices = prepared.grid.to_slices(self.scheme.to_index(values))
         return self.reconstruct(prepared, prepared.grid.shrink_labels(slices))
 
-    reconstruct_examination = reconstruct_case
-    """The old name."""
-
     def _mask(self, prepared: PreparedCase, mask: np.ndarray | None) -> tuple[np.ndarray | None, np.ndarray]:
         """Probabilities, if the mask is soft, and class indices (D, h, w) uint8."""
         if mask is None:

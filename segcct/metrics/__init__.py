@@ -33,8 +33,6 @@ from segcct.metrics.pair import MaskPair, label_pairs
 from segcct.metrics.paired_statistics import Paired, holm, paired, signed_rank_p
 from segcct.metrics.surface_distances import SurfaceDistances
 
-summarise = summarize  # the former name, for one version
-
 __all__ = [
     "CONVENTIONS",
     "Convention",
@@ -66,7 +64,6 @@ __all__ = [
     "sensitivity",
     "signed_rank_p",
     "specificity",
-    "summarise",
     "summarize",
     "surface_dice",
     "volume_difference",

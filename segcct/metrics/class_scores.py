@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from segcct.errors import MetricError
+from segcct.metrics.defined_values import defined
 from segcct.metrics.ranking import auroc
 
 _SMALLEST = 1e-15
@@ -75,17 +76,6 @@ def class_aurocs(probabilities: np.ndarray, reference: np.ndarray) -> list[float
     """AUROC of every class against the rest; None where all or none of the reference is of it."""
     _check(probabilities, reference)
     return [auroc(column, reference == number) for number, column in enumerate(probabilities.T)]
-
-
-def mean_of(values: list[float | None]) -> float | None:
-    """Mean over the classes for which a measure is defined; None when it is for none."""
-    scored = [value for value in values if value is not None]
-    return float(np.mean(scored)) if scored else None
-
-
-def defined(value: float) -> float | None:
-    """None in place of NaN."""
-    return None if np.isnan(value) else float(value)
 
 
 def _check(probabilities: np.ndarray, reference: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""95% intervals of what is no plain mean over images: per-class scores, AUROC, calibration error.
+"""95% intervals of measures that are not a plain mean over images: per-class scores, AUROC, calibration error.
 
 Groups of images (copies, images of one patient) are drawn with replacement and every figure is computed again; the
 interval runs from the 2.5th to the 97.5th percentile. Draws in which a figure is not defined are left out of it, and

@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from segcct.errors import MetricError, did_you_mean
+from segcct.metrics.defined_values import defined
 from segcct.metrics.lesions import LesionRule, lesion_scores
-from segcct.metrics.metric_table import Metric, defined, main_metrics
+from segcct.metrics.metric_table import Metric, main_metrics
 from segcct.metrics.pair import MaskPair
 from segcct.metrics.surfels import weighted_distances
 

@@ -165,9 +165,6 @@ def foreground_error_reduction(original: np.ndarray, reconstruction: np.ndarray,
     return rmse_reduction(*(rmse_within(original, image, inside) for image in images))
 
 
-gain, foreground_gain, paint = error_reduction, foreground_error_reduction, fill_classes  # former names, one version
-
-
 def rmse(original: np.ndarray, reconstruction: np.ndarray) -> float | None:
     """Root mean squared difference of two arrays of one shape; None for empty ones."""
     return math.sqrt(_mean_square(_differences(original, reconstruction))) if original.size else None

@@ -26,6 +26,7 @@ from functools import cache, partial
 from operator import attrgetter
 
 from segcct.errors import MetricError
+from segcct.metrics.defined_values import defined
 from segcct.metrics.pair import MaskPair
 from segcct.metrics.surface_distances import SurfaceDistances
 from segcct.plugins import load_plugins
@@ -90,11 +91,6 @@ class Metric(Quantity):
                 expected="a number, or None where it is not defined",
             )
         return value
-
-
-def defined(value: float | None) -> float | None:
-    """A number of Python, such as tables hold; None in place of NaN."""
-    return None if value is None or math.isnan(value) else float(value)
 
 
 def register_metric(metric: Metric) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from segcct.errors import CheckpointError
+from segcct.errors import CheckpointError, short_reason
 from segcct.files.json_file import read_object
 from segcct.hub import local_model
 
@@ -89,7 +89,7 @@ def _weights_of_folder(folder: Path) -> Path:
 
 
 def _check_start(file: Path) -> None:
-    """Refuses what is no weights file by its first bytes, before any reader opens it."""
+    """Refuses by its first bytes a file that holds no weights, before any reader opens it."""
     if not file.is_file():
         raise CheckpointError("no such weights file", file=file)
     with file.open("rb") as stream:
@@ -163,7 +163,7 @@ def _read_torch(file: Path) -> Any:
         raise CheckpointError(
             "is truncated, damaged or not a weights file",
             file=file,
-            found=None if refused else " ".join(str(error).split())[:200] or type(error).__name__,
+            found=None if refused else short_reason(error),
             remedy=_DOWNLOAD_AGAIN,
         ) from error
 

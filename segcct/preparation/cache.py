@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segcct.errors import DataError
+from segcct.errors import DataError, short_reason
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS
 from segcct.files.disk_space import free_bytes, is_disk_full
 from segcct.files.file_memo import FileMemo, key_of
@@ -112,7 +112,7 @@ class Cache:
                 ):
                     raise ValueError(f"{name}.npy was changed")
         except (DataError, OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = short_reason(error)
             damage = f"{folder}: a prepared case is damaged and is made again ({reason})"
             if damage not in self._reported:
                 self._reported.add(damage)

@@ -17,7 +17,7 @@ from segcct.config import DataSection
 from segcct.datasets import layouts
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import CASE_FAILURES, DataError, SegcctError, failure_of, items
+from segcct.errors import DataError, SegcctError, failure_of, items
 from segcct.files.file_memo import FileMemo
 from segcct.plurals import counted
 from segcct.preparation.cache import Cache, CacheError
@@ -120,7 +120,7 @@ def _outcome(prepare: Callable[[], PreparedCase]) -> PreparedCase | Exception:
         return prepare()
     except (CacheError, BrokenProcessPool):  # the other cases would fail too
         raise
-    except CASE_FAILURES as error:
+    except Exception as error:
         return error
 
 

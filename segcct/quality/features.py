@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from segcct.inference.member_agreement import MemberAgreement
+from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import BAND_PX, border_band
 from segcct.metrics.pair import bounding_box
 from segcct.quality.shape_features import off_center, shape_features
@@ -96,13 +97,12 @@ def with_other_classes(features: CaseFeatures) -> CaseFeatures:
     filled: CaseFeatures = {}
     for name, own in features.items():
         others = [each for other, each in features.items() if other != name and each is not None]
-        filled[name] = None if own is None else {**own, **{each: _mean_of(others, each) for each in _OTHERS}}
+        if own is None:
+            filled[name] = None
+            continue
+        means = {each: mean_of(other[each.removesuffix(_SUFFIX)] for other in others) for each in _OTHERS}
+        filled[name] = {**own, **means}
     return filled
-
-
-def _mean_of(others: list[Features], name: str) -> float | None:
-    defined = [value for each in others if (value := each[name.removesuffix(_SUFFIX)]) is not None]
-    return float(np.mean(defined)) if defined else None
 
 
 def _softmax_features(

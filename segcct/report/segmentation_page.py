@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from segcct import figures
-from segcct.errors import CASE_FAILURES, SegcctError, failure_of, kind_of, reason_of
+from segcct.errors import SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
 from segcct.evaluation.summary_record import STATUSES, MetricStats, ScoredModel, SegmentationSummary
 from segcct.inference.predictions_index import without_ids
@@ -162,7 +162,7 @@ def _show(results: Results, rank: str, case: str) -> Shown:
     try:
         images = images_of(results, case)
         return replace(shown, viewer=_viewer(images, f"v{rank.lower()}"), synthetic=images.synthetic)
-    except CASE_FAILURES as error:
+    except Exception as error:
         reason = reason_of(error) if isinstance(error, OSError | SegcctError) else failure_of(error, case)
         return replace(shown, problem=kind_of(error) if results.anonymized else reason)
 

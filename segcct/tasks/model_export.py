@@ -14,6 +14,7 @@ from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, 
 from segcct.export.quantization import CALIBRATION_SLICES, quantized
 from segcct.export.verification import compare, random_inputs, require_equal, require_similar
 from segcct.files.atomic_file import atomic_path
+from segcct.inference.ensemble import splits_files
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import ModelCard
@@ -93,7 +94,7 @@ def _by_onnx(proto: Any, card: ModelCard, size: Size, output: Path) -> FixedSize
 
 def _real_inputs(loaded: LoadedModel, folder: Path, source: Path | None, size: int, count: int) -> Tensor | None:
     """What the network sees of real cases, (N, C, S, S); None where there are none."""
-    splits = [] if source else [folder / ".." / "splits.json"]
+    splits = [] if source else splits_files([folder])
     split = None if source else "train"
     source = source or _training_data(folder)
     if source is None:

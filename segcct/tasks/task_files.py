@@ -84,7 +84,7 @@ def _kind_of_network(name: object) -> str | None:
 
 
 def _dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The names of what is no mapping, and of all mappings."""
+    """The names of values that are not mappings, and of all mappings."""
     for name, value in content.items():
         yield f"{prefix}{name}"
         if isinstance(value, Mapping):

@@ -17,7 +17,7 @@ import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
-from segcct.errors import RunError, SegcctError, is_out_of_memory
+from segcct.errors import RunError, SegcctError, is_out_of_memory, short_reason
 from segcct.files.atomic_file import write_bytes
 from segcct.model_card import ModelCard, load_card, load_weights
 from segcct.run_folder import RunFolder
@@ -201,5 +201,5 @@ def _of_another(file: Path, found: str, expected: str) -> RunError:
 
 
 def _refused(file: Path, what: str, found: object) -> RunError:
-    words = " ".join(str(found).split())[:200] or type(found).__name__
+    words = short_reason(found)
     return RunError(what, file=file, found=words, remedy=_RESTORE)

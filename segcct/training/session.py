@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from segcct.model_card import load_card
 from segcct.plurals import counted
 from segcct.run_folder import BUSY, RunFolder
 from segcct.training.checkpoint import check_best, read_state
+from segcct.training.device_settings import resolve_precision
 from segcct.training.processes import is_first_process
 from segcct.training.validation_callback import CONFIG
 
@@ -47,6 +48,44 @@ _LOCATIONS = (
 weights to start from are not read again."""
 
 Config = TypeVar("Config", bound=Experiment)
+
+
+def experiment_of(
+    kind: type[Config],
+    source: str | Path | Mapping[str, Any] | Experiment | None,
+    overrides: Mapping[str, Any],
+    *,
+    resume: str | Path | None = None,
+) -> tuple[Config, RunFolder | None]:
+    """The configuration of a training, settled for this machine, and the run that it resumes.
+
+    Args:
+        kind: the task's.
+        source: a YAML file, its content, or an object of `kind`; None where a run is resumed.
+        overrides: dotted key -> value, laid over it.
+        resume: a run folder.
+
+    Raises:
+        ConfigError: a key that is wrong, that a resume may not change, or that would do nothing.
+        ModelError: a device that is not there.
+        RunError: the run cannot be resumed.
+    """
+    if resume is not None:
+        run = RunFolder.open(Path(resume))
+        config = resumed_config(kind, run, dict(overrides))
+    else:
+        run = None
+        if isinstance(source, Experiment):
+            source = source.model_dump(mode="json")
+        if isinstance(source, Mapping):
+            config = settings.build(kind, source, overrides, source="config")
+        else:
+            config = settings.load(kind, Path(source or ""), overrides)
+        # The reason of another run, whose configuration this may be, says nothing of this machine.
+        train = config.train.model_copy(update={"precision_reason": None})
+        config = config.model_copy(update={"train": train})
+    check_length(config, overrides)
+    return resolve_precision(config, announce=True), run
 
 
 def owning_run(section: RunSection, resume: RunFolder | None) -> AbstractContextManager[None]:

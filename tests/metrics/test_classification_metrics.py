@@ -16,10 +16,10 @@ from segcct.metrics.class_scores import (
     class_aurocs,
     class_scores,
     log_losses,
-    mean_of,
     top_k,
 )
 from segcct.metrics.classification_intervals import class_intervals
+from segcct.metrics.defined_values import mean_of
 
 
 def sample(seed: int, count: int = 300, classes: int = 6, skill: float = 2.0) -> tuple[np.ndarray, np.ndarray]:

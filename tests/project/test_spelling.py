@@ -16,7 +16,7 @@ BRITISH = re.compile(
     re.IGNORECASE,
 )
 NAMES = re.compile(
-    r"([\"'`])(?:--)?[\w-]+\1|\b[\w.]+\.unlabelled\b|\bunlabelled(?:_list\b|: | takes)|\bsummarise = "
+    r"([\"'`])(?:--)?[\w-]+\1|\b[\w.]+\.unlabelled\b|\bunlabelled(?:_list\b|: | takes)"
     r"|\bCancelledError\b"
 )
 """What is written in quotes by itself is a name: a key of a file, the former name of an option or a function."""

@@ -679,13 +679,6 @@ def test_a_threshold_that_is_no_dice_is_wrong_usage(flag, value, capsys):
     assert "is not a number above 0 and at most 1" in capsys.readouterr().err
 
 
-def test_the_old_flag_of_a_generator_is_accepted_and_has_no_effect(estimated, phantom, tmp_path, capsys):
-    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
-    assert main([*command, "--output", str(tmp_path / "out"), "--m2i", str(tmp_path / "gone")]) == 0
-    assert "--m2i no longer has an effect" in capsys.readouterr().err
-    assert read_rows(tmp_path / "out" / "quality.csv")
-
-
 def test_an_estimate_that_reads_a_generator_is_of_before(estimated, phantom, tmp_path, capsys):
     content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
     write_json(estimated / "quality.json", {**content, "uses_m2i": True, "generators": ["one"]})

@@ -150,7 +150,7 @@ def test_a_download_passes_the_checks_of_a_folder(
     [
         ("hf://lab/liver", "hf://lab/liver: no such repository"),
         ("hf://lab/heart@v9", "hf://lab/heart@v9: has no such revision"),
-        ("hf://lab/gated", "hf://lab/gated: is open only to who accepts its terms"),
+        ("hf://lab/gated", "hf://lab/gated: is open only to users who have accepted its terms"),
         ("hf://heart", "expected hf://OWNER/NAME"),
         ("hf://lab/../../etc", "expected hf://OWNER/NAME"),
         ("hf://lab/he--art..", "hf://lab/he--art..: "),

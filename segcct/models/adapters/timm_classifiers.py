@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from segcct.errors import ModelError, did_you_mean
+from segcct.errors import ModelError, did_you_mean, short_reason
 from segcct.models.options import ModelOptions, Rate
 from segcct.models.zoo import Entry
 
@@ -75,7 +75,7 @@ def output_shapes(network: nn.Module, channels: int, height: int, width: int) ->
             output = network.eval()(image)
         return [tuple(maps.shape) for maps in (output if isinstance(output, list) else [output])]
     except Exception as refused:
-        return " ".join(str(refused).split())[:200] or type(refused).__name__
+        return short_reason(refused)
     finally:
         network.train(training)
 

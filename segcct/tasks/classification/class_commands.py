@@ -16,14 +16,13 @@ def predict(
     model: Sequence[Path], input: Path, output: Path, *, split: str | None, overwrite: bool, how: InferenceSettings
 ) -> Outcome:
     """Write predictions.csv and predictions.json; of several models, their mean probabilities."""
-    from segcct.inference.ensemble import find_members
+    from segcct.inference.ensemble import find_members, splits_files
     from segcct.tasks.classification.classifier import Classifier
     from segcct.tasks.classification.image_prediction import find_images, predict_images
 
     classifier = Classifier.load(model, how)
     members = find_members(model)
-    splits_files = [member / ".." / "splits.json" for member in members]
-    request = find_images(classifier, input, splits_files=splits_files, split=split)
+    request = find_images(classifier, input, splits_files=splits_files(members), split=split)
     single, progress = members[0] if len(members) == 1 else None, Progress("predicting")
     table = predict_images(classifier, request, output, model=single, overwrite=overwrite, progress=progress)
     folders = ("--prediction", output, "--reference", input)

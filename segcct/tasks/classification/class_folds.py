@@ -35,7 +35,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: ClassificationConfig, split
             request = find_images(classifier, config.data.root, splits_files=[run.splits], split=split)
             bar = Progress(f"predicting what fold {number} held out")
             tables.append(read_table(predict_images(classifier, request, part, model=None, progress=bar)))
-    card, predictions = Classifier.load(folds.path, how).card, output / "predictions"
+    card, predictions = Classifier.card_of(folds.path), output / "predictions"
     seen = [table.index.seen or {} for table in tables]
     merged = {
         "seen": {name: [image for each in seen for image in each.get(name, [])] for name in ("train", "val")},

@@ -24,7 +24,7 @@ def window_side(windows: Mapping[int, float], progress: float) -> int | None:
 
 
 def take_windows(batch: Mapping[str, Any], side: int, centered_fraction: float) -> dict[str, Any]:
-    """A square part of each slice, the same of its image, label (B, H, W) and maps; what is no map stays.
+    """A square part of each slice, the same of its image, label (B, H, W) and maps; other values stay.
 
     That fraction of the slices with a structure is cropped around the box of their structures, the others anywhere.
     Structures are those of the label, unless `structures` (B, H, W) bool tells which ones to go by.

@@ -29,7 +29,6 @@ def predict(
     output: Path,
     *,
     split: str | None,
-    m2i: Path | None,
     no_quality: bool,
     format: str,
     keep_largest: bool,
@@ -50,7 +49,7 @@ def predict(
     """Write the masks, predictions.json, volumes.csv, and quality.csv if the model has an estimate; of several models,
     the masks of their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would
     take."""
-    from segcct.inference.ensemble import find_members
+    from segcct.inference.ensemble import find_members, splits_files
     from segcct.inference.folder_prediction import cases_at_a_time, predict_folder, settings_of
     from segcct.inference.folder_status import folder_status
     from segcct.inference.outcome_table import outcomes_after
@@ -61,9 +60,8 @@ def predict(
     from segcct.spark.spark_cases import case_backend
 
     members = find_members(model)
-    splits_files = [member / ".." / "splits.json" for member in members]
     card = Predictor.card_of(model)
-    request = resolve(card, input, splits_files=splits_files, split=split)
+    request = resolve(card, input, splits_files=splits_files(members), split=split)
     if shard is not None:
         request = request.shard(*shard)
     if no_postprocessing or generator is not None:
@@ -84,8 +82,6 @@ def predict(
     if status:
         return Outcome(str(folder_now()))
     predictor = Predictor.load(model, how)
-    if m2i is not None:
-        say("--m2i no longer has an effect: the features of a generator were measured to add nothing to the estimate")
     with case_backend(engine) as spark:
         if spark is not None:
             predictor.folders = spark.send(predictor.folders)
@@ -111,8 +107,11 @@ def predict(
             now = folder_now() if continue_ else None
             left = request if now is None else replace(request, cases=now.left)
             untried = request.cases if now is None else now.untried
-            workers = 1 if spark is None else spark.workers
             at_a_time = cases_at_a_time(predictor, request, cores)
+
+            def workers() -> int:
+                return 1 if spark is None else spark.workers
+
             return Outcome(time_estimate(left, output, run, untried=untried, workers=workers, at_a_time=at_a_time))
         with outcomes_after(output, wanted=engine is not None):
             predictions = run(

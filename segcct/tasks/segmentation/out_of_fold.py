@@ -27,7 +27,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: SegmentationConfig, split: 
     train, output = config.train, folds.out_of_fold
     # Steps of postprocessing may have been chosen by the labels of these very cases.
     how = InferenceSettings(train.batch_size, train.precision, pick_device(train.device), postprocessing=False)
-    card = Predictor.load(folds.path, how).card
+    card = Predictor.card_of(folds.path)
     for earlier in ("predictions", "evaluation"):  # of other weights, or of another number of folds
         shutil.rmtree(output / earlier, ignore_errors=True)
     (output / "report.html").unlink(missing_ok=True)
