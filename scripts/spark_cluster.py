@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from segcct.commands.parser import at_least_one
 from segcct.errors import SegcctError
 from segcct.extras import import_extra
 from segcct.spark.java_runtime import find_java
@@ -34,6 +36,7 @@ class Cluster:
     url: str
     folder: Path
     """Where the executors work."""
+    master: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
     """Each leads the group of its executors."""
 
@@ -67,7 +70,7 @@ def cluster(workers: int, memory: str = "1g") -> Iterator[Cluster]:
             pairs = [start(f"worker{number}", "worker.Worker", *of_each) for number in range(1, workers + 1)]
             for process, log in pairs:
                 _wait_for("Successfully registered with master", process, log)
-            yield Cluster(url, Path(folder), [process for process, _ in pairs])
+            yield Cluster(url, Path(folder), started[0], [process for process, _ in pairs])
         finally:
             for process in reversed(started):
                 process.terminate()
@@ -93,15 +96,16 @@ def _wait_for(line: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=int, default=2, help="of one core each (default %(default)s)")
+    parser.add_argument("--workers", type=at_least_one, default=2, help="of one core each (default %(default)s)")
     parser.add_argument("--memory", default="1g", help="of each worker (default %(default)s)")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no process is left behind
     try:
         with cluster(arguments.workers, arguments.memory) as running:
             print(running.url, flush=True)
             for number, worker in enumerate(running.workers, start=1):
                 print(f"worker {number}: process {worker.pid}", flush=True)
-            running.workers[0].wait()
+            running.master.wait()  # which goes on without a worker that has died
     except SegcctError as error:
         print(error, file=sys.stderr)
         return 1

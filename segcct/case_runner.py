@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from segcct.errors import SegcctError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
 from segcct.files.disk_space import is_full
+from segcct.hardware.memory import peak_memory_mb
 from segcct.plurals import counted
 from segcct.progress import Report
 
@@ -57,6 +58,8 @@ class Failed:
     """From the process that raised it, where the error was not an expected one."""
     seconds: float | None = None
     """Until it failed; None where that is not known, as of a process that died."""
+    peak_memory_mb: float | None = None
+    """Most memory of the process until it failed, in MB; None as for `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,8 @@ def attempt(work: Callable[[Input], Value], job: CaseJob[Input]) -> CaseOutcome[
     try:
         return Done(job.name, work(job.input))
     except Exception as error:
-        return _failed(job, error, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return replace(_failed(job, error), seconds=seconds, peak_memory_mb=peak_memory_mb())
 
 
 def failures(outcomes: Iterable[CaseOutcome[Any]]) -> list[str]:
@@ -186,14 +190,14 @@ BACKENDS: dict[str, Backend] = {"serial": _serial, "threads": _in_threads, "proc
 """Ways to run the calls; others may be added."""
 
 
-def _failed(job: CaseJob[Any], error: Exception, seconds: float | None = None) -> Failed:
+def _failed(job: CaseJob[Any], error: Exception) -> Failed:
     parts = error.exceptions if isinstance(error, ExceptionGroup) else (error,)
     if job.alias is None:
         reasons = tuple(describe_failure(part, job.id) for part in parts)
     else:
         reasons = tuple(f"{job.alias}: {kind_of(part)}; sources.json says which case it is" for part in parts)
     foreseen = all(is_foreseen(part) for part in parts)
-    return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error), seconds)
+    return Failed(job.name, reasons, kind_of(parts[0]), "" if foreseen else traceback_of(error))
 
 
 def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[CaseOutcome[Any]]:

@@ -7,9 +7,11 @@ bits however the cases are divided among workers.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -24,6 +26,7 @@ from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError
 from segcct.inference.prediction_request import Request, load_case
+from segcct.inference.tracked_case import local_case
 from segcct.plurals import counted
 from segcct.progress import Progress, say
 
@@ -44,8 +47,9 @@ class CaseReader:
         return load_case(self.request, case, get_scheme("binary"), with_label=False)
 
     def points(self, case: Case) -> Points:
-        """Its points."""
-        return self.points_of(self.load(case))
+        """Its points; of files named by URIs, which are fetched for it."""
+        with local_case(case, Path(tempfile.gettempdir())) as here:
+            return self.points_of(self.load(here))
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
     python -m segcct.cluster.streaming map < files.txt | sort | python -m segcct.cluster.streaming reduce --clusters 3
 
-A line for `map` names a file, or a folder of DICOM slices; what is before a tab is ignored, as Hadoop puts the offset
-there. It writes `intensity <tab> count` for what it has read. `reduce` adds the counts of each intensity: with
-`--clusters` it writes centers.json for `segcct cluster-segment --centers`, and takes all lines in one process; without,
-it writes the sums in the form that it reads, as a combiner or one of several reducers.
+A line for `map` names a file, a folder of DICOM slices, or a file by a URI such as `hdfs:///scans/a.nii.gz`; what is
+before a tab is ignored, as Hadoop puts the offset there. It writes `intensity <tab> count` for what it has read.
+`reduce` adds the counts of each intensity: with `--clusters` it writes centers.json for `segcct cluster-segment
+--centers`, and takes all lines in one process; without, it writes the sums in the form that it reads, as a combiner or
+one of several reducers.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +30,7 @@ from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import get_scheme
 from segcct.errors import DataError, SegcctError
 from segcct.files.file_names import case_name
+from segcct.files.remote_file import fetch, is_uri, path_of
 from segcct.inference.prediction_request import Request, load_case
 
 
@@ -35,7 +38,10 @@ def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:
     """The counts of every file that a line names. Raises `DataError` for one that cannot be read."""
     for line in lines:
         if name := line.rstrip("\n").rpartition("\t")[2]:
-            yield from written(_histogram(Path(name), background))
+            with tempfile.TemporaryDirectory() as folder:
+                source = fetch(path_of(name), Path(folder)) if is_uri(name) else Path(name)
+                histogram = _histogram(source, background)
+            yield from written(histogram)
 
 
 def reduced(lines: Iterable[str]) -> Histogram:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from segcct.commands.parser import (
     at_least_one,
     engine_of,
     inference_of,
+    number_above,
     refuse_unused,
 )
 from segcct.tasks.task import Outcome
@@ -89,13 +89,13 @@ def add_cluster_segment(commands: Commands) -> None:
     )
     parser.add_argument(
         "--fuzzifier",
-        type=_above_one,
+        type=number_above(1),
         metavar="M",
         help=f"exponent of the memberships, above 1 (default {_FUZZIFIER:g}, for tokens {_FUZZIFIER_OF_TOKENS:g})",
     )
     parser.add_argument(
         "--tolerance",
-        type=_positive,
+        type=number_above(0),
         default=_TOLERANCE,
         help="stop when no center moves by more, in standard deviations (default %(default)s)",
     )
@@ -118,6 +118,11 @@ def add_cluster_segment(commands: Commands) -> None:
 
 
 def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
+    refuse_unused(arguments, _unused(arguments))
+    engine, encoder = engine_of(arguments), None
+    if engine is not None and not arguments.status:
+        engine.begin()  # while this process imports what it needs
+
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
     from segcct.errors import DataError
@@ -125,8 +130,6 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.plurals import counted
     from segcct.spark.spark_cases import case_backend
 
-    refuse_unused(arguments, _unused(arguments))
-    engine, encoder = engine_of(arguments), None
     if arguments.model is not None:
         from segcct.cluster.token_points import TokenEncoder
 
@@ -242,22 +245,3 @@ def _background(text: str) -> Background:
         return parse_background(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text} is neither auto, none nor an intensity") from None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _above_one(text: str) -> float:
-    if not 1 < _number(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 1")
-    return float(text)
-
-
-def _positive(text: str) -> float:
-    if not 0 < _number(text) < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
-    return float(text)

@@ -8,9 +8,9 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from segcct.datasets.case import Case
-from segcct.errors import DataError
+from segcct.errors import DataError, short_reason
 from segcct.extras import import_extra
-from segcct.files.remote_file import is_uri
+from segcct.files.remote_file import is_uri, path_of
 from segcct.files.table_file import read_rows_of
 
 ID, MASK = "case", "mask"
@@ -52,7 +52,7 @@ def read_case_table(file: Path, channels: Sequence[str], *, needs_mask: bool = F
 
 def _case(row: Mapping[str, str], folder: Path, channels: Sequence[str], needs_mask: bool) -> Case:
     def located(text: str) -> tuple[Path]:
-        return (Path(text) if is_uri(text) else folder / text,)
+        return (path_of(text) if is_uri(text) else folder / text,)
 
     mask = located(row[MASK]) if needs_mask else None
     return Case(row[ID], row[ID], {name: located(row[name]) for name in channels}, mask=mask)
@@ -67,5 +67,5 @@ def _parquet(file: Path, columns: Sequence[str]) -> list[dict[str, str]]:
             raise DataError("columns are missing", file=file, found=", ".join(missing), expected=", ".join(columns))
         rows = table.read(columns=list(columns)).to_pylist()
     except (OSError, ValueError) as error:  # its own errors are among these
-        raise DataError("is not a Parquet file", file=file, found=" ".join(str(error).split())[:200]) from None
+        raise DataError("is not a Parquet file", file=file, found=short_reason(error)) from None
     return [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

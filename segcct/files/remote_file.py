@@ -14,11 +14,19 @@ from segcct.errors import DataError
 from segcct.files.atomic_file import atomic_path
 
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)$", re.DOTALL)  # a drive has one letter
+_PASSWORD = re.compile(r"(//[^/@:\s]*):[^/@\s]*@")
+_HADOOP = re.compile("^hdfs:///+", re.IGNORECASE)
 
 
 def is_uri(path: str | PurePath) -> bool:
     """Whether a path, or a text, is a URI."""
     return _URI.match(path if isinstance(path, str) else path.as_posix()) is not None  # Windows writes s3:\\bucket
+
+
+def path_of(uri: str) -> Path:
+    """The path that holds a URI; `hdfs:///scans`, of the file system that Hadoop is configured for, as the
+    `hdfs://default/scans` that fsspec takes for it, since a path has no empty host."""
+    return Path(_HADOOP.sub("hdfs://default/", uri))
 
 
 def uri_of(path: PurePath) -> str:
@@ -29,9 +37,9 @@ def uri_of(path: PurePath) -> str:
 
 
 def address_of(path: PurePath) -> str:
-    """The URI that a path holds, as it may be shown and stored: of a web address without the query, which is no part
-    of the name, and may be a signature that lets everybody fetch the file."""
-    uri = uri_of(path)
+    """The URI that a path holds, as it may be shown and stored: without a password, and of a web address without the
+    query, which is no part of the name, and may be a signature that lets everybody fetch the file."""
+    uri = _PASSWORD.sub(r"\1@", uri_of(path), count=1)
     return uri.partition("?")[0] if uri.lower().startswith(("http://", "https://")) else uri
 
 
@@ -44,7 +52,7 @@ def fetch(path: Path, folder: Path) -> Path:
         with fsspec.open(uri, "rb") as source, atomic_path(copy) as temporary, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except Exception as error:  # each file system has errors of its own, and an ImportError where it has no package
-        told = str(error) if address_of(path) == uri else re.sub(r"\?\S*", "", str(error))
+        told = str(error) if address_of(path) == uri else _PASSWORD.sub(r"\1@", re.sub(r"\?\S*", "", str(error)))
         found = " ".join(told.split())[:200] or type(error).__name__
         raise DataError("cannot be fetched", file=address_of(path), found=found) from error
     return copy
@@ -53,7 +61,7 @@ def fetch(path: Path, folder: Path) -> Path:
 def _name_of(path: Path) -> str:
     """The name of a remote file; of a web address such as `download?file=scan.nii.gz`, the one in the query."""
     name = PurePosixPath(address_of(path)).name
-    query = uri_of(path).removeprefix(address_of(path)).removeprefix("?")
+    query = uri_of(path).partition("?")[2]
     named = [PurePosixPath(value).name for _, value in parse_qsl(query)]
     return name if "." in name else next((each for each in named if "." in each), name)
 

@@ -32,17 +32,18 @@ def time_estimate(
     predict: Callable[[Request, Path], Predictions],
     *,
     untried: Sequence[Case] = (),
-    workers: int,
+    workers: Callable[[], int],
     at_a_time: int,
 ) -> str:
     """Cases, gigabytes and hours in a sentence.
 
     Args:
         request: the cases that are left.
-        output: where their masks would go; the folder of the timed ones is made near it, so that workers see it.
+        output: where their masks would go; the folder of the timed ones is made there or near it, so that workers see
+            it.
         predict: (some of the cases, folder) -> their masks, as the whole prediction would be run.
         untried: those of the cases that are timed; default: all, also those that failed before.
-        workers: processes that predict.
+        workers: the number of processes that predict, now: a cluster grows while it works.
         at_a_time: cases that each of them has at a time, which share batches.
 
     Raises `DataError` where all of the timed cases fail.
@@ -55,10 +56,11 @@ def time_estimate(
     usual = sum(known) / len(known) if any(known) else 1.0
     weights = {name: usual if size is None else float(size) for name, size in sizes.items()}
     by_size = sorted(untried or request.cases, key=lambda case: weights[case.id])
-    timed = _spread(by_size, max(_TIMED, workers * at_a_time))
-    parent = next(folder for folder in output.absolute().parents if folder.is_dir())
+    timed = _spread(by_size, max(_TIMED, workers() * at_a_time))
+    place = output.absolute()
+    parent = next(folder for folder in (place, *place.parents) if folder.is_dir())
     with tempfile.TemporaryDirectory(prefix=".segcct-dry-run-", dir=parent) as folder:
-        predict(replace(request, cases=timed[:workers]), Path(folder) / "first")  # which takes a process longer
+        predict(replace(request, cases=timed[: workers()]), Path(folder) / "first")  # which takes a process longer
         predictions = predict(replace(request, cases=timed), Path(folder) / "timed")
         ids = {name: source["id"] for name, source in read_sources(Path(folder) / "timed").items()}  # of hashed names
     done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done) and outcome.value.span]
@@ -68,13 +70,20 @@ def time_estimate(
     rate = seconds / max(1.0, sum(weights[ids.get(outcome.name, outcome.name)] for outcome in done))
     failed = len(timed) - len(done)
     unknown = len(sizes) - len(known)
+    there, total, largest = workers(), sum(weights.values()), max(weights.values())
+
+    def takes(count: int) -> str:
+        return duration(rate * max(total / count, largest))
+
+    more = [f"{takes(count)} on {count}" for count in (2 * there, 4 * there, 8 * there) if count <= len(sizes)]
     return (
         f"{counted(len(sizes), 'case')} of {sum(known) / 1e9:.3g} GB"
         + (f", not counting {unknown} of unknown size" if unknown else "")
         + f"; {len(done)} of them took {seconds:.2f} s"
         + (f", and {failed} failed" if failed else "")
         + ": all take about "
-        + f"{duration(rate * sum(weights.values()) / workers)} on {counted(workers, 'worker')}"
+        + f"{takes(there)} on {counted(there, 'worker')}"
+        + (f"; with more workers like {'this' if there == 1 else 'these'}, {', '.join(more)}" if more else "")
     )
 
 

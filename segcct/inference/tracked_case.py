@@ -111,7 +111,7 @@ class TrackedWork:
         stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier.get("files", ()))
         before = {folder / file: _identity(folder / file) for file in stale}
         try:
-            with _here(job.case, folder) as case:
+            with local_case(job.case, folder) as case:
                 made = self._done(job._replace(case=case), began)
         except Exception:
             self._remove_unchanged(before)
@@ -162,9 +162,15 @@ class TrackedWork:
 
 def failed_row(outcome: Failed) -> dict[str, Any]:
     """As `PredictedCase.row` for a case that has no mask."""
-    reason = "; ".join(outcome.reasons)
-    known = {} if outcome.seconds is None else {"seconds": round(outcome.seconds, 3)}
-    return {"status": "failed", "reason": reason, "digest": None, "input": None, "files": [], **known}
+    return {
+        "status": "failed",
+        "reason": "; ".join(outcome.reasons),
+        "digest": None,
+        "input": None,
+        "files": [],
+        "seconds": None if outcome.seconds is None else round(outcome.seconds, 3),
+        "peak_memory_mb": outcome.peak_memory_mb,
+    }
 
 
 def input_digest(case: Case) -> str | None:
@@ -176,9 +182,9 @@ def input_digest(case: Case) -> str | None:
 
 
 @contextmanager
-def _here(case: Case, folder: Path) -> Iterator[Case]:
-    """The case with copies of its remote files, as long as the block runs; those of a killed process are removed from
-    the folder after a day, as any temporary file."""
+def local_case(case: Case, folder: Path) -> Iterator[Case]:
+    """The case with copies of its remote files in a folder, as long as the block runs; those of a killed process are
+    removed from a folder of masks after a day, as any temporary file."""
     remote = [file for file in case.files() if is_uri(file)]
     if not remote:
         yield case

@@ -111,6 +111,11 @@ class Task(ABC):
     def reading(self) -> dict[str, Any]:
         """How the data are read, for model.json."""
 
+    @property
+    def stages(self) -> Sequence[float]:
+        """Fractions of the training, the last of them 1: between one and the next, steps take about the same time."""
+        return (1.0,)
+
     @abstractmethod
     def find(self) -> DatasetSummary:
         """Find, check and split the data without preparing them. Raises `DataError` naming all that is wrong."""

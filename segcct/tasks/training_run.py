@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 
 import torch
 
@@ -57,6 +58,7 @@ class Plan:
     splits: str
     parameters: int
     step_s: float
+    """On average over the training."""
     peak_memory_mb: float | None
     """None where the system does not report it."""
     training_s: float | None
@@ -106,7 +108,7 @@ def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
 
 
 def _step_s(task: Task) -> float:
-    """Seconds per training step, after one for warming up."""
+    """Seconds per training step on average: of each stage, after one for warming up."""
     train = task.config.train
     device = pick_device(train.device)
     if device_type(device) == "cpu":
@@ -114,5 +116,9 @@ def _step_s(task: Task) -> float:
     network, batch = task.network.to(device).train(), task.example(train.batch_size, device)
     optimizer = build_optimizer(network, train)
     steps = step_seconds(lambda: task.loss(network, batch), optimizer, device, train.precision)
-    next(steps)
-    return sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS
+    average = 0.0
+    for begin, end in pairwise((0.0, *task.stages)):
+        task.progress = math.nextafter(end, 0.0)
+        next(steps)
+        average += (end - begin) * sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS
+    return average

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -272,6 +273,21 @@ def test_dicom_images_and_a_single_file(tmp_path: Path) -> None:
     for folder in ("images", "image"):
         mask = np.asarray(Image.open(tmp_path / folder / "p0.png"))
         assert np.mean(mask == truth[..., 0].T) > 0.99
+
+
+def test_a_table_of_uris_gives_the_centers_of_its_files(cohort: Path, tmp_path: Path) -> None:
+    lines = {"here": ["case,image"], "there": ["case,image"]}
+    for file in sorted(cohort.glob("*/*.nii.gz")):
+        name = file.parent.name
+        fsspec.filesystem("memory").pipe(f"/clusters/{name}.nii.gz", file.read_bytes())
+        lines["here"].append(f"{name},{file}")
+        lines["there"].append(f"{name},memory://clusters/{name}.nii.gz")
+    for place, rows in lines.items():
+        (tmp_path / f"{place}.csv").write_text("\n".join(rows))
+        run(tmp_path / f"{place}.csv", tmp_path / place, "--centers", "cohort")
+    found = [json.loads((tmp_path / place / "centers.json").read_text())["centers"] for place in lines]
+    assert found[0] == found[1]
+    assert masks_of(tmp_path / "here").keys() == masks_of(tmp_path / "there").keys() == {"c0", "c1", "c2"}
 
 
 def test_edges_lie_between_tissues(cohort: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -64,9 +65,16 @@ def test_images_are_counted(tmp_path: Path) -> None:
     assert dict(zip(histogram.values, histogram.counts, strict=True)) == dict.fromkeys(range(6), 2)
 
 
+def test_files_named_by_uris_are_counted(scans: list[Path]) -> None:
+    fsspec.filesystem("memory").pipe("/streaming/c0.nii.gz", scans[0].read_bytes())
+    there = streaming.mapped(["12\tmemory://streaming/c0.nii.gz\n"], "auto")
+    assert list(there) == list(streaming.mapped([str(scans[0])], "auto"))
+
+
 @pytest.mark.parametrize(
     ("words", "lines", "message"),
     [
+        (["map"], "memory://streaming/gone.nii.gz\n", "memory://streaming/gone.nii.gz: cannot be fetched"),
         (["map"], "nowhere.nii.gz\n", "nowhere.nii.gz: no such file"),
         (["reduce"], "1\t2\nx\t3\n", "is not a line that map writes"),
         (["reduce", "--clusters", "3"], "1\t2\n", "fewer distinct intensities"),

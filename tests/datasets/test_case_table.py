@@ -77,6 +77,29 @@ def test_names_of_files_are_no_uris():
     assert uri_of(Path("file:///a/b")) == "file:///a/b"
 
 
+def test_the_file_system_that_hadoop_is_configured_for_keeps_its_folders(tmp_path):
+    """`//` and `///` are one in a path: the first folder would be taken for a host."""
+    (tmp_path / "cases.csv").write_text("case,t1,t2\na,hdfs:///scans/1.nii,hdfs://host:8020/scans/2.nii\n")
+    (case,) = read_case_table(tmp_path / "cases.csv", ["t1", "t2"])
+    uris = [uri_of(file) for file in case.files()]
+    assert uris == ["hdfs://default/scans/1.nii", "hdfs://host:8020/scans/2.nii"]
+
+
+def test_the_password_of_a_uri_is_not_told(tmp_path, monkeypatch):
+    remote = Path("sftp://ann:s3cret@host:22/scans/a.nii.gz")
+
+    def refused(uri: str, mode: str) -> io.BytesIO:
+        assert uri == "sftp://ann:s3cret@host:22/scans/a.nii.gz"
+        raise PermissionError(f"refused by {uri}")
+
+    monkeypatch.setattr(fsspec, "open", refused)
+    assert address_of(remote) == "sftp://ann@host:22/scans/a.nii.gz"
+    assert address_of(Path("abfss://container@account/a.nii")) == "abfss://container@account/a.nii"
+    with pytest.raises(DataError, match="refused by sftp://ann@host") as caught:
+        fetch(remote, tmp_path)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_paths_of_windows_hold_uris_too():
     remote = PureWindowsPath("s3://bucket/scans/a.nii.gz")
     assert is_uri(remote)

@@ -122,6 +122,7 @@ def test_a_row_per_case_says_what_became_of_it(best, images, tmp_path):
     assert (failed["status"], failed["digest"]) == ("failed", None)
     assert "case_3.png: cannot be read" in failed["reason"]
     assert 0 <= failed["seconds"] < 60
+    assert failed["peak_memory_mb"] > 10
     assert {row["status"] for row in rows.values()} == {"done"}
     assert all(0 < row["seconds"] < 60 and row["peak_memory_mb"] > 10 for row in rows.values())
     assert len({row["input"] for row in rows.values()}) == 6

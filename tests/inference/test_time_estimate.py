@@ -23,6 +23,11 @@ def request_of(*files: Path) -> Request:
     return Request(tuple(cases), data_section())
 
 
+def one() -> int:
+    """A worker, at any time."""
+    return 1
+
+
 class Timed:
     """A prediction whose cases take a second together where they share batches, else one after the other."""
 
@@ -60,41 +65,75 @@ def test_busy_time_counts_what_overlaps_once_and_every_process():
 
 def test_small_medium_and_large_ones_are_timed_by_their_bytes(files, tmp_path):
     predict = Timed(shared=False)
-    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=1)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
     assert predict.calls == [["9"], ["9", "5", "1"]]  # the first case of a process is timed again
     # 3 + 7 + 11 of 78 kB in 3 s
-    assert said == "12 cases of 7.8e-05 GB; 3 of them took 3.00 s: all take about 11 s on 1 worker"
+    assert said == (
+        "12 cases of 7.8e-05 GB; 3 of them took 3.00 s: all take about 11 s on 1 worker; "
+        "with more workers like this, 6 s on 2, 3 s on 4, 2 s on 8"
+    )  # the largest alone takes 12/21 of 3 s
 
 
 def test_cases_that_share_batches_are_timed_together(files, tmp_path):
     predict = Timed(shared=True)
-    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=6)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=6)
     assert len(predict.calls[-1]) == 6
-    assert said.endswith("6 of them took 1.00 s: all take about 2 s on 1 worker")  # not 13 s
+    assert "6 of them took 1.00 s: all take about 2 s on 1 worker;" in said  # not 13 s
 
 
 def test_several_processes_work_at_a_time(files, tmp_path):
     predict = Timed(shared=False, processes=2)
-    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=2, at_a_time=1)
-    assert said.endswith("3 of them took 3.00 s: all take about 6 s on 2 workers")
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=lambda: 2, at_a_time=1)
+    assert said.endswith(
+        "3 of them took 3.00 s: all take about 6 s on 2 workers; with more workers like these, 3 s on 4, 2 s on 8"
+    )
+
+
+def test_executors_that_register_meanwhile_count(files, tmp_path):
+    """A cluster has none when Spark has just started."""
+    predict = Timed(shared=False, processes=8)
+    said = time_estimate(
+        request_of(*files), tmp_path / "p", predict, workers=lambda: 8 if predict.calls else 2, at_a_time=1
+    )
+    assert said.endswith("all take about 2 s on 8 workers")
+
+
+def test_one_case_takes_no_less_time_on_many_workers(files, tmp_path):
+    predict = Timed(shared=False)
+    said = time_estimate(request_of(files[0]), tmp_path / "p", predict, workers=lambda: 64, at_a_time=1)
+    assert said.endswith("1 of them took 1.00 s: all take about 1 s on 64 workers")
+
+
+def test_cases_are_timed_in_the_folder_of_the_masks_where_it_is_there(files, tmp_path):
+    """The one above may not be writable."""
+    seen: list[Path] = []
+
+    def predict(request: Request, output: Path) -> Predictions:
+        seen.append(output)
+        return Timed(shared=False)(request, output)
+
+    (tmp_path / "p").mkdir()
+    time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
+    assert {file.parents[1] for file in seen} == {tmp_path / "p"}
+    assert not list((tmp_path / "p").iterdir())
 
 
 def test_a_timed_case_that_fails_is_not_counted(files, tmp_path):
     predict = Timed(shared=False, damaged=["5"])
-    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=1, at_a_time=1)
+    said = time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
     # 3 + 11 of 78 kB in 2 s
-    assert said.endswith("2 of them took 2.00 s, and 1 failed: all take about 11 s on 1 worker")
+    assert "2 of them took 2.00 s, and 1 failed: all take about 11 s on 1 worker;" in said
     everything = Timed(shared=False, damaged=[str(number) for number in range(12)])
     with pytest.raises(DataError, match="3 of 3 cases failed"):
-        time_estimate(request_of(*files), tmp_path / "p", everything, workers=1, at_a_time=1)
+        time_estimate(request_of(*files), tmp_path / "p", everything, workers=one, at_a_time=1)
 
 
 def test_cases_that_failed_before_are_timed_only_where_no_other_is_left(files, tmp_path):
     request, predict = request_of(*files), Timed(shared=False)
-    said = time_estimate(request, tmp_path / "p", predict, untried=request.cases[4:6], workers=1, at_a_time=1)
+    said = time_estimate(request, tmp_path / "p", predict, untried=request.cases[4:6], workers=one, at_a_time=1)
     assert predict.calls[-1] == ["5", "4"]
     assert said.startswith("12 cases of 7.8e-05 GB; 2 of them took 2.00 s: all take about")
-    time_estimate(request, tmp_path / "p", predict, untried=(), workers=1, at_a_time=1)
+    time_estimate(request, tmp_path / "p", predict, untried=(), workers=one, at_a_time=1)
     assert predict.calls[-1] == ["9", "5", "1"]
 
 
@@ -102,18 +141,19 @@ def test_remote_files_are_asked_for_their_size(files, tmp_path):
     memory = fsspec.filesystem("memory")
     memory.pipe("/sizes/scan", bytes(1_000_000))
     remote, gone = Path("memory://sizes/scan"), Path("memory://sizes/gone")
-    said = time_estimate(request_of(remote, files[0]), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    said = time_estimate(request_of(remote, files[0]), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
     assert said.startswith("2 cases of 0.00101 GB; 2 of them took 2.00 s: all take about 2 s")
-    said = time_estimate(request_of(remote, gone), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    said = time_estimate(request_of(remote, gone), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
     assert said.startswith("2 cases of 0.001 GB, not counting 1 of unknown size; 2 of them took 2.00 s: all take about")
 
 
 def test_a_folder_of_slices_is_as_large_as_its_files(files, tmp_path):
-    said = time_estimate(request_of(tmp_path), tmp_path / "p", Timed(shared=False), workers=1, at_a_time=1)
+    said = time_estimate(request_of(tmp_path), tmp_path / "p", Timed(shared=False), workers=one, at_a_time=1)
     assert said.startswith("1 case of 7.8e-05 GB;")
 
 
 def test_nothing_left_takes_no_time(tmp_path):
     predict = Timed(shared=False)
-    assert time_estimate(request_of(), tmp_path / "p", predict, workers=1, at_a_time=1) == "no case is left to predict"
+    said = time_estimate(request_of(), tmp_path / "p", predict, workers=one, at_a_time=1)
+    assert said == "no case is left to predict"
     assert not predict.calls

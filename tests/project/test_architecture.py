@@ -16,7 +16,8 @@ PACKAGE = Path(__file__).parents[2] / "segcct"
 LEVELS = [
     {"version", "errors", "escape", "progress", "plurals", "plugins", "extras", "runtime"},
     {"files", "provenance", "hub"},
-    {"hardware", "case_runner"},
+    {"hardware"},
+    {"case_runner"},
     {"config", "images", "spark"},
     {"metrics", "figures", "models", "datasets"},
     {"phantom", "preparation", "model_card"},

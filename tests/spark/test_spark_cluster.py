@@ -9,11 +9,15 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from scripts.spark_cluster import cluster
+from scripts import spark_cluster
+from scripts.spark_cluster import Cluster, cluster
 from segcct.cli import main
 from tests.support.held_prediction import ancestors, held
 from tests.support.spark_commands import masks, predict_command, scores
@@ -51,6 +55,39 @@ def cases_of(worker: int, folder: Path) -> set[str]:
 def evaluate_command(predictions: Path, scans: Path, output: Path, *options: str) -> list[str]:
     sides = ("--prediction", str(predictions), "--reference", str(scans))
     return ["evaluate", *sides, "--output", str(output), *options]
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_a_cluster_without_workers_is_wrong_usage(workers, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["spark_cluster.py", "--workers", workers])
+    with pytest.raises(SystemExit, match="2"):
+        spark_cluster.main()
+    assert f"--workers: {workers} is not a whole number of at least 1" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_asked_to_end_leaves_no_process(monkeypatch):
+    """By SIGTERM, as batch queues and containers do; one whose first worker has died goes on until then."""
+    ended = []
+
+    def asked_to_end() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(20)
+
+    @contextmanager
+    def pretended(workers: int, memory: str) -> Iterator[Cluster]:
+        try:
+            yield Cluster("spark://host", Path(), SimpleNamespace(wait=asked_to_end), [])
+        finally:
+            ended.append(workers)
+
+    monkeypatch.setattr(sys, "argv", ["spark_cluster.py"])
+    monkeypatch.setattr(spark_cluster, "cluster", pretended)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert spark_cluster.main() == 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended == [2]
 
 
 @pytest.mark.usefixtures("spark_installed")

@@ -87,6 +87,7 @@ def test_a_training_sees_windows_first_and_whole_slices_at_the_end(tmp_path, mon
     side = task.config.data.image_size
     train = task.config.train.model_copy(update={"windows": {16: 0.5}, "epochs": 2})
     task.config = task.config.model_copy(update={"train": train})
+    assert task.stages == [0.5, 1.0]
     seen = []
     forward = type(task.network).forward
     monkeypatch.setattr(

@@ -46,6 +46,16 @@ class SegmentationTask(SliceTask):
         self.unlabeled = self.method is not None
         self.synthesis = self._synthesis()
 
+    @property
+    def stages(self) -> list[float]:
+        """See `Task`: windows grow, and generated images and cases without labels join."""
+        ends = {*self.config.train.windows.values(), 1.0}
+        if self.synthesis is not None:
+            ends.add(STARTS)
+        if self.method is not None:
+            ends.add(self.config.train.unlabelled.start)
+        return sorted(ends - {0.0})
+
     def check_splits(self, splits: Splits) -> None:
         super().check_splits(splits)
         for model in (self.config.train.unlabelled.model, self.config.augment.generator):
