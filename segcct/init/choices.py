@@ -190,9 +190,9 @@ def choose_size(naming: Naming, facts: Facts, orientation: Orientation, intensit
         settings |= {"spacing_mm": target_mm} if target_mm else {}
         return Choice(settings | {"fit": "pad", "image_size": size}, why)
     if get_layout(naming.layout).spatial_dims == 2:
-        why += "; windows of 224 at full detail (fit: resize shows them whole)"
+        why += "; windows of 224 at full detail (fit: letterbox shows them whole)"
         return Choice(settings | {"fit": "pad", "image_size": 224}, why)
-    return Choice(settings | {"fit": "resize", "image_size": 224}, f"{why}; resized to 224")
+    return Choice(settings | {"fit": "letterbox", "image_size": 224}, f"{why}; the longer side becomes 224")
 
 
 def _common_pixel(slices: Sequence[SliceShape]) -> float | None:

@@ -15,7 +15,9 @@ from torch import Tensor, nn
 MOMENTUM = 0.95
 STEPS = 5
 SMALLEST_SIDE = 8
-"""A matrix with fewer rows or columns, such as that of the classes, is left to AdamW."""
+"""A matrix with fewer rows or columns is left to AdamW."""
+HEADS = {"head", "coarse_heads", "output", "fc"}
+"""Names of the layers that give the classes, left to AdamW too: orthogonal updates are for hidden layers."""
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steepest at 0, without convergence to exactly 1."""
 
@@ -57,10 +59,12 @@ class Muon(torch.optim.AdamW):
     def _update(self, parameter: Tensor, lr: float, weight_decay: float) -> None:
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
-        state.setdefault("step", torch.zeros(()))  # which AdamW looks for where a state is loaded
-        buffer = state.setdefault("momentum_buffer", torch.zeros_like(gradient))
+        if not state:
+            state["step"] = torch.zeros(())  # which AdamW looks for where a state is loaded
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        buffer = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - MOMENTUM)
-        update = orthogonalized(gradient.lerp(buffer, MOMENTUM).flatten(1), self.arithmetic)  # Nesterov's
+        update = orthogonalized(gradient.lerp_(buffer, MOMENTUM).flatten(1), self.arithmetic)  # Nesterov's
         rows, columns = update.shape
         parameter.mul_(1 - lr * weight_decay)
         parameter.add_(update.view_as(parameter), alpha=-lr * math.sqrt(max(1, rows / columns)))
@@ -78,9 +82,10 @@ def orthogonalized(matrix: Tensor, arithmetic: torch.dtype = torch.float32) -> T
 
 
 def orthogonal_weights(network: nn.Module) -> list[Tensor]:
-    """Trained matrices of linear layers and kernels of convolutions without groups, large enough for Muon."""
+    """Trained matrices of hidden linear layers and kernels of convolutions without groups, large enough for Muon."""
     layers = (nn.Linear, nn.Conv2d, nn.Conv3d)
-    weights = [module.weight for module in network.modules()
-               if isinstance(module, layers) and getattr(module, "groups", 1) == 1]  # fmt: skip
+    weights = [module.weight for name, module in network.named_modules()
+               if isinstance(module, layers) and getattr(module, "groups", 1) == 1
+               and HEADS.isdisjoint(name.split("."))]  # fmt: skip
     return [weight for weight in dict.fromkeys(weights)
             if weight.requires_grad and min(weight.flatten(1).shape) >= SMALLEST_SIDE]  # fmt: skip

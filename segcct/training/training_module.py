@@ -106,7 +106,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self.losses = []
-        self.latest_batches.clear()  # a resumed run has none of an earlier epoch either
+        if self.clock.budget is None:  # by a budget, the last epoch may end after a batch
+            self.latest_batches.clear()  # a resumed run has none of an earlier epoch either
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))

@@ -359,6 +359,7 @@ def test_a_tcia_folder_trains_directly(root: Path, tmp_path: Path, monkeypatch: 
     assert main(["init", str(root), "--output", "c.yaml"]) == 0
     keys = ["--data.split.kind", "fractions", "--data.split.val", "0.34", "--data.split.test", "0"]
     keys += ["--data.image_size", "32", "--train.epochs", "1", "--train.batch_size", "4", "--train.precision", "fp32"]
+    keys += ["--train.slices_per_epoch", "16"]
     assert main(["train-seg", "--config", "c.yaml", "--run.name", "r", "--model.name", "cct_unet_t", *keys]) == 0
     predict = ["predict", "--model", "runs/r/best", "--input", str(root), "--format", "dicom-seg", "--no-quality"]
     assert main([*predict, "--output", "masks"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -361,7 +362,7 @@ def test_scans_of_different_pixels_meet_at_the_median(tmp_path: Path) -> None:
     assert inspect_folder(tmp_path).data.spacing_mm == 1.0
 
 
-def test_large_slices_are_resized_and_large_pictures_cut(tmp_path: Path) -> None:
+def test_large_slices_keep_their_proportions_and_large_pictures_are_cut(tmp_path: Path) -> None:
     for number in range(3):
         wide = np.zeros((400, 300, 2), np.float32)
         wide[150:250, 100:200] = np.random.default_rng(number).normal(100, 9, (100, 100, 2))
@@ -372,7 +373,7 @@ def test_large_slices_are_resized_and_large_pictures_cut(tmp_path: Path) -> None
             (tmp_path / "p" / folder).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array.astype(np.uint8)).save(tmp_path / "p" / folder / f"{number}.png")
     volumes, pictures = inspect_folder(tmp_path / "v").data, inspect_folder(tmp_path / "p").data
-    assert (volumes.fit, volumes.image_size) == ("resize", 224)
+    assert (volumes.fit, volumes.image_size) == ("letterbox", 224)
     assert (pictures.fit, pictures.image_size, pictures.layout) == ("pad", 224, "pictures")
     assert (pictures.scheme, pictures.label_map, pictures.intensity.high) == ("binary", {255: 1}, 255.0)
 
@@ -441,6 +442,21 @@ def test_the_config_opens_with_its_commands_and_says_why(tmp_path: Path) -> None
     assert yaml.safe_load(text)["data"]["intensity"] == {"rule": "zscore_nonzero"}
     for key, reason in findings.reasons.items():
         assert " ".join(reason.split()[:3]) in " ".join(text.replace("#", " ").split()), key
+
+
+@pytest.mark.parametrize(
+    ("image_size", "windows", "batch_size"),
+    [(64, {}, 16), (128, {}, 16), (160, {96: 0.5}, 8), (192, {128: 0.5}, 8), (224, {128: 0.5}, 8),
+     (256, {160: 0.5}, 8)],
+)  # fmt: skip
+def test_the_recipe_fits_the_size_of_the_slices(
+    tmp_path: Path, image_size: int, windows: dict[int, float], batch_size: int
+) -> None:
+    findings = inspect_folder(brats(tmp_path / "data", "_", OLD[:1], 1, 2, 4))
+    data = findings.data.model_copy(update={"image_size": image_size})
+    train = usable(dataclasses.replace(findings, data=data), tmp_path).train
+    assert (train.windows, train.batch_size) == (windows, batch_size)
+    assert (train.optimizer, train.slices_per_epoch, train.validation_time) == ("muon", 1024, 0.05)
 
 
 def test_a_damaged_file_is_said_and_the_rest_is_read(tmp_path: Path) -> None:

@@ -65,6 +65,15 @@ def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():
     assert sum(p.numel() for p in orthogonal_weights(network)) > 0.8 * sum(p.numel() for p in network.parameters())
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("cct_unet_t", {"deep_supervision": True}), ("unet_16", {}), ("swin_unet_tiny", {}), ("cct_2_3x2_32", {})],
+)
+def test_heads_of_many_classes_are_left_to_adamw_as_those_of_few(name, options):
+    network = create_model(name, 3, 11, 224, options)
+    assert [tuple(weight.shape) for weight in orthogonal_weights(network) if weight.shape[0] == 11] == []
+
+
 def test_iterations_are_in_the_arithmetic_of_the_training():
     network = nn.Linear(8, 8)
     for precision, arithmetic in (("fp32", torch.float32), ("bf16", torch.bfloat16)):

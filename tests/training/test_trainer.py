@@ -341,6 +341,13 @@ def test_averaged_weights_are_saved_with_their_own_statistics_also_after_a_resum
     assert [row["val_dice"] for row in run.read_metrics()] == [row["val_dice"] for row in other.read_metrics()]
 
 
+def test_a_budget_that_ends_early_in_an_epoch_takes_statistics_from_the_one_before_too(run, monkeypatch):
+    fit(Timed(monkeypatch), run, SegmentationTrainSection(budget=200.0, lr=0.01, ema=0.9, recalibrate=4), seed=0)
+    assert ends(run) == [115.0, 200.0]  # 60 s and 30 s of batches, and twice 55 s for a validation
+    state = torch.load(run.last, weights_only=True)["state_dict"]
+    assert int(state["averaged.module.1.num_batches_tracked"]) == 4
+
+
 def test_one_slow_validation_does_not_cut_the_budget_short(run, monkeypatch):
     task = Timed(monkeypatch)
     task.validations_s = itertools.chain([100.0], itertools.repeat(0.0))
