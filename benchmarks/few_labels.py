@@ -4,9 +4,10 @@
 
 Rows are methods: `supervised` learns from the labeled patients alone, `teacher` and `cycle` from the others too; `mae`
 and `m2d` pre-train on train.list without labels for `--pretrain-minutes` of the same minutes, and go on by AdamW with
-the encoder's blocks, whatever the others train by. `scanner`, `elastic` and `synthesize` are kinds of augmentation: as
-if from another scanner, more elastic deformation, and deformed masks with the images that a generator makes of them.
-`mae+teacher` does both, and so on.
+the encoder's blocks, whatever the others train by. `scratch` has these blocks and AdamW too, and random weights for all
+of the minutes: what a pre-training is to be compared with (`--methods scratch mae m2d --against scratch`). `scanner`,
+`elastic` and `synthesize` are kinds of augmentation: as if from another scanner, more elastic deformation, and deformed
+masks with the images that a generator makes of them. `mae+teacher` does both, and so on.
 Three fixed draws of labeled patients (configs/splits/acdc_7_labeled_0.txt ...). All trainings have equally many
 minutes, or, with --epochs, equally many steps; the generator of `cycle` and `synthesize` comes on top. The settings are
 chosen beforehand, or by `--choosing` on the patients that are not labeled, and nothing is selected: the weights are
@@ -14,7 +15,7 @@ those at the end. Measured once, on the ten patients of val.list, as they are an
 and noise (shift.py), which no standardizing undoes. Dice is the mean over cases of each case's mean over classes,
 averaged over draws; intervals and differences to `--against` are over patients; `--methods mae m2d --against mae`
 compares these two. `--shift` shifts the unlabeled patients too. Trainings that are there are used where they are of the
-same settings, else refused.
+same settings, else refused; those of another machine or precision are in a folder of their own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import folder_here
 from shift import Scores, difference, write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
@@ -46,6 +48,7 @@ from segcct.run_folder import RunFolder
 CONFIGS = Path(__file__).parents[1] / "configs"
 SUPERVISED, TEACHER, CYCLE = "supervised", "teacher", "cycle"
 PRETRAINED = ("mae", "m2d", "m2d_all")
+SCRATCH = "scratch"
 FINE_TUNING = {"train.optimizer": "adamw", "train.lr": 7e-4, "train.warmup": 0.1}
 """Gentler than from random weights: a third of the learning rate, and no orthogonal updates."""
 SYNTHESIZE = "synthesize"
@@ -54,13 +57,14 @@ AUGMENTED: dict[str, dict[str, Any]] = {
     "elastic": {"augment.elastic": 0.5},
     SYNTHESIZE: {"augment.synthesize": 0.25},
 }
-METHODS = (SUPERVISED, TEACHER, CYCLE, *PRETRAINED, *AUGMENTED)
+METHODS = (SUPERVISED, TEACHER, CYCLE, *PRETRAINED, SCRATCH, *AUGMENTED)
 
 
 def method_of(text: str) -> str:
     """One of `METHODS`, or several with `+` between them. Raises `argparse.ArgumentTypeError`."""
     parts = text.split("+")
-    if not set(parts) <= {*METHODS} or {TEACHER, CYCLE} <= {*parts} or len({*parts} & {*PRETRAINED}) > 1:
+    starts = {*parts} & {*PRETRAINED, SCRATCH}
+    if not set(parts) <= {*METHODS} or {TEACHER, CYCLE} <= {*parts} or len(starts) > 1:
         raise argparse.ArgumentTypeError(f"{text}: methods that go together of {', '.join(METHODS)}")
     return text
 
@@ -125,8 +129,10 @@ def segmenter(method: str, data: Mapping[str, Any], name: str, arguments: argpar
     content = {**settings.read_yaml(CONFIGS / "acdc_few_labels.yaml"), "data": data}
     parts, part = method.split("+"), 1.0
     overrides: dict[str, Any] = {"train.pictures": 0, "model.name": arguments.model}
-    if arguments.model != content["model"]["name"] or pretrained_by(method):  # which train the blocks of the encoder
+    if arguments.model != content["model"]["name"] or {*parts} & {*PRETRAINED, SCRATCH}:  # with the encoder's blocks
         overrides["model.options"] = {}
+    if SCRATCH in parts:
+        overrides["train.optimizer"] = FINE_TUNING["train.optimizer"]
     for pretraining in pretrained_by(method):
         best = encoder(pretraining, arguments).best
         overrides |= {"model.pretrained": str(best), **FINE_TUNING}
@@ -213,6 +219,7 @@ def main() -> None:
     parser.add_argument("--model", default="cct_unet_s")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    arguments.output = folder_here(arguments.output)
     if arguments.shift and any(map(pretrained_by, arguments.methods)):
         parser.error("--shift leaves the images of a pre-training as they are")
     precision = InferenceSettings().choice

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from segcct.errors import ModelError
+from segcct.inference.batched_inference import padded_pixels
 from segcct.inference.frozen_generator import cycle_error
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.views import VIEWS, View, bare
@@ -121,8 +122,9 @@ class _Batch(NamedTuple):
 
 
 def _batches(case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[_Batch]:
-    """All slices, in batches of about one size, each from all over the case."""
-    batches = -(-len(case.image) // how.batch_size)
+    """All slices, in batches of about one size, as large at most as those of a prediction, each from all over the
+    case."""
+    batches = -(-len(case.image) // how.batch_of(padded_pixels(case.image, size)))
     positions = torch.from_numpy(slice_positions(len(case.image)))[:, None]
     for first in range(batches):
         unit, _ = pad_to(np.asarray(case.image[first::batches]), size)

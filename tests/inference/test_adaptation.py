@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from segcct import runtime
 from segcct.datasets.case import LoadedCase
 from segcct.errors import ModelError
 from segcct.inference import adaptation
@@ -241,6 +242,12 @@ def test_every_batch_meets_all_views(monkeypatch):
     with Adaptation(model=True).applied_to(network(), prepared(), how, SQUARE):
         pass
     assert len(seen) == 4
+
+
+def test_large_slices_take_no_more_memory_than_when_predicted(monkeypatch):
+    monkeypatch.setattr(runtime, "_PIXELS_PER_BATCH", 2 * SQUARE**2)
+    batches = adaptation._batches(prepared(), replace(HOW, batch_size=16), SQUARE)
+    assert [len(batch.image) for batch in batches] == [2, 2, 1]
 
 
 def test_statistics_are_suggested_only_where_they_can_be_mixed():

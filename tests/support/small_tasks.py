@@ -39,10 +39,11 @@ def segmentation(workers: int, folder: Path) -> Task:
 
 
 def few_labels(workers: int, folder: Path) -> Task:
-    """Segmentation with a teacher; the one case is the unlabeled one too."""
+    """Segmentation with a teacher, which counts though it is sure of nothing; the one case is the unlabeled one too."""
     content, dataset = volumes(workers)
     content["data"]["split"] |= {"unlabelled": "rest"}
-    content |= {"model": {"name": "cct_unet_t"}, "train": content["train"] | {"unlabelled": {"method": "teacher"}}}
+    unlabeled = {"method": "teacher", "confidence": 0.0}
+    content |= {"model": {"name": "cct_unet_t"}, "train": content["train"] | {"unlabelled": unlabeled}}
     dataset = replace(dataset, unlabeled=dataset.train)
     return SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
 

@@ -21,6 +21,7 @@ from segcct.models.tokenizer import to_tokens
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
+from segcct.tasks.pretraining import pretraining_task
 from segcct.tasks.pretraining.pretraining_task import PretrainingTask
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from tests.conftest import training_command
@@ -285,6 +286,23 @@ def test_a_training_says_whom_its_first_weights_have_seen(tmp_path, capsys):
     (tmp_path / "splits.json").write_text("{")
     task.check_splits(splits)  # damaged: another run's file does not keep this one from training
     assert capsys.readouterr().err == ""
+
+
+def test_pictures_show_all_that_was_filled_in(tmp_path, monkeypatch):
+    """Also where the slice is 0, as its background is."""
+    task, panels = pretraining(0, tmp_path, "mae"), []
+    image, masked = torch.zeros(1, 1, 32, 32), task.network
+    image[..., :8] = 1.0
+    visible = masked.draw_visible(1, 0.5, torch.Generator().manual_seed(0))
+    monkeypatch.setattr(task, "_masked_slices", lambda *_: (image, visible))
+    monkeypatch.setattr(MaskedEncoder, "pixels", lambda *_: torch.full_like(image, 5.0))
+    monkeypatch.setattr(pretraining_task, "_side_by_side", lambda drawn: panels.append(drawn) or Image.new("L", (4, 4)))
+    task.draw(masked, "cpu", tmp_path / "pictures")
+    ((slice_, shown, filled),) = panels
+    seen = visible[0].repeat_interleave(16, 0).repeat_interleave(16, 1).numpy()
+    np.testing.assert_array_equal(slice_, image[0, 0])
+    np.testing.assert_array_equal(shown, np.where(seen, slice_, 0))
+    np.testing.assert_array_equal(filled, np.where(seen, slice_, 5))
 
 
 @pytest.mark.slow

@@ -172,7 +172,6 @@ def test_the_teacher_joins_the_loss_with_its_weight(tmp_path):
     batch = next(iter(task.loader(0, 1)))
     task.network.eval()
     task.averaged = task.network
-    task.method.confidence = 0.0  # an untrained network is sure of nothing
     losses = []
     for task.progress in (0.0, 0.1, 0.2, 1.0):
         torch.manual_seed(0)

@@ -95,9 +95,8 @@ class PretrainingTask(SliceTask):
             masked = cast(MaskedEncoder, network.eval())
             with torch.inference_mode(), autocast(device, self.config.train.precision):
                 filled = masked.pixels(masked(image, visible)).float()
-                shown = masked.shown(image, visible)
-            hole = (shown == 0) & (image != 0)
-            panels = [image, shown, torch.where(hole, filled, image)]
+                shown, seen = (masked.shown(each, visible) for each in (image, torch.ones_like(image)))
+            panels = [image, shown, torch.where(seen > 0, image, filled)]
             with atomic_path(folder / f"{case.case_id}.png", private=True) as temporary:
                 _side_by_side([panel[0, 0].cpu().numpy() for panel in panels]).save(temporary, format="PNG")
 
