@@ -24,12 +24,13 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from accuracy_table import table, write_curves
+from machine import folder_here, machine
 from peer_networks import PREFIX, register_peer
 from pydantic import Field
 from trained import check_settings, trained
@@ -42,10 +43,7 @@ from segcct.errors import ConfigError, RunError, SegcctError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.json_file import read_object, write_json
 from segcct.files.table_file import read_rows_of
-from segcct.hardware.devices import pick_device
 from segcct.hardware.memory import peak_memory_mb
-from segcct.hardware.precision import choose_precision
-from segcct.hardware.processor import core_share, instruction_sets, processor_name
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
@@ -145,26 +143,9 @@ def split_of(lists: Lists | None, root: Path, *, final: bool) -> dict[str, Any]:
     }
 
 
-def machine(keys: Sequence[str]) -> dict[str, Any]:
-    """What a table may not mix: the processor or GPU, its instructions and cores, the precision that it computes in."""
-    given = settings.parse_overrides(keys)
-    device = pick_device(str(given.get("train.device", "auto")))
-    precision = choose_precision(str(given.get("train.precision", "auto")), device).precision
-    name = processor_name()
-    if device.startswith("cuda"):
-        import torch
-
-        name = torch.cuda.get_device_name()
-    sets = "+".join(instruction_sets())
-    return {"processor": name, "sets": sets, "cores": core_share(), "device": device, "precision": precision}
-
-
 def folder_of(benchmark: Benchmark, arguments: argparse.Namespace) -> Path:
     """The folder of this machine's trainings of this length."""
-    here = machine(arguments.keys)
-    words = f"{here['processor']} {here['sets']} {here['cores']} cores {here['precision']} {benchmark.budget}"
-    folder: Path = arguments.output / re.sub(r"[^\w.]+", "_", words)
-    return folder
+    return folder_here(arguments.output, arguments.keys, benchmark.budget)
 
 
 def train_and_score(training: Training, benchmark: Benchmark, arguments: argparse.Namespace) -> None:

@@ -3,8 +3,8 @@ the ten patients of val.list, which no model has seen, and how well the Dice of 
 
     python benchmarks/folds.py --root ../shared/data/acdc_h5 --budget 10min --results docs/results/folds.md
 
-Three folds of the 70 patients of train.list, each for the budget; a cross-validation that is there already is resumed,
-or refused where its settings are others.
+Three folds of the patients of train.list, each for the budget; a cross-validation that is there already is resumed,
+or refused where its settings are others; that of another machine or precision has a folder of its own.
 All differences are paired: per volume the mean Dice of the three classes, intervals by patient.
 """
 
@@ -17,10 +17,12 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
+from machine import folder_here
 from trained import check_settings
 
 from segcct.case_runner import failures, values
 from segcct.config import SegmentationConfig, settings
+from segcct.datasets.split_record import Splits
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
 from segcct.hardware.processor import processor_name
@@ -47,14 +49,20 @@ Scores = dict[str, dict[str, float]]
 
 @dataclass(frozen=True)
 class Model:
-    """One way to predict the test patients."""
+    """One way to predict some patients."""
 
     name: str
     scores: Scores
+    splits: Splits
+    """Which case is whose; two patients with the same images are one (`data.patient`)."""
 
     def means(self) -> list[float]:
         """Mean Dice of each volume."""
         return [float(np.mean(list(own.values()))) for _, own in sorted(self.scores.items())]
+
+    def of_patients(self) -> list[str]:
+        """Whose volume each is."""
+        return [self.splits.patient_of(case) for case in sorted(self.scores)]
 
 
 def cross_validated(arguments: argparse.Namespace) -> tuple[FoldsFolder, SegmentationConfig]:
@@ -105,16 +113,12 @@ def mean_of(models: list[Model], name: str) -> Model:
         case: {each: float(np.mean([model.scores[case][each] for model in models])) for each in cases[case]}
         for case in cases
     }
-    return Model(name, scores)
-
-
-def patient_of(case: str) -> str:
-    return case.partition("_")[0]
+    return Model(name, scores, models[0].splits)
 
 
 def row_of(model: Model) -> str:
     """Dice with its interval, and of each class."""
-    found = summarize(model.means(), list(map(patient_of, sorted(model.scores))), bounds=(0, 1))
+    found = summarize(model.means(), model.of_patients(), bounds=(0, 1))
     low, high = found["ci95"]
     classes = (np.mean([own[name] for own in model.scores.values() if name in own]) for name in CLASSES)
     return (
@@ -126,8 +130,7 @@ def row_of(model: Model) -> str:
 
 def difference_of(name: str, first: Model, second: Model) -> str:
     """First minus second."""
-    patients = list(map(patient_of, sorted(first.scores)))
-    found: Paired = paired(first.means(), second.means(), patients)
+    found: Paired = paired(first.means(), second.means(), first.of_patients())
     low, high = found["ci95"]
     interval = "not defined" if low is None or high is None else f"{low:+.4f}, {high:+.4f}"
     return (
@@ -153,21 +156,22 @@ def sections(arguments: argparse.Namespace) -> list[str]:
     folder, config = cross_validated(arguments)
     runs = [folder.fold(number) for number in folder.folds]
     bests, splits = [run.best for run in runs], [run.splits for run in runs]
+    record = Splits.load(splits[0])
     models: dict[tuple[str, str], Model] = {}
     for tta in VIEWS:
         after = "" if tta == "none" else f", {tta}"
         for run in runs:
             place = arguments.output / "scores" / f"{run.path.name}_{tta}"
             scores = scored([run.best], tta, [run.splits], arguments.root, place)
-            models[run.path.name, tta] = Model(f"{run.path.name}{after}", scores)
+            models[run.path.name, tta] = Model(f"{run.path.name}{after}", scores, record)
         singles = [models[run.path.name, tta] for run in runs]
         models["single", tta] = mean_of(singles, f"mean of the {len(runs)} models{after}")
         scores = scored(bests, tta, splits, arguments.root, arguments.output / "scores" / f"ensemble_{tta}")
-        models["ensemble", tta] = Model(f"ensemble of {len(runs)}{after}", scores)
+        models["ensemble", tta] = Model(f"ensemble of {len(runs)}{after}", scores, record)
     options = ["--root", "data/acdc_h5", "--folds", str(arguments.folds), "--budget", arguments.budget, *arguments.keys]
     command = "python benchmarks/folds.py " + shlex.join(options)
     epochs = ", ".join(str(len(run.read_metrics())) for run in runs)
-    out_of_fold = Model("each case by its fold", scores_in(folder.out_of_fold / "evaluation"))
+    out_of_fold = Model("each case by its fold", scores_in(folder.out_of_fold / "evaluation"), record)
     head, rule = "| | Dice [95% interval] | RV | MYO | LV |", "|---|---|---|---|---|"
     plain, flips, turns = (models["single", tta] for tta in VIEWS)
     whole, whole_flips, whole_turns = (models["ensemble", tta] for tta in VIEWS)
@@ -180,8 +184,7 @@ def sections(arguments: argparse.Namespace) -> list[str]:
         difference_of("ensemble with flips minus single model", whole_flips, plain),
     ]
     train, network = config.train, load_card(bests[0]).architecture.name
-    patients = len({patient_of(case) for case in out_of_fold.scores})
-    tested = len({patient_of(case) for case in whole.scores})
+    patients, tested = len({*out_of_fold.of_patients()}), len({*whole.of_patients()})
     return [
         "# Folds, ensembles and test-time augmentation: ACDC",
         f"`{network}`, {len(runs)} folds of {patients} patients, {train.budget or 0:g} s each ({epochs} epochs); "
@@ -220,6 +223,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=3)
     parser.add_argument("--budget", default="10min", help="of each fold")
     arguments, arguments.keys = parser.parse_known_args()
+    arguments.output = folder_here(arguments.output, arguments.keys)
     parts = [part if "|" in part or "```" in part else fill(part, 120) for part in sections(arguments)]
     text = "\n\n".join(parts) + "\n"
     print(text)

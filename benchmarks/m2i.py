@@ -7,7 +7,8 @@ the foreground RMSE against the baseline, and the Dice of M -> I -> M'.
 ACDC: 70 patients train (fold 0 of 5 selects), the ten of val.list are measured. BraTS 2015: one of four patients is
 left out and measured; nothing is selected, the weights are those at the end. The baseline paints every class of a case
 in that case's own mean; `by slice` is against the harder one that uses the mean of each slice. Dice and distances are
-taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused.
+taken on the networks' slices. Trainings that are there are used where they are of the same settings, else refused;
+those of another machine or precision are in a folder of their own.
 --acdc-segmenter takes a segmenter as it is, such as one that benchmarks/accuracy.py left, instead of training one.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from machine import folder_here
 from trained import ONLY_AT_THE_END, trained
 
 from segcct.config import DataSection, ReconstructionConfig, SegmentationConfig, settings
@@ -213,6 +215,7 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", default=["moments", "learned", "none"])
     parser.add_argument("--folds", nargs="+", type=int, default=[0, 1, 2, 3], help="BraTS patients to leave out")
     arguments = parser.parse_args()
+    arguments.output = folder_here(arguments.output)
     print(
         "| cases | style | n | class-mean RMSE | generator RMSE | lower by | by slice | at borders | SSIM "
         "| Dice of the segmenter | M -> I -> M' Dice | fraction |\n|---|---|---|---|---|---|---|---|---|---|---|---|"

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from segcct.config import DataSection
+from segcct.hardware.memory import resident_mb
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model
 from segcct.models.zoo import create_model
 
@@ -48,7 +49,7 @@ def main() -> None:
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         seconds = time.monotonic() - began
         mask = np.asarray(nib.load(next((folder / "masks").glob("*.nii.gz"))).dataobj)
-    peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
+    peak_mb = resident_mb(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
     digest = hashlib.sha256(np.asfortranarray(mask).tobytes(order="F")).hexdigest()[:16]
     print(f"{vars(arguments)}\npeak {peak_mb:,.0f} MB, {seconds:.0f} s, {len(np.unique(mask))} values, mask {digest}")
 

@@ -12,6 +12,7 @@ The peers are those of the extra `bench`; each gets its arrays in the form it wa
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import statistics
 import sys
@@ -22,6 +23,8 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+
+from segcct.hardware.memory import peak_memory_mb
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "brats2015_flair_t1c"
 REGIONS = {"ET": (4,), "TC": (1, 3, 4), "WT": (1, 2, 3, 4)}
@@ -133,7 +136,7 @@ def organ_map(seed: int, *, jitter: float) -> np.ndarray:
 
 
 def score_organs(tool: str) -> tuple[float, float, list[float]]:
-    """(seconds, peak GB of the process, mean Dice, HD95, surface Dice) over the 13 organs."""
+    """(seconds, peak GB of the process, its label maps included, mean Dice, HD95, surface Dice) over the 13 organs."""
     warnings.simplefilter("ignore")
     reference, prediction = organ_map(0, jitter=0.0), organ_map(1, jitter=1.0)
     run = _organs_by_segcct if tool == "segcct" else _organs_by_surface_distance
@@ -141,13 +144,7 @@ def score_organs(tool: str) -> tuple[float, float, list[float]]:
     start = time.perf_counter()
     scores = run(prediction, reference)
     seconds = time.perf_counter() - start
-    return seconds, _peak_gb(), np.mean(scores, axis=0).tolist()
-
-
-def _peak_gb() -> float:
-    """Most memory this process ever held, its label maps included. (`ru_maxrss` would begin with the parent's.)"""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")) / 1e6
+    return seconds, (peak_memory_mb() or math.nan) / 1e3, np.mean(scores, axis=0).tolist()
 
 
 def _organs_by_segcct(prediction: np.ndarray, reference: np.ndarray) -> list[tuple[float, ...]]:

@@ -29,6 +29,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segcct.hardware.memory import resident_mb
+
 CHANNELS = ("t2f", "t1c", "t1n", "t2w")
 CLASSES = {"NCR": 1, "ED": 2, "ET": 3}
 SIDE = 160
@@ -137,7 +139,7 @@ def measured(command: list[str]) -> tuple[float, float, float]:
     seconds = time.monotonic() - began
     if status:
         sys.exit(f"{' '.join(command)} failed: {process.stderr.read().decode() if process.stderr else ''}")
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1e3
+    return seconds, usage.ru_utime + usage.ru_stime, resident_mb(usage.ru_maxrss)
 
 
 def segcct(*words: str | Path | int) -> list[str]:

@@ -8,8 +8,8 @@ each training: the patients that it was not trained on have selected nothing, an
 reported separately: natural predictions of the final stage, of earlier stages, of both, of synthetic corruptions of the
 images segmented by the final stage, and all together. Estimates are cross-fitted: neither network nor regressor was
 trained on the patient. Trainings that are there are taken where their settings are the same and refused where not (the
-content of the dataset is not compared), measurements where weights and code are the same too. Prints Markdown and
-writes it to quality.md, section by section.
+content of the dataset is not compared), measurements where weights and code are the same too; those of another machine
+or precision are in a folder of their own. Prints Markdown and writes it to quality.md there, section by section.
 Patients 074 and 076 hold the same images and count as one (data.patient).
 """
 
@@ -26,6 +26,7 @@ import corruptions
 import m2i_features
 from corruptions import corrupted
 from m2i_features import M2I_FEATURES, with_m2i
+from machine import folder_here
 from quality_tables import CORRUPTED, EARLIER, FINAL, Rows, write
 from trained import ONLY_AT_THE_END, trained
 
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, help="measure only so many patients per fold, for a trial")
     parser.add_argument("--draws", type=int, default=2, help="corrupted versions of each case (default %(default)s)")
     arguments, arguments.keys = parser.parse_known_args()
+    arguments.output = folder_here(arguments.output, arguments.keys)
     rows: Rows = {FINAL: [], EARLIER: [], CORRUPTED: []}
     for fold in arguments.only_folds or range(arguments.folds):
         for name, found in measure_fold(fold, arguments).items():

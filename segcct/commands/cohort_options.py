@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from segcct.commands.parser import at_least_none
+
 
 def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
     """Register --overwrite, --continue, --shard and --status; returns the group of the last, which does not go with
@@ -49,13 +51,6 @@ def add_max_failures(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
     )
-
-
-def at_least_none(text: str) -> int:
-    """An option's value that may be 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
-    return int(text)
 
 
 def shard(text: str) -> tuple[int, int]:

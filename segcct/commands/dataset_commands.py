@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command
+from segcct.commands.parser import Commands, add_command, at_least_none, at_least_one
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
@@ -15,10 +15,12 @@ def add_phantom(commands: Commands) -> None:
     parser = add_command(commands, "phantom", _phantom, "write a small synthetic dataset in a real layout")
     parser.add_argument("layout", metavar="LAYOUT", help="brats, acdc or synapse")
     parser.add_argument("folder", type=Path, metavar="DIR", help="an empty or new folder")
-    parser.add_argument("--cases", type=int, default=8, metavar="N", help="how many cases (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the dataset (default %(default)s)")
     parser.add_argument(
-        "--reduce", type=int, default=1, metavar="R", help="same field of view on an R times coarser grid"
+        "--cases", type=at_least_one, default=8, metavar="N", help="how many cases (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=at_least_none, default=0, help="seed of the dataset (default %(default)s)")
+    parser.add_argument(
+        "--reduce", type=at_least_one, default=1, metavar="R", help="same field of view on an R times coarser grid"
     )
 
 
@@ -36,7 +38,7 @@ def add_check(commands: Commands) -> None:
     parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
     parser.add_argument(
         "--lines",
-        type=int,
+        type=at_least_none,
         default=10,
         metavar="N",
         help="lines per kind of problem; 0 prints all (default %(default)s)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import Commands, add_command
+from segcct.commands.parser import Commands, add_command, at_least_one
 
 
 def add_models(commands: Commands) -> None:
@@ -17,10 +17,12 @@ def add_models(commands: Commands) -> None:
         help="only these; timm:NAME is any classifier of timm, timm/NAME its encoder with our decoder, monai/NAME a "
         "network of MONAI (default: the table)",
     )
-    parser.add_argument("--size", type=int, help="side of the square image (default: what each was made for; timm 224)")
-    parser.add_argument("--channels", type=int, help="input channels (default: as --size)")
     parser.add_argument(
-        "--classes", type=int, help="classes, including background except for classifiers (default: as --size)"
+        "--size", type=at_least_one, help="side of the square image (default: what each was made for; timm 224)"
+    )
+    parser.add_argument("--channels", type=at_least_one, help="input channels (default: as --size)")
+    parser.add_argument(
+        "--classes", type=at_least_one, help="classes, including background except for classifiers (default: as --size)"
     )
     parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")
 

@@ -198,6 +198,28 @@ def fraction(text: str) -> float:
     return value
 
 
+def number_above(least: float) -> Callable[[str], float]:
+    """The type of an option whose value is above `least`, and finite."""
+
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not a number above {least:g}")
+        return value
+
+    return parse
+
+
+def at_least_none(text: str) -> int:
+    """An option's value that may be 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
+    return int(text)
+
+
 def at_least_one(text: str) -> int:
     """An option's value that counts something."""
     if not text.isdecimal() or int(text) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,14 +14,14 @@ from segcct.case_runner import Backend, CaseJob, CaseOutcome, Skipped, failures,
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, MetricError, items
 from segcct.evaluation.anonymous import redact
-from segcct.evaluation.evaluation_files import OUTPUTS, output_folder, write_evaluation
+from segcct.evaluation.evaluation_files import output_folder, write_evaluation
 from segcct.evaluation.matching import Matching, match, named_alike
 from segcct.evaluation.paired_comparison import check_same_cases, compare
 from segcct.evaluation.prediction_folder import PredictionFolder, choose_scheme, read_predictions
-from segcct.evaluation.reference_folder import patients_sentence, read_references
+from segcct.evaluation.reference_folder import ReferenceCase, patients_sentence, read_references
 from segcct.evaluation.scoring import CaseScores, Job, LabelMapScores, Row, check_case, score_case
 from segcct.evaluation.summary import label_map_summary, summary_of
-from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel
+from segcct.evaluation.summary_record import CaseFiles, PairedSummary, ScoredModel, SegmentationSummary
 from segcct.files.file_names import absolute
 from segcct.inference.predictions_record import CaseEntry
 from segcct.metrics import Convention, get_convention
@@ -92,30 +93,20 @@ def evaluate(
             mismatch and stray label value; `output` is the folder of a training.
         MetricError, LabelError: unknown convention or scheme; a registered metric that another process cannot be sent.
     """
-    if isinstance(conventions, str) or not conventions:
-        raise MetricError("conventions are a list of names", found=repr(conventions), expected='such as ("default",)')
-    chosen = [get_convention(name) for name in dict.fromkeys(conventions)]
-    if workers < 1:
-        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
-    if tolerance_mm is not None and not tolerance_mm > 0:
-        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
-    folder = read_predictions(Path(predictions))
-    labels = choose_scheme(scheme, folder)
-    rival = None if against is None else read_predictions(Path(against))
-    cases = read_references(Path(references), folder, layout, labels)
+    chosen = _checked(conventions, workers, tolerance_mm)
+    folders = [read_predictions(Path(path)) for path in (predictions, against) if path is not None]
+    labels = choose_scheme(scheme, folders[0])
+    cases = read_references(Path(references), folders[0], layout, labels)
     tolerance = tolerance_mm or labels.tolerance_mm
-    matchings = [match(folder, cases)]
-    if rival is not None:
-        matchings.append(named_alike(match(rival, cases), matchings[0]))
+    matchings = _matchings(folders, cases)
     unmatched = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
-    if rival is not None and not unmatched:  # else these lines say what differs
+    if against is not None and not unmatched:  # else these lines say what differs
         check_same_cases(*(matching.pairs for matching in matchings))
     at_a_time = min(workers, sum(len(matching.pairs) for matching in matchings))
     engine = backend or ("serial" if at_a_time < 2 else "processes")
     if engine != "serial":
         check_sendable(registered_metrics())
-    with output_folder(output, OUTPUTS):
-        hidden = folder.anonymized
+    with output_folder(output):
         run = partial(
             run_cases,
             backend=engine,
@@ -124,26 +115,33 @@ def evaluate(
             max_failures=max_failures,
             progress=progress,
         )
-        scored = _score(matchings, labels, chosen, tolerance, run, unmatched, hidden)
-        rows = scored[0].rows
-        sources = _sources(matchings[0], folder, Path(references), scored[0].digests)
-        sources, names = redact(sources) if hidden else (sources, None)
-        if rival is not None:
-            sources["paired"] = PairedSummary(
-                against="the other predictions" if hidden else absolute(rival.path),
-                weights_sha256=rival.index.weights_sha256,
-                **_of_model(matchings[1], rival, scored[1].digests),
-                **compare(rows, scored[1].rows, labels, chosen[0]),
-            )
-        sources["label_map"] = label_map_summary(scored[0].label_maps)
-        summaries = [summary_of(rows, labels, convention, tolerance, sources) for convention in chosen]
+        scored = _score(matchings, labels, chosen, tolerance, run, unmatched, folders[0].anonymized)
+        summaries, names = _summaries(matchings, folders, Path(references), scored, labels, chosen, tolerance)
         first = summaries[0]
         edited = (first.edited_sentence(), first.paired.edited_sentence() if first.paired else "")
         for sentence in filter(None, (patients_sentence(cases), *edited)):
             say(sentence)
         if output is not None:
-            write_evaluation(Path(output), rows, scored[0].label_maps, summaries, names)
+            write_evaluation(Path(output), scored[0].rows, scored[0].label_maps, summaries, names)
     return first.to_json()
+
+
+def _checked(conventions: Sequence[str], workers: int, tolerance_mm: float | None) -> list[Convention]:
+    """The conventions of these names. Raises as `evaluate` for what no file is needed to see."""
+    if isinstance(conventions, str) or not conventions:
+        raise MetricError("conventions are a list of names", found=repr(conventions), expected='such as ("default",)')
+    chosen = [get_convention(name) for name in dict.fromkeys(conventions)]
+    if workers < 1:
+        raise EvaluationError("no worker to score with", found=f"workers={workers}", expected="1 or more")
+    if tolerance_mm is not None and not 0 < tolerance_mm < math.inf:
+        raise EvaluationError("a tolerance is out of range", found=f"{tolerance_mm} mm", expected="above 0 mm")
+    return chosen
+
+
+def _matchings(folders: Sequence[PredictionFolder], cases: Mapping[str, ReferenceCase]) -> list[Matching]:
+    """Each folder matched with the references; the cases of all are named as those of the first."""
+    first, *others = (match(folder, cases) for folder in folders)
+    return [first, *(named_alike(other, first) for other in others)]
 
 
 def _score(
@@ -177,6 +175,32 @@ def _score(
         raise EvaluationError("no case has both a prediction and a reference")
     scores = iter(values(outcomes))
     return [Scored.of(list(islice(scores, len(matching.pairs)))) for matching in matchings]
+
+
+def _summaries(
+    matchings: Sequence[Matching],
+    folders: Sequence[PredictionFolder],
+    references: Path,
+    scored: Sequence[Scored],
+    scheme: Scheme,
+    conventions: Sequence[Convention],
+    tolerance_mm: float,
+) -> tuple[list[SegmentationSummary], dict[str, Any] | None]:
+    """A summary per convention, and the content of files.json where cases are named by hashed ids; a second folder is
+    compared with the first."""
+    rows, hidden = scored[0].rows, folders[0].anonymized
+    sources = _sources(matchings[0], folders[0], references, scored[0].digests)
+    sources, names = redact(sources) if hidden else (sources, None)
+    if len(folders) > 1:
+        rival = folders[1]
+        sources["paired"] = PairedSummary(
+            against="the other predictions" if hidden else absolute(rival.path),
+            weights_sha256=rival.index.weights_sha256,
+            **_of_model(matchings[1], rival, scored[1].digests),
+            **compare(rows, scored[1].rows, scheme, conventions[0]),
+        )
+    sources["label_map"] = label_map_summary(scored[0].label_maps)
+    return [summary_of(rows, scheme, convention, tolerance_mm, sources) for convention in conventions], names
 
 
 def _unmatched(matching: Matching) -> list[str]:

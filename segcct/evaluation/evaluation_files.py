@@ -24,12 +24,11 @@ OUTPUTS = (*TABLES, "summary.json", "summary.*.json", "paired.json", FILES)
 
 
 @contextmanager
-def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterator[None]:
-    """Lock a folder for one evaluation, and remove the files of an earlier one; None does nothing.
+def output_folder(output: str | Path | None) -> Iterator[None]:
+    """Lock a folder for one evaluation; None does nothing. Two evaluations into one folder would leave tables of both.
 
-    Two evaluations into one folder would leave tables of both; and if this one fails, a table of an earlier one must
-    not be taken for one of this. Raises `EvaluationError` where the folder is that of a training, whose metrics.csv and
-    summary.json have the same names.
+    Raises `EvaluationError` where the folder is that of a training, whose metrics.csv and summary.json have the same
+    names.
     """
     if output is None:
         yield
@@ -47,10 +46,15 @@ def output_folder(output: str | Path | None, patterns: Sequence[str]) -> Iterato
         )
     what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
     with exclusive(folder / ".evaluate.lock", what, remedy=remedy):
-        for pattern in patterns:
-            for file in folder.glob(pattern):
-                file.unlink()
         yield
+
+
+def remove_earlier(folder: Path, patterns: Sequence[str]) -> None:
+    """Remove the files of an earlier evaluation, once all of this one is computed: if a write fails, none of them must
+    be taken for one of this."""
+    for pattern in patterns:
+        for file in folder.glob(pattern):
+            file.unlink()
 
 
 def write_evaluation(
@@ -60,7 +64,9 @@ def write_evaluation(
     summaries: Sequence[SegmentationSummary],
     hidden: Mapping[str, Any] | None,
 ) -> None:
-    """Write all tables and summaries; `hidden` is the content of files.json if cases are named by hashed ids."""
+    """Write all tables and summaries in place of those of an earlier evaluation; `hidden` is the content of files.json
+    if cases are named by hashed ids."""
+    remove_earlier(output, OUTPUTS)
     private = hidden is None  # files that name patients are readable by their owner only
     first = summaries[0]
     write_metrics(output / "metrics.csv", rows, first.convention, private=private)

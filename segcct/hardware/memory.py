@@ -48,8 +48,12 @@ def peak_memory_mb(status: Path = STATUS) -> float | None:
         import resource
     except ImportError:  # Windows
         return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS, else units of 1024
-    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6, 1)
+    return resident_mb(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
+def resident_mb(ru_maxrss: int) -> float:
+    """What getrusage(2) calls `ru_maxrss`, in MB (1e6 bytes): it is in bytes on macOS, else in units of 1024 bytes."""
+    return round(ru_maxrss / 1e6 if sys.platform == "darwin" else ru_maxrss * 1024 / 1e6, 1)
 
 
 def keep_freed_memory() -> bool:

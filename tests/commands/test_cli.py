@@ -109,6 +109,32 @@ def test_wrong_usage_is_exit_code_2(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
+_EVALUATE = ["evaluate", "--prediction", "x", "--reference", "y", "--output", "z"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["check", "--config", "a.yaml", "--lines", "-1"], "--lines: -1 is not a whole number from 0"),
+        (["phantom", "acdc", "x", "--cases", "0"], "--cases: 0 is not a whole number of at least 1"),
+        (["phantom", "acdc", "x", "--reduce", "0"], "--reduce: 0 is not a whole number of at least 1"),
+        (["phantom", "acdc", "x", "--seed", "-1"], "--seed: -1 is not a whole number from 0"),
+        ([*_EVALUATE, "--workers", "0"], "--workers: 0 is not a whole number of at least 1"),
+        ([*_EVALUATE, "--tolerance", "-1"], "--tolerance: -1 is not a number above 0"),
+        ([*_EVALUATE, "--tolerance", "inf"], "--tolerance: inf is not a number above 0"),
+        (["models", "unet", "--size", "0"], "--size: 0 is not a whole number of at least 1"),
+        (["models", "unet", "--channels", "0"], "--channels: 0 is not a whole number of at least 1"),
+        (["models", "unet", "--classes", "-2"], "--classes: -2 is not a whole number of at least 1"),
+        (["cluster-segment", "--input", "x", "--output", "y", "--fuzzifier", "1"], "1 is not a number above 1"),
+    ],
+)
+def test_numbers_out_of_range_are_wrong_usage(arguments, words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_the_next_command_can_be_pasted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     phantom = ["phantom", "brats", "my scans", "--cases", "4", "--reduce", "8"]

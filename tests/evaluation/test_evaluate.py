@@ -18,7 +18,7 @@ import segcct
 from segcct.cli import main
 from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, LabelError, MetricError
-from segcct.evaluation import evaluate_folders
+from segcct.evaluation import evaluate_folders, evaluation_files
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.evaluation.scoring import CaseScores
 from segcct.images.volume import IMAGE_AFFINE, Volume
@@ -222,16 +222,52 @@ def test_the_command_exits_with_1_and_one_message(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spoil(*folders)
-    old = tmp_path / "o"
+    old, files = tmp_path / "o", ("metrics.csv", "cases.csv", "summary.json", "summary.medpy.json", "table.md")
     old.mkdir()
-    for name in ("metrics.csv", "cases.csv", "summary.json", "summary.medpy.json", "table.md", "notes.txt"):
+    for name in files:
         (old / name).write_text("of last week")
     command = ["evaluate", "--prediction", str(folders[0]), "--reference", str(folders[1]), "--scheme", "acdc"]
     assert main([*command, "--output", str(old)]) == 1
     printed = capsys.readouterr()
     assert "Traceback" not in printed.err
     assert all(name in printed.err for name in ("extra", "missing", "flipped", "stray", "truncated"))
-    assert [file.name for file in old.iterdir()] == ["notes.txt"]
+    assert {file.name: file.read_text() for file in old.iterdir()} == dict.fromkeys(files, "of last week")
+
+
+@pytest.mark.parametrize("fault", ["unmatched", "unreadable"])
+def test_a_failed_evaluation_keeps_the_results_that_are_there(
+    folders: tuple[Path, Path], tmp_path: Path, fault: str
+) -> None:
+    output = tmp_path / "o"
+    evaluate(*folders, "acdc", output=output, conventions=("default", "medpy"))
+    before = {file.name: file.read_bytes() for file in output.iterdir()}
+    if fault == "unmatched":
+        (folders[0] / "c.nii.gz").unlink()
+    else:
+        (folders[1] / "c.nii.gz").write_bytes(b"")
+    with pytest.raises(EvaluationError, match="1 problem, nothing was scored"):
+        evaluate(*folders, "acdc", output=output)
+    assert {file.name: file.read_bytes() for file in output.iterdir()} == before
+    save(folders[0] / "c.nii.gz", heart())
+    save(folders[1] / "c.nii.gz", heart())
+    (output / "notes.txt").write_text("kept")
+    evaluate(*folders, "acdc", output=output)
+    of_one = {name for name in before if ".default." not in name and ".medpy." not in name}
+    assert {file.name for file in output.iterdir()} == {*of_one, "notes.txt"}
+
+
+def test_a_failed_write_leaves_no_results_of_an_earlier_evaluation(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(*folders, "acdc", output=tmp_path / "o")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(evaluation_files, "write_metrics", full)
+    with pytest.raises(OSError, match="the disk is full"):
+        evaluate(*folders, "acdc", output=tmp_path / "o")
+    assert list((tmp_path / "o").iterdir()) == []
 
 
 def test_unmatched_cases_are_left_out_when_allowed(folders: tuple[Path, Path]) -> None:
@@ -603,7 +639,7 @@ def test_the_command_takes_conventions_and_a_rival(
     assert ", ".join(segcct.metrics.CONVENTIONS) in " ".join(capsys.readouterr().out.split())
 
 
-@pytest.mark.parametrize("tolerance", [-1.0, 0.0, float("nan")])
+@pytest.mark.parametrize("tolerance", [-1.0, 0.0, float("nan"), float("inf")])
 def test_a_tolerance_is_a_length(folders: tuple[Path, Path], tolerance: float) -> None:
     with pytest.raises(EvaluationError, match="tolerance"):
         evaluate(*folders, "acdc", tolerance_mm=tolerance)

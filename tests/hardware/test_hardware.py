@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import platform
 import subprocess
@@ -13,16 +12,16 @@ import torch
 import yaml
 
 from segcct.cli import main
-from segcct.commands.train import read_experiment
 from segcct.config import SegmentationConfig, settings
 from segcct.errors import ConfigError, ModelError
 from segcct.hardware import precision, processor
 from segcct.hardware.devices import available_devices, pick_device
-from segcct.hardware.memory import peak_memory_mb
+from segcct.hardware.memory import peak_memory_mb, resident_mb
 from segcct.hardware.precision import Timing, choose_precision
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.model_card import load_card
 from segcct.training.device_settings import FIRST_CHOICE, lightning_devices, resolve_precision
+from segcct.training.session import experiment_of
 from tests.conftest import training_command
 
 FAST_BF16, EMULATED_BF16, LEVEL = Timing(2.0, 1.0), Timing(2.0, 28.0), Timing(2.0, 1.95)
@@ -179,12 +178,13 @@ def test_what_a_distributed_training_chose_decides_nothing_after_it(measured, mo
 
 def test_a_new_training_by_the_stored_config_of_another_does_not_keep_its_reason(measured, tmp_path):
     measured(FAST_BF16)
+    text = settings.dump(resolve_precision(config()))
+    assert "precision_reason: measured here" in text
     stored = tmp_path / "config.yaml"
-    stored.write_text(settings.dump(resolve_precision(config())), encoding="utf-8")
-    assert "precision_reason: measured here" in stored.read_text(encoding="utf-8")
-    arguments = argparse.Namespace(keys=["--train.precision", "fp32"], config=stored, resume=None)
-    train = read_experiment(SegmentationConfig, arguments)[0].train
-    assert (train.precision, train.precision_reason) == ("fp32", None)
+    stored.write_text(text, encoding="utf-8")
+    for source in (stored, yaml.safe_load(text), settings.load(SegmentationConfig, stored)):
+        train = experiment_of(SegmentationConfig, source, {"train.precision": "fp32"})[0].train
+        assert (train.precision, train.precision_reason) == ("fp32", None)
 
 
 @pytest.mark.slow
@@ -282,6 +282,13 @@ def test_the_peak_of_memory_begins_with_the_program():
     assert len(held) / 1e6 < (peak_memory_mb() or 0)
     if sys.platform == "linux":
         assert float(told) < 200
+
+
+def test_resident_memory_is_counted_in_units_of_1024_bytes_but_on_macs(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert resident_mb(1_000_000) == 1024.0
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert resident_mb(1_000_000) == 1.0
 
 
 def test_without_proc_the_peak_is_bytes_on_macs_and_units_of_1024_elsewhere(monkeypatch, tmp_path):

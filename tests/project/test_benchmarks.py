@@ -15,6 +15,7 @@ import pytest
 
 from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.case import Case
+from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError, PackageError, RunError
 from segcct.files.json_file import write_json
 from segcct.inference.cycle import Cycles
@@ -98,6 +99,47 @@ def test_a_cross_validation_of_other_settings_is_refused(benchmark_of, tmp_path,
     arguments.budget = "2min"
     with pytest.raises(RunError, match=r"found train.budget 60.0; expected train.budget 120.0"):
         folds.cross_validated(arguments)
+
+
+def test_patients_with_the_same_images_count_once(benchmark_of):
+    folds = benchmark_of("folds")
+    cases = [f"patient{number}_frame0{frame}" for number in ("074", "075", "076") for frame in (1, 2)]
+    one = {case: "patient07" for case in cases if "075" not in case}
+    splits = Splits(tuple(cases), (), patients={**dict.fromkeys(cases, "patient075"), **one})
+    scores = {case: {"RV": 0.5 + 0.1 * place, "LV": 0.9} for place, case in enumerate(cases)}
+    own = folds.Model("own", scores, splits)
+    assert own.of_patients() == ["patient07"] * 2 + ["patient075"] * 2 + ["patient07"] * 2
+    assert folds.mean_of([own, own], "mean").of_patients() == own.of_patients()
+    higher = {case: {"RV": each["RV"] + 0.01 * place, "LV": 0.95} for place, (case, each) in enumerate(scores.items())}
+    better = folds.Model("better", higher, splits)
+    assert folds.difference_of("d", better, own).split("|")[4].strip() == "0.500"  # two patients better, of two
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "keys"),
+    [
+        ("few_labels", "shifted_root", ["--root", "elsewhere"]),
+        ("m2i", "experiment", ["--acdc", "elsewhere"]),
+        ("quality", "measure_fold", ["--root", "elsewhere", "--train.precision", "fp32"]),
+        ("folds", "sections", ["--root", "elsewhere", "--train.precision", "fp32"]),
+    ],
+)
+def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypatch, name, called, keys):
+    module, machine = benchmark_of(name), benchmark_of("machine")
+    here = {"processor": "Some CPU @ 2 GHz", "sets": "avx2", "cores": 2, "device": "cpu", "precision": "fp32"}
+    monkeypatch.setattr(machine, "machine", lambda keys: here)
+    outputs = []
+
+    def stop(*given: object) -> None:
+        outputs.extend(each.output for each in given if isinstance(each, Namespace))
+        outputs.extend(each for each in given if isinstance(each, Path))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, called, stop)
+    monkeypatch.setattr("sys.argv", [f"{name}.py", *keys, "--output", str(tmp_path)])
+    with pytest.raises(KeyboardInterrupt):
+        module.main()
+    assert outputs == [tmp_path / "Some_CPU_2_GHz_avx2_2_cores_fp32"]
 
 
 def result(entry: str, seed: int, dice: list[float], **more: object) -> dict[str, object]:
@@ -268,7 +310,8 @@ def test_shifted_files_differ_in_what_standardising_leaves(benchmark_of, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "method", ["supervised", "teacher", "cycle", "mae", "m2d+teacher", "synthesize", "teacher+scanner"]
+    "method",
+    ["supervised", "teacher", "cycle", "mae", "m2d+teacher", "scratch+teacher", "synthesize", "teacher+scanner"],
 )
 def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypatch, method):
     few = benchmark_of("few_labels")
@@ -290,7 +333,8 @@ def test_every_method_takes_equally_many_steps(benchmark_of, tmp_path, monkeypat
     unlabeled = [each for each in ("teacher", "cycle") if each in method]
     assert [last.train.unlabelled.method] == (unlabeled or ["none"])
     assert (last.augment.scanner, last.augment.synthesize) == (0.5 * ("scanner" in method), 0.25 * ("syn" in method))
-    for wrong in ("teacher+cycle", "mae+m2d", "mean"):
+    assert (last.train.optimizer == "adamw") == (len(steps) == 2 or "scratch" in method)
+    for wrong in ("teacher+cycle", "mae+m2d", "scratch+mae", "mean"):
         with pytest.raises(ArgumentTypeError, match="methods that go together"):
             few.method_of(wrong)
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from segcct.config import ImagesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
-from segcct.errors import EvaluationError, items
+from segcct.errors import EvaluationError, items, short_reason
 from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.file_names import absolute
@@ -21,11 +21,11 @@ from segcct.metrics.class_scores import (
     class_aurocs,
     class_scores,
     log_losses,
-    mean_of,
     top_k,
 )
 from segcct.metrics.classification_intervals import RESAMPLES, class_intervals
 from segcct.metrics.confidence_intervals import summarize
+from segcct.metrics.defined_values import mean_of
 from segcct.metrics.metric_table import Quantity
 from segcct.plurals import counted
 from segcct.progress import Report
@@ -37,7 +37,6 @@ from segcct.tasks.classification.probability_table import ProbabilityTable, read
 
 FEW_CLASSES = 5
 """With at most this many classes, top 5 says nothing and is left out."""
-OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
 QUANTITIES = {
     each.key: each
     for each in (
@@ -131,7 +130,7 @@ def evaluate_classes(
     scored = [place for place, name in enumerate(table.ids) if name not in stray]
     if not scored:
         raise EvaluationError("no image has both a prediction and a reference", file=table.file)
-    with output_folder(output, OUTPUTS):
+    with output_folder(output):
         ids = [table.ids[place] for place in scored]
         rows = images.rows(ids)
         number = {name: index for index, name in enumerate(table.classes)}
@@ -215,7 +214,7 @@ def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> Im
     try:
         return section_of(stored, reference)
     except ValidationError as error:
-        problem = " ".join(str(error).split())[:200]
+        problem = short_reason(error)
         raise EvaluationError("predictions.json does not say how to read images", file=table.file, found=problem) \
             from None  # fmt: skip
 

@@ -12,6 +12,7 @@ from pydantic import Field, model_validator
 
 from segcct.errors import EvaluationError
 from segcct.escape import for_markdown
+from segcct.evaluation.evaluation_files import remove_earlier
 from segcct.evaluation.summary_record import EvaluationRecord, MetricStats, seen_sentence
 from segcct.files.atomic_file import atomic_path
 from segcct.files.json_file import write_json
@@ -20,6 +21,7 @@ from segcct.plurals import counted
 from segcct.report.results import REMEDY, read_json
 
 Count = Annotated[int, Field(ge=0)]
+_OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
 _METRICS = ("precision", "recall", "f1", "auroc")
 _OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", "log_loss", "brier")
 _COLUMNS = ("picture", "class", "predicted", "correct", "confidence", "p_class")
@@ -123,8 +125,10 @@ class ClassResults:
 def write_class_results(
     folder: Path, summary: ClassSummary, ids: Sequence[str], probabilities: np.ndarray, labels: np.ndarray
 ) -> None:
-    """metrics.csv (a row per class), pictures.csv (a row per image), table.md, and summary.json."""
+    """metrics.csv (a row per class), pictures.csv (a row per image), table.md and summary.json, in place of those of an
+    earlier evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
+    remove_earlier(folder, _OUTPUTS)
     _write_classes(folder / "metrics.csv", summary)
     write_image_results(folder / "pictures.csv", ids, probabilities, labels, list(summary.classes))
     with atomic_path(folder / "table.md") as temporary:
