@@ -164,7 +164,7 @@ def train_and_score(training: Training, benchmark: Benchmark, arguments: argpars
         run.best, InferenceSettings(precision=config.train.precision, device=config.train.device)
     )
     request = resolve(predictor.card, config.data.root, splits_files=[run.splits], split=split)
-    predict_folder(predictor, request, run.path / "predictions", overwrite=True)
+    predict_folder(predictor, request, run.path / "predictions", existing="replace")
     summary = evaluate(run.path / "predictions", config.data.root, output=run.path / "evaluation")
     rows = run.read_metrics()
     result = {

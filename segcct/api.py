@@ -11,7 +11,7 @@ from segcct.errors import ConfigError
 from segcct.inference.ensemble import Models, find_members, splits_files
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.mask_folder import Predictions
+from segcct.inference.mask_folder import Predictions, existing_of
 from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
@@ -77,7 +77,7 @@ def predict(
     predictor = Predictor.load(model, how)
     request = resolve(predictor.card, Path(input), splits_files=splits_files(find_members(model)), split=split)
     tables = [volumes_table(list(predictor.card.classes))]
-    progress = Progress("predicting")
+    existing, progress = existing_of(overwrite=overwrite), Progress("predicting")
     output = Path(output)
     with outcomes_after(output, wanted=False):
-        return predict_folder(predictor, request, output, tables=tables, overwrite=overwrite, progress=progress)
+        return predict_folder(predictor, request, output, tables=tables, existing=existing, progress=progress)

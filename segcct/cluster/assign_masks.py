@@ -28,7 +28,7 @@ from segcct.evaluation.scoring import read_mask, read_reference
 from segcct.files.json_file import write_json
 from segcct.images.content_digest import content_digest
 from segcct.inference.mask_files import save_mask
-from segcct.inference.mask_folder import MaskFolder, Predictions
+from segcct.inference.mask_folder import MaskFolder, Predictions, existing_of
 from segcct.inference.prediction_request import Request
 from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
@@ -107,7 +107,8 @@ def assign_clusters(
     request = _request(folder, pairs)
     card = _card(folder, classes, chosen)
     mask_format = request.mask_format("nifti", anonymize=False)
-    masks = MaskFolder(output, card, request, {"protocol": "assigned"}, mask_format, overwrite=overwrite)
+    existing = existing_of(overwrite=overwrite)
+    masks = MaskFolder(output, card, request, {"protocol": "assigned"}, mask_format, existing=existing)
     predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))
     names = ["background", *classes.classes]
     told = []

@@ -23,7 +23,7 @@ from segcct.errors import ConfigError, DataError, SegcctError
 from segcct.files.json_file import read_object, write_json
 from segcct.inference.case_tables import VOLUMES
 from segcct.inference.folder_status import FolderStatus, folder_status
-from segcct.inference.mask_folder import MaskFolder, Predictions
+from segcct.inference.mask_folder import Existing, MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import INDEX
 from segcct.inference.predictions_record import StoredPredictions
@@ -118,20 +118,19 @@ class ClusterRun:
         request = cohort if shard is None else cohort.shard(*shard)
         return cls(asked, cohort, request, output, encoder, anonymize)
 
-    def write(self, *, overwrite: bool = False, continuing: bool = False) -> Predictions:
+    def write(self, existing: Existing = "refuse") -> Predictions:
         """Fit the centers of a cohort, and write the masks, predictions.json, volumes.csv and centers.json.
 
         Args:
-            overwrite: as for `MaskFolder`.
-            continuing: keep the centers of a cohort that an earlier call has fitted under the same settings, though
-                there may be more cases now, and the masks made with them.
+            existing: as for `MaskFolder`; `continue` also keeps the centers of a cohort that an earlier call has fitted
+                under the same settings, though there may be more cases now, and the masks made with them.
 
         Raises:
             DataError: centers that do not fit, or that cannot be fitted.
             RunError, OSError: as `MaskFolder.write`.
         """
         asked, mask_format = self.asked, self.request.mask_format("nifti", anonymize=self.anonymize)
-        clusters = (self._earlier_clusters() if continuing else None) or self._common_clusters()
+        clusters = (self._earlier_clusters() if existing == "continue" else None) or self._common_clusters()
         work = MaskWriter(self._reader, self._segment(clusters), asked.scheme, self.output, mask_format, self.anonymize)
         masks = MaskFolder(
             self.output,
@@ -140,8 +139,7 @@ class ClusterRun:
             self._how,
             mask_format,
             [VOLUMES],
-            overwrite=overwrite,
-            continuing=continuing,
+            existing=existing,
             anonymize=self.anonymize,
         )
         progress = Progress("clustering")
@@ -151,16 +149,16 @@ class ClusterRun:
             workers=asked.workers,
             max_failures=asked.max_failures,
             progress=progress,
-            begun=lambda: self._keep(clusters, overwrite=overwrite),
+            begun=lambda: self._keep(clusters, existing),
         )
 
-    def _keep(self, clusters: Clusters | None, *, overwrite: bool) -> None:
+    def _keep(self, clusters: Clusters | None, existing: Existing) -> None:
         """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers. Where
-        every case has its own, a file of the masks that are overwritten goes."""
+        every case has its own, a file of the masks that are replaced goes."""
         if clusters is not None:
             reading = {"channels": self._channels, **self._points_are}
             write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
-        elif overwrite:
+        elif existing == "replace":
             (self.output / CENTERS).unlink(missing_ok=True)
 
     def status(self) -> FolderStatus:

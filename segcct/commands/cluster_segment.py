@@ -126,6 +126,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
     from segcct.cluster.cluster_run import Clustering, ClusterRun
     from segcct.cluster.clusters import Method
     from segcct.errors import DataError
+    from segcct.inference.mask_folder import existing_of
     from segcct.inference.outcome_table import outcomes_after
     from segcct.plurals import counted
     from segcct.spark.spark_cases import case_backend
@@ -161,7 +162,7 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         if arguments.status:
             return Outcome(str(run.status()))
         with outcomes_after(arguments.output, wanted=arguments.engine == "spark"):
-            predictions = run.write(overwrite=arguments.overwrite, continuing=arguments.continue_)
+            predictions = run.write(existing_of(overwrite=arguments.overwrite, continue_=arguments.continue_))
     if predictions.problem:
         raise DataError(predictions.problem)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {arguments.output}"

@@ -17,7 +17,7 @@ from segcct.images.volume import Volume
 from segcct.inference.case_tables import CaseTable
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_files import FORMATS, save_mask
-from segcct.inference.mask_folder import MaskFolder, Predictions
+from segcct.inference.mask_folder import Existing, MaskFolder, Predictions
 from segcct.inference.prediction_request import Request, header_of, load_case
 from segcct.inference.predictor import Predictor
 from segcct.inference.probability_files import save_probabilities
@@ -26,6 +26,20 @@ from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import ModelCard
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
+
+
+@dataclass(frozen=True)
+class MaskOptions:
+    """What is written of each case."""
+
+    mask_format: str = "nifti"
+    """`nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
+    keep_largest: bool = False
+    """Keep only the largest component of each class."""
+    probabilities: bool = False
+    """Write those of each class too; see probability_files.py."""
+    anonymize: bool = False
+    """Name masks by hashed ids; what names a file or an id then goes to sources.json."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +53,9 @@ class PredictCase:
     reading: Request
     """How the files are read; of a request without its cases."""
     output: Path
+    options: MaskOptions
+    """With the format that the files get; see `Request.mask_format`."""
     tables: tuple[CaseTable, ...] = ()
-    mask_format: str = "nifti"
-    keep_largest: bool = False
-    anonymize: bool = False
-    probabilities: bool = False
-    """Write those of each class too."""
     shares_batches: bool = False
     """Several threads do this work, and their images go through the network together."""
 
@@ -57,20 +68,21 @@ class PredictCase:
             return self._predict(predictor, *named)
 
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
-        soft = self.probabilities or any(table.needs_probabilities for table in self.tables)
+        options = self.options
+        soft = options.probabilities or any(table.needs_probabilities for table in self.tables)
         segmented = predictor.segment(  # which lets go of the channels that it no longer needs
             self._load(case, keep_probabilities=soft),
-            keep_largest=self.keep_largest,
+            keep_largest=options.keep_largest,
             keep_probabilities=soft,
             count_agreement=any(table.needs_agreement for table in self.tables),
         )
         mask = predictor.mask_of(segmented)
-        stored = without_description(mask) if self.anonymize else mask
+        stored = without_description(mask) if options.anonymize else mask
         files = []
-        if self.probabilities:
+        if options.probabilities:
             files = save_probabilities(segmented, stored, self.output, name, predictor.scheme)
-        file = save_mask(stored, self.output, name, predictor.scheme, mask_format=self.mask_format)
-        job = CaseJob(case.id, segmented, name if self.anonymize else None)
+        file = save_mask(stored, self.output, name, predictor.scheme, mask_format=options.mask_format)
+        job = CaseJob(case.id, segmented, name if options.anonymize else None)
         tables = {table.file: attempt(table.rows_of, job) for table in self.tables}
         odd = unlike(segmented.prepared, predictor.card.input_ranges, list(predictor.data.channels))
         digest, synthetic = content_digest([file]), says_synthetic(mask)
@@ -81,7 +93,7 @@ class PredictCase:
             as_stored = self.reading.single
             self.predictor.check_header(header, as_stored=as_stored, keep_probabilities=keep_probabilities)
         loaded = load_case(self.reading, case, self.predictor.scheme, with_label=False)
-        FORMATS[self.mask_format].check(loaded.grid)
+        FORMATS[self.options.mask_format].check(loaded.grid)
         return loaded
 
 
@@ -89,14 +101,10 @@ def predict_folder(
     predictor: Predictor,
     request: Request,
     output: Path,
+    options: MaskOptions = MaskOptions(),
     *,
     tables: Sequence[CaseTable] = (),
-    mask_format: str = "nifti",
-    keep_largest: bool = False,
-    probabilities: bool = False,
-    overwrite: bool = False,
-    continuing: bool = False,
-    anonymize: bool = False,
+    existing: Existing = "refuse",
     backend: str | Backend | None = None,
     cores: int | None = None,
     max_failures: int | None = None,
@@ -111,52 +119,42 @@ def predict_folder(
         predictor: the model.
         request: the cases.
         output: the folder.
+        options: what is written of each case.
         tables: written next to the masks from the same one pass.
-        mask_format: `nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images.
-        keep_largest: keep only the largest component of each class.
-        probabilities: also write the probabilities of each class; see probability_files.py.
-        overwrite: replace earlier masks, and another model's index.
-        continuing: keep what earlier calls finished: the masks that are whole, by this model under these settings, of
+        existing: see `Existing`. `continue` keeps the masks that are whole, by this model under these settings, of
             inputs that are as they were, with their rows in `tables`. Everything else is predicted again.
-        anonymize: name masks by hashed ids; what names a file or an id then goes to sources.json.
         backend: of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`.
         cores: that each worker of `backend` computes with; default: as many as this process.
         max_failures: of `run_cases`.
         progress: called with (done, total).
 
     Raises:
-        RunError: the folder has masks of these cases, and neither `overwrite` nor `continuing` is on; or another
-            model's predictions, and `overwrite` is off; or another process predicts one of these cases into it; or
-            masks in this format name the patient, and they are to be anonymized.
+        RunError: as `MaskFolder.write`; or masks in this format name the patient, and they are to be anonymized.
         PackageError: the format needs a package that is not installed.
         OSError: the folder cannot be written to.
     """
-    mask_format = request.mask_format(mask_format, anonymize=anonymize)
-    if probabilities and predictor.how.protocol == "transunet":
+    options = replace(options, mask_format=request.mask_format(options.mask_format, anonymize=options.anonymize))
+    if options.probabilities and predictor.how.protocol == "transunet":
         raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
     how = settings_of(
         predictor.card,
         predictor.how,
-        keep_largest=keep_largest,
-        probabilities=probabilities,
+        options,
         calibration=next((table.calibration for table in tables if table.calibration), None),
     )
     reading = replace(request, cases=(), seen={})
     shared = shares_batches(predictor, request)
     workers = cases_at_a_time(predictor, request, cores)
-    work = PredictCase(
-        predictor, reading, output, tuple(tables), mask_format, keep_largest, anonymize, probabilities, shared
-    )
+    work = PredictCase(predictor, reading, output, options, tuple(tables), shared)
     folder = MaskFolder(
         output,
         predictor.card,
         request,
         how,
-        mask_format,
+        options.mask_format,
         [table.file for table in tables],
-        overwrite=overwrite,
-        continuing=continuing,
-        anonymize=anonymize,
+        existing=existing,
+        anonymize=options.anonymize,
     )
     backend = backend or ("threads" if workers > 1 else "serial")
     with one_thread_each(shared and predictor.how.device == "cpu"):
@@ -181,30 +179,24 @@ def cases_at_a_time(predictor: Predictor, request: Request, cores: int | None = 
 
 
 def settings_of(
-    card: ModelCard,
-    how: InferenceSettings,
-    *,
-    keep_largest: bool,
-    probabilities: bool = False,
-    calibration: str | None = None,
+    card: ModelCard, how: InferenceSettings, options: MaskOptions, *, calibration: str | None = None
 ) -> dict[str, Any]:
     """What a finished case depends on besides the weights and the files of the case, as predictions.json says it.
 
     Args:
         card: of the model.
         how: how the network runs.
-        keep_largest: only the largest component of each class.
-        probabilities: those of each class are there too.
+        options: what is written of each case.
         calibration: digest of the estimate, where quality.csv is written.
     """
     steps = card.postprocessing if how.postprocessing else ()
     return {
         **{name: getattr(how, name) for name in ("protocol", "precision", "tta", "adapt", "backend")},
         "generator": None if how.generator is None else card_at(how.generator).weights_sha256,
-        "keep_largest": keep_largest,
+        "keep_largest": options.keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
         **({} if how.adapt == "none" else {"batch_size": how.batch_size}),  # its statistics and steps go by batches
-        **({"probabilities": True} if probabilities else {}),
+        **({"probabilities": True} if options.probabilities else {}),
         **({} if calibration is None else {"calibration": calibration}),
     }
 

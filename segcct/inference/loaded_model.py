@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -70,6 +70,10 @@ class LoadedModel:
             raise TypeError(f"{self.noun} that was not loaded from a folder cannot be sent to another process")
         how = self.how if self.generator is None else replace(self.how, generator=self.generator.absolute())
         return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), how)
+
+    def relocate(self, folders: Iterable[Path], generator: Path | None) -> None:
+        """Say where other processes find its folders and its generator, such as the copies that Spark sends them."""
+        self.folders, self.generator = tuple(folders), generator
 
     @classmethod
     def load(cls, models: Models, how: InferenceSettings | None = None) -> Self:

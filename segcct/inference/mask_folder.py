@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skipped, failures, run_cases, values
 from segcct.datasets.case import Case
@@ -25,8 +25,18 @@ from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.progress import Report
 
+Existing = Literal["refuse", "replace", "continue"]
+"""What is done where the folder has masks of the cases already: nothing; they are replaced, and another model's index
+with them; or what earlier calls finished is kept."""
 _OF_TABLES = ("calibration",)
 """Settings that tables depend on, and masks do not."""
+
+
+def existing_of(*, overwrite: bool, continue_: bool = False) -> Existing:
+    """What the options --overwrite and --continue say, of which one is given at most."""
+    if overwrite:
+        return "replace"
+    return "continue" if continue_ else "refuse"
 
 
 @dataclass(frozen=True)
@@ -81,10 +91,7 @@ class MaskFolder:
     """A row of `FORMATS`."""
     tables: Sequence[str] = ()
     """The tables that the work gives rows for."""
-    overwrite: bool = field(default=False, kw_only=True)
-    """Replace earlier masks, and another model's index."""
-    continuing: bool = field(default=False, kw_only=True)
-    """Keep what earlier calls finished."""
+    existing: Existing = field(default="refuse", kw_only=True)
     anonymize: bool = field(default=False, kw_only=True)
     """Name masks by hashed ids."""
 
@@ -109,8 +116,8 @@ class MaskFolder:
             begun: called once nothing in the folder is in the way, before the first case.
 
         Raises:
-            RunError: the folder has masks of these cases, and neither `overwrite` nor `continuing` is on; or another
-                model's predictions, and `overwrite` is off; or another process predicts one of these cases into it.
+            RunError: the folder has masks of these cases that `existing` does not provide for; or another model's
+                predictions, which only `replace` does; or another process predicts one of these cases into it.
             OSError: the folder cannot be written to.
         """
         if self.path.exists() and not self.path.is_dir():
@@ -152,7 +159,8 @@ class MaskFolder:
 
     def _open(self) -> Index:
         data, selection = self.request.data, self.request.selection
-        return Index.open(self.path, self.card, data, selection, overwrite=self.overwrite, anonymized=self.anonymize)
+        overwrite = self.existing == "replace"
+        return Index.open(self.path, self.card, data, selection, overwrite=overwrite, anonymized=self.anonymize)
 
     def _begin(self, index: Index) -> list[CaseJob[FolderCase]]:
         """Refuse or remove what is in the way, and list the cases before their masks are written: so an evaluation
@@ -162,7 +170,7 @@ class MaskFolder:
             cases = dict(sorted(cases.items()))
         finished: dict[str, Mapping[str, Any]] = {}
         kept: Mapping[str, Mapping[str, Any]] = {}  # whose masks stay, at least until others take their places
-        if self.continuing and index.earlier:
+        if self.existing == "continue" and index.earlier:
             index.write()  # so that the tables hold what killed calls have left in their journals
             finished = index.finished(cases, self.how, tables=self.tables, suffixes=self._suffixes)
             of_masks = {key: value for key, value in self.how.items() if key not in _OF_TABLES}
@@ -199,14 +207,17 @@ class MaskFolder:
 
     def _refuse_foreign(self, earlier: Mapping[Path, str], index: Index) -> None:
         """Raises `RunError` for masks that are neither to be replaced nor a call's that is continued."""
-        foreign = [file for file, name in earlier.items() if not (self.continuing and name in index.earlier)]
-        if foreign and not self.overwrite:
+        if self.existing == "replace":
+            return
+        continuing = self.existing == "continue"
+        foreign = [file for file, name in earlier.items() if not (continuing and name in index.earlier)]
+        if foreign:
             unlisted, instead = f", and {INDEX} does not list them", ", or --continue to predict what is missing"
             raise RunError(
-                f"{len(foreign)} of the masks exist already" + (unlisted if self.continuing else ""),
+                f"{len(foreign)} of the masks exist already" + (unlisted if continuing else ""),
                 file=self.path,
                 found=foreign[0].name,
-                remedy="Choose another --output, or add --overwrite" + ("" if self.continuing else instead),
+                remedy="Choose another --output, or add --overwrite" + ("" if continuing else instead),
             )
 
     def _expect(self, index: Index, name: str, case: Case, finished: Mapping[str, Any] | None) -> None:

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +29,15 @@ class SparkEngine:
     """See `spark_context`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Properties of Spark."""
-    _begun: Future[SparkContext] | None = field(default=None, compare=False)
+    _begun: Future[SparkContext] | None = field(default=None, init=False, compare=False)
+    _running: ExitStack = field(default_factory=ExitStack, init=False, compare=False)
+    """Ends the Spark that `begin` starts."""
 
     def begin(self) -> SparkEngine:
         """Start Spark in a thread, while this one imports what the network needs; `context` says what went wrong."""
-        self._running = spark_context(self.master, settings=self.settings)
-        self._begun = ThreadPoolExecutor(1).submit(self._running.__enter__)
+        pool = ThreadPoolExecutor(1)
+        self._begun = pool.submit(self._running.enter_context, spark_context(self.master, settings=self.settings))
+        pool.shutdown(wait=False)  # its thread ends once Spark has started
         return self
 
     @contextmanager
@@ -43,11 +46,11 @@ class SparkEngine:
         if self._begun is None:
             self.begin()
         assert self._begun is not None
-        running = self._begun.result()
+        context = self._begun.result()
         try:
-            yield running
+            with self._running:
+                yield context
         finally:
-            self._running.__exit__(None, None, None)
             self._begun = None
 
 

@@ -23,7 +23,7 @@ from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference import folder_prediction as folder
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, read_rows
@@ -90,8 +90,9 @@ def test_predictions_side_by_side_leave_a_whole_index(model, scans, tmp_path, mo
     monkeypatch.setattr(folder, "load_case", lambda *args, **kw: (everyone.wait(20), predict(*args, **kw))[1])
     whole = resolve(model.card, scans)
     requests = [Request((case,), whole.data) for case in whole.cases]
+    options = MaskOptions(anonymize=anonymize)
     with ThreadPoolExecutor(len(CASES)) as pool:
-        list(pool.map(lambda request: predict_folder(model, request, tmp_path / "p", anonymize=anonymize), requests))
+        list(pool.map(lambda request: predict_folder(model, request, tmp_path / "p", options), requests))
     index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
     assert len(index) == len(CASES)
     assert all((tmp_path / "p" / entry["mask"]).is_file() and entry["digest"] for entry in index.values())
@@ -106,7 +107,7 @@ def test_another_model_that_takes_the_folder_meanwhile_is_noticed(model, scans, 
 
     def overtaken(*args, **kw):
         monkeypatch.setattr(folder, "load_case", predict)
-        predict_folder(other, Request(whole.cases[1:2], whole.data), tmp_path / "p", overwrite=True)
+        predict_folder(other, Request(whole.cases[1:2], whole.data), tmp_path / "p", existing="replace")
         return predict(*args, **kw)
 
     monkeypatch.setattr(folder, "load_case", overtaken)

@@ -30,7 +30,7 @@ from segcct.datasets.case import Case
 from segcct.errors import DataError, EvaluationError, ModelError, RunError
 from segcct.figures import HEAT, heat
 from segcct.inference.cycle import Cycles
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.prediction_request import Request, resolve
 from segcct.metrics import class_dice
 from segcct.quality import FEATURES, CalibrationRow
@@ -511,7 +511,7 @@ def test_the_page_works_in_a_browser(page, tmp_path, width):
 
 
 def test_the_key_of_masks_in_the_same_folder_stays(scans, cycles, tmp_path):
-    predict_folder(cycles.predictor, request_of(scans), tmp_path, anonymize=True)
+    predict_folder(cycles.predictor, request_of(scans), tmp_path, MaskOptions(anonymize=True))
     before = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))
     write_comparison(cycles, request_of(scans), tmp_path, anonymize=True)
     after = json.loads((tmp_path / "sources.json").read_text(encoding="utf-8"))

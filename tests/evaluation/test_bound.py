@@ -14,7 +14,7 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
 from segcct.images.content_digest import content_digest
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.report.segmentation_page import write_report
@@ -115,7 +115,8 @@ def test_the_scores_of_a_do_not_appear_under_the_name_of_b(scored, scans):
     changed = other.card.model_copy(
         update={"architecture": other.card.architecture.model_copy(update={"name": "net_b"})}
     )
-    predict_folder(Predictor(other.network, changed, other.how), resolve(changed, scans), scored / "p", overwrite=True)
+    renamed = Predictor(other.network, changed, other.how)
+    predict_folder(renamed, resolve(changed, scans), scored / "p", existing="replace")
     text = page(scored)
     assert "now holds those of another model" in text
     assert "net_b" not in text
@@ -139,7 +140,7 @@ def test_evaluations_without_digests_are_reported_as_before(scored):
 
 
 def test_anonymized_evaluations_notice_it_too(model, scans, tmp_path):
-    masks = predict_folder(model, resolve(model.card, scans), tmp_path / "p", anonymize=True).masks
+    masks = predict_folder(model, resolve(model.card, scans), tmp_path / "p", MaskOptions(anonymize=True)).masks
     evaluate(tmp_path / "p", scans, output=tmp_path / "e")
     references = json.loads((tmp_path / "e" / "files.json").read_text())["digests"]
     assert {content_digest([scans / f"{name}_seg.nii.gz"]) for name in ("one", "two")} == {
@@ -177,7 +178,7 @@ def test_the_other_predictions_of_a_comparison_are_bound_too(scored, scans, caps
 
 def test_edited_masks_are_found_among_anonymized_other_predictions(scored, scans):
     other = named("b")
-    masks = predict_folder(other, resolve(other.card, scans), scored / "q", anonymize=True).masks
+    masks = predict_folder(other, resolve(other.card, scans), scored / "q", MaskOptions(anonymize=True)).masks
     edit(masks[0])
     edited = evaluate(scored / "p", scans, against=scored / "q")["paired"]["edited"]
     assert edited in (["one"], ["two"])

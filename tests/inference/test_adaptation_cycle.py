@@ -142,7 +142,7 @@ def test_predictions_tell_of_the_generator_and_depend_on_it(generator, segmenter
     def is_new(**more: object) -> bool:
         model = Predictor.load(segmenter, replace(HOW, **more))
         request = resolve(model.card, tmp_path / "a.nii.gz")
-        (outcome,) = predict_folder(model, request, tmp_path / "p", continuing=True).outcomes
+        (outcome,) = predict_folder(model, request, tmp_path / "p", existing="continue").outcomes
         return outcome.value.is_new
 
     def recorded() -> str | None:

@@ -20,7 +20,7 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import read_key
 from segcct.inference.predictor import Predictor
@@ -71,7 +71,7 @@ def assert_nobody_is_named(folder: Path, *, but: str = "") -> None:
 
 
 def test_nobody_is_named_and_pictures_are_drawn(of, scans, tmp_path):
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     assert_nobody_is_named(tmp_path / "p", but="sources.json")
     assert json.loads(texts(tmp_path / "p")["predictions.json"])["selected_on"]["cases"] == 1
     sources = json.loads(texts(tmp_path / "p")["sources.json"])
@@ -101,13 +101,13 @@ def test_the_free_text_of_a_scans_header_stays_behind(of, scans, tmp_path):
         nib.save(nib.Nifti1Image(np.asarray(scan.dataobj), scan.affine, scan.header), file)
     request = resolve(of.card, scans)
     for anonymize, told in ((True, b""), (False, b"JohnDoe 1950")):
-        for mask in predict_folder(of, request, tmp_path / str(anonymize), anonymize=anonymize).masks:
+        for mask in predict_folder(of, request, tmp_path / str(anonymize), MaskOptions(anonymize=anonymize)).masks:
             assert nib.load(mask).header["descrip"].item() == told
 
 
 def test_references_without_a_mask_are_not_named_either(of, scans, tmp_path):
     whole = resolve(of.card, scans)
-    predict_folder(of, Request(whole.cases[:1], whole.data), tmp_path / "p", anonymize=True)
+    predict_folder(of, Request(whole.cases[:1], whole.data), tmp_path / "p", MaskOptions(anonymize=True))
     evaluate(tmp_path / "p", scans, output=tmp_path / "e", allow_unmatched=True)
     assert_nobody_is_named(tmp_path / "e", but="files.json")
     assert "Left out of every number" in write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
@@ -117,7 +117,7 @@ def test_references_without_a_mask_are_not_named_either(of, scans, tmp_path):
 def test_scans_one_by_one_share_one_file_of_sources(of, scans, tmp_path):
     whole = resolve(of.card, scans)
     for case in whole.cases:
-        predict_folder(of, Request((case,), whole.data), tmp_path / "p", anonymize=True)
+        predict_folder(of, Request((case,), whole.data), tmp_path / "p", MaskOptions(anonymize=True))
     sources = json.loads(texts(tmp_path / "p")["sources.json"])
     assert {entry["id"] for entry in sources["cases"].values()} == {"JaneRoe", "JohnDoe"}
     evaluate(tmp_path / "p", scans)  # under the same key, so each finds its reference
@@ -125,7 +125,7 @@ def test_scans_one_by_one_share_one_file_of_sources(of, scans, tmp_path):
 
 def test_the_same_patient_has_another_name_in_every_folder(of, scans, tmp_path):
     for folder in ("p", "q"):
-        predict_folder(of, resolve(of.card, scans), tmp_path / folder, anonymize=True)
+        predict_folder(of, resolve(of.card, scans), tmp_path / folder, MaskOptions(anonymize=True))
     names = [{file.name for file in (tmp_path / folder).glob("*.gz")} for folder in ("p", "q")]
     assert not names[0] & names[1]
 
@@ -139,7 +139,7 @@ def test_the_order_of_cases_tells_nothing(of, scans, tmp_path, monkeypatch):
     made = []
     save = Volume.save
     monkeypatch.setattr(Volume, "save", lambda mask, path: (made.append(Path(path).name), save(mask, path)))
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     evaluate(tmp_path / "p", scans, output=tmp_path / "e")
     names = sorted(file.name.removesuffix(".nii.gz") for file in (tmp_path / "p").glob("*.gz"))
     assert [name.removesuffix(".nii.gz") for name in made] == names
@@ -152,7 +152,7 @@ def test_the_order_of_cases_tells_nothing(of, scans, tmp_path, monkeypatch):
 def test_failures_are_told_by_hashed_names(of, scans, tmp_path, capsys):
     request = resolve(of.card, scans)
     (scans / "JohnDoe_ct.nii.gz").write_bytes(b"JohnDoe")
-    failed = predict_folder(of, request, tmp_path / "p", anonymize=True).problem
+    failed = predict_folder(of, request, tmp_path / "p", MaskOptions(anonymize=True)).problem
     name = hashed("JohnDoe", tmp_path / "p")
     assert f"{name}: a file is missing or cannot be read; sources.json says which case it is" in failed
     assert not [secret for secret in SECRETS if secret in failed]
@@ -164,14 +164,14 @@ def test_failures_are_told_by_hashed_names(of, scans, tmp_path, capsys):
 
 
 def test_without_the_key_nothing_is_matched_by_guessing(of, scans, tmp_path):
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     names = {name: hashed(name, tmp_path / "p") for name in ("JohnDoe", "JaneRoe")}
     (tmp_path / "p" / "sources.json").unlink()
     with pytest.raises(EvaluationError, match="the key that finds their references is missing") as refused:
         evaluate(tmp_path / "p", scans)
     assert not [secret for secret in SECRETS[:3] if secret in str(refused.value)]
     with pytest.raises(RunError, match="without the key of their names"):
-        predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
+        predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     (tmp_path / "flat").mkdir()  # as whoever got the masks was given the references
     for name, other in names.items():
         shutil.copy(scans / f"{name}_seg.nii.gz", tmp_path / "flat" / f"{other}.nii.gz")
@@ -179,7 +179,7 @@ def test_without_the_key_nothing_is_matched_by_guessing(of, scans, tmp_path):
 
 
 def test_folders_from_before_there_was_a_key_are_evaluated(of, scans, tmp_path):
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", anonymize=True)
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     text = (tmp_path / "p" / "predictions.json").read_text().replace('"anonymized"', '"anonymised"')
     for name in ("JohnDoe", "JaneRoe"):
         new, old = hashed(name, tmp_path / "p"), "case_" + hashlib.sha256(name.encode()).hexdigest()[:12]
@@ -195,7 +195,7 @@ def test_folders_from_before_there_was_a_key_are_evaluated(of, scans, tmp_path):
 def test_what_names_patients_is_its_owners_alone(of, scans, tmp_path):
     for hidden in (True, False):
         folder = tmp_path / str(hidden)
-        predict_folder(of, resolve(of.card, scans), folder / "p", anonymize=hidden)
+        predict_folder(of, resolve(of.card, scans), folder / "p", MaskOptions(anonymize=hidden))
         evaluate(folder / "p", scans, output=folder / "e")
         write_report(folder / "e", folder / "r")
         write_picture(folder / "e", folder / "r" / "panel.png")
@@ -210,10 +210,10 @@ def test_what_names_patients_is_its_owners_alone(of, scans, tmp_path):
 @pytest.mark.parametrize("first", [True, False])
 def test_hashed_and_plain_names_do_not_mix(of, scans, tmp_path, first):
     whole = resolve(of.card, scans)
-    predict_folder(of, Request(whole.cases[:1], whole.data), tmp_path / "p", anonymize=first)
+    predict_folder(of, Request(whole.cases[:1], whole.data), tmp_path / "p", MaskOptions(anonymize=first))
     before = texts(tmp_path / "p")
     with pytest.raises(RunError, match=r"--anonymize, and the two do not mix\. Choose another --output"):
-        predict_folder(of, whole, tmp_path / "p", anonymize=not first, overwrite=True)
+        predict_folder(of, whole, tmp_path / "p", MaskOptions(anonymize=not first), existing="replace")
     assert texts(tmp_path / "p") == before
 
 
@@ -240,8 +240,8 @@ def test_the_old_spelling_is_understood_and_not_shown(command, capsys):
 @pytest.mark.parametrize("anonymize", [True, False])
 def test_anonymized_predictions_are_compared_with_others_under_other_names(of, scans, tmp_path, anonymize):
     whole = resolve(of.card, scans)
-    predict_folder(of, whole, tmp_path / "p", anonymize=True)
-    predict_folder(of, whole, tmp_path / "q", anonymize=anonymize, keep_largest=True)
+    predict_folder(of, whole, tmp_path / "p", MaskOptions(anonymize=True))
+    predict_folder(of, whole, tmp_path / "q", MaskOptions(anonymize=anonymize, keep_largest=True))
     summary = evaluate(tmp_path / "p", scans, output=tmp_path / "e", against=tmp_path / "q")
     assert summary["paired"]["cases"] == 2
     assert summary["paired"]["overall"]["dice"]["difference"] == pytest.approx(0, abs=0.5)

@@ -33,7 +33,7 @@ from segcct.inference import folder_prediction as folder
 from segcct.inference import outcome_table, predictions_index
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import PredictCase, predict_folder
+from segcct.inference.folder_prediction import MaskOptions, PredictCase, predict_folder
 from segcct.inference.folder_status import folder_status
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions
@@ -90,7 +90,7 @@ def test_the_work_on_a_case_travels_as_paths_and_does_the_same_elsewhere(best, i
     model = Predictor.load(best, HOW)
     request = resolve(model.card, images)
     predict_folder(model, request, tmp_path / "here")
-    work = PredictCase(model, replace(request, cases=()), tmp_path / "there", mask_format="image")
+    work = PredictCase(model, replace(request, cases=()), tmp_path / "there", MaskOptions(mask_format="image"))
     weights = (best / "weights.safetensors").stat().st_size
     assert len(pickle.dumps(work)) < 20_000 < weights
     assert pickle.loads(pickle.dumps(work)).predictor is pickle.loads(pickle.dumps(model))  # loaded once
@@ -144,12 +144,12 @@ CHANGES = {
 def test_what_agrees_is_kept_and_everything_else_done_again(best, images, tmp_path, change, anonymize):
     """After it, the folder is as one that was predicted at once."""
     output, (act, again) = tmp_path / "p", CHANGES[change]
-    predict(best, images, output, anonymize=anonymize)
+    predict(best, images, output, options=MaskOptions(anonymize=anonymize))
     key = json.loads((output / "sources.json").read_text(encoding="utf-8"))["key"] if anonymize else None
     masks = {name: output / f"{pseudonym(name, key) if key else name}.png" for name in (*CASES, "new")}
     act(images, masks)
     before = {name: file.stat().st_ino for name, file in masks.items() if file.exists()}
-    continued = predict(best, images, output, continuing=True, anonymize=anonymize)
+    continued = predict(best, images, output, options=MaskOptions(anonymize=anonymize), existing="continue")
     made = {outcome.name for outcome in continued.outcomes if isinstance(outcome, Failed) or outcome.value.is_new}
     assert made == {masks[name].stem for name in again}
     kept = {name for name, file in masks.items() if file.exists() and before.get(name) == file.stat().st_ino}
@@ -241,19 +241,19 @@ def test_an_attempt_that_is_overtaken_and_fails_leaves_the_mask(stale):
 
 def test_other_settings_and_other_weights_are_no_finished_cases(best, images, tmp_path):
     predict(best, images, tmp_path / "p")
-    largest = predict(best, images, tmp_path / "p", continuing=True, keep_largest=True)
+    largest = predict(best, images, tmp_path / "p", options=MaskOptions(keep_largest=True), existing="continue")
     assert all(case.is_new for case in values(largest.outcomes))
     model = Predictor.load(best, HOW)
     other = Predictor(model.network, model.card.model_copy(update={"weights_sha256": "b"}), HOW)
     with pytest.raises(RunError, match="holds another model's predictions"):
-        predict_folder(other, resolve(other.card, images), tmp_path / "p", continuing=True)
+        predict_folder(other, resolve(other.card, images), tmp_path / "p", existing="continue")
 
 
 def test_the_batch_size_is_a_setting_where_masks_depend_on_it(best):
     of = Predictor.card_of(best)
 
     def settings(**changes):
-        return folder.settings_of(of, replace(HOW, **changes), keep_largest=False)
+        return folder.settings_of(of, replace(HOW, **changes), MaskOptions())
 
     assert settings(batch_size=8) == settings()
     for adapt in ("statistics", "model"):
@@ -267,7 +267,7 @@ def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, 
     predict(best, images, output, tables=first)
     with monkeypatch.context() as patched:
         patched.setattr("segcct.inference.mask_folder.run_cases", lambda *_, **__: iter(()))
-        predict(best, images, output, tables=second, continuing=True)
+        predict(best, images, output, tables=second, existing="continue")
     save, seen = folder.save_mask, []
 
     def watched(*given, **how):
@@ -276,13 +276,13 @@ def test_another_calibration_keeps_each_mask_until_it_is_replaced(best, images, 
 
     monkeypatch.setattr(folder, "save_mask", watched)
     (images / "case_3.png").write_bytes(b"damaged")
-    continued = predict(best, images, output, tables=second, continuing=True)
+    continued = predict(best, images, output, tables=second, existing="continue")
     assert len(seen) == 6
     assert set(seen) <= {6, 7}
     assert all(case.is_new for case in values(continued.outcomes))
     assert not (output / "case_3.png").exists()  # it failed
     assert {row["calibration"] for row in entries(output).values()} == {"b"}
-    predict(best, images, output, tables=second, continuing=True, keep_largest=True)
+    predict(best, images, output, options=MaskOptions(keep_largest=True), tables=second, existing="continue")
     assert seen[6] == 0
 
 
@@ -290,7 +290,7 @@ def test_masks_that_nothing_lists_are_not_touched(best, images, tmp_path):
     (tmp_path / "p").mkdir()
     (tmp_path / "p" / "case_1.png").write_bytes(b"drawn by hand")
     with pytest.raises(RunError, match=r"1 of the masks exist already, and predictions\.json does not list them"):
-        predict(best, images, tmp_path / "p", continuing=True)
+        predict(best, images, tmp_path / "p", existing="continue")
     assert (tmp_path / "p" / "case_1.png").read_bytes() == b"drawn by hand"
 
 
@@ -309,15 +309,15 @@ def test_what_a_killed_call_wrote_in_its_journal_counts(best, images, tmp_path, 
             raise Killed
         return file
 
-    table = CaseTable("volumes.csv", row_of_case)
+    table, options = CaseTable("volumes.csv", row_of_case), MaskOptions(anonymize=anonymize)
     with monkeypatch.context() as patched:
         patched.setattr(folder, "save_mask", killed)
         patched.setattr(Index, "write", dies_at_last(Index.write))
         patched.setattr(Journal, "remove", lambda _: None)
         with pytest.raises(Killed):
-            predict(best, images, tmp_path / "p", tables=[table], anonymize=anonymize)
+            predict(best, images, tmp_path / "p", options=options, tables=[table])
     assert not any(row.get("digest") for row in entries(tmp_path / "p").values())
-    continued = predict(best, images, tmp_path / "p", tables=[table], continuing=True, anonymize=anonymize)
+    continued = predict(best, images, tmp_path / "p", options=options, tables=[table], existing="continue")
     assert sum(case.is_new for case in values(continued.outcomes)) == 4
     predict(best, images, tmp_path / "whole")
     assert sorted(masks_in(tmp_path / "p").values()) == sorted(masks_in(tmp_path / "whole").values())
@@ -350,11 +350,11 @@ def test_a_case_that_a_canceled_task_has_finished_is_done(best, images, tmp_path
     assert sum(row.get("status") == "done" for row in entries(tmp_path / "p").values()) == len(predictions.masks) == 6
 
 
-@pytest.mark.parametrize("continuing", [False, True])
-def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images, tmp_path, monkeypatch, continuing):
+@pytest.mark.parametrize("existing", ["refuse", "continue"])
+def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images, tmp_path, monkeypatch, existing):
     """A task of several cases whose process dies is repeated as a whole; a mask that was changed since is made anew."""
     table, saved = CaseTable("volumes.csv", row_of_case), []
-    if continuing:
+    if existing == "continue":
         predict(best, images, tmp_path / "p", tables=[table])
         for name in CASES:
             (images / f"{name}.png").write_bytes(ANOTHER)
@@ -368,7 +368,7 @@ def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images
 
     save = folder.save_mask
     monkeypatch.setattr(folder, "save_mask", lambda *all_, **more: saved.append(all_[2]) or save(*all_, **more))
-    predictions = predict(best, images, tmp_path / "p", tables=[table], backend=repeated, continuing=continuing)
+    predictions = predict(best, images, tmp_path / "p", tables=[table], backend=repeated, existing=existing)
     assert saved == [*CASES[:5], "case_0", *CASES[5:]]
     assert all(case.is_new for case in values(predictions.outcomes))
     rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case", "mask"])
@@ -452,9 +452,9 @@ def test_two_calls_for_one_case_are_one_and_a_refusal(best, images, tmp_path):
     (tmp_path / "p").mkdir()
     with new_journal(tmp_path / "p") as journal:
         journal.claim(["case_3", "case_4", "other"])
-        for options in ({}, {"continuing": True}, {"overwrite": True}):
+        for existing in ("refuse", "continue", "replace"):
             with pytest.raises(RunError, match=r"another process predicts 2 of these cases into this folder .*--shard"):
-                predict(best, images, tmp_path / "p", **options)
+                predict(best, images, tmp_path / "p", existing=existing)
     assert predict(best, images, tmp_path / "p").problem == ""
 
 
@@ -518,7 +518,7 @@ def test_the_status_loses_no_case_to_a_call_that_ends_meanwhile(best, images, tm
             return found
 
         monkeypatch.setattr(predictions_index, "read_object", meanwhile)
-        how = folder.settings_of(model.card, HOW, keep_largest=False)
+        how = folder.settings_of(model.card, HOW, MaskOptions())
         assert len(folder_status(model.card, request, tmp_path / "p", how=how).finished) == 7
 
 

@@ -22,7 +22,7 @@ from segcct.errors import EvaluationError, PackageError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.inference.dicom_segmentation import write_segmentation
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.mask_files import load_mask
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import resolve
@@ -86,7 +86,7 @@ SERIES: dict[str, Callable[[Path], Path]] = {
 
 def predict(scan: Path, output: Path, mask_format: str) -> Predictions:
     model = predictor(channels={"ct": "*.dcm"})
-    return predict_folder(model, resolve(model.card, scan), output, mask_format=mask_format)
+    return predict_folder(model, resolve(model.card, scan), output, MaskOptions(mask_format=mask_format))
 
 
 def by_nibabel(file: Path) -> Points:
@@ -228,7 +228,7 @@ def test_anonymized_masks_are_not_written_as_dicom(tmp_path: Path) -> None:
     model = predictor(channels={"ct": "*.dcm"})
     request = resolve(model.card, SERIES["axial"](tmp_path / "scan"))
     with pytest.raises(RunError, match=r"--anonymize does not go with it \(found --format dicom-seg\)"):
-        predict_folder(model, request, tmp_path / "p", mask_format="dicom-seg", anonymize=True)
+        predict_folder(model, request, tmp_path / "p", MaskOptions(mask_format="dicom-seg", anonymize=True))
     assert not (tmp_path / "p").exists()
 
 
@@ -259,7 +259,7 @@ def test_a_nifti_scan_has_no_dicom_segmentation(tmp_path: Path, monkeypatch: pyt
     model = predictor()
     monkeypatch.setattr(model, "segment", None)  # found before time is spent on the mask
     request = resolve(model.card, tmp_path / "a.nii.gz")
-    problem = predict_folder(model, request, tmp_path / "p", mask_format="dicom-seg").problem
+    problem = predict_folder(model, request, tmp_path / "p", MaskOptions(mask_format="dicom-seg")).problem
     assert "a.nii.gz: a DICOM segmentation refers to DICOM images" in problem
     assert (
         json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]["a"]["mask"] == "a.dcm"

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from scipy.spatial.transform import Rotation
 
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.mask_files import load_mask
 from segcct.inference.prediction_request import resolve
 from tests.support.dicom_files import enhanced, image, save
@@ -148,7 +148,8 @@ def test_segments_lie_exactly_on_their_scan(tmp_path: Path, form: str) -> None:
         folder = tmp_path / str(seed)
         folder.mkdir()
         scan, _, affine = FORMS[form](folder, np.array(INTENSITIES, np.int16)[index], rng)
-        (file,) = predict_folder(model, resolve(model.card, scan), folder / "masks", mask_format="dicom-seg").masks
+        options = MaskOptions(mask_format="dicom-seg")
+        (file,) = predict_folder(model, resolve(model.card, scan), folder / "masks", options).masks
         assert np.array_equal(load_mask(file).array, np.array([0, 3, 7])[index])
         read = by_coordinates(file)
         for number, name in ((1, "low"), (2, "high")):

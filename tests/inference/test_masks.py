@@ -114,7 +114,7 @@ def test_no_mask_takes_the_place_of_a_picture(of, dataset):
     request = resolve(of.card, dataset / "images")
     before = (dataset / "images" / "a.png").read_bytes()
     with pytest.raises(RunError, match=r"a\.png: a mask would replace a file of its own case"):
-        predict_folder(of, request, dataset / "images", overwrite=True)
+        predict_folder(of, request, dataset / "images", existing="replace")
     assert (dataset / "images" / "a.png").read_bytes() == before
 
 
@@ -151,7 +151,7 @@ def test_pages_become_pages_and_no_older_mask_stays(of, dataset, tmp_path):
     page.save(pages, save_all=True, append_images=[page])
     with pytest.raises(RunError, match=r"exist already \(found a\.png\)"):
         predict_folder(of, resolve(of.card, pages), tmp_path / "p")
-    (mask,) = predict_folder(of, resolve(of.card, pages), tmp_path / "p", overwrite=True).masks
+    (mask,) = predict_folder(of, resolve(of.card, pages), tmp_path / "p", existing="replace").masks
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["a.tif", "predictions.json"]
     assert load_mask(mask).shape == (30, 20, 2)
     index = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))

@@ -13,7 +13,7 @@ import pytest
 from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
@@ -31,7 +31,7 @@ def scan(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("more", [{"fit": "pad"}, {"fit": "resize"}, {"fit": "pad", "crop": "foreground"}])
 def test_probabilities_are_those_behind_the_mask(scan: Path, tmp_path: Path, more: dict[str, str]) -> None:
     of = predictor(**more, intensity={"rule": "clip", "low": 0, "high": 100})
-    (mask,) = predict_folder(of, resolve(of.card, scan), tmp_path / "p", probabilities=True).masks
+    (mask,) = predict_folder(of, resolve(of.card, scan), tmp_path / "p", MaskOptions(probabilities=True)).masks
     files = sorted((tmp_path / "p" / "probabilities" / "scan").iterdir())
     assert [file.name for file in files] == ["3_low.nii.gz", "7_high.nii.gz"]
     images = [nib.load(file) for file in files]
@@ -58,7 +58,7 @@ def test_a_class_may_have_any_name(scan: Path, tmp_path: Path) -> None:
     names = {"../../up": 3, "left/right kidney" + "x" * 300: 7}
     of = card("segmentation", data_section(labels=names), scheme=SchemeCard(name="custom", classes=names))
     model = Predictor(Nearest(), of, HOW)
-    predict_folder(model, resolve(of, scan), tmp_path / "p", probabilities=True)
+    predict_folder(model, resolve(of, scan), tmp_path / "p", MaskOptions(probabilities=True))
     files = sorted(file.name for file in (tmp_path / "p" / "probabilities" / "scan").iterdir())
     assert files[0] == "3_.._.._up.nii.gz"
     assert files[1].startswith("7_left_right_kidneyxxx")
@@ -69,7 +69,7 @@ def test_the_slice_protocol_has_none(scan: Path, tmp_path: Path) -> None:
         Nearest(), card("segmentation", data_section()), InferenceSettings(device="cpu", protocol="transunet")
     )
     with pytest.raises(ModelError, match="no probabilities"):
-        predict_folder(of, resolve(of.card, scan), tmp_path / "p", probabilities=True)
+        predict_folder(of, resolve(of.card, scan), tmp_path / "p", MaskOptions(probabilities=True))
     assert not (tmp_path / "p").exists()
 
 
@@ -96,7 +96,7 @@ def predicted(tmp_path: Path) -> tuple[Predictor, Path, Path]:
     for name, noise in (("a", 12.0), ("b", 9.0)):
         case = loaded_case(noise=noise)
         Volume(case.image[0], case.grid.affine, case.grid.spacing_mm).save(scans / name / "ct.nii.gz")
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", probabilities=True)
+    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(probabilities=True))
     assert probabilities_in(tmp_path / "p") == ["a", "a", "b", "b"]
     return of, scans, tmp_path / "p"
 
@@ -106,7 +106,7 @@ def test_probabilities_that_were_deleted_are_written_again(predicted: tuple[Pred
     file = output / "probabilities" / "a" / "3_low.nii.gz"
     before = file.read_bytes()
     file.unlink()
-    predict_folder(of, resolve(of.card, scans), output, probabilities=True, continuing=True)
+    predict_folder(of, resolve(of.card, scans), output, MaskOptions(probabilities=True), existing="continue")
     assert file.read_bytes() == before
 
 
@@ -114,7 +114,7 @@ def test_probabilities_that_are_not_asked_for_may_be_deleted(predicted: tuple[Pr
     of, scans, output = predicted
     (output / "probabilities" / "a" / "3_low.nii.gz").unlink()
     (output / "probabilities" / "b" / "kept_by_the_user").mkdir()
-    outcomes = predict_folder(of, resolve(of.card, scans), output, continuing=True).outcomes
+    outcomes = predict_folder(of, resolve(of.card, scans), output, existing="continue").outcomes
     assert [outcome.value.is_new for outcome in outcomes] == [False, False]
     assert stored_cases(output)["a"]["files"] == ["probabilities/a/7_high.nii.gz"]
 
@@ -125,7 +125,8 @@ def test_an_entry_of_a_former_version_names_no_files(predicted: tuple[Predictor,
     for entry in content["cases"].values():
         del entry["files"]
     (output / "predictions.json").write_text(json.dumps(content))
-    outcomes = predict_folder(of, resolve(of.card, scans), output, probabilities=True, continuing=True).outcomes
+    options = MaskOptions(probabilities=True)
+    outcomes = predict_folder(of, resolve(of.card, scans), output, options, existing="continue").outcomes
     assert [outcome.value.is_new for outcome in outcomes] == [False, False]
     assert len(stored_cases(output)["a"]["files"]) == 2
 
@@ -137,7 +138,7 @@ def test_no_probabilities_of_an_earlier_mask_stay(
 ) -> None:
     of, scans, output = predicted
     (scans / "a" / "ct.nii.gz").write_bytes(b"damaged" if damaged else (scans / "b" / "ct.nii.gz").read_bytes())
-    predict_folder(of, resolve(of.card, scans), output, probabilities=wanted, continuing=True)
+    predict_folder(of, resolve(of.card, scans), output, MaskOptions(probabilities=wanted), existing="continue")
     left = ["a", "a"] if wanted and not damaged else []
     assert probabilities_in(output) == [*left, "b", "b"]
     cases = stored_cases(output)

@@ -57,7 +57,7 @@ def test_rows_of_another_models_masks_do_not_stay(tmp_path):
         predict_folder(of, resolve(of.card, tmp_path / f"{name}.nii.gz"), tmp_path / "p", tables=[table])
     other = Predictor(of.network, of.card.model_copy(update={"weights_sha256": "other"}), of.how)
     request = resolve(other.card, tmp_path / "a.nii.gz")
-    predict_folder(other, request, tmp_path / "p", tables=[table], overwrite=True)
+    predict_folder(other, request, tmp_path / "p", tables=[table], existing="replace")
     rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case"])
     assert [(row["case"], row["class"]) for row in rows] == [("a", "low"), ("a", "high")]
 

@@ -106,7 +106,7 @@ def test_heavy_packages_stay_in_their_rooms(path):
     [
         ("import segcct.cli", ["torch", "numpy", "pydantic", "yaml"]),
         (
-            "import segcct.inference.folder_prediction, segcct.tasks.segmentation.mask_commands",
+            "import segcct.tasks.segmentation.mask_commands, segcct.tasks.segmentation.mask_prediction",
             [
                 "monai",
                 "pytorch_lightning",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import threading
 import time
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +19,7 @@ from segcct.cli import main
 from segcct.commands.parser import engine_of
 from segcct.errors import ConfigError
 from segcct.images.volume import Volume
+from segcct.spark import spark_cases
 from segcct.spark.spark_cases import SparkEngine, case_backend
 from tests.project.test_case_runner import inverse, jobs
 from tests.support.spark_commands import scores
@@ -94,6 +98,29 @@ def test_options_of_spark_need_spark():
     arguments.spark_conf = ["spark.task.cpus"]
     with pytest.raises(ConfigError, match=r"found spark.task.cpus; expected KEY=VALUE"):
         engine_of(arguments)
+
+
+def test_a_spark_that_was_begun_ends_with_the_block_and_learns_of_its_error(monkeypatch):
+    threads: list[threading.Thread] = []
+    ended: list[type[BaseException] | None] = []
+
+    @contextmanager
+    def spark(master, settings):
+        threads.append(threading.current_thread())
+        try:
+            yield "context"
+        finally:
+            ended.append(sys.exc_info()[0])
+
+    monkeypatch.setattr(spark_cases, "spark_context", spark)
+    engine = SparkEngine()
+    with engine.begin().context() as context:
+        threads[0].join(5)  # it has nothing else to do
+        assert not threads[0].is_alive()
+        assert (context, ended) == ("context", [])
+    with pytest.raises(KeyError), engine.begin().context():
+        raise KeyError
+    assert ended == [None, KeyError]
 
 
 @pytest.fixture

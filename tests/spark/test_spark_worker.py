@@ -68,7 +68,7 @@ def test_a_worker_loads_its_model_once_for_each_gpu_it_is_given(monkeypatch):
 def test_a_worker_finds_the_generator_that_was_sent(monkeypatch):
     class Model(LoadedModel):
         def __init__(self, how: InferenceSettings) -> None:
-            self.how, self.folders, self.generator = how, (SENT / "model-0",), SENT / "model-1"
+            self.how = how
 
         @classmethod
         def load(cls, models, how=None):
@@ -76,6 +76,7 @@ def test_a_worker_finds_the_generator_that_was_sent(monkeypatch):
             return cls(how)
 
     here = Model(InferenceSettings(precision="fp32", adapt="model", generator=Path("/runs/m2i/best")))
+    here.relocate([SENT / "model-0"], SENT / "model-1")
     reduced, arguments = here.__reduce__()
     in_a_task(monkeypatch, 0)
     assert reduced(*arguments).how.generator == Path("/executor/model-1")

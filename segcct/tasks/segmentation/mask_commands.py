@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from segcct.errors import DataError
-from segcct.inference.case_tables import QUALITY, VOLUMES
+from segcct.inference.case_tables import QUALITY
 from segcct.plurals import counted
 from segcct.progress import Progress, say
 from segcct.tasks.task import Outcome
@@ -50,14 +49,13 @@ def predict(
     the masks of their mean probabilities. With `status`, say how far that is instead; with `dry_run`, how long it would
     take."""
     from segcct.inference.ensemble import find_members, splits_files
-    from segcct.inference.folder_prediction import cases_at_a_time, predict_folder, settings_of
-    from segcct.inference.folder_status import folder_status
+    from segcct.inference.folder_prediction import MaskOptions, settings_of
+    from segcct.inference.mask_folder import existing_of
     from segcct.inference.outcome_table import outcomes_after
     from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
-    from segcct.inference.time_estimate import time_estimate
-    from segcct.inference.volumes_table import volumes_table
     from segcct.spark.spark_cases import case_backend
+    from segcct.tasks.segmentation.mask_prediction import MaskPrediction
 
     members = find_members(model)
     card = Predictor.card_of(model)
@@ -68,60 +66,21 @@ def predict(
         how = replace(how, postprocessing=not no_postprocessing, generator=generator)
     other_masks = keep_largest or (no_postprocessing and bool(card.postprocessing)) or protocol != "soft"
     quality = None if no_quality else _estimate_of(members, card, how, other_masks=other_masks)
-    calibration = None if quality is None else quality.digest
-    folder_now = partial(
-        folder_status,
-        card,
-        request,
-        output,
-        how=settings_of(card, how, keep_largest=keep_largest, probabilities=probabilities, calibration=calibration),
-        tables=[VOLUMES] if quality is None else [VOLUMES, QUALITY],
-        mask_format=format,
-        anonymized=anonymize,
-    )
+    options = MaskOptions(format, keep_largest, probabilities, anonymize)
+    settings = settings_of(card, how, options, calibration=None if quality is None else quality.digest)
+    existing = existing_of(overwrite=overwrite, continue_=continue_)
+    prediction = MaskPrediction(card, request, output, options, settings, quality, existing)
     if status:
-        return Outcome(str(folder_now()))
+        return Outcome(str(prediction.status()))
     predictor = Predictor.load(model, how)
     with case_backend(engine) as spark:
         if spark is not None:
-            predictor.folders = spark.send(predictor.folders)
-            predictor.generator = None if generator is None else spark.send([generator])[0]
-        cores = None if spark is None else spark.cores
-        tables = [volumes_table(list(card.classes))]
-        if quality is not None:
-            from segcct.quality.quality_table import quality_table  # imports the metrics, and SciPy with them
-
-            tables.append(quality_table(predictor, quality))
-        run = partial(
-            predict_folder,
-            predictor,
-            tables=tables,
-            mask_format=format,
-            keep_largest=keep_largest,
-            probabilities=probabilities,
-            anonymize=anonymize,
-            backend=spark,
-            cores=cores,
-        )
+            copies = spark.send(predictor.folders)
+            predictor.relocate(copies, None if generator is None else spark.send([generator])[0])
         if dry_run:
-            now = folder_now() if continue_ else None
-            left = request if now is None else replace(request, cases=now.left)
-            untried = request.cases if now is None else now.untried
-            at_a_time = cases_at_a_time(predictor, request, cores)
-
-            def workers() -> int:
-                return 1 if spark is None else spark.workers
-
-            return Outcome(time_estimate(left, output, run, untried=untried, workers=workers, at_a_time=at_a_time))
+            return Outcome(prediction.dry_run(predictor, spark))
         with outcomes_after(output, wanted=engine is not None):
-            predictions = run(
-                request,
-                output,
-                overwrite=overwrite,
-                continuing=continue_,
-                max_failures=max_failures,
-                progress=Progress("predicting"),
-            )
+            predictions = prediction.write(predictor, spark, max_failures=max_failures)
     _tell(predictions, quality, predictor)
     wrote = f"wrote {counted(len(predictions.masks), 'mask')} to {output}"
     if not any(case.label for case in request.cases):
