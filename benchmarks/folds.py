@@ -17,7 +17,7 @@ from pathlib import Path
 from textwrap import fill
 
 import numpy as np
-from machine import folder_here
+from machine import folder_here, machine
 from trained import check_settings
 
 from segcct.case_runner import failures, values
@@ -25,15 +25,15 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.table_file import read_rows_of
-from segcct.hardware.processor import processor_name
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
+from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics import paired, summarize
 from segcct.metrics.paired_statistics import Paired
 from segcct.model_card import load_card
-from segcct.quality.calibration_run import fold_of_ensemble, leave_one_out, measure_fold
+from segcct.quality.calibration_run import leave_one_out, measure_cases
 from segcct.quality.fitting import Calibration
 from segcct.run_folder import FoldsFolder
 from segcct.tasks.fold_training import of_fold, resume_folds, train_folds
@@ -91,7 +91,7 @@ def scored(models: list[Path], tta: str, splits: list[Path], root: Path, output:
     """Predict and evaluate the test split."""
     predictor = Predictor.load(models, InferenceSettings(tta=tta))
     request = resolve(predictor.card, root, splits_files=splits, split="test")
-    predictions = predict_folder(predictor, request, output / "predictions", overwrite=True)
+    predictions = predict_folder(predictor, request, output / "predictions", existing="replace")
     assert not predictions.problem, predictions.problem
     evaluate(output / "predictions", root, output=output / "evaluation")
     return scores_in(output / "evaluation")
@@ -140,8 +140,8 @@ def difference_of(name: str, first: Model, second: Model) -> str:
 
 def estimates_of(bests: list[Path], root: Path) -> str:
     """Estimates of the ensemble's Dice without a reference, each by a fit without its patient, as Markdown."""
-    ensemble = fold_of_ensemble(bests, Predictor.load(bests, InferenceSettings()), root)
-    outcomes = measure_fold(ensemble)
+    ensemble = UnseenCases.of_ensemble(bests, Predictor.load(bests, InferenceSettings()), root)
+    outcomes = measure_cases(ensemble)
     assert not failures(outcomes), failures(outcomes)
     rows = [row for measured in values(outcomes) for row in measured]
     lines = ["| features | Spearman | mean error | AUROC (Dice < 0.7) | AURC |", "|---|---|---|---|---|"]
@@ -189,7 +189,7 @@ def sections(arguments: argparse.Namespace) -> list[str]:
         "# Folds, ensembles and test-time augmentation: ACDC",
         f"`{network}`, {len(runs)} folds of {patients} patients, {train.budget or 0:g} s each ({epochs} epochs); "
         f"trained in {load_precision(runs[0].config)}, predicted in {InferenceSettings().precision}, "
-        f"on {processor_name()}.",
+        f"on {machine(arguments.keys)['processor']}.",
         f"```sh\n{command}\n```",
         "## Out of fold",
         f"{len(out_of_fold.scores)} volumes of {patients} patients, each by the model that was not trained on it. The "

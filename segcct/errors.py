@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from segcct.escape import in_a_line
@@ -213,6 +213,11 @@ def did_you_mean(name: str, valid: Iterable[str], *, prefix: str = "", n: int = 
 
     close = difflib.get_close_matches(name, list(valid), n=n)
     return f"Did you mean {' or '.join(prefix + each for each in close)}?" if close else None
+
+
+def unknown_name(error: type[SegcctError], kind: str, name: str, valid: Collection[str], *, n: int = 1) -> SegcctError:
+    """The error, to be raised, about a name that is not in a table: lists the valid names, and the nearest `n`."""
+    return error(f"unknown {kind} '{name}'", expected=", ".join(valid), remedy=did_you_mean(name, valid, n=n))
 
 
 def items(reasons: Sequence[object], *, most: int | None = 50) -> str:

@@ -55,8 +55,8 @@ class Registry(Mapping[str, Any]):
         self._added: dict[str, Any] = {}
 
     def register(self, name: str, thing: Any) -> None:
-        """Add a thing. Raises `ValueError` where another has the name."""
-        if name in self._rows or self._added.get(name, thing) is not thing:
+        """Add a thing. Raises `ValueError` where another has the name; an equal one may be added again."""
+        if name in self._rows or self._added.get(name, thing) != thing:
             raise ValueError(f"there is a {self.kind} '{name}' already")
         self._added[name] = thing
 
@@ -90,4 +90,4 @@ class Registry(Mapping[str, Any]):
         return len(self._rows) + len(self.added())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._rows or name in self.added()
+        return name in self._rows or name in self._added or name in self.added()

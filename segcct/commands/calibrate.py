@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,6 @@ from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
 if TYPE_CHECKING:
-    from segcct.inference.inference_settings import InferenceSettings
-    from segcct.quality.calibration_run import Fold
     from segcct.quality.quality_model import QualityModel
 
 
@@ -64,6 +61,7 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
     from segcct.hub import hub_name, is_on_hub
     from segcct.inference.ensemble import find_members
     from segcct.inference.predictor import Predictor
+    from segcct.inference.unseen_cases import unseen_by_ensemble, unseen_by_runs
     from segcct.model_card import load_card
     from segcct.progress import Progress, say
     from segcct.provenance import versions
@@ -84,22 +82,22 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
         if arguments.folds:
             raise ConfigError("--folds stand in for one model, and --i2m is an ensemble", remedy="Leave --folds out")
         card = Predictor.card_of(members)
-        folds = [ensemble_with_cases(members, arguments.input, how)]
+        models = [unseen_by_ensemble(members, arguments.input, how)]
         classes = tuple(card.classes)
-        held_out = f"{counted(len(folds[0].cases), 'case')} that none of the {len(members)} members was trained on"
+        held_out = f"{counted(len(models[0].cases), 'case')} that none of the {len(members)} members was trained on"
         say(f"calibrating on {held_out}; evaluate the estimate on other cases")
     else:
-        folds = runs_with_cases(find_members(arguments.folds or members), arguments.input, how)
-        classes = steps.check_folds(members[0], card, folds)
+        models = unseen_by_runs(find_members(arguments.folds or members), arguments.input, how)
+        classes = steps.check_folds(members[0], card, models)
     outcomes = []
-    for number, fold in enumerate(folds, start=1):
-        outcomes += steps.measure_fold(fold, progress=Progress(f"measuring run {number} of {len(folds)}"))
+    for number, unseen in enumerate(models, start=1):
+        outcomes += steps.measure_cases(unseen, progress=Progress(f"measuring run {number} of {len(models)}"))
     rows = [row for measured in values(outcomes) for row in measured]
     reasons = failures(outcomes)
     if reasons and not rows:
         raise DataError(f"none of the cases can be measured:{items(reasons)}")
-    sources = [fold.predictor.card.weights_sha256 for fold in folds]
-    model = steps.calibrate(rows, classes, sources=sources, ensemble=folds[0] if others else None)
+    sources = [unseen.predictor.card.weights_sha256 for unseen in models]
+    model = steps.calibrate(rows, classes, sources=sources, ensemble=models[0] if others else None)
     model = model.model_copy(update={"flag_below": arguments.flag_below})
     file = estimate_file(members, card)
     write_json(file, {**model.to_json(), **identity_of_masks(card), "provenance": versions()})
@@ -110,45 +108,6 @@ def _calibrate(arguments: argparse.Namespace) -> Outcome:
         )
     predict = ("predict", "--model", *arguments.i2m, "--input", "SCANS", "--output", "DIR")
     return Outcome(f"wrote {file}, by which predict writes quality.csv too", predict)
-
-
-def runs_with_cases(models: Sequence[Path], input: Path | None, inference: InferenceSettings) -> list[Fold]:
-    """Each run with the cases that it was not trained on, below `input` or the root of its config.yaml."""
-    from segcct.inference.predictor import Predictor
-    from segcct.quality.calibration_run import fold_of
-
-    folds = []
-    for run in models:
-        predictor = Predictor.load(run, inference)
-        root, sources = _data_of(run, input)
-        folds.append(fold_of(run, predictor, root, trained_with=sources))
-    return folds
-
-
-def ensemble_with_cases(members: Sequence[Path], input: Path | None, inference: InferenceSettings) -> Fold:
-    """An ensemble with the cases that none of its members was trained on, below `input` or the root of the first
-    run's config.yaml."""
-    from segcct.inference.predictor import Predictor
-    from segcct.quality.calibration_run import fold_of_ensemble
-
-    predictor = Predictor.load(members, inference)
-    runs = [_data_of(member, input) for member in members]
-    sources = [source for _, each in runs for source in each]
-    return fold_of_ensemble(members, predictor, runs[0][0], trained_with=list(dict.fromkeys(sources)))
-
-
-def _data_of(run: Path, input: Path | None) -> tuple[Path, list[Path]]:
-    """The dataset of a run, `input` where it is given, and the models that the run was started from or trained with,
-    as far as config.yaml says."""
-    from segcct.config import SegmentationConfig, settings
-    from segcct.hub import local_model
-    from segcct.run_folder import RunFolder
-
-    if input is not None and not RunFolder(run.parent).config.is_file():
-        return input, []
-    config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
-    started = (config.model.pretrained, config.train.unlabelled.model, config.augment.generator)
-    return input or config.data.root, [local_model(path) for path in started if path is not None]
 
 
 def _print(model: QualityModel) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.commands.calibrate import runs_with_cases
 from segcct.commands.parser import Commands, add_command, add_network_options, inference_of
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
@@ -40,6 +39,7 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
     from segcct.case_runner import CaseJob, failures, run_cases, values
     from segcct.errors import DataError, items
     from segcct.inference.ensemble import find_members
+    from segcct.inference.unseen_cases import unseen_by_runs
     from segcct.model_card import load_card
     from segcct.progress import Progress
     from segcct.tasks.segmentation.postprocessing_choice import measure, steps_of, table_of, try_all, try_together
@@ -54,8 +54,8 @@ def _tune(arguments: argparse.Namespace) -> Outcome:
             expected=", ".join(classes[models[0]]),
             remedy="Name the models of one cross-validation, or tune each alone",
         )
-    folds = runs_with_cases(models, arguments.input, inference_of(arguments))
-    jobs = [CaseJob(case.id, (fold, case)) for fold in folds for case in fold.cases]
+    runs = unseen_by_runs(models, arguments.input, inference_of(arguments))
+    jobs = [CaseJob(case.id, (unseen, case)) for unseen in runs for case in unseen.cases]
     outcomes = list(run_cases(jobs, lambda job: measure(*job), progress=Progress("predicting validation cases")))
     if reasons := failures(outcomes):
         raise DataError(f"{counted(len(reasons), 'case')} cannot be measured, so nothing is chosen:{items(reasons)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.errors import LabelError, did_you_mean
+from segcct.errors import LabelError, unknown_name
 from segcct.plurals import counted
 
 _WHOLE = 1e-3
@@ -167,8 +167,7 @@ BTCV_TO_SYNAPSE: dict[int, int] = {8: 1, 4: 2, 3: 3, 2: 4, 6: 5, 11: 6, 1: 7, 7:
 def get_scheme(name: str) -> Scheme:
     """The scheme of that name. Raises `LabelError` listing the valid names."""
     if name not in SCHEMES:
-        remedy = did_you_mean(name, SCHEMES, n=2)
-        raise LabelError(f"unknown label scheme '{name}'", expected=", ".join(SCHEMES), remedy=remedy)
+        raise unknown_name(LabelError, "label scheme", name, SCHEMES, n=2)
     return SCHEMES[name]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from segcct.errors import MetricError, did_you_mean
+from segcct.errors import MetricError, unknown_name
 from segcct.metrics.defined_values import defined
 from segcct.metrics.lesions import LesionRule, lesion_scores
 from segcct.metrics.metric_table import Metric, main_metrics
@@ -57,8 +57,7 @@ class Convention:
 def get_convention(name: str) -> Convention:
     """The convention of that name. Raises `MetricError` listing the valid names."""
     if name not in CONVENTIONS:
-        remedy = did_you_mean(name, CONVENTIONS)
-        raise MetricError(f"unknown convention '{name}'", expected=", ".join(CONVENTIONS), remedy=remedy)
+        raise unknown_name(MetricError, "convention", name, CONVENTIONS)
     return CONVENTIONS[name]
 
 

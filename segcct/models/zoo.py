@@ -31,7 +31,7 @@ from segcct.models.options import ModelOptions, parse_options
 from segcct.models.swin_unet import SIZES as SWIN_UNET_SIZES
 from segcct.models.swin_unet import SwinUnet, SwinUnetOptions
 from segcct.models.unet import UNet, UNetOptions
-from segcct.plugins import load_plugins
+from segcct.plugins import Registry
 
 Kind = Literal["segmenter", "classifier", "generator", "pretrainer"]
 
@@ -58,7 +58,9 @@ def _published(preset: str) -> tuple[int, int, int]:
     return 3, 10 if size == 32 else 1000, size
 
 
-MODELS: dict[str, Entry] = {}
+_TABLE = Registry("model", "segcct.models", {})
+MODELS: Mapping[str, Entry] = _TABLE
+"""Name -> row, without the networks of other libraries; see `register_model`."""
 
 ADAPTERS = {
     "timm:": "segcct.models.adapters.timm_classifiers",
@@ -97,11 +99,11 @@ def register_model(row: Entry) -> None:
     """Add a row to the table, also from outside the package: configs and commands then know its name.
 
     Raises:
-        ModelError: the name is taken, or begins as those of an adapter.
+        ModelError: another has the name, or it begins as those of an adapter.
     """
-    if row.name in MODELS or row.name.startswith(tuple(ADAPTERS)):
+    if _TABLE.registered.get(row.name, row) != row or row.name.startswith(tuple(ADAPTERS)):
         raise ModelError("two models of one name", found=row.name, remedy="Register yours under another name")
-    MODELS[row.name] = row
+    _TABLE.register(row.name, row)
 
 
 for _row in _ENTRIES:
@@ -113,7 +115,6 @@ def model_names(kind: Kind | None = None) -> list[str]:
 
     Also valid: `timm:NAME`, any classifier of timm, and `timm/NAME`, its encoder under the decoder of CCT-UNet.
     """
-    load_plugins("segcct.models")
     rows = [*MODELS.values(), *(entry(name) for names in adapted_names().values() for name in names)]
     return [row.name for row in rows if kind is None or row.kind == kind]
 
@@ -132,8 +133,6 @@ def entry(name: str) -> Entry:
     prefix = next((prefix for prefix in ADAPTERS if name.startswith(prefix)), None)
     if prefix is not None:
         return import_module(ADAPTERS[prefix]).entry(name.removeprefix(prefix))
-    if name not in MODELS:
-        load_plugins("segcct.models")
     if name in MODELS:
         return MODELS[name]
     nearest = did_you_mean(name, model_names(), n=2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,14 @@ from typing import Any
 from segcct.case_runner import CaseJob, CaseOutcome, run_cases
 from segcct.config import DataSection
 from segcct.datasets.case import Case
-from segcct.datasets.layouts import find_cases, read_case
-from segcct.datasets.split_record import Splits
-from segcct.errors import DataError, ModelError, RunError, SegcctError
+from segcct.datasets.layouts import read_case
+from segcct.errors import DataError, ModelError, SplitError
 from segcct.inference.predictor import Predictor
-from segcct.model_card import ModelCard, load_card
+from segcct.inference.unseen_cases import UnseenCases
+from segcct.model_card import ModelCard
 from segcct.plurals import counted
 from segcct.preparation.preparation_settings import Preparation
-from segcct.progress import Report, say
+from segcct.progress import Report
 from segcct.quality.case_features import calibration_rows, features_of_case
 from segcct.quality.features import GROUPS
 from segcct.quality.fitting import Calibration, CalibrationRow, cross_fit, fit
@@ -26,121 +26,21 @@ from segcct.quality.performance import Performance, performance
 from segcct.quality.quality_model import QualityModel
 
 ALL_FEATURES = "all features"
-SPLITS = "splits.json"
 _MANY = 50
 """Patients from which a calibration is not called small."""
 
 
-@dataclass(frozen=True)
-class Fold:
-    """A trained segmenter, or an ensemble, and the cases that it was not trained on."""
-
-    folder: Path
-    """Its best/ folder; of an ensemble, that of its first member."""
-    predictor: Predictor
-    cases: tuple[Case, ...]
-    data: DataSection
-    selected: int = 0
-    """Of an ensemble: how many of the cases selected the weights of a member."""
-
-
-def fold_of(folder: Path, predictor: Predictor, root: Path, *, trained_with: Sequence[Path] = ()) -> Fold:
-    """The validation split of a run, checked against what the models behind it were trained on.
-
-    Args:
-        folder: the segmenter's best/ folder, inside its run.
-        predictor: the segmenter.
-        root: the dataset.
-        trained_with: weights (`model.pretrained`, `train.unlabelled.model`) that the run was initialized from or
-            trained with; checked if they are in a run folder. The patients of a phantom are nobody's.
-
-    Raises:
-        RunError: the run's splits.json is gone. SplitError: the dataset has other cases.
-        DataError: one of those models was trained on these patients.
-    """
-    data = predictor.card.data_section(root)
-    cases = _splits_of(folder).select(find_cases(data), "val")
-    _check_sources(trained_with, cases, predictor.card)
-    return Fold(folder, predictor, tuple(cases), data)
-
-
-def fold_of_ensemble(
-    members: Sequence[Path], predictor: Predictor, root: Path, *, trained_with: Sequence[Path] = ()
-) -> Fold:
-    """The labeled cases of a dataset that no member of an ensemble was trained on.
-
-    What a fold held out is no such case: the other members were trained on it.
-
-    Args:
-        members: the best/ folders, each inside its run.
-        predictor: the ensemble.
-        root: the dataset.
-        trained_with: as `fold_of`, of all runs.
-
-    Raises:
-        RunError: splits.json of a run is gone.
-        DataError: there are no such cases, or a model of `trained_with` was trained on their patients.
-    """
-    data = predictor.card.data_section(root)
-    labeled = [case for case in find_cases(data) if case.label is not None]
-    splits = [_splits_of(member) for member in members]
-    patients = {case.id: case.patient for case in labeled}
-    trained = {name for each in splits for name in each.trained_on(patients)}
-    cases = [case for case in labeled if case.id not in trained]
-    if not cases:
-        raise DataError(
-            "an ensemble is calibrated on cases that none of its members was trained on, and there is none",
-            file=root,
-            found=f"{counted(len(labeled), 'labeled case')}, {len(trained)} of them in the training of a member",
-            expected="a test split that all members share (data.split.kind kfold has one), or other cases",
-            remedy="Give a dataset of other patients with --input, or calibrate one fold: --i2m FOLD/best --folds ...",
-        )
-    _check_sources(trained_with, cases, predictor.card)
-    selected = sum(any(each.split_of(case.id) == "val" for each in splits) for case in cases)
-    return Fold(members[0], predictor, tuple(cases), data, selected)
-
-
-def _splits_of(folder: Path) -> Splits:
-    splits = folder.parent / SPLITS
-    if not splits.is_file():
-        raise RunError(
-            "calibration needs the run's splits.json, to know which cases the model was not trained on",
-            file=splits,
-            remedy="Keep best/ in its run folder",
-        )
-    return Splits.load(splits)
-
-
-def _check_sources(sources: Sequence[Path], cases: Sequence[Case], card: ModelCard) -> None:
-    """Raises `DataError` where a model that the runs were initialized from or trained with has seen the patients."""
-    for source in sources:
-        best = source if source.is_dir() else source.parent
-        if not (best.parent / SPLITS).is_file():
-            if (best / "model.json").is_file():  # a model of ours, not published weights
-                say(f"{source}: no {SPLITS} next to it; whether it was trained on the calibration cases is not known")
-        elif load_card(best).synthetic == card.synthetic:
-            seen = Splits.load(best.parent / SPLITS).trained_on({case.id: case.patient for case in cases})
-            if seen:
-                raise DataError(
-                    "a model that this run was initialized from or trained with has seen the patients of "
-                    f"{len(seen)} of the {len(cases)} calibration cases",
-                    file=source,
-                    found=", ".join(seen[:4]),
-                    remedy="Train it on the same split as the segmenter (same data.split and data.fold), one per fold",
-                )
-
-
-def check_folds(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[str, ...]:
+def check_folds(folder: Path, card: ModelCard, folds: Sequence[UnseenCases]) -> tuple[str, ...]:
     """The classes of the segmenter that gets the estimate.
 
     Args:
         folder: its best/ folder.
         card: its model.json.
-        folds: the runs whose predictions are measured in its place.
+        folds: the runs whose predictions are measured in its place, with their validation cases.
 
     Raises:
         ModelError: a run is of another experiment, whose estimate would not apply.
-        SegcctError: a case is in the validation splits of two runs.
+        SplitError: a case is in the validation splits of two runs.
     """
     expected, seen = _experiment(card), dict[str, Path]()
     for fold in folds:
@@ -156,7 +56,7 @@ def check_folds(folder: Path, card: ModelCard, folds: Sequence[Fold]) -> tuple[s
             )
         for case in fold.cases:
             if case.id in seen:
-                raise SegcctError(
+                raise SplitError(
                     f"case {case.id} is in the validation split of two runs",
                     file=fold.folder,
                     found=f"also in {seen[case.id]}",
@@ -179,10 +79,10 @@ def _experiment(card: ModelCard) -> dict[str, Any]:
     }
 
 
-def measure_fold(fold: Fold, *, progress: Report | None = None) -> list[CaseOutcome[list[CalibrationRow]]]:
-    """Features and Dice of every class of every case of a fold."""
-    jobs = [CaseJob(case.id, case) for case in fold.cases]
-    return list(run_cases(jobs, partial(measure_case, fold.predictor, data=fold.data), progress=progress))
+def measure_cases(unseen: UnseenCases, *, progress: Report | None = None) -> list[CaseOutcome[list[CalibrationRow]]]:
+    """Features and Dice of every class of every case, as the model predicts them."""
+    jobs = [CaseJob(case.id, case) for case in unseen.cases]
+    return list(run_cases(jobs, partial(measure_case, unseen.predictor, data=unseen.data), progress=progress))
 
 
 def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[CalibrationRow]:
@@ -195,7 +95,11 @@ def measure_case(predictor: Predictor, case: Case, data: DataSection) -> list[Ca
 
 
 def calibrate(
-    rows: Sequence[CalibrationRow], classes: Sequence[str], *, sources: Sequence[str], ensemble: Fold | None = None
+    rows: Sequence[CalibrationRow],
+    classes: Sequence[str],
+    *,
+    sources: Sequence[str],
+    ensemble: UnseenCases | None = None,
 ) -> QualityModel:
     """Fit the estimate.
 
@@ -259,7 +163,7 @@ def _cross_fitted(rows: Sequence[CalibrationRow], classes: Sequence[str]) -> Per
     return performance([row for row, _ in estimated], [one.dice for one in intervals], intervals)
 
 
-def _summary(facts: Mapping[str, Any], model: QualityModel, ensemble: Fold | None) -> str:
+def _summary(facts: Mapping[str, Any], model: QualityModel, ensemble: UnseenCases | None) -> str:
     """What a reader must know of the calibration, in a few sentences."""
     small = " This is a small calibration: read the numbers as rough." if facts["patients"] < _MANY else ""
     runs = "run" if len(facts["sources"]) == 1 else f"{len(facts['sources'])} runs, each"

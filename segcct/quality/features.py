@@ -13,6 +13,7 @@ import numpy as np
 from segcct.inference.member_agreement import MemberAgreement
 from segcct.metrics.defined_values import mean_of
 from segcct.metrics.image import BAND_PX, border_band
+from segcct.metrics.overlap import dice
 from segcct.metrics.pair import bounding_box
 from segcct.quality.shape_features import off_center, shape_features
 
@@ -127,9 +128,9 @@ def _agreement(name: str, views: tuple[np.ndarray, ...], index: np.ndarray, clas
     masks = [view.argmax(axis=1) for view in views]
     mean = np.mean([view[:, class_index].astype(np.float32) for view in views], axis=0)
     return {
-        f"{name}_agreement": float(np.mean([_dice(mask, other == class_index) for other in masks])),
+        f"{name}_agreement": float(np.mean([dice(mask, other == class_index) for other in masks])),
         f"{name}_expected_dice": _expected_dice(mean, mask),
-        f"{name}_agreement_all": float(np.mean([_dice(index > 0, other > 0) for other in masks])),
+        f"{name}_agreement_all": float(np.mean([dice(index > 0, other > 0) for other in masks])),
     }
 
 
@@ -146,11 +147,6 @@ def _expected_dice(probability: np.ndarray, mask: np.ndarray) -> float:
     2 sum(p in the mask) / (sum(p) + voxels of the mask)."""
     inside = probability[mask].sum(dtype=float)
     return float(2 * inside / (probability.sum(dtype=float) + mask.sum()))
-
-
-def _dice(mask: np.ndarray, other: np.ndarray) -> float:
-    """`mask` has at least one voxel."""
-    return float(2 * (mask & other).sum() / (mask.sum() + other.sum()))
 
 
 def _volume_features(volume: tuple[int, float | None] | None) -> Features:

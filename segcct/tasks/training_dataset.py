@@ -15,8 +15,8 @@ from segcct.errors import DataError, SegcctError
 from segcct.plurals import counted, listed
 from segcct.preparation.cache_key import fingerprint
 from segcct.preparation.cached_cases import prepare_cases
-from segcct.preparation.prepared_case import PreparedCase
-from segcct.preparation.slice_grid import SliceGrid
+from segcct.preparation.preparation_settings import Preparation
+from segcct.preparation.prepared_case import PreparedCase, plan_grid
 from segcct.progress import say
 from segcct.training.processes import is_first_process, progress_bar
 
@@ -108,19 +108,11 @@ def count_slices(cases: Sequence[Case], inventory: Inventory) -> int:
     Raises `VolumeError` where a header cannot be read.
     """
     count, data = 0, inventory.data
+    stored_spacing = replace(Preparation.of(data), spacing_mm=None)  # slices are as many at another one
     for case in cases:
         name, files = next(iter(case.channels.items()))
         stored = inventory.header(files[0], data.channels[name])
-        grid = SliceGrid.plan(
-            stored.shape,
-            stored.affine,
-            stored.spacing_mm,
-            orientation=data.orientation,
-            box_of=None,
-            target_spacing_mm=None,
-            fit=data.fit,
-            image_size=data.image_size,
-        )
+        grid = plan_grid(stored, stored_spacing)
         count += len(files) if len(files) > 1 else grid.slice_shape[0]
     return count
 

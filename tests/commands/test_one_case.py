@@ -103,7 +103,7 @@ def test_compare(request_of_two, tmp_path, monkeypatch):
 def test_calibrate(monkeypatch):
     cases = [SimpleNamespace(id=name, label=(Path(name),)) for name in ("a", "b")]
     monkeypatch.setattr(calibrate, "measure_case", failing_at("a", lambda *_, **__: ["row"]))
-    failed, done = calibrate.measure_fold(SimpleNamespace(cases=cases, predictor=None, data=None))
+    failed, done = calibrate.measure_cases(SimpleNamespace(cases=cases, predictor=None, data=None))
     assert done.value == ["row"]
     assert failed.reasons[0].startswith("a: unexpected KeyError: 'spacing'. This is a bug")
 

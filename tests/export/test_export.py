@@ -29,7 +29,8 @@ from segcct.images.volume import Volume
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, ModelCard, save_model
-from segcct.models.zoo import MODELS, create_model
+from segcct.models import zoo
+from segcct.models.zoo import create_model
 from segcct.run_folder import FoldsFolder
 from tests.support import small_export
 from tests.support.small_export import SIZE
@@ -40,7 +41,7 @@ SQUARE = (SIZE, SIZE)
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: Any) -> Path:
     """A best/ folder without its run."""
-    monkeypatch.setitem(MODELS, small_export.NAME, small_export.ROW)
+    monkeypatch.setitem(zoo._TABLE._added, small_export.NAME, small_export.ROW)
     save_model(tmp_path / "best", small_export.network().state_dict(), small_export.model_card())
     return tmp_path / "best"
 
@@ -60,7 +61,7 @@ def dice(a: Volume, b: Volume) -> float:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_another_backend_gives_the_masks_of_pytorch(folder: Path, scan: Path, backend: str) -> None:
     volume = Volume.load(scan)
-    expected = Predictor.load(folder, InferenceSettings()).predict(volume)
+    expected = Predictor.load(folder, InferenceSettings(device="cpu")).predict(volume)
     found = Predictor.load(folder, InferenceSettings(backend=backend)).predict(volume)
     assert dice(expected, found) > 0.999
     assert [file.name for file in (folder / EXPORTED).iterdir()] == [f"{SIZE}x{SIZE}.onnx"]
@@ -308,6 +309,6 @@ def test_int8_keeps_the_masks(folder: Path, scan: Path, tmp_path: Path, capsys: 
     operators = [node.op_type for node in onnx.load(output).graph.node]
     assert operators.count("QuantizeLinear") > 0
     volume = Volume.load(scan)
-    expected = Predictor.load(folder, InferenceSettings()).predict(volume)
+    expected = Predictor.load(folder, InferenceSettings(device="cpu")).predict(volume)
     for backend in BACKENDS:
         assert dice(expected, Predictor.load(output, InferenceSettings(backend=backend)).predict(volume)) > 0.95

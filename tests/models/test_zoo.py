@@ -31,6 +31,12 @@ def test_duplicate_name_is_refused(name: str) -> None:
         register_model(Entry(name, "classifier", lambda **_: torch.nn.Identity()))
 
 
+def test_a_row_that_is_there_already_may_be_registered_again() -> None:
+    before = list(MODELS)
+    register_model(MODELS["unet"])
+    assert list(MODELS) == before
+
+
 def test_unknown_name_gives_the_nearest_and_where_all_are_listed() -> None:
     with pytest.raises(ModelError) as caught:
         create_model("cct_7_3x1_23", 3, 10, 32)

@@ -21,7 +21,7 @@ from torch import nn
 from segcct.cli import main
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.split_record import Splits
-from segcct.errors import DataError, ModelError, RunError, SegcctError
+from segcct.errors import DataError, ModelError, RunError, SplitError
 from segcct.files.json_file import write_json
 from segcct.images.volume import Volume
 from segcct.inference.case_tables import merge_rows
@@ -29,6 +29,7 @@ from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.quality_rows import COLUMNS, read_rows
+from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import PostprocessingStep, SchemeCard, load_card
 from segcct.preparation.prepared_case import prepare_case
@@ -43,7 +44,7 @@ from segcct.quality import (
     cross_fit,
     fit,
 )
-from segcct.quality.calibration_run import Fold, calibrate, check_folds, fold_of
+from segcct.quality.calibration_run import calibrate, check_folds
 from segcct.quality.case_features import calibration_rows, features_of_case, volumes_of
 from segcct.quality.conformal import patient_coverage, patient_quantile
 from segcct.quality.features import with_other_classes
@@ -526,12 +527,12 @@ def test_the_digest_is_that_of_the_estimates(tmp_path):
     assert stored("now", flag_below=0.9).digest != stored("now").digest
 
 
-def fold(folder: str, *names: str) -> Fold:
-    return Fold(Path(folder), predictor(), tuple(Case(name, name, {}) for name in names), data_section())
+def fold(folder: str, *names: str) -> UnseenCases:
+    return UnseenCases(Path(folder), predictor(), tuple(Case(name, name, {}) for name in names), data_section())
 
 
 def test_folds_must_not_share_cases():
-    with pytest.raises(SegcctError, match="case b is in the validation split of two runs"):
+    with pytest.raises(SplitError, match="case b is in the validation split of two runs"):
         check_folds(Path("one"), predictor().card, [fold("one", "a", "b"), fold("two", "b")])
 
 
@@ -568,20 +569,20 @@ def test_a_model_that_the_run_learnt_from_may_not_know_the_patients(trained, pha
     loaded = Predictor.load(trained / "best", InferenceSettings(device="cpu"))
     other = tmp_path / "other" / "best"
     shutil.copytree(trained / "best", other)
-    fold_of(trained / "best", loaded, phantom, trained_with=[other])  # nothing is known of it
+    UnseenCases.of_run(trained / "best", loaded, phantom, trained_with=[other])  # nothing is known of it
     patients = {rename.format(name): splits.patients[name] for name in splits.val}
     Splits(train=tuple(patients), val=splits.train, patients=patients).save(tmp_path / "other" / "splits.json")
     for source in (other, other / "weights.safetensors"):
         with pytest.raises(DataError, match="trained with has seen the patients of 1 of the 1"):
-            fold_of(trained / "best", loaded, phantom, trained_with=[source])
+            UnseenCases.of_run(trained / "best", loaded, phantom, trained_with=[source])
     real = loaded.card.model_copy(update={"synthetic": not loaded.card.synthetic})
-    fold_of(trained / "best", Predictor(loaded.network, real, HOW), phantom, trained_with=[other])
+    UnseenCases.of_run(trained / "best", Predictor(loaded.network, real, HOW), phantom, trained_with=[other])
 
 
 def test_a_model_outside_its_run_cannot_be_calibrated(trained, phantom, tmp_path):
     loaded = Predictor.load(trained / "best", InferenceSettings(device="cpu"))
     with pytest.raises(RunError, match=r"splits\.json"):
-        fold_of(tmp_path / "best", loaded, phantom)
+        UnseenCases.of_run(tmp_path / "best", loaded, phantom)
 
 
 # Commands

@@ -7,20 +7,26 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from segcct.cli import main
 from segcct.commands.parser import command_line
 from segcct.config import ClassificationConfig, SegmentationConfig, settings
 from segcct.datasets.split_record import Splits
 from segcct.errors import ConfigError
+from segcct.images.volume import Volume
+from segcct.inference import loaded_model
 from segcct.inference.predictor import Predictor
+from segcct.model_card import ModelCard, save_model
 from segcct.run_folder import FoldsFolder
 from segcct.tasks import fold_training
 from segcct.tasks.fold_training import chosen_folds, train_folds
+from segcct.tasks.segmentation.out_of_fold import evaluate_out_of_fold
 from segcct.tasks.task import TASKS
 from tests.conftest import training_command
 from tests.support.drawn_pictures import write_folder
-from tests.support.toy_pair import data_section
+from tests.support.toy_pair import Nearest, card, data_section, loaded_case
 
 KFOLD = {"data__split__kind": "kfold", "data__split__folds": "2", "data__split__test": "2", "run__name": "cv"}
 KFOLD["train__epochs"] = "1"
@@ -153,8 +159,39 @@ def test_folders_in_the_way_and_keys_without_effect_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_each_fold_is_loaded_once_to_be_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = loaded_case()
+    assert case.label is not None
+    for name in "ab":
+        for array, file in ((case.image[0], "ct.nii.gz"), (case.label, "seg.nii.gz")):
+            Volume(array, case.grid.affine, case.grid.spacing_mm).save(tmp_path / "data" / name / file)
+    data = data_section(root=tmp_path / "data", channels={"ct": "ct.nii.gz"}, label="seg.nii.gz")
+    folder = FoldsFolder(tmp_path / "cv", (0, 1))
+    for number, (trained, held_out) in enumerate((("a", "b"), ("b", "a"))):
+        save_model(folder.fold(number).best, {"of": torch.tensor(float(number))}, card("segmentation", data))
+        Splits((trained,), (held_out,)).save(folder.fold(number).splits)
+    folder.write()
+    loaded = loads_of(Nearest(), monkeypatch)
+    content = {"data": data.model_dump(mode="json"), "train": {"device": "cpu", "precision": "fp32"}}
+    evaluate_out_of_fold(folder, settings.build(SegmentationConfig, content, {}, source="test"), "val")
+    assert loaded == [folder.fold(0).best, folder.fold(1).best]
+
+
+def loads_of(network: nn.Module | None, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The best/ folders whose networks are loaded from now on; `network` stands in for them, if there is one."""
+    loaded: list[Path] = []
+    usual = loaded_model.load_network
+
+    def noting(best: Path, of: ModelCard) -> nn.Module:
+        loaded.append(best)
+        return usual(best, of) if network is None else network
+
+    monkeypatch.setattr(loaded_model, "load_network", noting)
+    return loaded
+
+
 @pytest.mark.slow
-def test_classes_of_images_are_cross_validated_too(tmp_path: Path) -> None:
+def test_classes_of_images_are_cross_validated_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = {
         "run": {"root": str(tmp_path), "name": "cv"},
         "data": {"root": str(write_folder(tmp_path / "pictures", 8)), "image_size": 16, "cache": str(tmp_path / "c"),
@@ -163,7 +200,9 @@ def test_classes_of_images_are_cross_validated_too(tmp_path: Path) -> None:
         "train": {"epochs": 1, "batch_size": 8},
     }  # fmt: skip
     own = settings.build(ClassificationConfig, content, {}, source="test")
+    loaded = loads_of(None, monkeypatch)
     folder = train_folds(own, (0, 1))
+    assert loaded == [folder.fold(0).best, folder.fold(1).best]
     splits = [Splits.load(folder.fold(number).splits) for number in (0, 1)]
     summary = json.loads((folder.out_of_fold / "evaluation" / "summary.json").read_text())
     assert summary["cases" if "cases" in summary else "pictures"] == sum(len(each.val) for each in splits)

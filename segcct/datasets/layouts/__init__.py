@@ -27,7 +27,7 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import Scheme, custom_scheme, get_scheme, remap, whole_values
 from segcct.datasets.layouts.case_ids import clashes, with_ids
 from segcct.datasets.layouts.layout import Found, Layout, Naming
-from segcct.errors import DataError, did_you_mean
+from segcct.errors import DataError, unknown_name
 from segcct.files.file_memo import key_of
 from segcct.images.volume import Volume
 from segcct.plurals import counted, listed
@@ -55,7 +55,7 @@ __all__ = [
 def get_layout(name: str) -> Layout:
     """The layout of that name. Raises `DataError` listing the valid names."""
     if name not in LAYOUTS:
-        raise DataError(f"unknown layout '{name}'", expected=", ".join(LAYOUTS), remedy=did_you_mean(name, LAYOUTS))
+        raise unknown_name(DataError, "layout", name, LAYOUTS)
     layout: Layout = LAYOUTS[name]
     return layout
 

@@ -19,9 +19,10 @@ from segcct.datasets.layouts import read_case
 from segcct.errors import DataError
 from segcct.inference.postprocessing import postprocess
 from segcct.inference.predictor import Predictor
+from segcct.inference.unseen_cases import UnseenCases
+from segcct.metrics.overlap import class_dice
 from segcct.metrics.paired_statistics import Paired, paired
 from segcct.model_card import PostprocessingStep
-from segcct.quality.calibration_run import Fold
 
 FRACTIONS = (0.01, 0.03, 0.1, 0.3)
 """Volumes of minimum_volume that are tried, as fractions of the median volume of the class in the references."""
@@ -100,12 +101,8 @@ class MeasuredCase:
         predicted, reference = np.frombuffer(zlib.decompress(self.masks), dtype=np.uint8).reshape(2, *self.shape)
         names = tuple(each.name for each in self.classes)
         done = postprocess(predicted.copy(), steps, names, self.voxel_ml)
-        return float(np.mean([_dice(done == value, reference == value) for value in range(1, 1 + len(names))]))
-
-
-def _dice(mask: np.ndarray, reference: np.ndarray) -> float:
-    total = int(mask.sum()) + int(reference.sum())
-    return float(2 * (mask & reference).sum() / total) if total else 1.0
+        scores = class_dice(done, reference, names).values()
+        return float(np.mean([1.0 if score is None else score for score in scores]))
 
 
 @dataclass(frozen=True)
@@ -139,12 +136,13 @@ class Tried:
         return safe and self.effect.after > self.effect.before
 
 
-def measure(fold: Fold, case: Case) -> MeasuredCase:
-    """Every class of a labeled case as the fold's model predicts it. Raises `DataError` for a case without a label."""
+def measure(unseen: UnseenCases, case: Case) -> MeasuredCase:
+    """Every class of one of the cases as the model predicts it. Raises `DataError` for a case without a label."""
     if case.label is None:
         raise DataError("a validation case has no reference", file=case.files()[0], found=case.id)
-    plain = Predictor(fold.predictor.network, fold.predictor.card, replace(fold.predictor.how, postprocessing=False))
-    segmented = plain.segment(read_case(case, fold.data, plain.scheme))
+    given = unseen.predictor
+    plain = Predictor(given.network, given.card, replace(given.how, postprocessing=False))
+    segmented = plain.segment(read_case(case, unseen.data, plain.scheme))
     reference, voxel_ml = np.asarray(segmented.prepared.full_label), segmented.grid.voxel_ml
     names = tuple(plain.scheme.classes)
     measured = []
