@@ -26,14 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import folder_here
+from machine import folder_here, machine
 from shift import Scores, difference, write_shifted
 from trained import ONLY_AT_THE_END, minutes, trained
 
 from segcct.config import DataSection, PretrainingConfig, ReconstructionConfig, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases, scheme_of
 from segcct.datasets.split_drawing import make_splits
-from segcct.hardware.processor import processor_name
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.postprocessing import postprocess
@@ -223,7 +222,7 @@ def main() -> None:
     if arguments.shift and any(map(pretrained_by, arguments.methods)):
         parser.error("--shift leaves the images of a pre-training as they are")
     precision = InferenceSettings().choice
-    print(f"{processor_name()}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
+    print(f"{machine()['processor']}, {precision.precision} ({precision.reason}); {arguments.model}, last weights; tta "
           f"{arguments.tta}{', largest components' if arguments.keep_largest else ''}\n")  # fmt: skip
     print(
         "| method | labeled patients | draw | Dice | Dice, shifted | minutes |\n|---|---|---|---|---|---|", flush=True

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from machine import machine
 
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.layouts import find_cases, read_case
 from segcct.datasets.split_drawing import make_splits
-from segcct.hardware.processor import processor_name
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.metrics import class_dice, paired
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/bench_shift"), help="for the shifted files")
     arguments = parser.parse_args()
     how = InferenceSettings()
-    print(f"{processor_name()}, {how.choice.precision} ({how.choice.reason})\n")
+    print(f"{machine()['processor']}, {how.choice.precision} ({how.choice.reason})\n")
     print("| model | --adapt | Dice | Dice, shifted |\n|---|---|---|---|")
     first: list[Scores] = []
     rows: list[tuple[str, Path | None]] = [(adapt, None) for adapt in arguments.adapt]

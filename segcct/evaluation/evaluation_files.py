@@ -19,8 +19,8 @@ from segcct.images.content_digest import content_digest
 from segcct.run_folder import FOLDS, RunFolder
 
 TABLES = ("metrics.csv", "metrics.*.csv", "details.csv", "cases.csv", "table.md")
-OUTPUTS = (*TABLES, "summary.json", "summary.*.json", "paired.json", FILES)
-"""Patterns of their names."""
+OUTPUTS = ("summary.json", *TABLES, "summary.*.json", "paired.json", FILES)
+"""Patterns of their names; the first one is written last and removed first: where it is, the others are complete."""
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from segcct.errors import DataError
 from segcct.files.atomic_file import atomic_path
 
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)$", re.DOTALL)  # a drive has one letter
-_PASSWORD = re.compile(r"(//[^/@:\s]*):[^/@\s]*@")
-_HADOOP = re.compile("^hdfs:///+", re.IGNORECASE)
+_PASSWORD = re.compile(r"(//[^/:\s]*):[^/\s]*@")  # names and passwords may hold an @ themselves
+_HADOOP = re.compile("^hdfs:(/|///+)(?!/)", re.IGNORECASE)
 
 
 def is_uri(path: str | PurePath) -> bool:
@@ -24,8 +24,8 @@ def is_uri(path: str | PurePath) -> bool:
 
 
 def path_of(uri: str) -> Path:
-    """The path that holds a URI; `hdfs:///scans`, of the file system that Hadoop is configured for, as the
-    `hdfs://default/scans` that fsspec takes for it, since a path has no empty host."""
+    """The path that holds a URI; `hdfs:///scans` or `hdfs:/scans`, of the file system that Hadoop is configured for, as
+    the `hdfs://default/scans` that fsspec takes for it, since a path has no empty host."""
     return Path(_HADOOP.sub("hdfs://default/", uri))
 
 

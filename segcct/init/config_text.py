@@ -140,7 +140,7 @@ def _training(findings: Findings) -> list[str]:
         *augment,
         "model:",
         "  name: cct_unet_s  # segcct models lists the others",
-        "  # options: {encoder_depth: 0} makes it smaller and faster, and no worse on cardiac MRI",
+        "  # options: {encoder_depth: 0}  # smaller and faster, and no worse on cardiac MRI",
         "train:",
         "  epochs: 100  # or a length of time: budget: 30min",
         "  slices_per_epoch: 1024  # so that an epoch takes as long with few scans as with many",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice, pairwise
 
 import torch
 
-from segcct.config import Experiment
+from segcct.config import Experiment, TrainSection
 from segcct.files.json_file import write_json
 from segcct.hardware.devices import device_type, pick_device
 from segcct.hardware.memory import peak_memory_mb
@@ -90,8 +91,27 @@ def plan(config: Experiment, *, resume: RunFolder | None = None) -> Plan:
         parameters=sum(parameter.numel() for parameter in task.network.parameters()),
         step_s=step_s,
         peak_memory_mb=torch.cuda.max_memory_allocated() / 1e6 if on_gpu else peak_memory_mb(),
-        training_s=None if train.budget is not None else train.epochs * -(-dataset.batches // train.devices) * step_s,
+        training_s=None if train.budget is not None else steps_of(train, dataset.batches) * step_s,
     )
+
+
+def steps_of(train: TrainSection, batches: int) -> int:
+    """Training steps of all epochs, of `batches` each: processes that train together share them."""
+    return train.epochs * -(-batches // train.devices)
+
+
+def mean_of_stages(ends: Sequence[float], seconds_at: Callable[[float], float], *, by_time: bool) -> float:
+    """Seconds of a step on average over a training.
+
+    Args:
+        ends: where each stage of the training ends, as fractions of it.
+        seconds_at: measures a step at such a fraction; called once within each stage.
+        by_time: these are fractions of its time, so that a stage of fast steps has more of them; else of its steps.
+    """
+    stages = [(end - begin, seconds_at(math.nextafter(end, 0.0))) for begin, end in pairwise((0.0, *ends))]
+    if by_time:
+        return 1 / sum(share / seconds for share, seconds in stages)
+    return sum(share * seconds for share, seconds in stages)
 
 
 def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
@@ -116,9 +136,10 @@ def _step_s(task: Task) -> float:
     network, batch = task.network.to(device).train(), task.example(train.batch_size, device)
     optimizer = build_optimizer(network, train)
     steps = step_seconds(lambda: task.loss(network, batch), optimizer, device, train.precision)
-    average = 0.0
-    for begin, end in pairwise((0.0, *task.stages)):
-        task.progress = math.nextafter(end, 0.0)
+
+    def seconds_at(progress: float) -> float:
+        task.progress = progress
         next(steps)
-        average += (end - begin) * sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS
-    return average
+        return sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS
+
+    return mean_of_stages(task.stages, seconds_at, by_time=train.budget is not None)

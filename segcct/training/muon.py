@@ -16,8 +16,14 @@ MOMENTUM = 0.95
 STEPS = 5
 SMALLEST_SIDE = 8
 """A matrix with fewer rows or columns is left to AdamW."""
-HEADS = {"head", "coarse_heads", "output", "fc"}
-"""Names of the layers that give the classes, left to AdamW too: orthogonal updates are for hidden layers."""
+HEADS = {
+    "head", "coarse_heads", "output", "fc",
+    "out", "output_block", "deep_supervision_heads", "conv_final", "head_dist", "last_linear", "segmentation_head",
+}  # fmt: skip
+"""Names of the layers that give the classes, here and in MONAI, timm and segmentation_models.pytorch. They are left to
+AdamW too: orthogonal updates are for hidden layers."""
+_OF_ATTENTION_UNET = "network.model.2."
+"""Where MONAI's AttentionUnet has its head."""
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steepest at 0, without convergence to exactly 1."""
 
@@ -86,6 +92,12 @@ def orthogonal_weights(network: nn.Module) -> list[Tensor]:
     layers = (nn.Linear, nn.Conv2d, nn.Conv3d)
     weights = [module.weight for name, module in network.named_modules()
                if isinstance(module, layers) and getattr(module, "groups", 1) == 1
-               and HEADS.isdisjoint(name.split("."))]  # fmt: skip
+               and not _gives_classes(name)]  # fmt: skip
     return [weight for weight in dict.fromkeys(weights)
             if weight.requires_grad and min(weight.flatten(1).shape) >= SMALLEST_SIDE]  # fmt: skip
+
+
+def _gives_classes(layer: str) -> bool:
+    """By its name in the network. A `classifier` of timm is a layer; one that holds layers has hidden ones too."""
+    parts = layer.split(".")
+    return parts[-1] == "classifier" or not HEADS.isdisjoint(parts) or layer.startswith(_OF_ATTENTION_UNET)

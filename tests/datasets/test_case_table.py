@@ -79,10 +79,11 @@ def test_names_of_files_are_no_uris():
 
 def test_the_file_system_that_hadoop_is_configured_for_keeps_its_folders(tmp_path):
     """`//` and `///` are one in a path: the first folder would be taken for a host."""
-    (tmp_path / "cases.csv").write_text("case,t1,t2\na,hdfs:///scans/1.nii,hdfs://host:8020/scans/2.nii\n")
-    (case,) = read_case_table(tmp_path / "cases.csv", ["t1", "t2"])
+    row = "a,hdfs:///scans/1.nii,hdfs://host:8020/scans/2.nii,hdfs:/scans/3.nii"
+    (tmp_path / "cases.csv").write_text(f"case,t1,t2,t3\n{row}\n")
+    (case,) = read_case_table(tmp_path / "cases.csv", ["t1", "t2", "t3"])
     uris = [uri_of(file) for file in case.files()]
-    assert uris == ["hdfs://default/scans/1.nii", "hdfs://host:8020/scans/2.nii"]
+    assert uris == ["hdfs://default/scans/1.nii", "hdfs://host:8020/scans/2.nii", "hdfs://default/scans/3.nii"]
 
 
 def test_the_password_of_a_uri_is_not_told(tmp_path, monkeypatch):
@@ -98,6 +99,20 @@ def test_the_password_of_a_uri_is_not_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="refused by sftp://ann@host") as caught:
         fetch(remote, tmp_path)
     assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sftp://ann:s3c@ret@host/a.nii", "sftp://ann@host/a.nii"),
+        ("ftp://ann@lab.org:s3cret@host:21/a.nii", "ftp://ann@lab.org@host:21/a.nii"),
+        ("https://:token@host/a.nii", "https://@host/a.nii"),
+        ("hdfs://host:8020/a@b.nii", "hdfs://host:8020/a@b.nii"),
+        ("sftp://ann@host:22/a.nii", "sftp://ann@host:22/a.nii"),
+    ],
+)
+def test_no_part_of_a_password_is_told(uri, shown):
+    assert address_of(Path(uri)) == shown
 
 
 def test_paths_of_windows_hold_uris_too():
@@ -144,5 +159,5 @@ def test_a_table_of_files_and_uris_is_predicted(tmp_path):
     assert written == {"a.nii.gz", "b.nii.gz", "predictions.json", *colors}
     entries = json.loads((tmp_path / "p" / "predictions.json").read_text(encoding="utf-8"))["cases"]
     assert entries["b"]["channels"] == {"ct": ["memory://archive/there.nii.gz"]}
-    kept = predict_folder(of, resolve(of.card, table), tmp_path / "p", continuing=True)
+    kept = predict_folder(of, resolve(of.card, table), tmp_path / "p", existing="continue")
     assert [outcome.value.is_new for outcome in kept.outcomes[:2]] == [False, False]

@@ -270,6 +270,26 @@ def test_a_failed_write_leaves_no_results_of_an_earlier_evaluation(
     assert list((tmp_path / "o").iterdir()) == []
 
 
+def test_an_interrupted_removal_leaves_no_summary_of_incomplete_results(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(*folders, "acdc", output=tmp_path / "o")
+    unlink = Path.unlink
+    removed: list[str] = []
+
+    def once(file: Path, *, missing_ok: bool = False) -> None:
+        if file.parent == tmp_path / "o" and not file.name.startswith("."):
+            if removed:
+                raise KeyboardInterrupt
+            removed.append(file.name)
+        unlink(file, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", once)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(*folders, "acdc", output=tmp_path / "o")
+    assert removed == ["summary.json"]
+
+
 def test_unmatched_cases_are_left_out_when_allowed(folders: tuple[Path, Path]) -> None:
     (folders[0] / "a.nii.gz").rename(folders[0] / "d.nii.gz")
     with pytest.raises(EvaluationError, match="2 problems"):

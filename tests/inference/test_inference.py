@@ -17,7 +17,7 @@ from segcct.errors import DataError, GeometryError, RunError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import MaskOptions, predict_folder
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import InferenceSettings, Predictor
@@ -89,7 +89,7 @@ def test_a_small_slice_looks_in_prediction_as_it_does_in_training(scan, fit):
     of = predictor(fit=fit)
     case = prepared_scan(of, Volume(scan.array[:20], scan.affine, scan.spacing_mm, None, None), scan.array[:20] * 0 + 3)
     recorder = Recorder()
-    index = SliceInferer()(recorder, case, InferenceSettings(), 32)
+    index = SliceInferer()(recorder, case, InferenceSettings(device="cpu"), 32)
     dataset = SliceDataset([case], augment=AugmentSection(strength=0), image_size=32, seed=0, foreground_fraction=0.0)
     trained = {sample["slice"]: sample["image"] for sample in (dataset[(0, place)] for place in range(5))}
     assert index.shape == (20, 24, 5)
@@ -183,7 +183,7 @@ def test_ids_are_hashed_on_request(scan, tmp_path):
     file = tmp_path / "JohnDoe.nii.gz"
     scan.save(file)
     of = predictor()
-    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", anonymize=True).masks
+    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", MaskOptions(anonymize=True)).masks
     assert "JohnDoe" not in mask.name
     assert mask.name.startswith("case_")
 
@@ -221,7 +221,7 @@ def test_every_mask_says_how_it_was_made(scan, tmp_path):
     for name in ("a", "b"):
         scan.save(tmp_path / f"{name}.nii.gz")
     soft, published = predictor("soft"), predictor("transunet")
-    predict_folder(soft, resolve(soft.card, tmp_path / "a.nii.gz"), tmp_path / "out", keep_largest=True)
+    predict_folder(soft, resolve(soft.card, tmp_path / "a.nii.gz"), tmp_path / "out", MaskOptions(keep_largest=True))
     predict_folder(published, resolve(soft.card, tmp_path / "b.nii.gz"), tmp_path / "out")
     cases = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))["cases"]
     made = {name: (entry["protocol"], entry["precision"], entry["keep_largest"]) for name, entry in cases.items()}

@@ -459,6 +459,12 @@ def test_the_recipe_fits_the_size_of_the_slices(
     assert (train.optimizer, train.slices_per_epoch, train.validation_time) == ("muon", 1024, 0.05)
 
 
+def test_a_setting_in_a_comment_can_be_uncommented(tmp_path: Path) -> None:
+    text = config_text(inspect_folder(brats(tmp_path / "data", "_", OLD[:1], 1, 2, 4)), "here")
+    config = SegmentationConfig.model_validate(yaml.safe_load(text.replace("# options:", "options:")))
+    assert config.model.options == {"encoder_depth": 0}
+
+
 def test_a_damaged_file_is_said_and_the_rest_is_read(tmp_path: Path) -> None:
     root = brats(tmp_path / "data", "_", OLD, 1, 2, 4, cases=4)
     (root / "BraTS_00000" / "BraTS_00000_t1.nii.gz").write_bytes(b"")

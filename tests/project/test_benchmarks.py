@@ -124,10 +124,11 @@ def test_patients_with_the_same_images_count_once(benchmark_of):
         ("folds", "sections", ["--root", "elsewhere", "--train.precision", "fp32"]),
     ],
 )
-def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypatch, name, called, keys):
+def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypatch, capsys, name, called, keys):
     module, machine = benchmark_of(name), benchmark_of("machine")
     here = {"processor": "Some CPU @ 2 GHz", "sets": "avx2", "cores": 2, "device": "cpu", "precision": "fp32"}
-    monkeypatch.setattr(machine, "machine", lambda keys: here)
+    for each in (machine, module):
+        monkeypatch.setattr(each, "machine", lambda _=(): here, raising=False)
     outputs = []
 
     def stop(*given: object) -> None:
@@ -140,6 +141,7 @@ def test_every_machine_has_a_folder_of_results(benchmark_of, tmp_path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         module.main()
     assert outputs == [tmp_path / "Some_CPU_2_GHz_avx2_2_cores_fp32"]
+    assert name != "few_labels" or capsys.readouterr().out.startswith("Some CPU @ 2 GHz, ")
 
 
 def result(entry: str, seed: int, dice: list[float], **more: object) -> dict[str, object]:

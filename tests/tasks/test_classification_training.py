@@ -478,9 +478,7 @@ def test_an_existing_run_and_other_changes_are_refused(trained, folder, capsys):
     assert "train.lr cannot change" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "flags", [["--keep-largest"], ["--anonymize"], ["--protocol", "transunet"], ["--no-quality"], ["--m2i", "x"]]
-)
+@pytest.mark.parametrize("flags", [["--keep-largest"], ["--anonymize"], ["--protocol", "transunet"], ["--no-quality"]])
 def test_flags_of_masks_are_refused(trained, folder, tmp_path, capsys, flags):
     arguments = ["predict", "--model", str(trained / "best"), "--input", str(folder), "--output", str(tmp_path / "o")]
     assert main([*arguments, *flags]) == 1

@@ -67,8 +67,14 @@ def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("cct_unet_t", {"deep_supervision": True}), ("unet_16", {}), ("swin_unet_tiny", {}), ("cct_2_3x2_32", {})],
-)
+    [
+        ("cct_unet_t", {"deep_supervision": True}), ("unet_16", {}), ("swin_unet_tiny", {}), ("cct_2_3x2_32", {}),
+        ("monai/DynUNet", {"filters": 8, "levels": 4, "deep_supervision": True}),
+        ("monai/SwinUNETR", {"feature_size": 12}), ("monai/SegResNet", {"filters": 8}),
+        ("monai/UNETR", {"feature_size": 8, "hidden_size": 48, "num_heads": 2, "mlp_dim": 48}),
+        ("monai/AttentionUnet", {"filters": 8, "levels": 3}), ("timm:mobilenetv3_small_050", {}),
+    ],
+)  # fmt: skip
 def test_heads_of_many_classes_are_left_to_adamw_as_those_of_few(name, options):
     network = create_model(name, 3, 11, 224, options)
     assert [tuple(weight.shape) for weight in orthogonal_weights(network) if weight.shape[0] == 11] == []

@@ -21,7 +21,7 @@ from segcct.plurals import counted
 from segcct.report.results import REMEDY, read_json
 
 Count = Annotated[int, Field(ge=0)]
-_OUTPUTS = ("metrics.csv", "pictures.csv", "table.md", "summary.json")
+_OUTPUTS = ("summary.json", "metrics.csv", "pictures.csv", "table.md")  # removed in this order
 _METRICS = ("precision", "recall", "f1", "auroc")
 _OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", "log_loss", "brier")
 _COLUMNS = ("picture", "class", "predicted", "correct", "confidence", "p_class")
