@@ -27,6 +27,7 @@ from segcct.hardware.precision import autocast
 from segcct.hardware.processor import instruction_sets, processor_name
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.network_inputs import network_slices
+from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.phantom import write_phantom
 from segcct.tasks.model_export import export_model
@@ -74,7 +75,7 @@ def contestants(model: Path, source: Path, output: Path, size: int | None) -> di
     networks: dict[str, nn.Module] = {"torch fp32": network, "torch bf16": InBf16(network)}
     for kind in ("fp32", "int8"):
         file = output / f"{kind}.onnx"
-        for line in export_model(model, file, size=size, int8=kind == "int8", source=source):
+        for line in export_model(model, file, size=size, int8=kind == "int8", source=source, overwrite=True):
             print(line)
         exported = read_exported(file)
         for backend in ("onnx", "openvino"):
@@ -93,7 +94,7 @@ def main() -> None:
     networks = contestants(model, source, arguments.output, arguments.size)
     predictor = Predictor.load(model, InferenceSettings(precision="fp32", device="cpu"))
     size = read_exported(arguments.output / "fp32.onnx").size[0]
-    inputs = network_slices(predictor, source, [], None, size, arguments.slices)
+    inputs = network_slices(predictor, resolve(predictor.card, source), size, arguments.slices)
     best = dict.fromkeys(networks, float("inf"))
     with torch.inference_mode():
         for _ in range(arguments.rounds):

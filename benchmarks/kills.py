@@ -106,6 +106,12 @@ def predicting(name: str, model: str, source: str, output: str) -> Step:
     return Step(name, fresh, (output,), lambda _: [*fresh, "--overwrite"])
 
 
+def exporting() -> Step:
+    """An export, which replaces a file that was finished before the kill."""
+    fresh = ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx"]
+    return Step("export", fresh, ("exported",), lambda _: [*fresh, "--overwrite"])
+
+
 def clustering() -> Step:
     """Clusters with centers of the cohort, which are fitted before the first mask."""
     fresh = ["cluster-segment", "--input", "scans", "--output", "clusters", "--centers", "cohort"]
@@ -144,7 +150,7 @@ STEPS = (
     comparison(),
     clustering(),
     Step("calibrate", ["calibrate", "--i2m", "runs/seg/best", "--input", "scans"], ("runs/seg/best/quality.json",)),
-    Step("export", ["export", "--model", "runs/seg/best", "--output", "exported/seg.onnx"], ("exported",)),
+    exporting(),
     predicting("predict exported", "exported/seg.onnx", "scans", "exported_masks"),
     predicting("predict by folds", "runs/folds", "scans", "ensemble_masks"),
     predicting("predict classes", "runs/cls/best", "pictures", "classes"),

@@ -616,6 +616,12 @@ def _on_grid(scan: Scan, first: Scan) -> bool:
     return float(np.linalg.norm(apart_mm, axis=1).max()) <= 0.05 * min(first.spacing_mm)
 
 
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; exit code 1 and one line for what cannot be used."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], prog="python -m segcct.runtime")
@@ -623,17 +629,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("scans", type=Path, nargs="+", metavar="scan", help="a NIfTI file per channel, in their order")
     parser.add_argument("output", type=Path, help="the mask, .nii or .nii.gz")
     parser.add_argument("--mask", type=Path, help="the region for intensity normalization, for models that need one")
-    parser.add_argument("--batch-size", type=int, default=16, help="slices per batch, at most (default %(default)s)")
+    batch = "slices per batch, at most (default %(default)s)"
+    parser.add_argument("--batch-size", type=_at_least_one, default=16, help=batch)
     chosen = parser.parse_args(arguments)
     try:
         if not chosen.output.name.endswith((".nii", ".nii.gz")):
             raise RunnerError(f"{chosen.output}: masks are written as .nii or .nii.gz")
         if chosen.output.resolve() in [file.resolve() for file in (*chosen.scans, chosen.mask) if file is not None]:
             raise RunnerError(f"{chosen.output}: the mask would replace what it is made from: name another file for it")
-        with ThreadPoolExecutor(2) as pool:
+        pool = ThreadPoolExecutor(2)
+        try:
             reading = [pool.submit(Scan.load, file) for file in chosen.scans]  # while the model is loaded
             model = ModelFile(chosen.model)
             scans = [scan.result() for scan in reading]
+        finally:
+            pool.shutdown(cancel_futures=True)  # an error waits for no scan that is not begun
         mask = None if chosen.mask is None else Scan.load(chosen.mask)
         if mask is not None and not _on_grid(mask, scans[0]):
             raise RunnerError(f"{chosen.mask}: the --mask is not on the grid of the scans: resample it onto the first")

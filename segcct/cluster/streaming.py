@@ -38,9 +38,11 @@ def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:
     """The counts of every file that a line names. Raises `DataError` for one that cannot be read."""
     for line in lines:
         if name := line.rstrip("\n").rpartition("\t")[2]:
-            with tempfile.TemporaryDirectory() as folder:
-                source = fetch(path_of(name), Path(folder)) if is_uri(name) else Path(name)
-                histogram = _histogram(source, background)
+            if is_uri(name):
+                with tempfile.TemporaryDirectory() as folder:
+                    histogram = _histogram(fetch(path_of(name), Path(folder)), background)
+            else:
+                histogram = _histogram(Path(name), background)
             yield from written(histogram)
 
 

@@ -28,13 +28,22 @@ def add_export(commands: Commands) -> None:
         type=Path,
         help="scans or images to verify by, and to calibrate --int8; default: the training cases of the run",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace a file that exists already")
 
 
 def _export(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.model_export import export_model
 
     output: Path = arguments.output
-    for line in export_model(arguments.model, output, size=arguments.size, int8=arguments.int8, source=arguments.input):
+    lines = export_model(
+        arguments.model,
+        output,
+        size=arguments.size,
+        int8=arguments.int8,
+        source=arguments.input,
+        overwrite=arguments.overwrite,
+    )
+    for line in lines:
         print(line)
     wrote = f"wrote {output} ({output.stat().st_size / 1e6:.1f} MB)"
     return Outcome(wrote, ("predict", "--model", output, "--input", "SCAN", "--output", "masks"))

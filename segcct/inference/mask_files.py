@@ -128,19 +128,23 @@ def _load_segmentation(file: Path) -> Volume:
     from segcct.inference.dicom_segmentation import segment_labels
 
     index_file = file.parent / INDEX
+    unknown = partial(
+        VolumeError,
+        "it is not known which images this DICOM segmentation lies on",
+        file=file,
+        expected=f"{INDEX} next to it, as segcct predict writes it",
+    )
     try:
         index = StoredPredictions.from_json(read_object(index_file, StoredPredictions.NOT_THIS), index_file)
-        entry = next(entry for entry in index.cases.values() if entry.mask == file.name)
-        assert index.scheme is not None
-        assert entry.channels
-        images = Path(next(iter(entry.channels.values()))[0])
-    except (SegcctError, StopIteration, AssertionError, IndexError) as error:
-        raise VolumeError(
-            "it is not known which images this DICOM segmentation lies on",
-            file=file,
-            expected=f"{INDEX} next to it, as segcct predict writes it",
-        ) from error
-    grid = read_header(images)
+    except SegcctError as error:
+        raise unknown() from error
+    if index.scheme is None:
+        raise unknown(found=f"{INDEX} without the scheme of its masks")
+    channels = next((entry.channels for entry in index.cases.values() if entry.mask == file.name), None) or {}
+    images = next(iter(channels.values()), [])
+    if not images:
+        raise unknown(found=f"{INDEX} without the images of this mask")
+    grid = read_header(Path(images[0]))
     values = {label: index.scheme.classes[name] for name, label in segment_labels(index.scheme.classes).items()}
     return Volume(draw_segments(file, grid, values), grid.affine, grid.spacing_mm, None, file)
 

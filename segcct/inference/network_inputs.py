@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from segcct.errors import DataError
-from segcct.inference.prediction_request import load_case, resolve
+from segcct.inference.prediction_request import Request, load_case
 from segcct.inference.predictor import Predictor
 from segcct.preparation.prepared_case import prepare_case
 from segcct.runtime import pad_to
@@ -18,20 +17,17 @@ from segcct.runtime import pad_to
 _MOST_CASES = 16
 
 
-def network_slices(
-    predictor: Predictor, source: Path, splits_files: Sequence[Path], split: str | None, size: int, count: int
-) -> Tensor:
+def network_slices(predictor: Predictor, request: Request, size: int, count: int) -> Tensor:
     """At most `count` standardized slices (N, C, size, size), spread evenly over at most 16 cases.
 
     Args:
         predictor: the model.
-        source, splits_files, split: the cases, as `resolve` takes them.
+        request: the cases.
         size: height and width in pixels; smaller slices are padded.
         count: how many slices.
 
-    Raises `DataError` where the slices of every case are larger than `size`, and as `resolve`.
+    Raises `DataError` where the slices of every case are larger than `size`, and as `load_case`.
     """
-    request = resolve(predictor.card, source, splits_files=splits_files, split=split)
     cases = _evenly(request.cases, _MOST_CASES)
     slices, largest = [], 0
     for case in cases:
@@ -44,7 +40,7 @@ def network_slices(
     if not slices:
         raise DataError(
             "the slices of these cases are larger than the input of the exported model",
-            file=source,
+            file=request.data.root,
             found=f"up to {largest} pixels",
             expected=f"at most {size}",
             remedy=f"Export with --size {-(-largest // 32) * 32}",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcct.config import settings
-from segcct.errors import CheckpointError, ConfigError, DataError
+from segcct.errors import CheckpointError, ConfigError, DataError, RunError, reason_of
 from segcct.export.backends import FixedSizeNetwork, backend_network
 from segcct.export.model_file import SUFFIX, ExportedModel, is_exported, read_exported
 from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, set_facts
@@ -32,7 +33,9 @@ VERIFIED_SLICES = 64
 """Real slices that an fp32 file is compared on."""
 
 
-def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, source: Path | None) -> Iterator[str]:
+def export_model(
+    folder: Path, output: Path, *, size: int | None, int8: bool, source: Path | None, overwrite: bool = False
+) -> Iterator[str]:
     """Write the ONNX file of a `best/` folder; yields what is found on the way, a line each.
 
     Args:
@@ -42,8 +45,10 @@ def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, so
         int8: quantize, calibrated by real slices.
         source: scans or images, read as `segcct predict` reads its input; None: the training cases of the run, where
             they are still there.
+        overwrite: replace an earlier file, once the new one is verified.
 
     Raises:
+        RunError: there is such a file already and `overwrite` is off.
         ModelError: the network cannot be exported, or the file would give other outputs; nothing is written then.
         DataError: no real slices to calibrate with.
     """
@@ -56,17 +61,12 @@ def export_model(folder: Path, output: Path, *, size: int | None, int8: bool, so
             file=folder,
             remedy=f"Export the best/ of a fold, such as {FoldsFolder.open(folder).members()[0]}",
         )
+    if output.exists() and not overwrite:
+        raise RunError("exists already", file=output, remedy="Choose another --output, or add --overwrite")
     loaded = load_model(folder, InferenceSettings(precision="fp32", device="cpu"))
     card, side = card_of_size(loaded.card, size)
     square = (side, side)
-    real = _real_inputs(loaded, folder, source, side, CALIBRATION_SLICES if int8 else VERIFIED_SLICES)
-    if real is None and int8:
-        raise DataError(
-            "no scans to calibrate int8 with",
-            file=folder,
-            expected="the training data of the run where its config.yaml says",
-            remedy="Name typical scans by --input",
-        )
+    real = _real_inputs(loaded, folder, source, side, int8=int8)
     say(f"exporting {card.architecture.name} for {side} x {side} pixels ...")
     proto = export_onnx(loaded.network, card, square)
     inputs = {"random": random_inputs(card.architecture.in_channels, square)} | ({} if real is None else {"real": real})
@@ -92,30 +92,59 @@ def _by_onnx(proto: Any, card: ModelCard, size: Size, output: Path) -> FixedSize
     return backend_network("onnx", ExportedModel(proto.SerializeToString(), card, size, "", made_by()), output)
 
 
-def _real_inputs(loaded: LoadedModel, folder: Path, source: Path | None, size: int, count: int) -> Tensor | None:
-    """What the network sees of real cases, (N, C, S, S); None where there are none."""
-    splits = [] if source else splits_files([folder])
-    split = None if source else "train"
-    source = source or _training_data(folder)
-    if source is None:
-        return None
-    if isinstance(loaded, Classifier):
-        from segcct.tasks.classification.image_prediction import network_images
+def _real_inputs(loaded: LoadedModel, folder: Path, source: Path | None, size: int, *, int8: bool) -> Tensor | None:
+    """What the network sees of real cases, (N, C, S, S); None where the training cases are not there, which int8 cannot
+    do without."""
+    count = CALIBRATION_SLICES if int8 else VERIFIED_SLICES
+    if source is not None:
+        return _found(loaded, source, [], None, size, count)()
+    root = _training_data(folder)
+    missing: str | None = None
+    if root is not None:
+        try:
+            read = _found(loaded, root, splits_files([folder]), "train", size, count)
+        except DataError as error:  # in one line, without the advice to those who train
+            missing = str(DataError(error.what, file=error.file, found=error.found))
+        except OSError as error:
+            missing = reason_of(error)
+        else:
+            return read()
+    if int8:
+        raise DataError(
+            "no scans to calibrate int8 with",
+            file=folder,
+            found=missing,
+            expected="the training data of the run where its config.yaml says",
+            remedy="Name typical scans by --input",
+        )
+    if missing is not None:
+        say(f"{missing}. Without the training cases, the file is compared with PyTorch on random inputs alone")
+    return None
 
-        return network_images(loaded, source, splits, split, count)
+
+def _found(
+    loaded: LoadedModel, source: Path, splits: list[Path], split: str | None, size: int, count: int
+) -> Callable[[], Tensor]:
+    """What reads at most `count` inputs of the cases, which are found at once: raises as `resolve` or `find_images`."""
+    if isinstance(loaded, Classifier):
+        from segcct.tasks.classification.image_prediction import find_images, network_images
+
+        return partial(network_images, loaded, find_images(loaded, source, splits_files=splits, split=split), count)
     assert isinstance(loaded, Predictor)
     from segcct.inference.network_inputs import network_slices
+    from segcct.inference.prediction_request import resolve
 
-    return network_slices(loaded, source, splits, split, size, count)
+    request = resolve(loaded.card, source, splits_files=splits, split=split)
+    return partial(network_slices, loaded, request, size, count)
 
 
 def _training_data(folder: Path) -> Path | None:
-    """`data.root` of the run that a `best/` folder lies in, if both are there."""
+    """`data.root` of the run that a `best/` folder lies in, which may be of another machine; None where there is no
+    run."""
     run = RunFolder(folder / "..")
     if not (run.config.is_file() and run.splits.is_file()):
         return None
     try:
-        root = settings.load(task_of_model(folder).load_config(), run.config).data.root  # type: ignore[attr-defined]
+        return Path(settings.load(task_of_model(folder).load_config(), run.config).data.root)  # type: ignore[attr-defined]
     except (ConfigError, CheckpointError):
         return None
-    return Path(root) if Path(root).exists() else None

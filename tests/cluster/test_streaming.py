@@ -71,6 +71,11 @@ def test_files_named_by_uris_are_counted(scans: list[Path]) -> None:
     assert list(there) == list(streaming.mapped([str(scans[0])], "auto"))
 
 
+def test_local_files_need_no_temporary_folder(scans: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming.tempfile, "TemporaryDirectory", lambda: pytest.fail("a folder was made"))
+    assert list(streaming.mapped([str(scans[0])], "auto"))
+
+
 @pytest.mark.parametrize(
     ("words", "lines", "message"),
     [

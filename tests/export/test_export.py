@@ -14,12 +14,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import yaml
 from onnx import TensorProto, helper
+from PIL import Image
 from torch import nn
 
 from segcct import runtime
 from segcct.cli import main
-from segcct.errors import CheckpointError, ModelError, PackageError
+from segcct.config import ImagesSection
+from segcct.datasets.split_record import Splits
+from segcct.errors import CheckpointError, DataError, ModelError, PackageError
 from segcct.export import onnx_export
 from segcct.export.backends import BACKENDS, backend_network
 from segcct.export.model_file import read_exported
@@ -31,11 +35,15 @@ from segcct.inference.predictor import Predictor
 from segcct.model_card import Architecture, ModelCard, save_model
 from segcct.models import zoo
 from segcct.models.zoo import create_model
-from segcct.run_folder import FoldsFolder
+from segcct.run_folder import FoldsFolder, RunFolder
+from segcct.tasks import model_export
+from segcct.tasks.classification.classifier import Classifier
+from segcct.tasks.classification.image_layout import card_section
 from tests.support import small_export
 from tests.support.small_export import SIZE
 
 SQUARE = (SIZE, SIZE)
+CT = "x_ct.nii.gz"
 
 
 @pytest.fixture
@@ -152,6 +160,104 @@ def test_what_cannot_be_exported_is_refused(
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.search(told, error), error
     assert not output.exists()
+
+
+def run_of(folder: Path, root: Path) -> Path:
+    """The model as best/ of a run that was trained on cases a and b below `root`."""
+    run = RunFolder(folder.parent / "run")
+    shutil.copytree(folder, run.best)
+    data = {"layout": "folder", "root": str(root), "channels": {"ct": "*_ct.nii.gz"}, "scheme": "binary"}
+    run.config.write_text(yaml.safe_dump({"data": data, "model": {"name": "cct_unet_t"}}))
+    Splits(("a", "b"), ("c",)).save(run.splits)
+    return run.best
+
+
+@pytest.fixture
+def exported_at_once(monkeypatch: Any) -> None:
+    """The graph of the network, which other tests trace."""
+    monkeypatch.setattr("segcct.tasks.model_export.export_onnx", lambda *_: small_export.exported())
+
+
+@pytest.mark.usefixtures("exported_at_once")
+@pytest.mark.parametrize(
+    ("cases", "told"),
+    [
+        (None, "data: no such file or folder"),
+        ("", "data: no case of layout folder in the dataset folder (found an empty folder)"),
+        ("b", "data: 1 case of split train cannot be found (found no a)"),
+    ],
+)
+def test_training_cases_that_are_gone_leave_random_inputs(
+    folder: Path, scan: Path, tmp_path: Path, capsys: Any, cases: str | None, told: str
+) -> None:
+    root, output = tmp_path / "data", tmp_path / "m.onnx"
+    if cases is not None:
+        root.mkdir()
+    for name in cases or "":
+        (root / name).mkdir()
+        shutil.copy(scan, root / name / CT)
+    command = ["export", "--model", str(run_of(folder, root)), "--output", str(output)]
+    assert main([*command, "--int8"]) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "no scans to calibrate int8 with" in error
+    assert f"{tmp_path}/{told}" in error
+    assert not output.exists()
+    assert main(command) == 0
+    told_by = capsys.readouterr()
+    assert [line for line in told_by.err.splitlines() if "random inputs alone" in line] == [
+        f"{tmp_path}/{told}. Without the training cases, the file is compared with PyTorch on random inputs alone"
+    ]
+    assert " random inputs: " in told_by.out
+    assert " real inputs: " not in told_by.out
+    assert read_exported(output).size == SQUARE
+
+
+@pytest.mark.usefixtures("exported_at_once")
+def test_training_cases_that_are_there_are_compared_or_refused(
+    folder: Path, scan: Path, tmp_path: Path, capsys: Any
+) -> None:
+    large = Volume(np.ones((60, 50, 2), dtype=np.int16), np.eye(4), (1.0, 1.0, 1.0))
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        shutil.copy(scan, tmp_path / "data" / name / CT)
+    output = tmp_path / "m.onnx"
+    command = ["export", "--model", str(run_of(folder, tmp_path / "data")), "--output", str(output)]
+    assert main(command) == 0
+    assert "on 10 real inputs: largest difference" in capsys.readouterr().out
+    output.unlink()
+    for name in "ab":
+        large.save(tmp_path / "data" / name / CT)
+    assert main(command) == 1
+    assert "slices of these cases are larger than the input" in capsys.readouterr().err
+    assert not output.exists()
+
+
+@pytest.mark.usefixtures("exported_at_once")
+def test_a_file_is_replaced_only_where_that_is_asked_for(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "m.onnx"
+    output.write_bytes(b"another model")
+    command = ["export", "--model", str(folder), "--output", str(output)]
+    assert main(command) == 1
+    assert f"{output}: exists already. Choose another --output, or add --overwrite" in capsys.readouterr().err
+    assert main([*command, "--overwrite", "--input", str(tmp_path / "nowhere")]) == 1
+    assert output.read_bytes() == b"another model"
+    assert main([*command, "--overwrite"]) == 0
+    assert read_exported(output).size == SQUARE
+
+
+def test_a_classifier_sees_real_images(tmp_path: Path) -> None:
+    """Found first, and read when they are asked for."""
+    for seed in range(3):
+        pixels = np.random.default_rng(seed).integers(0, 255, (16, 16), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
+    data = card_section(ImagesSection(root=tmp_path, image_size=16, channels="gray"), [0.5], [0.25])
+    built = Architecture(name="cct_2_3x2_32", in_channels=1, num_classes=2, image_size=16)
+    card = small_export.model_card().model_copy(update={"task": "classification", "data": data, "architecture": built})
+    classifier = Classifier(nn.Identity(), card, InferenceSettings(device="cpu"))
+    read = model_export._found(classifier, tmp_path, [], None, 16, 2)
+    assert read().shape == (2, 1, 16, 16)
+    with pytest.raises(DataError, match="no such file or folder"):
+        model_export._found(classifier, tmp_path / "nowhere", [], None, 16, 2)
 
 
 def test_a_cross_validation_is_refused_with_the_name_of_a_fold(folder: Path, tmp_path: Path, capsys: Any) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -258,6 +259,27 @@ def test_scans_are_read_while_the_model_is_loaded(
         file.write_bytes(b"no")
     assert runtime.main(arguments) == 1
     assert f"segcct.runtime: {files[0]}: cannot be read as NIfTI" in capsys.readouterr().err
+
+
+def test_scans_are_not_read_for_a_model_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def load(file: Path) -> None:
+        begun.append(file)
+        time.sleep(0.1)
+
+    monkeypatch.setattr(runtime.Scan, "load", load)
+    files = [str(tmp_path / f"{number}.nii.gz") for number in range(20)]
+    assert runtime.main([str(tmp_path / "no.onnx"), *files, str(tmp_path / "out.nii.gz")]) == 1
+    assert len(begun) < len(files)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "many"])
+def test_batches_without_a_slice_are_wrong_usage(capsys: pytest.CaptureFixture[str], given: str) -> None:
+    with pytest.raises(SystemExit) as ended:
+        runtime.main(["m.onnx", "x.nii.gz", "out.nii.gz", f"--batch-size={given}"])
+    assert ended.value.code == 2
+    assert f"{given} is not a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_a_mask_does_not_replace_its_scan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -74,6 +74,22 @@ def test_other_pictures_are_no_masks(tmp_path):
         load_mask(tmp_path / "b.png")
 
 
+@pytest.mark.parametrize(
+    ("scheme", "case", "found"),
+    [
+        (None, {"mask": "a.dcm", "channels": {"ct": ["scan"]}}, "found predictions.json without the scheme"),
+        (SCHEME, {"mask": "a.dcm"}, "found predictions.json without the images of this mask"),
+        (SCHEME, {"mask": "b.dcm", "channels": {"ct": ["scan"]}}, "found predictions.json without the images"),
+        (SCHEME, {"mask": "a.dcm", "channels": {"ct": []}}, "found predictions.json without the images"),
+    ],
+)
+def test_a_segmentation_that_predictions_json_says_too_little_of_is_refused(tmp_path, scheme, case, found):
+    stored = None if scheme is None else {"name": scheme.name, "classes": scheme.classes}
+    (tmp_path / "predictions.json").write_text(json.dumps({"scheme": stored, "cases": {"a": case}}))
+    with pytest.raises(VolumeError, match=rf"a\.dcm: it is not known which images .*\({found}"):
+        load_mask(tmp_path / "a.dcm")
+
+
 @pytest.fixture
 def of() -> Predictor:
     """Reads pictures and masks in folders of their own; the masks hold 100 and 200 for the scheme's 3 and 7."""

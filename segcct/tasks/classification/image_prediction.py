@@ -147,14 +147,11 @@ def _index(classifier: Classifier, request: ImageRequest, model: Path | None, fa
     )
 
 
-def network_images(
-    classifier: Classifier, root: Path, splits_files: Sequence[Path], split: str | None, count: int
-) -> Tensor:
-    """What the classifier sees of at most `count` images, (N, C, S, S); arguments and errors as `find_images`."""
-    request = find_images(classifier, root, splits_files=splits_files, split=split)
+def network_images(classifier: Classifier, request: ImageRequest, count: int) -> Tensor:
+    """What the classifier sees of at most `count` images, (N, C, S, S). Raises `DataError` where none can be read."""
     ids = request.ids[:: max(1, len(request.ids) // count)][:count]
     outcomes = request.source.decoded(ids, None)
     images = [outcome.value[0] for outcome in outcomes if isinstance(outcome, Done)]
     if not images:
-        raise DataError("none of the images can be read", file=root)
+        raise DataError("none of the images can be read", file=request.source.data.root)
     return normalized(np.stack(images), classifier.normalization)
