@@ -19,7 +19,7 @@ from segcct.inference.volumes_table import volumes_table
 from segcct.progress import Progress
 from segcct.run_folder import RunFolder
 from segcct.tasks import training_run
-from segcct.tasks.task import task_named
+from segcct.tasks.task import task_named, task_of
 from segcct.training.session import experiment_of
 
 
@@ -27,7 +27,7 @@ def train(
     config: str | Path | Mapping[str, Any] | Experiment | None = None,
     overrides: Mapping[str, Any] | None = None,
     *,
-    task: str = "segmentation",
+    task: str | None = None,
     resume: str | Path | None = None,
 ) -> RunFolder:
     """Train a model, as `segcct train-seg`, `train-m2i` and `train-cls` do.
@@ -35,7 +35,7 @@ def train(
     Args:
         config: a YAML file, its content as nested dictionaries, or a config object such as `SegmentationConfig`.
         overrides: dotted key -> value, laid over it: `{"train.epochs": 3}`.
-        task: `segmentation`, `reconstruction` or `classification`; a config object knows it.
+        task: `segmentation` (default), `reconstruction` or `classification`; a config object knows its own.
         resume: a run folder to continue instead; `overrides` may then change its length, device and precision.
 
     Returns the run folder: `.path`, `.best` (the folder that `Predictor.load` takes), `.read_metrics()` (a row per
@@ -45,7 +45,17 @@ def train(
     """
     if (config is None) == (resume is None):
         raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
-    kind = type(config) if isinstance(config, Experiment) else task_named(task).load_config()
+    if isinstance(config, Experiment):
+        kind = type(config)
+        if task is not None and task_named(task).load_config() is not kind:
+            raise ConfigError(
+                "the config object is of another task",
+                found=f"task {task} and a {kind.__name__}",
+                expected=f"task {task_of(config).name}",
+                remedy="Leave task out: a config object knows its own",
+            )
+    else:
+        kind = task_named("segmentation" if task is None else task).load_config()
     experiment, run = experiment_of(kind, config, overrides or {}, resume=resume)
     return training_run.train(experiment, resume=run)
 

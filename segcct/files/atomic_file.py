@@ -63,6 +63,19 @@ def atomic_path(path: str | Path, *, private: bool = False, needs_bytes: int | N
         _remove(temporary)
 
 
+@contextlib.contextmanager
+def temporary_folder(parent: Path, stem: str) -> Iterator[Path]:
+    """A folder in `parent` that exists within the block alone, named like what is not finished, so that `sweep` removes
+    what a killed process leaves. Only its owner may enter it."""
+    sweep_once(parent)
+    folder = parent / f".{stem}-part-{secrets.token_hex(4)}"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
+
+
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically. Raises `StorageError` as `atomic_path`."""
     with atomic_path(path, needs_bytes=len(content)) as temporary:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -96,7 +96,7 @@ class Adaptation:
             if self.statistics:
                 _mix_statistics(network, case, how, size, self.statistics)
             if self.model:
-                _agree(_Objective(bare(network), how, self.generator), list(_batches(case, how, size)))
+                _agree(_Objective(bare(network), how, self.generator), list(_steps(case, how, size)))
             yield
         finally:
             network.load_state_dict(kept)
@@ -121,38 +121,69 @@ class _Batch(NamedTuple):
     """(B, 1) of each slice in its volume, in [0, 1]."""
 
 
-def _batches(case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[_Batch]:
-    """All slices, in batches of about one size, as large at most as those of a prediction, each from all over the
-    case."""
-    batches = -(-len(case.image) // how.batch_of(padded_pixels(case.image, size)))
-    positions = torch.from_numpy(slice_positions(len(case.image)))[:, None]
-    for first in range(batches):
-        unit, _ = pad_to(np.asarray(case.image[first::batches]), size)
-        yield _Batch(torch.from_numpy(case.standardize(unit)).to(how.device), positions[first::batches].to(how.device))
+def _steps(case: PreparedCase, how: InferenceSettings, size: int) -> Iterator[list[_Batch]]:
+    """All slices, in steps of about one size, each of at most `batch_size` slices from all over the case. A step goes
+    through the network in several batches where those of a prediction are smaller."""
+    count, at_a_time = len(case.image), how.batch_of(padded_pixels(case.image, size))
+    positions = torch.from_numpy(slice_positions(count))[:, None]
+
+    def batch(image: np.ndarray, position: Tensor) -> _Batch:
+        unit, _ = pad_to(np.asarray(image), size)
+        return _Batch(torch.from_numpy(case.standardize(unit)).to(how.device), position.to(how.device))
+
+    steps = -(-count // how.batch_size)
+    for first in range(steps):
+        image, position = case.image[first::steps], positions[first::steps]
+        batches = -(-len(image) // at_a_time)
+        yield [batch(image[part::batches], position[part::batches]) for part in range(batches)]
+
+
+def _with_share(step: list[_Batch]) -> list[tuple[_Batch, float]]:
+    """The batches of a step, each with its share of the step's slices."""
+    count = sum(len(batch.image) for batch in step)
+    return [(batch, len(batch.image) / count) for batch in step]
 
 
 def _mix_statistics(network: nn.Module, case: PreparedCase, how: InferenceSettings, size: int, weight: float) -> None:
     """Each layer's mean and variance become (1 - weight) of the training's and `weight` of the case's, which are taken
-    while the layers before it use those of the case."""
+    while the layers before it use those of the batch."""
     layers = batch_norms(network)
     if not layers:
         raise _without("batch norm", "statistics")
     trained = [(_statistics(layer), layer.momentum) for layer in layers]
+    seen: dict[nn.Module, list[tuple[int, Tensor]]] = {layer: [] for layer in layers}
+
+    def note(layer: nn.Module, _: Any, output: Tensor) -> None:
+        seen[layer].append((output.numel() // output.shape[1], _statistics(layer)))
+
+    hooks = [layer.register_forward_hook(note) for layer in layers]
     for layer in layers:
         layer.train()
         layer.reset_running_stats()
-        layer.momentum = None  # the mean over batches
+        layer.momentum = 1.0  # those of the latest batch
     try:
         with torch.no_grad(), how.autocast():
-            for batch in _batches(case, how, size):
+            for batch in chain.from_iterable(_steps(case, how, size)):
                 network(batch.image)
     finally:
-        for layer, (_, momentum) in zip(layers, trained, strict=True):
+        for layer, hook, (_, momentum) in zip(layers, hooks, trained, strict=True):
+            hook.remove()
             layer.momentum = momentum
             layer.eval()
     for layer, (statistics, _) in zip(layers, trained, strict=True):
-        mixed = _statistics(layer).lerp(statistics, 1 - weight)
+        found = _pooled(seen[layer]).to(statistics) if seen[layer] else statistics  # not every layer is used
+        mixed = found.lerp(statistics, 1 - weight)
         layer.load_state_dict(layer.state_dict() | {"running_mean": mixed[0], "running_var": mixed[1]})
+
+
+def _pooled(parts: list[tuple[int, Tensor]]) -> Tensor:
+    """(2, C) mean and variance of all values, from (values of a channel, (2, C)) of each part of them."""
+    counts = torch.tensor([count for count, _ in parts], dtype=torch.float64)[:, None]  # (P, 1)
+    total = counts.sum()
+    means, variances = torch.stack([statistics for _, statistics in parts]).cpu().double().unbind(dim=1)  # (P, C)
+    mean = (counts / total * means).sum(dim=0)
+    squares = ((counts - 1) * variances + counts * (means - mean).square()).sum(dim=0)
+    return torch.stack([mean, squares / (total - 1)])
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -187,11 +218,14 @@ class _Objective:
                 loss = loss + CYCLE * cycle_error(self.generator, said[0], batch.image, batch.position)
         return loss
 
-    def mean_over(self, batches: list[_Batch]) -> float:
+    def mean_over(self, steps: list[list[_Batch]]) -> float:
         """That of all views, without gradient."""
+        every = tuple(dict.fromkeys(chain(*_views_of(steps[0][0].image))))
         with torch.no_grad():
-            every = [tuple(dict.fromkeys(chain(*_views_of(batch.image)))) for batch in batches]
-            return float(np.mean([self.of(*pair).item() for pair in zip(batches, every, strict=True)]))
+            return float(np.mean([self._over_step(step, every) for step in steps]))
+
+    def _over_step(self, step: list[_Batch], views: tuple[View, ...]) -> float:
+        return sum(share * self.of(batch, views).item() for batch, share in _with_share(step))
 
 
 def _views_of(image: Tensor) -> list[tuple[View, ...]]:
@@ -200,7 +234,7 @@ def _views_of(image: Tensor) -> list[tuple[View, ...]]:
     return [VIEWS["flips"], VIEWS["rotations"]] if image.shape[-1] == image.shape[-2] else [VIEWS["flips"]]
 
 
-def _agree(objective: _Objective, batches: list[_Batch]) -> None:
+def _agree(objective: _Objective, steps: list[list[_Batch]]) -> None:
     """Fit the weights of normalization layers to the objective. They are kept only where it is better after it."""
     network = objective.network
     layers = [layer for layer in network.modules() if isinstance(layer, _NORMS)]
@@ -215,15 +249,17 @@ def _agree(objective: _Objective, batches: list[_Batch]) -> None:
             for weight in weights:
                 weight.requires_grad_(True)
             optimizer = torch.optim.Adam(weights, lr=LR)
-            start = objective.mean_over(batches)
-            for step in range(STEPS):
+            start = objective.mean_over(steps)
+            for number in range(STEPS):
                 optimizer.zero_grad()
-                batch = batches[step % len(batches)]
-                views = _views_of(batch.image)
-                turn = step + step // len(batches)  # so that every batch meets all of them
-                objective.of(batch, views[turn % len(views)]).backward()
+                turn, place = divmod(number, len(steps))
+                step = steps[place]
+                views = _views_of(step[0].image)
+                for batch, share in _with_share(step):
+                    # each slice meets another view in each turn
+                    (share * objective.of(batch, views[(turn + place) % len(views)])).backward()
                 optimizer.step()
-        if not objective.mean_over(batches) < start - _ROUNDING:
+        if not objective.mean_over(steps) < start - _ROUNDING:
             for weight, value in zip(weights, before, strict=True):
                 weight.data.copy_(value)
     finally:

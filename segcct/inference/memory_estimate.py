@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from segcct.datasets.layouts.volumes import AT_A_TIME
 from segcct.errors import DataError
 from segcct.hardware.memory import free_memory_gb
 from segcct.images.volume import Volume
@@ -77,7 +78,7 @@ class CaseMemory:
         Args:
             batch_size: slices in the network at a time.
             held: bytes of a voxel of one channel in memory.
-            stored: the same as the file stores it, where that is converted; else 0.
+            stored: bytes of a voxel that reading holds beside all channels (`voxel_bytes`).
         """
         channels = self.card.architecture.in_channels
         cropped = self.preparation.crop == "foreground"
@@ -133,7 +134,8 @@ def _bytes_per_pixel(architecture: str, spatial_dims: int) -> int:
 
 
 def voxel_bytes(header: Volume, channels: int, *, as_stored: bool) -> tuple[int, int]:
-    """Bytes of a voxel of each channel in memory, and in its file if it is converted (else 0).
+    """Bytes of a voxel of each channel in memory, and of what reading holds at most beside all channels: the voxels as
+    files store them, of all files that are read at a time, where they are converted.
 
     Args:
         header: that of the first channel. Of other formats than NIfTI, 16-bit integers are expected.
@@ -144,9 +146,16 @@ def voxel_bytes(header: Volume, channels: int, *, as_stored: bool) -> tuple[int,
     if header.header is not None:
         slope, inter = header.header.get_slope_inter()
         dtype, scaled = header.header.get_data_dtype(), slope is not None and (slope, inter) != (1.0, 0.0)
-    floats = scaled or dtype.kind == "f" or channels > 1 or not as_stored
-    held = np.dtype(np.float32) if floats else dtype.newbyteorder("=")
-    return held.itemsize, dtype.itemsize if scaled or channels > 1 or dtype != held else 0
+    float32, native = np.dtype(np.float32), dtype.newbyteorder("=")
+    loaded = float32 if scaled or dtype.kind == "f" else native
+    converted = dtype.itemsize if scaled or dtype != loaded else 0
+    if channels == 1:
+        held = loaded if as_stored else float32
+        return held.itemsize, dtype.itemsize if scaled or dtype != held else 0
+    files = min(channels, AT_A_TIME) if header.header is not None else 1
+    # While files are read, their channels of the result are still empty; then each is copied into its own.
+    reading = files * (converted + loaded.itemsize - float32.itemsize)
+    return float32.itemsize, max(reading, loaded.itemsize)
 
 
 def check_memory(case: CaseMemory, needed: Callable[[int], int], file: Path | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,6 +10,7 @@ from pathlib import Path
 from segcct.case_runner import Done
 from segcct.datasets.case import Case
 from segcct.errors import DataError
+from segcct.files.atomic_file import temporary_folder
 from segcct.files.file_memo import FileMemo
 from segcct.files.remote_file import is_uri, size_of
 from segcct.images.content_digest import files_of
@@ -59,10 +59,10 @@ def time_estimate(
     timed = _spread(by_size, max(_TIMED, workers() * at_a_time))
     place = output.absolute()
     parent = next(folder for folder in (place, *place.parents) if folder.is_dir())
-    with tempfile.TemporaryDirectory(prefix=".segcct-dry-run-", dir=parent) as folder:
-        predict(replace(request, cases=timed[: workers()]), Path(folder) / "first")  # which takes a process longer
-        predictions = predict(replace(request, cases=timed), Path(folder) / "timed")
-        ids = {name: source["id"] for name, source in read_sources(Path(folder) / "timed").items()}  # of hashed names
+    with temporary_folder(parent, "segcct-dry-run") as folder:
+        predict(replace(request, cases=timed[: workers()]), folder / "first")  # which takes a process longer
+        predictions = predict(replace(request, cases=timed), folder / "timed")
+        ids = {name: source["id"] for name, source in read_sources(folder / "timed").items()}  # of hashed names
     done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done) and outcome.value.span]
     if not done:
         raise DataError(predictions.problem)

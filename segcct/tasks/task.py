@@ -56,7 +56,9 @@ class Task(ABC):
     """One training of a task, from its configuration to the model card.
 
     The network is built at once, so that a wrong name or option shows before hours of preparation. `prepare` sets
-    `dataset`, which the methods from `loader` on may use.
+    `dataset`, which the methods from `loader` on may use. `__init__` reads `architecture`, so a subclass sets what that
+    needs before it calls `super().__init__()`. The loop sets `progress` and `averaged` before it calls `loss`; when
+    `loss` is tried before the training, on an `example`, they may still have their defaults.
 
     Args:
         config: the experiment.

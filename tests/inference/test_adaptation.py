@@ -18,7 +18,7 @@ from segcct.inference.adaptation import Adaptation
 from segcct.inference.ensemble import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
-from segcct.inference.views import over_views
+from segcct.inference.views import VIEWS, over_views
 from segcct.metrics import dice
 from segcct.model_card import load_card
 from segcct.models.zoo import create_model
@@ -43,7 +43,7 @@ def other_scanner(loaded: LoadedCase) -> LoadedCase:
 
 
 def disagreement(model: nn.Module, case: PreparedCase, size: int = SIDE) -> float:
-    return adaptation._Objective(model, HOW).mean_over(list(adaptation._batches(case, HOW, size)))
+    return adaptation._Objective(model, HOW).mean_over(list(adaptation._steps(case, HOW, size)))
 
 
 def network() -> nn.Module:
@@ -70,17 +70,18 @@ def test_other_methods_are_refused(text):
         Adaptation.parse(text)
 
 
-@pytest.mark.parametrize(
-    ("batch_size", "batches"), [(2, (slice(0, None, 3), slice(1, None, 3), slice(2, None, 3))), (16, (slice(None),))]
-)
-def test_statistics_of_the_case_are_mixed_in(batch_size, batches):
-    """A batch norm that sees the input itself: by hand."""
+@pytest.mark.parametrize("batch_size", [2, 3, 16])
+@pytest.mark.parametrize("tta", ["none", "flips"])
+def test_statistics_of_the_case_are_mixed_in(batch_size, tta):
+    """A batch norm that sees the input itself: by hand, with slices of different brightness in unequal batches."""
     layer = nn.Sequential(nn.BatchNorm2d(1)).eval()
-    case, how = prepared(), replace(HOW, batch_size=batch_size)
+    loaded = loaded_case()
+    brighter = np.linspace(0, 50, loaded.image.shape[-1], dtype=np.float32)
+    case, how = prepared(replace(loaded, image=loaded.image / 2 + brighter)), replace(HOW, batch_size=batch_size)
     values = case.standardize(np.asarray(case.image)).astype(np.float64)
-    mean = np.mean([values[batch].mean() for batch in batches])
-    variance = np.mean([values[batch].var(ddof=1) for batch in batches])
-    with Adaptation(statistics=0.25).applied_to(layer, case, how, 16):
+    count = values.size * len(VIEWS[tta])
+    mean, variance = values.mean(), values.var() * count / (count - 1)
+    with Adaptation(statistics=0.25).applied_to(over_views(layer, tta).eval(), case, how, 16):
         found = layer[0].running_mean.item(), layer[0].running_var.item()
     assert found == pytest.approx((0.25 * mean, 0.75 + 0.25 * variance), rel=1e-5)
     assert (layer[0].running_mean.item(), layer[0].running_var.item()) == (0, 1)
@@ -228,7 +229,8 @@ def test_backends_whose_layers_stay_say_so(adapt):
         Predictor(Nearest(), card("segmentation", data_section()), replace(HOW, adapt=adapt, backend="onnx"))
 
 
-def test_every_batch_meets_all_views(monkeypatch):
+@pytest.mark.parametrize("batches", [1, 2, 3])
+def test_every_batch_meets_all_views(monkeypatch, batches):
     seen = set()
     of = adaptation._Objective.of
 
@@ -238,16 +240,40 @@ def test_every_batch_meets_all_views(monkeypatch):
         return of(self, batch, views)
 
     monkeypatch.setattr(adaptation._Objective, "of", recorded)
-    how = replace(HOW, batch_size=-(-len(prepared().image) // 2))  # two batches
+    how = replace(HOW, batch_size=-(-len(prepared().image) // batches))
     with Adaptation(model=True).applied_to(network(), prepared(), how, SQUARE):
         pass
-    assert len(seen) == 4
+    assert len(seen) == 2 * batches
 
 
 def test_large_slices_take_no_more_memory_than_when_predicted(monkeypatch):
     monkeypatch.setattr(runtime, "_PIXELS_PER_BATCH", 2 * SQUARE**2)
-    batches = adaptation._batches(prepared(), replace(HOW, batch_size=16), SQUARE)
-    assert [len(batch.image) for batch in batches] == [2, 2, 1]
+    (step,) = adaptation._steps(prepared(), replace(HOW, batch_size=16), SQUARE)
+    assert [len(batch.image) for batch in step] == [2, 2, 1]
+
+
+class Shifted(nn.Module):
+    """Looks beside each pixel: flipped and turned slices do not agree."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        normed = self.norm(image.roll(3, dims=-1))
+        return torch.cat([normed, normed.square()], dim=1)
+
+
+@pytest.mark.parametrize("batch_size", [3, 16])
+def test_a_step_means_the_same_slices_in_smaller_batches(batch_size, monkeypatch):
+    fitted, how = [], replace(HOW, batch_size=batch_size)
+    for at_a_time in (16, 2):
+        monkeypatch.setattr(runtime, "_PIXELS_PER_BATCH", at_a_time * SQUARE**2)
+        model = Shifted().eval()
+        with Adaptation(model=True).applied_to(model, prepared(), how, SQUARE):
+            fitted.append((model.norm.weight.item(), model.norm.bias.item()))
+    assert fitted[0][0] != 1
+    assert fitted[1] == pytest.approx(fitted[0], abs=5e-6)  # of 0.008 that 8 steps go
 
 
 def test_statistics_are_suggested_only_where_they_can_be_mixed():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import nibabel as nib
@@ -22,7 +23,9 @@ from segcct.datasets import label_schemes as labels
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.image_headers import read_header
 from segcct.datasets.label_schemes import Scheme
+from segcct.datasets.layouts.volumes import read_image
 from segcct.errors import DataError
+from segcct.images import nifti
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction, memory_estimate
 from segcct.inference.ensemble import common_card
@@ -265,16 +268,59 @@ def test_a_scan_is_not_refused_for_what_a_crop_leaves_out(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("dtype", ["<u1", "<i2", ">i2", "<f4", ">f4", "<f8"])
 @pytest.mark.parametrize("scale", [(None, None), (1.0, 0.0), (1.0, -1024.0), (0.5, 0.0)])
 def test_the_bytes_of_a_voxel_are_those_of_its_reading(dtype: str, scale: Any, tmp_path: Path) -> None:
-    header, file = nib.Nifti1Header(endianness=dtype[0]), tmp_path / "scan.nii"
+    file = tmp_path / "scan.nii"
+    write_scan(file, dtype, scale)
+    held, stored = voxel_bytes(read_header(file), 1, as_stored=True)
+    assert Volume.load(file).array.itemsize == held
+    assert held + stored <= bytes_per_voxel(lambda: Volume.load(file)) < held + stored + 1.5  # and where it is finite
+
+
+def write_scan(file: Path, dtype: str, scale: Any) -> None:
+    header = nib.Nifti1Header(endianness=dtype[0])
     header.set_data_shape(SHAPE)
     header.set_data_dtype(dtype)
     header.set_sform(AFFINE, code=1)
     header.set_slope_inter(*scale)
     header["vox_offset"] = 352
     file.write_bytes(header.binaryblock + bytes(4) + scan().array.astype(dtype).tobytes("F"))
-    held, stored = voxel_bytes(read_header(file), 1, as_stored=True)
-    assert Volume.load(file).array.itemsize == held
-    assert held + stored <= bytes_per_voxel(lambda: Volume.load(file)) < held + stored + 1.5  # and where it is finite
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale", "stored"),
+    [
+        ("<i2", (None, None), 2),  # one of them while it is copied into its channel
+        ("<f4", (None, None), 4),
+        ("<i2", (0.5, 0.0), 4),
+        (">f4", (None, None), 8),
+        ("<f8", (None, None), 16),  # two, beside their float32
+        ("<f8", (0.5, 0.0), 16),
+    ],
+)
+def test_files_of_several_channels_are_counted_by_twos(dtype: str, scale: Any, stored: int, tmp_path: Path) -> None:
+    write_scan(tmp_path / "scan.nii", dtype, scale)
+    header = read_header(tmp_path / "scan.nii")
+    for channels in (2, 4):
+        assert voxel_bytes(header, channels, as_stored=True) == (4, stored)
+    assert voxel_bytes(replace(header, header=None), 2, as_stored=True) == (4, 2)  # other formats: one at a time
+
+
+def test_two_files_are_converted_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {name: tmp_path / f"{name}.nii" for name in ("t1", "t2")}
+    for file in files.values():
+        write_scan(file, "<f8", (0.5, 0.0))
+    both, scaled = Barrier(len(files)), nifti._scaled
+
+    def together(*args: Any) -> np.ndarray:
+        array = scaled(*args)
+        both.wait(timeout=30)
+        return array
+
+    monkeypatch.setattr(nifti, "_scaled", together)
+    held, stored = voxel_bytes(read_header(files["t1"]), len(files), as_stored=True)
+    case = Case("a", "a", {name: (file,) for name, file in files.items()})
+    data = toy_pair.data_section(channels={name: file.name for name, file in files.items()})
+    peak = bytes_per_voxel(lambda: read_image(case, data))
+    assert peak == pytest.approx(len(files) * held + stored, abs=1)
 
 
 def test_a_case_that_does_not_fit_is_refused_before_the_network_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from segcct.case_runner import CaseOutcome, Done, Failed
 from segcct.datasets.case import Case
 from segcct.errors import DataError
+from segcct.files.atomic_file import sweep
 from segcct.inference.mask_folder import Predictions
 from segcct.inference.prediction_request import Request
 from segcct.inference.time_estimate import busy_seconds, time_estimate
@@ -116,6 +119,26 @@ def test_cases_are_timed_in_the_folder_of_the_masks_where_it_is_there(files, tmp
     time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
     assert {file.parents[1] for file in seen} == {tmp_path / "p"}
     assert not list((tmp_path / "p").iterdir())
+
+
+def test_what_a_killed_estimate_left_is_swept_after_a_day(files, tmp_path):
+    seen: list[Path] = []
+
+    def predict(request: Request, output: Path) -> Predictions:
+        seen.append(output)
+        return Timed(shared=False)(request, output)
+
+    time_estimate(request_of(*files), tmp_path / "p", predict, workers=one, at_a_time=1)
+    for output in seen:
+        output.mkdir(parents=True)  # as a kill leaves it
+        (output / "mask.nii.gz").write_bytes(b"mask")
+    (left,) = {output.parent for output in seen}
+    sweep(tmp_path)
+    assert left.is_dir()
+    day_ago = time.time() - 90000
+    os.utime(left, (day_ago, day_ago))
+    sweep(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
 
 
 def test_a_timed_case_that_fails_is_not_counted(files, tmp_path):

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 import segcct
-from segcct.config import SegmentationConfig, settings
+from segcct.config import ReconstructionConfig, SegmentationConfig, settings
 from segcct.errors import ConfigError, RunError
+from segcct.tasks import training_run
 from tests.conftest import SMALL
 from tests.support.documents import ROOT
 
@@ -69,6 +70,27 @@ def test_what_cannot_be_trained_is_said(keys: dict[str, Any]) -> None:
         segcct.train(CONFIG, keys, task="segmentacion")
     with pytest.raises(ConfigError, match="no such config file"):
         segcct.train("configs/nowhere.yaml")
+
+
+@pytest.mark.parametrize("task", ["segmentacion", "reconstruction"])
+def test_a_task_that_is_not_the_config_objects_is_refused(task: str) -> None:
+    config = settings.load(SegmentationConfig, CONFIG)
+    expected = {
+        "segmentacion": "names no task of this installation",
+        "reconstruction": "found task reconstruction and a SegmentationConfig; expected task segmentation",
+    }
+    with pytest.raises(ConfigError, match=expected[task]):
+        segcct.train(config, task=task)
+
+
+@pytest.mark.parametrize("task", [None, "reconstruction"])
+def test_a_config_object_knows_its_task(task: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[object] = []
+    monkeypatch.setattr(training_run, "train", lambda config, **_: trained.append(config))
+    config = settings.load(ReconstructionConfig, ROOT / "configs" / "acdc_slices_m2i.yaml")
+    segcct.train(config, {"train.precision": "fp32"}, task=task)
+    segcct.train(CONFIG, {"train.precision": "fp32"})
+    assert [type(each) for each in trained] == [ReconstructionConfig, SegmentationConfig]
 
 
 def test_public_names_are_there_and_documented() -> None:

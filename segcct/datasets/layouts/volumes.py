@@ -23,8 +23,8 @@ from segcct.images.volume import IMAGE_AFFINE, Volume, check_same_grid
 GRID_TOLERANCE = 0.05
 """How far corner voxels of two images of one case may lie apart, as a fraction of the smallest voxel size. Files that
 went through several programs differ by rounding; a twentieth of a voxel moves no label."""
-_AT_A_TIME = 2
-"""NIfTI files of a case that are decompressed at a time; more would take more memory."""
+AT_A_TIME = 2
+"""NIfTI files of a case that are read at a time; more would take more memory."""
 
 
 def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
@@ -39,7 +39,7 @@ def read_image(case: Case, data: DataSection) -> tuple[np.ndarray, Volume]:
         first = Volume.load(files[0])
         image = first.array[None].astype(np.float32, copy=False)  # (1, X, Y, Z)
         return image, replace(first, array=image[0])
-    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
         volumes = _loaded(files, pool)
         first = next(volumes)
         image = np.empty((len(files), *first.shape), dtype=np.float32)  # (C, X, Y, Z)
@@ -59,8 +59,8 @@ def _loaded(files: Sequence[Path], pool: ThreadPoolExecutor) -> Iterator[Volume]
     if not all(file.name.lower().endswith(NIFTI_SUFFIXES) for file in files):  # readers of others share some state
         yield from map(Volume.load, files)
         return
-    for start in range(0, len(files), _AT_A_TIME):
-        yield from pool.map(Volume.load, files[start : start + _AT_A_TIME])
+    for start in range(0, len(files), AT_A_TIME):
+        yield from pool.map(Volume.load, files[start : start + AT_A_TIME])
 
 
 def read_mask(files: Sequence[Path], pattern: str, grid: Volume) -> np.ndarray:  # noqa: ARG001
