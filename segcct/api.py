@@ -8,7 +8,7 @@ from typing import Any
 
 from segcct.config import Experiment
 from segcct.errors import ConfigError
-from segcct.inference.ensemble import Models, find_members, splits_files
+from segcct.inference.ensemble import Models, splits_files
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions, existing_of
@@ -85,7 +85,7 @@ def predict(
     Raises `SegcctError` where the model or the input cannot be used.
     """
     predictor = Predictor.load(model, how)
-    request = resolve(predictor.card, Path(input), splits_files=splits_files(find_members(model)), split=split)
+    request = resolve(predictor.card, Path(input), splits_files=splits_files(predictor.folders), split=split)
     tables = [volumes_table(list(predictor.card.classes))]
     existing, progress = existing_of(overwrite=overwrite), Progress("predicting")
     output = Path(output)

@@ -192,8 +192,7 @@ def failure_of(error: Exception, case_id: str) -> str:
 
 
 def describe_failure(error: Exception, case_id: str) -> str:
-    """Why one case of many failed, in one line. An unexpected failure is called a bug, with how to
-    report it."""
+    """Why one case of many failed, in one line. An unexpected failure is called a bug, with how to report it."""
     if isinstance(error, SegcctError):
         return str(error)
     if isinstance(error, OSError):

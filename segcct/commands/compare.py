@@ -43,7 +43,7 @@ def add_compare(commands: Commands) -> None:
 def _compare(arguments: argparse.Namespace) -> Outcome:
     from segcct.comparison.comparison_run import write_comparison
     from segcct.inference.cycle import Cycles
-    from segcct.inference.ensemble import find_members, splits_files
+    from segcct.inference.ensemble import splits_files
     from segcct.inference.prediction_request import resolve
     from segcct.inference.predictor import Predictor
     from segcct.inference.reconstructor import Reconstructor
@@ -52,7 +52,7 @@ def _compare(arguments: argparse.Namespace) -> Outcome:
 
     inference = inference_of(arguments)
     cycles = Cycles(Predictor.load(arguments.i2m, inference), Reconstructor.load(arguments.m2i, inference))
-    members, card = find_members(arguments.i2m), cycles.predictor.card
+    members, card = cycles.predictor.folders, cycles.predictor.card
     request = resolve(card, arguments.input, splits_files=splits_files(members), split=arguments.split)
     page = write_comparison(
         cycles,

@@ -16,12 +16,12 @@ def predict(
     model: Sequence[Path], input: Path, output: Path, *, split: str | None, overwrite: bool, how: InferenceSettings
 ) -> Outcome:
     """Write predictions.csv and predictions.json; of several models, their mean probabilities."""
-    from segcct.inference.ensemble import find_members, splits_files
+    from segcct.inference.ensemble import splits_files
     from segcct.tasks.classification.classifier import Classifier
     from segcct.tasks.classification.image_prediction import find_images, predict_images
 
     classifier = Classifier.load(model, how)
-    members = find_members(model)
+    members = classifier.folders
     request = find_images(classifier, input, splits_files=splits_files(members), split=split)
     single, progress = members[0] if len(members) == 1 else None, Progress("predicting")
     table = predict_images(classifier, request, output, model=single, overwrite=overwrite, progress=progress)

@@ -58,7 +58,7 @@ def predict(
     from segcct.tasks.segmentation.mask_prediction import MaskPrediction
 
     members = find_members(model)
-    card = Predictor.card_of(model)
+    card = Predictor.card_of(members)
     request = resolve(card, input, splits_files=splits_files(members), split=split)
     if shard is not None:
         request = request.shard(*shard)
@@ -72,7 +72,7 @@ def predict(
     prediction = MaskPrediction(card, request, output, options, settings, quality, existing)
     if status:
         return Outcome(str(prediction.status()))
-    predictor = Predictor.load(model, how)
+    predictor = Predictor.load(members, how)
     with case_backend(engine) as spark:
         if spark is not None:
             copies = spark.send(predictor.folders)
