@@ -10,10 +10,11 @@ import numpy as np
 
 from segcct.errors import VolumeError
 from segcct.files.file_names import HDF5_SUFFIXES, IMAGE_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, NPZ_SUFFIXES
+from segcct.images.affines import checked_affine
 from segcct.images.arrays import array_shape
 from segcct.images.nifti import affine_of, read_nifti_header
 from segcct.images.raster import open_upright
-from segcct.images.size_limits import checked_affine, refuse_special, volume_shape
+from segcct.images.size_limits import refuse_special, volume_shape
 from segcct.images.volume import IMAGE_AFFINE, Volume, holds_dicom, no_such_file
 from segcct.runtime import spacing_of
 

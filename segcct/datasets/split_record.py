@@ -138,7 +138,7 @@ def seen_by(weights: Path, splits: Splits) -> list[str] | None:
 
 
 def repeated_ids(ids: Iterable[str]) -> list[str]:
-    """Those that are there more than once, sorted."""
+    """Those that occur more than once, sorted."""
     return sorted(case_id for case_id, times in Counter(ids).items() if times > 1)
 
 
@@ -169,14 +169,14 @@ def read_splits(files: Sequence[Path], needed: str | None) -> dict[Path, Splits]
 
 
 def ids_of_split(
-    splits: Mapping[Path, Splits], split: str, there: Container[str], *, source: Path, noun: str
+    splits: Mapping[Path, Splits], split: str, found: Container[str], *, source: Path, noun: str
 ) -> tuple[str, ...]:
     """Ids of one split of a run, or of all runs, all of which are to be predicted.
 
     Args:
         splits: those of the runs, at least one.
         split: train, val or test.
-        there: the ids found below `source`.
+        found: the ids below `source`.
         source: the input, for messages.
         noun: what an id names: case or image.
 
@@ -194,7 +194,7 @@ def ids_of_split(
             )
     if not ids:
         raise SplitError(f"split {split} is empty", file=file)
-    missing = [name for name in ids if name not in there]
+    missing = [name for name in ids if name not in found]
     if missing:
         problem = f"{counted(len(missing), noun)} of split {split} cannot be found"
         raise SplitError(problem, file=source, found=f"no {', '.join(missing[:5])}")

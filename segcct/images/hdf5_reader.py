@@ -66,7 +66,8 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
 
 
 def _lines(requests: BinaryIO) -> Iterator[bytes]:
-    """The requests; where the system can, it ends this process after long idleness, or over one that takes too long."""
+    """The requests; where the system can, it ends this process after long idleness, or when a request exceeds its CPU
+    limit."""
     if sys.platform == "win32":
         yield from requests
         return

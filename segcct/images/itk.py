@@ -13,9 +13,10 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  (its own documentation's name)
 
 from segcct.errors import VolumeError
+from segcct.images.affines import LPS_TO_RAS
 from segcct.images.metaimage import voxels_of_metaimage
 from segcct.images.nrrd import voxels_of_nrrd
-from segcct.images.size_limits import AGAIN, LPS_TO_RAS, volume_shape
+from segcct.images.size_limits import AGAIN, volume_shape
 from segcct.images.voxel_data import VoxelData
 
 _FORMATS: dict[str, tuple[str, Callable[[Path], VoxelData]]] = {
@@ -62,7 +63,7 @@ def _opened(path: Path) -> tuple[VoxelData, tuple[int, int, int], np.ndarray]:
     shape = volume_shape(size, path)
     if math.prod(size) != math.prod(voxels.shape):
         raise VolumeError("its header gives no usable size", file=path, found=f"{size} and {voxels.shape}")
-    return voxels, shape, _affine(reader)
+    return voxels, shape, np.diag([*voxels.units_mm, 1.0]) @ _affine(reader)
 
 
 def _affine(reader: sitk.ImageFileReader) -> np.ndarray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.size_limits import are_lengths
+from segcct.images.affines import are_lengths
 from segcct.images.voxel_data import TextHeader, VoxelData, companion
 
 _DATA_FILE = "ElementDataFile"

@@ -22,8 +22,9 @@ from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 
-from segcct.errors import VolumeError
-from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, checked_affine, refuse_claim, volume_shape
+from segcct.errors import VolumeError, short_reason
+from segcct.images.affines import checked_affine
+from segcct.images.size_limits import AGAIN, DEFLATE_RATIO, refuse_claim, volume_shape
 from segcct.images.streams import Inflated, read_exactly
 
 _DAMAGED = (OSError, EOFError, ValueError, OverflowError, zlib.error, ImageFileError, HeaderDataError, WrapStructError)
@@ -183,4 +184,4 @@ def _found(path: Path, error: Exception) -> str:
         return "compressed data: its name should end in .nii.gz"
     if isinstance(error, EOFError):
         return "truncated data: the file ends too early"
-    return str(error).strip().split("\n")[0] or type(error).__name__
+    return short_reason(error)

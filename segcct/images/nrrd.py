@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from segcct.errors import VolumeError
-from segcct.images.size_limits import are_lengths
+from segcct.images.affines import are_lengths
 from segcct.images.voxel_data import TextHeader, VoxelData, companion
 
 _MAGIC = re.compile(rb"NRRD000[1-5]\r?\n")
@@ -24,6 +25,14 @@ _ENCODINGS = {
 }
 _LENGTHS = {"space directions": "none", "space origin": "none", "spacings": "nan"}
 """Fields of lengths, and the word for an axis that has none."""
+_UNIT_MM = {
+    **dict.fromkeys(("m", "meter", "meters"), 1000.0),
+    **dict.fromkeys(("cm", "centimeter", "centimeters"), 10.0),
+    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometers"), 1e-3),
+    **dict.fromkeys(("\u00b5m", "\u00c2\u00b5m"), 1e-3),  # the header is read as Latin-1: the latter was UTF-8
+    **dict.fromkeys(("nm", "nanometer", "nanometers"), 1e-6),
+}
+"""Unit of length -> mm; other units, and none, count as mm."""
 _TYPES = {
     name: code
     for code, names in {
@@ -77,12 +86,20 @@ def voxels_of_nrrd(path: Path) -> VoxelData:
         encoding=encoding,
         start=start,
         skip=skip,
+        units_mm=_units_mm(fields),
     )
 
 
 def data_file_of_nrrd(path: Path) -> str | None:
     """The name that `data file` gives; None where the voxels follow the header. Raises as `voxels_of_nrrd`."""
     return _header(path).fields.get("data file")
+
+
+def _units_mm(fields: Mapping[str, str]) -> tuple[float, float, float]:
+    """Millimeters of the unit of length along each axis of space, or of the array where no space is given."""
+    names = re.findall(r'"([^"]*)"', fields.get("space units" if "space directions" in fields else "units", ""))
+    x, y, z = ([_UNIT_MM.get(name.strip(), 1.0) for name in names] + [1.0] * 3)[:3]
+    return x, y, z
 
 
 def _header(path: Path) -> TextHeader:

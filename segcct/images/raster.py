@@ -15,10 +15,12 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
-from segcct.errors import SegcctError, VolumeError
+from segcct.errors import SegcctError, VolumeError, short_reason
 from segcct.images.size_limits import refuse_special
 
 FORMATS = ("PNG", "TIFF", "GIF", "JPEG", "BMP")
+BANDS = ("red", "green", "blue")
+"""Of an image in colors, in the order of its last axis."""
 MOST_PIXELS = 89_478_485
 """Of one page: as many as Pillow opens without a warning, a quarter of a GiB in color."""
 _MOST_ALL_PAGES = 2**28
@@ -39,7 +41,8 @@ _FACTORS = {"L;2": 85, "L;4": 17}
 
 
 def mask_values(file: Path) -> np.ndarray:
-    """(X, Y, Z) values of a mask as stored. Raises `VolumeError` for no image, or one in colors."""
+    """(X, Y, Z) values of a mask as stored; of 1 bit, as shown: 1 is white. Raises `VolumeError` for no image, one in
+    colors, or one of a single color whose region is in its transparency."""
     pages = read_pages(file, palette=True)
     if pages.ndim == 4:
         if (pages != pages[..., :1]).any():
@@ -215,7 +218,7 @@ def raw_modes(image: Image.Image) -> list[str]:
 
 def unreadable(error: Exception, file: str | Path) -> VolumeError:
     """The error for an image whose reader failed."""
-    found = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    found = short_reason(f"{type(error).__name__}: {error}")
     return VolumeError("cannot be read as an image", file=file, found=found, remedy="Copy or export it again")
 
 
@@ -228,6 +231,8 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
             expected="8 bits per color, or one gray value of up to 32 bits",
             remedy="Store each color as a gray image of its own",
         )
+    if palette and frame.mode.endswith(("A", "a")):
+        _refuse_transparent_region(np.asarray(frame), file)
     if frame.mode == "1":
         return np.asarray(frame).astype(np.uint8)  # 0 and 1
     if frame.mode == "P" and palette:
@@ -235,11 +240,27 @@ def _page(frame: Image.Image, file: Path, *, palette: bool) -> np.ndarray:
     if frame.mode in ("LA", "La"):
         return np.asarray(frame)[..., 0]
     if frame.mode == "L" and palette:
-        factor = max((_FACTORS.get(mode, 1) for mode in raw_modes(frame)), default=1)
-        return np.asarray(frame) // factor
+        raw = next(iter(raw_modes(frame)), "")
+        values = np.asarray(frame)
+        # A TIFF may say that 0 is white, as those of ImageJ's inverting tables do; Pillow then inverts what is stored.
+        inverted = "I" in raw.partition(";")[2]
+        return (255 - values if inverted else values) // _FACTORS.get(raw[:3], 1)
     if frame.mode == "L" or frame.mode in _DEEP_GRAY:
         return np.asarray(frame)
     return np.asarray(frame.convert("RGB"))
+
+
+def _refuse_transparent_region(pixels: np.ndarray, file: Path) -> None:
+    """Raises `VolumeError` for a mask (Y, X, bands and alpha) of one color, whose region shows in its transparency."""
+    differ = (pixels != pixels[:1, :1]).any(axis=(0, 1))  # by band
+    if differ[-1] and not differ[:-1].any():
+        raise VolumeError(
+            "a mask whose region is in its transparency",
+            file=file,
+            found="one color everywhere, and an alpha channel that differs",
+            expected="gray values or palette indices",
+            remedy="Store the alpha channel as the mask, with one value per class",
+        )
 
 
 def _check_scans(image: Image.Image, source: Path | IO[bytes], file: str | Path) -> None:

@@ -17,14 +17,15 @@ import numpy as np
 from segcct.errors import GeometryError, VolumeError
 from segcct.files.atomic_file import atomic_path
 from segcct.files.file_names import DICOM_SUFFIXES, ITK_SUFFIXES, NIFTI_SUFFIXES, link_target
+from segcct.images.affines import LPS_TO_RAS, checked_affine
 from segcct.images.nifti import affine_mm, affine_of, read_nifti, unit_mm
-from segcct.images.size_limits import AGAIN, checked_affine, refuse_special
+from segcct.images.size_limits import AGAIN, refuse_special
 from segcct.runtime import NO_SPACING, spacing_of, voxel_volume_ml
 
 SUFFIXES = NIFTI_SUFFIXES + ITK_SUFFIXES + DICOM_SUFFIXES
 """What `Volume.load` reads, besides a folder of DICOM slices."""
 
-IMAGE_AFFINE = np.diag([-1.0, -1.0, 1.0, 1.0])
+IMAGE_AFFINE = LPS_TO_RAS
 """Grid of images that hold no geometry: unit steps, first voxel at the top left as viewers show a 2-D image."""
 
 

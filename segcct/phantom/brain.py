@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from segcct.errors import DataError
+from segcct.images.affines import LPS_TO_RAS
 from segcct.phantom.field import Frame, SmoothField
 from segcct.phantom.shapes import turned
 
@@ -50,9 +51,8 @@ class Brain:
         scale = rng.normal(1.0, 0.035) * rng.normal(1.0, 0.025, 3)
         angles = np.deg2rad(rng.normal(0.0, (4.0, 2.5, 3.0)))
         shear = np.eye(3) + rng.normal(0.0, 0.02, (3, 3))
-        lps_to_ras = np.diag([-1.0, -1.0, 1.0])
         # To the template's RAS millimeters: rotation, scale, shear; shift.
-        self.matrix = turned(*angles) @ shear @ np.diag(1 / scale) @ lps_to_ras
+        self.matrix = turned(*angles) @ shear @ np.diag(1 / scale) @ LPS_TO_RAS[:3, :3]
         self.shift = _TEMPLATE_CENTER_MM + rng.normal(0.0, 2.0, 3)
         # (amplitude in mm, one field per axis): from the shape of the head down to single gyri.
         self.bends = [

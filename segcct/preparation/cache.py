@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from segcct.errors import DataError, short_reason
+from segcct.errors import CacheError, DataError, short_reason
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS
 from segcct.files.disk_space import free_bytes, is_disk_full
 from segcct.files.file_memo import FileMemo, key_of
@@ -37,10 +37,6 @@ _BLOCK_BYTES = 2**20
 _UNUSED_SECONDS = 30 * 86400
 _OPEN_MAPS = 128
 """Each takes a file handle, of which a process may have 256 on some systems."""
-
-
-class CacheError(DataError):
-    """The cache cannot be written to."""
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
@@ -100,8 +96,6 @@ class Cache:
             return None
         try:
             entry = read_object(folder / _ENTRY, "is not an entry of the cache")
-            if "digest" not in entry:
-                return None  # of an earlier version
             if entry["digest"] != key_of(entry["arrays"], entry["facts"]):
                 raise ValueError("its description was changed")
             for name, described in entry["arrays"].items():
@@ -126,7 +120,7 @@ class Cache:
         """Write an entry; a damaged one of the same key is replaced, a sound one of another process is kept.
 
         Raises:
-            DataError: the folder cannot be written.
+            CacheError: the folder cannot be written to.
         """
         target = self.folder / key
         temporary = self.folder / f".{key}.{secrets.token_hex(4)}.tmp"
@@ -167,8 +161,8 @@ class Cache:
             for path in self.folder.glob(pattern):
                 _remove_older(path.parent if path.name == _ENTRY else path, seconds)
 
-    def _unwritable(self, error: OSError, needs_bytes: int = 0) -> DataError:
-        return DataError(
+    def _unwritable(self, error: OSError, needs_bytes: int = 0) -> CacheError:
+        return CacheError(
             "the cache of prepared cases cannot be written",
             file=self.folder,
             found=found_of(error, self.folder),

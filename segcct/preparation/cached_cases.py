@@ -17,10 +17,10 @@ from segcct.config import DataSection
 from segcct.datasets import layouts
 from segcct.datasets.case import Case
 from segcct.datasets.label_schemes import Scheme
-from segcct.errors import DataError, SegcctError, failure_of, items
+from segcct.errors import CacheError, DataError, SegcctError, failure_of, items
 from segcct.files.file_memo import FileMemo
 from segcct.plurals import counted
-from segcct.preparation.cache import Cache, CacheError
+from segcct.preparation.cache import Cache
 from segcct.preparation.cache_key import cache_key
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
@@ -90,8 +90,8 @@ def _outcomes(
             yield place, _outcome(partial(_make, *job))
         return
     with _pool(data, len(missing)) as pool:
-        places = {pool.submit(_make, *job): place for place, job in missing.items()}
         try:
+            places = {pool.submit(_make, *job): place for place, job in missing.items()}
             for ready in as_completed(places):
                 yield places[ready], _outcome(ready.result)
         except BrokenProcessPool:
@@ -138,7 +138,7 @@ def _stored(
     facts = {
         "case": made.case_id,
         "mean": made.mean.tolist(),
-        "sd": made.std.tolist(),
+        "std": made.std.tolist(),
         "grid": made.grid.to_json(),
         "spacing_mm": made.spacing_mm,
         "affine": made.affine.tolist(),
@@ -154,7 +154,7 @@ def _restored(case: Case, arrays: Mapping[str, np.ndarray], facts: Mapping[str, 
         patient=case.patient,
         arrays=arrays,
         mean=np.asarray(facts["mean"], dtype=np.float32),
-        std=np.asarray(facts["sd"], dtype=np.float32),
+        std=np.asarray(facts["std"], dtype=np.float32),
         grid=SliceGrid.from_json(facts["grid"]),
         spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1]), float(spacing[2])),
         affine=np.asarray(facts["affine"], dtype=np.float64),

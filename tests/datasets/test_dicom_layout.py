@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from pydicom.uid import SecondaryCaptureImageStorage
 
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.cli import main
 from segcct.config import DataSection
 from segcct.datasets.case import Case
@@ -93,7 +93,7 @@ def test_studies_are_cases_of_their_patients(root: Path) -> None:
     assert [case.patient for case in cases] == ["P-001", "P-002", "P-003", "P-003"]
     for index, case in enumerate(cases):
         assert np.array_equal(label_of(case, data), truth(index))
-    (unread,) = check_dataset(data)
+    (unread,) = examine_dataset(data).problems
     assert unread.severity == "notice"
     assert unread.file.endswith("400.000-Contours")
 
@@ -249,7 +249,7 @@ def test_segmentations_of_different_structures_are_one_label(tmp_path: Path) -> 
     (case,) = find_cases(data)
     assert len(case.label or ()) == 2
     assert np.array_equal(label_of(case, data), truth())
-    assert [problem.what for problem in check_dataset(data)] == ["the train split is empty"]
+    assert [problem.what for problem in examine_dataset(data).problems] == ["the train split is empty"]
     segmentation(folder / "reader2" / "1.dcm", scan, truth(), NAMES, description="reader 2")
     with pytest.raises(DataError, match=r"3 SEGs of one case hold the same structure \(found"):
         find_cases(data)
@@ -304,10 +304,10 @@ def test_a_damaged_label_is_named_and_a_damaged_slice_too(tmp_path: Path) -> Non
     data = data_of(tmp_path)
     with pytest.raises(DataError, match=r"1-1\.dcm: cannot be read"):
         find_cases(data)
-    assert any("1-1.dcm" in str(problem.file) for problem in check_dataset(data))
+    assert any("1-1.dcm" in str(problem.file) for problem in examine_dataset(data).problems)
     slice_file = tmp_path / "P2/S/2.000-CT/1-003.dcm"
     slice_file.write_bytes(slice_file.read_bytes()[:-50])
-    assert any("1-003.dcm" in str(problem.file) for problem in check_dataset(data_of(tmp_path / "P2")))
+    assert any("1-003.dcm" in str(problem.file) for problem in examine_dataset(data_of(tmp_path / "P2")).problems)
 
 
 def test_what_cannot_be_opened_is_named_and_the_rest_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -330,7 +330,7 @@ def test_what_cannot_be_opened_is_named_and_the_rest_is_found(tmp_path: Path, mo
         ("1-1.dcm", "cannot be read"),
     ]
     assert [(case.id, case.label is not None) for case in found.cases] == [("P1", False), ("P2", True)]
-    named = {Path(problem.file or "").name for problem in check_dataset(data_of(tmp_path))}
+    named = {Path(problem.file or "").name for problem in examine_dataset(data_of(tmp_path)).problems}
     assert named >= {"0-link.dcm", "0-pipe.dcm", "1-1.dcm"}
     assert inspect_folder(tmp_path).data.layout == "dicom"
 
@@ -350,7 +350,7 @@ def test_init_recognizes_it(root: Path) -> None:
     assert data.labels == {"Liver": 1, "Left_Kidney": 2}
     assert data.intensity.rule == "clip"
     assert any("SEG and RTSTRUCT" in doubt for doubt in findings.doubts)
-    assert {problem.severity for problem in check_dataset(data)} <= {"notice"}
+    assert {problem.severity for problem in examine_dataset(data).problems} <= {"notice"}
 
 
 @pytest.mark.slow

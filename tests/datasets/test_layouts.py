@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import threading
-import time
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from PIL import Image
 
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.config import DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.folder_tree import FolderTree
@@ -23,6 +24,7 @@ from segcct.datasets.label_schemes import BTCV_TO_SYNAPSE, remap
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, read_case, scan_cases, scheme_of
 from segcct.datasets.layouts.patterns import compiled, matching
 from segcct.errors import ConfigError, DataError, GeometryError, LabelError, VolumeError
+from segcct.images.raster import mask_values, read_pages
 from segcct.images.volume import Volume
 from segcct.preparation.cache_key import cache_key
 
@@ -322,7 +324,7 @@ def test_gaps_between_slices_are_noticed(tmp_path: Path) -> None:
     found = scan_cases(data)
     assert len(found.cases[0].channels["ct"]) == 4
     assert [notice.found for notice in found.notices] == ["no slice 5, 7, 8"]
-    told = [problem for problem in check_dataset(data, deep=False) if problem.found == "no slice 5, 7, 8"]
+    told = [problem for problem in examine_dataset(data, deep=False).problems if problem.found == "no slice 5, 7, 8"]
     assert [problem.severity for problem in told] == ["notice"]
 
 
@@ -348,7 +350,7 @@ def test_slices_that_cannot_be_used(tmp_path: Path) -> None:
         read_all(data)
     one.unlink()
     h5(tmp_path / "copy" / "case1_slice_2.h5", image=np.ones((4, 3)))
-    with pytest.raises(DataError, match="case1 is there more than once"):
+    with pytest.raises(DataError, match="case1 is stored more than once"):
         find_cases(data)
 
 
@@ -360,7 +362,7 @@ def test_a_damaged_file_of_slices_costs_its_case_alone(tmp_path: Path) -> None:
     assert read_case(sound, data, scheme_of(data)).image.shape == (1, 3, 4, 2)
     with pytest.raises(VolumeError, match=r"case2\.h5: cannot be read"):
         read_case(damaged, data, scheme_of(data))
-    told = [problem for problem in check_dataset(data) if problem.file == str(tmp_path / "case2.h5")]
+    told = [problem for problem in examine_dataset(data).problems if problem.file == str(tmp_path / "case2.h5")]
     assert {(problem.severity, problem.what) for problem in told} == {("error", "cannot be read")}
 
 
@@ -407,6 +409,20 @@ def test_folders_with_a_mask_and_subfolders(tmp_path: Path) -> None:
     (tmp_path / "sub-02_ses-1" / "brain.nii.gz").unlink()
     with pytest.raises(DataError, match=r"intensity mask is missing.*brain\.nii\.gz"):
         find_cases(data)
+
+
+def test_sessions_in_the_folder_of_their_subject_are_of_one_patient(tmp_path: Path) -> None:
+    for place in ("sub-01/ses-1", "sub-01/ses-2/anat", "sub-02/ses-1", "other"):
+        volume(tmp_path / "root" / place / "t1.nii.gz")
+    data = section("folder", tmp_path / "root", {"t1": "t1.nii.gz"}, case_id="path")
+    assert {case.id: case.patient for case in find_cases(data)} == {
+        "sub-01_ses-1": "sub-01",
+        "sub-01_ses-2_anat": "sub-01",
+        "sub-02_ses-1": "sub-02",
+        "other": "other",
+    }
+    subject = section("folder", tmp_path / "root" / "sub-01", {"t1": "t1.nii.gz"})
+    assert [(case.id, case.patient) for case in find_cases(subject)] == [("anat", "sub-01"), ("ses-1", "sub-01")]
 
 
 def test_the_patient_can_be_named_by_the_config(tmp_path: Path) -> None:
@@ -505,9 +521,16 @@ def test_the_first_channel_with_a_fault_is_named(
     for channel in elsewhere:
         volume(tmp_path / "case1" / f"{channel}.nii.gz", affine=np.diag([-1.0, -1, 3, 1]))
 
+    failed = threading.Event()
+
     def late(path: Path) -> Volume:
-        time.sleep(0.1 * (path.name[0] == named))  # the other one has failed by then
-        return load(path)
+        if path.name[0] == named and named in "ac":
+            assert failed.wait(20)  # the other one that is read meanwhile
+        try:
+            return load(path)
+        except VolumeError:
+            failed.set()
+            raise
 
     monkeypatch.setattr(Volume, "load", late)
     with pytest.raises(GeometryError if elsewhere else VolumeError, match=rf"case1/{named}\.nii\.gz: "):
@@ -586,6 +609,52 @@ def test_masks_as_palette_bits_and_equal_bands(tmp_path: Path) -> None:
         label = read_all(data)["1"].label
         assert label is not None
         assert np.array_equal(label[..., 0].T, MASK), mask.mode
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw"])
+def test_a_mask_is_taken_as_stored_where_0_is_white(tmp_path: Path, compression: str | None) -> None:
+    """ImageJ writes the masks of its inverting tables so, with 255 as foreground."""
+    file = picture(tmp_path / "m.tif", MASK * 255, compression=compression)
+    black, white = (struct.pack("<HHII", 262, 3, 1, meaning) for meaning in (1, 0))  # PhotometricInterpretation
+    content = file.read_bytes()
+    assert content.count(black) == 1
+    file.write_bytes(content.replace(black, white))
+    assert np.array_equal(mask_values(file)[..., 0].T, MASK * 255)
+    assert np.array_equal(read_pages(file)[0], 255 - MASK * 255), "an image is as it is shown"
+
+
+@pytest.mark.parametrize("color", [255, 0])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_mask_that_shows_in_its_transparency_is_refused(tmp_path: Path, color: int, bands: int) -> None:
+    """Of one color, it would be all foreground, or none."""
+    constant = [np.full_like(MASK, color)] * bands
+    file = picture(tmp_path / "m.png", np.dstack([*constant, MASK * 255]))
+    with pytest.raises(VolumeError, match=r"m\.png: a mask whose region is in its transparency.*alpha"):
+        mask_values(file)
+    picture(file, np.dstack([*constant, np.full_like(MASK, 255)]))
+    assert np.unique(mask_values(file)).tolist() == [color]
+    picture(file, np.dstack([*[MASK * 255] * bands, MASK * 255]))
+    assert np.array_equal(mask_values(file)[..., 0].T, MASK * 255)
+
+
+@pytest.mark.parametrize(("color_type", "bands"), [(4, 2), (6, 4)])
+def test_a_deep_mask_with_transparency_is_refused(tmp_path: Path, color_type: int, bands: int) -> None:
+    """A PNG of 16-bit gray or color with alpha, of which Pillow keeps the high bytes."""
+    pixels = np.full((*MASK.shape, bands), 65535, dtype=">u2")
+    pixels[..., :-1] = MASK[..., None]
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    size = struct.pack(">IIBBBBB", MASK.shape[1], MASK.shape[0], 16, color_type, 0, 0, 0)
+    chunks = ((b"IHDR", size), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    file = tmp_path / "m.png"
+    file.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+            for kind, content in chunks
+        )
+    )
+    with pytest.raises(VolumeError, match=r"m\.png: an image in colors of more than 8 bits"):
+        mask_values(file)
 
 
 def test_pictures_that_cannot_be_used(tmp_path: Path) -> None:

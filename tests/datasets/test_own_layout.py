@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from segcct.cli import main
 from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout, layout_code, register_layout
 from segcct.datasets.layouts.layout import Found, Layout
 from segcct.preparation.cache_key import cache_key
+from tests.support.installed_package import install
 
 LAYOUT_FILE = '''
 """ROOT/anything+photo.png and anything+truth.png."""
@@ -48,27 +47,8 @@ LAYOUT = Layout("plus", find, example, recognize, read_image=images_2d.read_imag
 register_layout(LAYOUT)
 '''
 
-PROGRAM = """
-import sys
-from segcct.cli import main
-def run(*words):
-    print("$", *words, flush=True)
-    try:
-        print("exit", main([str(word) for word in words]), flush=True)
-    except SystemExit as end:
-        print("exit", end.code, flush=True)
-run("train-seg", "--help")
-run("init", "set", "--output", "plus.yaml")
-run("check", "--config", "plus.yaml")
-run("check", "--config", "plus.yaml", "--data.layout", "plsu")
-small = ("--model.name", "unet", "--data.image_size", 32, "--data.fit", "resize", "--train.batch_size", 4,
-         "--train.epochs", 1, "--train.slices_per_epoch", 4, "--run.name", "tiny")
-run("train-seg", "--config", "plus.yaml", *small, "--dry-run")
-run("train-seg", "--config", "plus.yaml", *small)
-run("predict", "--model", "runs/tiny/best", "--input", "set", "--output", "masks")
-run("evaluate", "--prediction", "masks", "--reference", "set", "--output", "scores")
-run("evaluate", "--prediction", "flat", "--reference", "set", "--layout", "plus", "--scheme", "acdc", "--output", "s2")
-"""
+SMALL = ("--model.name", "unet", "--data.image_size", "32", "--data.fit", "resize", "--train.batch_size", "4",
+         "--train.epochs", "1", "--train.slices_per_epoch", "4", "--run.name", "tiny")  # fmt: skip
 
 
 def write_set(folder: Path) -> None:
@@ -84,43 +64,40 @@ def write_set(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_one_file_outside_the_package_is_a_layout_everywhere(tmp_path: Path) -> None:
-    (tmp_path / "plus_layout.py").write_text(LAYOUT_FILE)
-    package = tmp_path / "segcct_plus-1.0.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: segcct-plus\nVersion: 1.0\n")
-    (package / "entry_points.txt").write_text("[segcct.layouts]\nplus = plus_layout\n")
-    write_set(tmp_path / "set")
-    (tmp_path / "flat").mkdir()
-    for file in (tmp_path / "set").glob("*truth.png"):
-        (tmp_path / "flat" / file.name.replace("+truth", "")).write_bytes(file.read_bytes())
-    path = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
-    ran = subprocess.run(
-        [sys.executable, "-c", PROGRAM],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout[-1500:] + ran.stderr[-3000:]
-    steps = dict(zip(("help", "init", "check", "typo", "dry", "train", "predict", "evaluate", "flat"),
-                     ran.stdout.split("$ ")[1:], strict=True))  # fmt: skip
-    told = ran.stdout + ran.stderr
-    assert {name: step.split("exit ")[1][0] for name, step in steps.items()} == dict.fromkeys(steps, "0") | {
-        "typo": "1"
-    }, told
-    assert "pictures, plus" in steps["help"]
-    assert "names joined by a plus" in steps["init"]
-    assert "scheme: acdc" in (tmp_path / "plus.yaml").read_text()
-    assert "no problems found in" in steps["check"]
-    assert "the nearest is 'plus'" in ran.stderr
-    masks = sorted((tmp_path / "masks").glob("*.png"))
+def test_one_file_outside_the_package_is_a_layout_everywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(tmp_path, monkeypatch, LAYOUTS, "plus_layout", LAYOUT_FILE, package="segcct-plus")
+    monkeypatch.chdir(tmp_path)
+    write_set(Path("set"))
+    Path("flat").mkdir()
+    for file in Path("set").glob("*truth.png"):
+        (Path("flat") / file.name.replace("+truth", "")).write_bytes(file.read_bytes())
+
+    def run(*words: str) -> str:
+        assert main(words) == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    with pytest.raises(SystemExit):
+        main(["train-seg", "--help"])
+    assert "pictures, plus" in capsys.readouterr().out
+    assert "names joined by a plus" in run("init", "set", "--output", "plus.yaml")
+    assert "scheme: acdc" in Path("plus.yaml").read_text()
+    assert "no problems found in" in run("check", "--config", "plus.yaml")
+    assert main(["check", "--config", "plus.yaml", "--data.layout", "plsu"]) == 1
+    assert "the nearest is 'plus'" in capsys.readouterr().err
+    run("train-seg", "--config", "plus.yaml", *SMALL, "--dry-run")
+    run("train-seg", "--config", "plus.yaml", *SMALL)
+    run("predict", "--model", "runs/tiny/best", "--input", "set", "--output", "masks")
+    masks = sorted(Path("masks").glob("*.png"))
     assert [mask.stem for mask in masks] == [f"eye{index}" for index in range(8)]
     with Image.open(masks[0]) as mask:
         assert mask.mode == "P"
-    assert (tmp_path / "scores" / "summary.json").is_file()
-    assert (tmp_path / "s2" / "summary.json").is_file()
+    run("evaluate", "--prediction", "masks", "--reference", "set", "--output", "scores")
+    assert Path("scores/summary.json").is_file()
+    of_layout = ("--layout", "plus", "--scheme", "acdc")
+    run("evaluate", "--prediction", "flat", "--reference", "set", *of_layout, "--output", "scores_of_flat")
+    assert Path("scores_of_flat/summary.json").is_file()
 
 
 def test_what_another_version_of_a_layout_read_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

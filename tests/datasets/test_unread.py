@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from segcct.check import check_dataset, examine_dataset, format_problems
+from segcct.check import examine_dataset, format_problems
 from segcct.config import DataSection
 from segcct.datasets.layouts import find_cases, scan_cases
 from segcct.datasets.split_record import Splits, unshared_classes
@@ -44,7 +44,7 @@ def dataset(root: Path, cases: int = 3) -> DataSection:
 
 
 def problems(data: DataSection) -> list[tuple[str, str, str]]:
-    return [(p.severity, Path(p.file or "").name, p.what) for p in check_dataset(data, deep=False)]
+    return [(p.severity, Path(p.file or "").name, p.what) for p in examine_dataset(data, deep=False).problems]
 
 
 def test_a_case_folder_that_lost_its_only_channel_is_an_error(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_the_list_of_what_is_not_read_is_bounded(tmp_path: Path) -> None:
     assert lines[0].startswith("48 folders: au/ (0 files), ")
     assert lines[1].endswith(" and 42 more")
     assert max(map(len, lines)) < 200
-    assert len(format_problems(check_dataset(data, deep=False)).splitlines()) < 40
+    assert len(format_problems(examine_dataset(data, deep=False).problems).splitlines()) < 40
 
 
 def test_lists_of_cases_and_files_of_a_broken_case_are_accounted_for(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_clashing_ids_are_one_kind_of_problem(tmp_path: Path) -> None:
     for site in "ab":
         for number in range(30):
             save(tmp_path / site / f"case{number}" / "img.nii.gz")
-    text = format_problems(check_dataset(section(tmp_path), deep=False))
+    text = format_problems(examine_dataset(section(tmp_path), deep=False).problems)
     assert "error: several cases have one id (30 times)" in text
     assert "... and 20 more" in text
 
@@ -169,7 +169,7 @@ def test_check_names_a_class_that_only_validation_holds(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("case0\ncase1\n")
     (tmp_path / "val.txt").write_text("case2\n")
     lists = {"kind": "lists", "train_list": tmp_path / "train.txt", "val_list": tmp_path / "val.txt"}
-    (notice,) = [p for p in check_dataset(section(tmp_path, split=lists)) if "part of the split" in p.what]
+    (notice,) = [p for p in examine_dataset(section(tmp_path, split=lists)).problems if "part of the split" in p.what]
     assert (notice.severity, notice.found) == ("notice", "in no training case: LV")
 
 

@@ -238,6 +238,21 @@ def test_contours_off_the_slices_are_refused(tmp_path: Path, scan: Path) -> None
     assert draw_contours(file, grid, {"a": 1}).any()
 
 
+def test_regions_of_one_name_are_one_structure(tmp_path: Path, scan: Path) -> None:
+    """A region and its copy, or two that overlap, do not count as each other's holes."""
+    square = rectangle((2, 2), (9, 9), 1)
+    file = structure_set(
+        tmp_path / "a.dcm", scan, {"a": [square], "b": [square], "c": [rectangle((5, 5), (12, 12), 1)]}
+    )
+    dataset = pydicom.dcmread(file)
+    for region in dataset.StructureSetROISequence:
+        region.ROIName = "a"
+    dataset.save_as(file)
+    wanted = np.zeros((DEPTH, ROWS, COLUMNS), int)
+    wanted[1, 2:10, 2:10] = wanted[1, 5:13, 5:13] = 1
+    assert np.array_equal(stored(draw_contours(file, Volume.load(scan), {"a": 1}), scan), wanted)
+
+
 def test_points_enclose_nothing(tmp_path: Path, scan: Path) -> None:
     file = structure_set(tmp_path / "a.dcm", scan, {"a": [np.array([[3.0, 3, 1]])]}, geometric_type="POINT")
     assert not draw_contours(file, Volume.load(scan), {"a": 1}).any()

@@ -210,6 +210,15 @@ def test_a_capture_among_slices_is_named(tmp_path: Path) -> None:
         Volume.load(tmp_path)
 
 
+@pytest.mark.parametrize(("meaning", "said"), [("MONOCHROME1", True), ("MONOCHROME2", False)])
+def test_low_values_that_are_bright_are_remarked_upon(
+    tmp_path: Path, meaning: str, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    volume = Volume.load(save(flat(PhotometricInterpretation=meaning), tmp_path / "a.dcm"))
+    assert np.array_equal(values(volume)[0], PIXELS)
+    assert ("a.dcm: low values are bright (MONOCHROME1)" in capsys.readouterr().err) == said
+
+
 def test_a_cohort_is_not_remarked_upon_file_by_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for number in range(6):
         file = save(flat(number=number), tmp_path / f"{number}.dcm")

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.config import DataSection
 from segcct.datasets.label_schemes import get_scheme
 from segcct.datasets.layouts import find_cases, read_case
@@ -64,7 +64,7 @@ def paired(root: Path, masks: str = ".png", image: str = ".dcm") -> DataSection:
 @pytest.mark.parametrize("masks", [".png", ".nii.gz"])
 def test_a_mask_lies_on_its_x_ray(tmp_path: Path, masks: str) -> None:
     data = paired(x_rays(tmp_path, masks=masks), masks)
-    assert [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"] == []
+    assert [problem for problem in examine_dataset(data, deep=True).problems if problem.severity == "error"] == []
     for case in find_cases(data):
         loaded_case = read_case(case, data, get_scheme("binary"))
         assert loaded_case.image.shape == (1, COLUMNS, ROWS, 1)
@@ -74,7 +74,7 @@ def test_a_mask_lies_on_its_x_ray(tmp_path: Path, masks: str) -> None:
 def test_a_picture_of_another_size_is_refused(tmp_path: Path) -> None:
     data = paired(x_rays(tmp_path))
     Image.fromarray(np.ascontiguousarray(mask_of(0).T)).save(tmp_path / "masks" / "0.png")
-    problems = [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"]
+    problems = [problem for problem in examine_dataset(data, deep=True).problems if problem.severity == "error"]
     assert any("shapes differ" in problem.what for problem in problems)
     with pytest.raises(GeometryError, match=r"0\.png: shapes differ \(found \(12, 20, 1\); expected \(20, 12, 1\)"):
         read_case(find_cases(data)[0], data, get_scheme("binary"))

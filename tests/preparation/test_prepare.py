@@ -9,8 +9,11 @@ import pickle
 import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import h5py
 import nibabel as nib
@@ -21,7 +24,7 @@ from segcct.config import DataSection, IntensitySection
 from segcct.datasets import layouts
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.label_schemes import get_scheme
-from segcct.errors import DataError, GeometryError, LabelError
+from segcct.errors import CacheError, DataError, GeometryError, LabelError
 from segcct.files import file_memo
 from segcct.files.file_memo import FileMemo, key_of
 from segcct.images.content_digest import content_digest
@@ -447,6 +450,14 @@ class TestCache:
         error = LabelError("what", file="seg.nii", found="9", expected="1", remedy="Map it")
         assert str(pickle.loads(pickle.dumps(error))) == str(error), "errors lose their words between processes"
 
+    def test_a_process_that_dies_while_cases_are_handed_out_is_an_error_that_says_so(self, dataset, monkeypatch):
+        cases, data, _ = dataset
+        pool = Mock(**{"submit.side_effect": BrokenProcessPool})
+        monkeypatch.setattr(prepare, "_pool", lambda *_: nullcontext(pool))
+        with pytest.raises(DataError, match=r"was ended from outside .*Use fewer processes than --data\.workers 2"):
+            prepare.prepare_cases(cases, with_(data, workers=2), BRATS)
+        pool.shutdown.assert_called_once()
+
     def test_writers_at_the_same_time_leave_one_whole_entry(self, tmp_path):
         cache = Cache(tmp_path / "cache")
         array = np.arange(20000).reshape(100, 200)
@@ -500,6 +511,17 @@ class TestCache:
             cache.put("key", {"image": np.zeros(3)}, {})
         assert list(cache.folder.iterdir()) == []
         assert cache.get("key") is None
+
+    def test_a_cache_that_cannot_be_written_to_ends_with_the_first_case(self, dataset, monkeypatch):
+        cases, data, reads = dataset
+
+        def full_disk(*_args, **_kwargs):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(np, "save", full_disk)
+        with pytest.raises(CacheError, match="the cache of prepared cases cannot be written"):
+            prepare.prepare_cases(cases, data, BRATS)
+        assert reads == ["a"]
 
     def test_entry_that_vanished_is_named(self, dataset):
         cases, data, _ = dataset

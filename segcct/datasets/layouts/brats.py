@@ -18,6 +18,7 @@ from segcct.config import DataSection
 from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.layouts import case_folders as folder
 from segcct.datasets.layouts.layout import Found, Layout, Naming
+from segcct.files.file_names import folder_name
 
 _TIME_POINTS = (
     re.compile(r"(BraTS-[A-Za-z]+(?:-[A-Za-z]+)?-\d+)-\d+$"),  # BraTS-GLI-00000-000, BraTS-MEN-RT-0000-1
@@ -40,7 +41,7 @@ def patient_of(case_id: str) -> str:
 
 def find(data: DataSection, tree: FolderTree) -> Found:
     """Every case folder below `data.root`."""
-    return folder.find_folders(data, tree, patient_of)
+    return folder.find_folders(data, tree, lambda place: patient_of(folder_name(place)))
 
 
 def example(data: DataSection) -> str:

@@ -4,7 +4,7 @@
 
 A case folder is a folder, at any depth, in which the pattern of a channel or of the label matches; its name is the case
 id. The root itself may be one. A pattern may match a folder of DICOM slices. Each case is a patient of its own, except
-that BIDS folders `sub-X_ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
+that BIDS folders `sub-X_ses-Y` and `sub-X/ses-Y` belong to patient `sub-X`, and that `data.patient` may say otherwise.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from segcct.datasets.layouts.layout import Found, Layout
 from segcct.datasets.layouts.patterns import data_patterns, drawn, filled, matching, only, split_of
 from segcct.files.file_names import folder_name
 
-_BIDS = re.compile(r"(sub-[0-9A-Za-z]+)[_-]ses-")
+_BIDS = re.compile(r"(?:^|/)(sub-[0-9A-Za-z]+)[/_-]ses-")
 
 
 def find(data: DataSection, tree: FolderTree) -> Found:
     """Every case folder below `data.root`."""
-    return find_folders(data, tree, _patient)
+    return find_folders(data, tree, partial(_patient, data.root))
 
 
-def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[str], str]) -> Found:
-    """Every case folder below `data.root`, with the patient that `patient_of` reads from its name."""
+def find_folders(data: DataSection, tree: FolderTree, patient_of: Callable[[Path], str]) -> Found:
+    """Every case folder below `data.root`, with the patient that it belongs to."""
     found = Found()
     lone = []
     for folder, is_case in _case_folders(data, tree):
         name = folder_name(folder)
-        make = partial(make_case, tree, folder, name, patient_of(name), data, split_of(folder.relative_to(data.root)))
+        make = partial(make_case, tree, folder, name, patient_of(folder), data, split_of(folder.relative_to(data.root)))
         if is_case:
             found.add(make)
         else:
@@ -82,9 +82,10 @@ def _case_folders(data: DataSection, tree: FolderTree) -> Iterator[tuple[Path, b
             yield folder, False
 
 
-def _patient(case_id: str) -> str:
-    match = _BIDS.match(case_id)
-    return match[1] if match else case_id
+def _patient(root: Path, folder: Path) -> str:
+    """The subject whose session a folder is or lies in; else its own name."""
+    match = _BIDS.search("/".join([folder_name(root), *folder.relative_to(root).parts]))
+    return match[1] if match else folder_name(folder)
 
 
 LAYOUT = Layout("folder", find, example)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from segcct.files.file_names import stem_of
+from segcct.plurals import listed
 
 _LABEL_WORD = re.compile(
     r"segment|label|truth|multiclass|annot|lesion|consensus|manual|gold|contour|delineat"
@@ -38,7 +39,16 @@ def sort_roles(patterns: Sequence[str]) -> tuple[list[str], list[str], list[str]
 
 def ambiguity(kind: str, candidates: Sequence[str]) -> tuple[str, ...]:
     """The remark that the first of several candidates is taken, as in `ambiguity("files may be labels", [...])`."""
-    return (f"several {kind}: {', '.join(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
+    return (f"several {kind}: {listed(candidates)}; {candidates[0]} is taken",) if len(candidates) > 1 else ()
+
+
+def ambiguous_labels(candidates: Sequence[str]) -> tuple[str, ...]:
+    """As `ambiguity`, for files: of several labels of a case one is read."""
+    return tuple(
+        f"{doubt}: a case has one label file. To train on structures that are files of their own, write them into one "
+        "file, each with its own value"
+        for doubt in ambiguity("files may be labels", candidates)
+    )
 
 
 def names_modality(channel: str) -> bool:

@@ -25,10 +25,9 @@ from segcct.datasets.layouts.layout import Layout
 from segcct.datasets.layouts.patterns import drawn_files
 from segcct.datasets.layouts.without_geometry import check_mask_size, stack_channels
 from segcct.files.file_names import IMAGE_SUFFIXES, stem_of
-from segcct.images.raster import mask_values, read_pages
+from segcct.images.raster import BANDS, mask_values, read_pages
 from segcct.images.volume import Volume
 
-BANDS = ("red", "green", "blue")
 _LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 

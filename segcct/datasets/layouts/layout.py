@@ -68,6 +68,8 @@ class Naming:
     mapped: MappedLabels | None = None
     classes: Mapping[str, int] = field(default_factory=dict)
     """Class names written down in the dataset itself."""
+    regions: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    """Unions of these classes by name, as `data.regions`."""
     classes_from: str = "dataset.json"
     """Where they are written down."""
     patient: str | None = None

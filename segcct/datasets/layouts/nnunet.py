@@ -2,8 +2,9 @@
 
     ROOT/dataset.json, imagesTr/CASE_0000.nii.gz, labelsTr/CASE.nii.gz, [imagesTs/, labelsTs/]
 
-Channels are `{id}_0000.nii.gz`, `{id}_0001.nii.gz`, ..., the label is `{id}.nii.gz`; channel names and label values
-stand in dataset.json and are repeated in the config. imagesTr trains, imagesTs tests.
+Channels are `{id}_0000.nii.gz`, `{id}_0001.nii.gz`, ..., the label is `{id}.nii.gz`; channel names, label values and
+regions stand in dataset.json and are repeated in the config. imagesTr trains, imagesTs tests. Those of 2-D images (PNG,
+TIFF, BMP) are recognized here and read by the layout `pictures`.
 """
 
 from __future__ import annotations
@@ -18,9 +19,13 @@ from segcct.datasets.layouts.flat import find_flat, find_loose
 from segcct.datasets.layouts.layout import Layout, Naming
 from segcct.datasets.layouts.patterns import drawn, filled, with_id
 from segcct.errors import DataError
+from segcct.files.file_names import IMAGE_SUFFIXES
 from segcct.files.json_file import read_object
+from segcct.plurals import listed
 
-_IMAGE = re.compile(r"imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?(?P<end>\.nii\.gz|\.nii|\.nrrd|\.mha)$")
+_IMAGE = re.compile(
+    r"imagesTr/(?P<id>[^/]+?)(?:_(?P<channel>\d{4}))?(?P<end>\.nii\.gz|\.nii|\.nrrd|\.mha|(?i:\.png|\.tiff?|\.bmp))$"
+)
 _DATASET_JSON = "dataset.json"
 _MOST_CHANNELS = 20
 _LARGEST_LABEL, _DIGITS = 65535, 10
@@ -39,26 +44,33 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:
     if not matches:
         return None
     end = matches[0]["end"]
+    has_labels = any(name.startswith("labelsTr/") for name in names)
+    of_images = end.lower().endswith(IMAGE_SUFFIXES)
+    if of_images and not has_labels:
+        return None
     numbers = sorted({match["channel"] for match in matches if match["channel"]})
-    if "0000" not in numbers or len(numbers) > _MOST_CHANNELS:
+    alike = set(names).issuperset(match[0].replace("imagesTr/", "labelsTr/", 1) for match in matches)
+    if "0000" not in numbers or len(numbers) > _MOST_CHANNELS or alike:
         numbers = []  # four digits at the end are part of the case id
     facts, doubts = _dataset_json(root)
     called = facts.get("channel_names") or facts.get("modality") or {}
-    patterns = [f"{{id}}_{number}{end}" for number in numbers] or [f"{{id}}{end}"]
+    images, labels = ("imagesT?/", "labelsT?/") if of_images else ("", "")
+    patterns = {int(number): f"{images}{{id}}_{number}{end}" for number in numbers} or {0: f"{images}{{id}}{end}"}
     channels = {
-        str(called.get(str(index), f"channel_{index}")).lower().replace(" ", "_"): pattern
-        for index, pattern in enumerate(patterns)
+        str(called.get(str(number), f"channel_{number}")).lower().replace(" ", "_"): pattern
+        for number, pattern in patterns.items()
     }
     if len(channels) < len(patterns):
-        channels = {f"channel_{index}": pattern for index, pattern in enumerate(patterns)}
+        channels = {f"channel_{number}": pattern for number, pattern in patterns.items()}
         doubts.append("dataset.json gives several channels one name; they are numbered here")
-    has_labels = any(name.startswith("labelsTr/") for name in names)
+    classes, regions = _classes(facts.get("labels"), doubts)
     return Naming(
-        layout="nnunet",
+        layout="pictures" if of_images else "nnunet",
         channels=channels,
-        label=f"{{id}}{end}" if has_labels else None,
+        label=f"{labels}{{id}}{end}" if has_labels else None,
         why="imagesTr and labelsTr as nnU-Net names them",
-        classes=_classes(facts.get("labels"), doubts),
+        classes=classes,
+        regions=regions,
         doubts=tuple(doubts),
     )
 
@@ -74,14 +86,20 @@ def _dataset_json(root: Path) -> tuple[Mapping[str, Mapping[str, object]], list[
     return {key: value for key, value in facts.items() if isinstance(value, dict)}, []
 
 
-def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
-    """Class name -> value from nnU-Net's `labels`: name -> value in version 2, value -> name before."""
+def _classes(labels: object, doubts: list[str]) -> tuple[Mapping[str, int], Mapping[str, Sequence[int]]]:
+    """Class name -> value, and region name -> values, from nnU-Net's `labels`: name -> value, or values of a region, in
+    version 2, value -> name before. A value that no name but that of a region of several has is `class_3`."""
     classes: dict[str, int] = {}
+    regions: dict[str, list[int]] = {}
     if not isinstance(labels, Mapping):
-        return classes
+        return classes, regions
     for key, value in labels.items():
         if isinstance(value, list):
-            doubts.append(f"dataset.json defines {key} as a region {value}; add it to data.regions")
+            if value and all(isinstance(one, int) and 0 < one <= _LARGEST_LABEL for one in value):
+                regions[key] = sorted(set(value))
+            else:
+                values = listed([str(one)[:20] for one in value]) or "nothing"
+                doubts.append(f"dataset.json defines {key[:40]} as a region of {values}; it is left out")
         elif key.isdecimal() and len(key) < _DIGITS:
             classes[str(value)] = int(key)
         elif isinstance(value, int) and key.lower() != "ignore":
@@ -89,7 +107,12 @@ def _classes(labels: object, doubts: list[str]) -> Mapping[str, int]:
     large = [name for name, value in classes.items() if value > _LARGEST_LABEL]
     if large:
         doubts.append(f"dataset.json gives {large[0][:40]} a value beyond {_LARGEST_LABEL}; it is left out")
-    return {name: value for name, value in classes.items() if 0 < value <= _LARGEST_LABEL}
+    classes = {name: value for name, value in classes.items() if 0 < value <= _LARGEST_LABEL}
+    for name, parts in list(regions.items()):
+        if len(parts) == 1 and parts[0] not in classes.values():
+            classes[name] = regions.pop(name)[0]
+    unnamed = {value for parts in regions.values() for value in parts}.difference(classes.values())
+    return classes | {f"class_{value}": value for value in sorted(unnamed)}, regions
 
 
 LAYOUT = Layout(

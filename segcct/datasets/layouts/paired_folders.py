@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from segcct.datasets.layouts.file_roles import ambiguity, channel_names, sort_roles
+from segcct.datasets.layouts.file_roles import ambiguous_labels, channel_names, sort_roles
 from segcct.datasets.layouts.flat import find_flat, find_loose
 from segcct.datasets.layouts.layout import Layout, Naming
 from segcct.datasets.layouts.patterns import drawn_files
@@ -47,7 +47,7 @@ def recognize(root: Path, names: Sequence[str]) -> Naming | None:  # noqa: ARG00
         mask=masks[0] if masks else None,
         why="file names of BIDS",
         patient=_PATIENT if any("_ses-" in one for one in ids) else None,
-        doubts=ambiguity("files may be labels", labels),
+        doubts=ambiguous_labels(labels),
     )
 
 

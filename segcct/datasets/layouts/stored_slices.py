@@ -123,7 +123,7 @@ def _make_case(data: DataSection, case_id: str, groups: list[list[str]]) -> Case
     for names in groups:
         if len(names) > 1:
             raise DataError(
-                f"case {case_id} is there more than once",
+                f"case {case_id} is stored more than once",
                 file=data.root / names[0],
                 found=", ".join(names),
                 expected="one file per volume or slice",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from segcct.images.dicom.header import failures_named
+from segcct.images.dicom.header import os_errors_as_volume_errors
 from segcct.images.dicom.planes import Plane, planes_of
 from segcct.images.dicom.remarks import remark
 from segcct.images.dicom.series import instances_in
@@ -33,7 +33,7 @@ def read_dicom(path: Path) -> tuple[np.ndarray, np.ndarray, bool]:
         VolumeError: no image, several series or volumes; a damaged file; a missing or malformed position, orientation
             or spacing; slices that are unequal, missing, doubled or unevenly spaced; colors.
     """
-    with failures_named(path):
+    with os_errors_as_volume_errors(path):
         planes, affine, has_spacing = _located(path)
         return read_voxels(planes), affine, has_spacing
 
@@ -44,7 +44,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
     Raises:
         VolumeError: as `read_dicom`, but for pixels that cannot be decoded.
     """
-    with failures_named(path):
+    with os_errors_as_volume_errors(path):
         planes, affine, has_spacing = _located(path)
     first = planes[0].instance
     return (first.columns, first.rows, len(planes)), affine, has_spacing
@@ -52,7 +52,7 @@ def read_geometry(path: Path) -> tuple[tuple[int, int, int], np.ndarray, bool]:
 
 def read_planes(path: Path) -> list[Plane]:
     """The slices of `read_dicom` along Z, each with its file and frame. Raises `VolumeError` as `read_geometry`."""
-    with failures_named(path):
+    with os_errors_as_volume_errors(path):
         return _located(path)[0]
 
 
@@ -64,6 +64,8 @@ def _located(path: Path) -> tuple[list[Plane], np.ndarray, bool]:
     if planes[0].at_detector:
         remark(path, "pixel size by ImagerPixelSpacing, which is that at the detector, not in the patient")
     if not planes[0].placed:
+        if planes[0].instance.inverted:
+            remark(path, "low values are bright (MONOCHROME1) and stay as stored: do not mix with MONOCHROME2")
         remark(path, "a 2-D image without a position in the patient, so distances and volumes in mm stay empty")
     elif not has_spacing:
         remark(path, "the files do not give the voxel size, so distances and volumes in mm stay empty")

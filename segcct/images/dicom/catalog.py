@@ -8,7 +8,7 @@ from pathlib import Path
 
 from segcct.errors import VolumeError
 from segcct.images.dicom.elements import Tag, printable
-from segcct.images.dicom.header import claims_dicom, failures_named, read_header, sop_class_of
+from segcct.images.dicom.header import claims_dicom, os_errors_as_volume_errors, read_header, sop_class_of
 from segcct.images.dicom.kinds import kind_of_no_image
 from segcct.images.dicom.label_objects import SEGMENTATIONS, STRUCTURE_SETS, LabelObject, read_label_object
 from segcct.images.size_limits import refuse_special
@@ -52,7 +52,7 @@ def series_and_labels(
     problems: list[VolumeError] = []
     for file in (folder / name for name in names):
         try:
-            with failures_named(file):
+            with os_errors_as_volume_errors(file):
                 if not claims_dicom(file):
                     continue
                 refuse_special(file)

@@ -12,7 +12,7 @@ from segcct.errors import VolumeError
 from segcct.images.dicom.elements import printable
 from segcct.images.dicom.header import damaged, open_body
 from segcct.images.dicom.instance import Instance
-from segcct.images.dicom.unsaved import unsaved_file
+from segcct.images.dicom.unsaved import in_memory_file
 
 RLE = "1.2.840.10008.1.2.5"
 _JPEG2000 = {f"1.2.840.10008.1.2.4.{end}" for end in (90, 91)}
@@ -56,7 +56,7 @@ def decode(streams: Sequence[bytes], instance: Instance) -> np.ndarray:
     """
     for stream in streams:
         _check_stream(stream, instance)
-    with unsaved_file(_plain_file(streams, instance)) as file:
+    with in_memory_file(_plain_file(streams, instance)) as file:
         try:
             array = sitk.GetArrayFromImage(sitk.ReadImage(str(file), imageIO="GDCMImageIO"))
             return array.reshape(len(streams), instance.rows, instance.columns)

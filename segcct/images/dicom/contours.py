@@ -2,7 +2,8 @@
 
 Contours are closed polygons on the slices. All contours of a region on one slice count together by the even-odd rule:
 a contour inside another is a hole, and so is what a keyhole leaves out. Centers on a contour belong to the region, so
-that a contour drawn through the outermost voxels, or along a hole, gives these voxels back.
+that a contour drawn through the outermost voxels, or along a hole, gives these voxels back. Regions of one name, as a
+region and its copy, are filled one by one and make up one structure.
 """
 
 from __future__ import annotations
@@ -47,13 +48,14 @@ def draw_contours(file: Path, grid: Volume, values: Mapping[str, int]) -> np.nda
         if dataset.SOPClassUID not in STRUCTURE_SETS:
             raise VolumeError("is not a DICOM structure set", file=file)
         names = {int(each.ROINumber): structure_name(each.get("ROIName")) for each in dataset.StructureSetROISequence}
-        regions: dict[str, list[Any]] = defaultdict(list)
+        regions: dict[int, list[Any]] = defaultdict(list)
         for each in dataset.get("ROIContourSequence") or ():
-            regions[names[int(each.ReferencedROINumber)]] += each.get("ContourSequence") or ()
+            regions[int(each.ReferencedROINumber)] += each.get("ContourSequence") or ()
         drawn = np.zeros(grid.shape, dtype=np.uint16)
         for name, value in values.items():
-            for z, polygons in _by_slice(regions[name], grid, name, file).items():
-                drawn[..., z][filled(polygons, grid.shape[:2])] = value
+            for contours in (contours for number, contours in regions.items() if names[number] == name):
+                for z, polygons in _by_slice(contours, grid, name, file).items():
+                    drawn[..., z][filled(polygons, grid.shape[:2])] = value
     return drawn
 
 

@@ -113,7 +113,7 @@ def damaged(file: Path, found: str) -> VolumeError:
 
 
 @contextmanager
-def failures_named(path: Path) -> Iterator[None]:
+def os_errors_as_volume_errors(path: Path) -> Iterator[None]:
     """Files that vanish or cannot be read become errors that name them."""
     try:
         yield

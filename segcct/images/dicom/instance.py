@@ -52,6 +52,11 @@ class Instance:
         return self.rows * self.columns * (self.bits_allocated // 8)
 
     @property
+    def inverted(self) -> bool:
+        """Whether low values are shown bright."""
+        return self.elements.text(Tag.PhotometricInterpretation) == "MONOCHROME1"
+
+    @property
     def series(self) -> str:
         """SeriesInstanceUID; empty where the file has none."""
         return self.elements.text(Tag.SeriesInstanceUID)

@@ -17,6 +17,7 @@ import numpy as np
 
 from segcct.errors import VolumeError
 from segcct.extras import import_extra
+from segcct.images.affines import LPS_TO_RAS
 from segcct.images.dicom.elements import printable
 from segcct.images.dicom.header import DEFLATED, read_header
 from segcct.images.size_limits import damage_refused
@@ -88,7 +89,7 @@ def read_whole(file: Path) -> Any:
 
 def index_of(grid_affine: np.ndarray) -> np.ndarray:
     """(4, 4) LPS position in mm -> voxel index of a grid with that affine to RAS."""
-    inverse: np.ndarray = np.linalg.inv(grid_affine) @ np.diag([-1.0, -1.0, 1.0, 1.0])
+    inverse: np.ndarray = np.linalg.inv(grid_affine) @ LPS_TO_RAS
     return inverse
 
 

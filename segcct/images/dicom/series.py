@@ -16,9 +16,7 @@ from segcct.images.dicom.header import Header, claims_dicom, damaged, files_in, 
 from segcct.images.dicom.instance import Instance, instance_of
 from segcct.images.dicom.kinds import is_cross_section, is_private, kind_of_no_image
 from segcct.images.dicom.remarks import remark
-from segcct.plurals import counted
-
-_SHOWN = 5
+from segcct.plurals import counted, listed
 
 
 def instances_in(path: Path) -> list[Instance]:
@@ -46,14 +44,14 @@ def instances_in(path: Path) -> list[Instance]:
         if kind is None:
             images.append((file, header))
         else:
-            no_images.append(f"{file.name} ({kind})")
+            no_images.append(printable(f"{file.name} ({kind})"))
     if not images:
         entries = sorted(path.iterdir())
         below = any(entry.is_dir() for entry in entries)
         raise VolumeError(
             "the folder holds no DICOM image",
             file=path,
-            found=_listed(no_images or [entry.name for entry in entries]) or "an empty folder",
+            found=listed(no_images or [printable(entry.name) for entry in entries]) or "an empty folder",
             expected="the slices of one series",
             remedy="Give the folder that directly holds the slices" if below else None,
         )
@@ -61,7 +59,7 @@ def instances_in(path: Path) -> list[Instance]:
     instances = [instance_of(file, header) for file, header in images]
     _refuse_several(path, instances)
     if no_images:
-        remark(path, f"left out because they are not images: {_listed(no_images)}")
+        remark(path, f"left out because they are not images: {listed(no_images)}")
     return instances
 
 
@@ -137,7 +135,7 @@ def _refuse_several(folder: Path, instances: Sequence[Instance]) -> None:
     raise VolumeError(
         f"the folder holds {len(counts)} DICOM series",
         file=folder,
-        found=_listed([_describe(firsts[uid], count) for uid, count in counts.items()], "; "),
+        found=listed([printable(_describe(firsts[uid], count)) for uid, count in counts.items()], separator="; "),
         expected="one series",
         remedy="Give one file at a time" if single else "Move each series into a folder of its own",
     )
@@ -148,8 +146,3 @@ def _describe(first: Instance, count: int) -> str:
     modality, number = first.elements.text(Tag.Modality), first.elements.text(Tag.SeriesNumber)
     notes = printable(", ".join(filter(None, (modality, number and f"series {number}"))))
     return f"{counted(count, 'file')} from {first.file.name}" + (f" ({notes})" if notes else "")
-
-
-def _listed(names: Sequence[str], separator: str = ", ") -> str:
-    shown = separator.join(printable(name) for name in names[:_SHOWN])
-    return shown if len(names) <= _SHOWN else f"{shown}{separator}and {len(names) - _SHOWN} more"

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from segcct.errors import VolumeError
+from segcct.images.affines import LPS_TO_RAS
 from segcct.images.dicom.elements import Tag
 from segcct.images.dicom.planes import Plane, without_positions
-from segcct.images.size_limits import LPS_TO_RAS
 
 _UNEVEN = 0.01
 """Largest difference between slice gaps, as a fraction of their mean."""

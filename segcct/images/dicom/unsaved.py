@@ -17,7 +17,7 @@ _DESCRIPTORS = Path("/proc/self/fd")
 
 
 @contextmanager
-def unsaved_file(data: bytes) -> Iterator[Path]:
+def in_memory_file(data: bytes) -> Iterator[Path]:
     """A file that holds `data` while the block runs: in memory under Linux, in a temporary folder elsewhere.
 
     A process that is killed leaves nothing in the first case; in the second, what it left is removed a day later.
