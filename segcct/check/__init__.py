@@ -27,7 +27,7 @@ from segcct.errors import SegcctError, SplitError
 from segcct.plurals import counted
 from segcct.progress import Report
 
-__all__ = ["DatasetCheck", "Problem", "check_dataset", "check_inventory", "examine_dataset", "format_problems"]
+__all__ = ["DatasetCheck", "Problem", "check_inventory", "examine_dataset", "format_problems"]
 
 
 @dataclass(frozen=True)
@@ -39,23 +39,16 @@ class DatasetCheck:
     """Files below the root that are not read, counted and named, a line each; folders of them are problems."""
 
 
-def check_dataset(data: DataSection, *, deep: bool = True, progress: Report | None = None) -> list[Problem]:
-    """Every problem of the dataset that `data` describes; an empty list when there is none.
+def examine_dataset(
+    data: DataSection, *, deep: bool = True, needs_labels: bool = True, progress: Report | None = None
+) -> DatasetCheck:
+    """Every problem of the dataset that `data` describes, and the files that are not read.
 
     Args:
         data: the data section of a config; `data.workers` cases are read at a time.
         deep: read every voxel; else only names, headers and the split.
+        needs_labels: False for a training without labels, whose label files are not opened.
         progress: called with (done, total) before the first case and after each.
-    """
-    return examine_dataset(data, deep=deep, progress=progress).problems
-
-
-def examine_dataset(
-    data: DataSection, *, deep: bool = True, needs_labels: bool = True, progress: Report | None = None
-) -> DatasetCheck:
-    """The problems as `check_dataset` gives them, with the files that are not read.
-
-    `needs_labels`: False for a training without labels, whose label files are not opened.
     """
     try:
         inventory = Inventory(data, needs_labels=needs_labels)

@@ -1,4 +1,4 @@
-"""Images that are there more than once, found by the digest of their voxels."""
+"""Images that occur more than once, found by the digest of their voxels."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ def _problem(cases: Sequence[str], images: Sequence[Sequence[Image]], splits: Sp
     if len({place.patient for place in images[0]}) > 1:
         return Problem(
             file,
-            "one image is there as several patients",
+            "one image belongs to several patients",
             found=found,
             expected="one case per study",
             remedy="Remove the copy, or make both one patient by data.patient: a seed may separate them",
         )
     return Problem.notice(
         file,
-        "two channels hold the same image" if len(cases) == 1 else "one image is there in several cases of a patient",
+        "two channels hold the same image" if len(cases) == 1 else "one image occurs in several cases of a patient",
         found=found,
         remedy="Check the files, or ignore this if it is meant",
     )

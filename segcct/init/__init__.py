@@ -21,14 +21,16 @@ from segcct.datasets.folder_tree import FolderTree
 from segcct.datasets.label_schemes import whole_values
 from segcct.datasets.layouts import Found, get_layout, scan_cases
 from segcct.datasets.layouts.case_ids import clashes, with_ids
-from segcct.datasets.layouts.file_roles import channel_names
+from segcct.datasets.layouts.file_roles import ambiguous_labels, channel_names
 from segcct.datasets.layouts.layout import Naming
 from segcct.datasets.unread_files import find_unread
-from segcct.errors import DataError, SegcctError
+from segcct.errors import DataError, SegcctError, items
+from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, IMAGE_SUFFIXES
+from segcct.images.raster import mask_values
 from segcct.images.volume import Volume
 from segcct.init.choices import Choice, choose_intensity, choose_labels, choose_orientation, choose_size
 from segcct.init.config_text import Findings, config_text
-from segcct.init.recognition import recognize
+from segcct.init.recognition import in_bands, recognize
 from segcct.init.split_proposal import choose_split, split_doubts
 from segcct.init.voxels import Facts, Orientation, read_headers, read_sample
 from segcct.plurals import counted
@@ -48,6 +50,10 @@ def inspect_folder(folder: str | Path) -> Findings:
     tree, naming, draft, found = _by_names(Path(folder))
     cases = found.cases
     facts = read_headers(cases, draft)
+    if not facts.grids:
+        reasons = items(facts.trouble, most=3)
+        looked_at = counted(len(facts.trouble), "scan")
+        raise DataError(f"none of the {looked_at} that were looked at can be read:{reasons}", file=tree.root)
     orientation = choose_orientation(naming, facts)
     axes: Orientation = "native" if "native" in orientation.settings.values() else "canonical"
     read_sample(cases, draft, facts, axes)
@@ -140,22 +146,37 @@ def _draft(root: Path, naming: Naming) -> DataSection:
 
 
 def _label_by_voxels(naming: Naming, draft: DataSection, case: Case) -> tuple[Naming, DataSection]:
-    """Where no name says label: a channel of few whole values, mostly 0, is one."""
+    """Where no name says label: a channel of few whole values, mostly 0, is one. Of several the first is taken, and
+    none of them is a channel."""
     if naming.by_convention or len(naming.channels) < 2:
         return naming, draft
+    found = {}
     for name, pattern in naming.channels.items():
-        try:
-            voxels = whole_values(Volume.load(case.channels[name][0]).array)
-        except SegcctError:  # no volume, or values that are no classes
-            continue
-        values = np.unique(voxels[::2, ::2, ::2])
-        if len(values) > _LABEL_VALUES or np.mean(voxels == 0) < 0.5:
-            continue
-        rest = [other for other in naming.channels.values() if other != pattern]
-        doubt = f"{pattern} is taken for the label because it holds {len(values)} whole values; no name says so"
-        naming = replace(naming, channels=channel_names(rest), label=pattern, doubts=(*naming.doubts, doubt))
-        return naming, _draft(draft.root, naming)
-    return naming, draft
+        if values := _label_values(case.channels[name][0]):
+            found[pattern] = values
+    rest = {name: pattern for name, pattern in naming.channels.items() if pattern not in found}
+    if not found or not rest:
+        return naming, draft
+    label, values = next(iter(found.items()))
+    doubt = f"{label} is taken for the label because it holds {values} whole values; no name says so"
+    doubts = (*naming.doubts, doubt, *ambiguous_labels(list(found)))
+    naming = replace(naming, channels=channel_names([*rest.values()]), label=label, doubts=doubts)
+    if naming.layout == "pictures" and len(rest) == 1:
+        naming = in_bands(naming, case.channels[next(iter(rest))][0])
+    return naming, _draft(draft.root, naming)
+
+
+def _label_values(file: Path) -> int:
+    """How many values a file holds that may be a label; 0 for one that is none, or cannot be read."""
+    of_image = file.name.lower().endswith(IMAGE_SUFFIXES)
+    if of_image and not file.name.lower().endswith(EXACT_IMAGE_SUFFIXES):
+        return 0
+    try:
+        voxels = whole_values(mask_values(file) if of_image else Volume.load(file).array)
+    except SegcctError:  # no volume, in colors, or values that are no classes
+        return 0
+    values = np.unique(voxels[::2, ::2, ::2])
+    return len(values) if len(values) <= _LABEL_VALUES and np.mean(voxels == 0) >= 0.5 else 0
 
 
 def _trouble(errors: Sequence[SegcctError]) -> list[str]:
@@ -171,12 +192,11 @@ def _seen(naming: Naming, cases: Sequence[Case], facts: Facts) -> list[str]:
     lines = [f"{counted(len(cases), 'case')} of {counted(patients, 'patient')}, {labeled} with a label: {naming.why}"]
     lines.append("channels: " + ", ".join(f"{name} ({pattern})" for name, pattern in naming.channels.items()))
     lines.append(f"label: {naming.label or 'none'}" + (f"; mask: {naming.mask}" if naming.mask else ""))
-    if facts.grids:
-        lines.append(f"shape: {_range([grid.shape for grid in facts.grids], '{:.0f}')}")
-        spacings = [grid.spacing_mm for grid in facts.grids if grid.spacing_mm is not None]
-        lines.append(f"spacing: {_range(spacings, '{:.3g}')} mm" if spacings else "spacing: the files hold none")
-        codes = Counter("".join(nib.aff2axcodes(g.affine)) for g in facts.grids if g.spacing_mm is not None)
-        lines += ["axes: " + ", ".join(f"{code} in {count}" for code, count in codes.most_common())] if codes else []
+    lines.append(f"shape: {_range([grid.shape for grid in facts.grids], '{:.0f}')}")
+    spacings = [grid.spacing_mm for grid in facts.grids if grid.spacing_mm is not None]
+    lines.append(f"spacing: {_range(spacings, '{:.3g}')} mm" if spacings else "spacing: the files hold none")
+    codes = Counter("".join(nib.aff2axcodes(g.affine)) for g in facts.grids if g.spacing_mm is not None)
+    lines += ["axes: " + ", ".join(f"{code} in {count}" for code, count in codes.most_common())] if codes else []
     for name, many in facts.channels.items():
         low, high = min(one.low for one in many), max(one.high for one in many)
         constants = sorted({f"{one.background:g}" for one in many if one.background is not None})

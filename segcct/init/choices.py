@@ -15,7 +15,7 @@ from segcct.datasets.layouts import get_layout
 from segcct.datasets.layouts.layout import Naming
 from segcct.images.volume import Volume
 from segcct.init.voxels import ChannelFacts, Facts, Orientation, SliceShape, slice_shape_of
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 SOFT_TISSUE_WINDOW = (-160.0, 240.0)
 _CT_LOW, _CT_HIGH = -500.0, 200.0
@@ -59,8 +59,13 @@ def choose_labels(naming: Naming, facts: Facts) -> Choice:
         stray = [value for value in values if value not in naming.classes.values()]
         if stray:
             doubts.append(f"labels hold {_listed(stray)}, which {naming.classes_from} does not name")
-        labels = dict(naming.classes) | {f"class_{value}": value for value in stray}
-        return Choice({"scheme": "custom", "labels": labels}, f"class names of {naming.classes_from}", doubts)
+        named: dict[str, object] = {
+            "scheme": "custom",
+            "labels": dict(naming.classes) | {f"class_{value}": value for value in stray},
+        }
+        if naming.regions:
+            named["regions"] = {name: list(values) for name, values in naming.regions.items()}
+        return Choice(named, f"class names of {naming.classes_from}", doubts)
     if len(values) == 1 and naming.scheme is None:
         settings: dict[str, object] = {"scheme": "binary"}
         if values[0] != 1:
@@ -175,7 +180,7 @@ def _clip(low: float, high: float) -> dict[str, object]:
 
 def choose_size(naming: Naming, facts: Facts, orientation: Orientation, intensity: Choice) -> Choice:
     """Crop, pixel size and the size of the training slice."""
-    if not facts.slices or not facts.grids:
+    if not facts.slices:
         return Choice({"crop": "none", "fit": "pad", "image_size": 224}, "no image could be read")
     rule = intensity.settings["intensity"]
     cropped = median(math.prod(one.cropped) / math.prod(one.full) for one in facts.slices)
@@ -213,5 +218,5 @@ def _round(value: float) -> float:
     return float(f"{value:.3g}")
 
 
-def _listed(values: Sequence[int], most: int = 16) -> str:
-    return ", ".join(str(value) for value in values[:most]) + (", ..." if len(values) > most else "")
+def _listed(values: Sequence[int]) -> str:
+    return listed([str(value) for value in values], 16)

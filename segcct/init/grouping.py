@@ -13,10 +13,17 @@ from dataclasses import replace
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from segcct.datasets.layouts.file_roles import ambiguity, channel_names, label_score, names_modality, sort_roles
+from segcct.datasets.layouts.file_roles import (
+    ambiguity,
+    ambiguous_labels,
+    channel_names,
+    label_score,
+    names_modality,
+    sort_roles,
+)
 from segcct.datasets.layouts.layout import Naming
 from segcct.files.file_names import stem_of
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 
 _MOST = 0.8
 """Fraction of the cases a pattern must hold for."""
@@ -43,13 +50,15 @@ def in_case_folders(names: Sequence[str], root_name: str) -> Naming | None:
                 fraction, patterns = found, common
     if not patterns or (len(patterns) == 1 and len(folders) == 1):
         return None
-    doubts = [] if fraction >= _MOST else [f"only {fraction:.0%} of the case folders hold all of {', '.join(patterns)}"]
+    doubts = [] if fraction >= _MOST else [f"only {fraction:.0%} of the case folders hold all of {listed(patterns)}"]
     kinds = "the folder is one case" if list(folders) == [""] else counted(len(folders), "case folder")
     return _naming("folder", patterns, f"{kinds} with {counted(len(patterns), 'file')} each", doubts)
 
 
 def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
-    """images/A.png, masks/A.png; the folder's name tells which is which."""
+    """images/A.png, masks/A.png; the folder's name tells which is which. None where masks lie in folders of cases."""
+    if _nested(names) is not None:
+        return None
     by_folder: dict[str, list[str]] = {}
     for name in names:
         path = PurePosixPath(name)
@@ -78,6 +87,53 @@ def in_parallel_folders(names: Sequence[str], layout: str) -> Naming | None:
         why=f"scans in {', '.join(pairs)}/, masks in {label}/",
         mask=f"{masks[0]}/{mask[2]}" if mask else None,
         doubts=tuple(doubts),
+    )
+
+
+def in_nested_folders(names: Sequence[str], layout: str) -> Naming | None:
+    """Masks in a folder inside that of their scans: p1/scan.png, p1/masks/scan.png. None where the folders of scans all
+    have one name, as in images/masks/."""
+    nested = _nested(names)
+    if nested is None:
+        return None
+    label, places = nested
+    files = [PurePosixPath(name) for name in names]
+    scans = [file.name for file in files if file.parent in places]
+    masks = [file.name for file in files if file.parent.name == label and file.parent.parent in places]
+    pair = _pair(scans, masks)
+    if pair is None or pair[0] < _MOST:
+        return None
+    return Naming(
+        layout=layout,
+        by_convention=False,
+        channels={"image": pair[1]},
+        label=f"{label}/{pair[2]}",
+        why=f"masks in {label}/ next to their scans",
+    )
+
+
+def in_parallel_trees(names: Sequence[str], layout: str) -> Naming | None:
+    """Folders of cases below those of scans and masks, with one file in each: images/p1/scan.png, masks/p1/scan.png."""
+    roles: dict[str, dict[str, list[str]]] = {}
+    for path in map(PurePosixPath, names):
+        roles.setdefault(path.parent.parent.name, {}).setdefault(path.parent.name, []).append(path.name)
+    patterns = {}
+    for role, cases in roles.items():
+        fraction, common = _common_patterns(cases, "", str)
+        if role and fraction >= _MOST and len(common) == 1 and label_score(role) >= 0 and not _MADE.search(role):
+            patterns[role] = f"{role}/{{id}}/{common[0]}"
+    labels = sorted((role for role in patterns if label_score(role) > 0), key=lambda role: (-label_score(role), role))
+    scans = [role for role in patterns if label_score(role) == 0 and labels and roles[role].keys() & roles[labels[0]]]
+    if not scans:
+        return None
+    channels = {role.lower(): patterns[role] for role in scans}
+    return Naming(
+        layout=layout,
+        by_convention=False,
+        channels=channels if len(channels) > 1 else {"image": patterns[scans[0]]},
+        label=patterns[labels[0]],
+        why=f"folders of cases in {', '.join(scans)}/ and {labels[0]}/",
+        doubts=ambiguity("folders may hold labels", labels),
     )
 
 
@@ -138,7 +194,7 @@ def _role_first(base: str, length: int) -> tuple[str, str]:
 
 def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str]) -> Naming:
     channels, labels, masks = sort_roles(patterns)
-    doubts = [*doubts, *ambiguity("files may be labels", labels), *ambiguity("files may be masks of the body", masks)]
+    doubts = [*doubts, *ambiguous_labels(labels), *ambiguity("files may be masks of the body", masks)]
     alike = [name for name, times in Counter(stem_of(name) for name in channels).items() if times > 1]
     if alike:
         doubts.append(f"several channels are called {alike[0]}: if they hold one image in two formats, remove one")
@@ -153,10 +209,23 @@ def _naming(layout: str, patterns: Sequence[str], why: str, doubts: Sequence[str
     )
 
 
+def _nested(names: Sequence[str]) -> tuple[str, set[PurePosixPath]] | None:
+    """The name of folders of masks that lie in folders of scans, and the latter: the dataset itself, or several. A file
+    beside a folder of scans is none of them: preview.png, images/, masks/."""
+    places = {PurePosixPath(name).parent for name in names}
+    holders = places - {place.parent for place in places if place.name and label_score(place.name) == 0}
+    inside = sorted(place for place in places if label_score(place.name) > 0 and place.parent in holders)
+    if not inside:
+        return None
+    label = max((place.name for place in inside), key=label_score)
+    above = {place.parent for place in inside if place.name == label}
+    return (label, above) if PurePosixPath() in above or len({place.name for place in above}) > 1 else None
+
+
 def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
     """Case folder -> its files, relative to it. Folders named alike in every case (anat/) belong to the file names,
     unless two of a case hold a label of the same name: those are cases, such as a patient's visits."""
-    places = {name: PurePosixPath(name).parent for name in names}
+    places = _with_labels(names)
     while True:
         folders = set(places.values())
         parents = {folder.parent for folder in folders}
@@ -168,6 +237,18 @@ def _case_folders(names: Sequence[str]) -> dict[str, list[str]]:
         folder = "" if place == PurePosixPath() else str(place)
         grouped.setdefault(folder, []).append(str(PurePosixPath(name).relative_to(place)))
     return grouped
+
+
+def _with_labels(names: Sequence[str]) -> dict[str, PurePosixPath]:
+    """File -> its folder; of a folder of nothing but labels the one above, where that holds a scan: p1/ct.nii.gz and
+    p1/masks/liver.nii.gz."""
+    places = {name: PurePosixPath(name).parent for name in names}
+    scores: dict[PurePosixPath, list[int]] = {}
+    for name, place in places.items():
+        scores.setdefault(place, []).append(label_score(f"{place.name}/{PurePosixPath(name).name}"))
+    of_scans = {place for place, each in scores.items() if min(each) <= 0} - {PurePosixPath()}
+    of_labels = {place for place, each in scores.items() if min(each) > 0 and place.parent in of_scans}
+    return {name: place.parent if place in of_labels else place for name, place in places.items()}
 
 
 def _hold_labels_alike(places: Mapping[str, PurePosixPath]) -> bool:
@@ -190,7 +271,8 @@ def _common_patterns(
         as_id = re.compile(rf"(?<![0-9A-Za-z]){re.escape(case)}(?![0-9A-Za-z])")
         times.append(Counter(generalize(as_id.sub("{id}", file)) for file in files))
     once = Counter(pattern for counts in times for pattern, number in counts.items() if number == 1)
-    patterns = sorted(pattern for pattern, number in once.items() if number > len(folders) / 2)
+    often = (pattern for pattern, number in once.items() if number > len(folders) / 2)
+    patterns = sorted(often, key=lambda pattern: (pattern.count("/"), pattern))  # the label is next to the scan, if any
     whole = sum(all(counts[pattern] == 1 for pattern in patterns) for counts in times)
     return (whole / len(folders) if patterns else 0.0), patterns
 

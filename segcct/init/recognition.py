@@ -22,9 +22,19 @@ from segcct.files.file_names import (
     folder_name,
     split_name,
 )
-from segcct.images.raster import open_image
-from segcct.init.grouping import each_a_case, in_case_folders, in_one_heap, in_parallel_folders
+from segcct.images.raster import BANDS, open_image
+from segcct.init.grouping import (
+    each_a_case,
+    in_case_folders,
+    in_nested_folders,
+    in_one_heap,
+    in_parallel_folders,
+    in_parallel_trees,
+)
 from segcct.plurals import listed
+
+_ARRANGE = "Arrange them so, or write the config by hand (configs/ has examples)"
+_OUTLINES = "Outlines in JSON files (COCO, labelme) are not read: draw them as mask images first"
 
 
 def recognize(root: Path, names: Sequence[str]) -> Naming:
@@ -59,30 +69,37 @@ def _lowered(name: str) -> str:
 def _recognized(root: Path, files: Sequence[str]) -> Naming:
     x_rays = _x_rays(root, files)
     names, series = _with_series(files, x_rays)
+    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     for name in (*LAYOUTS.added(), *LAYOUTS):
         by_layout = get_layout(name).recognize
         if by_layout is not None and (naming := by_layout(root, names)) is not None:
-            return naming
+            return _in_bands(root, images, naming)
     volumes = [name for name in names if name.lower().endswith(VOLUME_SUFFIXES) or name in series or name in x_rays]
-    images = [name for name in names if name.lower().endswith(IMAGE_SUFFIXES)]
     volumes += images if x_rays else []  # their masks
     if len(volumes) >= len(images):
         folders = in_case_folders(volumes, folder_name(root)) if volumes else None
+        nested = in_nested_folders(volumes, "paired")
         one_folder = len({PurePosixPath(name).parent for name in volumes}) == 1
         if x_rays and one_folder and folders and not folders.label:
             folders = None  # many patients' images, not the channels of one
         naming = (
             in_parallel_folders(volumes, "paired")
+            or in_parallel_trees(volumes, "paired")
             or (in_one_heap(volumes, "paired") if one_folder else None)
-            or (folders if folders and not folders.doubts else None)
+            or (folders if folders and not folders.doubts and (folders.label or not nested) else None)
             or in_one_heap(volumes, "paired")
+            or nested
             or folders
         )
         if naming is folders and one_folder and not series and _are_cases(naming):
             naming = each_a_case(volumes)
     else:
-        naming = in_parallel_folders(images, "pictures") or in_one_heap(images, "pictures")
-        naming = naming and replace(naming, channels=_bands(root, images, naming))
+        naming = (
+            in_parallel_folders(images, "pictures")
+            or in_parallel_trees(images, "pictures")
+            or in_nested_folders(images, "pictures")
+            or in_one_heap(images, "pictures")
+        )
     if naming is not None and naming.label and not naming.channels:
         raise DataError(
             "only masks were found, no scans",
@@ -93,12 +110,22 @@ def _recognized(root: Path, files: Sequence[str]) -> Naming:
         )
     if naming is None or not naming.channels:
         raise _unknown(root, files, names, x_rays)
-    return replace(
+    naming = replace(
         naming,
         channels={name: _literal(pattern) for name, pattern in naming.channels.items()},
         label=naming.label and _literal(naming.label),
         mask=naming.mask and _literal(naming.mask),
     )
+    return _in_bands(root, images, naming)
+
+
+def in_bands(naming: Naming, file: Path) -> Naming:
+    """The one channel of a dataset of 2-D images becomes the bands red, green and blue where one of them is in color.
+    Raises `VolumeError` where it cannot be read."""
+    (pattern,) = naming.channels.values()
+    with open_image(file, file) as image:
+        gray = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
+    return naming if gray else replace(naming, channels=dict.fromkeys(BANDS, pattern))
 
 
 def _are_cases(naming: Naming | None) -> bool:
@@ -132,15 +159,12 @@ def _with_series(names: Sequence[str], x_rays: Collection[str]) -> tuple[list[st
     return sorted({*files, *series, *x_rays}), series
 
 
-def _bands(root: Path, images: Sequence[str], naming: Naming) -> dict[str, str]:
-    """One image pattern becomes the bands red, green and blue when the images are in color."""
-    if len(naming.channels) > 1:
-        return dict(naming.channels)
+def _in_bands(root: Path, images: Sequence[str], naming: Naming) -> Naming:
+    """As `in_bands`, by the first of the images."""
+    if naming.layout != "pictures" or len(naming.channels) > 1:
+        return naming
     (pattern,) = naming.channels.values()
-    first = next(name for name in images if compiled(pattern, anywhere=True).match(name))
-    with open_image(root / first, root / first) as image:
-        gray = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;")
-    return dict(naming.channels) if gray else dict.fromkeys(("red", "green", "blue"), pattern)
+    return in_bands(naming, root / next(name for name in images if compiled(pattern, anywhere=True).match(name)))
 
 
 def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Collection[str]) -> DataError:
@@ -154,7 +178,9 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Col
             expected="a folder per case with the slices in a folder inside it, and the mask next to it",
             remedy="Move the slices, as in CASE/ct/*.dcm and CASE/seg.nrrd",
         )
-    kinds = Counter(split_name(name)[1].lower() or "folder of DICOM slices" for name in names)
+    of_series = set(names) - set(files)
+    kinds = Counter("folder of DICOM slices" if name in of_series else split_name(name)[1].lower() for name in names)
+    del kinds[""]  # what describes a dataset
     if not kinds:
         every = [PurePosixPath(name).name for name in files]
         return DataError(
@@ -164,11 +190,12 @@ def _unknown(root: Path, files: Sequence[str], names: Sequence[str], x_rays: Col
             expected=", ".join((*VOLUME_SUFFIXES, *DICOM_SUFFIXES, *ARRAY_SUFFIXES, *IMAGE_SUFFIXES)),
             remedy="Unpack archives, and give files that are images the ending of their format",
         )
+    outlined = not kinds.keys().isdisjoint(IMAGE_SUFFIXES) and any(name.endswith(".json") for name in names)
     return DataError(
         "the names do not show which files are scans and which are masks",
         file=root,
         found=", ".join(f"{count} {kind}" for kind, count in kinds.most_common(4)),
         expected="scans and masks in folders of their own (images/, masks/), side by side (A.png, A_mask.png), "
         "a folder per case, or the files of BraTS, ACDC, BTCV or nnU-Net",
-        remedy="Arrange them so, or write the config by hand (configs/ has examples)",
+        remedy=_OUTLINES if outlined else _ARRANGE,
     )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segcct.check import Problem, check_dataset, format_problems
+from segcct.check import Problem, examine_dataset, format_problems
 from segcct.config import DataSection
 from segcct.datasets.image_headers import read_header
 from segcct.errors import VolumeError
@@ -71,10 +71,10 @@ def truncate(path: Path) -> None:
 
 def test_a_sound_dataset_has_no_problems(root: Path) -> None:
     calls: list[tuple[int, int]] = []
-    assert check_dataset(section(root), progress=lambda done, total: calls.append((done, total))) == []
+    assert examine_dataset(section(root), progress=lambda done, total: calls.append((done, total))).problems == []
     assert calls == [(done, 8) for done in range(9)]
-    assert check_dataset(masked(root)) == []
-    assert check_dataset(section(root), deep=False) == []
+    assert examine_dataset(masked(root)).problems == []
+    assert examine_dataset(section(root), deep=False).problems == []
     assert format_problems([]) == "no problems"
 
 
@@ -88,6 +88,10 @@ def _stray_value(case: Path) -> None:
 
 def _moved_label(case: Path) -> None:
     save(case / "seg.nii.gz", label(1), AFFINE + np.outer([0, 1, 0, 0], [0, 0, 0, 9]))
+
+
+def _moved_channel(case: Path) -> None:
+    save(case / "t2.nii.gz", image(7), AFFINE + np.outer([1, 0, 0, 0], [0, 0, 0, 5]))
 
 
 def _smaller_channel(case: Path) -> None:
@@ -132,6 +136,7 @@ def _other_background(case: Path) -> None:
         (_missing_channel, "case3", "channel t2 is missing", "brain.nii.gz, seg.nii.gz, t1.nii.gz"),
         (_stray_value, "case3/seg.nii.gz", "label values outside scheme acdc", "7 (9 voxels)"),
         (_moved_label, "case3/seg.nii.gz", "voxel grids lie up to 9 mm apart", "at (0, 9, 0)"),
+        (_moved_channel, "case3/t2.nii.gz", "voxel grids lie up to 5 mm apart", "at (5, 0, 0)"),
         (_smaller_channel, "case3/t2.nii.gz", "shapes differ", "(12, 10, 4)"),
         (_empty_file, "case3/t1.nii.gz", "the file is empty", None),
         (_not_an_image, "case3/t1.nii.gz", "cannot be read as NIfTI", None),
@@ -145,7 +150,7 @@ def test_one_fault_is_found_with_its_file(
     root: Path, spoil: Callable[[Path], None], file: str, what: str, found: str | None
 ) -> None:
     spoil(root / "case3")
-    errors = [problem for problem in check_dataset(section(root)) if problem.severity == "error"]
+    errors = [problem for problem in examine_dataset(section(root)).problems if problem.severity == "error"]
     hits = [problem for problem in errors if what in problem.what]
     assert len(hits) == 1, format_problems(errors)
     assert hits[0].file == str(root / file)
@@ -155,7 +160,7 @@ def test_one_fault_is_found_with_its_file(
 
 def test_a_moved_mask_is_found(root: Path) -> None:
     _moved_mask(root / "case5")
-    problems = check_dataset(masked(root))
+    problems = examine_dataset(masked(root)).problems
     assert [problem.file for problem in problems] == [str(root / "case5" / "brain.nii.gz")]
     assert "mm apart" in problems[0].what
 
@@ -166,7 +171,8 @@ def test_one_unreadable_file_hides_nothing(root: Path) -> None:
     _blank(root / "case0")
     _not_finite(root / "case4")
     (root / "case6" / "seg.nii.gz").write_bytes(b"")
-    problems = {(Path(p.file or "").parent.name, Path(p.file or "").name): p for p in check_dataset(section(root))}
+    found = examine_dataset(section(root)).problems
+    problems = {(Path(p.file or "").parent.name, Path(p.file or "").name): p for p in found}
     assert set(problems) == {
         ("case0", "t1.nii.gz"), ("case0", "seg.nii.gz"), ("case0", "t2.nii.gz"),
         ("case4", "t1.nii.gz"), ("case6", "seg.nii.gz"),
@@ -178,14 +184,14 @@ def test_threads_change_nothing(root: Path) -> None:
     truncate(root / "case0" / "t1.nii.gz")
     _stray_value(root / "case3")
     shutil.copy(root / "case1" / "t1.nii.gz", root / "case6" / "t1.nii.gz")
-    assert check_dataset(section(root, workers=4)) == check_dataset(section(root))
+    assert examine_dataset(section(root, workers=4)).problems == examine_dataset(section(root)).problems
 
 
 def test_the_quick_part_sees_headers_and_split_only(root: Path) -> None:
     _stray_value(root / "case0")
     _smaller_channel(root / "case1")
     _empty_file(root / "case2")
-    problems = check_dataset(section(root, split={"kind": "kfold", "folds": 9, "test": 0.0}), deep=False)
+    problems = examine_dataset(section(root, split={"kind": "kfold", "folds": 9, "test": 0.0}), deep=False).problems
     assert {(Path(p.file or "").name, p.what) for p in problems} == {
         ("data", "too few patients for 9 folds"),
         ("t2.nii.gz", "shapes differ"),
@@ -203,13 +209,14 @@ def test_copies_on_two_sides_are_worse_than_on_one(root: Path) -> None:
         (root.parent / "val.list").write_text("\n".join(val))
         return {"kind": "lists", "train_list": root.parent / "train.list", "val_list": root.parent / "val.list"}
 
-    apart = check_dataset(section(root, split=split(train, ["case6", "case7"])))
+    apart = examine_dataset(section(root, split=split(train, ["case6", "case7"]))).problems
     assert [(p.what, p.severity) for p in apart] == [("one image is in two splits", "error")]
     assert "case1 in train, case6 in val" in (apart[0].found or "")
     assert apart[0].file == str(root / "case1" / "t1.nii.gz")
-    together = check_dataset(section(root, split=split([*train, "case6"], ["case7"])))
-    assert [(p.what, p.severity) for p in together] == [("one image is there as several patients", "error")]
-    one_patient = check_dataset(section(root, patient="(case)", split=split([*train, "case6"], ["case7"])), deep=False)
+    together = examine_dataset(section(root, split=split([*train, "case6"], ["case7"]))).problems
+    assert [(p.what, p.severity) for p in together] == [("one image belongs to several patients", "error")]
+    together = section(root, patient="(case)", split=split([*train, "case6"], ["case7"]))
+    one_patient = examine_dataset(together, deep=False).problems
     assert "in two splits" in one_patient[0].what
 
 
@@ -218,14 +225,14 @@ def test_the_same_image_packed_differently_is_a_copy(root: Path) -> None:
     save(root / "case6" / "t1.nii.gz", voxels.astype(np.float32), AFFINE)
     packed = (root / "case6" / "t1.nii.gz").read_bytes()
     (root / "case6" / "t1.nii.gz").write_bytes(gzip.compress(gzip.decompress(packed), compresslevel=1))
-    problems = check_dataset(section(root))
+    problems = examine_dataset(section(root)).problems
     assert len(problems) == 1
     assert "case6" in (problems[0].found or "")
 
 
 def test_a_channel_copied_within_a_case_is_a_notice(root: Path) -> None:
     shutil.copy(root / "case1" / "t1.nii.gz", root / "case1" / "t2.nii.gz")
-    problems = check_dataset(section(root))
+    problems = examine_dataset(section(root)).problems
     assert [(p.what, p.severity) for p in problems] == [("two channels hold the same image", "notice")]
 
 
@@ -233,7 +240,7 @@ def test_notices_are_no_errors(root: Path) -> None:
     (root / "case0" / "seg.nii.gz").unlink()
     for number in range(1, 8):
         save(root / f"case{number}" / "seg.nii.gz", label(1, 2))
-    problems = check_dataset(section(root))
+    problems = examine_dataset(section(root)).problems
     assert {p.severity for p in problems} == {"notice"}
     assert {p.what for p in problems} == {
         "a case without a label is not used for training",
@@ -244,29 +251,30 @@ def test_notices_are_no_errors(root: Path) -> None:
 
 def test_an_empty_label_is_an_error_that_training_accepts(root: Path) -> None:
     save(root / "case1" / "seg.nii.gz", label())
-    problems = check_dataset(section(root))
+    problems = examine_dataset(section(root)).problems
     assert [(p.what, p.severity) for p in problems] == [("the label is empty", "error")]
-    assert check_dataset(section(root), deep=False) == []
+    assert examine_dataset(section(root), deep=False).problems == []
 
 
 def test_labels_outside_the_mask_are_noticed(root: Path) -> None:
     voxels = label(1, 2, 3)
     voxels[0, 0, :] = 1
     save(root / "case2" / "seg.nii.gz", voxels)
-    problems = check_dataset(masked(root))
+    problems = examine_dataset(masked(root)).problems
     assert [(p.what, p.severity) for p in problems] == [("labeled voxels lie outside the intensity mask", "notice")]
     assert problems[0].found == f"{6 / 33:.1%} of them"
 
 
 def test_the_root_is_missing(tmp_path: Path) -> None:
-    problems = check_dataset(section(tmp_path / "nowhere"))
+    problems = examine_dataset(section(tmp_path / "nowhere")).problems
     assert [p.severity for p in problems] == ["error"]
     assert problems[0].file == str(tmp_path / "nowhere")
     assert "does not exist" in problems[0].what
 
 
 def test_no_label_pattern(root: Path) -> None:
-    assert "data.label names no label files" in [p.what for p in check_dataset(section(root, label=None), deep=False)]
+    problems = examine_dataset(section(root, label=None), deep=False).problems
+    assert "data.label names no label files" in [p.what for p in problems]
 
 
 def _slices(root: Path) -> DataSection:
@@ -285,7 +293,7 @@ def _slices(root: Path) -> DataSection:
 
 def test_slice_files(tmp_path: Path) -> None:
     data = _slices(tmp_path / "h5")
-    problems = check_dataset(data)
+    problems = examine_dataset(data).problems
     assert sum(p.what == "a slice without foreground" and p.severity == "notice" for p in problems) == 6
     assert {p.what for p in problems} == {"a slice without foreground", "classes of the scheme are not in any label"}
 
@@ -296,7 +304,7 @@ def test_slice_files(tmp_path: Path) -> None:
     with h5py.File(data.root / "patient003_frame01_slice_2.h5", "a") as file:
         file["image"][0, 0] = 3.0
     truncate(data.root / "patient005_frame01_slice_2.h5")
-    errors = [p for p in check_dataset(data) if p.severity == "error"]
+    errors = [p for p in examine_dataset(data).problems if p.severity == "error"]
     assert {Path(p.file or "").name for p in errors} == {
         "patient001_frame01_slice_1.h5", "patient002_frame01_slice_2.h5", "patient005_frame01_slice_2.h5",
         "patient003_frame01_slice_0.h5",
@@ -316,12 +324,12 @@ def test_pictures(tmp_path: Path) -> None:
         layout="pictures", root=tmp_path, channels={"image": "images/*.png"}, label="masks/*.png", scheme="binary",
         intensity={"rule": "clip", "low": 0, "high": 255},
     )  # fmt: skip
-    problems = check_dataset(data)
+    problems = examine_dataset(data).problems
     stray = [p for p in problems if "outside scheme binary" in p.what]
     assert len(stray) == 5
     assert "{255: 1}" in (stray[0].remedy or "")
     assert [Path(p.file or "").name for p in problems if p not in stray] == ["4.png"]
-    assert check_dataset(data.model_copy(update={"label_map": {255: 1}}))[0].what == "shapes differ"
+    assert examine_dataset(data.model_copy(update={"label_map": {255: 1}})).problems[0].what == "shapes differ"
 
 
 def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
@@ -329,7 +337,8 @@ def test_masks_without_a_picture_are_noticed(tmp_path: Path) -> None:
         save(tmp_path / "images" / f"{number}.nii.gz", image(number))
         save(tmp_path / "masks" / f"{number + 1}.nii.gz", label(1))
     channels = {"mr": "images/*.nii.gz"}
-    problems = check_dataset(section(tmp_path, layout="paired", channels=channels, label="masks/*.nii.gz"), deep=False)
+    data = section(tmp_path, layout="paired", channels=channels, label="masks/*.nii.gz")
+    problems = examine_dataset(data, deep=False).problems
     assert {(p.what, p.severity) for p in problems} == {
         ("1 label files have no image", "notice"),
         ("a case without a label is not used for training", "notice"),
@@ -387,8 +396,8 @@ def test_real_slices(shared_data: Path) -> None:
         {"layout": "slices", "root": root, "channels": {"cine": "image"}, "label": "label", "scheme": "acdc",
          "intensity": {"rule": "none"}, "split": split}
     )  # fmt: skip
-    assert check_dataset(data, deep=False) == []
-    problems = check_dataset(data)
+    assert examine_dataset(data, deep=False).problems == []
+    problems = examine_dataset(data).problems
     assert sum(p.what == "a slice without foreground" for p in problems) == 43
     # Patients 074 and 076 are the same scans, annotated twice.
     others = [p for p in problems if p.what != "a slice without foreground"]
@@ -409,7 +418,7 @@ def test_real_volumes(shared_data: Path) -> None:
          "scheme": "brats2015", "intensity": {"rule": "zscore_mask", "mask": "brainmask*"},
          "split": {"val": 0.25, "test": 0.0}}
     )  # fmt: skip
-    assert check_dataset(data, deep=False) == []
-    wrong = check_dataset(data.model_copy(update={"scheme": "brats2021"}))
+    assert examine_dataset(data, deep=False).problems == []
+    wrong = examine_dataset(data.model_copy(update={"scheme": "brats2021"})).problems
     assert {p.what for p in wrong} == {"label values outside scheme brats2021"}
     assert [Path(p.file or "").parent.name for p in wrong] == [f"brats_2013_pat000{n}_1" for n in (3, 4, 5, 6)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases
@@ -73,7 +73,7 @@ def usable(findings: Findings, tmp_path: Path) -> SegmentationConfig:
     path.write_text(config_text(findings, "written"), encoding="utf-8")
     config = settings.load(SegmentationConfig, path, {})
     assert config.data.model_dump() == findings.data.model_dump()
-    problems = check_dataset(config.data, deep=False)
+    problems = examine_dataset(config.data, deep=False).problems
     assert [
         problem.what for problem in problems if problem.severity == "error" and "split is empty" not in problem.what
     ] == []
@@ -198,7 +198,7 @@ def test_one_value_is_binary_and_mapped(tmp_path: Path) -> None:
         save(tmp_path / "data" / "masks" / f"{number}.nii.gz", label(255))
     config = usable(inspect_folder(tmp_path / "data"), tmp_path)
     assert (config.data.layout, config.data.scheme, config.data.label_map) == ("paired", "binary", {255: 1})
-    assert check_dataset(config.data) == []
+    assert examine_dataset(config.data).problems == []
 
 
 def test_values_that_are_no_classes_are_said(tmp_path: Path) -> None:
@@ -241,6 +241,68 @@ def test_a_damaged_or_odd_dataset_json_is_a_doubt(tmp_path: Path, content: bytes
     (tmp_path / "dataset.json").write_bytes(content)
     doubts = inspect_folder(tmp_path).doubts
     assert told is None or any(doubt.startswith(told) for doubt in doubts)
+
+
+@pytest.mark.parametrize(("ending", "color"), [(".png", False), (".TIF", False), (".png", True)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_nnunet_with_2d_images(tmp_path: Path, ending: str, channels: int, *, color: bool) -> None:
+    rng = np.random.default_rng(0)
+    for folder in ("imagesTr", "labelsTr", "imagesTs"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for number in range(7):
+        part = "Tr" if number < 6 else "Ts"
+        for channel in range(channels):
+            pixels = rng.integers(0, 255, (40, 40, 3) if color else (40, 40), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / f"images{part}" / f"a{number}_000{channel}{ending}")
+        if part == "Tr":
+            mask = np.eye(40, dtype=np.uint8) * (1 + number % 2)
+            Image.fromarray(mask).save(tmp_path / "set" / "labelsTr" / f"a{number}{ending}")
+    facts = {"channel_names": {"0": "Near Red", "1": "UV"}, "labels": {"background": 0, "cell": 1, "rim": 2}}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(facts | {"file_ending": ending}))
+    data = usable(inspect_folder(tmp_path / "set"), tmp_path).data
+    first, second = (f"imagesT?/{{id}}_000{channel}{ending}" for channel in (0, 1))
+    expected = {"near_red": first, "uv": second} if channels == 2 else {"near_red": first}
+    if color and channels == 1:
+        expected = dict.fromkeys(("red", "green", "blue"), first)
+    assert (data.layout, dict(data.channels), data.label) == ("pictures", expected, f"labelsT?/{{id}}{ending}")
+    assert data.labels == {"cell": 1, "rim": 2}
+    assert [(case.id, case.split, case.label is not None) for case in find_cases(data)][-2:] == [
+        ("a5", "train", True),
+        ("a6", "test", False),
+    ]
+
+
+def nnunet(root: Path, channels: Sequence[str], facts: Mapping[str, object]) -> Path:
+    for number in range(3):
+        for channel in channels:
+            save(root / "imagesTr" / f"p{number}_{channel}.nii.gz", mr(number))
+        save(root / "labelsTr" / f"p{number}.nii.gz", label(1, 2, 3))
+    (root / "dataset.json").write_text(json.dumps(facts))
+    return root
+
+
+def test_regions_that_the_dataset_brings(tmp_path: Path) -> None:
+    labels = {"background": 0, "whole tumor": [1, 2, 3], "core": [2, 3], "enhancing": [3], "odd": [0, "a"], "none": []}
+    root = nnunet(tmp_path / "set", ["0000"], {"labels": labels, "regions_class_order": [1, 2, 3]})
+    findings = inspect_folder(root)
+    data = usable(findings, tmp_path).data
+    assert data.labels == {"enhancing": 3, "class_1": 1, "class_2": 2}
+    assert data.regions == {"whole tumor": [1, 2, 3], "core": [2, 3]}
+    assert "dataset.json defines odd as a region of 0, a; it is left out" in findings.doubts
+    assert "dataset.json defines none as a region of nothing; it is left out" in findings.doubts
+
+
+def test_a_channel_of_nnunet_keeps_its_number(tmp_path: Path) -> None:
+    called = {"0": "T1", "1": "T2", "2": "FLAIR"}
+    root = nnunet(tmp_path / "set", ["0000", "0002"], {"channel_names": called, "labels": {"a": 1, "b": 2, "c": 3}})
+    assert dict(inspect_folder(root).data.channels) == {"t1": "{id}_0000.nii.gz", "flair": "{id}_0002.nii.gz"}
+    names = [f"imagesTr/p_{channel}.nii.gz" for channel in ("0000", "0002")]
+    assert list(recognize(tmp_path, names).channels) == ["channel_0", "channel_2"]
+
+
+def test_four_digits_that_a_label_has_too_are_part_of_the_id(tmp_path: Path) -> None:
+    names = [f"{folder}/amos_000{number}.nii.gz" for folder in ("imagesTr", "labelsTr") for number in range(4)]
+    assert dict(recognize(tmp_path, names).channels) == {"channel_0": "{id}.nii.gz"}
 
 
 SIDED = ["left kidney", "kidney_left", "left_kidney", "Left-Kidney", "kidney_l", "R Lung", "kidneyRight", "ctx-lh"]
@@ -291,18 +353,18 @@ def test_a_background_of_zero(tmp_path: Path) -> None:
     assert data.intensity.rule == "zscore_nonzero"
     assert data.crop == "foreground"
     assert data.image_size == 64
-    assert check_dataset(data) == []
+    assert examine_dataset(data).problems == []
 
 
 def test_another_constant_as_background(tmp_path: Path) -> None:
     data = usable(inspect_folder(_cases(tmp_path / "data", lambda n: mr(n, -3.5), mask=True)), tmp_path).data
     assert (data.intensity.rule, data.intensity.mask) == ("zscore_mask", "brain_mask.nii.gz")
-    assert check_dataset(data) == []
+    assert examine_dataset(data).problems == []
 
     findings = inspect_folder(_cases(tmp_path / "bare", lambda n: mr(n, -3.5)))
     assert findings.data.intensity.rule == "clip"
     assert any("-3.5, and no mask of the body was found" in doubt for doubt in findings.doubts)
-    assert check_dataset(findings.data) == []
+    assert examine_dataset(findings.data).problems == []
 
 
 def test_values_in_the_unit_range(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.cli import main
 from segcct.config import SegmentationConfig
 from segcct.datasets.layouts import find_cases
@@ -29,10 +32,22 @@ def cases(root: Path, image: str, label: str, many: int = 6) -> Path:
     return root
 
 
+def picture(path: Path, *values: int) -> None:
+    """An image of 40 x 40 pixels: noise, or a mask with a block of each value."""
+    seed = zlib.crc32("/".join(path.parts[-3:]).encode())
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 40), dtype=np.uint8)
+    if values:
+        pixels[:] = 0
+        for place, value in enumerate(values):
+            pixels[5 + 6 * place : 10 + 6 * place, 5:20] = value
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
 def understood(root: Path) -> SegmentationConfig:
     """The config that init writes, once check has nothing against it and the cases can be split."""
     config = SegmentationConfig.model_validate(yaml.safe_load(config_text(inspect_folder(root), "x")))
-    assert [problem for problem in check_dataset(config.data) if problem.severity == "error"] == []
+    assert [problem for problem in examine_dataset(config.data).problems if problem.severity == "error"] == []
     make_splits(find_cases(config.data), config.data)
     return config
 
@@ -49,6 +64,7 @@ def understood(root: Path) -> SegmentationConfig:
         ("images/1.2.{k}.nii{p}", "labels/1.2.{k}.nii.gz", ("images/{id}.nii*", "labels/{id}.nii.gz")),
         ("p{k}/img.nii{p}", "p{k}/seg.nii.gz", ("img.nii*", "seg.nii.gz")),
         ("p{k}/img.nii", "p{k}/seg.nii.gz", ("img.nii", "seg.nii.gz")),
+        ("p{k}/img.nii.gz", "p{k}/masks/liver.nii.gz", ("img.nii.gz", "masks/liver.nii.gz")),
         ("M\u00fcller {k}/T1 post.nii.gz", "M\u00fcller {k}/my label.nii.gz", ("T1 post.nii.gz", "my label.nii.gz")),
         ("p[{k}]/img{{x}}.nii.gz", "p[{k}]/seg.nii.gz", ("img?x?.nii.gz", "seg.nii.gz")),
         ("2020-01-0{k}/1e5.nii.gz", "2020-01-0{k}/seg.nii.gz", ("1e5.nii.gz", "seg.nii.gz")),
@@ -163,6 +179,30 @@ def test_a_folder_of_predictions_is_no_channel(tmp_path: Path) -> None:
     assert "not read: 1 folder: predictions/ (2 files)" in findings.facts
 
 
+def test_labels_of_single_structures_below_a_case_are_its_files(tmp_path: Path) -> None:
+    """Those of KiTS; a visit below another one is a case."""
+    parts = ("imaging", "segmentation", *(f"instances/kidney_instance-{k}_annotation-1" for k in (1, 2)))
+    naming = recognize(tmp_path, [f"case_{k}/{part}.nii.gz" for k in range(3) for part in parts])
+    assert (dict(naming.channels), naming.label) == ({"image": "imaging.nii.gz"}, "segmentation.nii.gz")
+    assert any("instances/kidney_instance-1_annotation-1.nii.gz" in doubt for doubt in naming.doubts)
+    visits = [f"p{k}/{visit}{part}.nii.gz" for k in range(3) for visit in ("", "later/") for part in ("ct", "seg")]
+    naming = recognize(tmp_path, visits)
+    assert (dict(naming.channels), naming.label) == ({"ct": "ct.nii.gz"}, "seg.nii.gz")
+
+
+def test_scans_of_which_none_can_be_read_get_no_config(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As tasks of the Medical Segmentation Decathlon have them, all channels in one file."""
+    cases(tmp_path / "set", "imagesTr/brain_{k}.nii.gz", "labelsTr/brain_{k}.nii.gz", 5)
+    for file in (tmp_path / "set" / "imagesTr").iterdir():
+        nib.save(nib.Nifti1Image(np.zeros((8, 8, 4, 2), dtype=np.float32), np.eye(4)), file)
+    assert main(["init", str(tmp_path / "set"), "--output", str(tmp_path / "x.yaml")]) == 1
+    told = capsys.readouterr().err
+    assert "none of the 5 scans that were looked at can be read" in told
+    assert told.count("holds more than one volume") == 3
+    assert "and 2 more" in told
+    assert not (tmp_path / "x.yaml").exists()
+
+
 def test_one_image_in_two_formats_is_a_doubt(tmp_path: Path) -> None:
     naming = recognize(tmp_path, [f"p{k}/{name}" for k in range(3) for name in ("i.nii", "i.nii.gz", "seg.nii.gz")])
     assert any("two formats" in doubt for doubt in naming.doubts)
@@ -179,6 +219,8 @@ def test_series_folders_called_by_dotted_numbers_are_scans(tmp_path: Path) -> No
         ([], "holds no image files.*an empty folder"),
         (["a.txt", "b.zip"], r"holds no image files.*a\.txt, b\.zip.*Unpack archives"),
         (["p0/seg.nii.gz", "p1/seg.nii.gz"], "only masks were found, no scans"),
+        (["notes/dataset.json"], r"holds no image files.*found dataset\.json"),
+        (["train/1.jpg", "train/2.jpg", "notes/instances.json"], r"found 2 \.jpg;.*Outlines in JSON files"),
     ],
 )
 def test_a_folder_without_scans_says_what_it_holds(tmp_path: Path, names: list[str], said: str) -> None:
@@ -197,3 +239,61 @@ def test_the_name_of_the_run_is_that_of_a_linked_folder(tmp_path: Path, monkeypa
     text = (tmp_path / "configs" / "study.yaml").read_text()
     assert "DOE_JOHN" not in text
     assert np.isfinite(Volume.load("study/p0/img.nii.gz").array).all()
+
+
+@pytest.mark.parametrize("ending", [".nii.gz", ".png"])
+@pytest.mark.parametrize(
+    ("image", "label", "ids"),
+    [
+        ("p{k}/scan", "p{k}/masks/scan", ("p0", "p0_scan")),
+        ("p{k}/p{k}", "p{k}/masks/p{k}", ("p0", "p0")),
+        ("{k}", "masks/{k}", ("0", "0")),
+        ("images/{k}", "images/masks/{k}", ("0", "0")),
+        ("p{k}/images/scan", "p{k}/masks/scan", ("p0_scan", "p0_scan")),
+        ("images/p{k}/scan", "masks/p{k}/scan", ("p0", "p0")),
+        ("images/p{k}/p{k}_ct", "masks/p{k}/p{k}_seg", ("p0", "p0")),
+    ],
+)  # fmt: skip
+def test_scans_and_masks_of_one_name(tmp_path: Path, image: str, label: str, ids: tuple[str, str], ending: str) -> None:
+    """A volume in its own folder has the id of the folder."""
+    for number in range(6):
+        for name, values in ((image, ()), (label, (1, 2))):
+            write = save if ending == ".nii.gz" else picture
+            write(tmp_path / (name.format(k=number) + ending), *values)
+    found = find_cases(understood(tmp_path).data)
+    assert (len(found), found[0].id) == (6, ids[ending == ".png"])
+    for number, case in enumerate(found):
+        assert [*case.channels.values()] == [(tmp_path / (image.format(k=number) + ending),)]
+        assert case.label == (tmp_path / (label.format(k=number) + ending),)
+
+
+def test_a_file_beside_the_folders_changes_nothing(tmp_path: Path) -> None:
+    names = [f"{folder}/{number}.nii.gz" for folder in ("images", "masks") for number in range(3)]
+    naming = recognize(tmp_path, [*names, "template.nii.gz"])
+    assert (dict(naming.channels), naming.label) == ({"image": "images/{id}.nii.gz"}, "masks/{id}.nii.gz")
+
+
+def test_masks_of_2d_images_are_known_by_their_values(tmp_path: Path) -> None:
+    """As CHASE_DB1 has them, two of each image; the second is no channel."""
+    for number in range(6):
+        place = tmp_path / f"Image_0{number}L"
+        colors = np.random.default_rng(number).integers(0, 255, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(colors).save(f"{place}.jpg")
+        picture(place.with_name(f"{place.name}_1stHO.png"), 255)
+        picture(place.with_name(f"{place.name}_2ndHO.png"), 255)
+    data = understood(tmp_path).data
+    assert dict(data.channels) == dict.fromkeys(("red", "green", "blue"), "{id}.jpg")
+    assert (data.label, data.scheme, data.label_map) == ("{id}_1stHO.png", "binary", {255: 1})
+    doubts = inspect_folder(tmp_path).doubts
+    assert any("{id}_1stHO.png is taken for the label because it holds 2 whole values" in doubt for doubt in doubts)
+    assert any("several files may be labels: {id}_1stHO.png, {id}_2ndHO.png;" in doubt for doubt in doubts)
+
+
+def test_structures_in_files_of_their_own_are_a_short_doubt(tmp_path: Path) -> None:
+    """As TotalSegmentator has them."""
+    structures = [f"s{k}/segmentations/structure_{number:03d}.nii.gz" for k in range(3) for number in range(117)]
+    naming = recognize(tmp_path, [*structures, *(f"s{k}/ct.nii.gz" for k in range(3))])
+    assert (dict(naming.channels), naming.label) == ({"ct": "ct.nii.gz"}, "segmentations/structure_000.nii.gz")
+    (doubt,) = naming.doubts
+    assert "and 112 more; segmentations/structure_000.nii.gz is taken: a case has one label file" in doubt
+    assert "structure_005" not in doubt
