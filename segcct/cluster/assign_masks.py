@@ -111,11 +111,11 @@ def assign_clusters(
     masks = MaskFolder(output, card, request, {"protocol": "assigned"}, mask_format, existing=existing)
     predictions = masks.write(Relabel(pairs, assigned, output, mask_format), progress=Progress("relabeling"))
     names = ["background", *classes.classes]
-    told = []
+    fold_records = []
     for group, assignment in zip(groups, chosen, strict=True):
         named = zip(clusters.classes, (names[index] for index in assignment[1:]), strict=True)
-        told.append({"cases": group, "classes": dict(named)})
-    write_json(output / ASSIGNMENT, {"folds": told}, private=True)
+        fold_records.append({"cases": group, "classes": dict(named)})
+    write_json(output / ASSIGNMENT, {"folds": fold_records}, private=True)
     return predictions
 
 

@@ -45,7 +45,8 @@ def fit_from(
     start = _kmeans(sample, counts, method.clusters)
     if method.name == "kmeans":
         return Clusters(method="kmeans", centers=start.tolist())
-    fitted = fit(start, sums, method.settings, _spread(sample, counts))
+    smallest_step = method.tolerance * _spread(sample, counts)
+    fitted = fit(start, sums, smallest_step, method.max_iterations)
     return Clusters(
         method="fuzzy-kmeans",
         centers=_ascending(fitted.centers).tolist(),
@@ -56,8 +57,11 @@ def fit_from(
 
 
 def thinned(points: np.ndarray, most: int = MOST_SAMPLES) -> np.ndarray:
-    """At most `most` of the points (N, C), evenly spaced."""
-    return points[:: max(1, -(-len(points) // most))]
+    """At most `most` of the points (N, C), drawn at random, the same ones for an equal N; every n-th could lie in one
+    slice or column."""
+    if len(points) <= most:
+        return points
+    return points[np.sort(np.random.default_rng(0).choice(len(points), most, replace=False, shuffle=False))]
 
 
 def _kmeans(sample: np.ndarray, counts: np.ndarray | None, clusters: int) -> np.ndarray:
@@ -79,14 +83,14 @@ def _spread(points: np.ndarray, counts: np.ndarray | None) -> float:
 
 def _otsu(histogram: Histogram, classes: int) -> Clusters:
     """Otsu's thresholds, and the mean intensities between them."""
-    from skimage.filters import threshold_multiotsu, threshold_otsu
+    from skimage.filters import threshold_multiotsu
 
     values, counts = histogram.values, histogram.counts
     if classes > _MOST_OTSU_CLASSES:
         most = f"at most {_MOST_OTSU_CLASSES}"
         raise DataError("Otsu's thresholds would take too long", found=f"{classes} classes", expected=most)
     if classes == 2:
-        thresholds: Sequence[float] = [float(threshold_otsu(hist=(counts, values)))]
+        thresholds: Sequence[float] = [_threshold(values, counts)]
     else:
         binned, edges = np.histogram(values, bins=_OTSU_BINS, weights=counts)
         centers = (edges[:-1] + edges[1:]) / 2
@@ -95,6 +99,15 @@ def _otsu(histogram: Histogram, classes: int) -> Clusters:
     places = np.searchsorted(thresholds, values)  # as labels are given: above the threshold
     means = np.bincount(places, counts * values, classes) / np.maximum(np.bincount(places, counts, classes), 1)
     return Clusters(method="otsu", centers=means[:, None].tolist(), thresholds=list(thresholds))
+
+
+def _threshold(values: np.ndarray, counts: np.ndarray) -> float:
+    """Otsu's threshold between two classes: the last value of the first. scikit-image adds the counts in float32, which
+    is too coarse for a cohort."""
+    voxels, sums = np.cumsum(counts).astype(float), np.cumsum(counts * values)
+    below, above = voxels[:-1], voxels[-1] - voxels[:-1]
+    between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    return float(values[between.argmax()])
 
 
 def _ascending(centers: np.ndarray) -> np.ndarray:

@@ -8,10 +8,9 @@ from pathlib import Path
 from segcct.config import DataSection, SegmentationConfig, settings
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.layouts.file_roles import names_modality
-from segcct.datasets.layouts.images_2d import BANDS
 from segcct.errors import ConfigError, DataError, did_you_mean
 from segcct.files.file_names import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
-from segcct.images.raster import read_pages
+from segcct.images.raster import BANDS, read_pages
 from segcct.images.volume import holds_dicom
 from segcct.init import data_section_of
 
@@ -66,14 +65,14 @@ def _folder(root: Path) -> DataSection:
 
 
 def _is_heap(data: DataSection) -> bool:
-    """The files of a folder were taken for the channels of one case, and are not named as such."""
+    """Whether the files of a folder were taken for the channels of one case, though their names do not say so."""
     if data.layout != "folder" or data.label is not None or any(map(names_modality, data.channels)):
         return False
     return [case.files()[0].parent for case in find_cases(data)] == [data.root]
 
 
 def _pictures(root: Path, pattern: str, first: Path) -> DataSection:
-    """Images, of which one says whether they are in color."""
+    """The section of 2-D images; the first one decides whether they are read in color."""
     color = read_pages(first).ndim == 4
     return _section("pictures", root, dict.fromkeys(BANDS if color else ("image",), pattern))
 
@@ -86,6 +85,6 @@ def _section(layout: str, root: Path, channels: Mapping[str, str]) -> DataSectio
 def _chosen(data: DataSection, channels: Sequence[str]) -> DataSection:
     for name in channels:
         if name not in data.channels:
-            there = ", ".join(f"{known} ({pattern})" for known, pattern in data.channels.items())
-            raise DataError(f"no channel {name}", expected=there, remedy=did_you_mean(name, data.channels))
+            expected = ", ".join(f"{known} ({pattern})" for known, pattern in data.channels.items())
+            raise DataError(f"no channel {name}", expected=expected, remedy=did_you_mean(name, data.channels))
     return data.model_copy(update={"channels": {name: data.channels[name] for name in channels}})

@@ -149,12 +149,12 @@ class ClusterRun:
             workers=asked.workers,
             max_failures=asked.max_failures,
             progress=progress,
-            begun=lambda: self._keep(clusters, existing),
+            on_start=lambda: self._keep(clusters, existing),
         )
 
     def _keep(self, clusters: Clusters | None, existing: Existing) -> None:
         """Write centers.json, before the masks: a call that continues an interrupted one needs the same centers. Where
-        every case has its own, a file of the masks that are replaced goes."""
+        every case has its own centers, the file of earlier masks is removed."""
         if clusters is not None:
             reading = {"channels": self._channels, **self._points_are}
             write_json(self.output / CENTERS, {**clusters.to_json(), **reading, "provenance": versions()})
@@ -259,7 +259,7 @@ class ClusterRun:
 
 def _as_stored(card: ModelCard, folder: Path) -> ModelCard:
     """A card of the same settings with the digest that the masks in a folder have, which covers the centers of their
-    cohort; as it is where there are none. Whether those are masks of a cohort, their entries say (`_how`)."""
+    cohort; unchanged where there are none. Their entries say whether they are masks of a cohort (`_how`)."""
     stored = _stored(folder)
     if stored is not None and stored.architecture == card.architecture.model_dump(mode="json"):
         return card.model_copy(update={"weights_sha256": stored.weights_sha256})
@@ -275,7 +275,7 @@ def _stored(folder: Path) -> StoredPredictions | None:
 
 def _require_same_points(clusters: Clusters, points: Mapping[str, Any], file: str) -> None:
     stored = {name: (clusters.model_extra or {}).get(name, value) for name, value in points.items()}
-    stored["model"] = (clusters.model_extra or {}).get("model")  # of intensities, if it is not said
+    stored["model"] = (clusters.model_extra or {}).get("model")  # none for clusters of intensities
     if other := [name for name, value in points.items() if stored[name] != value]:
         raise DataError(
             f"the centers are of points that were made in another way: other {', '.join(other)}",

@@ -82,13 +82,10 @@ class Method:
     name: str
     clusters: int
     fuzzifier: float
+    """Above 1: the larger, the softer the memberships."""
     tolerance: float
+    """Fuzzy k-means ends when no center moves by more than this, in standard deviations of the intensities."""
     max_iterations: int
-
-    @property
-    def settings(self) -> fuzzy_kmeans.Settings:
-        """Those of fuzzy k-means."""
-        return fuzzy_kmeans.Settings(self.clusters, self.fuzzifier, self.tolerance, self.max_iterations)
 
 
 def cluster_scheme(clusters: int) -> Scheme:

@@ -62,7 +62,7 @@ class Cohort:
     workers: int
     max_failures: int | None = None
     readable: bool = False
-    """All of them could be read before, so that none may fail: centers would depend on when it did."""
+    """All cases could be read in an earlier pass, so none may fail now: the centers would depend on when it did."""
 
     def each(self, label: str, work: Callable[[Case], Value]) -> Iterator[tuple[Case, Value]]:
         """Every case that can be read, in order, and what `work` makes of it; says how many cannot. Raises `DataError`
@@ -97,11 +97,11 @@ class Cohort:
             say(f"the centers are fitted without {counted(len(failed), 'case')} that cannot be read")
 
     def histogram(self) -> Histogram:
-        """Of all voxels of one channel."""
+        """The histogram of all voxels of one channel."""
         return total(counted for _, counted in self.each("counting intensities", partial(_histogram, self.reader)))
 
     def sample(self) -> tuple[Cohort, np.ndarray, np.ndarray | None]:
-        """The cases that can be read, some points (n, C) of each, and their brightness (n,), evenly spaced."""
+        """The cases that can be read, some points (n, C) of each, and their brightness (n,)."""
         cases, samples = zip(*self.each("reading cases", partial(_sample, self.reader)), strict=True)
         points, light = zip(*samples, strict=True)
         brightness = None if light[0] is None else thinned(np.concatenate(light))

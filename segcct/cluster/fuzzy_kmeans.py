@@ -22,18 +22,6 @@ _BLOCK = 2**18
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is fitted, and when it is done."""
-
-    clusters: int
-    fuzzifier: float = 2.0
-    """m, above 1: the larger, the softer the memberships."""
-    tolerance: float = 1e-4
-    """The iterations end when no center moves by more than this, in standard deviations of the intensities."""
-    max_iterations: int = 300
-
-
-@dataclass(frozen=True)
 class ClusterSums:
     """What one iteration needs to know of some points."""
 
@@ -115,22 +103,22 @@ def added(parts: Iterable[ClusterSums]) -> ClusterSums:
     )
 
 
-def fit(start: np.ndarray, sums: Callable[[np.ndarray], ClusterSums], settings: Settings, scale: float) -> Fit:
+def fit(start: np.ndarray, sums: Callable[[np.ndarray], ClusterSums], smallest_step: float, max_iterations: int) -> Fit:
     """Iterate until the centers stay.
 
     Args:
         start: (K, C) the first centers.
         sums: centers -> the sums of all points.
-        settings: fuzzifier, tolerance, most iterations.
-        scale: the standard deviation of the points, which the tolerance is measured in.
+        smallest_step: they stay when none of them moves by more than this.
+        max_iterations: the iterations end after this many anyway.
     """
     centers, objectives = start.astype(np.float64), []
-    for _ in range(settings.max_iterations):
+    for _ in range(max_iterations):
         current = sums(centers)
         objectives.append(current.objective)
         moved = current.centers(centers)
         step = float(np.sqrt(np.square(moved - centers).sum(axis=1)).max())
         centers = moved
-        if step <= settings.tolerance * scale:
+        if step <= smallest_step:
             return Fit(centers, tuple(objectives), True)
     return Fit(centers, tuple(objectives), False)

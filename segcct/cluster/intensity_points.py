@@ -16,7 +16,7 @@ Background = float | str | None
 
 
 def parse_background(text: str) -> Background:
-    """The value of an option. Raises `ValueError` for what is none."""
+    """The value of an option. Raises `ValueError` for anything else."""
     return text if text == "auto" else None if text == "none" else float(text)
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from segcct.cluster import FUZZIFIER, MAX_ITERATIONS, TOLERANCE
 from segcct.cluster.cluster_fits import fit_histogram
 from segcct.cluster.cluster_input import read_as
 from segcct.cluster.clusters import MOST_CLUSTERS, Method
@@ -47,7 +48,7 @@ def mapped(lines: Iterable[str], background: Background) -> Iterator[str]:
 
 
 def reduced(lines: Iterable[str]) -> Histogram:
-    """The sum of the counts, in whatever order they come. Raises `DataError` for a line that is none."""
+    """The sum of the counts, in whatever order they come. Raises `DataError` for a malformed line."""
     counts: Counter[float] = Counter()
     for line in lines:
         value, _, count = line.partition("\t")
@@ -123,9 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     count.add_argument("--background", type=parse_background, default="auto")
     add = steps.add_parser("reduce", help="add the counts, and fit centers")
     add.add_argument("--clusters", type=_clusters)
-    add.add_argument("--fuzzifier", type=_fuzzifier, default=2.0)
-    add.add_argument("--tolerance", type=float, default=1e-4)
-    add.add_argument("--max-iterations", type=int, default=300)
+    add.add_argument("--fuzzifier", type=_fuzzifier, default=FUZZIFIER)
+    add.add_argument("--tolerance", type=float, default=TOLERANCE)
+    add.add_argument("--max-iterations", type=int, default=MAX_ITERATIONS)
     return parser
 
 

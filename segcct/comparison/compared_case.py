@@ -154,8 +154,8 @@ def _overlap(
     if reference is None:
         predicted = {name: (prediction == number).any() for number, name in enumerate(classes, start=1)}
         return {
-            name: ClassOverlap(dice=None, iou=None, status="predicted" if there else "not predicted")
-            for name, there in predicted.items()
+            name: ClassOverlap(dice=None, iou=None, status="predicted" if is_predicted else "not predicted")
+            for name, is_predicted in predicted.items()
         }, None
     overlaps = {}
     for name, counts in class_counts(prediction, reference, classes).items():

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from segcct.comparison.comparison_record import PREDICTED, Comparison, ComparisonSummary
 from segcct.comparison.comparison_summary import ENOUGH_MASKS, Cases
-from segcct.plurals import counted
-from segcct.report.html import listed, number
+from segcct.plurals import counted, listed_in_prose
+from segcct.report.html import number
 
 _BOUNDS = (0.15, 0.3, 0.6)
 """Rank correlations from which on it is called weak, moderate or strong."""
@@ -17,7 +17,7 @@ def findings(comparison: Comparison) -> list[str]:
     empty = [name for name, case in cases.items() if case.is_empty]
     return [
         _flagged(len(cases), summary),
-        *([f"Nothing was predicted in {listed(empty)}: no estimate is possible there."] if empty else []),
+        *([f"Nothing was predicted in {listed_in_prose(empty)}: no estimate is possible there."] if empty else []),
         _error_reduction(summary),
         *_cycle(summary),
         *_guide(cases, summary),
@@ -25,14 +25,14 @@ def findings(comparison: Comparison) -> list[str]:
 
 
 def _flagged(cases: int, summary: ComparisonSummary) -> str:
-    if summary.doubtful is None:
+    if summary.flagged is None:
         return "No calibrated estimate: the segmenter has no quality.json (segcct calibrate writes one)."
-    below = f"an estimated Dice below {summary.doubtful_below:g}"
-    if not summary.doubtful:
+    below = f"an estimated Dice below {summary.flag_below:g}"
+    if not summary.flagged:
         return f"No mask has {below}, and no structure seems missed."
-    verb = "has" if len(summary.doubtful) == 1 else "have"
-    count = counted(len(summary.doubtful), "case")
-    return f"{count} of {cases} {verb} {below} or a structure missed: {listed(summary.doubtful)}."
+    verb = "has" if len(summary.flagged) == 1 else "have"
+    count = counted(len(summary.flagged), "case")
+    return f"{count} of {cases} {verb} {below} or a structure missed: {listed_in_prose(summary.flagged)}."
 
 
 def _error_reduction(summary: ComparisonSummary) -> str:

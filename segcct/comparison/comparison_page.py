@@ -20,9 +20,9 @@ from segcct.comparison.comparison_summary import DEFINITIONS, ENOUGH_MASKS, Case
 from segcct.figures import HEAT
 from segcct.metrics.image import BAND_PX, BORDER, FOREGROUND, WHOLE
 from segcct.metrics.ranking import spearman
-from segcct.plurals import counted
+from segcct.plurals import counted, listed_in_prose
 from segcct.quality.quality_model import QualityModel
-from segcct.report.html import Tile, class_colors, interval, listed, number, provenance, render
+from segcct.report.html import Tile, class_colors, interval, number, provenance, render
 from segcct.report.plots import Dot, Plot, linear_plot
 from segcct.report.viewer import Viewer
 
@@ -60,7 +60,7 @@ class Ranked:
             reason = "nothing predicted"
         elif flagged:
             parts = {"not predicted": missing, "low estimate": [name for name in flagged if name not in missing]}
-            reason = "; ".join(f"{what}: {listed(names)}" for what, names in parts.items() if names)
+            reason = "; ".join(f"{what}: {listed_in_prose(names)}" for what, names in parts.items() if names)
         else:
             reason = "" if figures.mean.dice is None else f"Dice {number(figures.mean.dice, 2)}"
         return cls(case, key, figures, bool(flagged) or (figures.estimate is None and figures.is_empty), reason)
@@ -155,10 +155,10 @@ def _headline(summary: ComparisonSummary, scheme: str) -> Tile:
         scored = "" if dice.n == summary.cases else f", {dice.n} of them scored"
         lines = [f"95% interval {interval(dice.ci95)}", f"{cases}{scored}, scheme {scheme}"]
         return Tile("Mean Dice", dice.mean, lines, stats=dice)
-    if summary.doubtful is not None:
-        rule = f"estimated Dice below {summary.doubtful_below:g}, or a structure missed"
+    if summary.flagged is not None:
+        rule = f"estimated Dice below {summary.flag_below:g}, or a structure missed"
         lines = [f"of {cases} without reference, scheme {scheme}", rule]
-        return Tile("Flagged for review", float(len(summary.doubtful)), lines, digits=0)
+        return Tile("Flagged for review", float(len(summary.flagged)), lines, digits=0)
     lines = [f"{cases} without reference, scheme {scheme}", "not a score: how well mask and generator fit"]
     return Tile("M → I → M' Dice", summary.cycle.predicted.mean, lines)
 
@@ -237,4 +237,4 @@ def _channels_note(viewers: Mapping[str, Viewer], channels: Sequence[str]) -> st
     shown = max((list(viewer.channels) for viewer in viewers.values()), key=len, default=[])
     if len(shown) == len(channels):
         return ""
-    return f"Images show {listed(shown)} of {len(channels)} channels, so that the page stays small."
+    return f"Images show {listed_in_prose(shown)} of {len(channels)} channels, so that the page stays small."

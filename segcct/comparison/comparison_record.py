@@ -194,8 +194,8 @@ class ComparisonSummary(Record):
     cycle_share_of_dice: float | None
     """Dice of the reference found again in its generated image, over that found in the image itself."""
     spearman_with_one_minus_iou: RankCorrelations
-    doubtful_below: float | None
-    doubtful: list[str] | None
+    flag_below: float | None
+    flagged: list[str] | None
     """Cases flagged for review; None without a calibration."""
 
 

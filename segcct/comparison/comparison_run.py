@@ -18,26 +18,27 @@ from segcct.errors import DataError, RunError, items
 from segcct.evaluation.prediction_folder import PredictionFolder
 from segcct.evaluation.reference_folder import ReferenceCase, read_references
 from segcct.evaluation.scoring import read_reference
+from segcct.files.atomic_file import OTHER_OUTPUT, refuse_existing
 from segcct.files.json_file import read_object, write_json
 from segcct.files.lock import exclusive
 from segcct.files.private_file import new_key, pseudonym
 from segcct.images.content_digest import content_digest
 from segcct.inference.cycle import Cycles
 from segcct.inference.prediction_request import Request, load_case
-from segcct.inference.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources, without_ids
+from segcct.inference.predictions_index import NOTE, SOURCES, index_lock, read_key, read_sources
 from segcct.inference.predictions_record import StoredScheme
 from segcct.model_card import SchemeCard
-from segcct.plurals import counted
+from segcct.plurals import counted, listed
 from segcct.progress import Report
 from segcct.provenance import provenance, versions
 from segcct.quality.quality_model import QualityModel
-from segcct.report.html import COMPARISON, PAGE, listed, write_page
+from segcct.report.html import COMPARISON, PAGE, write_page
 from segcct.report.viewer import Viewer
 
 SLICES = 10
 """Slices per case on the page."""
 _IMAGES = 500
-"""Slices times channels on a page, so that it stays below about 10 MB."""
+"""Slices times channels on a page, so that it stays below about 10 MB; of more cases than this, a slice each."""
 _MOST_CHANNELS = 4
 
 
@@ -101,7 +102,7 @@ def write_comparison(
         quality: the segmenter's quality.json.
         references: a dataset root or a flat folder of masks; None takes the labels of the dataset, where there are
             some.
-        slices: shown per case, at most.
+        slices: shown per case, at most; fewer of many cases, so that the page stays small.
         anonymize: show hashed case ids, and name no file.
         models: name -> folder, for the provenance.
         progress: called with (done, total).
@@ -114,15 +115,16 @@ def write_comparison(
         DataError: every case failed; or, after the report of the others is written, naming every case that failed.
     """
     page = output / PAGE
-    if page.exists():  # the last file to appear
-        raise RunError("exists already", file=page, remedy="Choose another --output")
+    refuse_existing(page)  # the last file to appear
     with exclusive(output / ".compare.lock", "another comparison is being written to this folder"):
         labels = _references(request, references, cycles.predictor.scheme)
         key = _key_of(output) if anonymize else None
         cases = {_name(case.id, key): case for case in request.cases}
         if anonymize:
             cases = dict(sorted(cases.items()))
-        channels = max(1, min(_MOST_CHANNELS, _IMAGES // max(1, slices * len(cases))))
+        images = _IMAGES // max(1, len(cases))
+        slices = max(1, min(slices, images))
+        channels = max(1, min(_MOST_CHANNELS, images // slices))
         work = _CompareCase(cycles, request, labels, quality, channels, slices, key)
         jobs = [
             CaseJob(case.id, (number, case), name if anonymize else None)
@@ -155,7 +157,7 @@ def _key_of(output: Path) -> str:
     """The key of the names: that of a folder which has one, for the masks in it are named by it."""
     key = read_key(output)
     if key is None and (output / SOURCES).exists():
-        raise RunError("holds no key of hashed names", file=output / SOURCES, remedy="Choose another --output")
+        raise RunError("holds no key of hashed names", file=output / SOURCES, remedy=OTHER_OUTPUT)
     return key or new_key()
 
 
@@ -220,7 +222,7 @@ def _comparison(
                 "folder": str(models[name]) if name in models and not anonymize else None,
                 "architecture": card.architecture.model_dump(mode="json"),
                 "weights_sha256": card.weights_sha256,
-                "selected_on": without_ids(card.selected_on),
+                "selected_on": card.selected_on,
             }
             for name, card in (("I2M", segmenter), ("M2I", generator))
         },

@@ -83,8 +83,8 @@ def summary_of(cases: Cases, classes: Sequence[str], flag_below: float | None) -
             rmse_in_class=_rank(cases, classes, CaseFigures.class_rmse),
             one_minus_cycle_dice=_rank(cases, classes, CaseFigures.cycle_error),
         ),
-        doubtful_below=flag_below,
-        doubtful=None if flag_below is None else [name for name in cases if cases[name].flagged(flag_below)],
+        flag_below=flag_below,
+        flagged=None if flag_below is None else [name for name in cases if cases[name].flagged(flag_below)],
     )
 
 

@@ -78,8 +78,8 @@ def evaluate(
         layout: of a dataset root; default: as predictions.json says.
         workers: processes, each with one case at a time in memory.
         backend: scores the cases instead, such as that of Spark.
-        max_failures: once more cases than this have failed, the others are not looked at; None names the problems of
-            all.
+        max_failures: once more cases than this have failed, the others are not looked at; None reports the problems
+            of all.
         allow_unmatched: leave out cases that have no prediction or no reference.
         against: other predictions of the same cases, compared pairwise: paired.json and key `paired` of the result.
         tolerance_mm: of the surface Dice; default 2, for BraTS schemes 1.
@@ -100,7 +100,7 @@ def evaluate(
     tolerance = tolerance_mm or labels.tolerance_mm
     matchings = _matchings(folders, cases)
     unmatched = [] if allow_unmatched else [line for matching in matchings for line in _unmatched(matching)]
-    if against is not None and not unmatched:  # else these lines say what differs
+    if against is not None and not unmatched:  # unmatched cases are reported anyway
         check_same_cases(*(matching.pairs for matching in matchings))
     at_a_time = min(workers, sum(len(matching.pairs) for matching in matchings))
     engine = backend or ("serial" if at_a_time < 2 else "processes")

@@ -12,7 +12,7 @@ from segcct.evaluation.anonymous import FILES
 from segcct.evaluation.scoring import LabelMapScores, Row
 from segcct.evaluation.summary_record import SegmentationSummary
 from segcct.evaluation.tables import markdown, write_cases, write_details, write_metrics
-from segcct.files.atomic_file import atomic_path
+from segcct.files.atomic_file import OTHER_OUTPUT, atomic_path
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
 from segcct.images.content_digest import content_digest
@@ -42,7 +42,7 @@ def output_folder(output: str | Path | None) -> Iterator[None]:
             "is the folder of a training, and an evaluation would replace its metrics.csv and summary.json",
             file=output,
             found=f"{training} in it",
-            remedy="Choose another --output",
+            remedy=OTHER_OUTPUT,
         )
     what, remedy = "another evaluation is being written to this folder", "Wait for it, or choose another --output"
     with exclusive(folder / ".evaluate.lock", what, remedy=remedy):

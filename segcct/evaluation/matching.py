@@ -13,8 +13,6 @@ from segcct.inference.mask_files import SUFFIXES, VOLUME
 from segcct.inference.predictions_index import SOURCES
 from segcct.plurals import counted
 
-_KEYED_LENGTH = len("case_") + 16
-
 
 @dataclass(frozen=True)
 class Matching:
@@ -35,7 +33,7 @@ def match(predictions: PredictionFolder, references: Mapping[str, ReferenceCase]
     """
     masks = {name: file for name, file in predictions.masks.items() if is_there(file)}
     unknown = [name for name in masks if HASHED.match(name) and name not in references]
-    if predictions.key is None and any(len(name) == _KEYED_LENGTH for name in unknown):
+    if predictions.key is None and unknown:
         raise EvaluationError(
             "the masks are named by hashed ids, and the key that finds their references is missing",
             expected=f"{SOURCES} next to the masks",

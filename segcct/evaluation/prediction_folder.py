@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from segcct.config import DataSection
+from segcct.config.settings import stored_section
 from segcct.datasets.label_schemes import Scheme, get_scheme, stored_scheme
 from segcct.errors import EvaluationError, LabelError, short_reason
 from segcct.files.file_names import EXACT_IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_name
@@ -31,7 +30,7 @@ class PredictionFolder:
     data: DataSection | None = None
     scheme: Scheme | None = None
     key: str | None = None
-    """Of hashed ids; None if sources.json is missing, or was written before ids were hashed with a key."""
+    """Of hashed ids; None if sources.json is missing."""
 
     @property
     def anonymized(self) -> bool:
@@ -54,12 +53,12 @@ def read_predictions(folder: Path) -> PredictionFolder:
     if index.anonymized:
         channels = {case: entry["channels"] for case, entry in read_sources(folder).items()}
     try:
-        data = DataSection.model_validate(index.data) if index.data else None
+        data = stored_section(DataSection, index.data, file=file, error=EvaluationError) if index.data else None
         scheme = None
         if index.scheme is not None:
             regions = {name: tuple(values) for name, values in (index.scheme.regions or {}).items()}
             scheme = stored_scheme(index.scheme.name, index.scheme.classes, regions)
-    except (ValidationError, LabelError, OSError) as error:
+    except (LabelError, OSError) as error:
         reason = short_reason(error)
         raise EvaluationError(StoredPredictions.NOT_THIS, file=file, found=reason) from error
     masks = {case: folder / entry.mask for case, entry in index.cases.items()}

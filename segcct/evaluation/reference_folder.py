@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from segcct.config import DataSection
@@ -18,14 +16,14 @@ from segcct.datasets.layouts import LAYOUTS, find_cases, get_layout
 from segcct.errors import DataError, EvaluationError
 from segcct.evaluation.prediction_folder import PredictionFolder, mask_files
 from segcct.files.file_names import absolute
-from segcct.files.private_file import pseudonym
+from segcct.files.private_file import new_key, pseudonym
 from segcct.inference.mask_files import SUFFIXES
 from segcct.inference.predictions_index import INDEX
 
 ENDINGS = ("_seg", "-seg", "_gt", "-gt", "_label", "_labels", "_mask", "_segmentation")
 """Endings that a reference's file name may have after the case id."""
-HASHED = re.compile(r"case_([0-9a-f]{12}|[0-9a-f]{16})$")
-"""Ids as `segcct predict --anonymize` writes them; the shorter ones without a key, before 0.2."""
+HASHED = re.compile(r"case_[0-9a-f]{16}$")
+"""Ids as `segcct predict --anonymize` writes them."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def read_references(
             return {name: ReferenceCase(name, _patient(name, expression), file=file) for name, file in flat.items()}
         return cases
     data = _reading(folder, predictions, layout, scheme)
-    find_cases(data, strict=False)  # raises what the layout has to say about a root without cases
+    find_cases(data, strict=False)  # raises the layout's own error for a root without cases
     cases = _labeled(data, folder)
     if not cases:
         raise EvaluationError(f"holds no labeled case of layout {data.layout}", file=folder)
@@ -82,7 +80,7 @@ def read_references(
 
 
 def patients_sentence(references: Mapping[str, ReferenceCase]) -> str:
-    """That masks of a flat folder count as a patient each; empty where they do not, or there is only one."""
+    """Says that each mask of a flat folder counts as a patient; empty where they do not, or there is only one."""
     own = sum(case.file is not None and case.patient == case.id for case in references.values())
     if own < 2:
         return ""
@@ -149,12 +147,7 @@ def with_hashed(
     those without a mask.
     """
     unknown = {name for name in masks if HASHED.match(name) and name not in references}
-    hashed = _hashed_without_key if key is None else partial(pseudonym, key=key)
-    names = {name: name if HASHED.match(name) else hashed(name) for name in references}
+    key = key or new_key()  # under a new key, names are hidden and match no mask
+    names = {name: name if HASHED.match(name) else pseudonym(name, key) for name in references}
     names = {name: new if everyone or new in unknown else name for name, new in names.items()}
     return {names[name]: replace(reference, id=names[name]) for name, reference in references.items()}
-
-
-def _hashed_without_key(case_id: str) -> str:
-    """As ids were hashed before 0.2."""
-    return "case_" + hashlib.sha256(case_id.encode(errors="surrogateescape")).hexdigest()[:12]

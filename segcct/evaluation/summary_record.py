@@ -4,7 +4,7 @@
     summary.classes["LV"].scores["dice"].mean
     summary.to_json()                              # what summary.json holds: set fields, in the order below
 
-Reading checks every type. Unknown keys are kept, and those that older versions did not write are None.
+Reading checks every type. Unknown keys are kept.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AliasChoices, Field, model_serializer, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from segcct.errors import EvaluationError, SegcctError
 from segcct.files.json_record import FileName, Record
@@ -48,7 +48,7 @@ class StructureSummary(EvaluationRecord):
 
     scores: dict[str, MetricStats] = Field(default_factory=dict)
     """Metric -> statistics."""
-    counts: dict[str, int] | None = None
+    counts: dict[str, int]
     """Status -> number of cases."""
 
     @model_validator(mode="before")
@@ -61,8 +61,7 @@ class StructureSummary(EvaluationRecord):
 
     @model_serializer
     def _flatten(self) -> dict[str, Any]:
-        scores = {name: stats.to_json() for name, stats in self.scores.items()}
-        return scores if self.counts is None else {**scores, "counts": self.counts}
+        return {**{name: stats.to_json() for name, stats in self.scores.items()}, "counts": self.counts}
 
 
 class LabelMapSummary(EvaluationRecord):
@@ -71,8 +70,8 @@ class LabelMapSummary(EvaluationRecord):
     pixel_accuracy: MetricStats
     background: MetricStats
     """Pixel accuracy of an empty mask."""
-    definitions: dict[str, str] | None = None
-    unit: str | None = None
+    definitions: dict[str, str]
+    unit: str
 
 
 class CaseFiles(EvaluationRecord):
@@ -107,71 +106,71 @@ class PairedStats(EvaluationRecord):
 class PairedSummary(EvaluationRecord):
     """paired.json: these predictions minus others of the same cases."""
 
-    against: FileName | None = None
-    weights_sha256: str | None = None
+    against: FileName
+    weights_sha256: str | None
     """Of the other model."""
-    seen: dict[str, list[str] | None] | None = None
+    seen: dict[str, list[str]]
     """`train` and `val` -> cases that the other model was trained or selected on."""
-    edited: list[str] | None = None
-    """Cases whose other mask is not the one that was predicted."""
-    convention: str | None = None
-    definition: str | None = None
-    cases: int | None = None
+    edited: list[str]
+    """Cases whose mask of the other model is not the one that was predicted."""
+    convention: str
+    definition: str
+    cases: int
     overall: dict[str, PairedStats]
     classes: dict[str, dict[str, PairedStats]]
 
     def seen_sentence(self) -> str:
         """A warning if the other model was trained or selected on compared cases; else empty."""
-        return seen_sentence(self.seen, self.cases or 0, "cases", model="the other model")
+        return seen_sentence(self.seen, self.cases, "cases", model="the other model")
 
     def edited_sentence(self) -> str:
         """A warning if other masks were edited or replaced after their prediction; else empty."""
-        return edited_sentence(self.edited, self.cases or 0, "other mask", model="the other model")
+        return edited_sentence(self.edited, self.cases, "other mask", model="the other model")
 
 
 class SegmentationSummary(EvaluationRecord):
     """summary.json of masks, under one convention."""
 
-    task: str = "segmentation"
+    task: str
     convention: str
-    scheme: str | None = None
-    labels: dict[str, Annotated[int, Field(ge=1, le=65535)]] | None = None
+    scheme: str
+    labels: dict[str, Annotated[int, Field(ge=1, le=65535)]]
     """Class -> label value."""
-    regions: dict[str, list[int]] | None = None
+    regions: dict[str, list[int]]
     """Region -> label values of its classes."""
-    units: dict[str, str] | None = None
-    definitions: dict[str, str] | None = None
-    tolerance_mm: float | None = None
-    cases: int | None = None
-    patients: int | None = None
+    units: dict[str, str]
+    definitions: dict[str, str]
+    tolerance_mm: float
+    cases: int
+    patients: int
     overall: dict[str, MetricStats]
     """Metric -> statistics of the cases' means over classes."""
     classes: dict[str, StructureSummary]
     """The classes, then the regions."""
-    case_dice: dict[str, float | None] | None = None
+    case_dice: dict[str, float | None]
     """Case -> its mean Dice over the scored classes."""
-    unmatched: dict[str, list[str] | None] | None = None
+    unmatched: dict[str, list[str]]
     """`predictions` and `references` -> cases without a counterpart."""
-    seen: dict[str, list[str] | None] | None = None
+    seen: dict[str, list[str]]
     """`train` and `val` -> cases that the model was trained or selected on."""
-    synthetic: list[str] | bool | None = None
-    synthetic_training: bool | None = None
-    edited: list[str] | None = None
+    synthetic: list[str]
+    synthetic_training: bool
+    edited: list[str]
     """Cases whose mask is not the one that was predicted."""
-    digests: dict[str, dict[str, str]] | None = None
+    digests: dict[str, dict[str, str]]
     """Case -> `prediction` and `reference` -> digest of the files."""
-    weights_sha256: str | None = None
-    model: ScoredModel | None = None
-    data: dict[str, Any] | None = None
+    weights_sha256: str | None
+    model: ScoredModel
+    data: dict[str, Any] | None
     """How the references are read: a config's `data` section."""
-    files: dict[str, CaseFiles] | None = None
-    provenance: dict[str, Any] | None = None
-    anonymized: bool | None = Field(None, validation_alias=AliasChoices("anonymized", "anonymised"))
+    files: dict[str, CaseFiles]
+    provenance: dict[str, Any]
+    anonymized: bool = False
     """Cases are named by hashed ids, and no value names a file."""
     paired: PairedSummary | None = None
-    label_map: LabelMapSummary | None = None
-    tables: dict[str, str] | None = None
-    """metrics.csv and details.csv -> digest."""
+    label_map: LabelMapSummary
+    tables: dict[str, str] = Field(default_factory=dict)
+    """metrics.csv and details.csv -> digest, once they are written."""
 
     @property
     def scored_metrics(self) -> list[str]:
@@ -190,30 +189,30 @@ class SegmentationSummary(EvaluationRecord):
 
     def counts_over_classes(self) -> dict[str, int]:
         """Number of structures of each status, over the classes without the regions."""
-        counts = [entry.counts or {} for name, entry in self.classes.items() if name in (self.labels or {})]
+        counts = [entry.counts for name, entry in self.classes.items() if name in self.labels]
         return {status: sum(each.get(status, 0) for each in counts) for status in STATUSES}
 
     def seen_sentence(self) -> str:
         """A warning if the model was trained or selected on scored cases; else empty."""
-        return seen_sentence(self.seen, self.cases or 0, "cases")
+        return seen_sentence(self.seen, self.cases, "cases")
 
     def edited_sentence(self) -> str:
         """A warning if masks were edited or replaced after their prediction; else empty."""
-        return edited_sentence(self.edited, self.cases or 0, "mask")
+        return edited_sentence(self.edited, self.cases, "mask")
 
     def synthetic_sentence(self) -> str:
         """A warning if cases or the training data of the model are synthetic; else empty."""
-        cases = len(self.synthetic) if isinstance(self.synthetic, list) else 0
+        cases = len(self.synthetic)
         if cases:
             verb = "is" if cases == 1 else "are"
             return (
-                f"{cases} of {counted(self.cases or 0, 'case')} {verb} synthetic: these scores show that the program "
+                f"{cases} of {counted(self.cases, 'case')} {verb} synthetic: these scores show that the program "
                 "works, but not how well it performs on patients."
             )
         return "The model was trained on synthetic data." if self.synthetic_training else ""
 
 
-def edited_sentence(edited: Sequence[str] | None, total: int, noun: str, *, model: str = "the model") -> str:
+def edited_sentence(edited: Sequence[str], total: int, noun: str, *, model: str = "the model") -> str:
     """A warning if some of `total` masks, called `noun`, were edited or replaced after their prediction; else empty."""
     if not edited:
         return ""

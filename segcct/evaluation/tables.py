@@ -91,10 +91,10 @@ def public_scores(folder: Path) -> str:
 
 def _scores(summary: SegmentationSummary) -> list[str]:
     metrics = [quantity(key, summary.tolerance_mm) for key in summary.scored_metrics]
-    cases, patients = counted(summary.cases or 0, "case"), counted(summary.patients or 0, "patient")
-    words = summary.definitions or {}
+    cases, patients = counted(summary.cases, "case"), counted(summary.patients, "patient")
+    words = summary.definitions
     warnings = _warnings(summary.seen_sentence(), summary.edited_sentence(), summary.synthetic_sentence())
-    entries = [(for_markdown(name), entry.scores, entry.counts or {}) for name, entry in summary.classes.items()]
+    entries = [(for_markdown(name), entry.scores, entry.counts) for name, entry in summary.classes.items()]
     rows = []
     for name, scores, counts in [*entries, (_OVERALL, summary.overall, summary.counts_over_classes())]:
         means = [_mean(scores[metric.key], metric) for metric in metrics]
@@ -104,19 +104,18 @@ def _scores(summary: SegmentationSummary) -> list[str]:
         *rows,
         "",
         *warnings,
-        f"Mean [95% interval] over {cases} of {patients}, scheme {for_markdown(str(summary.scheme))}, "
+        f"Mean [95% interval] over {cases} of {patients}, scheme {for_markdown(summary.scheme)}, "
         f"convention {summary.convention}. {words['ci95']}.",
         f"HD95: {words[summary.hd95]}.",
         f"Missed (only in the reference), spurious (only predicted): {words['one-sided']}.",
         f"Absent: {words['absent']}.",
     ]
-    if summary.label_map is not None:
-        accuracy, background = summary.label_map.pixel_accuracy, summary.label_map.background
-        lines.append(
-            "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
-            f"{_mean(accuracy, quantity('pixel_accuracy'))}; "
-            f"an empty mask would reach {_mean(background, quantity('background'))}."
-        )
+    accuracy, background = summary.label_map.pixel_accuracy, summary.label_map.background
+    lines.append(
+        "Pixel accuracy, all classes and the background at once, mean [95% interval] over the cases: "
+        f"{_mean(accuracy, quantity('pixel_accuracy'))}; "
+        f"an empty mask would reach {_mean(background, quantity('background'))}."
+    )
     return lines
 
 
@@ -141,7 +140,7 @@ def _paired(comparison: PairedSummary) -> list[str]:
     known = all_metrics()
     metrics = [known[key] for key, one in comparison.overall.items() if known[key].compared and one.n]
     heads = [head for metric in metrics for head in (f"{metric.title} difference", "p (Holm)", "won : lost")]
-    lines = [f"Against {for_markdown(comparison.against or 'others')}, case by case ({comparison.definition}).", ""]
+    lines = [f"Against {for_markdown(comparison.against)}, case by case ({comparison.definition}).", ""]
     lines += _warnings(comparison.seen_sentence(), comparison.edited_sentence())
     lines += _head(["Structure", *heads])
     rows = {for_markdown(name): entry for name, entry in comparison.classes.items()}

@@ -14,6 +14,8 @@ from segcct.figures.drawing import BACKGROUND, INK, MUTED, font
 
 _GRAYS = 80
 """Palette entries for plain gray; the others are shared out among the colors."""
+_MOST_COLORS = (256 - _GRAYS - 3) // 2
+"""For which there are entries, each pure and in shade."""
 
 
 def draw_sheet(
@@ -51,11 +53,12 @@ def draw_sheet(
 
 
 def encode(sheet: Image.Image, colors: Sequence[str] | None) -> bytes:
-    """PNG of 256 colors made of grays and tints of `colors`, about a third of the full size; None keeps all colors.
+    """PNG of 256 colors made of grays and tints of `colors`, about a third of the full size; None, or more of them than
+    a palette has room for, keeps all colors.
 
     The palette is laid out, not searched for: a search merges colors that few pixels hold, and those are the masks'.
     """
-    if colors is not None:
+    if colors is not None and len(set(colors)) <= _MOST_COLORS:
         holder = Image.new("P", (1, 1))
         holder.putpalette(_palette(colors).tobytes())
         sheet = sheet.quantize(palette=holder, dither=Image.Dither.FLOYDSTEINBERG)

@@ -78,8 +78,10 @@ def _monai(pair: MaskPair) -> Scores:
 
 def _surface_distance(pair: MaskPair) -> Scores:
     assert pair.spacing_mm is not None
-    if pair.status != "ok" or pair.prediction.ndim < 2:
+    if pair.status == "absent" or pair.prediction.ndim < 2:
         return _overlap(pair)
+    if pair.status != "ok":
+        return {**_overlap(pair), "nsd": 0.0}
     distances = weighted_distances(pair.prediction, pair.reference, pair.spacing_mm)
     return {
         **_overlap(pair),
@@ -161,8 +163,9 @@ CONVENTIONS: dict[str, Convention] = {
         Convention(
             "surface-distance",
             {
-                "absent": "in neither mask: Dice and HD95 are NaN in surface-distance, so neither is scored",
-                "one-sided": "in one mask only: Dice 0; HD95 is infinite in surface-distance, so it is not scored",
+                "absent": "in neither mask: nothing is scored, as surface-distance gives NaN or infinity",
+                "one-sided": "in one mask only: Dice and NSD 0; HD95 is infinite in surface-distance, so it is not "
+                "scored",
             },
             _surface_distance,
             _defining(

@@ -13,5 +13,5 @@ def defined(value: float | None) -> float | None:
 
 def mean_of(values: Iterable[float | None]) -> float | None:
     """The mean of the values that are defined; None where none is."""
-    there = [value for value in values if value is not None]
-    return math.fsum(there) / len(there) if there else None
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -32,8 +32,12 @@ from segcct.metrics.surface_distances import SurfaceDistances
 from segcct.plugins import load_plugins
 
 _KEY = re.compile(r"[a-z][a-z0-9_]*")
-_RESERVED = {"case", "class", "status", "counts", "scores"}
-"""Other columns and keys of the files that hold metrics."""
+_RESERVED = {
+    *("case", "class", "status", "value", "volume_pred_ml", "volume_ref_ml", "voxels_pred", "voxels_ref"),
+    *("counts", "scores", "ci95", "overall", "absent", "lesions", "pixel_accuracy", "background"),
+}
+"""Other columns and keys of the files and pages that hold metrics."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class Quantity:
     """Empty where it has none."""
     digits: int = 3
     bounds: tuple[float, float] = (0.0, 1.0)
+    """Range of its values, which intervals are clipped to."""
     higher_is_better: bool | None = True
     """None: the nearer to 0 the better."""
 
@@ -81,7 +86,8 @@ class Metric(Quantity):
     """In the comparison of table.md too, where each metric takes three columns."""
 
     def __call__(self, pair: MaskPair) -> float | None:
-        """The score of a pair; None where it is not defined. Raises `MetricError` where it is infinite."""
+        """The score of a pair; None where it is not defined. Raises `MetricError` where it is infinite or outside
+        `bounds`."""
         rule = self.one_sided if pair.status in ("missed", "spurious") else None
         value = defined((rule or self.score)(pair))
         if value is not None and math.isinf(value):
@@ -89,6 +95,14 @@ class Metric(Quantity):
                 f"metric '{self.key}' gives an infinite score",
                 found=f"{value} for a structure of status {pair.status}",
                 expected="a number, or None where it is not defined",
+            )
+        low, high = self.bounds
+        if value is not None and not low - _ROUNDING <= value <= high + _ROUNDING:
+            raise MetricError(
+                f"metric '{self.key}' gives a score outside its bounds",
+                found=f"{value:g} for a structure of status {pair.status}",
+                expected=f"{low:g} to {high:g}",
+                remedy="Register it with the bounds that it has, such as bounds=(0.0, math.inf)",
             )
         return value
 

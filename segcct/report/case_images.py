@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from segcct import figures
 from segcct.config import DataSection
+from segcct.config.settings import stored_section
 from segcct.datasets.case import Case
 from segcct.datasets.image_headers import says_synthetic
 from segcct.datasets.label_schemes import Scheme, whole_values
 from segcct.errors import DataError, GeometryError
+from segcct.images.raster import BANDS
 from segcct.images.volume import SUFFIXES, Volume
 from segcct.inference.mask_files import load_mask
 from segcct.plurals import counted
 from segcct.report.results import Results, paths_of
-
-BANDS = ("red", "green", "blue")
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,9 @@ def images_of(results: Results, case: str) -> CaseImages:
     Raises:
         SegcctError: the evaluation does not say where they are, or a file is missing, damaged, or on another grid.
     """
-    files, scheme = (results.summary.files or {}).get(case), results.scheme
+    files, scheme = results.summary.files.get(case), results.scheme
     if files is None or not files.model_fields_set:
         raise DataError("the evaluation names no image files for this case")
-    if scheme is None:
-        raise DataError("the evaluation does not say which value each class has")
     label_data = results.summary.data
     index = None if results.other_model else results.index
     image_data = (index.data if index else None) or label_data
@@ -110,7 +107,7 @@ def _by_layout(
             file=next(iter(channels.values()))[0],
             remedy="Predict by `segcct predict`, whose predictions.json says so",
         )
-    section = _section(data)
+    section = stored_section(DataSection, data)
     loaded = read_case(Case(case_id, case_id, dict(channels)), section, scheme, with_label=False)
     return dict(zip(section.channels, loaded.image, strict=True)), loaded.grid
 
@@ -143,14 +140,7 @@ def _reference(
         return load_mask(_one(files, f"reference of case {case_id}")).array
     from segcct.datasets.layouts import read_label
 
-    return read_label(Case(case_id, case_id, {}, files), _section(data), scheme, grid)
-
-
-def _section(data: Mapping[str, object]) -> DataSection:
-    try:
-        return DataSection.model_validate(dict(data))
-    except ValidationError as error:
-        raise DataError("the recorded data section cannot be used", found=str(error).split("\n")[0]) from error
+    return read_label(Case(case_id, case_id, {}, files), stored_section(DataSection, data), scheme, grid)
 
 
 def _is_volume(path: Path) -> bool:

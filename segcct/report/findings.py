@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from segcct.plurals import counted
-from segcct.report.html import listed, number
+from segcct.plurals import counted, listed_in_prose
+from segcct.report.html import number
 from segcct.report.results import Results
 
 _POOR = 0.7
@@ -43,7 +43,7 @@ def changed_sentence(results: Results) -> str:
     for noun in ("mask", "reference"):
         cases = [case for case, what in results.changed_files.items() if what == noun]
         if cases:
-            parts.append(f"the {noun} of {counted(len(cases), 'case')} has changed ({listed(cases)})")
+            parts.append(f"the {noun} of {counted(len(cases), 'case')} has changed ({listed_in_prose(cases)})")
     if results.other_model:
         parts.append("the folder of predictions now holds those of another model")
     if not parts:
@@ -81,11 +81,11 @@ def left_out(unmatched: Mapping[str, list[str] | None] | None, noun: str, *, nam
     """
     nouns = {"references": (noun, "prediction"), "predictions": ("prediction", "reference")}
     parts = [
-        f"{counted(len(ids), one)} without a {other}" + (f" ({listed(ids)})" if named else "")
+        f"{counted(len(ids), one)} without a {other}" + (f" ({listed_in_prose(ids)})" if named else "")
         for key, (one, other) in nouns.items()
         if (ids := (unmatched or {}).get(key))
     ]
-    return [f"Left out of every number: {listed(parts)}."] if parts else []
+    return [f"Left out of every number: {listed_in_prose(parts)}."] if parts else []
 
 
 def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) -> list[str]:
@@ -101,8 +101,7 @@ def best_and_worst(means: Mapping[str, float | None], verb: str, metric: str) ->
 
 
 def _missed_and_spurious(results: Results) -> list[str]:
-    """Nothing where the summary does not count the cases by status."""
-    counts = {name: counts for name in results.classes if (counts := results.summary.classes[name].counts)}
+    counts = {name: results.summary.classes[name].counts for name in results.classes}
     missed = [
         f"{name} in {count['missed']} of the {counted(count['missed'] + count.get('ok', 0), 'case')} with it"
         for name, count in counts.items()
@@ -111,9 +110,9 @@ def _missed_and_spurious(results: Results) -> list[str]:
     spurious = [
         f"{name} in {counted(count['spurious'], 'case')}" for name, count in counts.items() if count.get("spurious")
     ]
-    sentences = [f"Missed entirely: {listed(missed)}." if missed else "No structure was missed entirely."]
-    sentences += [f"Predicted where the reference has none: {listed(spurious)}."] if spurious else []
-    return sentences if counts else []
+    sentences = [f"Missed entirely: {listed_in_prose(missed)}." if missed else "No structure was missed entirely."]
+    sentences += [f"Predicted where the reference has none: {listed_in_prose(spurious)}."] if spurious else []
+    return sentences
 
 
 def _poor_cases(results: Results) -> str:
@@ -124,7 +123,8 @@ def _poor_cases(results: Results) -> str:
         lowest = number(results.by_dice[0][0])
         return f"Every case has a mean Dice of at least {_POOR:g}; the lowest is {lowest}."
     verb = "has" if len(poor) == 1 else "have"
-    return f"{len(poor)} of {counted(len(results.by_dice), 'case')} {verb} a mean Dice below {_POOR:g}: {listed(poor)}."
+    cases = counted(len(results.by_dice), "case")
+    return f"{len(poor)} of {cases} {verb} a mean Dice below {_POOR:g}: {listed_in_prose(poor)}."
 
 
 def _reason(results: Results, case: str) -> str:

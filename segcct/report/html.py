@@ -10,7 +10,7 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import EvaluationError
 from segcct.evaluation.summary_record import MetricStats
-from segcct.files.atomic_file import atomic_path
+from segcct.files.atomic_file import OTHER_OUTPUT, atomic_path
 from segcct.metrics.metric_table import Quantity
 from segcct.version import VERSION
 
@@ -76,13 +76,6 @@ def fraction(value: object) -> float | None:
     return round(float(value), 4)
 
 
-def listed(names: list[str], most: int = 4) -> str:
-    """`a, b and c`; beyond `most`, how many more."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
-
-
 def class_colors(classes: Sequence[str]) -> dict[str, str]:
     """CSS class of the first, second, ... class -> its color."""
     return {f"k{number}": color for number, color in enumerate(figures.class_colors(len(classes)), start=1)}
@@ -135,7 +128,7 @@ def place_of_page(folder: Path) -> Path:
             "is the page of a comparison, which would be replaced",
             file=file,
             found=f"{COMPARISON} next to it",
-            remedy="Choose another --output",
+            remedy=OTHER_OUTPUT,
         )
     file.unlink(missing_ok=True)
     return file

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from segcct.datasets.label_schemes import SCHEMES, Scheme
+from segcct.datasets.label_schemes import Scheme
 from segcct.errors import EvaluationError, LabelError, SegcctError
 from segcct.evaluation.anonymous import FILES, restore
 from segcct.evaluation.summary_record import STATUSES, CaseFiles, PairedSummary, SegmentationSummary
@@ -62,18 +62,17 @@ class Results:
     @property
     def regions(self) -> list[str]:
         """Names that are unions of classes."""
-        return [name for name in self.names if name in (self.summary.regions or {})]
+        return [name for name in self.names if name in self.summary.regions]
 
     @property
-    def scheme(self) -> Scheme | None:
-        """Values of the classes; None where the summary does not hold them."""
-        labels, name = self.summary.labels, str(self.summary.scheme)
-        return Scheme(name, labels) if labels else SCHEMES.get(name)
+    def scheme(self) -> Scheme:
+        """Values of the classes."""
+        return Scheme(self.summary.scheme, self.summary.labels)
 
     @property
     def anonymized(self) -> bool:
         """Cases are named by hashed ids."""
-        return bool(self.summary.anonymized)
+        return self.summary.anonymized
 
     @cached_property
     def index(self) -> StoredPredictions | None:
@@ -82,7 +81,7 @@ class Results:
         Raises:
             EvaluationError: it is damaged.
         """
-        folder = (self.summary.provenance or {}).get("predictions")
+        folder = self.summary.provenance.get("predictions")
         path = Path(str(folder)) / INDEX
         if folder is None or not path.is_file():
             return None
@@ -98,11 +97,11 @@ class Results:
     def changed_files(self) -> dict[str, str]:
         """Case id -> `mask` or `reference`, where that file has changed since the evaluation.
 
-        Files that are gone are not among them; nor is anything where the evaluation noted no digests.
+        Files that are gone are not among them.
         """
         changed = {}
-        for case, digests in (self.summary.digests or {}).items():
-            files = (self.summary.files or {}).get(case, CaseFiles())
+        for case, digests in self.summary.digests.items():
+            files = self.summary.files.get(case, CaseFiles())
             if _differs(files.prediction, digests.get("prediction")):
                 changed[case] = "mask"
             elif _differs(files.reference, digests.get("reference")):
@@ -140,12 +139,7 @@ class Results:
 
     def mean_dice(self, case: str) -> float | None:
         """Mean over the classes that are scored in this case, regions left out; None where none is."""
-        if self.summary.case_dice is not None:
-            return self.summary.case_dice.get(case)
-        scores = self.of_case(case)  # what an older evaluation did not write
-        values = [scores[name].values["dice"] for name in self.classes if name in scores]
-        defined = [value for value in values if value is not None]
-        return sum(defined) / len(defined) if defined else None
+        return self.summary.case_dice.get(case)
 
 
 def read_results(folder: Path) -> Results:
@@ -158,7 +152,7 @@ def read_results(folder: Path) -> Results:
     if not folder.is_dir():
         raise EvaluationError("no such evaluation folder", file=folder, remedy=REMEDY)
     summary = _read_summary(folder)
-    for name, digest in (summary.tables or {}).items():
+    for name, digest in summary.tables.items():
         if (folder / name).is_file() and content_digest([folder / name]) != digest:
             raise EvaluationError(
                 "is not the table that summary.json is of: edited, damaged or of another evaluation",
@@ -231,7 +225,8 @@ def _read_scores(folder: Path) -> tuple[Score, ...]:
 def _rows(
     file: Path, columns: tuple[str, ...] = ("case", "class"), *, optional: bool = False
 ) -> Iterator[tuple[dict[str, str], dict[str, float | None]]]:
-    """Every row of a table, and its numbers: None where a cell is empty or not finite. `optional`: it may be gone."""
+    """Every row of a table, and its numbers: None where a cell is empty or not finite. `optional`: a missing file is
+    not an error."""
     if optional and not file.is_file():
         return
     for line, row in enumerate(read_rows_of(file, columns, error=EvaluationError, remedy=REMEDY), start=2):

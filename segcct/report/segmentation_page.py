@@ -10,8 +10,7 @@ from pathlib import Path
 from segcct import figures
 from segcct.errors import SegcctError, failure_of, kind_of, reason_of
 from segcct.evaluation.anonymous import NAMING
-from segcct.evaluation.summary_record import STATUSES, MetricStats, ScoredModel, SegmentationSummary
-from segcct.inference.predictions_index import without_ids
+from segcct.evaluation.summary_record import STATUSES, MetricStats, SegmentationSummary
 from segcct.metrics.metric_table import Quantity, quantity
 from segcct.plurals import counted
 from segcct.progress import say
@@ -93,22 +92,19 @@ def _context(results: Results) -> dict[str, object]:
     shown = [_show(results, rank, case) for rank, case in ranked(results)]
     described = partial(quantity, tolerance_mm=summary.tolerance_mm)
     main = [described(key) for key in _main_metrics(summary)]
-    pixel_accuracy = []
-    if summary.label_map is not None:
-        empty = number(summary.label_map.background.mean, quantity("background").digits)
-        note = f"background included; an empty mask: {empty}"
-        pixel_accuracy.append(Tile.of(quantity("pixel_accuracy"), summary.label_map.pixel_accuracy, note))
+    empty = number(summary.label_map.background.mean, quantity("background").digits)
+    note = f"background included; an empty mask: {empty}"
     return {
         "title": f"Segmentation report, {counted(len(results.cases), 'case')}",
         "colors": class_colors(classes) | _DIFFERENCES,
-        "scheme": summary.scheme or "not stated",
+        "scheme": summary.scheme,
         "convention": summary.convention,
         "classes": classes,
         "regions": results.regions,
         "headline": _headline(results),
         "other_means": [
             *(Tile.of(each, summary.overall.get(each.key)) for each in main if each.key != "dice"),
-            *pixel_accuracy,
+            Tile.of(quantity("pixel_accuracy"), summary.label_map.pixel_accuracy, note),
         ],
         "stats": summary.classes,
         "main": main,
@@ -138,7 +134,7 @@ def _context(results: Results) -> dict[str, object]:
 def _headline(results: Results) -> Tile:
     """Mean Dice, over how many cases of how many patients; patients only where they are fewer than the cases."""
     dice, cases = results.summary.overall.get("dice"), len(results.cases)
-    patients = results.summary.patients or cases
+    patients = results.summary.patients
     if dice is None or dice.mean is None:
         return Tile("Mean Dice", None, ["No case holds a structure that can be scored."])
     size = counted(cases, "case") + (f" of {counted(patients, 'patient')}" if patients != cases else "")
@@ -203,21 +199,20 @@ def _conventions(results: Results) -> list[Column]:
 def _definitions(summary: SegmentationSummary) -> list[tuple[str, str]]:
     """What the summary defines, without the metrics that it does not score."""
     scored = _main_metrics(summary)
-    of_label_map = summary.label_map.definitions if summary.label_map else None
     return [
         (_DEFINED.get(key) or quantity(key).label, text)
-        for key, text in {**(summary.definitions or {}), **(of_label_map or {})}.items()
+        for key, text in {**summary.definitions, **summary.label_map.definitions}.items()
         if key not in summary.overall or key in scored
     ]
 
 
 def _provenance(results: Results) -> list[tuple[str, list[tuple[str, str]]]]:
     """Where the masks and the scores come from; nothing that names a file or folder where ids are hashed."""
-    index = results.summary.model or (None if results.other_model else results.index) or ScoredModel()
+    model = results.summary.model
     hidden = NAMING if results.anonymized else ()
     groups: dict[str, Mapping[str, object] | None] = {
-        "Model": {"architecture": index.architecture, "selected_on": without_ids(index.selected_on)}
+        "Model": {"architecture": model.architecture, "selected_on": model.selected_on}
     }
-    for name, details in (("Prediction", index.provenance), ("Evaluation", results.summary.provenance)):
+    for name, details in (("Prediction", model.provenance), ("Evaluation", results.summary.provenance)):
         groups[name] = {key: value for key, value in (details or {}).items() if key not in hidden}
     return provenance(groups)

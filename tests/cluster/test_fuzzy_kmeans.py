@@ -125,6 +125,25 @@ def test_otsu_of_two_is_that_of_scikit_image() -> None:
     assert np.array_equal(clusters.labels(voxels[:, None]) == 2, voxels > threshold)
 
 
+def test_otsu_of_a_large_cohort_is_that_of_a_small_one() -> None:
+    """Sums in float32 miss what is added to more than 2^24 voxels."""
+    values = np.arange(-1024.0, 3072)
+    parts = ((-800, 100, 0.5), (40, 50, 0.45), (700, 300, 0.05))
+    density = sum(part / sd * np.exp(-0.5 * ((values - mean) / sd) ** 2) for mean, sd, part in parts)
+    counts = np.rint(1e6 * density).astype(np.int64)
+    values, counts = values[counts > 0], counts[counts > 0]
+    small, large = (fit_histogram(Histogram(values, times * counts), method("otsu", 2)) for times in (1, 10_000))
+    assert large.thresholds == small.thresholds
+
+
+def test_k_means_sees_every_slice() -> None:
+    """Of two slices, of which the second is bright, every second voxel lies in the first."""
+    voxels = np.zeros((256, 256, 2, 2), dtype=np.float32)
+    voxels[::2, :, 0], voxels[:, :, 1] = 2, 100
+    clusters = fit_points(voxels.reshape(-1, 2), method("kmeans", 2))
+    assert clusters.array == pytest.approx(np.array([[1, 1], [100, 100]]), abs=0.1)
+
+
 def test_half_way_between_two_centers_is_the_lower_label() -> None:
     column = np.array([[9.0], [10.0], [10.5], [99.0]])
     wide = np.hstack([column, np.zeros_like(column)])

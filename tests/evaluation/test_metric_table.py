@@ -99,7 +99,7 @@ def test_a_metric_from_outside_reaches_everything(
 
 
 @pytest.mark.usefixtures("table")
-@pytest.mark.parametrize("key", ["dice", "counts", "Volume", "a b", ""])
+@pytest.mark.parametrize("key", ["dice", "counts", "value", "voxels_ref", "background", "Volume", "a b", ""])
 def test_a_key_that_is_taken_or_no_column_is_refused(key: str) -> None:
     with pytest.raises(MetricError):
         register_metric(Metric(key=key, label="Other", score=lambda pair: 1.0))
@@ -153,6 +153,15 @@ def test_a_score_of_numpy_is_written_as_a_number(tmp_path: Path) -> None:
 def test_an_infinite_score_names_its_metric_and_its_case(tmp_path: Path) -> None:
     register_metric(Metric(key="ratio", label="Ratio", score=lambda pair: math.inf))
     found = r"a: metric 'ratio' gives an infinite score \(found inf for a structure of status ok"
+    with pytest.raises(EvaluationError, match=found):
+        evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_score_outside_the_bounds_names_its_metric_and_them(tmp_path: Path) -> None:
+    """Its interval, clipped to 0 to 1, would not hold its mean."""
+    register_metric(Metric(key="volume", label="Volume", score=lambda pair: float(pair.counts.prediction)))
+    found = r"a: metric 'volume' gives a score outside its bounds \(found 64 for .* expected 0 to 1\).*bounds="
     with pytest.raises(EvaluationError, match=found):
         evaluate(masks(tmp_path / "p", 1, 0), masks(tmp_path / "r", 0, 0), "acdc")
 

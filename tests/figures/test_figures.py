@@ -272,6 +272,13 @@ def test_case_panel_shows_every_class_and_every_difference_in_its_own_color(pair
     assert _near(panel, figures.class_colors(3)[2]) == 0
 
 
+def test_differences_keep_their_colors_among_a_hundred_classes(pair):
+    names = [f"class {number}" for number in range(100)]
+    panel = _decoded(figures.case_panel(*pair, names, size_px=300))
+    for color in (figures.MISSED, figures.EXTRA, figures.SWAPPED):
+        assert _near(panel, color, within=1) > 60, color
+
+
 def test_case_panel_without_reference_has_two_pictures(pair):
     image, reference, prediction = pair
     with_reference = _decoded(figures.case_panel(image, reference, prediction, ["a", "b"], size_px=200))

@@ -36,7 +36,7 @@ def evaluation(folder: Path, table: list = TABLE, classes: tuple[str, ...] = CLA
     probabilities = np.array([row for _, row in table])
     ids = [f"{classes[true]}/{place}.png" for place, true in enumerate(labels)]
     folder.mkdir(parents=True)
-    write_image_results(folder / "pictures.csv", ids, probabilities, labels, classes)
+    write_image_results(folder / "images.csv", ids, probabilities, labels, classes)
     write_json(folder / "summary.json", {**scores(probabilities, labels, classes, ids).to_json(), **more})
     return folder
 
@@ -118,18 +118,18 @@ def test_names_are_escaped(tmp_path):
 
 DAMAGE = {
     "no summary": (lambda folder: (folder / "summary.json").unlink(), "summary.json: no such file"),
-    "no table": (lambda folder: (folder / "pictures.csv").unlink(), "pictures.csv: no such file"),
+    "no table": (lambda folder: (folder / "images.csv").unlink(), "images.csv: no such file"),
     "no overall": (lambda folder: write_json(folder / "summary.json", {"classes": {}}), "Field required"),
-    "other columns": (lambda folder: (folder / "pictures.csv").write_text("a,b\n1,2\n"), "columns are missing"),
+    "other columns": (lambda folder: (folder / "images.csv").write_text("a,b\n1,2\n"), "columns are missing"),
     "no number": (
-        lambda folder: (folder / "pictures.csv").write_text(
-            (folder / "pictures.csv").read_text(encoding="utf-8").replace("0.9,0.9", "0.9,high")
+        lambda folder: (folder / "images.csv").write_text(
+            (folder / "images.csv").read_text(encoding="utf-8").replace("0.9,0.9", "0.9,high")
         ),
         "not a number",
     ),
     "fewer rows": (
-        lambda folder: (folder / "pictures.csv").write_text(
-            "".join((folder / "pictures.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1])
+        lambda folder: (folder / "images.csv").write_text(
+            "".join((folder / "images.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:-1])
         ),
         "different evaluations",
     ),
