@@ -17,7 +17,6 @@ from torch.nn import functional as F
 from segcct.errors import ModelError
 from segcct.models.options import ModelOptions
 from segcct.models.padding import crop_to, pad_to_multiple
-from segcct.models.stored_names import store_under
 from segcct.models.style import LearnedStyle, Moments, centered, depths, foreground_position
 from segcct.models.tokenizer import conv_block
 
@@ -126,7 +125,6 @@ class Generator(nn.Module):
         first = torch.zeros(num_classes + 1 + in_channels)
         first[num_classes] = FIRST_MIXTURE
         self.head.bias = nn.Parameter(first)
-        store_under(self, {"encoder.": "read.", "bottleneck.": "start.", "decoder.": "rise."})
 
     def style_of(self, image: Tensor, mask: Tensor, distance: Tensor) -> Tensor:
         """Style code (B, S) of standardized images (B, C, H, W); mask and distance as in `forward`."""

@@ -141,14 +141,14 @@ class MaskedEncoder(nn.Module):
         drawn = (order < visible).reshape(count, rows, columns)
         return repeat(drawn, "b r c -> b (r p) (c q)", p=per_block, q=per_block)
 
-    def shown(self, image: Tensor, visible: Tensor) -> Tensor:
+    def masked_image(self, image: Tensor, visible: Tensor) -> Tensor:
         """The image (B, C, S, S), standardized, with 0, the mean, wherever (B, h, w) tokens are not visible."""
         pixels = repeat(visible, "b r c -> b 1 (r p) (c q)", p=self.patch_px, q=self.patch_px)
         return image * pixels
 
     def encode(self, image: Tensor, visible: Tensor) -> Tensor:
-        """What the encoder says of visible tokens: (B, C, S, S) and (B, h, w) -> (B, V, D), row by row."""
-        return _encoded(self.encoder, self.shown(image, visible), visible)
+        """The encoder's embedding of visible tokens: (B, C, S, S) and (B, h, w) -> (B, V, D), row by row."""
+        return _encoded(self.encoder, self.masked_image(image, visible), visible)
 
     def forward(self, image: Tensor, visible: Tensor) -> Tensor:
         """(B, C, S, S) and (B, h, w) -> what is predicted of all tokens, (B, N, P)."""
@@ -163,7 +163,7 @@ class MaskedEncoder(nn.Module):
     def targets(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """What masked tokens should be, (B, N - V, P), and which of them count, (B, N - V).
 
-        mae: their pixels, standardized; patches of one value in each channel do not count. m2d: what the target says,
+        mae: their pixels, standardized; patches of one value in each channel do not count. m2d: the target's embedding,
         standardized per token.
         """
         masked = ~visible
@@ -174,12 +174,12 @@ class MaskedEncoder(nn.Module):
             return patches, (channels.std(dim=3) > 0).any(dim=2)
         self.target.eval()
         if self.method == "m2d":
-            said = _encoded(self.target, self.shown(image, masked), masked)
+            embedding = _encoded(self.target, self.masked_image(image, masked), masked)
         else:
             tokens = self.target.tokens(image)
-            said = _taken(self.target.classifier.encode(to_tokens(tokens), self.grid), _places(masked))
-        said = F.layer_norm(said.float(), said.shape[-1:])
-        return said, torch.ones_like(said[..., 0], dtype=torch.bool)
+            embedding = _taken(self.target.classifier.encode(to_tokens(tokens), self.grid), _places(masked))
+        embedding = F.layer_norm(embedding.float(), embedding.shape[-1:])
+        return embedding, torch.ones_like(embedding[..., 0], dtype=torch.bool)
 
     def scores(self, image: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
         """Loss, and how good the prediction is, up to 1: the explained variance of the pixels, or the cosine

@@ -20,7 +20,7 @@ class ModelOptions(BaseModel):
 
 
 Options = TypeVar("Options", bound=ModelOptions)
-_OF_ANOTHER = 'If it is of another model, leave it out: --model.options "{}" clears those of a config'
+_CLEAR_OPTIONS = 'If it is of another model, leave it out: --model.options "{}" clears those of a config'
 
 
 def parse_options(name: str, kind: type[Options], options: Mapping[str, object] | None) -> Options:
@@ -37,7 +37,7 @@ def parse_options(name: str, kind: type[Options], options: Mapping[str, object] 
                 f"unknown option of model {name}",
                 found=option,
                 expected=", ".join(valid) if valid else "no options",
-                remedy=" ".join(filter(None, (did_you_mean(str(option), valid), _OF_ANOTHER))),
+                remedy=" ".join(filter(None, (did_you_mean(str(option), valid), _CLEAR_OPTIONS))),
             )
     try:
         return kind(**options)

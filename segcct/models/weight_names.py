@@ -13,11 +13,11 @@ _PATCHES = frozenset({"swin_unet.patch_embed.proj.weight"})
 COMPUTED = ("relative_position_index", "attn_mask")
 """Last parts of names that released Swin files store, though the model computes them from its sizes."""
 
-HEADS = ("fc", "head", "head_dist", "output", "classifier")
+HEADS = ("fc", "head", "head_dist", "out", "output", "classifier", "last_linear")
 """Modules that end in one row per class; they do not carry over to other classes."""
 
-LAST_OF_HEADS = ("linear", "l")
-"""Names of the linear layer within such a module, in some networks of timm."""
+LAST_OF_HEADS = ("linear", "l", "fc2")
+"""Names of the last layer within such a module, in some networks of timm."""
 
 COARSE_HEADS = "coarse_heads."
 """Heads of the lower scales, which a model has with deep supervision only."""
@@ -28,8 +28,11 @@ IMAGE_CONVOLUTIONS = ("detail.0", "tokenizer.conv_layers.0.0", "down.0.0")
 WRAPPERS = ("pyramid.network.", "network.")
 """What our names put before those of timm's encoders and of MONAI's networks."""
 
-MONAI_HEAD = re.compile(r"network\.(output_block|deep_supervision_heads|out|out_0|out_blocks|conv_final|model\.2)\.")
-"""Modules of MONAI's networks that end in one row per class."""
+OUTSIDE_HEAD = re.compile(
+    r"(network\.(output_block|deep_supervision_heads|out|out_0|out_blocks|conv_final|model\.2)"
+    r"|(network\.)?segmentation_head)\."
+)
+"""Modules of networks of MONAI and segmentation_models.pytorch that end in one row per class."""
 
 FRONTS = ("detail.", "tokenizer.")
 """Modules that make tokens of the image; another model takes all of them or none."""
@@ -120,8 +123,9 @@ def is_computed(name: str) -> bool:
 def is_head(name: str) -> bool:
     """Whether the tensor has one row per class."""
     *_, outer, module, last = ["", "", *name.split(".")]
-    ends = module in HEADS or (module in LAST_OF_HEADS and outer in HEADS)
-    return (ends and last in ("weight", "bias")) or name.startswith(COARSE_HEADS) or MONAI_HEAD.match(name) is not None
+    if name.startswith(COARSE_HEADS) or OUTSIDE_HEAD.match(name):
+        return True
+    return last in ("weight", "bias") and (module in HEADS or (module in LAST_OF_HEADS and outer in HEADS))
 
 
 def is_positional(name: str) -> bool:

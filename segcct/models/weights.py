@@ -142,7 +142,7 @@ def _fitted(
     source_name = matched.source_of[name]
     value = source[source_name]
     if is_positional(name):
-        encoder = next((module for module in model.modules() if isinstance(module, Encoder)), None)
+        encoder = _encoder_of(model, initial)
         if encoder is not None:
             lead = int(any(other.endswith(".class_emb") for other in source))
             value = _fit_positional(encoder, name, initial, value, lead, report)
@@ -165,6 +165,13 @@ def _fitted(
         expected=str(tuple(initial.shape)),
         remedy=_OTHER_MODEL,
     )
+
+
+def _encoder_of(model: nn.Module, table: Tensor) -> Encoder | None:
+    """The encoder whose positional table this is; masked pre-training has several of different tables."""
+    encoders = (module for module in model.modules() if isinstance(module, Encoder))
+    tables = ((each, each.positional_emb) for each in encoders)
+    return next((each for each, own in tables if own is not None and own.data_ptr() == table.data_ptr()), None)
 
 
 def _fit_positional(

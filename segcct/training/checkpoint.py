@@ -24,7 +24,8 @@ from segcct.run_folder import RunFolder
 
 TRAINING = "training"
 """Key of what `identity_of` gives."""
-_RESTORE = "Restore the file from a backup, or start again with --config under another --run.name"
+CONFIG = "config"
+"""Key of the text of config.yaml."""
 _NO_STATE = "is not the state of a training"
 _TYPES: dict[str, type | tuple[type, ...]] = {
     "epoch": int,
@@ -35,6 +36,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {
     "optimizer_states": list,
     "clock": Mapping,
     "averaged_steps": int,
+    TRAINING: Mapping,
+    CONFIG: str,
 }
 """Keys of a state, among others, and the types of their values."""
 
@@ -114,33 +117,20 @@ def check_best(run: RunFolder, state: Mapping[str, Any]) -> None:
             "the best weights of the run are missing or damaged, so it cannot be resumed",
             file=run.best,
             found=error.what,
-            remedy=_RESTORE.replace("file", "folder"),
+            remedy=_restore("folder"),
         ) from error
-
-
-def check_architecture(file: Path, state: Mapping[str, Any], name: str, options: Mapping[str, Any]) -> None:
-    """Raises `RunError` where a state is of another network than a configuration names; before data are read."""
-    training = state.get(TRAINING)
-    stored = training.get("architecture") if isinstance(training, Mapping) else None
-    if not isinstance(stored, Mapping):  # earlier versions wrote none
-        return
-    stored_name, stored_options = stored.get("name"), dict(stored.get("options") or {})
-    if (stored_name, stored_options) != (name, dict(options)):
-        raise _of_another(file, f"a {_described(stored_name, stored_options)}", _described(name, options))
 
 
 def check_training(file: Path, state: Mapping[str, Any], module: nn.Module, training: Mapping[str, Any]) -> None:
     """Raises `RunError` where a state belongs to another training than the one that resumes from it."""
-    stored = state.get(TRAINING)
-    if isinstance(stored, Mapping):  # earlier versions wrote none
-        different = [name for name, value in training.items() if stored.get(name) != value]
-        if different:
-            raise _of_another(file, f"another {', '.join(different).replace('_', ' ')}", "those of this run")
+    different = [name for name, value in training.items() if state[TRAINING].get(name) != value]
+    if different:
+        raise _other_training(file, f"another {', '.join(different).replace('_', ' ')}", "those of this run")
     expected = {name: tuple(value.shape) for name, value in module.state_dict().items()}
     shapes = {name: tuple(value.shape) for name, value in state["state_dict"].items()}
     if shapes != expected:
         wrong = [name for name in shapes if shapes[name] != expected.get(name)] or sorted(expected.keys() - shapes)
-        raise _of_another(file, f"weights such as {wrong[0]}", f"{len(expected)} of this network")
+        raise _other_training(file, f"weights such as {wrong[0]}", f"{len(expected)} of this network")
 
 
 def unusable(file: Path, error: Exception) -> RunError:
@@ -165,8 +155,7 @@ def _has_values(state: Mapping[str, Any]) -> bool:
     clock, best = state["clock"], best_of(state)
     return (
         all(isinstance(name, str) and isinstance(value, Tensor) for name, value in state["state_dict"].items())
-        and all(_is_number(clock.get(name)) for name in ("elapsed", "validation"))
-        and _is_number(clock.get("validations", 0.0))  # not in states of an earlier version
+        and all(_is_number(clock.get(name)) for name in ("elapsed", "validation", "validations"))
         and (clock.get("ended") is None or _is_number(clock["ended"]))
         and (best is None or (isinstance(best, Mapping) and _is_number(best.get("value"))))
     )
@@ -191,15 +180,15 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _described(name: object, options: Mapping[str, Any]) -> str:
-    return ", ".join([str(name), *(f"{option} {value}" for option, value in options.items())])
-
-
-def _of_another(file: Path, found: str, expected: str) -> RunError:
+def _other_training(file: Path, found: str, expected: str) -> RunError:
     what = f"{file.name} belongs to another training"
-    return RunError(what, file=file, found=found, expected=expected, remedy=_RESTORE)
+    return RunError(what, file=file, found=found, expected=expected, remedy=_restore("file"))
 
 
 def _refused(file: Path, what: str, found: object) -> RunError:
-    words = short_reason(found)
-    return RunError(what, file=file, found=words, remedy=_RESTORE)
+    return RunError(what, file=file, found=short_reason(found), remedy=_restore("file"))
+
+
+def _restore(what: str) -> str:
+    """The remedy where a `file` or `folder` cannot be used."""
+    return f"Restore the {what} from a backup, or start again with --config under another --run.name"

@@ -22,7 +22,7 @@ from segcct.run_folder import RunFolder
 from segcct.training.processes import is_first_process
 
 TRACKER = "tracker.json"
-"""Of a run folder: the id under which a tracker knows the run, so that a resumed training goes on there."""
+"""File of a run folder with the id of the run in a tracker, so that a resumed training continues it there."""
 PROJECT = "segcct"
 
 
@@ -31,9 +31,9 @@ class Tracker(NamedTuple):
 
     title: str
     make: Callable[[RunFolder, str | None], Logger]
-    """From a run and its id in the tracker, None for a new one."""
+    """(run, its id in the tracker, None for a new one) -> the logger."""
     package: str = ""
-    """That has to be installed, also the name of its extra; none for TensorBoard."""
+    """Package that has to be installed, also the name of its extra; empty for TensorBoard."""
 
 
 def _tensorboard(run: RunFolder, _: str | None) -> Logger:
@@ -64,7 +64,7 @@ def check_logger(name: str) -> None:
 
 
 class Curves(Logger):
-    """A logger whose failures are said once and then end only the logging."""
+    """A logger whose first failure is reported, and ends the logging but not the training."""
 
     def __init__(self, name: str, run: RunFolder, settings: Mapping[str, Any]) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def resolve_precision(config: Config, *, announce: bool = False) -> Config:
 
     Args:
         config: any training's.
-        announce: say the choice on stderr.
+        announce: print the choice on stderr.
 
     Raises `ModelError` for a device that is not there.
     """

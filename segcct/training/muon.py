@@ -12,20 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from segcct.models.weight_names import is_head
+
 MOMENTUM = 0.95
 STEPS = 5
 SMALLEST_SIDE = 8
 """A matrix with fewer rows or columns is left to AdamW."""
-HEADS = {
-    "head", "coarse_heads", "output", "fc",
-    "out", "output_block", "deep_supervision_heads", "conv_final", "head_dist", "last_linear", "segmentation_head",
-}  # fmt: skip
-"""Names of the layers that give the classes, here and in MONAI, timm and segmentation_models.pytorch. They are left to
-AdamW too: orthogonal updates are for hidden layers."""
-_OF_ATTENTION_UNET = "network.model.2."
-"""Where MONAI's AttentionUnet has its head."""
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: steepest at 0, without convergence to exactly 1."""
+"""Coefficients of the quintic iteration: steepest at 0, without convergence to exactly 1."""
 
 
 class Muon(torch.optim.AdamW):
@@ -58,7 +52,7 @@ class Muon(torch.optim.AdamW):
             for parameter in group["params"] if group.get("orthogonal") else ():
                 if parameter.grad is not None:
                     self._update(parameter, group["lr"], group["weight_decay"])
-                    parameter.grad = None  # AdamW passes it over
+                    parameter.grad = None  # AdamW skips it
         super().step()
         return loss
 
@@ -66,7 +60,7 @@ class Muon(torch.optim.AdamW):
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         if not state:
-            state["step"] = torch.zeros(())  # which AdamW looks for where a state is loaded
+            state["step"] = torch.zeros(())  # AdamW expects it where a state is loaded
             state["momentum_buffer"] = torch.zeros_like(gradient)
         buffer = state["momentum_buffer"]
         buffer.lerp_(gradient, 1 - MOMENTUM)
@@ -88,7 +82,8 @@ def orthogonalized(matrix: Tensor, arithmetic: torch.dtype = torch.float32) -> T
 
 
 def orthogonal_weights(network: nn.Module) -> list[Tensor]:
-    """Trained matrices of hidden linear layers and kernels of convolutions without groups, large enough for Muon."""
+    """Trained matrices of linear layers and kernels of convolutions without groups, large enough for Muon; those that
+    give the classes are left to AdamW too, since orthogonal updates are for hidden layers."""
     layers = (nn.Linear, nn.Conv2d, nn.Conv3d)
     weights = [module.weight for name, module in network.named_modules()
                if isinstance(module, layers) and getattr(module, "groups", 1) == 1
@@ -98,6 +93,8 @@ def orthogonal_weights(network: nn.Module) -> list[Tensor]:
 
 
 def _gives_classes(layer: str) -> bool:
-    """By its name in the network. A `classifier` of timm is a layer; one that holds layers has hidden ones too."""
+    """Whether it is a head, or part of one, by its name. A `classifier` that holds layers has hidden ones too."""
     parts = layer.split(".")
-    return parts[-1] == "classifier" or not HEADS.isdisjoint(parts) or layer.startswith(_OF_ATTENTION_UNET)
+    holders = (parts[:count] for count in range(1, len(parts)))
+    heads = [parts, *(holder for holder in holders if holder[-1] != "classifier")]
+    return any(is_head(".".join([*head, "weight"])) for head in heads)

@@ -72,6 +72,7 @@ def evaluated_logits(network: nn.Module, image: Tensor) -> Tensor:
     network.eval()
     output = network(image)
     network.train(training)
+    torch.clear_autocast_cache()  # up to PyTorch 2.10 later passes would get the weights cast here, without a gradient
     logits: Tensor = output[0] if isinstance(output, list) else output  # with deep supervision, full size first
     return logits
 

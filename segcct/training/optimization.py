@@ -71,7 +71,7 @@ class Clock:
         self.validation = 0.0
         """Seconds of the latest validation."""
         self.validations = 0.0
-        """Seconds of all of them."""
+        """Seconds of all validations."""
         self.validation_time = train.validation_time
         self.ended: float | None = None
         """The budget that ended the training."""
@@ -93,7 +93,7 @@ class Clock:
         return min(self.elapsed / max(self.budget - self.validation, 1e-9), 1.0)
 
     def has_time_to_validate(self) -> bool:
-        """Another validation keeps to the fraction of the time that validations may take."""
+        """Whether another validation stays within the fraction of the time that validations may take."""
         limit = self.validation_time
         return limit is None or not self.validations or self.validations + self.validation <= limit * self.elapsed
 
@@ -103,7 +103,7 @@ class Clock:
         self.validations += seconds
 
     def over(self) -> bool:
-        """A budget is used up, but for the last validation."""
+        """Whether the budget is used up, except for the time of the last validation."""
         if self.budget is None:
             return False
         return self.ended == self.budget or self.elapsed + self.validation >= self.budget
@@ -126,7 +126,7 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
 
 @torch.no_grad()
 def recalibrate(network: nn.Module, passes: Iterable[Callable[[nn.Module], object]]) -> None:
-    """Compute BatchNorm's running statistics anew: plain means over forward passes in training mode."""
+    """Compute BatchNorm's running statistics again: plain means over forward passes in training mode."""
     layers = [layer for layer in network.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:

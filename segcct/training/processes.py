@@ -1,4 +1,4 @@
-"""The processes of a distributed training: who speaks and writes, and how they share results."""
+"""The processes of a distributed training: which one prints and writes, and how they share results."""
 
 from __future__ import annotations
 

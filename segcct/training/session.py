@@ -13,13 +13,12 @@ from segcct.config import Experiment, RunSection, TrainSection, settings, yaml_t
 from segcct.datasets.split_record import SPLIT_NAMES, Splits
 from segcct.errors import ConfigError, RunError
 from segcct.files.lock import exclusive
-from segcct.model_card import load_card
+from segcct.model_card import CARD, load_card
 from segcct.plurals import counted
 from segcct.run_folder import BUSY, RunFolder
-from segcct.training.checkpoint import check_best, read_state
+from segcct.training.checkpoint import CONFIG, check_best, read_state
 from segcct.training.device_settings import resolve_precision
 from segcct.training.processes import is_first_process
-from segcct.training.validation_callback import CONFIG
 
 RESUMABLE = (
     "train.epochs",
@@ -140,7 +139,7 @@ def open_run(section: RunSection, config: BaseModel, splits: Splits, *, resume: 
     if resume is None:
         splits.save(run.splits)
     else:
-        run.summary.unlink(missing_ok=True)  # of the weights so far: written again at the end
+        run.summary.unlink(missing_ok=True)  # it describes the weights so far, and is written again at the end
     run.write_text(run.config, settings.dump(config))
     return run
 
@@ -155,10 +154,10 @@ def resumed_config(kind: type[Config], run: RunFolder, overrides: dict[str, Any]
     check_resumable_keys(overrides, run.path)
     run.check_resumable()
     if "train.precision" in overrides:
-        overrides = {**overrides, "train.precision_reason": None}  # that of the precision before
-    config = settings.load(kind, run.config, overrides, stored=True)
+        overrides = {**overrides, "train.precision_reason": None}  # it is about the earlier precision
+    config = settings.load(kind, run.config, overrides)
     state = read_state(run.last)
-    _check_not_edited(kind, run, str(state.get(CONFIG, "")))
+    _check_not_edited(kind, run, state[CONFIG])
     check_best(run, state)
     return config
 
@@ -171,13 +170,10 @@ def check_resumable_keys(overrides: Iterable[str], run: Path) -> None:
 
 
 def _check_not_edited(kind: type[BaseModel], run: RunFolder, text: str) -> None:
-    """Raises `RunError` where config.yaml describes another training than `text`, the config in last.ckpt; that is
-    empty in a state of an earlier version."""
-    if not text:
-        return
-    before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last), stored=True))
-    now = settings.values(settings.load(kind, run.config, stored=True))
-    ignored = {*RESUMABLE, *_LOCATIONS, "train.precision_reason"}  # the last goes with the precision
+    """Raises `RunError` where config.yaml describes another training than `text`, the config in last.ckpt."""
+    before = settings.values(settings.build(kind, yaml_text.parse(text), {}, source=str(run.last)))
+    now = settings.values(settings.load(kind, run.config))
+    ignored = {*RESUMABLE, *_LOCATIONS, "train.precision_reason"}  # the reason changes with the precision
     changed = [key for key in now if now[key] != before[key] and key not in ignored]
     if changed:
         raise RunError(
@@ -194,14 +190,14 @@ def check_same_dataset(run: RunFolder, splits: Splits, fingerprint: str) -> None
     """Raises `RunError` where the split differs from the run's splits.json, or the files from those of best/: patients
     could move from one split to another."""
     began = Splits.load(run.splits)
-    changed = [split for split in SPLIT_NAMES if getattr(began, split) != getattr(splits, split)]
-    best = run.best / "model.json"
-    if not changed and best.is_file() and load_card(run.best).data_fingerprint != fingerprint:
-        changed = ["content of the files"]
+    other = [split for split in SPLIT_NAMES if getattr(began, split) != getattr(splits, split)]
+    changed = f"{', '.join(other)} split" if other else ""
+    if not other and (run.best / CARD).is_file() and load_card(run.best).data_fingerprint != fingerprint:
+        changed = "content of the files"
     if changed:
         raise RunError(
             "the dataset is not the one the run began with",
             file=run.path,
-            found=f"another {', '.join(changed)}" + ("" if "files" in changed[0] else " split"),
+            found=f"another {changed}",
             remedy="Restore the dataset as it was, or start a new run with --config",
         )

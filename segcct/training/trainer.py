@@ -96,7 +96,7 @@ def _lightning_trainer(
 
 @contextmanager
 def _interruptible(run: RunFolder, module: TrainingModule) -> Iterator[None]:
-    """Ctrl-C within the block says how the training is resumed, and becomes a `KeyboardInterrupt` again."""
+    """On Ctrl-C within the block, says how to resume the training and raises `KeyboardInterrupt` again."""
     on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         yield

@@ -28,13 +28,12 @@ class Trainable(Protocol):
 
     network: nn.Module
     score: str
-    progress: float
     averaged: nn.Module | None
     keeps_last: bool
     look_at_cases: str
 
     def loader(self, rank: int, world: int) -> DataLoader[Any]: ...
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor: ...
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor: ...
     def names(self, batch: dict[str, Any]) -> list[str]: ...
     def validate(self, network: nn.Module, device: str, rank: int, world: int) -> dict[str, float]: ...
     def card(self, selected_on: dict[str, Any]) -> ModelCard: ...
@@ -50,6 +49,8 @@ class TrainingModule(pl.LightningModule):
         self.train_section = train
         self.seed = seed
         self.clock = Clock(train)
+        self.progress = 0.0
+        """Fraction of the training that is done, at the latest batch."""
         self.network = task.network
         self.averaged = averaged_copy(task.network, train.ema) if train.ema else None
         task.averaged = None if self.averaged is None else self.averaged.module
@@ -111,18 +112,17 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_idx: int) -> None:
         torch.manual_seed(batch_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
-        progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
+        self.progress = self.clock.progress(self.current_epoch, batch_idx, int(self.trainer.num_training_batches))
         if self.clock.budget is not None:
-            progress = self.trainer.strategy.broadcast(progress)  # clocks differ, learning rates must not
-        self.task.progress = progress
+            self.progress = self.trainer.strategy.broadcast(self.progress)  # clocks differ, learning rates must not
         train = self.train_section
-        rate = train.lr * lr_factor(progress, schedule=train.schedule, warmup=train.warmup)
+        rate = train.lr * lr_factor(self.progress, schedule=train.schedule, warmup=train.warmup)
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate * group.get("lr_factor", 1.0)
 
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> Tensor:
         with explaining_batch_norm():
-            loss = self.task.loss(self.network, batch)
+            loss = self.task.loss(self.network, batch, self.progress)
         if not torch.isfinite(loss):
             raise TrainingError(
                 f"the loss is not finite in epoch {self.current_epoch}, batch {batch_idx}",
@@ -145,7 +145,7 @@ class TrainingModule(pl.LightningModule):
     def recalibrate(self) -> None:
         """Give the averaged weights statistics of their own from the latest batches."""
         with autocast(self.device.type, self.train_section.precision):
-            passes = (partial(self.task.loss, batch=batch) for batch in self.latest_batches)
+            passes = (partial(self.task.loss, batch=batch, progress=self.progress) for batch in self.latest_batches)
             recalibrate(self.evaluated_network, passes)
 
     def share_statistics(self) -> None:
@@ -167,6 +167,6 @@ class TrainingModule(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.clock.before = checkpoint["clock"]["elapsed"]
         self.clock.validation = checkpoint["clock"]["validation"]
-        self.clock.validations = checkpoint["clock"].get("validations", 0.0)
+        self.clock.validations = checkpoint["clock"]["validations"]
         self.clock.ended = checkpoint["clock"]["ended"]
         self.averaged_steps = checkpoint["averaged_steps"]

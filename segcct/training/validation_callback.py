@@ -14,19 +14,14 @@ from segcct.config import TrainSection
 from segcct.errors import TrainingError
 from segcct.progress import Progress, duration, say
 from segcct.run_folder import RunFolder
+from segcct.training.checkpoint import CONFIG
 from segcct.training.optimization import rate_key
 from segcct.training.processes import progress_bar
 from segcct.training.training_module import Trainable, TrainingModule
 
-CONFIG = "config"
-"""Key of last.ckpt that holds the text of config.yaml."""
-
 
 class ValidationCallback(Checkpoint):
     """After each epoch: validate, save the best weights, write the row of metrics.csv, then last.ckpt."""
-
-    state_key = "EpochEnd"
-    """Where last.ckpt keeps `state_dict`: the name of this class in earlier versions."""
 
     def __init__(self, task: Trainable, run: RunFolder, train: TrainSection, following: int) -> None:
         self.task = task
@@ -94,14 +89,14 @@ class ValidationCallback(Checkpoint):
         if better:
             self.best = {"metric": self.task.score, "value": score, "epoch": epoch}
             if trainer.is_global_zero:
-                self.run.remove_pictures()  # those of earlier weights
+                self.run.remove_pictures()  # they were drawn with earlier weights
                 self.run.save_best(network.state_dict(), self.task.card(self.best))
                 self.task.draw(network, device, self.run.pictures)
         if self._out_of_patience():
             trainer.should_stop = True
         module.train()
         module.clock.validated(time.monotonic() - began)
-        module.stop_when_over()  # where what is left is less than another validation takes
+        module.stop_when_over()  # if the rest of the budget is too short for another validation
         return scores
 
     def _out_of_patience(self) -> bool:

@@ -20,15 +20,6 @@ from segcct.models.zoo import create_model, entry, model_names
 from tests.support.toy_pair import card, data_section
 
 
-def test_names_are_listed_without_importing_the_libraries() -> None:
-    code = (
-        "import sys; from segcct.models.zoo import model_names, entry; "
-        "assert {'monai/SegResNet', 'timm/pvt_v2_b0'} <= set(model_names('segmenter')); entry('monai/DynUNet'); "
-        "sys.exit(bool({'monai', 'timm'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 def test_a_network_of_timm_does_not_import_monai() -> None:
     code = (
         "import sys; from segcct.models.zoo import create_model; create_model('timm/resnet18', 1, 2, 64); "
@@ -160,7 +151,7 @@ def test_a_training_is_planned_with_one_of_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["phantom", "acdc", "scans", "--cases", "6"]) == 0
+    assert main(["phantom", "acdc", "scans", "--cases", "6", "--reduce", "8"]) == 0
     config = str(Path(__file__).parents[2] / "configs" / "acdc_cct_unet.yaml")
     small = ["--data.root", "scans", "--data.image_size", "64", "--train.batch_size", "2", "--train.precision", "fp32"]
     deep = ["--model.options.deep_supervision", "true", "--train.loss.deep_supervision", "0.5"]

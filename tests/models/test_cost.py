@@ -99,6 +99,7 @@ def test_listing_the_models_imports_nothing_slow() -> None:
     """These packages take longer to import than all models to count."""
     code = (
         "import sys; from segcct.cli import main; code = main(['models']); "
+        "from segcct.models.zoo import entry; entry('monai/DynUNet'); "
         "slow = {'torch._dynamo', 'torch._inductor', 'sympy', 'timm', 'monai', 'scipy'} & set(sys.modules); "
         "print(slow, file=sys.stderr); sys.exit(code or bool(slow))"
     )

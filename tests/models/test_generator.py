@@ -341,10 +341,9 @@ def test_positions_and_one_hot():
     assert one_hot(np.array([[0, 2]], dtype=np.uint8), 3).tolist() == [[[1, 0]], [[0, 0]], [[0, 1]]]
 
 
-def test_a_generator_stores_its_parts_under_their_first_names_and_travels() -> None:
+def test_a_generator_travels() -> None:
     model = create_model("m2i_s", 1, 3, 32).eval()
     stored = model.state_dict()
-    assert {name.split(".")[0] for name in stored} == {"read", "start", "rise", "head"}
     for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), create_model("m2i_s", 1, 3, 32)):
         wrapped = torch.nn.ModuleDict({"network": other})
         wrapped.load_state_dict({f"network.{name}": value for name, value in stored.items()}, strict=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from segcct.cli import main
+from segcct.models import zoo
+from tests.support.installed_package import install
 
 FILE = '''
 from typing import Annotated
@@ -36,62 +38,31 @@ register_model(Entry("narrow_net", "segmenter", build, NarrowOptions))
 '''
 
 
-def install(folder: Path, source: str, *, group: str = "segcct.models") -> dict[str, str]:
-    """A package of one file as pip would leave it; returns the environment that finds it."""
-    (folder / "narrow_nets.py").write_text(source, encoding="utf-8")
-    record = folder / "narrow_nets-1.0.dist-info"
-    record.mkdir()
-    (record / "METADATA").write_text("Metadata-Version: 2.1\nName: narrow-nets\nVersion: 1.0\n", encoding="utf-8")
-    (record / "entry_points.txt").write_text(f"[{group}]\nnarrow = narrow_nets\n", encoding="utf-8")
-    paths = [str(folder), str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+@pytest.fixture
+def install_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Installs the package `narrow-nets`, of one file of that text."""
+    return lambda source: install(tmp_path, monkeypatch, zoo._TABLE, "narrow_nets", source, package="narrow-nets")
 
 
-def segcct(environment: dict[str, str], folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "ignore", "-m", "segcct.cli", *arguments]
-    return subprocess.run(command, env=environment, cwd=folder, capture_output=True, encoding="utf-8", check=False)
+def test_a_model_from_outside_is_known_by_its_name(
+    install_networks: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A config trains it and its best/ folder predicts: project/test_docs_extend.py."""
+    install_networks(FILE)
+    assert main(["models", "narrow_net"]) == 0
+    assert " ".join(capsys.readouterr().out.splitlines()[1].split()[:3]) == "narrow_net segmenter 60"
+    assert main(["models", "narrow_nat"]) == 1
+    assert "Did you mean narrow_net?" in capsys.readouterr().err
+    network = zoo.create_model("narrow_net", 1, 4, 32, {"width": 3})
+    assert sum(value.numel() for value in network.parameters()) == 46  # 3 x 9 + 3 within, 3 x 4 + 4 for the classes
 
 
-def test_a_model_from_outside_is_known_to_every_command(tmp_path: Path) -> None:
-    environment = install(tmp_path, FILE)
-    listed = segcct(environment, tmp_path, "models", "narrow_net")
-    assert listed.returncode == 0, listed.stderr
-    assert " ".join(listed.stdout.splitlines()[1].split()[:3]) == "narrow_net segmenter 60"
-    wrong = segcct(environment, tmp_path, "models", "narrow_nat")
-    assert wrong.returncode == 1
-    assert "Did you mean narrow_net?" in wrong.stderr
-
-
-def test_a_package_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
-    environment = install(tmp_path, "import nothing_of_that_name")
-    assert segcct(environment, tmp_path, "models", "unet").returncode == 0  # the table's own need no plugin
-    listed = segcct(environment, tmp_path, "models")
-    assert listed.returncode == 1
-    assert "narrow of package narrow-nets" in listed.stderr
-    assert "nothing_of_that_name" in listed.stderr
-
-
-@pytest.mark.slow
-def test_a_config_trains_a_model_from_outside_and_its_best_folder_predicts(tmp_path: Path) -> None:
-    environment = install(tmp_path, FILE)
-    assert segcct(environment, tmp_path, "phantom", "acdc", "scans", "--cases", "6").returncode == 0
-    (tmp_path / "narrow.yaml").write_text(
-        "run: {name: narrow}\n"
-        "data: {root: scans, layout: acdc, scheme: acdc, channels: {cine: '{id}.nii.gz'}, label: '{id}_gt.nii.gz',\n"
-        "       image_size: 32, workers: 0}\n"
-        "model: {name: narrow_net, options: {width: 3}}\n"
-        "train: {epochs: 1, batch_size: 4, slices_per_epoch: 8, pictures: 0, precision: fp32}\n",
-        encoding="utf-8",
-    )
-    keys = ("train-seg", "--config", "narrow.yaml")
-    planned = segcct(environment, tmp_path, *keys, "--dry-run")
-    assert planned.returncode == 0, planned.stderr
-    assert "parameters  46" in planned.stdout  # 3 x 9 + 3 within, 3 x 4 + 4 for the classes
-    trained = segcct(environment, tmp_path, *keys)
-    assert trained.returncode == 0, trained.stderr
-    case = next((tmp_path / "scans").rglob("patient*_frame*[0-9].nii.gz"))
-    predicted = segcct(
-        environment, tmp_path, "predict", "--model", "runs/narrow/best", "--input", str(case), "--output", "masks"
-    )
-    assert predicted.returncode == 0, predicted.stderr
-    assert len(list((tmp_path / "masks").glob("*.nii.gz"))) == 1
+def test_a_package_that_cannot_be_loaded_is_named(
+    install_networks: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    install_networks("import nothing_of_that_name")
+    assert main(["models", "unet"]) == 0  # the table's own need no plugin
+    assert main(["models"]) == 1
+    told = capsys.readouterr().err
+    assert "added of package narrow-nets" in told
+    assert "nothing_of_that_name" in told

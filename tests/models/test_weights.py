@@ -473,13 +473,20 @@ def test_timm_classifier_takes_its_own_file(tmp_path: Path) -> None:
         ("head_dist.bias", True),
         ("head.linear.weight", True),
         ("head.fc.bias", True),
+        ("head.fc2.weight", True),
+        ("head.fc1.weight", False),
+        ("last_linear.weight", True),
         ("head.norm.weight", False),
         ("blocks.0.linear.weight", False),
         ("linear.weight", False),
         ("bias", False),
+        ("network.model.2.conv.weight", True),  # MONAI's AttentionUnet
+        ("network.model.1.submodule.0.conv.0.conv.weight", False),
+        ("segmentation_head.0.weight", True),  # segmentation_models.pytorch
+        ("decoder.blocks.0.conv1.0.weight", False),
     ],
 )
-def test_heads_of_timm_by_name(name: str, head: bool) -> None:
+def test_heads_by_name(name: str, head: bool) -> None:
     assert is_head(name) == head
 
 

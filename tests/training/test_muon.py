@@ -72,12 +72,24 @@ def test_kernels_are_orthogonal_and_tables_norms_and_heads_are_left_to_adamw():
         ("monai/DynUNet", {"filters": 8, "levels": 4, "deep_supervision": True}),
         ("monai/SwinUNETR", {"feature_size": 12}), ("monai/SegResNet", {"filters": 8}),
         ("monai/UNETR", {"feature_size": 8, "hidden_size": 48, "num_heads": 2, "mlp_dim": 48}),
-        ("monai/AttentionUnet", {"filters": 8, "levels": 3}), ("timm:mobilenetv3_small_050", {}),
+        ("monai/AttentionUnet", {"filters": 8, "levels": 3}), ("monai/MedNeXtS", {"deep_supervision": True}),
+        ("timm:mobilenetv3_small_050", {}), ("timm:crossvit_9_240", {}), ("timm:efficientvit_b0", {}),
+        ("timm/resnet34", {"deep_supervision": True}), ("unet", {}),
+        ("cct_encoder_t", {}),
     ],
 )  # fmt: skip
 def test_heads_of_many_classes_are_left_to_adamw_as_those_of_few(name, options):
     network = create_model(name, 3, 11, 224, options)
     assert [tuple(weight.shape) for weight in orthogonal_weights(network) if weight.shape[0] == 11] == []
+
+
+@pytest.mark.parametrize("name", ["m2i_s", "masked/cct_unet_t"])
+def test_the_heads_of_a_generator_and_of_a_pre_training_are_left_to_adamw(name):
+    network = create_model(name, 3, 11, 64)
+    (head,) = (layer for path, layer in network.named_modules() if path.split(".")[-1] == "head")
+    chosen = orthogonal_weights(network)
+    assert len(chosen) > 5
+    assert not any(weight is head.weight for weight in chosen)
 
 
 def test_iterations_are_in_the_arithmetic_of_the_training():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import stat
 
@@ -67,6 +68,16 @@ def test_a_card_of_another_kind_is_refused(best, text):
     (best / "model.json").write_text(text)
     with pytest.raises(CheckpointError, match="not a model card"):
         load_card(best)
+
+
+def test_a_card_that_lists_case_ids_is_refused(best):
+    """They would be repeated in files that are shared."""
+    card = json.loads((best / "model.json").read_text())
+    card["selected_on"]["cases"] = ["Mueller_1950"]
+    (best / "model.json").write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="the cases of selected_on must be a number") as refused:
+        load_card(best)
+    assert "Mueller" not in str(refused.value)
 
 
 def test_naming_the_run_instead_of_best_says_so(best):

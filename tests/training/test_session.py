@@ -28,8 +28,9 @@ STATE = {
     "loops": {"fit_loop": {"epoch_progress": {"current": {"processed": 2}}}},
     "callbacks": {},
     "optimizer_states": [{"state": {}, "param_groups": [{}]}],
-    "clock": {"elapsed": 1.0, "validation": 0.0, "ended": None},
+    "clock": {"elapsed": 1.0, "validation": 0.0, "validations": 1.0, "ended": None},
     "averaged_steps": 0,
+    "training": {},
 }
 """The end of the second epoch, as far as it is looked at before any data is read."""
 
@@ -44,10 +45,15 @@ def run(tmp_path: Path) -> RunFolder:
     """A run of 100 epochs of which two are done."""
     config = experiment(tmp_path, epochs=100)
     run = open_run(config.run, config, SPLITS)
-    torch.save(STATE, run.last)
+    save_state(run)
     for epoch in range(2):
         run.add_metrics({"epoch": epoch})
     return run
+
+
+def save_state(run: RunFolder) -> None:
+    """The state that a training with the config of now leaves."""
+    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
 
 
 def test_a_resume_with_another_length_is_remembered(run):
@@ -76,13 +82,6 @@ def test_a_taken_name_and_a_shorter_length_are_refused_beforehand(run):
         check_run(config.run, config.train, None)
 
 
-@pytest.fixture
-def stopped(run: RunFolder) -> RunFolder:
-    """The run, with the state that a training leaves."""
-    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
-    return run
-
-
 def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
     content = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
     for section, keys in sections.items():
@@ -90,47 +89,37 @@ def edit(folder: RunFolder, **sections: dict[str, object]) -> None:
     folder.write_text(folder.config, yaml.safe_dump(content))
 
 
-def test_an_edited_configuration_is_refused(stopped):
-    edit(stopped, train={"lr": 0.01, "batch_size": 8, "epochs": 200}, run={"name": "renamed"})
+def test_an_edited_configuration_is_refused(run):
+    edit(run, train={"lr": 0.01, "batch_size": 8, "epochs": 200}, run={"name": "renamed"})
     with pytest.raises(RunError) as caught:
-        resumed_config(SegmentationConfig, stopped, {})
+        resumed_config(SegmentationConfig, run, {})
     for words in (
-        f"{stopped.config}: the configuration was edited since the run was trained",
+        f"{run.config}: the configuration was edited since the run was trained",
         "found train.batch_size 8, train.lr 0.01; expected train.batch_size 16, train.lr 0.001)",
         f"a resume may change {', '.join(RESUMABLE)}",
     ):
         assert words in str(caught.value)
 
 
-def test_what_may_change_may_be_edited(stopped):
-    edit(stopped, train={"epochs": 200}, run={"name": "renamed"}, data={"root": "moved", "cache": "x", "workers": 1})
-    edit(stopped, model={"pretrained": "gone"})
-    config = resumed_config(SegmentationConfig, stopped, {"train.epochs": 300})
+def test_what_may_change_may_be_edited(run):
+    edit(run, train={"epochs": 200}, run={"name": "renamed"}, data={"root": "moved", "cache": "x", "workers": 1})
+    edit(run, model={"pretrained": "gone"})
+    config = resumed_config(SegmentationConfig, run, {"train.epochs": 300})
     assert (config.train.epochs, config.data.root, config.run.name) == (300, Path("moved"), "renamed")
 
 
-def test_a_resume_with_another_precision_may_be_interrupted(stopped):
-    edit(stopped, train={"precision": "fp32", "precision_reason": "measured here"})
-    torch.save({**STATE, "config": stopped.config.read_text(encoding="utf-8")}, stopped.last)
-    other = resumed_config(SegmentationConfig, stopped, {"train.precision": "bf16"})
-    open_run(other.run, other, SPLITS, resume=stopped)
-    assert resumed_config(SegmentationConfig, stopped, {}).train.precision == "bf16"
+def test_a_resume_with_another_precision_may_be_interrupted(run):
+    edit(run, train={"precision": "fp32", "precision_reason": "measured here"})
+    save_state(run)
+    other = resumed_config(SegmentationConfig, run, {"train.precision": "bf16"})
+    open_run(other.run, other, SPLITS, resume=run)
+    assert resumed_config(SegmentationConfig, run, {}).train.precision == "bf16"
 
 
-def test_former_keys_of_a_resumed_run_are_read_silently(run, capsys):
-    edit(run, data={"foreground_share": 0.5})
-    content = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    del content["data"]["foreground_fraction"]
-    run.write_text(run.config, yaml.safe_dump(content))
-    torch.save({**STATE, "config": run.config.read_text(encoding="utf-8")}, run.last)
-    assert resumed_config(SegmentationConfig, run, {}).data.foreground_fraction == 0.5
-    assert capsys.readouterr().err == ""
-
-
-def test_a_run_of_an_earlier_version_can_still_be_resumed(run):
-    edit(run, train={"lr": 0.01})
+def test_a_state_without_its_configuration_is_refused(run):
     torch.save(STATE, run.last)
-    assert resumed_config(SegmentationConfig, run, {}).train.lr == 0.01
+    with pytest.raises(RunError, match="no config of the right kind in it"):
+        resumed_config(SegmentationConfig, run, {})
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from segcct.model_card import load_card, load_weights
 from segcct.run_folder import RunFolder
 from segcct.training import optimization, training_module, validation_callback
 from segcct.training.batch_seeds import batch_seed
-from segcct.training.network import check_batch_size
+from segcct.training.network import check_batch_size, evaluated_logits
 from segcct.training.optimization import Clock, averaged_copy, build_optimizer, lr_factor, recalibrate
 from segcct.training.session import check_run
 from segcct.training.trainer import fit
@@ -30,10 +30,6 @@ from tests.support import toy_task
 
 TOY = Path(toy_task.__file__)
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(TOY.parents[1])}
-
-
-def command(folder: Path, *, epochs: int, pause_s: float, resume: str) -> list[str]:
-    return [sys.executable, str(TOY), str(folder), str(epochs), str(pause_s), resume]
 
 
 def state(run: Path) -> dict[str, torch.Tensor]:
@@ -46,14 +42,11 @@ def state(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.slow
 def test_killed_in_mid_epoch_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    with subprocess.Popen(command(killed, epochs=3, pause_s=0.25, resume="fresh"), env=ENVIRONMENT) as process:
+    command = [sys.executable, str(TOY), str(killed), "3", "8", "fresh"]  # holds in the second epoch, of six batches
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, encoding="utf-8") as process:
         toy_task.main(str(whole), "3", "0", "fresh")  # while the other process starts
-        deadline = time.monotonic() + 60
-        while not (killed / "last.ckpt").exists():
-            assert time.monotonic() < deadline
-            assert process.poll() is None
-            time.sleep(0.02)
-        time.sleep(0.6)  # into the second epoch, which takes 1.5 s
+        assert process.stdout is not None
+        assert toy_task.HELD in process.stdout  # lines, up to the end of the process
         process.send_signal(signal.SIGKILL)
     assert len(RunFolder(killed).read_metrics()) == 1
     toy_task.main(str(killed), "3", "0", "resume")
@@ -76,8 +69,8 @@ def run(tmp_path: Path) -> RunFolder:
 class Counted(toy_task.ToyTask):
     """The gradient of every weight is the number of the batch, from 1 on."""
 
-    def loss(self, network, batch):
-        super().loss(network, batch)
+    def loss(self, network, batch, progress):
+        super().loss(network, batch, progress)
         return self.batches * sum(parameter.sum() for parameter in network.parameters())
 
 
@@ -101,6 +94,30 @@ def test_a_step_takes_the_mean_gradient_of_the_batches_it_adds(run, monkeypatch,
     assert seen == pytest.approx(steps)
     told = "train.accumulate is 9, but an epoch has 6 batches" in capsys.readouterr().err
     assert told == (accumulate == 9)
+
+
+def test_the_loss_is_told_how_far_the_training_is(run):
+    """Also where it only gives BatchNorm its statistics, after the last batch of an epoch."""
+    told = []
+
+    class Told(toy_task.ToyTask):
+        def loss(self, network, batch, progress):
+            told.append(progress)
+            return super().loss(network, batch, progress)
+
+    fit(Told(), run, SegmentationTrainSection(epochs=2, lr=0.01, recalibrate=1), seed=0)
+    steps = [step / 12 for step in range(12)]
+    assert told == pytest.approx([*steps[:6], steps[5], *steps[6:], steps[11]])
+
+
+def test_weights_learn_from_a_pass_after_one_without_gradients_in_bf16():
+    """Up to PyTorch 2.10 the second pass would get the weights that the first one had cast, without a gradient."""
+    network, image = nn.Conv2d(1, 2, 1), torch.ones(1, 1, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        evaluated_logits(network, image)
+        loss = network(image).sum()
+    loss.backward()
+    assert network.weight.grad is not None
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -162,7 +179,7 @@ def test_a_network_that_cannot_train_on_a_batch_of_one_is_refused_before_it_is_t
 
 def test_a_last_batch_of_one_is_explained(run):
     task = toy_task.ToyTask()
-    task.loss = lambda network, batch: normed(1)(batch["image"][:1]).sum()
+    task.loss = lambda network, batch, progress: normed(1)(batch["image"][:1]).sum()
     with pytest.raises(TrainingError, match=r"cannot be trained on a batch of one"):
         fit(task, run, SegmentationTrainSection(epochs=1), seed=0)
 
@@ -223,9 +240,9 @@ class Timed(toy_task.ToyTask):
         for module in (validation_callback, optimization):
             monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
 
-    def loss(self, network, batch):
+    def loss(self, network, batch, progress):
         self.now += 10.0
-        return super().loss(network, batch)
+        return super().loss(network, batch, progress)
 
     def validate(self, network, device, rank, world):
         self.now += next(self.validations_s)
@@ -245,10 +262,10 @@ def test_a_budget_ends_the_training_with_a_finished_schedule(run, monkeypatch):
 class Interrupted(toy_task.ToyTask):
     after = 8
 
-    def loss(self, network, batch):
+    def loss(self, network, batch, progress):
         if self.batches == self.after:
             raise KeyboardInterrupt
-        return super().loss(network, batch)
+        return super().loss(network, batch, progress)
 
 
 def test_ctrl_c_leaves_a_run_to_be_resumed(run, capsys):

@@ -73,10 +73,10 @@ class PretrainingTask(SliceTask):
     def scheme_card(self) -> SchemeCard | None:
         return None
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
         masked, train = cast(MaskedEncoder, network), self.config.train
         if masked.training:
-            decay = 1 - (1 - train.target_decay) * (1 - 0.8 * self.progress)  # of a step
+            decay = 1 - (1 - train.target_decay) * (1 - 0.8 * progress)  # of a step
             masked.update_target(decay ** (1 / train.accumulate))
         image = batch["image"]
         visible = masked.draw_visible(len(image), train.mask_ratio).to(image.device)
@@ -95,7 +95,7 @@ class PretrainingTask(SliceTask):
             masked = cast(MaskedEncoder, network.eval())
             with torch.inference_mode(), autocast(device, self.config.train.precision):
                 filled = masked.pixels(masked(image, visible)).float()
-                shown, seen = (masked.shown(each, visible) for each in (image, torch.ones_like(image)))
+                shown, seen = (masked.masked_image(each, visible) for each in (image, torch.ones_like(image)))
             panels = [image, shown, torch.where(seen > 0, image, filled)]
             with atomic_path(folder / f"{case.case_id}.png", private=True) as temporary:
                 _side_by_side([panel[0, 0].cpu().numpy() for panel in panels]).save(temporary, format="PNG")

@@ -87,7 +87,8 @@ class ReconstructionTask(SliceTask):
             "std": torch.ones(size, channels, device=device),
         }
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
+        del progress
         image, label = batch["image"], batch["label"]
         mask = nn.functional.one_hot(label, self.scheme.num_classes).permute(0, 3, 1, 2).float()
         generator = cast(Generator, network)

@@ -75,22 +75,22 @@ class SegmentationTask(SliceTask):
             batch[UNLABELED] = {"image": image, "weak": image, "position": torch.rand(size, 1, device=device)}
         return batch
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
         teacher = network if self.averaged is None else self.averaged
-        if self.synthesis is not None and self.progress >= STARTS:
+        if self.synthesis is not None and progress >= STARTS:
             batch = self.synthesis.applied(batch, teacher)
             batch |= maps_of_batch(batch["label"], self.criterion.needs, self.scheme.num_classes)
-        batch = self._windows(batch)
+        batch = self._windows(batch, progress)
         criterion, image = self.criterion.to(batch["image"].device), batch["image"]
         section = self.config.train.unlabelled
-        if self.method is None or self.progress < section.start:
+        if self.method is None or progress < section.start:
             loss: Tensor = criterion(network(image), batch["label"], batch)
             return loss
-        unlabeled = self._windows(self.method.prepare(batch[UNLABELED], teacher))
+        unlabeled = self._windows(self.method.prepare(batch[UNLABELED], teacher), progress)
         output = network(torch.cat([image, unlabeled["image"]]))  # in one pass, so that batch norm sees both
         scales = output if isinstance(output, list) else [output]
         labeled = criterion([logits[: len(image)] for logits in scales], batch["label"], batch)
-        weight = section.weight * ramp_up(self.progress - section.start, section.ramp_up)
+        weight = section.weight * ramp_up(progress - section.start, section.ramp_up)
         total: Tensor = labeled + weight * self.method.loss(scales[0][len(image) :], unlabeled)
         return total
 
@@ -110,9 +110,9 @@ class SegmentationTask(SliceTask):
                 synthetic = case.case_id in self.dataset.synthetic_cases
                 save_overlay(folder, case, prediction, list(self.scheme.classes), scores, synthetic=synthetic)
 
-    def _windows(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def _windows(self, batch: dict[str, Any], progress: float) -> dict[str, Any]:
         """The batch, or windows of it, as far as the training is; of labels or of pseudo-labels of whole slices."""
-        side = window_side(self.config.train.windows, self.progress)
+        side = window_side(self.config.train.windows, progress)
         return batch if side is None else take_windows(batch, side, self.config.data.foreground_fraction)
 
     def _synthesis(self) -> Synthesis | None:
