@@ -95,6 +95,10 @@ class LabelError(DataError):
     kind = "label values are outside the scheme"
 
 
+class CacheError(DataError):
+    """The cache of prepared cases cannot be written to."""
+
+
 class SplitError(DataError):
     """A split that is empty, unknown, or has one patient in two subsets."""
 
@@ -125,6 +129,16 @@ class MetricError(SegcctError):
 
 class EvaluationError(SegcctError):
     """Predictions and references that cannot be matched."""
+
+
+class WorkerError(SegcctError):
+    """The process that worked on a case died; an executor gives this for the cases that died with it alone."""
+
+    kind = "a worker process died"
+
+
+class SparkError(SegcctError):
+    """Spark that does not start, or a cluster that does not answer."""
 
 
 class StorageError(SegcctError, OSError):
@@ -166,7 +180,11 @@ def show_tracebacks(show: bool) -> None:
 def short_reason(error: object) -> str:
     """The message of an exception of a library, or a value, short and in one line; an exception without a message gives
     its type."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return _in_short(error) or type(error).__name__
+
+
+def _in_short(error: object) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def is_foreseen(error: BaseException) -> bool:
@@ -199,7 +217,7 @@ def describe_failure(error: Exception, case_id: str) -> str:
         return f"{case_id}: {reason_of(error)}"
     if is_out_of_memory(error):
         return f"{case_id}: {TOO_LITTLE_MEMORY}"
-    text = " ".join(str(error).split())[:200]
+    text = _in_short(error)
     return (
         f"{case_id}: unexpected {type(error).__name__}{f': {text}' if text else ''}. This is a bug of segcct: please "
         "report it with the traceback that --debug shows"

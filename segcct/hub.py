@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any
 
-from segcct.errors import HubError, is_out_of_memory
+from segcct.errors import HubError, is_out_of_memory, short_reason
 from segcct.extras import import_extra
 
 FILES = ("model.json", "weights.safetensors", "quality.json")
@@ -23,6 +23,7 @@ SHAPE = "hf://OWNER/NAME or hf://OWNER/NAME@REVISION"
 _MODEL = re.compile(r"hf:/{1,2}([\w.-]+/[\w.-]+)(?:@(\S+))?")
 _LOG_IN = "Log in by `hf auth login`, or set HF_TOKEN"
 _REFUSED_STATUSES = (401, 403)
+_LICENSES = "https://huggingface.co/docs/hub/repositories-licenses"
 
 
 def is_on_hub(place: str | PurePath) -> bool:
@@ -125,10 +126,15 @@ def _in_our_words(name: str) -> Iterator[None]:
         refused = error.response.status_code in _REFUSED_STATUSES
         what = "this login has no permission" if refused else "the server failed"
         remedy = _LOG_IN + " with a token that may write there" if refused else "Try again later"
-        raise HubError(what, file=name, found=_reason(error), remedy=remedy) from error
+        found = short_reason(error.server_message) if error.server_message else _reason(error)
+        raise HubError(what, file=name, found=found, remedy=remedy) from error
     except Exception as error:  # those of its HTTP client are of no common class
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.errno is not None):
             raise
+        if isinstance(error.__cause__, errors.BadRequestError):  # the fields of README.md, of which users give one
+            remedy = f"Give the license by a name listed at {_LICENSES}, or as other"
+            what = "the server does not take the description of the model"
+            raise HubError(what, file=name, found=short_reason(error), remedy=remedy) from error
         remedy = "Check the network and HF_ENDPOINT, and try again"
         raise HubError("the exchange with the server failed", file=name, found=_reason(error), remedy=remedy) from error
 

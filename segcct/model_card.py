@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from segcct.config import DataSection
+from segcct.config.settings import stored_section
 from segcct.datasets.label_schemes import Scheme, stored_scheme
 from segcct.errors import CheckpointError, RunError, SegcctError
 from segcct.files.atomic_file import LEFT_BEHIND_SECONDS, atomic_path
@@ -103,6 +104,14 @@ class ModelCard(Record):
     provenance: dict[str, Any]
     weights_sha256: str = ""
 
+    @field_validator("selected_on")
+    @classmethod
+    def _without_ids(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Cases and images are counted, never listed: predictions.json and shared models repeat this."""
+        if listed := [noun for noun in ("cases", "images") if not isinstance(value.get(noun, 0), int)]:
+            raise ValueError(f"the {listed[0]} of selected_on must be a number")
+        return value
+
     @property
     def classes(self) -> dict[str, int]:
         """Class -> value; empty where the task has none."""
@@ -115,12 +124,8 @@ class ModelCard(Record):
         return self.scheme.scheme()
 
     def data_section(self, root: Path) -> DataSection:
-        """How to read cases below `root` for this model."""
-        try:
-            return DataSection.model_validate({**self.data, "root": root})
-        except ValidationError as error:
-            reason = " ".join(str(error.errors()[0]["msg"]).split())
-            raise CheckpointError("model.json does not say how to read scans", found=reason) from error
+        """How to read cases below `root` for this model. Raises `CheckpointError` where it cannot be used."""
+        return stored_section(DataSection, {**self.data, "root": root}, file=CARD, error=CheckpointError)
 
 
 def reading(data: DataSection) -> dict[str, Any]:

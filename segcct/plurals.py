@@ -11,6 +11,13 @@ def counted(number: int, noun: str, *, comma: bool = False) -> str:
     return f"{number:,} {noun}{ending}" if comma else f"{number} {noun}{ending}"
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
+def listed(names: Sequence[str], most: int = 5, *, separator: str = ", ") -> str:
     """`a, b, c`; beyond `most`, how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return separator.join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def listed_in_prose(names: Sequence[str], most: int = 4) -> str:
+    """As `listed`, with `a, b and c` where all are named."""
+    if not 1 < len(names) <= most:
+        return listed(names, most)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 DEFAULT_CACHE = Path(".cache") / "segcct"
 """Of prepared cases, below the working directory."""
-RENAMED = {"foreground_share": "foreground_fraction", "sd": "std", "pictures_per_epoch": "images_per_epoch"}
-"""Former name of a key in its section -> name; former ones are read in this version for the last time."""
 _DURATION = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(s|sec|min|h)\s*$")
 _SECONDS = {"s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0}
 
@@ -37,14 +35,12 @@ Workers = Annotated[int, Field(ge=0, le=256)]
 class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    @model_validator(mode="before")
+    @field_validator("*")
     @classmethod
-    def by_new_names(cls, content: Any) -> Any:
-        """The content with former names replaced, where the section has a key of the new name."""
-        if not isinstance(content, Mapping):
-            return content
-        names = {former: name for former, name in RENAMED.items() if name in cls.model_fields and name not in content}
-        return {names.get(key, key): value for key, value in content.items()}
+    def in_the_home(cls, value: Any) -> Any:
+        """Paths with `~` replaced by the home folder; `~NAME` of an unknown user stays as it is."""
+        # `Path.expanduser` raises for an unknown user.
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value  # noqa: PTH111
 
 
 class RunSection(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from segcct.config.base import (
     DEFAULT_CACHE,
@@ -23,11 +23,6 @@ from segcct.config.layout_table import IMAGE_LAYOUTS, ImageLayoutName
 from segcct.config.split_section import Amount, Fold, SplitSection
 
 
-def _renamed(channels: object) -> object:
-    """`gray` was called `grey`."""
-    return "gray" if channels == "grey" else channels
-
-
 class ImageSplitSection(SplitSection):
     val: Amount = 0.1
     """What selects the model (fractions and crossval): a fraction below 1, a number from 1 on, of images."""
@@ -43,7 +38,7 @@ class ImagesSection(Section):
     CIFAR-100; idx: the files of MNIST and its followers, gzipped or not. Each also inside a .tar or .tar.gz."""
     root: Path
     """The dataset folder or archive."""
-    channels: Annotated[Literal["rgb", "gray"], BeforeValidator(_renamed)] = "rgb"
+    channels: Literal["rgb", "gray"] = "rgb"
     """Colors the network sees; gray images have three equal ones as rgb."""
     patient: str | None = None
     """Regular expression whose first group is the patient within an image's path, such as `(p\\d+)_`; images of one

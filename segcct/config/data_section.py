@@ -180,3 +180,15 @@ class AugmentSection(Section):
     scanner: Fraction = 0.0
     """Probability of strong gamma, contrast, bias field and noise together, as if from another scanner; 0.5 prepares
     for images of other scanners."""
+
+
+class GeometricAugmentSection(AugmentSection):
+    """Geometry alone, unless asked for more."""
+
+    intensity: Fraction = 0.0
+    """Probability of a change of brightness and contrast, and of gamma, per slice; a generator needs a style code for
+    it."""
+    noise: Fraction = 0.0
+    """Probability of Gaussian noise."""
+    blur: Fraction = 0.0
+    """Probability of Gaussian blur."""

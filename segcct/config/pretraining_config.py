@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, TrainSection
-from segcct.config.data_section import AugmentSection, DataSection
+from segcct.config.data_section import DataSection, GeometricAugmentSection
 
 
 class UnlabeledDataSection(DataSection):
@@ -17,17 +17,6 @@ class UnlabeledDataSection(DataSection):
     """Not used: no label is read."""
     labels: dict[str, PositiveInt] | None = None
     """Not used."""
-
-
-class MaskedAugmentSection(AugmentSection):
-    """Geometry alone: what is predicted is the image as it is."""
-
-    intensity: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Probability of a change of brightness and contrast, and of gamma, per slice."""
-    noise: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Probability of Gaussian noise."""
-    blur: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
-    """Probability of Gaussian blur."""
 
 
 class PretrainingTrainSection(TrainSection):
@@ -51,7 +40,7 @@ class PretrainingConfig(Experiment):
 
     run: RunSection = RunSection()
     data: UnlabeledDataSection
-    augment: MaskedAugmentSection = MaskedAugmentSection()
+    augment: GeometricAugmentSection = GeometricAugmentSection()  # what is predicted is the image as it is
     model: ModelSection = ModelSection()
     train: PretrainingTrainSection = PretrainingTrainSection()
 

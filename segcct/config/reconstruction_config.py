@@ -6,8 +6,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from segcct.config.base import Experiment, Fraction, ModelSection, PositiveInt, RunSection, Section, TrainSection
-from segcct.config.data_section import AugmentSection, DataSection
+from segcct.config.base import Experiment, ModelSection, PositiveInt, RunSection, Section, TrainSection
+from segcct.config.data_section import DataSection, GeometricAugmentSection
 
 
 class ReconstructionLossSection(Section):
@@ -40,18 +40,6 @@ class ReconstructionTrainSection(TrainSection):
     """The loss."""
 
 
-class GeometricAugmentSection(AugmentSection):
-    """Mask and image move together. Noise and blur are off because no mask explains them, changes of intensity because
-    the generator knows them only by a style code; that is taken from the changed image, so they may be turned on."""
-
-    intensity: Fraction = 0.0
-    """Probability of a change of brightness and contrast, and of gamma, per slice; needs a style code."""
-    noise: Fraction = 0.0
-    """Probability of Gaussian noise."""
-    blur: Fraction = 0.0
-    """Probability of Gaussian blur."""
-
-
 class GeneratorSection(ModelSection):
     name: str = "m2i_s"
     """A generator listed by `segcct models --kind generator`."""
@@ -64,6 +52,8 @@ class ReconstructionConfig(Experiment):
 
     run: RunSection = RunSection()
     data: DataSection
+    # Mask and image move together. Noise and blur are off because no mask explains them, changes of intensity because
+    # the generator knows them only by a style code; that is taken from the changed image, so they may be turned on.
     augment: GeometricAugmentSection = GeometricAugmentSection()
     model: GeneratorSection = GeneratorSection()
     train: ReconstructionTrainSection = ReconstructionTrainSection()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -92,18 +92,6 @@ class SegmentationTrainSection(TrainSection):
     """Overlay figures of validation slices written at each better model; 0 for none."""
     loss: LossSection = LossSection()
     """The loss."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _cycle_of_before(cls, content: Any) -> Any:
-        """`cycle_weight` and `cycle_model`, as former configs have them."""
-        if not isinstance(content, dict) or not {"cycle_weight", "cycle_model"} & content.keys():
-            return content
-        content = dict(content)
-        weight, model = float(content.pop("cycle_weight", 0.0)), content.pop("cycle_model", None)
-        model = None if model == "null" else model  # as text: the key is no longer one, so that nothing has typed it
-        cycle = {"method": "cycle", "weight": weight, "ramp_up": 0.3, "model": model}
-        return {**content, "unlabelled": cycle} if weight or model else content
 
 
 class SegmentationConfig(Experiment):

@@ -12,72 +12,52 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from segcct.config import yaml_text
-from segcct.config.base import RENAMED
 from segcct.config.config_keys import COMMAND_LINE, config_error, keys, shown
 from segcct.config.layout_table import NameIn
 from segcct.config.scalars import typed
 from segcct.config.yaml_text import Scalar
-from segcct.errors import ConfigError
+from segcct.errors import ConfigError, DataError, SegcctError
+from segcct.files.json_record import first_problem
 from segcct.files.small_file import read_small
-from segcct.progress import say
 
 Config = TypeVar("Config", bound=BaseModel)
 MOST_BYTES = 2**18
 """Of a config; the largest in use have a hundredth of it, and reading YAML takes seconds per megabyte."""
 
 
-def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None, *, stored: bool = False) -> Config:
-    """The configuration in `file`, with `overrides` (dotted key -> value) laid over it; `stored` if a run wrote it.
+def load(kind: type[Config], file: Path, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration in `file`, with `overrides` (dotted key -> value) laid over it.
 
     Raises `ConfigError` for an unreadable file, an unknown key, a wrong type or an impossible combination.
     """
-    return build(kind, read_yaml(file), overrides or {}, source=str(file), stored=stored)
+    return build(kind, read_yaml(file), overrides or {}, source=str(file))
 
 
-def build(
-    kind: type[Config],
-    content: Mapping[str, Any],
-    overrides: Mapping[str, Any],
-    *,
-    source: str,
-    stored: bool = False,
-) -> Config:
-    """`content` with `overrides` laid over it, validated; `source` is named in errors.
-
-    Former names of keys are announced, except those in a `stored` config, which nobody is meant to edit.
-    """
-    typed_keys = leaf_overrides(kind, overrides)
-    renamed, written_as = renamed_keys(kind), dict[str, str]()
-    by_key = {renamed.get(dotted, dotted): value for dotted, value in typed_keys.items()}
-    for former, dotted in renamed.items():
-        section = former.partition(".")[0]
-        names = content.get(section)
-        written = {f"{section}.{name}" for name in names} if isinstance(names, Mapping) else set()
-        if any({former, dotted} <= keys for keys in (typed_keys.keys(), written)):
-            found = f"also by its former name {former}"
-            raise ConfigError(f"key {dotted} is given twice", file=source, found=found, remedy=f"Leave {former} out")
-        if former in typed_keys or (not stored and former in written):
-            say(f"key {former} is now called {dotted}; the former name will be refused by the next version")
-        if former in written:
-            written_as[dotted] = former
+def build(kind: type[Config], content: Mapping[str, Any], overrides: Mapping[str, Any], *, source: str) -> Config:
+    """`content` with `overrides` laid over it, validated; `source` is named in errors."""
+    by_key = leaf_overrides(kind, overrides)
     merged = dict(content)
     for dotted, value in by_key.items():
-        merged = _laid_over(merged, written_as.get(dotted, dotted).split("."), value)
+        merged = _laid_over(merged, dotted.split("."), value)
     try:
         return kind.model_validate(typed(merged, kind))
     except ValidationError as error:
         raise config_error(kind, error, by_key, source) from None
 
 
-def renamed_keys(kind: type[BaseModel]) -> dict[str, str]:
-    """Former key -> key."""
-    places = [key.name.rpartition(".") for key in keys(kind)]
-    return {
-        f"{place}.{former}": f"{place}.{name}"
-        for place, _, name in places
-        for former in RENAMED
-        if RENAMED[former] == name
-    }
+def stored_section(
+    kind: type[Config],
+    content: Mapping[str, Any],
+    *,
+    file: str | Path | None = None,
+    error: type[SegcctError] = DataError,
+) -> Config:
+    """A data section as a model, predictions or an evaluation hold it. Raises `error` naming the first key whose value
+    cannot be used."""
+    try:
+        return kind.model_validate(dict(content))
+    except ValidationError as problem:
+        raise error("the stored data section cannot be used", file=file, found=first_problem(problem)) from None
 
 
 def leaf_overrides(kind: type[BaseModel], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from segcct.config.base import Section, Seed
 
@@ -13,13 +13,8 @@ Amount = Annotated[float, Field(ge=0)]
 Fold = Annotated[int, Field(ge=0)]
 
 
-def _renamed(kind: object) -> object:
-    """`holdout` is what classification called `fractions`."""
-    return "fractions" if kind == "holdout" else kind
-
-
 class SplitSection(Section):
-    kind: Annotated[Literal["fractions", "kfold", "crossval", "lists"], BeforeValidator(_renamed)] = "fractions"
+    kind: Literal["fractions", "kfold", "crossval", "lists"] = "fractions"
     """fractions: patients or images drawn by seed; kfold: fold `data.fold` validates and `test` is drawn; crossval:
     fold `data.fold` tests and `val` is drawn from the others, so that nothing is tested on that selected the weights;
     lists: files with the names. A test or validation split that the dataset itself has is used as it is (kfold trains

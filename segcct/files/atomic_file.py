@@ -15,15 +15,24 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from segcct.errors import RunError
 from segcct.files.disk_space import size_on_disk, storage_error
 from segcct.files.lock import holder, is_lock
 
 LEFT_BEHIND_SECONDS = 86400
 """Age from which a temporary file belongs to no running process."""
+OTHER_OUTPUT = "Choose another --output"
+OTHER_OR_OVERWRITE = f"{OTHER_OUTPUT}, or add --overwrite"
 _TEMPORARY = re.compile(r"^\.(.*)-part-[0-9a-f]{8}((?:\..*)?)$")
 _LONGEST_STEM = 100
 """Bytes of a target's name in that of its temporary file; a name has at most 255."""
 _swept: set[Path] = set()
+
+
+def refuse_existing(path: Path, remedy: str = OTHER_OUTPUT) -> None:
+    """Raises `RunError` where there is a file or folder already, which is not overwritten."""
+    if path.exists():
+        raise RunError("exists already", file=path, remedy=remedy)
 
 
 @contextlib.contextmanager

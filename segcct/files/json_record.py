@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
-from segcct.errors import DataError, SegcctError
+from segcct.errors import DataError, SegcctError, short_reason
 
 LONGEST_NAME = 4096
 """Characters of a file name."""
@@ -22,6 +22,13 @@ def _file_name(value: Any) -> str:
 
 FileName = Annotated[Any, AfterValidator(_file_name)]
 """A text of at most 4,096 characters; pydantic's own refuses bytes of a name that are not UTF-8."""
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first value that is missing or cannot be used, and why, in one line."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:120]
+    return ": ".join(filter(None, (place, short_reason(first["msg"]))))
 
 
 class Record(BaseModel):
@@ -38,10 +45,7 @@ class Record(BaseModel):
         try:
             return cls.model_validate(dict(content))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(str(part) for part in first["loc"])[:120]
-            found = ": ".join(filter(None, (place, " ".join(first["msg"].split())[:160])))
-            raise cls.ERROR(cls.NOT_THIS, file=file, found=found, remedy=remedy) from None
+            raise cls.ERROR(cls.NOT_THIS, file=file, found=first_problem(error), remedy=remedy) from None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object: every field that was set."""

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path, PurePath, PurePosixPath
 from urllib.parse import parse_qsl
 
-from segcct.errors import DataError
+from segcct.errors import DataError, short_reason
 from segcct.files.atomic_file import atomic_path
 
 _URI = re.compile(r"^([a-zA-Z][a-zA-Z0-9+.-]+):/+(.*)$", re.DOTALL)  # a drive has one letter
@@ -52,8 +52,8 @@ def fetch(path: Path, folder: Path) -> Path:
         with fsspec.open(uri, "rb") as source, atomic_path(copy) as temporary, temporary.open("wb") as target:
             shutil.copyfileobj(source, target, 2**20)
     except Exception as error:  # each file system has errors of its own, and an ImportError where it has no package
-        told = str(error) if address_of(path) == uri else _PASSWORD.sub(r"\1@", re.sub(r"\?\S*", "", str(error)))
-        found = " ".join(told.split())[:200] or type(error).__name__
+        text = str(error) if address_of(path) == uri else _PASSWORD.sub(r"\1@", re.sub(r"\?\S*", "", str(error)))
+        found = short_reason(text) if text.strip() else type(error).__name__
         raise DataError("cannot be fetched", file=address_of(path), found=found) from error
     return copy
 

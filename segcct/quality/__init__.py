@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from segcct.quality.features import FEATURES, GROUPS, CasePredictions, class_features
 from segcct.quality.fitting import CalibrationRow, cross_fit, fit
-from segcct.quality.quality_model import FILE, FLAG_BELOW, Estimate, QualityModel
+from segcct.quality.quality_model import FILE, Estimate, QualityModel
 
 __all__ = [
     "FEATURES",
     "FILE",
-    "FLAG_BELOW",
     "GROUPS",
     "CalibrationRow",
     "CasePredictions",

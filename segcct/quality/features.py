@@ -41,7 +41,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "extent",
         "area_jump",
         "thickness",
-        "off_centre",
+        "off_center",
     ),
     "members": ("member_agreement", "member_agreement_all", "member_agreement_others"),
 }
@@ -89,7 +89,7 @@ def class_features(case: CasePredictions, class_index: int) -> Features | None:
         **_member_features(case.members, class_index),
         **_volume_features(case.volumes.get(class_index)),
         **shape_features(mask[:, box[1], box[2]]),
-        "off_centre": off_center(mask, case.index > 0),
+        "off_center": off_center(mask, case.index > 0),
     }
 
 

@@ -17,7 +17,6 @@ from segcct.errors import ModelError, SegcctError
 from segcct.files.json_file import read_object
 from segcct.files.json_record import Record
 from segcct.model_card import ModelCard
-from segcct.progress import say
 from segcct.quality.conformal import LEVEL
 from segcct.quality.features import FEATURES, CaseFeatures, Features
 from segcct.quality.regression import Covariate, from_angle, on_curve
@@ -47,34 +46,32 @@ class Estimate:
 
 
 class QualityModel(Record):
-    """A fitted estimate for the classes of one segmenter; quality.json keeps the key names of its first version."""
+    """A fitted estimate for the classes of one segmenter."""
 
-    model_config = ConfigDict(allow_inf_nan=False, frozen=True, populate_by_name=True)
+    model_config = ConfigDict(allow_inf_nan=False, frozen=True)
     NOT_THIS: ClassVar[str] = "cannot be used as a quality estimate"
     ERROR: ClassVar[type[SegcctError]] = ModelError
     format: Literal[1] = 1
     classes: list[str]
-    covariates: list[Covariate] = Field(validation_alias="features", serialization_alias="features")
+    covariates: list[Covariate]
     slopes: dict[str, list[float]]
     """Class -> one per covariate."""
     intercepts: dict[str, float]
-    curve: Knots = Field(validation_alias="table", serialization_alias="table")
+    curve: Knots
     """The Dice that the linear model predicts, and the Dice measured for it."""
-    residual_scale: Knots = Field(validation_alias="spread", serialization_alias="spread")
+    residual_scale: Knots
     """The estimated Dice, and the typical size of its error."""
-    quantiles: dict[str, float | None] = Field(validation_alias="widths", serialization_alias="widths")
+    quantiles: dict[str, float | None]
     """Class -> nonconformity quantile: half the interval, in residual scales; None with too few patients."""
     level: float = LEVEL
-    flag_below: float = Field(
-        default=FLAG_BELOW, gt=0, le=1, validation_alias="doubtful_below", serialization_alias="doubtful_below"
-    )
+    flag_below: float = Field(default=FLAG_BELOW, gt=0, le=1)
     facts: dict[str, Any] = Field(default_factory=dict)
     """What it was fitted on and its performance out of fold; `misses` reads `not_predicted`."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         classes = set(self.classes)
-        for what, table in (("slopes", self.slopes), ("intercepts", self.intercepts), ("widths", self.quantiles)):
+        for what, table in (("slopes", self.slopes), ("intercepts", self.intercepts), ("quantiles", self.quantiles)):
             if set(table) != classes:
                 raise ValueError(f"{what} of {', '.join(table) or 'no class'}, not of {', '.join(self.classes)}")
         for one in self.covariates:
@@ -96,8 +93,7 @@ class QualityModel(Record):
 
     @classmethod
     def load(cls, file: Path, card: ModelCard) -> QualityModel | None:
-        """The estimate of a model; None if there is none, or (with a message on stderr) one that reads features of a
-        generator.
+        """The estimate of a model; None if there is none.
 
         Args:
             file: what `estimate_file` says.
@@ -109,13 +105,10 @@ class QualityModel(Record):
         if not file.is_file():
             return None
         content = read_object(file, cls.NOT_THIS, error=ModelError, remedy=_REMEDY)
-        if content.get("uses_m2i"):
-            say(f"{file} is not used: it was calibrated with a generator, whose features are no longer used. {_REMEDY}")
-            return None
         model = cls.from_json(content, file, _REMEDY)
         found = None
         for name, value in identity_of_masks(card).items():
-            if content.get(name, [] if name == "postprocessing" else None) != value:
+            if content.get(name) != value:
                 found = f"calibrated for other {name.removesuffix('_sha256')}"
         for name in model.classes:
             if name not in card.classes:
@@ -129,11 +122,11 @@ class QualityModel(Record):
 
     def to_json(self) -> dict[str, Any]:
         """The content of quality.json."""
-        return self.model_dump(by_alias=True)
+        return self.model_dump()
 
     @property
     def digest(self) -> str:
-        """Another one is other estimates: of what they depend on, and not of when and on what it was fitted."""
+        """Changes exactly when the estimates would change; ignores the date and the data of the fit."""
         fitted = self.model_dump(include=set(QualityModel.model_fields) - {"facts"})
         content = json.dumps({**fitted, "not_predicted": self.facts.get("not_predicted")}, sort_keys=True)
         return hashlib.blake2b(content.encode(), digest_size=20).hexdigest()

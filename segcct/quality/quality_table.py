@@ -22,7 +22,7 @@ from segcct.quality.quality_model import QualityModel
 class WrittenEstimates:
     """The estimates of a folder's masks."""
 
-    flagged: Mapping[str, bool]
+    is_flagged: Mapping[str, bool]
     """Case -> whether a class of it is flagged."""
     outcomes: tuple[CaseOutcome[Rows], ...]
 
@@ -49,7 +49,7 @@ def written_estimates(predictions: Predictions) -> WrittenEstimates:
     flagged: dict[str, bool] = {}
     for row in read_rows(predictions.output / QUALITY):
         if row["case"] in names:
-            flagged[row["case"]] = flagged.get(row["case"], False) or row["doubtful"] == "yes"
+            flagged[row["case"]] = flagged.get(row["case"], False) or row["flagged"] == "yes"
     return WrittenEstimates(flagged, tuple(outcomes))
 
 
@@ -62,19 +62,19 @@ def quality_rows(quality: QualityModel, features: CaseFeatures) -> Rows:
     rows = []
     for name, estimate in quality.estimates(features).items():
         row = dict.fromkeys(COLUMNS[1:], "") | {"class": name}
-        row |= {"level": f"{quality.level:g}", "doubtful_below": f"{quality.flag_below:g}"}
+        row |= {"level": f"{quality.level:g}", "flag_below": f"{quality.flag_below:g}"}
         if estimate is not None:
             row |= {
                 "estimated_dice": f"{estimate.dice:.4f}",
                 "low": f"{estimate.low:.4f}",
                 "high": f"{estimate.high:.4f}",
-                "doubtful": "yes" if estimate.dice < quality.flag_below else "no",
+                "flagged": "yes" if estimate.dice < quality.flag_below else "no",
             }
         elif features[name] is not None:
             row |= {"note": "not in the calibration: no estimate"}
         elif quality.misses(name):
-            row |= {"doubtful": "yes", "note": "not predicted: taken as missed"}
+            row |= {"flagged": "yes", "note": "not predicted: taken as missed"}
         else:
-            row |= {"doubtful": "no", "note": "not predicted: taken as absent"}
+            row |= {"flagged": "no", "note": "not predicted: taken as absent"}
         rows.append(row)
     return rows

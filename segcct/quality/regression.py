@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
 from segcct.files.json_record import Record
 
@@ -33,11 +33,11 @@ _LOG = ("entropy_foreground", "entropy_border", "m2i_foreground", "m2i_border")
 class Covariate(Record):
     """One column of the design: a feature, its transform, and how each class centers and scales it."""
 
-    model_config = ConfigDict(allow_inf_nan=False, populate_by_name=True)
-    feature: str = Field(validation_alias="signal", serialization_alias="signal")
+    model_config = ConfigDict(allow_inf_nan=False)
+    feature: str
     transform: str
     """identity, log, logit, or distance (of the untransformed value from the class's mean, in either direction)."""
-    center: dict[str, float] = Field(validation_alias="centre", serialization_alias="centre")
+    center: dict[str, float]
     """Class -> mean of the transformed feature over the calibration rows; also the value where it is not defined."""
     scale: dict[str, float]
     """Class -> its standard deviation, above 0."""

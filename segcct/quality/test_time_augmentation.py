@@ -5,45 +5,32 @@ How far they agree is a feature of the quality estimate; masks do not depend on 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from segcct.inference.predictor import Predictor
+from segcct.inference.views import View
 from segcct.preparation.prepared_case import PreparedCase
 
-Transform = Callable[[np.ndarray], np.ndarray]
+_FLIPS = (View(flipped=True), View(2, flipped=True))
+"""Left to right, and upside down."""
 
 
 def flipped_probabilities(predictor: Predictor, prepared: PreparedCase) -> tuple[np.ndarray, ...]:
     """(D, K, h, w) float16 of slices flipped left to right, and of slices flipped upside down."""
-    return tuple(_augmented(predictor, prepared, flip, flip) for flip in (_left_right, _up_down))
+    return tuple(_probabilities(predictor, prepared, view) for view in _FLIPS)
 
 
 def rotated_probabilities(predictor: Predictor, prepared: PreparedCase) -> tuple[np.ndarray, ...]:
     """(D, K, h, w) float16 of slices rotated by 90 degrees; the other rotation is this one flipped twice."""
-    return (_augmented(predictor, prepared, _rotate, _rotate_back),)
+    return (_probabilities(predictor, prepared, View(1)),)
 
 
-def _augmented(predictor: Predictor, prepared: PreparedCase, transform: Transform, inverse: Transform) -> np.ndarray:
-    """(D, K, h, w) float16 probabilities predicted from transformed slices, transformed back."""
-    image = np.ascontiguousarray(transform(np.asarray(prepared.image)))
-    view = replace(prepared, arrays={"image": image})
-    return inverse(np.concatenate([batch.astype(np.float16) for batch in predictor.probabilities(view)]))
-
-
-def _left_right(planes: np.ndarray) -> np.ndarray:
-    return planes[..., ::-1]
-
-
-def _up_down(planes: np.ndarray) -> np.ndarray:
-    return planes[..., ::-1, :]
-
-
-def _rotate(planes: np.ndarray) -> np.ndarray:
-    return np.rot90(planes, 1, (-2, -1))
-
-
-def _rotate_back(planes: np.ndarray) -> np.ndarray:
-    return np.rot90(planes, -1, (-2, -1))
+def _probabilities(predictor: Predictor, prepared: PreparedCase, view: View) -> np.ndarray:
+    """(D, K, h, w) float16 probabilities predicted from slices seen as `view` shows them, turned back."""
+    image = view.of(torch.tensor(np.asarray(prepared.image)))  # a copy, since a memory map is read-only
+    seen = replace(prepared, arrays={"image": np.ascontiguousarray(image.numpy())})
+    found = np.concatenate([batch.astype(np.float16) for batch in predictor.probabilities(seen)])
+    return np.asarray(view.undo(torch.from_numpy(found)).numpy())

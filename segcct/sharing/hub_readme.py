@@ -56,8 +56,9 @@ def _what(card: ModelCard) -> str:
     dimensions = f"{card.spatial_dims}-D network, {size}x{size} pixels"
     lines = [f"A {card.task} model of segcct{made_by}: `{name}`, a {dimensions}."]
     channels = card.data.get("channels")
-    if channels:
-        lines += ["", f"Input: {', '.join(for_markdown(str(channel)) for channel in channels)}."]
+    if channels:  # of a classifier, one word
+        names = [channels] if isinstance(channels, str) else channels
+        lines += ["", f"Input: {', '.join(for_markdown(str(name)) for name in names)}."]
     if card.scheme is not None:
         lines += ["", "| class | value |", "|---|---|"]
         lines += [f"| {for_markdown(label)} | {value} |" for label, value in card.scheme.classes.items()]

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from segcct import hub
-from segcct.errors import ModelError, RunError
-from segcct.files.atomic_file import atomic_path
+from segcct.errors import ModelError
+from segcct.files.atomic_file import atomic_path, refuse_existing
 from segcct.inference.loaded_model import load_network
 from segcct.model_card import ModelCard, load_card
 from segcct.provenance import version_of
@@ -53,8 +53,7 @@ def write_bundle(folder: Path, output: Path, terms: Terms, *, evaluation: Path |
     for text in (*card.classes, *card.data.get("channels", ()), terms.license.strip(), terms.training_data.strip()):
         if text[:1] in _EXPRESSIONS:
             raise ModelError("MONAI would run a text as an expression", file=folder, found=text)
-    if output.exists():
-        raise RunError("exists already, and nothing is overwritten", file=output, remedy="Choose another --output")
+    refuse_existing(output)
     network, weights = load_network(folder, card), io.BytesIO()
     torch.save(network.state_dict(), weights)
     scores, place = scores_of(card, folder, evaluation), f"{output.name}/{BEST}"

@@ -22,7 +22,8 @@ HOSTILE: list[Any] = [
     "x\0y", "a" * 10_000, [], [None], [[]], {}, {"": None}, {"a": {"b": 1}}, [1] * 10_000, b"bytes", ..., 1j,
 ]  # fmt: skip
 WRITTEN = ["0", "-1", ".nan", "-.inf", "1e400", "9" * 400, "yes", "010", "1:30", "[]", "{}", "~", '""', "!!int x", "*x"]
-PLACES = [(kind, key.name) for kind in CONTENT for key in keys(kind)]
+PLACES = list({(key.name, repr(key.field)): (kind, key.name) for kind in CONTENT for key in keys(kind)}.values())
+"""Every key; one that configurations share with its type, limits and default is tried in one of them."""
 
 
 def finite(values: Any) -> bool:

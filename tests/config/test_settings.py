@@ -9,7 +9,7 @@ import yaml
 
 from segcct.config import ClassificationConfig, DataSection, ReconstructionConfig, SegmentationConfig, settings
 from segcct.config.config_keys import keys
-from segcct.errors import ConfigError
+from segcct.errors import CheckpointError, ConfigError
 
 MINIMAL = {"data": {"layout": "acdc", "root": "data/acdc", "channels": {"cine": "*.nii.gz"}, "scheme": "acdc"}}
 
@@ -48,6 +48,18 @@ def test_file_patterns_may_stand_on_the_command_line(file):
     arguments = [word for name, text in patterns.items() for word in (f"--data.channels.{name}", text)]
     config = settings.load(SegmentationConfig, file, settings.parse_overrides(arguments))
     assert config.data.channels == {"cine": "*.nii.gz", **patterns}
+
+
+def test_a_tilde_is_the_home_folder(file, tmp_path, monkeypatch):
+    """In a file, and behind `=` on the command line, no shell replaces it."""
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    keys = ["--data.root=~/acdc", "--run.root=~/runs", "--model.pretrained=hf://lab/heart", "--data.cache=~nobody-here"]
+    config = settings.load(SegmentationConfig, file, settings.parse_overrides(keys))
+    assert config.data.root == tmp_path / "acdc"
+    assert config.run.root == tmp_path / "runs"
+    assert config.model.pretrained == Path("hf://lab/heart")
+    assert config.data.cache == Path("~nobody-here")
 
 
 def test_a_mistyped_section_is_named_as_it_was_typed(file):
@@ -128,16 +140,6 @@ def test_what_only_some_splits_read_is_taken_by_those(file):
     assert settings.load(SegmentationConfig, file, cycle).data.split.kind == "fractions"
 
 
-def test_a_stored_configuration_of_before_unlabeled_methods_is_read(file):
-    for former, method in (("0.0, cycle_model: null", "none"), ("0.3, cycle_model: m2i/best", "cycle")):
-        split = "" if method == "none" else "split: {unlabelled_list: cases.txt}"
-        data = yaml.safe_dump(MINIMAL).rstrip() + f"\n  {split}\n"
-        file.write_text(data + f"train: {{cycle_weight: {former}}}\n")
-        unlabelled = settings.load(SegmentationConfig, file, stored=True).train.unlabelled
-        assert unlabelled.method == method
-        assert (unlabelled.model is None) == (method == "none")
-
-
 def test_errors_from_the_file_name_the_file(file):
     file.write_text(yaml.safe_dump(MINIMAL | {"train": {"lerning_rate": 1}, "modle": {"name": "unet"}}))
     with pytest.raises(ConfigError, match="2 problems") as caught:
@@ -195,43 +197,8 @@ def test_help_shows_keys_and_whether_they_must_be_given():
     assert "[required]" in text
 
 
-def test_holdout_is_the_former_name_of_fractions() -> None:
-    content = {"data": {"root": "pictures", "split": {"kind": "holdout", "test": 6}}}
-    split = settings.build(ClassificationConfig, content, {}, source="test").data.split
-    assert (split.kind, split.val, split.test) == ("fractions", 0.1, 6)
-
-
-def test_a_former_key_is_read_and_its_new_name_is_said(tmp_path, capsys):
-    file = tmp_path / "experiment.yaml"
-    data = "layout: folder, root: scans, channels: {t1: t1.nii.gz}, scheme: brats2021, foreground_share: 0.5"
-    file.write_text(f"data: {{{data}}}", encoding="utf-8")
-    assert settings.load(SegmentationConfig, file).data.foreground_fraction == 0.5
-    said = capsys.readouterr().err
-    assert said.count("data.foreground_share is now called data.foreground_fraction") == 1
-    config = settings.load(SegmentationConfig, file, {"data.foreground_share": 0.25})
-    assert config.data.foreground_fraction == 0.25
-    assert capsys.readouterr().err.count("is now called") == 1
-    assert settings.load(SegmentationConfig, file, stored=True).data.foreground_fraction == 0.5
-    assert capsys.readouterr().err == ""
-    assert "foreground_share" not in settings.dump(config)
-    stored = {"layout": "folder", "root": "scans", "channels": {"t1": "t1.nii.gz"}, "scheme": "brats2021"}
-    recorded = DataSection.model_validate({**stored, "foreground_share": 0.5})  # as predictions.json keeps it
-    assert recorded.foreground_fraction == 0.5
-
-
-def test_a_key_by_both_of_its_names_is_refused(tmp_path):
-    file = tmp_path / "config.yaml"
-    data = "layout: folder, root: scans, channels: {t1: t1.nii.gz}, scheme: brats2021"
-    file.write_text(f"data: {{{data}}}\n", encoding="utf-8")
-    both = {"data.foreground_share": 0.5, "data.foreground_fraction": 0.4}
-    with pytest.raises(ConfigError, match=r"data\.foreground_fraction is given twice"):
-        settings.load(SegmentationConfig, file, both)
-    file.write_text(f"data: {{{data}, foreground_share: 0.5, foreground_fraction: 0.4}}\n", encoding="utf-8")
-    with pytest.raises(ConfigError, match=r"Leave data\.foreground_share out"):
-        settings.load(SegmentationConfig, file, {})
-
-
-def test_a_former_key_of_classification_is_read(tmp_path):
-    file = tmp_path / "classes.yaml"
-    file.write_text("data: {root: x, mean: [0.5, 0.5, 0.5], sd: [0.2, 0.2, 0.2]}", encoding="utf-8")
-    assert settings.load(ClassificationConfig, file).data.std == [0.2, 0.2, 0.2]
+def test_a_stored_section_that_cannot_be_used_is_refused_by_its_first_key():
+    stored = {**MINIMAL["data"], "channels": "*.nii.gz", "fit": "crop"}
+    with pytest.raises(CheckpointError, match=r"model\.json: the stored data section cannot be used \(found channels:"):
+        settings.stored_section(DataSection, stored, file="model.json", error=CheckpointError)
+    assert settings.stored_section(DataSection, MINIMAL["data"]).layout == "acdc"

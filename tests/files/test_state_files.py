@@ -13,12 +13,21 @@ import pytest
 from segcct.errors import (
     DataError,
     EvaluationError,
+    RunError,
     StorageError,
     failure_of,
     show_tracebacks,
 )
 from segcct.files import atomic_file
-from segcct.files.atomic_file import atomic_path, is_temporary, remove_unfinished, sweep, write_bytes
+from segcct.files.atomic_file import (
+    OTHER_OR_OVERWRITE,
+    atomic_path,
+    is_temporary,
+    refuse_existing,
+    remove_unfinished,
+    sweep,
+    write_bytes,
+)
 from segcct.files.disk_space import is_disk_full
 from segcct.files.json_file import read_object
 from segcct.files.table_file import read_rows_of
@@ -250,3 +259,11 @@ def test_a_bug_in_one_case_says_so_and_how_to_report_it(capsys):
     finally:
         show_tracebacks(False)
     assert "KeyError: 'spacing'" in capsys.readouterr().err
+
+
+def test_a_file_that_exists_is_refused_with_what_to_do(tmp_path):
+    file = tmp_path / "mask.onnx"
+    refuse_existing(file)
+    file.touch()
+    with pytest.raises(RunError, match=r"mask\.onnx: exists already\. Choose another --output, or add --overwrite$"):
+        refuse_existing(file, OTHER_OR_OVERWRITE)

@@ -42,8 +42,8 @@ def test_probabilities_quality_and_pictures_survive_hostile_names(tmp_path):
     row = dict.fromkeys(COLUMNS[1:], "") | {"class": "=c"}
     merge_rows(tmp_path, {name: {"quality.csv": [row]} for name in HOSTILE})
     assert [row["case"] for row in read_rows(tmp_path / "quality.csv")] == sorted(HOSTILE)
-    write_image_results(tmp_path / "pictures.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
-    assert [result.image for result in _read_image_results(tmp_path / "pictures.csv")] == list(HOSTILE)
+    write_image_results(tmp_path / "images.csv", HOSTILE, np.full((5, 2), 0.5), np.zeros(5, int), ["=a", "b"])
+    assert [result.image for result in _read_image_results(tmp_path / "images.csv")] == list(HOSTILE)
     for file in tmp_path.iterdir():
         lines = file.read_text(encoding="utf-8").splitlines()
         assert not [line for line in lines if line[:1] in "=+@\t"]

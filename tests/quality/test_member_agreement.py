@@ -18,7 +18,7 @@ from segcct.cli import main
 from segcct.datasets.split_record import Splits
 from segcct.images.volume import Volume
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.ensemble import Ensemble
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.member_agreement import CountingEnsemble, MemberAgreement
@@ -180,7 +180,7 @@ def test_folds_are_calibrated_on_cases_that_none_was_trained_on(
     stored = json.loads((folds.path / "quality.json").read_text())
     assert stored["facts"]["patients"] == 5
     assert "ensemble on cases that none of its members was trained on" in stored["facts"]["summary"]
-    assert {"member_agreement", "member_agreement_others"} <= {each["signal"] for each in stored["features"]}
+    assert {"member_agreement", "member_agreement_others"} <= {each["feature"] for each in stored["covariates"]}
     assert quality_table(toy_ensemble(0.0, 6.0), QualityModel.from_json(stored, folds.path)).needs_agreement
     assert stored["weights_sha256"] == Predictor.card_of(folds.path).weights_sha256
     for output, models in (("folder", ()), ("by_hand", (folds.fold(1).best, folds.fold(0).best))):

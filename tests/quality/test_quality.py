@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
 
+import segcct
 from segcct.cli import main
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.split_record import Splits
@@ -28,7 +29,7 @@ from segcct.inference.case_tables import merge_rows
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import SliceInferer
 from segcct.inference.predictor import Predictor, Segmented
-from segcct.inference.quality_rows import COLUMNS, read_rows
+from segcct.inference.quality_rows import read_rows
 from segcct.inference.unseen_cases import UnseenCases
 from segcct.metrics.ranking import aurc, auroc, mean_absolute_error, pearson, spearman
 from segcct.model_card import PostprocessingStep, SchemeCard, load_card
@@ -50,6 +51,7 @@ from segcct.quality.conformal import patient_coverage, patient_quantile
 from segcct.quality.features import with_other_classes
 from segcct.quality.fitting import Calibration
 from segcct.quality.performance import performance
+from segcct.quality.quality_model import identity_of_masks
 from segcct.quality.quality_table import quality_rows, quality_table
 from segcct.quality.regression import Ridge, monotone_curve, on_curve
 from segcct.quality.shape_features import off_center, shape_features
@@ -357,14 +359,14 @@ def test_what_is_no_estimate_is_refused(content):
 @pytest.mark.parametrize(
     ("key", "change"),
     [
-        ("widths", lambda own: dict(list(own.items())[1:])),
+        ("quantiles", lambda own: dict(list(own.items())[1:])),
         ("slopes", lambda own: {name: values[1:] for name, values in own.items()}),
         ("intercepts", lambda own: dict.fromkeys(own)),
         ("intercepts", lambda own: dict.fromkeys(own, math.nan)),
-        ("doubtful_below", lambda _: math.nan),
-        ("doubtful_below", lambda _: 70),
-        ("table", lambda own: [own[0], [math.inf] * len(own[1])]),
-        ("features", lambda own: [{**own[0], "centre": {}}, *own[1:]]),
+        ("flag_below", lambda _: math.nan),
+        ("flag_below", lambda _: 70),
+        ("curve", lambda own: [own[0], [math.inf] * len(own[1])]),
+        ("covariates", lambda own: [{**own[0], "center": {}}, *own[1:]]),
     ],
 )
 def test_a_damaged_estimate_is_refused_before_it_is_used(model, key, change):
@@ -597,7 +599,7 @@ def estimated(trained, tmp_path) -> Path:
     names = load_card(best).scheme.classes
     renamed = dict(zip(CLASSES, names, strict=True))
     fitted = fit([replace(row, name=renamed[row.name]) for row in simulated(30, 0)], tuple(names))
-    write_json(best / "quality.json", {**fitted.to_json(), "weights_sha256": load_card(best).weights_sha256})
+    write_json(best / "quality.json", {**fitted.to_json(), **identity_of_masks(load_card(best))})
     return best
 
 
@@ -607,20 +609,34 @@ def test_predict_writes_the_table(estimated, phantom, tmp_path, capsys):
     table = list(csv.DictReader((tmp_path / "out" / "quality.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["class"] for row in table] == list(load_card(estimated).scheme.classes)
     for row in table:
-        assert row["doubtful_below"] == "0.7"
+        assert row["flag_below"] == "0.7"
         if row["estimated_dice"]:
             assert 0 <= float(row["low"]) <= float(row["estimated_dice"]) <= float(row["high"]) <= 1
-            assert row["doubtful"] == ("yes" if float(row["estimated_dice"]) < 0.7 else "no")
+            assert row["flagged"] == ("yes" if float(row["estimated_dice"]) < 0.7 else "no")
         else:
-            assert row["doubtful"] == "yes"
+            assert row["flagged"] == "yes"
             assert row["note"] == "not predicted: taken as missed"
-    flagged = any(row["doubtful"] == "yes" for row in table)
+    flagged = any(row["flagged"] == "yes" for row in table)
     shown = f"{int(flagged)} of 1 case flagged for review (estimated Dice below 0.7, or a structure missed)"
     written = capsys.readouterr()
     assert shown in written.out
     assert ("another scanner, --adapt statistics may help" in written.err) == flagged
     assert main([*arguments, "--output", str(tmp_path / "out"), "--overwrite", "--no-quality"]) == 0
     assert read_rows(tmp_path / "out" / "quality.csv") == []  # new masks, no old estimates
+
+
+def test_a_prediction_from_python_writes_the_table_too(estimated, phantom, tmp_path):
+    arguments = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
+    assert main([*arguments, "--output", str(tmp_path / "command"), "--precision", "fp32"]) == 0
+    how, output = InferenceSettings(precision="fp32"), tmp_path / "python"
+    predicted = segcct.predict(estimated, phantom, output, split="test", settings=how)
+    rows = read_rows(output / "quality.csv")
+    assert rows == read_rows(tmp_path / "command" / "quality.csv")
+    assert predicted.flagged == sorted({row["case"] for row in rows if row["flagged"] == "yes"})
+    assert predicted.problem == ""
+    again = segcct.predict(estimated, phantom, output, split="test", settings=how, existing="replace", quality=False)
+    assert again.flagged == []
+    assert read_rows(output / "quality.csv") == []
 
 
 def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimated, phantom, tmp_path, capsys):
@@ -637,7 +653,7 @@ def test_masks_that_fail_keep_no_old_estimate_and_the_others_get_theirs(estimate
     assert "1 of 2 cases failed" in capsys.readouterr().err
     rows = read_rows(output / "quality.csv")
     assert {row["case"] for row in rows} == {names[1]}
-    assert all(row["doubtful"] != "old" for row in rows)
+    assert all(row["flagged"] != "old" for row in rows)
 
 
 def test_another_calibration_is_no_finished_case(estimated, phantom, tmp_path, capsys):
@@ -646,14 +662,14 @@ def test_another_calibration_is_no_finished_case(estimated, phantom, tmp_path, c
     assert main(command) == 0
     before = read_rows(tmp_path / "out" / "quality.csv")
     content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
-    write_json(estimated / "quality.json", {**content, "doubtful_below": 0.9})
+    write_json(estimated / "quality.json", {**content, "flag_below": 0.9})
     capsys.readouterr()
     assert main([*command, "--status"]) == 0
     assert "0 of 1 case finished" in capsys.readouterr().out
     assert main([*command, "--status", "--no-quality"]) == 0
     assert "1 of 1 case finished" in capsys.readouterr().out  # its mask is as it was
     assert main([*command, "--continue"]) == 0
-    assert read_rows(tmp_path / "out" / "quality.csv") == [{**row, "doubtful_below": "0.9"} for row in before]
+    assert read_rows(tmp_path / "out" / "quality.csv") == [{**row, "flag_below": "0.9"} for row in before]
     capsys.readouterr()
     assert main([*command, "--status"]) == 0
     assert "1 of 1 case finished" in capsys.readouterr().out
@@ -672,22 +688,11 @@ def test_a_mask_without_an_estimate_is_reported(estimated, phantom, tmp_path, ca
     assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
 
 
-@pytest.mark.parametrize("flag", ["--flag-below", "--doubtful-below"])
 @pytest.mark.parametrize("value", ["nan", "70", "0", "much"])
-def test_a_threshold_that_is_no_dice_is_wrong_usage(flag, value, capsys):
+def test_a_threshold_that_is_no_dice_is_wrong_usage(value, capsys):
     with pytest.raises(SystemExit, match="2"):
-        main(["calibrate", "--i2m", "best", flag, value])
+        main(["calibrate", "--i2m", "best", "--flag-below", value])
     assert "is not a number above 0 and at most 1" in capsys.readouterr().err
-
-
-def test_an_estimate_that_reads_a_generator_is_of_before(estimated, phantom, tmp_path, capsys):
-    content = json.loads((estimated / "quality.json").read_text(encoding="utf-8"))
-    write_json(estimated / "quality.json", {**content, "uses_m2i": True, "generators": ["one"]})
-    command = ["predict", "--model", str(estimated), "--input", str(phantom), "--split", "test"]
-    assert main([*command, "--output", str(tmp_path / "out")]) == 0
-    assert "quality.json is not used: it was calibrated with a generator" in capsys.readouterr().err
-    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 1
-    assert not (tmp_path / "out" / "quality.csv").exists()
 
 
 def test_masks_and_estimates_come_of_one_pass(estimated, phantom, tmp_path, monkeypatch):
@@ -718,10 +723,10 @@ def test_an_estimate_of_other_weights_is_refused(estimated, phantom, tmp_path, c
 def test_rows_of_the_table(model, tmp_path):
     features = {"a": {**dict.fromkeys(FEATURES), "expected_dice": 0.3}, "b": None, "z": dict.fromkeys(FEATURES)}
     table = {row["class"]: row for row in quality_rows(model, features)}
-    assert table["a"]["doubtful"] == "yes"
+    assert table["a"]["flagged"] == "yes"
     assert table["b"]["estimated_dice"] == ""
-    assert table["b"]["doubtful"] == "yes"
-    assert table["z"]["doubtful"] == ""
+    assert table["b"]["flagged"] == "yes"
+    assert table["z"]["flagged"] == ""
     assert "not in the calibration" in table["z"]["note"]
     merge_rows(tmp_path, {}, drop=["case"])
     assert not (tmp_path / "quality.csv").exists()
@@ -733,14 +738,6 @@ def test_rows_of_the_table(model, tmp_path):
     assert read_rows(tmp_path / "quality.csv") == []
 
 
-def test_a_table_from_before_masks_had_digests_is_read_and_extended(tmp_path):
-    (tmp_path / "quality.csv").write_text(f"{','.join(COLUMNS[:-1])}\nold,a,0.9,0.8,1.0,0.9,,0.7,\n")
-    merge_rows(tmp_path, {"new": {"quality.csv": [dict.fromkeys(COLUMNS[1:], "") | {"class": "a", "mask": "1f"}]}})
-    new, old = read_rows(tmp_path / "quality.csv")
-    assert (new["case"], new["mask"]) == ("new", "1f")
-    assert (old["case"], old["estimated_dice"], old["mask"]) == ("old", "0.9", "")
-
-
 def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(model):
     """Never unpredicted: missed. Unpredicted in two cases: missed where one held it, absent where none did."""
     features = {"a": None, "b": dict.fromkeys(FEATURES)}
@@ -749,7 +746,7 @@ def test_a_class_that_is_not_predicted_is_missed_where_the_calibration_says_so(m
         calibrated = model.with_facts(not_predicted={"a": {"cases": 2, "held_it": held_it}})
         assert calibrated.missed(features) == found
     absent = quality_rows(model.with_facts(not_predicted={"a": {"cases": 2, "held_it": 0}}), features)[0]
-    assert (absent["doubtful"], absent["note"]) == ("no", "not predicted: taken as absent")
+    assert (absent["flagged"], absent["note"]) == ("no", "not predicted: taken as absent")
 
 
 def test_one_validation_patient_is_too_few(trained, phantom, capsys):

@@ -11,6 +11,7 @@ from segcct.errors import ConfigError
 from segcct.model_card import ModelCard, PostprocessingStep, SchemeCard, load_card
 from segcct.sharing.hub_readme import hub_readme
 from segcct.sharing.terms import Terms
+from tests.support.small_tasks import SMALL
 
 TERMS = Terms("cc-by-nc-4.0", "ACDC, 100 patients")
 
@@ -44,6 +45,13 @@ def test_it_says_what_the_model_does_and_how_it_was_selected(card: ModelCard) ->
     assert "It was not scored" in text
     assert "synthetic" not in text
     assert "quality.csv" not in text
+
+
+def test_it_says_what_a_classifier_sees_and_on_how_many_images_it_was_selected(tmp_path: Path) -> None:
+    task = SMALL["classification"](0, tmp_path)
+    text = readme(task.card({"metric": "val_accuracy", "value": 0.75, "epoch": 1}))
+    assert "Input: rgb." in text
+    assert f"val_accuracy 0.750 on {len(task.dataset.val)} images for validation" in text
 
 
 def test_scores_estimate_and_synthetic_data_are_said(card: ModelCard) -> None:

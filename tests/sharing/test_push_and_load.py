@@ -177,7 +177,13 @@ def test_no_network_and_no_download_is_one_clear_line(
     assert "HF_HUB_OFFLINE" in line
 
 
-@pytest.mark.parametrize(("token", "said"), [("", "nobody is logged in"), (READ_TOKEN, "this login has no permission")])
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [
+        ("", "nobody is logged in"),
+        (READ_TOKEN, "this login has no permission (found You don't have the rights to create a model"),
+    ],
+)
 def test_who_may_not_write_is_told(
     best: Path, hub: HubServer, token: str, said: str, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -189,6 +195,19 @@ def test_who_may_not_write_is_told(
     assert "hf auth login" in line
     assert token == "" or token not in line
     assert hub.repositories == {}
+
+
+def test_a_license_that_the_server_does_not_know_is_named(
+    best: Path, hub: HubServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["push", str(best), "lab/heart", "--license", "Apache 2.0", "--training-data", "ACDC"]) == 1
+    line = failure(capsys)
+    assert "hf://lab/heart: the server does not take the description" in line
+    assert '"license" must be one of [apache-2.0, cc-by-nc-4.0, other]' in line
+    assert "Give the license by a name listed at " in line
+    assert "network" not in line
+    assert hub.repositories["lab/heart"].files == {}
+    assert push(best) == 0
 
 
 @pytest.mark.parametrize("flag", ["--license", "--training-data"])
@@ -241,12 +260,14 @@ def test_another_server_is_named_by_the_environment(best: Path, hub: HubServer, 
     """As a user has it: a process of its own, with HF_ENDPOINT, HF_HOME and HF_TOKEN."""
     settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": GOOD_TOKEN}
     environment = {**os.environ, **settings, "HF_HUB_DISABLE_XET": "1"}
-    words = [sys.executable, "-m", "segcct.cli", "push", str(best), "lab/heart", *TERMS]
-    pushed = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert pushed.returncode == 0, pushed.stderr
-    load = "import segcct; print(segcct.Predictor.load('hf://lab/heart').card.task)"
-    loaded = subprocess.run([sys.executable, "-c", load], env=environment, capture_output=True, text=True, check=False)
-    assert loaded.stdout.strip() == "segmentation", loaded.stderr
+    program = (
+        "import sys; from segcct.cli import main; from segcct.hub import local_model; "
+        "code = main(sys.argv[1:]); local_model('hf://lab/heart'); sys.exit(code)"
+    )
+    words = [sys.executable, "-c", program, "push", str(best), "lab/heart", *TERMS]
+    ended = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "weights.safetensors" in hub.repositories["lab/heart"].files
     assert (tmp_path / "home" / "hub" / "models--lab--heart").is_dir()
 
 

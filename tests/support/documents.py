@@ -10,8 +10,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PENDING: tuple[str, ...] = ()
-"""What the documentation says and the program does not do yet; a test tells when a line is to be taken out here."""
 _FENCE = re.compile(r"^```(\w*)\s*$")
 _SPAN = re.compile(r"`([^`]+)`")
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -110,11 +108,6 @@ def shell_lines() -> Iterator[ShellLine]:
         for block in blocks(page, "sh"):
             for line in block.text.replace("\\\n", " ").splitlines():
                 yield from _commands(block, shlex.split(line, comments=True))
-
-
-def is_pending(text: str) -> bool:
-    """The text speaks of something that is still to come."""
-    return any(each in text for each in PENDING)
 
 
 def made_by_init() -> set[str]:

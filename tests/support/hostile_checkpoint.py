@@ -4,6 +4,8 @@ archives of another content, and a pickle that would run code."""
 from __future__ import annotations
 
 import io
+import tempfile
+import uuid
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import torch
 
 Change = Callable[[bytes], bytes]
+PAYLOAD_RAN = Path(tempfile.gettempdir(), f"segcct-payload-ran-{uuid.uuid4().hex}")
+"""Is there once the code in a pickle was run."""
 
 
 def flipped(place: float) -> Change:
@@ -52,7 +56,7 @@ class Payload:
     """A pickle that would run code."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (Path("/tmp/segcct-payload-ran").touch, ())
+        return (PAYLOAD_RAN.touch, ())
 
 
 def _with_payload(sound: bytes) -> bytes:
@@ -102,7 +106,7 @@ STATES: dict[str, Change] = {
     "loops of nothing": _in_state(lambda state: state.update(loops={"fit_loop": {"x": 1}})),
     "no optimizer": _in_state(lambda state: state.update(optimizer_states=[])),
     "an optimizer of another network": _in_state(lambda state: state["optimizer_states"][0].update(param_groups=[])),
-    "callbacks of nothing": _in_state(lambda state: state.update(callbacks={"EpochEnd": 3})),
+    "callbacks of nothing": _in_state(lambda state: state.update(callbacks={"ValidationCallback": 3})),
     "another network": _in_state(lambda state: state["training"]["architecture"].update(name="unet")),
     "another dataset": _in_state(lambda state: state["training"].update(data_fingerprint="0")),
     "another seed": _in_state(lambda state: state["training"].update(seed=99)),

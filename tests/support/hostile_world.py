@@ -181,7 +181,7 @@ def write_pictures(folder: Path) -> None:
 
 
 def write_quality(best: Path) -> None:
-    """An estimate of one signal, as calibration writes it."""
+    """An estimate of one feature, as calibration writes it."""
     card = json.loads((best / "model.json").read_text(encoding="utf-8"))
     classes = list(card["scheme"]["classes"])
     from segcct.quality.features import FEATURES
@@ -189,24 +189,23 @@ def write_quality(best: Path) -> None:
     content = {
         "format": 1,
         "classes": classes,
-        "features": [
+        "covariates": [
             {
-                "signal": FEATURES[0],
+                "feature": FEATURES[0],
                 "transform": "identity",
-                "centre": dict.fromkeys(classes, 0.5),
+                "center": dict.fromkeys(classes, 0.5),
                 "scale": dict.fromkeys(classes, 0.1),
             }
         ],
         "slopes": {name: [0.1] for name in classes},
         "intercepts": dict.fromkeys(classes, 1.0),
-        "table": [[0.0, 1.0], [0.0, 1.0]],
-        "spread": [[0.0, 1.0], [0.1, 0.1]],
-        "widths": dict.fromkeys(classes, 1.5),
+        "curve": [[0.0, 1.0], [0.0, 1.0]],
+        "residual_scale": [[0.0, 1.0], [0.1, 0.1]],
+        "quantiles": dict.fromkeys(classes, 1.5),
         "level": 0.9,
-        "doubtful_below": 0.7,
-        "uses_m2i": False,
-        "generators": [],
+        "flag_below": 0.7,
         "facts": {"not_predicted": {name: {"cases": 2, "held_it": 1} for name in classes}},
         "weights_sha256": card["weights_sha256"],
+        "postprocessing": card["postprocessing"],
     }
     (best / "quality.json").write_text(json.dumps(content), encoding="utf-8")

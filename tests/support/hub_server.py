@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 GOOD_TOKEN, READ_TOKEN = "hf_may_write", "hf_may_read"
+LICENSES = ("apache-2.0", "cc-by-nc-4.0", "other")
 
 
 @dataclass
@@ -147,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.token() != GOOD_TOKEN:
             self.refuse(401, "Unauthorized", "Invalid username or password.")
         elif path == "/api/validate-yaml":
-            self.answer(200, {"errors": [], "warnings": []})
+            self.validate(json.loads(content)["content"])
         elif path == "/api/repos/create":
             self.create(json.loads(content))
         elif found := re.fullmatch(r"/api/models/([^/]+/[^/]+)/preupload/main", path):
@@ -158,6 +159,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.commit(found[1], [json.loads(line) for line in content.splitlines()])
         else:
             self.refuse(404, "NotFound", path)
+
+    def validate(self, readme: str) -> None:
+        license = re.search(r"^license: (.*)$", readme, re.MULTILINE)
+        if license is None or license[1] not in LICENSES:
+            message = f'"license" must be one of [{", ".join(LICENSES)}]'
+            self.answer(400, {"errors": [{"message": message}], "warnings": []})
+        else:
+            self.answer(200, {"errors": [], "warnings": []})
 
     def create(self, asked: dict[str, Any]) -> None:
         name = f"{asked['organization']}/{asked['name']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,11 @@ from segcct.config import Experiment, ModelSection, RunSection, TrainSection
 from segcct.config.base import Section
 from segcct.datasets.split_record import Splits
 from segcct.files.json_file import read_object, write_json
-from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.loaded_model import LoadedModel
 from segcct.model_card import Architecture
 from segcct.preparation.slice_sampling import EpochSampler
 from segcct.tasks.task import DatasetSummary, Outcome, Task, TaskRow, register_task
+from segcct.tasks.task_options import EvaluateOptions, PredictOptions, ReportOptions
 from segcct.training.processes import gather
 
 SIZE = 32
@@ -96,7 +97,8 @@ class DenoisingTask(Task):
         sampler = EpochSampler(len(noisy), rank=rank, world=world)
         return DataLoader(noisy, batch_size=self.config.train.batch_size, sampler=sampler)
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
+        del progress
         return (network(batch["noisy"]) - batch["clean"]).square().mean()
 
     def names(self, batch: dict[str, Any]) -> list[str]:
@@ -120,24 +122,24 @@ class Denoiser(LoadedModel):
     task, noun, command = "denoising", "a denoiser", "train-denoising"
 
 
-def predict(model: Path, input: Path, output: Path, *, how: InferenceSettings) -> Outcome:
-    denoiser = Denoiser.load(model, how)
+def predict(model: Sequence[Path], source: Path, output: Path, options: PredictOptions) -> Outcome:
+    denoiser = Denoiser.load(model, options.settings)
     output.mkdir(parents=True)
-    for file in sorted(input.glob("*.npy")):
+    for file in sorted(source.glob("*.npy")):
         with torch.inference_mode():
             np.save(output / file.name, denoiser.network(torch.from_numpy(np.load(file))[None, None])[0, 0].numpy())
     write_json(output / "predictions.json", {"task": "denoising"})
-    return Outcome(f"wrote {output}", ("evaluate", "--prediction", output, "--reference", input, "--output", "scores"))
+    return Outcome(f"wrote {output}", ("evaluate", "--prediction", output, "--reference", source, "--output", "scores"))
 
 
-def evaluate(prediction: Path, reference: Path, output: Path) -> Outcome:
+def evaluate(prediction: Path, reference: Path, output: Path, _: EvaluateOptions) -> Outcome:
     errors = [np.abs(np.load(file) - np.load(reference / file.name)).mean() for file in prediction.glob("*.npy")]
     output.mkdir(parents=True)
     write_json(output / "summary.json", {"task": "denoising", "error": float(np.mean(errors))})
     return Outcome(f"wrote {output}")
 
 
-def report(evaluation: Path, output: Path) -> Outcome:
+def report(evaluation: Path, output: Path, _: ReportOptions) -> Outcome:
     return Outcome(f"the mean error is {read_object(evaluation / 'summary.json')['error']:.3f}")
 
 

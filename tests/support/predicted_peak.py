@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import resource
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,31 @@ from segcct.inference.volumes_table import volumes_table
 from segcct.model_card import Architecture
 from segcct.models.zoo import create_model
 from tests.support import toy_pair
+from tests.support.documents import ROOT
+
+CASES: dict[str, tuple[list[int], dict[str, Any]]] = {
+    "mask": ([256, 256, 300], {"channels": 1, "size": 32, "batch": 16, "fit": "resize"}),  # the scan and its mask
+    "channels": ([256, 256, 100], {"channels": 4, "size": 32, "batch": 16, "fit": "resize", "intensity": {}}),
+    "classes": ([256, 256, 16], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # slices larger than trained
+    "large": ([512, 512, 12], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # in smaller batches
+    "network": ([200, 200, 16], {"channels": 1, "size": 224, "batch": 8, "network": "cct_unet_s"}),
+    "transunet": ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
+    "volumes": ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),
+}
+"""Name -> shape of the scan and settings of `made`: of each, another part takes the most."""
+
+
+def peaks_of(name: str, folder: Path) -> dict[str, int]:
+    """Bytes `measured` and `estimated` of one of `CASES`, by a process of its own; `folder` keeps its files."""
+    shape, settings = CASES[name]
+    if not folder.exists():
+        write_case(folder / "small", [16, 16, 3], settings["channels"])
+        write_case(folder / "large", shape, settings["channels"])
+    given = json.dumps({"classes": 4, "network": "cct_unet_t", **settings})
+    command = [sys.executable, "-m", "tests.support.predicted_peak", given, str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    found: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 def made(

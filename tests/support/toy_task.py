@@ -18,6 +18,8 @@ from segcct.run_folder import RunFolder
 from segcct.training.trainer import fit
 
 SLICES = 24
+HELD = "held in the batch\n"
+"""What a process says whose training waits to be killed."""
 
 
 class Noise(Dataset):
@@ -36,26 +38,27 @@ class ToyTask:
     """Learns the sign of a pixel through dropout and batch norm."""
 
     score = "val_dice"
-    progress = 1.0
     keeps_last = False
     look_at_cases = "Look at these cases with `segcct check`; else lower"
 
-    def __init__(self, *, poison: int | None = None, ruin: int | None = None, pause_s: float = 0.0) -> None:
+    def __init__(self, *, poison: int | None = None, ruin: int | None = None, hold: int | None = None) -> None:
         torch.manual_seed(0)
         self.network = nn.Sequential(
             nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.3), nn.Conv2d(8, 2, 1)
         )
         self.poison = poison
         self.ruin = ruin
-        self.pause_s = pause_s
+        self.hold = hold
         self.batches = 0
 
     def loader(self, rank: int, world: int) -> DataLoader:
         return DataLoader(Noise(), batch_size=4, sampler=EpochSampler(SLICES, rank=rank, world=world))
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        time.sleep(self.pause_s)
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
         self.batches += 1
+        if self.batches == self.hold:
+            print(HELD, end="", flush=True)
+            time.sleep(600)
         loss = nn.functional.cross_entropy(network(batch["image"]), batch["label"])
         if self.batches == self.ruin:  # a gradient that is not finite of a loss that is
             loss = loss + (0 * next(network.parameters())).square().sum().sqrt()
@@ -86,12 +89,12 @@ class ToyTask:
         )
 
 
-def main(folder: str, epochs: str, pause_s: str, resume: str) -> None:
-    """Fit the toy; the tests start this as a process and kill it."""
+def main(folder: str, epochs: str, hold: str, resume: str) -> None:
+    """Fit the toy; the tests start this as a process and kill it in the batch `hold`, of which 0 is none."""
     run = RunFolder(Path(folder))
     run.path.mkdir(parents=True, exist_ok=True)
     train = SegmentationTrainSection(epochs=int(epochs), accumulate=2, ema=0.9, lr=0.01)
-    fit(ToyTask(pause_s=float(pause_s)), run, train, seed=3, resume=resume == "resume")
+    fit(ToyTask(hold=int(hold)), run, train, seed=3, resume=resume == "resume")
 
 
 if __name__ == "__main__":
