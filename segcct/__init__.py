@@ -7,45 +7,42 @@ from typing import TYPE_CHECKING, Any
 
 from segcct.version import VERSION as __version__  # noqa: N811 - the name Python expects
 
-if TYPE_CHECKING:
-    from segcct import metrics
-    from segcct.api import predict, train
-    from segcct.errors import SegcctError
-    from segcct.evaluation.evaluate_folders import evaluate
-    from segcct.images.volume import Volume
-    from segcct.inference.inference_settings import InferenceSettings
-    from segcct.inference.predictor import Predictor
-    from segcct.models.weights import load_pretrained
-    from segcct.models.zoo import create_model, model_names
+if TYPE_CHECKING:  # "as" tells type checkers that these names are public
+    from segcct import metrics as metrics
+    from segcct.api import predict as predict
+    from segcct.api import train as train
+    from segcct.errors import SegcctError as SegcctError
+    from segcct.evaluation.evaluate_folders import evaluate as evaluate
+    from segcct.images.volume import Volume as Volume
+    from segcct.inference.inference_settings import InferenceSettings as InferenceSettings
+    from segcct.inference.mask_options import MaskOptions as MaskOptions
+    from segcct.inference.predictor import Predictor as Predictor
+    from segcct.inference.reconstructor import Reconstructor as Reconstructor
+    from segcct.models.weights import load_pretrained as load_pretrained
+    from segcct.models.zoo import create_model as create_model
+    from segcct.models.zoo import model_names as model_names
+    from segcct.tasks.classification.classifier import Classifier as Classifier
+    from segcct.tasks.task_options import CohortOptions as CohortOptions
 
 _EXPORTS = {
-    "create_model": "segcct.models.zoo",
-    "model_names": "segcct.models.zoo",
-    "load_pretrained": "segcct.models.weights",
-    "Predictor": "segcct.inference.predictor",
-    "InferenceSettings": "segcct.inference.inference_settings",
-    "SegcctError": "segcct.errors",
-    "Volume": "segcct.images.volume",
     "train": "segcct.api",
     "predict": "segcct.api",
     "evaluate": "segcct.evaluation.evaluate_folders",
+    "InferenceSettings": "segcct.inference.inference_settings",
+    "MaskOptions": "segcct.inference.mask_options",
+    "CohortOptions": "segcct.tasks.task_options",
+    "Predictor": "segcct.inference.predictor",
+    "Reconstructor": "segcct.inference.reconstructor",
+    "Classifier": "segcct.tasks.classification.classifier",
+    "Volume": "segcct.images.volume",
+    "create_model": "segcct.models.zoo",
+    "model_names": "segcct.models.zoo",
+    "load_pretrained": "segcct.models.weights",
+    "SegcctError": "segcct.errors",
 }
 """Public name -> module that holds it; imported at first use, so that `import segcct` costs nothing."""
 
-__all__ = [
-    "InferenceSettings",
-    "Predictor",
-    "SegcctError",
-    "Volume",
-    "__version__",
-    "create_model",
-    "evaluate",
-    "load_pretrained",
-    "metrics",
-    "model_names",
-    "predict",
-    "train",
-]
+__all__ = ["__version__", "metrics", *_EXPORTS]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from segcct.config import Experiment
 from segcct.errors import ConfigError
-from segcct.inference.ensemble import Models, splits_files
-from segcct.inference.folder_prediction import predict_folder
-from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.mask_folder import Predictions, existing_of
-from segcct.inference.outcome_table import outcomes_after
-from segcct.inference.prediction_request import resolve
-from segcct.inference.predictor import Predictor
-from segcct.inference.volumes_table import volumes_table
-from segcct.progress import Progress
-from segcct.run_folder import RunFolder
-from segcct.tasks import training_run
+from segcct.inference.mask_options import MaskOptions
 from segcct.tasks.task import task_named, task_of
-from segcct.training.session import experiment_of
+from segcct.tasks.task_options import CohortOptions, PredictOptions
+
+if TYPE_CHECKING:
+    from segcct.inference.ensemble import Models
+    from segcct.inference.inference_settings import InferenceSettings
+    from segcct.inference.mask_folder import Existing
+    from segcct.run_folder import RunFolder
+    from segcct.tasks.segmentation.mask_prediction import PredictedMasks
 
 
 def train(
@@ -43,6 +40,9 @@ def train(
 
     Raises `SegcctError` for whatever is wrong with config, data or run, before the run folder appears.
     """
+    from segcct.tasks import training_run
+    from segcct.training.session import experiment_of
+
     if (config is None) == (resume is None):
         raise ConfigError("a training takes a config, or a run to resume", expected="one of config and resume")
     if isinstance(config, Experiment):
@@ -62,32 +62,54 @@ def train(
 
 def predict(
     model: Models,
-    input: str | Path,
+    source: str | Path,
     output: str | Path,
     *,
     split: str | None = None,
-    overwrite: bool = False,
-    how: InferenceSettings | None = None,
-) -> Predictions:
-    """Write the mask of every case below `input` to a folder, on the scans' own grids, with volumes.csv and the colors
-    of the labels. Estimates of the masks' quality (quality.csv) come from `segcct predict` alone.
+    existing: Existing = "refuse",
+    settings: InferenceSettings | None = None,
+    masks: MaskOptions | None = None,
+    quality: bool = True,
+    cohort: CohortOptions | None = None,
+) -> PredictedMasks:
+    """Write the mask of every case below `source` to a folder, on the scans' own grids, with volumes.csv, the colors of
+    the labels and, if the model has an estimate, quality.csv: what `segcct predict` does with a segmentation model.
 
     Args:
-        model: a `best/` folder, `hf://OWNER/NAME`, the folder of a cross-validation, or several of these.
-        input: a scan, a case folder or a dataset root.
-        output: the folder for masks, predictions.json and volumes.csv.
+        model: a `best/` folder, a file that `segcct export` wrote, `hf://OWNER/NAME`, the folder of a cross-validation,
+            or several of these, which predict by their mean probabilities.
+        source: a scan, a case folder, a dataset root, or a table of cases.
+        output: the folder for masks, predictions.json and tables.
         split: `train`, `val` or `test`: only these cases of the model's own split.
-        overwrite: replace earlier masks.
-        how: batch size, precision, device, test-time augmentation, and adaptation to each case.
+        existing: what is done where the folder holds masks of these cases. `refuse`: an error; `replace`: they are
+            predicted again (`--overwrite`); `continue`: those that the same model finished under the same options stay
+            (`--continue`).
+        settings: how the network runs: batch size, precision, device, test-time augmentation, adaptation to each case.
+        masks: what is written of each case: format, largest components, probabilities, hashed names.
+        quality: False leaves out quality.csv, which takes three more passes of the network. It is left out, with a
+            line that says so, for masks other than those that it was calibrated on: `keep_largest`, another protocol or
+            postprocessing, test-time augmentation, adaptation.
+        cohort: for many cases: a part of them (`shard`), how many may fail (`max_failures`), Spark (`engine`).
 
-    Returns the masks' files (`.masks`) and, in words, which cases failed and why (`.problem`, else empty).
+    Returns the masks' files (`.masks`), the cases that are flagged for review (`.flagged`) and, in words, which cases
+    are unlike those of the training (`.unlike_training`), and which failed and why (`.problem`), each empty if there
+    are none. Cases that fail do not stop the others.
 
-    Raises `SegcctError` where the model or the input cannot be used.
+    Raises `SegcctError` where the model (such as a classifier), the input or an option cannot be used, or the folder
+    has masks that `existing` does not provide for.
     """
-    predictor = Predictor.load(model, how)
-    request = resolve(predictor.card, Path(input), splits_files=splits_files(predictor.folders), split=split)
-    tables = [volumes_table(list(predictor.card.classes))]
-    existing, progress = existing_of(overwrite=overwrite), Progress("predicting")
-    output = Path(output)
-    with outcomes_after(output, wanted=False):
-        return predict_folder(predictor, request, output, tables=tables, existing=existing, progress=progress)
+    from segcct.inference.mask_folder import Existing
+
+    masks, cohort = masks or MaskOptions(), cohort or CohortOptions()
+    _check("existing", existing, get_args(Existing))
+    _check("mask_format", masks.mask_format, ("nifti", "dicom-seg"))
+    _check("split", split, (None, "train", "val", "test"))
+    from segcct.tasks.segmentation.mask_prediction import MaskPrediction  # imports PyTorch
+
+    options = PredictOptions(settings, masks, quality, split, existing, cohort)
+    return MaskPrediction.of(model, Path(source), Path(output), options).write()
+
+
+def _check(name: str, value: str | None, allowed: Collection[str | None]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"{name} has no such value", found=value, expected=", ".join(filter(None, allowed)))

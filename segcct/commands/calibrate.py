@@ -48,9 +48,6 @@ def add_calibrate(commands: Commands) -> None:
         metavar="DICE",
         help="flag masks of a lower estimated Dice for review (default %(default)s)",
     )
-    parser.add_argument(
-        "--doubtful-below", dest="flag_below", type=fraction, default=argparse.SUPPRESS, help=argparse.SUPPRESS
-    )
     add_network_options(parser)
 
 

@@ -8,7 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from segcct.cluster import COHORT, PER_CASE
+from segcct.cluster import (
+    CLUSTERS,
+    COHORT,
+    FUZZIFIER,
+    FUZZIFIER_OF_TOKENS,
+    MAX_ITERATIONS,
+    PER_CASE,
+    TOLERANCE,
+)
 from segcct.commands.cohort_options import add_cohort_options, add_max_failures
 from segcct.commands.parser import (
     Commands,
@@ -18,10 +26,10 @@ from segcct.commands.parser import (
     add_engine,
     add_model,
     add_network_options,
-    at_least_one,
     engine_of,
     inference_of,
     number_above,
+    positive_int,
     refuse_unused,
 )
 from segcct.tasks.task import Outcome
@@ -31,8 +39,6 @@ if TYPE_CHECKING:
 
 _METHODS = ("fuzzy-kmeans", "kmeans", "otsu", "canny", "normalized-cut")
 _FITTED = _METHODS[:3]
-_CLUSTERS, _TOLERANCE, _MAX_ITERATIONS = 3, 1e-4, 300
-_FUZZIFIER, _FUZZIFIER_OF_TOKENS = 2.0, 1.2
 
 
 def add_cluster_segment(commands: Commands) -> None:
@@ -58,7 +64,7 @@ def add_cluster_segment(commands: Commands) -> None:
         help="canny gives edges, normalized-cut the two parts of every slice (default %(default)s)",
     )
     parser.add_argument(
-        "--clusters", type=_clusters, metavar="N", help=f"how many, background left out (default {_CLUSTERS})"
+        "--clusters", type=_clusters, metavar="N", help=f"how many, background left out (default {CLUSTERS})"
     )
     parser.add_argument(
         "--centers",
@@ -91,18 +97,18 @@ def add_cluster_segment(commands: Commands) -> None:
         "--fuzzifier",
         type=number_above(1),
         metavar="M",
-        help=f"exponent of the memberships, above 1 (default {_FUZZIFIER:g}, for tokens {_FUZZIFIER_OF_TOKENS:g})",
+        help=f"exponent of the memberships, above 1 (default {FUZZIFIER:g}, for tokens {FUZZIFIER_OF_TOKENS:g})",
     )
     parser.add_argument(
         "--tolerance",
         type=number_above(0),
-        default=_TOLERANCE,
+        default=TOLERANCE,
         help="stop when no center moves by more, in standard deviations (default %(default)s)",
     )
     parser.add_argument(
         "--max-iterations",
-        type=at_least_one,
-        default=_MAX_ITERATIONS,
+        type=positive_int,
+        default=MAX_ITERATIONS,
         metavar="N",
         help="stop after these (default %(default)s)",
     )
@@ -110,7 +116,7 @@ def add_cluster_segment(commands: Commands) -> None:
         "--memberships", action="store_true", help="also write the membership in each cluster as a volume"
     )
     add_engine(parser)
-    parser.add_argument("--workers", type=at_least_one, default=1, help="threads (default %(default)s)")
+    parser.add_argument("--workers", type=positive_int, default=1, help="threads (default %(default)s)")
     add_cohort_options(parser)
     add_max_failures(parser)
     add_anonymize(parser, "hash the case ids in file names; the key of the hash goes to sources.json")
@@ -135,8 +141,8 @@ def _cluster_segment(arguments: argparse.Namespace) -> Outcome:
         from segcct.cluster.token_points import TokenEncoder
 
         encoder = TokenEncoder(arguments.model, inference_of(arguments), arguments.background)
-    fuzzifier = arguments.fuzzifier or (_FUZZIFIER if encoder is None else _FUZZIFIER_OF_TOKENS)
-    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters or _CLUSTERS
+    fuzzifier = arguments.fuzzifier or (FUZZIFIER if encoder is None else FUZZIFIER_OF_TOKENS)
+    clusters = 2 if arguments.method == "normalized-cut" else arguments.clusters or CLUSTERS
     asked = Clustering(
         Method(arguments.method, clusters, fuzzifier, arguments.tolerance, arguments.max_iterations),
         centers=arguments.centers,
@@ -234,7 +240,7 @@ def _clusters(text: str) -> int:
 
 
 def _folds(text: str) -> int:
-    if at_least_one(text) < 2:
+    if positive_int(text) < 2:
         raise argparse.ArgumentTypeError(f"{text} is not a number of folds of at least 2")
     return int(text)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import at_least_none
+from segcct.commands.parser import non_negative_int
 
 
 def add_cohort_options(parser: argparse.ArgumentParser) -> argparse._MutuallyExclusiveGroup:
@@ -49,7 +49,7 @@ def add_planning_options(parser: argparse.ArgumentParser, planning: argparse._Mu
 def add_max_failures(parser: argparse.ArgumentParser) -> None:
     """Register --max-failures."""
     parser.add_argument(
-        "--max-failures", type=at_least_none, metavar="N", help="stop once more than N cases have failed"
+        "--max-failures", type=non_negative_int, metavar="N", help="stop once more than N cases have failed"
     )
 
 

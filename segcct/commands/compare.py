@@ -11,8 +11,8 @@ from segcct.commands.parser import (
     add_command,
     add_model,
     add_network_options,
-    at_least_one,
     inference_of,
+    positive_int,
 )
 from segcct.tasks.task import Outcome
 
@@ -35,7 +35,7 @@ def add_compare(commands: Commands) -> None:
         help="a dataset root, or a flat folder of masks; default: the labels next to the scans, where there are some",
     )
     parser.add_argument("--split", choices=["train", "val", "test"], help="only these cases of the split of --i2m")
-    parser.add_argument("--slices", type=at_least_one, default=10, help="slices shown per case (default %(default)s)")
+    parser.add_argument("--slices", type=positive_int, default=10, help="slices shown per case (default %(default)s)")
     add_anonymize(parser, "hash the case ids by a random key, kept in sources.json")
     add_network_options(parser)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, at_least_none, at_least_one
+from segcct.commands.parser import Commands, add_command, non_negative_int, positive_int
 from segcct.plurals import counted
 from segcct.tasks.task import Outcome
 
@@ -16,11 +16,11 @@ def add_phantom(commands: Commands) -> None:
     parser.add_argument("layout", metavar="LAYOUT", help="brats, acdc or synapse")
     parser.add_argument("folder", type=Path, metavar="DIR", help="an empty or new folder")
     parser.add_argument(
-        "--cases", type=at_least_one, default=8, metavar="N", help="how many cases (default %(default)s)"
+        "--cases", type=positive_int, default=8, metavar="N", help="how many cases (default %(default)s)"
     )
-    parser.add_argument("--seed", type=at_least_none, default=0, help="seed of the dataset (default %(default)s)")
+    parser.add_argument("--seed", type=non_negative_int, default=0, help="seed of the dataset (default %(default)s)")
     parser.add_argument(
-        "--reduce", type=at_least_one, default=1, metavar="R", help="same field of view on an R times coarser grid"
+        "--reduce", type=positive_int, default=1, metavar="R", help="same field of view on an R times coarser grid"
     )
 
 
@@ -38,7 +38,7 @@ def add_check(commands: Commands) -> None:
     parser.add_argument("--quick", action="store_true", help="headers only, as training does before it begins")
     parser.add_argument(
         "--lines",
-        type=at_least_none,
+        type=non_negative_int,
         default=10,
         metavar="N",
         help="lines per kind of problem; 0 prints all (default %(default)s)",
@@ -65,17 +65,13 @@ def _phantom(arguments: argparse.Namespace) -> Outcome:
 
 
 def _init(arguments: argparse.Namespace) -> Outcome:
-    from segcct.errors import ConfigError
-    from segcct.files.atomic_file import atomic_path
+    from segcct.files.atomic_file import atomic_path, refuse_existing
     from segcct.files.file_names import folder_name
     from segcct.init import config_text, inspect_folder
 
     name = folder_name(arguments.folder)
     output = arguments.output or Path("configs") / f"{name}.yaml"
-    if output.exists():
-        raise ConfigError(
-            "exists already and is not overwritten", file=output, remedy="Choose another with --output FILE"
-        )
+    refuse_existing(output)
     findings = inspect_folder(arguments.folder)
     print(findings.describe())
     output.parent.mkdir(parents=True, exist_ok=True)

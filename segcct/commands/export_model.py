@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from segcct.commands.parser import Commands, add_command, add_model, at_least_one
+from segcct.commands.parser import Commands, add_command, add_model, positive_int
 from segcct.tasks.task import Outcome
 
 
@@ -16,7 +16,7 @@ def add_export(commands: Commands) -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE.onnx", help="the file")
     parser.add_argument(
         "--size",
-        type=at_least_one,
+        type=positive_int,
         help="height and width of the slices in pixels, fixed in the file; smaller slices are padded (default: that of "
         "the training)",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from segcct.commands.parser import Commands, add_command, at_least_one
+from segcct.commands.parser import Commands, add_command, positive_int
 
 
 def add_models(commands: Commands) -> None:
@@ -18,11 +18,11 @@ def add_models(commands: Commands) -> None:
         "network of MONAI (default: the table)",
     )
     parser.add_argument(
-        "--size", type=at_least_one, help="side of the square image (default: what each was made for; timm 224)"
+        "--size", type=positive_int, help="side of the square image (default: what each was made for; timm 224)"
     )
-    parser.add_argument("--channels", type=at_least_one, help="input channels (default: as --size)")
+    parser.add_argument("--channels", type=positive_int, help="input channels (default: as --size)")
     parser.add_argument(
-        "--classes", type=at_least_one, help="classes, including background except for classifiers (default: as --size)"
+        "--classes", type=positive_int, help="classes, including background except for classifiers (default: as --size)"
     )
     parser.add_argument("--kind", choices=["segmenter", "classifier", "generator"], help="only these")
 

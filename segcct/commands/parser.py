@@ -92,7 +92,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how the network runs")
     group.add_argument(
         "--batch-size",
-        type=at_least_one,
+        type=positive_int,
         default=16,
         help="slices per batch; on the processor fewer where these are more than a million pixels (default "
         "%(default)s)",
@@ -183,8 +183,13 @@ def refuse_unused(arguments: argparse.Namespace, unused: Iterable[tuple[bool, st
     for is_so, where, names in unused:
         for name in names if is_so else ():
             if getattr(arguments, name) != arguments.parser.get_default(name):
-                flag = "--" + name.replace("_", "-")
+                flag = flag_of(name)
                 raise ConfigError(f"{flag} does nothing {where}", remedy=f"Leave {flag} out")
+
+
+def flag_of(name: str) -> str:
+    """The option of an argument: `keep_largest` -> `--keep-largest`."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def fraction(text: str) -> float:
@@ -213,14 +218,14 @@ def number_above(least: float) -> Callable[[str], float]:
     return parse
 
 
-def at_least_none(text: str) -> int:
+def non_negative_int(text: str) -> int:
     """An option's value that may be 0."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from 0")
     return int(text)
 
 
-def at_least_one(text: str) -> int:
+def positive_int(text: str) -> int:
     """An option's value that counts something."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")

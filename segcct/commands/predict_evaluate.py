@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from segcct.commands.cohort_options import add_cohort_options, add_max_failures, add_planning_options
 from segcct.commands.parser import (
@@ -18,22 +17,27 @@ from segcct.commands.parser import (
     add_engine,
     add_model,
     add_network_options,
-    at_least_one,
     engine_of,
+    flag_of,
     inference_of,
     number_above,
+    positive_int,
+    refuse_unused,
 )
-from segcct.errors import ConfigError
+from segcct.inference.mask_options import MaskOptions
 from segcct.tasks.task import Outcome, TaskRow
+from segcct.tasks.task_options import CohortOptions, EvaluateOptions, PredictOptions, ReportOptions
 
 if TYPE_CHECKING:
+    from segcct.inference.inference_settings import InferenceSettings
     from segcct.spark.spark_cases import SparkEngine
 
-_OF_NO_TASK = {"command", "debug", "keys", "batch_size", "precision", "device", "tta", "adapt", "backend"} | {
-    "master",
-    "spark_conf",
+OF_EVERY_TASK = {
+    *("command", "debug", "keys", "model", "input", "output", "prediction", "reference", "evaluation"),
+    *("batch_size", "precision", "device", "tta", "adapt", "backend"),
+    *("master", "spark_conf"),  # which are for --engine alone
 }
-"""Options that a function does not take by name: those of the network come as `how`, those of Spark as `engine`."""
+"""Arguments that a row does not list: files, options of the network, and what every command has."""
 
 
 def add_predict(commands: Commands) -> None:
@@ -169,7 +173,7 @@ def add_evaluate(commands: Commands) -> None:
         "--allow-unmatched", action="store_true", help="leave out cases without a prediction or a reference"
     )
     parser.add_argument(
-        "--workers", type=at_least_one, default=1, help="processes that score cases in parallel (default %(default)s)"
+        "--workers", type=positive_int, default=1, help="processes that score cases in parallel (default %(default)s)"
     )
     add_max_failures(parser)
     add_engine(parser)
@@ -186,52 +190,83 @@ def add_report(commands: Commands) -> None:
 
 
 def _predict(arguments: argparse.Namespace) -> Outcome:
-    from segcct.export.model_file import is_exported
     from segcct.tasks.task_files import task_of_model
 
     task, engine = task_of_model(arguments.model), engine_of(arguments)
-    backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
-    how = partial(inference_of, arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
+    predict = _checked_function(task, "predict", arguments.model[0], arguments)
+    if not arguments.status:
+        _begin(engine)
+    return predict(arguments.model, arguments.input, arguments.output, _predict_options(arguments, engine))
 
-    begun = partial(_begun, None if arguments.status else engine)
-    return _of_task(task, "predict", arguments.model[0], arguments, engine=begun, how=how)
+
+def _predict_options(arguments: argparse.Namespace, engine: SparkEngine | None) -> PredictOptions:
+    from segcct.inference.mask_folder import existing_of
+
+    return PredictOptions(
+        settings=_settings(arguments),
+        masks=MaskOptions(arguments.format, arguments.keep_largest, arguments.probabilities, arguments.anonymize),
+        quality=not arguments.no_quality,
+        split=arguments.split,
+        existing=existing_of(overwrite=arguments.overwrite, continue_=arguments.continue_),
+        cohort=CohortOptions(arguments.shard, arguments.max_failures, engine),
+        only="status" if arguments.status else "dry-run" if arguments.dry_run else None,
+    )
+
+
+def _settings(arguments: argparse.Namespace) -> InferenceSettings:
+    """How the network runs."""
+    from segcct.export.model_file import is_exported
+
+    backend = arguments.backend or ("onnx" if all(map(is_exported, arguments.model)) else "torch")
+    settings = inference_of(arguments, arguments.protocol, arguments.tta, arguments.adapt, backend)
+    if arguments.no_postprocessing or arguments.generator is not None:
+        postprocessing = not arguments.no_postprocessing
+        settings = replace(settings, postprocessing=postprocessing, generator=arguments.generator)
+    return settings
 
 
 def _evaluate(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_predictions
 
     task, engine = task_of_predictions(arguments.prediction), engine_of(arguments)
-    outcome = _of_task(task, "evaluate", arguments.prediction, arguments, engine=partial(_begun, engine))
+    evaluate = _checked_function(task, "evaluate", arguments.prediction, arguments)
+    _begin(engine)
+    options = EvaluateOptions(
+        scheme=arguments.scheme,
+        conventions=tuple(arguments.convention.split(",")),
+        layout=arguments.layout,
+        against=arguments.against,
+        tolerance_mm=arguments.tolerance,
+        allow_unmatched=arguments.allow_unmatched,
+        workers=arguments.workers,
+        max_failures=arguments.max_failures,
+        engine=engine,
+    )
+    outcome = evaluate(arguments.prediction, arguments.reference, arguments.output, options)
     table: Path = arguments.output / "table.md"
     if table.is_file():
         print(table.read_text(encoding="utf-8"))
     return outcome
 
 
-def _begun(engine: SparkEngine | None) -> SparkEngine | None:
-    """Spark, which starts while this process imports what it needs."""
-    return None if engine is None else engine.begin()
-
-
 def _report(arguments: argparse.Namespace) -> Outcome:
     from segcct.tasks.task_files import task_of_evaluation
 
-    return _of_task(task_of_evaluation(arguments.evaluation), "report", arguments.evaluation, arguments)
+    report = _checked_function(task_of_evaluation(arguments.evaluation), "report", arguments.evaluation, arguments)
+    options = ReportOptions(arguments.picture, arguments.case, arguments.channel)
+    return report(arguments.evaluation, arguments.output, options)
 
 
-def _of_task(
-    row: TaskRow, command: str, file: Path, arguments: argparse.Namespace, **more: Callable[[], Any]
-) -> Outcome:
-    """Call the function of the task that `file` is of, with the options that it takes; raises `ConfigError` where
-    another option is given.
+def _checked_function(row: TaskRow, command: str, file: Path, arguments: argparse.Namespace) -> Callable[..., Outcome]:
+    """What a command does with `file`, which is of this task. Raises `ConfigError` where that is nothing, or for an
+    option that the task does not use."""
+    function, used = row.function(command, file), row.options(command)
+    unused = [name for name in vars(arguments) if name not in OF_EVERY_TASK and flag_of(name) not in used]
+    refuse_unused(arguments, [(True, f"for {row.name}", unused)])
+    return function
 
-    `more`: further arguments, made only where the function takes them and nothing is refused.
-    """
-    function = row.function(command, file)
-    parameters = inspect.signature(function).parameters
-    for name, value in vars(arguments).items():
-        if name not in parameters and name not in _OF_NO_TASK and value != arguments.parser.get_default(name):
-            flag = "--" + name.rstrip("_").replace("_", "-")
-            raise ConfigError(f"{flag} does nothing for {row.name}", remedy=f"Leave {flag} out")
-    options = {name: value for name, value in vars(arguments).items() if name in parameters}
-    return function(**{**options, **{name: make() for name, make in more.items() if name in parameters}})
+
+def _begin(engine: SparkEngine | None) -> None:
+    """Start Spark while this process imports PyTorch: whatever is imported before this does without it."""
+    if engine is not None:
+        engine.begin()

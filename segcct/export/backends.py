@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import CheckpointError, ModelError
-from segcct.export.model_file import ExportedModel
-from segcct.export.onnx_export import EXTRA, Size
+from segcct.export.model_file import EXTRA, ExportedModel, Size
 from segcct.extras import import_extra
 from segcct.runtime import INPUT, OnnxSession, RunnerError, in_a_line
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from segcct.errors import CheckpointError
-from segcct.export.onnx_export import EXTRA, Size
 from segcct.extras import import_extra
 from segcct.model_card import ModelCard, check_fit, load_card
 from segcct.runtime import INPUT, METADATA_KEY, OUTPUT, RunnerError, in_a_line, read_facts
 
+EXTRA = "export"
+Size = tuple[int, int]
+"""Rows and columns in pixels."""
 SUFFIX = ".onnx"
 _MOST_BYTES = 2**31 - 1
 """Of a file that holds its weights itself."""

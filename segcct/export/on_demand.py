@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from segcct.errors import CheckpointError
 from segcct.export.backends import FixedSizeNetwork, backend_network
-from segcct.export.model_file import SUFFIX, ExportedModel, read_exported
-from segcct.export.onnx_export import Size, check_exportable, export_onnx, made_by
+from segcct.export.model_file import SUFFIX, ExportedModel, Size, read_exported
+from segcct.export.onnx_export import check_exportable, export_onnx, made_by
 from segcct.export.verification import compare, random_inputs, require_equal
 from segcct.files.atomic_file import write_bytes
 from segcct.model_card import ModelCard

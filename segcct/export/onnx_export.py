@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from segcct.errors import ModelError, is_out_of_memory
+from segcct.export.model_file import EXTRA, Size
 from segcct.extras import import_extra
 from segcct.model_card import ModelCard
 from segcct.preparation.preparation_settings import Preparation
@@ -24,9 +25,6 @@ from segcct.provenance import version_of
 from segcct.runtime import INPUT, METADATA_FORMAT, METADATA_KEY, OUTPUT, in_a_line
 from segcct.version import VERSION
 
-EXTRA = "export"
-Size = tuple[int, int]
-"""Rows and columns in pixels."""
 OPSET = 18
 """The first one with all that the networks here use; ONNX Runtime reads it since 1.14."""
 _MOST_AT_ONCE, _LARGEST_SIZE = 4096, 4096

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import Tensor
 
-from segcct.export.onnx_export import EXTRA
+from segcct.export.model_file import EXTRA
 from segcct.extras import import_extra
 from segcct.runtime import INPUT, OUTPUT
 

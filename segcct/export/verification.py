@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from segcct.errors import ModelError
-from segcct.export.onnx_export import Size
+from segcct.export.model_file import Size
 from segcct.metrics import dice
 
 RANDOM_INPUTS = 4

@@ -36,7 +36,7 @@ METHODS = ("statistics", "image", "model")
 MIXED = 0.4
 """Weight of the case's own statistics where none is given."""
 STEPS, LR = 8, 1e-3
-"""Of `model`, with Adam."""
+"""Steps and learning rate of Adam for the method `model`."""
 CYCLE = 0.1
 """Weight of the generator's error, next to the disagreement of the views."""
 _ROUNDING = 1e-6
@@ -46,7 +46,7 @@ _NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d)
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What `--adapt` says."""
+    """The parsed value of `--adapt`."""
 
     statistics: float = 0.0
     """Weight of the case's own batch norm statistics, in [0, 1]."""
@@ -72,7 +72,7 @@ class Adaptation:
         if wanted.shape != (card.architecture.in_channels, len(LEVELS)) or not np.isfinite(wanted).all():
             raise ModelError(
                 "model.json does not hold the intensities of the training cases, which --adapt image needs",
-                remedy="Train the model again with this version, or use --adapt statistics",
+                remedy="Use --adapt statistics",
             )
         return with_quantiles(case, wanted)
 
@@ -209,17 +209,17 @@ class _Objective:
     def of(self, batch: _Batch, views: tuple[View, ...]) -> Tensor:
         """That of a batch; the first view is the image itself, which the generator's is compared with."""
         with self.how.autocast():
-            said = [view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1)) for view in views]
-            log_p = torch.stack(said)
+            by_view = [view.undo(self.network(view.of(batch.image)).float().log_softmax(dim=1)) for view in views]
+            log_p = torch.stack(by_view)
             mean = log_p.exp().mean(dim=0).detach()  # (B, K, H, W)
             divergence = torch.special.xlogy(mean, mean) - mean * log_p  # (V, B, K, H, W)
             loss: Tensor = divergence.sum(dim=2).mean()
             if self.generator is not None:
-                loss = loss + CYCLE * cycle_error(self.generator, said[0], batch.image, batch.position)
+                loss = loss + CYCLE * cycle_error(self.generator, by_view[0], batch.image, batch.position)
         return loss
 
     def mean_over(self, steps: list[list[_Batch]]) -> float:
-        """That of all views, without gradient."""
+        """The disagreement of all views, without gradient."""
         every = tuple(dict.fromkeys(chain(*_views_of(steps[0][0].image))))
         with torch.no_grad():
             return float(np.mean([self._over_step(step, every) for step in steps]))

@@ -31,7 +31,7 @@ def in_batches(
 
 
 def probabilities_of(logits: torch.Tensor) -> torch.Tensor:
-    """Softmax over the classes of (B, K, ...), float32; on the processor as the runner of exported models takes it."""
+    """Softmax over the classes of (B, K, ...), float32; on the processor as runtime.py computes it."""
     logits = logits.float()
     return torch.from_numpy(softmax(logits.numpy())) if logits.device.type == "cpu" else logits.softmax(dim=1)
 

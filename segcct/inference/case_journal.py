@@ -27,7 +27,7 @@ from segcct.files.lock import exclusive, holder
 _FILE = re.compile(r"^\.cases-([0-9a-f]{8})[-.]")
 
 _ASKED_S = 5.0
-"""Who asks for the holder of a lock holds it for a moment."""
+"""Seconds to wait for a lock: whoever asks who holds it takes it for a moment."""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from segcct.files.table_file import read_rows_of, write_records
-from segcct.inference.predictor import Segmented
+
+if TYPE_CHECKING:
+    from segcct.inference.predictor import Segmented
 
 QUALITY, VOLUMES = "quality.csv", "volumes.csv"
 Rows = list[dict[str, str]]
@@ -27,10 +30,10 @@ class CaseTable:
     """Digest of what its rows depend on besides the case and its mask; see `settings_of`."""
 
 
-def cases_in(folder: Path, file: str) -> dict[str, str | None]:
+def cases_in(folder: Path, file: str) -> dict[str, str]:
     """Case -> the digest of the mask that its rows belong to."""
     path = folder / file
-    return {row["case"]: row.get("mask") for row in _read(path)} if path.is_file() else {}
+    return {row["case"]: row["mask"] for row in _read(path)} if path.is_file() else {}
 
 
 def merge_rows(
@@ -47,8 +50,8 @@ def merge_rows(
         folder: the output folder; the caller holds its lock.
         rows: case -> table -> its rows, which replace earlier ones.
         drop: cases whose rows are no longer of their masks.
-        listed: the cases of predictions.json: rows of others, which are of another model's masks, go too. None: they
-            stay.
+        listed: the cases of predictions.json; rows of other cases, which belong to another model's masks, are removed
+            too. None: they stay.
         private: the names of the cases may name patients.
     """
     present = {file for file in (QUALITY, VOLUMES) if (folder / file).is_file()}
@@ -64,4 +67,4 @@ def merge_rows(
 
 
 def _read(file: Path) -> Rows:
-    return read_rows_of(file, ["case"], remedy="Delete it, and write it again by segcct predict --overwrite")
+    return read_rows_of(file, ["case", "mask"], remedy="Delete it, and write it again by segcct predict --overwrite")

@@ -10,7 +10,6 @@ from segcct.datasets.case import LoadedCase
 from segcct.errors import DataError, ModelError
 from segcct.inference.predictor import Predictor, Segmented
 from segcct.inference.reconstructor import Reconstruction, Reconstructor
-from segcct.metrics import class_counts, class_dice, pixel_accuracy
 from segcct.preparation.prepared_case import PreparedCase, prepare_case
 from segcct.preparation.slice_grid import SliceGrid
 
@@ -21,31 +20,6 @@ class CycleCase:
 
     for_segmenter: PreparedCase
     for_generator: PreparedCase
-
-
-@dataclass(frozen=True)
-class MaskCycle:
-    """M -> I -> M': a mask, the image generated from it, and the mask segmented from that image."""
-
-    made: Reconstruction
-    recovered: np.ndarray
-    """(D, h, w) uint8 class indices on the generator's slices."""
-
-    @property
-    def dice(self) -> dict[str, float | None]:
-        """Dice of the recovered against the original mask per class; None for a class that is in neither."""
-        return class_dice(self.recovered, self.made.label, self.made.classes)
-
-    @property
-    def iou(self) -> dict[str, float | None]:
-        """IoU, likewise."""
-        counts = class_counts(self.recovered, self.made.label, self.made.classes)
-        return {name: one.iou if one else None for name, one in counts.items()}
-
-    @property
-    def pixel_accuracy(self) -> float:
-        """Fraction of the slices' pixels, background included, that have the same class in both masks."""
-        return pixel_accuracy(self.recovered, self.made.label)
 
 
 @dataclass(frozen=True)
@@ -68,7 +42,7 @@ class Cycles:
         soft = cycles.probabilities(case)              # (D, K, h, w) on the generator's slices
         predicted = cycles.image_cycle(case, soft)     # I -> M -> I' with the predicted mask: a Reconstruction
         reference = cycles.image_cycle(case)           # ... with the reference
-        cycles.mask_cycle(case, soft.argmax(1)).dice   # M -> I -> M'
+        cycles.recover(case, predicted)                # M -> I -> M': class indices (D, h, w)
 
     They may differ in size, spacing, crop and orientation: slices are then resampled over the case's own grid.
 
@@ -123,11 +97,6 @@ class Cycles:
                 reference label. Raises `DataError` if there is none.
         """
         return self.reconstructor.reconstruct(case.for_generator, mask)
-
-    def mask_cycle(self, case: CycleCase, mask: np.ndarray | None = None) -> MaskCycle:
-        """M -> I -> M': segment the image generated from a mask (as in `image_cycle`)."""
-        made = self.image_cycle(case, mask)
-        return MaskCycle(made, self.recover(case, made))
 
     def recover(self, case: CycleCase, made: Reconstruction) -> np.ndarray:
         """The segmentation of a generated image: (D, h, w) uint8 class indices on the generator's slices."""

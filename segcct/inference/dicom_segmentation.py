@@ -28,12 +28,12 @@ from segcct.version import VERSION
 PRIVATE_CODES = "99SEGCCT"
 """Coding scheme of classes that have no SNOMED CT code: the code is the name of the class."""
 _UIDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
-"""What a segmentation refers to its images by."""
+"""The attributes by which a segmentation refers to its images."""
 _MAY_BE_EMPTY = (
     *("PatientID", "PatientName", "PatientBirthDate", "PatientSex"),
     *("AccessionNumber", "StudyID", "StudyDate", "StudyTime"),
 )
-"""What a segmentation repeats of its images, and what anonymized ones often lack."""
+"""Attributes that a segmentation copies from its images, and that anonymized images often lack."""
 _UTF8 = "ISO_IR 192"
 _LONGEST = 64
 """Bytes of a label or a meaning."""
@@ -188,7 +188,7 @@ def _segmentation(sources: Sequence[Any], numbers: np.ndarray, scheme: Scheme, f
 
 
 def _series_number(source: Any) -> int:
-    """One that is probably not taken by a series of the scanner: 100 times that of the images, as of derived series."""
+    """A series number that is probably free: 100 times that of the images plus 1, as derived series are numbered."""
     try:
         return max(1, int(source.get("SeriesNumber") or 0) * 100 + 1)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Several models as one: the mean of their probabilities, and the model card that stands for them all."""
+"""Several models as one: the folders that they lie in, and the model card that stands for them all."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import BaseModel, ConfigDict
-from torch import Tensor, nn
 
 from segcct.errors import ModelError
 from segcct.hub import local_model
@@ -19,33 +17,6 @@ from segcct.run_folder import FoldsFolder
 
 Models = str | Path | Sequence[str | Path]
 """A `best/` folder, the folder of a cross-validation, `hf://OWNER/NAME`, or several of these."""
-
-
-class Ensemble(nn.Module):
-    """Networks with one input: (B, C, ...) -> logarithm of the mean of their probabilities (B, K, ...).
-
-    The softmax of that is the mean again.
-    """
-
-    def __init__(self, members: Sequence[nn.Module]) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, image: Tensor, listener: Callable[[Tensor], object] | None = None) -> Tensor:
-        """See the class; `listener` is called with the probabilities of each member, (B, K, ...)."""
-        total: Tensor | None = None
-        for member in self.members:
-            probabilities = member(image).float().softmax(dim=1)
-            if listener is not None:
-                listener(probabilities)
-            total = probabilities if total is None else total + probabilities
-        assert total is not None
-        return log_of(total / len(self.members))
-
-
-def log_of(probabilities: Tensor) -> Tensor:
-    """Logits whose softmax gives probabilities back; a probability of 0 stays finite, and NaN stays NaN."""
-    return probabilities.clamp_min(torch.finfo(probabilities.dtype).tiny).log()
 
 
 class Member(BaseModel):
@@ -114,7 +85,7 @@ def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
     first = cards[0]
     scores = [card.selected_on.get("value") for card in cards]
     known = [float(score) for score in scores if isinstance(score, int | float)]
-    prints = sorted({card.data_fingerprint for card in cards})
+    fingerprints = sorted({card.data_fingerprint for card in cards})
     shared = {name: getattr(first, name) for name in ModelCard.model_fields}
     if any(card.postprocessing != first.postprocessing for card in cards):
         say("the members have different postprocessing, so none is done; choose it by segcct tune-postprocessing")
@@ -123,7 +94,7 @@ def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
         shared
         | {
             "weights_sha256": _digest_of(card.weights_sha256 for card in cards),
-            "data_fingerprint": prints[0] if len(prints) == 1 else _digest_of(prints),
+            "data_fingerprint": fingerprints[0] if len(fingerprints) == 1 else _digest_of(fingerprints),
             "synthetic": any(card.synthetic for card in cards),
             "selected_on": {
                 "metric": first.selected_on.get("metric"),
@@ -136,5 +107,5 @@ def _ensemble_card(cards: Sequence[ModelCard]) -> EnsembleCard:
 
 
 def _digest_of(digests: Iterable[str]) -> str:
-    """The same in any order, as the mean is."""
+    """A digest that does not depend on the order, as the mean of the members does not."""
     return hashlib.sha256("\n".join(sorted(digests)).encode()).hexdigest()

@@ -18,6 +18,7 @@ from segcct.inference.case_tables import CaseTable
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_files import FORMATS, save_mask
 from segcct.inference.mask_folder import Existing, MaskFolder, Predictions
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import Request, header_of, load_case
 from segcct.inference.predictor import Predictor
 from segcct.inference.probability_files import save_probabilities
@@ -26,20 +27,6 @@ from segcct.inference.tracked_case import PredictedCase
 from segcct.model_card import ModelCard
 from segcct.preparation.input_ranges import unlike
 from segcct.progress import Report
-
-
-@dataclass(frozen=True)
-class MaskOptions:
-    """What is written of each case."""
-
-    mask_format: str = "nifti"
-    """`nifti`, or `dicom-seg` for DICOM images; masks of 2-D images are 2-D images."""
-    keep_largest: bool = False
-    """Keep only the largest component of each class."""
-    probabilities: bool = False
-    """Write those of each class too; see probability_files.py."""
-    anonymize: bool = False
-    """Name masks by hashed ids; what names a file or an id then goes to sources.json."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +57,7 @@ class PredictCase:
     def _predict(self, predictor: Predictor, name: str, case: Case) -> PredictedCase:
         options = self.options
         soft = options.probabilities or any(table.needs_probabilities for table in self.tables)
-        segmented = predictor.segment(  # which lets go of the channels that it no longer needs
+        segmented = predictor.segment(  # frees the channels
             self._load(case, keep_probabilities=soft),
             keep_largest=options.keep_largest,
             keep_probabilities=soft,
@@ -97,18 +84,29 @@ class PredictCase:
         return loaded
 
 
+@dataclass(frozen=True)
+class CaseLoop:
+    """How the loop over the cases runs."""
+
+    backend: str | Backend | None = None
+    """Of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`."""
+    cores: int | None = None
+    """That each worker of `backend` computes with; None: as many as this process."""
+    max_failures: int | None = None
+    """Once more cases than this have failed, the remaining ones are skipped."""
+    progress: Report | None = None
+    """Called with (done, total)."""
+
+
 def predict_folder(
     predictor: Predictor,
     request: Request,
     output: Path,
-    options: MaskOptions = MaskOptions(),
+    options: MaskOptions | None = None,
     *,
     tables: Sequence[CaseTable] = (),
     existing: Existing = "refuse",
-    backend: str | Backend | None = None,
-    cores: int | None = None,
-    max_failures: int | None = None,
-    progress: Report | None = None,
+    loop: CaseLoop | None = None,
 ) -> Predictions:
     """Write the mask of every case and predictions.json; see `MaskFolder`.
 
@@ -123,16 +121,14 @@ def predict_folder(
         tables: written next to the masks from the same one pass.
         existing: see `Existing`. `continue` keeps the masks that are whole, by this model under these settings, of
             inputs that are as they were, with their rows in `tables`. Everything else is predicted again.
-        backend: of `run_cases`, in place of threads; each of its workers then has `cases_at_a_time`.
-        cores: that each worker of `backend` computes with; default: as many as this process.
-        max_failures: of `run_cases`.
-        progress: called with (done, total).
+        loop: how the loop over the cases runs.
 
     Raises:
         RunError: as `MaskFolder.write`; or masks in this format name the patient, and they are to be anonymized.
         PackageError: the format needs a package that is not installed.
         OSError: the folder cannot be written to.
     """
+    options, loop = options or MaskOptions(), loop or CaseLoop()
     options = replace(options, mask_format=request.mask_format(options.mask_format, anonymize=options.anonymize))
     if options.probabilities and predictor.how.protocol == "transunet":
         raise ModelError("the published slice protocol has no probabilities", remedy="Leave --protocol out")
@@ -144,7 +140,7 @@ def predict_folder(
     )
     reading = replace(request, cases=(), seen={})
     shared = shares_batches(predictor, request)
-    workers = cases_at_a_time(predictor, request, cores)
+    workers = cases_at_a_time(predictor, request, loop.cores)
     work = PredictCase(predictor, reading, output, options, tuple(tables), shared)
     folder = MaskFolder(
         output,
@@ -156,9 +152,14 @@ def predict_folder(
         existing=existing,
         anonymize=options.anonymize,
     )
-    backend = backend or ("threads" if workers > 1 else "serial")
     with one_thread_each(shared and predictor.how.device == "cpu"):
-        return folder.write(work, backend=backend, workers=workers, max_failures=max_failures, progress=progress)
+        return folder.write(
+            work,
+            backend=loop.backend or ("threads" if workers > 1 else "serial"),
+            workers=workers,
+            max_failures=loop.max_failures,
+            progress=loop.progress,
+        )
 
 
 def shares_batches(predictor: Predictor, request: Request) -> bool:
@@ -195,7 +196,7 @@ def settings_of(
         "generator": None if how.generator is None else card_at(how.generator).weights_sha256,
         "keep_largest": options.keep_largest,
         "postprocessing": [step.model_dump(mode="json") for step in steps],
-        **({} if how.adapt == "none" else {"batch_size": how.batch_size}),  # its statistics and steps go by batches
+        **({} if how.adapt == "none" else {"batch_size": how.batch_size}),  # statistics and steps depend on it
         **({"probabilities": True} if options.probabilities else {}),
         **({} if calibration is None else {"calibration": calibration}),
     }

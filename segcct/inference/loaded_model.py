@@ -15,7 +15,8 @@ from segcct.datasets.label_schemes import Scheme
 from segcct.errors import CheckpointError, LabelError, ModelError, is_out_of_memory, short_reason
 from segcct.export.model_file import card_at, is_exported, read_exported
 from segcct.hardware.processor import limit_threads
-from segcct.inference.ensemble import Ensemble, Models, common_card, find_members
+from segcct.inference.ensemble import Models, common_card, find_members
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.views import over_views
 from segcct.model_card import CARD, WEIGHTS, Architecture, ModelCard, check_fit, load_weights
@@ -72,7 +73,7 @@ class LoadedModel:
         return _loaded, (type(self), tuple(folder.absolute() for folder in self.folders), how)
 
     def relocate(self, folders: Iterable[Path], generator: Path | None) -> None:
-        """Say where other processes find its folders and its generator, such as the copies that Spark sends them."""
+        """Set where other processes find its folders and its generator, such as the copies that Spark sends them."""
         self.folders, self.generator = tuple(folders), generator
 
     @classmethod
@@ -84,9 +85,8 @@ class LoadedModel:
         not fit.
         """
         cards = cls._cards(models)
-        if how is None and all(map(is_exported, cards)):
-            how = InferenceSettings(backend="onnx")
         card = common_card(cards, cls.interface)
+        how = how or default_settings(cards)
         networks = [cls.member_network(_network_of(folder, own, how), own, card) for folder, own in cards.items()]
         model = cls(networks[0] if len(networks) == 1 else Ensemble(networks), card, how)
         model.folders = tuple(cards)
@@ -175,19 +175,23 @@ class VolumeModel(LoadedModel):
         return super().interface(card) | {"channels": list(data.channels)} | preparation
 
 
-def _network_of(folder: Path, card: ModelCard, how: InferenceSettings | None) -> nn.Module:
+def default_settings(folders: Iterable[Path]) -> InferenceSettings:
+    """The default settings of some models: those that `segcct export` wrote run in ONNX Runtime."""
+    return InferenceSettings(backend="onnx" if all(map(is_exported, folders)) else "torch")
+
+
+def _network_of(folder: Path, card: ModelCard, how: InferenceSettings) -> nn.Module:
     """The network of a `best/` folder or an exported model, run by the backend that `how` names."""
-    backend, precision = ("torch", "fp32") if how is None else (how.backend, how.precision)
     if is_exported(folder):
         from segcct.export.backends import backend_network
 
-        return backend_network(backend, read_exported(folder), folder, precision)
+        return backend_network(how.backend, read_exported(folder), folder, how.precision)
     network = load_network(folder, card)
-    if backend == "torch":
+    if how.backend == "torch":
         return network
     from segcct.export.on_demand import ExportedOnDemand
 
-    return ExportedOnDemand(network, card, folder, backend, precision)
+    return ExportedOnDemand(network, card, folder, how.backend, how.precision)
 
 
 def load_network(folder: Path, card: ModelCard) -> nn.Module:

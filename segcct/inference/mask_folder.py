@@ -13,7 +13,7 @@ from typing import Any, Literal
 from segcct.case_runner import Backend, CaseJob, CaseOutcome, Done, Failed, Skipped, failures, run_cases, values
 from segcct.datasets.case import Case
 from segcct.errors import RunError, items, reason_of
-from segcct.files.atomic_file import remove_unfinished
+from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT, remove_unfinished
 from segcct.inference.case_files import remove_files
 from segcct.inference.case_journal import Journal, journals_in, new_journal
 from segcct.inference.label_colors import write_label_colors
@@ -103,7 +103,7 @@ class MaskFolder:
         workers: int = 1,
         max_failures: int | None = None,
         progress: Report | None = None,
-        begun: Callable[[], object] | None = None,
+        on_start: Callable[[], object] | None = None,
     ) -> Predictions:
         """The masks of every case, predictions.json, and the colors of the labels.
 
@@ -113,7 +113,7 @@ class MaskFolder:
             workers: cases at a time.
             max_failures: of `run_cases`.
             progress: called with (done, total).
-            begun: called once nothing in the folder is in the way, before the first case.
+            on_start: called once nothing in the folder is in the way, before the first case.
 
         Raises:
             RunError: the folder has masks of these cases that `existing` does not provide for; or another model's
@@ -129,8 +129,8 @@ class MaskFolder:
                 jobs = self._begin(index)
                 journal.claim(index.cases)
                 index.write()
-                if begun is not None:
-                    begun()
+                if on_start is not None:
+                    on_start()
             outcomes: list[CaseOutcome[PredictedCase]] = []
             unwritten = ""
             tracked = TrackedWork(work, journal, self._suffixes, self.tables)
@@ -166,7 +166,7 @@ class MaskFolder:
         """Refuse or remove what is in the way, and list the cases before their masks are written: so an evaluation
         misses the masks that an interrupted prediction did not write."""
         cases = {index.name_of(case): case for case in self.request.cases}
-        if self.anonymize:  # the order in which the files appear tells nothing either
+        if self.anonymize:  # the order in which the files appear must not reveal anything either
             cases = dict(sorted(cases.items()))
         finished: dict[str, Mapping[str, Any]] = {}
         kept: Mapping[str, Mapping[str, Any]] = {}  # whose masks stay, at least until others take their places
@@ -200,9 +200,7 @@ class MaskFolder:
         files = {self.path / f"{name}{suffix}": name for name in cases for suffix in self._suffixes}
         for file in files:
             if file.resolve() in scans:
-                raise RunError(
-                    "a mask would replace a file of its own case", file=file, remedy="Choose another --output"
-                )
+                raise RunError("a mask would replace a file of its own case", file=file, remedy=OTHER_OUTPUT)
         return {file: name for file, name in files.items() if file.exists()}
 
     def _refuse_foreign(self, earlier: Mapping[Path, str], index: Index) -> None:
@@ -217,7 +215,7 @@ class MaskFolder:
                 f"{len(foreign)} of the masks exist already" + (unlisted if continuing else ""),
                 file=self.path,
                 found=foreign[0].name,
-                remedy="Choose another --output, or add --overwrite" + ("" if continuing else instead),
+                remedy=OTHER_OR_OVERWRITE + ("" if continuing else instead),
             )
 
     def _expect(self, index: Index, name: str, case: Case, finished: Mapping[str, Any] | None) -> None:
@@ -238,7 +236,7 @@ def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
     if isinstance(outcome, Done) and not outcome.value.is_new:
         return
     if isinstance(outcome, Failed) and index.journal is not None:
-        with suppress(OSError):  # a full disk, which is told elsewhere
+        with suppress(OSError):  # a full disk, which is reported elsewhere
             index.journal.add(outcome.name, row)
     index.outdated.add(outcome.name)
 
@@ -246,16 +244,16 @@ def _note(index: Index, outcome: CaseOutcome[PredictedCase]) -> None:
 def _with_finished(
     outcomes: Sequence[CaseOutcome[PredictedCase]], journal: Journal
 ) -> list[CaseOutcome[PredictedCase]]:
-    """The outcomes, where a case that was finished before the task around it was canceled is done."""
+    """The outcomes; a skipped case that was finished before its task was canceled counts as done."""
     rows = journal.rows() if any(isinstance(outcome, Skipped) for outcome in outcomes) else {}
 
-    def told(outcome: CaseOutcome[PredictedCase]) -> CaseOutcome[PredictedCase]:
+    def corrected(outcome: CaseOutcome[PredictedCase]) -> CaseOutcome[PredictedCase]:
         row = rows.get(outcome.name)
         if not isinstance(outcome, Skipped) or row is None:
             return outcome
         return Done(outcome.name, recorded(journal.folder / row["mask"], row, is_new=True))
 
-    return [told(outcome) for outcome in outcomes]
+    return [corrected(outcome) for outcome in outcomes]
 
 
 def _refuse_two(index: Index, cases: Mapping[str, Case]) -> None:

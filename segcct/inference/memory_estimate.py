@@ -27,9 +27,9 @@ from segcct.models.cost import activation_bytes, on_meta
 from segcct.preparation.preparation_settings import Preparation
 
 _WORTH_ASKING_GB = 0.5
-"""The system is asked for its free memory from here on."""
+"""Estimates below this are not compared with the free memory."""
 _AT_MOST_ABOVE = 1.3
-"""The estimate by the measured peak, at most: tests/inference/test_memory.py."""
+"""Largest ratio of the estimate to the measured peak; see tests/inference/test_memory.py."""
 _OVER_VOLUMES = 2
 """Float32 copies of all slices (standardized, and in one piece) and of all logits (blended, and their softmax) of a
 network over volumes on the processor; else there is one."""

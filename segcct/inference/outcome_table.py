@@ -27,7 +27,7 @@ def outcomes_after(folder: Path, *, wanted: bool) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        with suppress(Exception):  # what the block raised tells more
+        with suppress(Exception):  # the error of the block is more informative
             _update(folder)
         raise
     if wanted:
@@ -37,7 +37,7 @@ def outcomes_after(folder: Path, *, wanted: bool) -> Iterator[None]:
 
 
 def _update(folder: Path) -> None:
-    """Write an existing table anew; without pyarrow it goes, since it no longer holds."""
+    """Write an existing table anew; without pyarrow it is removed, since it is outdated."""
     if not (folder / OUTCOMES).is_file():
         return
     if find_spec("pyarrow") is None:

@@ -34,7 +34,7 @@ def postprocess(
 
 
 def check_steps(steps: Sequence[PostprocessingStep], classes: Collection[str], file: Path) -> None:
-    """Raises `CheckpointError` where `file` lists a step that is not there, or one of a class that is not there."""
+    """Raises `CheckpointError` where `file` lists an unknown step, or a step of an unknown class."""
     for step in steps:
         if step.step not in runtime.STEPS:
             known = ", ".join(runtime.STEPS)

@@ -122,7 +122,7 @@ def load_case(request: Request, case: Case, scheme: Scheme, *, with_label: bool)
 
 def header_of(request: Request, case: Case) -> Volume | None:
     """The grid of a case of volumes, from the header of its first channel; None where that is no single file, or cannot
-    be read, which the reading of the case tells."""
+    be read, which reading the case reports."""
     name, files = next(iter(case.channels.items()))
     if request.of_images or len(files) != 1 or not files[0].is_file():
         return None

@@ -16,6 +16,7 @@ from typing import Any
 from segcct.config import DataSection
 from segcct.datasets.case import Case
 from segcct.errors import DataError, RunError, SegcctError
+from segcct.files.atomic_file import OTHER_OR_OVERWRITE, OTHER_OUTPUT
 from segcct.files.file_names import absolute
 from segcct.files.json_file import read_object, write_json
 from segcct.files.json_record import LONGEST_NAME
@@ -38,7 +39,7 @@ NOTE = "names patients, files and folders: not to be shared with the anonymized 
 
 @dataclass
 class Index:
-    """The entries of one call of a prediction; who is going to `write` calls that and `open` under `index_lock`."""
+    """The entries of one call of a prediction; `open` and `write` are called under `index_lock`."""
 
     folder: Path
     card: ModelCard
@@ -95,7 +96,7 @@ class Index:
 
     def _stored(self) -> dict[str, Any]:
         """The current content of the file, of the same model; see `open`."""
-        file, remedy = self.folder / INDEX, "Choose another --output, or add --overwrite"
+        file, remedy = self.folder / INDEX, OTHER_OR_OVERWRITE
         # Read before the file: a row leaves its journal only once the file, which is replaced as a whole, holds it. So
         # what is read without the lock lacks no finished case.
         rows = self._rows_of_others()
@@ -112,7 +113,7 @@ class Index:
             raise RunError(
                 f"holds predictions {'without' if self.anonymized else 'with'} --anonymize, and the two do not mix",
                 file=self.folder,
-                remedy="Choose another --output",
+                remedy=OTHER_OUTPUT,
             )
         if content.get("weights_sha256") != self.card.weights_sha256:
             problem = "holds another model's predictions"
@@ -185,7 +186,7 @@ class Index:
         }
 
     def _reading(self) -> dict[str, Any]:
-        """The data section; with hashed ids, patterns that are names of files themselves say no more than `*`."""
+        """The data section; with hashed ids, patterns that are file names are replaced by `*`."""
         section = self.data.model_dump(mode="json")
         if self.anonymized and self.card.selected_on == {}:  # patterns that were made from the names of these files
             section["channels"] = dict.fromkeys(section["channels"], "*")
@@ -215,7 +216,7 @@ class Index:
         others = [journal for journal in journals_in(self.folder) if journal != self.journal]
         ended = [journal for journal in others if journal.holder() is None]
         stored = self._stored()
-        self.overwrite = False  # what another process writes from now on is not an old file to be replaced
+        self.overwrite = False  # from now on the file may hold what other processes write, which is kept
         rows = {**({} if self.journal is None else self.journal.rows()), **self.rows}
         own = {name: _merged(entry, rows.get(name)) for name, entry in self.cases.items()}
         cases = {name: dict(entry) for name, entry in sorted({**stored.get("cases", {}), **own}.items())}
@@ -225,7 +226,7 @@ class Index:
         if self.key is not None:
             sources = {**read_sources(self.folder), **self.sources}
             for name, entry in cases.items():
-                digest = entry.pop("input", None)  # which would lead from a scan to its mask
+                digest = entry.pop("input", None)  # it would link a scan to its mask
                 if digest and name in sources:
                     sources[name] = {**sources[name], "input": digest}
             hidden = {
@@ -248,7 +249,7 @@ class Index:
             "weights_sha256": card.weights_sha256,
             **({"members": card.model_dump(mode="json")["members"]} if isinstance(card, EnsembleCard) else {}),
             "synthetic_training": card.synthetic,
-            "selected_on": without_ids(card.selected_on),
+            "selected_on": card.selected_on,
             "architecture": card.architecture.model_dump(mode="json"),
             "provenance": (versions if self.anonymized else provenance)(card.data_fingerprint),
         }
@@ -262,13 +263,12 @@ def _merged(entry: Mapping[str, Any], row: Mapping[str, Any] | None) -> dict[str
     return {**entry, **{key: value for key, value in (row or {}).items() if key != "tables"}}
 
 
-def _has_its_files(entry: Mapping[str, Any], how: Mapping[str, Any], there: Sequence[str]) -> bool:
-    """Whether all files next to the mask are there, where such files are asked for; entries of former versions do not
-    name them."""
+def _has_its_files(entry: Mapping[str, Any], how: Mapping[str, Any], existing: Sequence[str]) -> bool:
+    """Whether all files next to the mask exist, where such files are asked for."""
     if not any(how.get(name) for name in (PROBABILITIES, MEMBERSHIPS)):
         return True
-    files = entry.get("files", there)
-    return bool(there) and isinstance(files, list) and all(file in there for file in files)
+    files = entry.get("files")
+    return bool(existing) and isinstance(files, list) and all(file in existing for file in files)
 
 
 def index_lock(folder: Path) -> AbstractContextManager[None]:
@@ -278,14 +278,7 @@ def index_lock(folder: Path) -> AbstractContextManager[None]:
 
 def is_anonymized(content: Mapping[str, Any]) -> bool:
     """Whether a predictions.json or summary.json says that its cases are named by hashed ids."""
-    return bool(content.get("anonymized", content.get("anonymised")))  # how it was spelled before 0.2
-
-
-def without_ids(selected_on: Any) -> Any:
-    """`selected_on` of a model card, with the number of the cases instead of their ids."""
-    if not isinstance(selected_on, Mapping) or not isinstance(selected_on.get("cases"), list):
-        return selected_on
-    return {**selected_on, "cases": len(selected_on["cases"])}
+    return bool(content.get("anonymized"))
 
 
 def read_sources(folder: Path) -> dict[str, dict[str, Any]]:

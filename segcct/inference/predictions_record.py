@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, AliasChoices, Field
+from pydantic import AfterValidator
 
 from segcct.errors import EvaluationError, SegcctError
 from segcct.files.json_record import FileName, Record
@@ -63,7 +63,7 @@ class StoredPredictions(PredictionsRecord):
 
     ERROR: ClassVar[type[SegcctError]] = EvaluationError
     cases: dict[str, CaseEntry]
-    anonymized: bool | None = Field(default=None, validation_alias=AliasChoices("anonymized", "anonymised"))
+    anonymized: bool | None = None
     """Masks are named by hashed ids, and no output may name a case otherwise."""
     scheme: StoredScheme | None = None
     synthetic_training: bool | None = None

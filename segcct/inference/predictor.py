@@ -18,7 +18,7 @@ from segcct.errors import DataError, GeometryError, ModelError
 from segcct.files.file_names import case_name
 from segcct.images.volume import Volume
 from segcct.inference.adaptation import Adaptation, batch_norms
-from segcct.inference.ensemble import Ensemble
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.frozen_generator import load_frozen
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.inferers import inferer_of, probability_inferer
@@ -33,7 +33,7 @@ from segcct.preparation.slice_grid import SliceGrid
 from segcct.runtime import pad_to, region_of
 
 _ONE_AT_A_TIME = Lock()
-"""So that all threads share one model, also those that begin together."""
+"""Makes all threads share one model, also those that start at the same time."""
 
 
 class KeptProbabilities:
@@ -179,7 +179,7 @@ class Predictor(VolumeModel):
         return Segmented(grid, prepared, full, kept, agreement)
 
     def _adaptation(self) -> Adaptation:
-        """What `how` says of it. Raises `ModelError`, and as `load_frozen` for the generator."""
+        """The adaptation that `how` asks for. Raises `ModelError`, and as `load_frozen` for the generator."""
         how, adaptation = self.how, Adaptation.parse(self.how.adapt)
         if how.adapt != "none" and (how.protocol != "soft" or self.card.spatial_dims != 2):
             raise ModelError(
@@ -210,7 +210,7 @@ class Predictor(VolumeModel):
         return CaseMemory(self.card, preparation, self.how, math.prod(grid.shape_xyz), slices, keep_probabilities)
 
     def check_header(self, header: Volume, *, as_stored: bool, keep_probabilities: bool) -> None:
-        """Compare what a case needs with the free memory, before its files are read.
+        """Compare the memory that a case needs with what is free, before its files are read.
 
         Args:
             header: the grid of the first channel, without voxels.
@@ -222,7 +222,7 @@ class Predictor(VolumeModel):
         """
         try:
             grid = plan_grid(header, self.inferer.preparation(self.preparation))
-        except GeometryError:  # which its preparation tells, with the file
+        except GeometryError:  # preparing the case reports it, with the file
             return
         memory = self.case_memory(grid, keep_probabilities=keep_probabilities)
         held, stored = voxel_bytes(header, self.card.architecture.in_channels, as_stored=as_stored)

@@ -74,7 +74,7 @@ class SharedBatches(nn.Module):
     """A network, (B, C, H, W) -> (B, K, H, W), whose callers wait until a batch is full; each is inside `caller`.
 
     The caller that fills a batch computes it. One that is not full is computed once every caller waits. Of an ensemble,
-    callers may listen to the members: each hears what they say of its own images.
+    callers may listen to the members: each gets their probabilities for its own images.
 
     Args:
         network: the network.

@@ -60,7 +60,7 @@ def time_estimate(
     place = output.absolute()
     parent = next(folder for folder in (place, *place.parents) if folder.is_dir())
     with temporary_folder(parent, "segcct-dry-run") as folder:
-        predict(replace(request, cases=timed[: workers()]), folder / "first")  # which takes a process longer
+        predict(replace(request, cases=timed[: workers()]), folder / "first")  # slower within a process
         predictions = predict(replace(request, cases=timed), folder / "timed")
         ids = {name: source["id"] for name, source in read_sources(folder / "timed").items()}  # of hashed names
     done = [outcome for outcome in predictions.outcomes if isinstance(outcome, Done) and outcome.value.span]
@@ -70,20 +70,21 @@ def time_estimate(
     rate = seconds / max(1.0, sum(weights[ids.get(outcome.name, outcome.name)] for outcome in done))
     failed = len(timed) - len(done)
     unknown = len(sizes) - len(known)
-    there, total, largest = workers(), sum(weights.values()), max(weights.values())
+    available, total, largest = workers(), sum(weights.values()), max(weights.values())
 
     def takes(count: int) -> str:
         return duration(rate * max(total / count, largest))
 
-    more = [f"{takes(count)} on {count}" for count in (2 * there, 4 * there, 8 * there) if count <= len(sizes)]
+    counts = (2 * available, 4 * available, 8 * available)
+    more = [f"{takes(count)} on {count}" for count in counts if count <= len(sizes)]
     return (
         f"{counted(len(sizes), 'case')} of {sum(known) / 1e9:.3g} GB"
         + (f", not counting {unknown} of unknown size" if unknown else "")
         + f"; {len(done)} of them took {seconds:.2f} s"
         + (f", and {failed} failed" if failed else "")
         + ": all take about "
-        + f"{takes(there)} on {counted(there, 'worker')}"
-        + (f"; with more workers like {'this' if there == 1 else 'these'}, {', '.join(more)}" if more else "")
+        + f"{takes(available)} on {counted(available, 'worker')}"
+        + (f"; with more workers like {'this' if available == 1 else 'these'}, {', '.join(more)}" if more else "")
     )
 
 
@@ -107,7 +108,7 @@ def _spread(cases: list[Case], count: int) -> tuple[Case, ...]:
 
 def _bytes(case: Case) -> int | None:
     """Of the files that a prediction reads; those that cannot be read count for nothing. None where a remote file
-    system does not tell."""
+    system does not say."""
     files = {file for paths in (*case.channels.values(), case.mask or ()) for file in paths}
     remote = [size_of(file) for file in files if is_uri(file)]
     here = [part for file in files if not is_uri(file) for part in files_of(file, FileMemo())]

@@ -41,7 +41,7 @@ class PredictedCase:
     mask: Path
     digest: str
     synthetic: bool
-    """The case says that it is."""
+    """The images say that they were generated."""
     tables: Mapping[str, CaseOutcome[Rows]] = field(default_factory=dict)
     """Table -> the rows of this case, or why there are none."""
     input: str | None = None
@@ -108,7 +108,7 @@ class TrackedWork:
         """
         began, folder = time.monotonic(), self.journal.folder
         self.journal.require_here()
-        stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier.get("files", ()))
+        stale = () if job.earlier is None else (job.earlier["mask"], *job.earlier["files"])
         before = {folder / file: _identity(folder / file) for file in stale}
         try:
             with local_case(job.case, folder) as case:
@@ -174,7 +174,7 @@ def failed_row(outcome: Failed) -> dict[str, Any]:
 
 
 def input_digest(case: Case) -> str | None:
-    """Digest of the files that a prediction reads; None where one of them cannot be read, which the reading tells."""
+    """Digest of the files that a prediction reads; None where one cannot be read, which reading the case reports."""
     try:
         return content_digest([file for files in (*case.channels.values(), case.mask or ()) for file in files])
     except DataError:
@@ -211,14 +211,14 @@ def recorded(mask: Path, entry: Mapping[str, Any], *, is_new: bool) -> Predicted
         input=entry["input"],
         seconds=entry["seconds"],
         peak_memory_mb=entry["peak_memory_mb"],
-        unlike=tuple(entry.get("unlike_training", ())),
-        files=tuple(entry.get("files", ())),
+        unlike=tuple(entry["unlike_training"]),
+        files=tuple(entry["files"]),
         is_new=is_new,
     )
 
 
 def _identity(file: Path) -> tuple[int, int] | None:
-    """Another one once a file has been renamed into its place; None where there is none."""
+    """Changes when another file is renamed into its place; None where there is none."""
     try:
         found = file.stat()
     except FileNotFoundError:

@@ -45,7 +45,7 @@ class UnseenCases:
             predictor: the segmenter.
             root: the dataset.
             trained_with: weights (`model.pretrained`, `train.unlabelled.model`) that the run was initialized from or
-                trained with; checked if they are in a run folder. The patients of a phantom are nobody's.
+                trained with; checked if they are in a run folder, except where only one of the two is of a phantom.
 
         Raises:
             RunError: the run's splits.json is gone. SplitError: the dataset has other cases.
@@ -129,7 +129,7 @@ def _data_of(run: Path, input: Path | None) -> tuple[Path, list[Path]]:
     as far as config.yaml says."""
     if input is not None and not RunFolder(run.parent).config.is_file():
         return input, []
-    config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config, stored=True)
+    config = settings.load(SegmentationConfig, RunFolder.open(run.parent).config)
     started = (config.model.pretrained, config.train.unlabelled.model, config.augment.generator)
     return input or config.data.root, [local_model(path) for path in started if path is not None]
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from segcct.inference.ensemble import log_of
+from segcct.inference.ensemble_network import log_of
 
 _PLANE = (-2, -1)
 """Rows and columns; of volumes, those of each slice."""

@@ -29,29 +29,29 @@ class SparkEngine:
     """See `spark_context`."""
     settings: Mapping[str, str] = field(default_factory=dict)
     """Properties of Spark."""
-    _begun: Future[SparkContext] | None = field(default=None, init=False, compare=False)
+    _starting: Future[SparkContext] | None = field(default=None, init=False, compare=False)
     _running: ExitStack = field(default_factory=ExitStack, init=False, compare=False)
     """Ends the Spark that `begin` starts."""
 
     def begin(self) -> SparkEngine:
         """Start Spark in a thread, while this one imports what the network needs; `context` says what went wrong."""
         pool = ThreadPoolExecutor(1)
-        self._begun = pool.submit(self._running.enter_context, spark_context(self.master, settings=self.settings))
+        self._starting = pool.submit(self._running.enter_context, spark_context(self.master, settings=self.settings))
         pool.shutdown(wait=False)  # its thread ends once Spark has started
         return self
 
     @contextmanager
     def context(self) -> Iterator[SparkContext]:
         """The running Spark; one that was started here ends with the block."""
-        if self._begun is None:
+        if self._starting is None:
             self.begin()
-        assert self._begun is not None
-        context = self._begun.result()
+        assert self._starting is not None
+        context = self._starting.result()
         try:
             with self._running:
                 yield context
         finally:
-            self._begun = None
+            self._starting = None
 
 
 @dataclass(frozen=True)

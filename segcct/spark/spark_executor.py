@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from segcct.case_runner import WorkerError
+from segcct.errors import WorkerError
 
 if TYPE_CHECKING:
     from pyspark import SparkContext
@@ -151,7 +151,7 @@ class SparkExecutor(Executor):
                 future.set_exception(failure)
 
     def _wait_again(self, late: Sequence[_Waiting]) -> None:
-        """Put the calls that a task did not begin before all others."""
+        """Requeue, at the front, the calls that a task did not start."""
         with self._lock:
             canceled = self._canceled
             if not canceled:

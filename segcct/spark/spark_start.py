@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from segcct.errors import SegcctError
+from segcct.errors import SegcctError, SparkError
 from segcct.extras import import_extra
 from segcct.hardware.processor import core_share
 from segcct.spark.java_runtime import find_java
@@ -30,19 +30,12 @@ _JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 _PACKAGE = Path(__file__).parents[1]
 
 
-class SparkError(SegcctError):
-    """Spark that does not start, a cluster that does not answer, or a worker that died."""
-
-
 @contextmanager
-def spark_context(
-    master: str | None = None, *, name: str = "segcct", settings: Mapping[str, str] | None = None
-) -> Iterator[SparkContext]:
+def spark_context(master: str | None = None, *, settings: Mapping[str, str] | None = None) -> Iterator[SparkContext]:
     """A running Spark: the one that this process has already, or a new one, which ends with the block.
 
     Args:
         master: where tasks run; default: as spark-submit says, else the cores of this machine.
-        name: what Spark's own pages call the application.
         settings: further properties of Spark, such as `spark.task.cpus`.
 
     Raises:
@@ -61,7 +54,7 @@ def spark_context(
     if master is not None:
         _require_reachable(master)
     with tempfile.TemporaryDirectory(prefix="segcct-spark-") as folder:
-        context = _started(pyspark, _configuration(pyspark, master, name, settings or {}), Path(folder))
+        context = _started(pyspark, _configuration(pyspark, master, settings or {}), Path(folder))
         try:
             yield context
         finally:
@@ -76,9 +69,9 @@ def is_local(master: str) -> bool:
     return master.startswith("local")
 
 
-def _configuration(pyspark: Any, master: str | None, name: str, settings: Mapping[str, str]) -> Any:
+def _configuration(pyspark: Any, master: str | None, settings: Mapping[str, str]) -> Any:
     """Properties of Spark; workers import segcct from where the driver did, if that is a checkout."""
-    conf = pyspark.SparkConf().setAppName(name)
+    conf = pyspark.SparkConf().setAppName("segcct")
     conf.set("spark.ui.showConsoleProgress", "false")
     if master is not None:
         conf.setMaster(master)
@@ -112,8 +105,8 @@ def _started(pyspark: Any, conf: Any, folder: Path) -> SparkContext:
     except SegcctError:
         raise
     except Exception as error:  # of Java in many kinds
-        said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-        reason = _reason(error, said)
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+        reason = _reason(error, lines)
         raise SparkError("Spark does not start", found=reason, expected=f"a master such as {MASTERS}") from error
 
 
@@ -132,13 +125,13 @@ def _environment(folder: Path) -> Iterator[None]:
             os.environ["JAVA_HOME"] = before
 
 
-def _reason(error: Exception, said: list[str]) -> str:
+def _reason(error: Exception, lines: list[str]) -> str:
     """The one line that says most: of an exception of Java's, or of what was logged."""
     java = getattr(error, "java_exception", None)
     if java is not None:
         return str(java.getMessage())
-    errors = [line for line in said if "Exception" in line or "Error" in line]
-    return (errors or said or [str(error)])[0].strip()
+    errors = [line for line in lines if "Exception" in line or "Error" in line]
+    return (errors or lines or [str(error)])[0].strip()
 
 
 def _require_reachable(master: str) -> None:

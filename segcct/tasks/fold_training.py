@@ -80,7 +80,7 @@ def resume_folds(row: TaskRow, path: Path, overrides: Mapping[str, Any], folds: 
     """
     folder = FoldsFolder.open(path)
     check_resumable_keys(overrides, path)
-    config = resolve_precision(settings.load(row.load_config(), folder.config, overrides, stored=True))
+    config = resolve_precision(settings.load(row.load_config(), folder.config, overrides))
     check_length(config, overrides)
     run = config.run.model_copy(update={"root": path.parent, "name": path.resolve().name})  # it may have been moved
     config = config.model_copy(update={"run": run})
@@ -134,7 +134,7 @@ def _other_length(row: TaskRow, run: RunFolder, config: Experiment) -> dict[str,
     the cross-validation was interrupted counts for all folds."""
     if not run.config.is_file():
         return {}
-    own, wanted = settings.load(row.load_config(), run.config, stored=True).train, config.train
+    own, wanted = settings.load(row.load_config(), run.config).train, config.train
     length = {"train.epochs": (own.epochs, wanted.epochs), "train.budget": (own.budget, wanted.budget)}
     return {key: value for key, (stored, value) in length.items() if stored != value}
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from segcct.config import settings
-from segcct.errors import CheckpointError, ConfigError, DataError, RunError, reason_of
+from segcct.errors import CheckpointError, ConfigError, DataError, reason_of
 from segcct.export.backends import FixedSizeNetwork, backend_network
-from segcct.export.model_file import SUFFIX, ExportedModel, is_exported, read_exported
-from segcct.export.onnx_export import Size, card_of_size, export_onnx, made_by, set_facts
+from segcct.export.model_file import SUFFIX, ExportedModel, Size, is_exported, read_exported
+from segcct.export.onnx_export import card_of_size, export_onnx, made_by, set_facts
 from segcct.export.quantization import CALIBRATION_SLICES, quantized
 from segcct.export.verification import compare, random_inputs, require_equal, require_similar
-from segcct.files.atomic_file import atomic_path
+from segcct.files.atomic_file import OTHER_OR_OVERWRITE, atomic_path, refuse_existing
 from segcct.inference.ensemble import splits_files
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
@@ -61,8 +61,8 @@ def export_model(
             file=folder,
             remedy=f"Export the best/ of a fold, such as {FoldsFolder.open(folder).members()[0]}",
         )
-    if output.exists() and not overwrite:
-        raise RunError("exists already", file=output, remedy="Choose another --output, or add --overwrite")
+    if not overwrite:
+        refuse_existing(output, OTHER_OR_OVERWRITE)
     loaded = load_model(folder, InferenceSettings(precision="fp32", device="cpu"))
     card, side = card_of_size(loaded.card, size)
     square = (side, side)

@@ -57,8 +57,8 @@ class Task(ABC):
 
     The network is built at once, so that a wrong name or option shows before hours of preparation. `prepare` sets
     `dataset`, which the methods from `loader` on may use. `__init__` reads `architecture`, so a subclass sets what that
-    needs before it calls `super().__init__()`. The loop sets `progress` and `averaged` before it calls `loss`; when
-    `loss` is tried before the training, on an `example`, they may still have their defaults.
+    needs before it calls `super().__init__()`. The loop sets `averaged` before it calls `loss`; when `loss` is tried
+    before the training, on an `example`, it is still None.
 
     Args:
         config: the experiment.
@@ -84,8 +84,6 @@ class Task(ABC):
     transferred = ""
     """What became of the weights of `model.pretrained`, in lines; empty where none were read."""
     dataset: PreparedDataset
-    progress = 1.0
-    """Fraction of the training that is done; the loop sets it before each batch."""
     averaged: nn.Module | None = None
     """The network with averaged weights; the loop sets it where there is one (`train.ema`)."""
 
@@ -135,8 +133,8 @@ class Task(ABC):
         """Training batches of this process; its sampler follows `set_epoch`."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
-        """Scalar loss of a batch."""
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
+        """Scalar loss of a batch at `progress` in [0, 1] of the training."""
 
     @abstractmethod
     def names(self, batch: dict[str, Any]) -> list[str]:
@@ -203,12 +201,19 @@ class TaskRow:
     model: str = ""
     """Place of its `LoadedModel`."""
     predict: str = ""
-    """Place of the function behind `segcct predict`: its parameters are named as the options that it takes, and `how`
-    for those of the network; returns an `Outcome`. An option it does not take is refused."""
+    """Place of the function behind `segcct predict`: (paths of models, input, output, `PredictOptions`) -> `Outcome`;
+    see task_options.py."""
+    predict_options: tuple[str, ...] = ()
+    """The options that it uses, such as `--split`, besides files and those of the network. Others are refused."""
     evaluate: str = ""
-    """The same for `segcct evaluate`, which writes summary.json with the key `task`."""
+    """Of `segcct evaluate`: (predictions, references, output, `EvaluateOptions`) -> `Outcome`. It writes summary.json
+    with the key `task`."""
+    evaluate_options: tuple[str, ...] = ()
+    """As `predict_options`."""
     report: str = ""
-    """The same for `segcct report`."""
+    """Of `segcct report`: (evaluation, output, `ReportOptions`) -> `Outcome`."""
+    report_options: tuple[str, ...] = ()
+    """As `predict_options`."""
     scores: str = ""
     """Place of the function: folder of an evaluation -> its scores as Markdown that names no case; for model cards."""
     out_of_fold: str = ""
@@ -249,6 +254,14 @@ class TaskRow:
             )
         return cast("Callable[..., Outcome]", pkgutil.resolve_name(place))
 
+    def options(self, command: str) -> tuple[str, ...]:
+        """The options of a command that its function uses."""
+        return {
+            "predict": self.predict_options,
+            "evaluate": self.evaluate_options,
+            "report": self.report_options,
+        }[command]
+
 
 _TABLE = Registry("task", ENTRY_POINTS, {})
 TASKS: Mapping[str, TaskRow] = _TABLE
@@ -260,11 +273,16 @@ def register_task(row: TaskRow) -> None:
 
     An installed package calls this in a module that is an entry point of the group `segcct.tasks`.
 
-    Raises `ValueError` where the name or the command is taken, or the command is no `train-...` or `pretrain...`.
+    Raises `ValueError` where the name or the command is taken, the command is no `train-...` or `pretrain...`, or an
+    option is none of the command (segmentation uses them all).
     """
     commands = [other.command for name, other in _TABLE.registered.items() if name != row.name]
     if row.command in commands or not row.command.startswith(("train-", "pretrain")):
         raise ValueError(f"'{row.command}' cannot be the command of task '{row.name}'")
+    every = _TABLE.registered.get("segmentation", row)
+    for command in ("predict", "evaluate", "report"):
+        if unknown := set(row.options(command)) - set(every.options(command)):
+            raise ValueError(f"'{min(unknown)}' is no option of segcct {command}")
     _TABLE.register(row.name, row)
 
 
@@ -289,8 +307,18 @@ for _row in (
         config="segcct.config.segmentation_config:SegmentationConfig",
         model="segcct.inference.predictor:Predictor",
         predict="segcct.tasks.segmentation.mask_commands:predict",
+        predict_options=(
+            *("--split", "--no-quality", "--format", "--keep-largest", "--no-postprocessing", "--probabilities"),
+            *("--overwrite", "--continue", "--shard", "--max-failures", "--status", "--dry-run", "--engine"),
+            *("--anonymize", "--protocol", "--generator"),
+        ),
         evaluate="segcct.tasks.segmentation.mask_commands:evaluate",
+        evaluate_options=(
+            *("--scheme", "--convention", "--layout", "--against", "--tolerance", "--allow-unmatched"),
+            *("--workers", "--max-failures", "--engine"),
+        ),
         report="segcct.tasks.segmentation.mask_commands:report",
+        report_options=("--picture", "--case", "--channel"),
         scores="segcct.evaluation.tables:public_scores",
         out_of_fold="segcct.tasks.segmentation.out_of_fold:evaluate_out_of_fold",
     ),
@@ -302,7 +330,9 @@ for _row in (
         config="segcct.config.classification_config:ClassificationConfig",
         model="segcct.tasks.classification.classifier:Classifier",
         predict="segcct.tasks.classification.class_commands:predict",
+        predict_options=("--split", "--overwrite"),
         evaluate="segcct.tasks.classification.class_commands:evaluate",
+        evaluate_options=("--layout", "--allow-unmatched"),
         report="segcct.tasks.classification.class_commands:report",
         scores="segcct.tasks.classification.class_results:public_scores",
         out_of_fold="segcct.tasks.classification.class_folds:evaluate_out_of_fold",

@@ -1,23 +1,26 @@
 """Which task a file belongs to: the key `task` of model.json, predictions.json and summary.json; the keys of a config.
 
-Files without the key were written by earlier versions, for masks. A damaged file is reported by the task's own reader.
+A folder without predictions.json holds masks, as does one whose predictions.json, written by hand, names no task. A
+damaged file is reported by the task's own reader.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from segcct.config.config_keys import keys
 from segcct.errors import DataError, SegcctError
 from segcct.export.model_file import card_at
 from segcct.files.json_file import read_object
 from segcct.inference.ensemble import Models, find_members
-from segcct.inference.inference_settings import InferenceSettings
-from segcct.inference.loaded_model import LoadedModel
 from segcct.inference.predictions_index import INDEX
 from segcct.tasks.task import TASKS, TaskRow, task_named
+
+if TYPE_CHECKING:
+    from segcct.inference.inference_settings import InferenceSettings
+    from segcct.inference.loaded_model import LoadedModel
 
 
 def load_model(models: Models, how: InferenceSettings | None = None) -> LoadedModel:
@@ -93,7 +96,7 @@ def _dotted(content: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 def _task_in(file: Path, otherwise: TaskRow) -> TaskRow:
     try:
-        task = read_object(file).get("task")
+        content = read_object(file)
     except DataError:
         return otherwise
-    return otherwise if task is None else task_named(task, file=file)
+    return task_named(content["task"], file=file) if "task" in content else otherwise

@@ -1,4 +1,4 @@
-"""Any training, from a configuration to a run folder, or to a plan of it (`--dry-run`)."""
+"""Runs a training from its configuration, or prints its plan."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from segcct.progress import duration
 from segcct.provenance import provenance
 from segcct.run_folder import RunFolder
 from segcct.tasks.task import Task, task_of
-from segcct.training.checkpoint import check_architecture, read_state
 from segcct.training.curves import check_logger
 from segcct.training.device_settings import resolve_precision
 from segcct.training.network import check_batch_size
@@ -120,10 +119,9 @@ def _checked_task(config: Experiment, resume: RunFolder | None) -> Task:
     check_run(config.run, config.train, resume)
     check_logger(config.train.logger)
     task = task_of(config).load()(config, resumed=resume is not None)
-    if resume is not None:
-        network = task.architecture
-        check_architecture(resume.last, read_state(resume.last), network.name, network.options)
-    check_batch_size(task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu")))
+    check_batch_size(
+        task.network, config.train.batch_size, lambda network: task.loss(network, task.example(1, "cpu"), 1.0)
+    )
     return task
 
 
@@ -135,10 +133,9 @@ def _step_s(task: Task) -> float:
         limit_threads(train.devices)
     network, batch = task.network.to(device).train(), task.example(train.batch_size, device)
     optimizer = build_optimizer(network, train)
-    steps = step_seconds(lambda: task.loss(network, batch), optimizer, device, train.precision)
 
     def seconds_at(progress: float) -> float:
-        task.progress = progress
+        steps = step_seconds(lambda: task.loss(network, batch, progress), optimizer, device, train.precision)
         next(steps)
         return sum(islice(steps, MEASURED_STEPS)) / MEASURED_STEPS
 

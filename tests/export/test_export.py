@@ -19,6 +19,7 @@ from onnx import TensorProto, helper
 from PIL import Image
 from torch import nn
 
+import segcct
 from segcct import runtime
 from segcct.cli import main
 from segcct.config import ImagesSection
@@ -133,6 +134,8 @@ def test_the_command_writes_a_verified_file(folder: Path, scan: Path, tmp_path: 
     assert masks[0] == masks[1] == (tmp_path / "c.nii.gz").read_bytes()
     index = json.loads((tmp_path / "a" / "predictions.json").read_text())
     assert index["cases"]["scan"]["backend"] == "onnx"
+    (mask,) = segcct.predict(output, scan, tmp_path / "d").masks
+    assert mask.read_bytes() == masks[0]
 
 
 def test_a_larger_size_is_another_file(folder: Path, tmp_path: Path) -> None:

@@ -124,8 +124,8 @@ def test_postprocessed_masks_are_the_same_bytes(tmp_path: Path, fit: str) -> Non
     for name, card in (("plain", plain), ("steps", plain.model_copy(update={"postprocessing": STEPS}))):
         model = small_export.written(tmp_path / f"{name}.onnx", card)
         predicted(model, files, None).save(tmp_path / "segcct.nii.gz")
-        assert runtime.main([str(model), str(files[0]), str(tmp_path / "runner.nii.gz")]) == 0
-        masks[name] = (tmp_path / "runner.nii.gz").read_bytes()
+        assert runtime.main([str(model), str(files[0]), str(tmp_path / f"{name}.nii.gz")]) == 0
+        masks[name] = (tmp_path / f"{name}.nii.gz").read_bytes()
         assert masks[name] == (tmp_path / "segcct.nii.gz").read_bytes()
     assert masks["plain"] != masks["steps"]
 
@@ -255,6 +255,7 @@ def test_scans_are_read_while_the_model_is_loaded(
     monkeypatch.setattr(runtime, "ModelFile", at_once(runtime.ModelFile))
     arguments = [str(model), *map(str, files), str(output)]
     assert runtime.main(arguments) == 0
+    output.unlink()
     for file in files:
         file.write_bytes(b"no")
     assert runtime.main(arguments) == 1
@@ -289,6 +290,23 @@ def test_a_mask_does_not_replace_its_scan(tmp_path: Path, capsys: pytest.Capture
     assert runtime.main([str(model), str(file), str(file)]) == 1
     assert "the mask would replace what it is made from" in capsys.readouterr().err
     assert file.read_bytes() == before
+
+
+def test_a_mask_replaces_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runtime.py model.onnx case/*.nii.gz`, by which the last scan of a case stands where the mask does."""
+    files = scans(tmp_path, channels=2)
+    before = files[1].read_bytes()
+    model = small_export.written(tmp_path / "m.onnx", small_export.model_card(fit="resize"))
+    monkeypatch.setattr(runtime.OnnxSession, "__call__", lambda *_: pytest.fail("the network was run"))
+    assert runtime.main([str(model), *map(str, files)]) == 1
+    assert f"{files[1]}: exists already" in capsys.readouterr().err
+    assert files[1].read_bytes() == before
+    with pytest.raises(pytest.fail.Exception, match="the network was run"):
+        runtime.main([str(model), *map(str, files), "--overwrite"])
+    assert runtime.main([str(model), str(files[0]), str(tmp_path / "missing" / "mask.nii.gz")]) == 1
+    assert f"{tmp_path / 'missing'}: no such folder" in capsys.readouterr().err
 
 
 def test_nothing_is_left_for_reports_to_the_makers_of_onnx_runtime(tmp_path: Path) -> None:

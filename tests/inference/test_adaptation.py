@@ -15,7 +15,7 @@ from segcct.datasets.case import LoadedCase
 from segcct.errors import ModelError
 from segcct.inference import adaptation
 from segcct.inference.adaptation import Adaptation
-from segcct.inference.ensemble import Ensemble
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.predictor import Predictor
 from segcct.inference.views import VIEWS, over_views

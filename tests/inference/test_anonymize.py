@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -20,7 +19,8 @@ from segcct.evaluation.evaluate_folders import evaluate
 from segcct.files.private_file import pseudonym
 from segcct.files.table_file import read_rows_of
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import MaskOptions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictions_index import read_key
 from segcct.inference.predictor import Predictor
@@ -28,15 +28,15 @@ from segcct.report.segmentation_page import write_report
 from segcct.report.slice_image import write_picture
 from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
-SECRETS = ("JohnDoe", "JaneRoe", "Validated", "hospital")
+SECRETS = ("JohnDoe", "JaneRoe", "hospital")
 
 
 @pytest.fixture
 def of() -> Predictor:
-    """A segmenter that was selected on one named case."""
+    """A segmenter that was selected on one case."""
     model = predictor()
     data = data_section(layout="paired", channels={"ct": "{id}_ct.nii.gz"}, label="{id}_seg.nii.gz")
-    selected = {"metric": "val_dice", "value": 0.9, "cases": ["Validated"]}
+    selected = {"metric": "val_dice", "value": 0.9, "cases": 1}
     return Predictor(model.network, card("segmentation", data, selected_on=selected), model.how)
 
 
@@ -169,27 +169,17 @@ def test_without_the_key_nothing_is_matched_by_guessing(of, scans, tmp_path):
     (tmp_path / "p" / "sources.json").unlink()
     with pytest.raises(EvaluationError, match="the key that finds their references is missing") as refused:
         evaluate(tmp_path / "p", scans)
-    assert not [secret for secret in SECRETS[:3] if secret in str(refused.value)]
+    assert not [secret for secret in SECRETS[:2] if secret in str(refused.value)]
     with pytest.raises(RunError, match="without the key of their names"):
         predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
     (tmp_path / "flat").mkdir()  # as whoever got the masks was given the references
     for name, other in names.items():
         shutil.copy(scans / f"{name}_seg.nii.gz", tmp_path / "flat" / f"{other}.nii.gz")
     assert evaluate(tmp_path / "p", tmp_path / "flat")["cases"] == 2
-
-
-def test_folders_from_before_there_was_a_key_are_evaluated(of, scans, tmp_path):
-    predict_folder(of, resolve(of.card, scans), tmp_path / "p", MaskOptions(anonymize=True))
-    text = (tmp_path / "p" / "predictions.json").read_text().replace('"anonymized"', '"anonymised"')
-    for name in ("JohnDoe", "JaneRoe"):
-        new, old = hashed(name, tmp_path / "p"), "case_" + hashlib.sha256(name.encode()).hexdigest()[:12]
-        (tmp_path / "p" / f"{new}.nii.gz").rename(tmp_path / "p" / f"{old}.nii.gz")
-        text = text.replace(new, old)
-    (tmp_path / "p" / "predictions.json").write_text(text)
-    sources = json.loads((tmp_path / "p" / "sources.json").read_text())
-    del sources["key"]
-    (tmp_path / "p" / "sources.json").write_text(json.dumps(sources))
-    assert evaluate(tmp_path / "p", scans)["cases"] == 2
+    shutil.copy(scans / "JaneRoe_seg.nii.gz", tmp_path / "flat" / "MaryMajor.nii.gz")
+    with pytest.raises(EvaluationError, match="has a reference but no prediction") as refused:
+        evaluate(tmp_path / "p", tmp_path / "flat")
+    assert "MaryMajor" not in str(refused.value)
 
 
 def test_what_names_patients_is_its_owners_alone(of, scans, tmp_path):
@@ -221,7 +211,6 @@ def test_reports_tell_the_number_of_cases_that_selected_the_model(of, scans, tmp
     predict_folder(of, resolve(of.card, scans), tmp_path / "p")
     evaluate(tmp_path / "p", scans, output=tmp_path / "e")
     page = write_report(tmp_path / "e", tmp_path / "r").read_text(encoding="utf-8")
-    assert "Validated" not in page
     assert "cases 1" in page
     assert str(scans) in page  # only --anonymize hides where things are
 

@@ -33,10 +33,11 @@ from segcct.inference import folder_prediction as folder
 from segcct.inference import outcome_table, predictions_index
 from segcct.inference.case_journal import Journal, new_journal
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import MaskOptions, PredictCase, predict_folder
+from segcct.inference.folder_prediction import CaseLoop, PredictCase, predict_folder
 from segcct.inference.folder_status import folder_status
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.mask_folder import Predictions
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.outcome_table import outcomes_after
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictions_index import Index
@@ -173,7 +174,9 @@ def stale(tmp_path) -> Iterator[tuple[Journal, FolderCase, Path]]:
         journal.claim(["a"])
         yield (
             journal,
-            FolderCase("a", Case("a", "a", {"gray": (scan,)}), {"mask": mask.name, "input": "", "digest": ""}),
+            FolderCase(
+                "a", Case("a", "a", {"gray": (scan,)}), {"mask": mask.name, "input": "", "digest": "", "files": []}
+            ),
             mask,
         )
 
@@ -343,7 +346,7 @@ def test_a_case_that_a_canceled_task_has_finished_is_done(best, images, tmp_path
             outcome = call() if number < 6 else None
             yield outcome if outcome and number < 3 else Skipped(job.name, "more than 0 cases failed")
 
-    predictions = predict(best, images, tmp_path / "p", backend=canceled)
+    predictions = predict(best, images, tmp_path / "p", loop=CaseLoop(canceled))
     words = "1 of 7 cases failed and got no mask:\n  - more than 0 cases failed: 1 more were left out"
     assert predictions.problem == words
     assert predictions.masks == sorted((tmp_path / "p").glob("*.png"))
@@ -368,7 +371,7 @@ def test_a_case_that_another_attempt_has_finished_is_not_done_again(best, images
 
     save = folder.save_mask
     monkeypatch.setattr(folder, "save_mask", lambda *all_, **more: saved.append(all_[2]) or save(*all_, **more))
-    predictions = predict(best, images, tmp_path / "p", tables=[table], backend=repeated, existing=existing)
+    predictions = predict(best, images, tmp_path / "p", tables=[table], loop=CaseLoop(repeated), existing=existing)
     assert saved == [*CASES[:5], "case_0", *CASES[5:]]
     assert all(case.is_new for case in values(predictions.outcomes))
     rows = read_rows_of(tmp_path / "p" / "volumes.csv", ["case", "mask"])
@@ -409,10 +412,10 @@ def test_outcomes_of_an_earlier_call_do_not_stay_behind(tmp_path, monkeypatch, i
 
 def test_outcomes_follow_a_prediction_from_python(best, images, tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install 'segcct[spark]'")
-    segcct.predict(best, images, tmp_path / "p", how=HOW)
+    segcct.predict(best, images, tmp_path / "p", settings=HOW)
     table = outcome_table.write_outcomes(tmp_path / "p")
     (images / "case_3.png").write_bytes(b"damaged")
-    segcct.predict(best, images, tmp_path / "p", overwrite=True, how=HOW)
+    segcct.predict(best, images, tmp_path / "p", existing="replace", settings=HOW)
     failed = [row["case"] for row in parquet.read_table(table).to_pylist() if row["status"] == "failed"]
     assert failed == ["case_3"]
 
@@ -446,6 +449,31 @@ def test_shards_side_by_side_give_what_one_process_gives(best, images, tmp_path)
     }
     with pytest.raises(RunError, match=r"more shards than cases .*8 shards of 7 cases"):
         request.shard(1, 8)
+
+
+def test_a_cohort_is_predicted_in_parts_from_python_as_by_the_command(best, images, tmp_path):
+    words = ("--batch-size", "4", "--precision", "fp32", "--device", "cpu")
+    assert main(["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "c"), *words]) == 0
+    part = segcct.predict(best, images, tmp_path / "p", settings=HOW, cohort=segcct.CohortOptions(shard=(1, 2)))
+    assert [mask.stem for mask in part.masks] == ["case_0", "case_2", "case_4", "case_6"]
+    times = {mask: mask.stat().st_mtime_ns for mask in part.masks}
+    with pytest.raises(RunError, match="4 of the masks exist already"):
+        segcct.predict(best, images, tmp_path / "p", settings=HOW)
+    whole = segcct.predict(best, images, tmp_path / "p", settings=HOW, existing="continue")
+    assert len(whole.masks) == 7
+    assert (whole.problem, whole.flagged) == ("", [])
+    assert {mask: mask.stat().st_mtime_ns for mask in times} == times  # not predicted twice
+    assert masks_in(tmp_path / "p") == masks_in(tmp_path / "c")
+
+
+def test_what_is_written_of_a_case_is_chosen_from_python_as_by_the_command(best, images, tmp_path):
+    words = ("--keep-largest", "--anonymize", "--batch-size", "4", "--precision", "fp32", "--device", "cpu")
+    assert main(["predict", "--model", str(best), "--input", str(images), "--output", str(tmp_path / "c"), *words]) == 0
+    options = MaskOptions(keep_largest=True, anonymize=True)
+    predicted = segcct.predict(best, images, tmp_path / "p", settings=HOW, masks=options)
+    assert not {mask.stem for mask in predicted.masks} & set(CASES)
+    assert sorted(masks_in(tmp_path / "p").values()) == sorted(masks_in(tmp_path / "c").values())
+    assert all(entry["keep_largest"] for entry in entries(tmp_path / "p").values())
 
 
 def test_two_calls_for_one_case_are_one_and_a_refusal(best, images, tmp_path):

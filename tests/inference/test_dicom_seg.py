@@ -22,9 +22,10 @@ from segcct.errors import EvaluationError, PackageError, RunError, VolumeError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.images.volume import Volume
 from segcct.inference.dicom_segmentation import write_segmentation
-from segcct.inference.folder_prediction import MaskOptions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.mask_files import load_mask
 from segcct.inference.mask_folder import Predictions
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import resolve
 from segcct.report.segmentation_page import write_report
 from tests.support.dicom_files import enhanced, image, save

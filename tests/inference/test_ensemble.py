@@ -16,7 +16,8 @@ from torch import nn
 from segcct.datasets.split_record import Splits
 from segcct.errors import ModelError, RunError, SplitError
 from segcct.images.volume import Volume
-from segcct.inference.ensemble import Ensemble, find_members
+from segcct.inference.ensemble import find_members
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
@@ -135,7 +136,7 @@ def test_predictions_name_all_members(members: list[Path], tmp_path: Path) -> No
     assert index["cases"]["scan"]["tta"] == "flips"
     backwards = Predictor.load(members[::-1], HOW)
     assert backwards.card.weights_sha256 == ensemble.card.weights_sha256
-    with pytest.raises(RunError, match="another model's predictions"):
+    with pytest.raises(RunError, match=r"another model's predictions.*--overwrite"):
         predict_folder(Predictor.load(members[:2], HOW), resolve(ensemble.card, scan), tmp_path / "p")
 
 
@@ -199,7 +200,7 @@ def test_classifiers_keep_their_own_normalization(tmp_path: Path) -> None:
         task = SMALL["classification"](0, tmp_path)
         assert isinstance(task, ClassificationTask)
         of = task.card({})
-        data = {**of.data, "mean": [0.1 + 0.3 * number] * 3, "sd": [0.2 + 0.1 * number] * 3}
+        data = {**of.data, "mean": [0.1 + 0.3 * number] * 3, "std": [0.2 + 0.1 * number] * 3}
         folders.append(tmp_path / str(number))
         torch.manual_seed(number)
         for value in task.network.parameters():

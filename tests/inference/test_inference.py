@@ -13,12 +13,13 @@ from torch import nn
 from segcct.config import AugmentSection, DataSection
 from segcct.datasets.case import Case, LoadedCase
 from segcct.datasets.layouts import find_cases, read_case, scheme_of
-from segcct.errors import DataError, GeometryError, RunError
+from segcct.errors import DataError, GeometryError
 from segcct.figures import best_slice, plane_of
 from segcct.images.volume import Volume
 from segcct.inference import folder_prediction as folder
-from segcct.inference.folder_prediction import MaskOptions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inferers import SliceInferer
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import InferenceSettings, Predictor
 from segcct.model_card import Architecture, ModelCard, SchemeCard, reading
@@ -179,15 +180,6 @@ def test_a_dicom_folder_becomes_a_nifti_mask(shared_data, tmp_path):
     np.testing.assert_allclose(written.affine, source.affine, atol=1e-4)
 
 
-def test_ids_are_hashed_on_request(scan, tmp_path):
-    file = tmp_path / "JohnDoe.nii.gz"
-    scan.save(file)
-    of = predictor()
-    (mask,) = predict_folder(of, resolve(of.card, file), tmp_path / "out", MaskOptions(anonymize=True)).masks
-    assert "JohnDoe" not in mask.name
-    assert mask.name.startswith("case_")
-
-
 def test_scans_may_come_one_by_one_into_one_folder(scan, tmp_path):
     of = predictor()
     for name in ("a", "b"):
@@ -195,26 +187,6 @@ def test_scans_may_come_one_by_one_into_one_folder(scan, tmp_path):
         predict_folder(of, resolve(of.card, tmp_path / f"{name}.nii.gz"), tmp_path / "out")
     index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
     assert list(index["cases"]) == ["a", "b"]
-
-
-def test_another_models_predictions_are_not_mixed_in(scan, tmp_path):
-    scan.save(tmp_path / "a.nii.gz")
-    scan.save(tmp_path / "b.nii.gz")
-    of = predictor()
-    predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
-    other = Predictor(Threshold(), of.card.model_copy(update={"weights_sha256": "other"}), InferenceSettings())
-    with pytest.raises(RunError, match=r"another model's predictions.*--overwrite"):
-        predict_folder(other, resolve(of.card, tmp_path / "b.nii.gz"), tmp_path / "out")
-
-
-def test_a_failed_case_stays_in_the_index_for_the_evaluation_to_miss(scan, tmp_path):
-    (tmp_path / "a.nii.gz").write_bytes(b"")
-    of = predictor()
-    predictions = predict_folder(of, resolve(of.card, tmp_path / "a.nii.gz"), tmp_path / "out")
-    assert predictions.problem.startswith("1 of 1 case failed")
-    index = json.loads((tmp_path / "out" / "predictions.json").read_text(encoding="utf-8"))
-    assert list(index["cases"]) == ["a"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.json"]
 
 
 def test_every_mask_says_how_it_was_made(scan, tmp_path):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -40,7 +38,6 @@ from segcct.preparation.intensity import unit_scale
 from segcct.preparation.preparation_settings import Preparation
 from segcct.preparation.prepared_case import plan_grid, prepare_case
 from tests.support import predicted_peak, toy_pair
-from tests.support.documents import ROOT
 
 SHAPE = (96, 80, 64)
 AFFINE = np.diag([1.5, 2.0, 6.0, 1.0])
@@ -151,28 +148,12 @@ def test_slices_prepared_in_parts_are_those_of_the_whole_channel(rule, crop):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is measured by /proc")
-@pytest.mark.parametrize(
-    ("shape", "settings"),
-    [
-        ([256, 256, 300], {"channels": 1, "size": 32, "batch": 16, "fit": "resize"}),  # the scan and its mask
-        ([256, 256, 100], {"channels": 4, "size": 32, "batch": 16, "fit": "resize", "intensity": {}}),
-        ([256, 256, 16], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # slices larger than trained
-        ([512, 512, 12], {"channels": 1, "size": 64, "batch": 16, "classes": 14}),  # in smaller batches
-        ([200, 200, 16], {"channels": 1, "size": 224, "batch": 8, "network": "cct_unet_s"}),
-        ([512, 512, 16], {"channels": 1, "size": 224, "batch": 16, "protocol": "transunet"}),
-        ([160, 160, 96], {"channels": 1, "size": 32, "batch": 4, "dims": 3, "classes": 14}),
-    ],
-    ids=["mask", "channels", "classes", "large", "network", "transunet", "volumes"],
-)
-def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, shape: list[int], settings: Any) -> None:
-    predicted_peak.write_case(tmp_path / "small", [16, 16, 3], settings["channels"])
-    predicted_peak.write_case(tmp_path / "large", shape, settings["channels"])
-    settings = {"classes": 4, "network": "cct_unet_t", **settings}
-    command = [sys.executable, "-m", "tests.support.predicted_peak", json.dumps(settings), str(tmp_path)]
+@pytest.mark.parametrize("name", ["channels", "network"])
+def test_the_estimate_is_near_what_a_prediction_takes(tmp_path: Path, name: str) -> None:
+    """Of the other cases: benchmarks/memory_estimates.py."""
     peaks = []
     for _ in range(3):  # the peak of the same work differs by a tenth, by how its threads ask for memory
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
-        found = json.loads(done.stdout.splitlines()[-1])
+        found = predicted_peak.peaks_of(name, tmp_path / name)
         peaks.append(found["measured"])
         if 0.75 < found["estimated"] / max(peaks) < 1.3:
             return

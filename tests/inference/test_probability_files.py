@@ -13,8 +13,9 @@ import pytest
 from segcct.cli import main
 from segcct.errors import ModelError
 from segcct.images.volume import Volume
-from segcct.inference.folder_prediction import MaskOptions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
 from segcct.inference.inference_settings import InferenceSettings
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
 from segcct.model_card import SchemeCard, save_model
@@ -117,18 +118,6 @@ def test_probabilities_that_are_not_asked_for_may_be_deleted(predicted: tuple[Pr
     outcomes = predict_folder(of, resolve(of.card, scans), output, existing="continue").outcomes
     assert [outcome.value.is_new for outcome in outcomes] == [False, False]
     assert stored_cases(output)["a"]["files"] == ["probabilities/a/7_high.nii.gz"]
-
-
-def test_an_entry_of_a_former_version_names_no_files(predicted: tuple[Predictor, Path, Path]) -> None:
-    of, scans, output = predicted
-    content = json.loads((output / "predictions.json").read_text())
-    for entry in content["cases"].values():
-        del entry["files"]
-    (output / "predictions.json").write_text(json.dumps(content))
-    options = MaskOptions(probabilities=True)
-    outcomes = predict_folder(of, resolve(of.card, scans), output, options, existing="continue").outcomes
-    assert [outcome.value.is_new for outcome in outcomes] == [False, False]
-    assert len(stored_cases(output)["a"]["files"]) == 2
 
 
 @pytest.mark.parametrize("wanted", [False, True])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from segcct.inference.ensemble import Ensemble
+from segcct.inference.ensemble_network import Ensemble
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.shared_batches import SharedBatches, images_at_a_time, images_per_batch
 from segcct.models.zoo import create_model

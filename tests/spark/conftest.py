@@ -36,7 +36,7 @@ def spark_installed(tmp_path_factory: pytest.TempPathFactory) -> None:
 @pytest.fixture(scope="session")
 def spark(spark_installed: None) -> Iterator[SparkContext]:
     """Two workers on this machine."""
-    with spark_context("local[2]", name="tests of segcct") as context:
+    with spark_context("local[2]") as context:
         yield context
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +20,7 @@ from segcct.cli import main
 from segcct.commands.parser import engine_of
 from segcct.errors import ConfigError
 from segcct.images.volume import Volume
+from segcct.model_card import CARD, Architecture, ModelCard
 from segcct.spark import spark_cases
 from segcct.spark.spark_cases import SparkEngine, case_backend
 from tests.project.test_case_runner import inverse, jobs
@@ -121,6 +123,31 @@ def test_a_spark_that_was_begun_ends_with_the_block_and_learns_of_its_error(monk
     with pytest.raises(KeyError), engine.begin().context():
         raise KeyError
     assert ended == [None, KeyError]
+
+
+BEGUN = """
+import sys
+from segcct.cli import main
+from segcct.spark.spark_cases import SparkEngine
+SparkEngine.begin = lambda engine: sys.exit("torch" in sys.modules)
+main(sys.argv[1:])
+sys.exit("Spark was not begun")
+"""
+
+
+@pytest.mark.parametrize("options", [("predict", "--model", "--input"), ("evaluate", "--prediction", "--reference")])
+def test_spark_begins_before_torch_is_imported(options, tmp_path):
+    """So that Java starts during that import, which takes as long."""
+    sizes = Architecture(name="cct_unet_t", in_channels=1, num_classes=3, image_size=32)
+    card = ModelCard(
+        task="segmentation", architecture=sizes, data={}, selected_on={}, data_fingerprint="", provenance={}
+    )
+    (tmp_path / CARD).write_text(card.model_dump_json(), encoding="utf-8")
+    command, source, cases = options
+    folders = (source, tmp_path, cases, tmp_path / "scans", "--output", tmp_path / "output")
+    program = [sys.executable, "-c", BEGUN, command, *map(str, folders), "--engine", "spark"]
+    done = subprocess.run(program, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from segcct.case_runner import WorkerError
-from segcct.errors import DataError
+from segcct.errors import DataError, WorkerError
 from segcct.spark import spark_executor
 from segcct.spark.spark_executor import SparkExecutor, task_slots
 from tests.support.deadline import wait_until

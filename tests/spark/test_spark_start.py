@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from segcct.errors import PackageError
+from segcct.errors import PackageError, SparkError
 from segcct.spark import java_runtime
 from segcct.spark.java_runtime import find_java
-from segcct.spark.spark_start import SparkError, spark_context
+from segcct.spark.spark_start import spark_context
 
 
 def java(home: Path, version: str) -> Path:

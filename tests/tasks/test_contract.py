@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ import pytest
 import torch
 
 from segcct.cli import main
+from segcct.commands import build_parser
+from segcct.commands.parser import flag_of
+from segcct.commands.predict_evaluate import OF_EVERY_TASK
 from segcct.config import Experiment, SegmentationConfig, settings
 from segcct.errors import CheckpointError, ConfigError, DataError, ModelError
 from segcct.images.volume import Volume
@@ -23,6 +27,7 @@ from segcct.models.zoo import entry
 from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.task import _TABLE, TASKS, TaskRow, register_task, task_named, task_of
 from segcct.tasks.task_files import load_model, task_of_evaluation, task_of_predictions
+from tests.support.installed_package import install
 from tests.support.small_tasks import SMALL
 from tests.support.toy_pair import data_section
 
@@ -45,11 +50,20 @@ def test_a_row_names_what_is_there(row: TaskRow) -> None:
     assert set(TASKS) == set(SMALL)
 
 
+@pytest.mark.parametrize("command", ["predict", "evaluate", "report"])
+def test_the_options_that_rows_list_are_those_of_the_command(command: str) -> None:
+    commands = next(each for each in build_parser()._actions if isinstance(each, argparse._SubParsersAction))
+    names = {action.dest for action in commands.choices[command]._actions} - {"help"} - OF_EVERY_TASK
+    assert {flag_of(name) for name in names} == set(TASKS["segmentation"].options(command))
+    for row in TASKS.values():
+        assert set(row.options(command)) <= set(TASKS["segmentation"].options(command))
+
+
 def test_the_loss_of_an_example_reaches_the_network(row: TaskRow, tmp_path: Path) -> None:
     task = SMALL[row.name](0, tmp_path)
     assert task_of(task.config) is row
     assert entry(task.architecture.name).kind == task.model_kind
-    loss = task.loss(task.network.train(), task.example(2, "cpu"))
+    loss = task.loss(task.network.train(), task.example(2, "cpu"), 1.0)
     loss.backward()
     assert loss.shape == ()
     assert torch.isfinite(loss)
@@ -65,7 +79,7 @@ def test_a_batch_of_the_loader_is_an_example_with_names(row: TaskRow, tmp_path: 
         if name in batch and isinstance(value, torch.Tensor):
             assert (batch[name].shape, batch[name].dtype) == (value.shape, value.dtype), name
     assert len(task.names(batch)) == len(batch["image"])
-    assert torch.isfinite(task.loss(task.network, batch))
+    assert torch.isfinite(task.loss(task.network, batch, 1.0))
 
 
 def test_validation_gives_the_score(row: TaskRow, tmp_path: Path) -> None:
@@ -102,18 +116,24 @@ def test_names_and_commands_are_taken_once() -> None:
     for name, command in (("segmentation", "train-other"), ("other", "train-seg"), ("other", "other")):
         with pytest.raises(ValueError, match=name):
             register_task(TaskRow(name, command, "", known.task, known.config))
+    with pytest.raises(ValueError, match="'--splits' is no option of segcct predict"):
+        register_task(replace(known, name="other", command="train-other", predict_options=("--splits",)))
     with pytest.raises(ConfigError, match="segmentation, classification, reconstruction"):
         task_named("other")
     with pytest.raises(ConfigError, match="train_dataset"):
         task_named(["train_dataset"])
 
 
-def test_files_without_the_key_are_of_masks(tmp_path: Path) -> None:
+def test_folders_without_an_index_hold_masks_or_a_table(tmp_path: Path) -> None:
     assert task_of_predictions(tmp_path).name == task_of_evaluation(tmp_path).name == "segmentation"
-    (tmp_path / "predictions.csv").write_text("picture\n")
+    (tmp_path / "predictions.csv").write_text("image\n")
     assert task_of_predictions(tmp_path).name == "classification"
     assert task_of_predictions(tmp_path / "predictions.csv").name == "classification"
     (tmp_path / "predictions.json").write_text("{}")
+    assert task_of_predictions(tmp_path).name == "classification"
+    (tmp_path / "predictions.json").write_text('{"task": "denoising"}')
+    with pytest.raises(ConfigError, match="names no task of this installation"):
+        task_of_predictions(tmp_path)
     (tmp_path / "summary.json").write_text('{"task": "classification"}')
     assert task_of_evaluation(tmp_path).name == "classification"
     (tmp_path / "summary.json").write_text('{"task": ["segmentation"]}')
@@ -203,16 +223,17 @@ def test_a_task_from_outside_is_trained_and_used(
     assert "the mean error is" in capsys.readouterr().out
 
 
-def test_an_installed_package_adds_its_task_by_an_entry_point(tmp_path: Path) -> None:
-    shutil.copy(OUTSIDE, tmp_path)
-    info = tmp_path / "outside-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: outside\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[segcct.tasks]\ndenoising = outside_task\n")
-    program = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from segcct.cli import main; main(['--help'])"
-    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=True).stdout
-    assert "train a network that takes noise from images" in " ".join(shown.split())
-    (tmp_path / "outside_task.py").write_text("raise ImportError('no such thing')\n")
-    failed = subprocess.run([sys.executable, "-c", program], capture_output=True, encoding="utf-8", check=False)
-    assert "of package outside cannot be loaded" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_an_installed_package_adds_its_task_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        source = OUTSIDE.read_text(encoding="utf-8")
+        install(tmp_path, patch, _TABLE, "outside_task", source, package="outside")
+        with pytest.raises(SystemExit):
+            main(["--help"])
+    assert "train a network that takes noise from images" in " ".join(capsys.readouterr().out.split())
+    with monkeypatch.context() as patch:
+        source = "raise ImportError('no such thing')\n"
+        install(tmp_path, patch, _TABLE, "outside_task", source, package="outside")
+        assert main(["--help"]) == 1
+    assert "of package outside cannot be loaded" in capsys.readouterr().err

@@ -145,19 +145,18 @@ def test_it_joins_the_training_of_a_segmenter(generator, prepared, tmp_path):
     loader = cycled.loader(0, 1)
     batch = next(iter(loader))
     assert batch[UNLABELED]["image"].shape == (2, 1, 32, 32)
-    both = cycled.loss(cycled.network.eval(), batch)
-    alone = plain.loss(plain.network.eval(), batch)
+    both = cycled.loss(cycled.network.eval(), batch, 1.0)
+    alone = plain.loss(plain.network.eval(), batch, 1.0)
     assert cycled.method is not None
     apart = 0.5 * cycled.method.loss(cycled.network(batch[UNLABELED]["image"]), batch[UNLABELED])
     assert both.item() == pytest.approx((alone + apart).item(), rel=1e-5)
-    cycled.progress = 0.15  # half of the rise
-    assert cycled.loss(cycled.network, batch).item() == pytest.approx((alone + 0.5 * apart).item(), rel=1e-5)
+    half = cycled.loss(cycled.network, batch, 0.15)  # of the rise
+    assert half.item() == pytest.approx((alone + 0.5 * apart).item(), rel=1e-5)
     apart.backward()
     assert all(value.grad is not None for value in cycled.network.parameters())
     cycled.network.zero_grad()
     best = fit(cycled, RunFolder.create(tmp_path / "run"), cycled.config.train, seed=0)
     assert best["metric"] == "val_dice"
-    assert cycled.progress == 0  # before the first and only batch
 
 
 def test_half_a_cycle_is_refused(generator):
@@ -170,16 +169,6 @@ def test_half_a_cycle_is_refused(generator):
             cycle_config(generator, **{key: value})
     with pytest.raises(ConfigError, match="need both a method and"):
         config(**{"data.split.unlabelled": "rest"})
-
-
-def test_configs_of_before_are_read(generator):
-    content = cycle_config(generator).model_dump(mode="json")
-    del content["train"]["unlabelled"]
-    content["train"] |= {"cycle_weight": 0.5, "cycle_model": str(generator)}
-    assert settings.build(SegmentationConfig, content, {}, source="test") == cycle_config(generator)
-    plain = config().model_dump(mode="json")
-    plain["train"] |= {"cycle_weight": 0.0, "cycle_model": None}
-    assert settings.build(SegmentationConfig, plain, {}, source="test") == config()
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,7 @@ def test_classes_of_images_are_cross_validated_too(tmp_path: Path, monkeypatch: 
     assert loaded == [folder.fold(0).best, folder.fold(1).best]
     splits = [Splits.load(folder.fold(number).splits) for number in (0, 1)]
     summary = json.loads((folder.out_of_fold / "evaluation" / "summary.json").read_text())
-    assert summary["cases" if "cases" in summary else "pictures"] == sum(len(each.val) for each in splits)
+    assert summary["cases" if "cases" in summary else "images"] == sum(len(each.val) for each in splits)
     assert (folder.out_of_fold / "report.html").is_file()
 
 

@@ -73,7 +73,7 @@ def test_it_trains_with_the_distance_map_that_it_asks_for(boundary: None, tmp_pa
     expected = maps_of_batch(batch["label"], {"distance"}, task.scheme.num_classes)["distance"]
     assert torch.equal(batch["distance"], expected)
     assert ((batch["distance"] > 0).any(1) == (batch["label"] > 0)).all()
-    assert task.loss(task.network, task.example(2, "cpu")).isfinite()  # a dry run
+    assert task.loss(task.network, task.example(2, "cpu"), 1.0).isfinite()  # a dry run
     term = task.criterion.terms["boundary"]
     term.shapes.clear()
     fit(task, RunFolder.create(tmp_path / "run"), config.train, seed=0)

@@ -18,6 +18,7 @@ from segcct.errors import CheckpointError, ConfigError, ModelError
 from segcct.model_card import load_card, save_model
 from segcct.models.masked_encoder import MaskedEncoder
 from segcct.models.tokenizer import to_tokens
+from segcct.models.transformer import sine_table
 from segcct.models.weights import load_pretrained
 from segcct.models.zoo import create_model
 from segcct.phantom import write_phantom
@@ -83,7 +84,7 @@ def test_statistics_are_those_of_visible_pixels():
     convolution, norm, _ = masked.encoder.detail
     masked.encode(image, visible)
     seen = visible.repeat_interleave(16, 1).repeat_interleave(16, 2)
-    pixels = convolution(masked.shown(image, visible)).movedim(1, -1)[seen]  # (P, D)
+    pixels = convolution(masked.masked_image(image, visible)).movedim(1, -1)[seen]  # (P, D)
     torch.testing.assert_close(norm.running_mean, 0.1 * pixels.mean(0))
     torch.testing.assert_close(norm.running_var, 0.9 + 0.1 * pixels.var(0))
     everything = torch.ones_like(visible)
@@ -203,6 +204,19 @@ def test_the_encoder_counts_in_fine_tuning_as_in_pre_training(tmp_path, method):
     said = masked.encode(image, torch.ones(3, *masked.grid, dtype=torch.bool))
     tokens = to_tokens(masked.encoder.tokens(image))
     torch.testing.assert_close(to_tokens(segmenter.pyramid(image)[-1]), tokens + said, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["cct_unet_t", "cct_7_7x2_224"])
+def test_a_pre_training_goes_on_at_another_size(tmp_path, name):
+    """The decoder's table is a sine at any size, also where its tokens are as wide as the encoder's."""
+    torch.save(network(name).state_dict(), tmp_path / "a.pth")
+    larger = create_model(f"masked/{name}", 2, 1, 2 * SIZE, {"method": "mae", "block_px": 16})
+    report = load_pretrained(larger, tmp_path / "a.pth")
+    assert report.missing == []
+    assert "bilinear" in report.resized["classifier.positional_emb"]
+    assert "sine recomputed" in report.resized["masked.decoder.positional_emb"]
+    table = larger.masked["decoder"].positional_emb
+    assert torch.equal(table, sine_table(*table.shape[1:]))
 
 
 def test_a_model_without_encoder_blocks_says_what_it_lacks(tmp_path):

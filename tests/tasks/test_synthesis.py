@@ -149,14 +149,13 @@ def test_it_joins_a_training_after_a_fifth(tmp_path: Path):
     content |= {"model": {"name": "cct_unet_t"}, "augment": {"synthesize": 1.0, "generator": str(tmp_path / "best")}}
     task = SegmentationTask(settings.build(SegmentationConfig, content, {}, source="test"), dataset)
     assert task.synthesis is not None
-    task.averaged, task.progress = Nearest(), 0.0
+    task.averaged = Nearest()
     task.network.eval()
     one = next(iter(task.loader(0, 1)))
-    before = task.loss(task.network, one)
-    assert torch.equal(before, task.loss(task.network, one))
-    task.progress = 0.2
+    before = task.loss(task.network, one, 0.0)
+    assert torch.equal(before, task.loss(task.network, one, 0.0))
     torch.manual_seed(0)
-    assert not torch.equal(before, task.loss(task.network, one))
+    assert not torch.equal(before, task.loss(task.network, one, 0.2))
     for wrong in ({"synthesize": 0.5}, {"generator": "best"}):
         with pytest.raises(ConfigError, match="need each other"):
             settings.build(SegmentationConfig, content | {"augment": wrong}, {}, source="test")

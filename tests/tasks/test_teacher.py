@@ -146,10 +146,9 @@ def test_strong_views_stay_in_range_and_change_channels_apart():
     assert not np.allclose(changed[0], changed[1])
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_what_is_not_far_below_the_mean_stays_above_black(seed):
+def test_what_is_not_far_below_the_mean_stays_above_black():
     image = np.where(np.arange(900).reshape(1, 30, 30) % 3, 0.6, 0.25)  # mean 0.48
-    assert strong_intensity(image, np.random.default_rng(seed)).min() > 0
+    assert min(strong_intensity(image, np.random.default_rng(seed)).min() for seed in range(40)) > 0
 
 
 def test_blur_is_the_same_at_any_size():
@@ -173,9 +172,9 @@ def test_the_teacher_joins_the_loss_with_its_weight(tmp_path):
     task.network.eval()
     task.averaged = task.network
     losses = []
-    for task.progress in (0.0, 0.1, 0.2, 1.0):
+    for progress in (0.0, 0.1, 0.2, 1.0):
         torch.manual_seed(0)
-        losses.append(task.loss(task.network, batch).item())
+        losses.append(task.loss(task.network, batch, progress).item())
     added = [loss - losses[0] for loss in losses]
     assert added == pytest.approx([0, added[3] / 2, added[3], added[3]], rel=1e-4)
     assert added[3] > 0.01
@@ -190,8 +189,8 @@ def test_the_teacher_sees_whole_slices_and_the_student_windows(tmp_path):
     batch, sides = next(iter(task.loader(0, 1))), []
     for network in (task.averaged, task.network):
         network.register_forward_pre_hook(lambda _, images: sides.append(images[0].shape[-1]))
-    for task.progress in (0.4, 0.6):
-        assert torch.isfinite(task.loss(task.network, batch))
+    for progress in (0.4, 0.6):
+        assert torch.isfinite(task.loss(task.network, batch, progress))
     assert sides == [whole, 16, whole, whole]
 
 
@@ -205,8 +204,8 @@ def test_labeled_slices_may_begin_alone(tmp_path):
     for network in (task.averaged, task.network):
         network.register_forward_pre_hook(lambda _, images: sizes.append(len(images[0])))
     size = len(batch["image"])
-    for task.progress in (0.0, 0.24, 0.25):
-        assert torch.isfinite(task.loss(task.network, batch))
+    for progress in (0.0, 0.24, 0.25):
+        assert torch.isfinite(task.loss(task.network, batch, progress))
     assert sizes == [size, size, size, 2 * size]
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from segcct.config import ImagesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
-from segcct.errors import EvaluationError, items, short_reason
+from segcct.errors import EvaluationError, items
 from segcct.evaluation.evaluation_files import output_folder
 from segcct.evaluation.summary_record import MetricStats
 from segcct.files.file_names import absolute
+from segcct.inference.predictions_index import INDEX
 from segcct.metrics.calibration import expected_error, reliability
 from segcct.metrics.class_scores import (
     brier_scores,
@@ -81,8 +81,8 @@ QUANTITIES = {
 """Every figure of a classification."""
 CI95 = (
     "95% interval, resampling groups of images (copies, or one patient's): of means the BCa bootstrap with 10,000 "
-    f"resamples; of all other figures the percentiles of {RESAMPLES:,} resamples, those of ece moved by what they "
-    "exceed the figure by on average, for resampling widens every gap"
+    f"resamples; of all other figures the percentiles of {RESAMPLES:,} resamples; the interval of ece is corrected for "
+    "its bootstrap bias, for resampling widens every gap"
 )
 
 
@@ -100,7 +100,7 @@ def evaluate_classes(
     Args:
         predictions: the table; predictions.json in its folder says how the dataset is read.
         reference: root of the dataset; images are matched by their path below it.
-        output: folder for metrics.csv (a row per class), pictures.csv (a row per image), table.md and summary.json;
+        output: folder for metrics.csv (a row per class), images.csv (a row per image), table.md and summary.json;
             None writes nothing.
         layout: of the dataset; default: as predictions.json says, else a folder per class.
         allow_unmatched: leave out images without a prediction or without a reference.
@@ -163,7 +163,7 @@ def scores(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ..
     }
     return ClassSummary(
         task="classification",
-        pictures=len(labels),
+        images=len(labels),
         groups=len(set(groups)),
         overall=overall,
         classes={
@@ -211,12 +211,7 @@ def _section(table: ProbabilityTable, reference: Path, layout: str | None) -> Im
         if layout not in IMAGE_LAYOUTS:
             raise EvaluationError("no such layout of labeled images", found=layout, expected=", ".join(IMAGE_LAYOUTS))
         stored["layout"] = layout
-    try:
-        return section_of(stored, reference)
-    except ValidationError as error:
-        problem = short_reason(error)
-        raise EvaluationError("predictions.json does not say how to read images", file=table.file, found=problem) \
-            from None  # fmt: skip
+    return section_of(stored, reference, file=table.file.parent / INDEX, error=EvaluationError)
 
 
 def _unmatched(table: ProbabilityTable, images: LabeledImages, allowed: bool) -> dict[str, list[str]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from pydantic import ValidationError
 
 from segcct.case_runner import Done, failures
 from segcct.errors import DataError, RunError, SegcctError
@@ -90,10 +89,7 @@ def _images(results: ClassResults, ids: Sequence[str]) -> np.ndarray:
     stored = results.summary.data or {}
     if not stored.get("root"):
         raise DataError("the evaluation does not say where its images are")
-    try:
-        section = section_of(stored, Path(str(stored["root"])))
-    except ValidationError:
-        raise DataError("the evaluation does not say how its images are read") from None
+    section = section_of(stored, Path(str(stored["root"])), file=results.folder / "summary.json", error=DataError)
     images: dict[str, np.ndarray] = {}
     for outcome in find_source(section).decoded(ids):
         if not isinstance(outcome, Done):

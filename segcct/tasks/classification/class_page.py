@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segcct.evaluation.summary_record import seen_sentence
-from segcct.plurals import counted
+from segcct.plurals import counted, listed_in_prose
 from segcct.report.findings import best_and_worst, left_out
-from segcct.report.html import Tile, interval, listed, number, place_of_page, provenance, render, write_page
+from segcct.report.html import Tile, interval, number, place_of_page, provenance, render, write_page
 from segcct.tasks.classification.class_evaluation import QUANTITIES
 from segcct.tasks.classification.class_images import MOST_CLASSES, gallery
 from segcct.tasks.classification.class_results import ClassResults, ClassSummary, read_class_results
@@ -50,7 +50,7 @@ def _context(results: ClassResults) -> dict[str, object]:
     accuracy = summary.overall["accuracy"]
     images = sum(each.count for each in summary.reliability) or 1
     return {
-        "title": f"Classification report, {counted(summary.pictures, 'image')}",
+        "title": f"Classification report, {counted(summary.images, 'image')}",
         "colors": {},
         "headline": Tile(
             "Accuracy", accuracy.mean, [f"95% interval {interval(accuracy.ci95)}", _size(summary)], stats=accuracy
@@ -66,9 +66,7 @@ def _context(results: ClassResults) -> dict[str, object]:
         "mean_confidence": summary.mean_confidence,
         "gallery": gallery(results),
         "most_classes": MOST_CLASSES,
-        "definitions": [
-            (_LABELS.get(key, key.capitalize()), text) for key, text in (summary.definitions or {}).items()
-        ],
+        "definitions": [(_LABELS.get(key, key.capitalize()), text) for key, text in summary.definitions.items()],
         "provenance": provenance(
             {
                 "Model": {"architecture": summary.architecture, "selected_on": summary.selected_on},
@@ -81,7 +79,7 @@ def _context(results: ClassResults) -> dict[str, object]:
 
 def _size(summary: ClassSummary) -> str:
     """`5,000 images of 10 classes`, with the number of independent ones where some belong together."""
-    images, groups = summary.pictures, summary.groups or summary.pictures
+    images, groups = summary.images, summary.groups
     text = f"{counted(images, 'image', comma=True)} of {counted(len(summary.classes), 'class')}"
     return text + (f", {groups:,} of them independent" if groups != images else "")
 
@@ -125,7 +123,7 @@ def confusions(results: ClassResults, most: int = 5) -> list[Confusion]:
 def class_findings(results: ClassResults) -> list[str]:
     """Up to six sentences on what the numbers say, the most useful first; each is read off the tables."""
     summary = results.summary
-    seen = seen_sentence(summary.seen, summary.pictures, "images")
+    seen = seen_sentence(summary.seen, summary.images, "images")
     f1 = {name: entry.f1.mean for name, entry in summary.classes.items() if entry.support}
     predictions = [sum(column) for column in zip(*summary.confusion, strict=True)]
     never = [name for name, count in zip(results.classes, predictions, strict=True) if not count]
@@ -133,7 +131,7 @@ def class_findings(results: ClassResults) -> list[str]:
     return [
         *([seen] if seen else []),
         *best_and_worst(f1, "classified", "F1"),
-        *([f"Never predicted: {listed(never)}."] if never else []),
+        *([f"Never predicted: {listed_in_prose(never)}."] if never else []),
         "No image was classified wrongly."
         if mistake is None
         else f"The most frequent mistake: {mistake.true} predicted as {mistake.predicted}, in {mistake.count} of "

@@ -21,10 +21,10 @@ from segcct.plurals import counted
 from segcct.report.results import REMEDY, read_json
 
 Count = Annotated[int, Field(ge=0)]
-_OUTPUTS = ("summary.json", "metrics.csv", "pictures.csv", "table.md")  # removed in this order
+_OUTPUTS = ("summary.json", "metrics.csv", "images.csv", "table.md")  # removed in this order
 _METRICS = ("precision", "recall", "f1", "auroc")
 _OVERALL = ("accuracy", "top5", "balanced_accuracy", "macro_f1", "auroc", "ece", "log_loss", "brier")
-_COLUMNS = ("picture", "class", "predicted", "correct", "confidence", "p_class")
+_COLUMNS = ("image", "class", "predicted", "correct", "confidence", "p_class")
 
 
 class ClassEntry(EvaluationRecord):
@@ -59,15 +59,15 @@ class ClassSummary(EvaluationRecord):
     """summary.json."""
 
     task: str = "classification"
-    pictures: Annotated[int, Field(ge=1)]
-    groups: int | None = None
+    images: Annotated[int, Field(ge=1)]
+    groups: int
     overall: dict[str, MetricStats]
     classes: dict[str, ClassEntry]
     confusion: list[list[Count]]
     """Row: true class; column: predicted class."""
     reliability: list[Bin]
-    mean_confidence: float | None = None
-    definitions: dict[str, str] | None = None
+    mean_confidence: float
+    definitions: dict[str, str]
     unmatched: dict[str, list[str] | None] | None = None
     """`predictions` and `references` -> images without a counterpart."""
     seen: dict[str, list[str] | None] | None = None
@@ -93,7 +93,7 @@ class ClassSummary(EvaluationRecord):
 
 @dataclass(frozen=True)
 class ImageResult:
-    """One row of pictures.csv."""
+    """One row of images.csv."""
 
     image: str
     true: str
@@ -125,12 +125,12 @@ class ClassResults:
 def write_class_results(
     folder: Path, summary: ClassSummary, ids: Sequence[str], probabilities: np.ndarray, labels: np.ndarray
 ) -> None:
-    """metrics.csv (a row per class), pictures.csv (a row per image), table.md and summary.json, in place of those of an
+    """metrics.csv (a row per class), images.csv (a row per image), table.md and summary.json, in place of those of an
     earlier evaluation."""
     folder.mkdir(parents=True, exist_ok=True)
     remove_earlier(folder, _OUTPUTS)
     _write_classes(folder / "metrics.csv", summary)
-    write_image_results(folder / "pictures.csv", ids, probabilities, labels, list(summary.classes))
+    write_image_results(folder / "images.csv", ids, probabilities, labels, list(summary.classes))
     with atomic_path(folder / "table.md") as temporary:
         temporary.write_text(_markdown(summary), encoding="utf-8", errors="backslashreplace")
     # The last file to appear: a folder that holds summary.json holds a whole evaluation.
@@ -140,7 +140,7 @@ def write_class_results(
 def write_image_results(
     file: Path, ids: Sequence[str], probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str]
 ) -> None:
-    """pictures.csv: a row per image with its true class, the predicted one and the probabilities of both."""
+    """images.csv: a row per image with its true class, the predicted one and the probabilities of both."""
     rows = []
     for name, row, true, predicted in zip(ids, probabilities, labels, probabilities.argmax(axis=1), strict=True):
         correct = "yes" if true == predicted else "no"
@@ -156,14 +156,14 @@ def read_class_results(folder: Path) -> ClassResults:
     """
     file = folder / "summary.json"
     summary = ClassSummary.from_json(read_json(file), file, REMEDY)
-    images = _read_image_results(folder / "pictures.csv")
+    images = _read_image_results(folder / "images.csv")
     unknown = sorted({name for one in images for name in (one.true, one.predicted)} - set(summary.classes))
-    if unknown or len(images) != summary.pictures:
+    if unknown or len(images) != summary.images:
         raise EvaluationError(
             "table and summary are of different evaluations",
-            file=folder / "pictures.csv",
+            file=folder / "images.csv",
             found=counted(len(images), "image") + (f", class {unknown[0]}" if unknown else ""),
-            expected=f"{summary.pictures} images of {', '.join(list(summary.classes)[:8])}",
+            expected=f"{summary.images} images of {', '.join(list(summary.classes)[:8])}",
             remedy="Run `segcct evaluate` again",
         )
     return ClassResults(folder, summary, images)
@@ -181,7 +181,7 @@ def _read_image_results(file: Path) -> tuple[ImageResult, ...]:
         if not (0 <= confidence <= 1 and 0 <= p_true <= 1):
             found = f"{confidence:g} and {p_true:g}"
             raise EvaluationError("a cell is not a probability", file=file, found=found, remedy=REMEDY)
-        results.append(ImageResult(row["picture"], row["class"], row["predicted"], confidence, p_true))
+        results.append(ImageResult(row["image"], row["class"], row["predicted"], confidence, p_true))
     return tuple(results)
 
 
@@ -205,8 +205,8 @@ def _write_classes(file: Path, summary: ClassSummary) -> None:
 
 def _markdown(summary: ClassSummary) -> str:
     """The figures as Markdown, with their intervals."""
-    lines = [f"{counted(summary.pictures, 'image', comma=True)}, {counted(len(summary.classes), 'class')}", ""]
-    seen = seen_sentence(summary.seen, summary.pictures, "images")
+    lines = [f"{counted(summary.images, 'image', comma=True)}, {counted(len(summary.classes), 'class')}", ""]
+    seen = seen_sentence(summary.seen, summary.images, "images")
     lines += [f"**{seen}**", ""] if seen else []
     lines += ["| figure | value | 95% interval |", "|---|---|---|"]
     overall = {name: summary.overall[name] for name in _OVERALL if name in summary.overall}

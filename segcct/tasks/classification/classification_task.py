@@ -134,7 +134,8 @@ class ClassificationTask(Task):
             images, batch_size=config.train.batch_size, workers=config.data.workers, rank=rank, world=world
         )
 
-    def loss(self, network: nn.Module, batch: dict[str, Any]) -> Tensor:
+    def loss(self, network: nn.Module, batch: dict[str, Any], progress: float) -> Tensor:
+        del progress
         image, target = self.mixing.apply(batch)
         return F.cross_entropy(network(image).float(), target)
 
@@ -156,7 +157,7 @@ class ClassificationTask(Task):
         )
 
     def validated_on(self) -> dict[str, int]:
-        return {"pictures": len(self.dataset.val)}
+        return {"images": len(self.dataset.val)}
 
 
 def validation_scores(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, float]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from segcct.config import ImagesSection
@@ -87,11 +86,7 @@ class Classifier(LoadedModel):
     @classmethod
     def check_card(cls, card: ModelCard, file: Path) -> None:
         """It says how images are read, with as many channels as the network has."""
-        try:
-            data = section_of(card.data, Path())
-        except ValidationError as error:
-            reason = " ".join(str(error.errors()[0]["msg"]).split())
-            raise CheckpointError("model.json does not say how to read images", file=file, found=reason) from None
+        data = section_of(card.data, Path(), file=file)
         if sorted(card.classes.values()) != list(range(len(card.classes))):
             raise CheckpointError("the classes are not numbered from 0 on", file=file)
         check_fit(card, file, num_classes=len(card.classes))

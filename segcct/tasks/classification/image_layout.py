@@ -11,6 +11,9 @@ import numpy as np
 
 from segcct.config import ImagesSection
 from segcct.config.layout_table import IMAGE_LAYOUTS
+from segcct.config.settings import stored_section
+from segcct.errors import CheckpointError, SegcctError
+from segcct.model_card import CARD
 
 _NOT_IN_CARD = {"root", "cache", "workers", "fold", "split"}
 """Keys that belong to one machine or one training, not to the model."""
@@ -67,14 +70,17 @@ def register_image_layout(layout: ImageLayout) -> None:
 
 
 def card_section(data: ImagesSection, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
-    """What a model card holds of a data section, with the normalization that was used. `grey` and `sd` are the stored
-    names: last.ckpt of an older version is compared with them."""
-    stored = data.model_dump(mode="json", exclude=_NOT_IN_CARD | {"std"})
-    channels = "grey" if data.channels == "gray" else data.channels
-    return {**stored, "channels": channels, "mean": list(mean), "sd": list(std)}
+    """What a model card holds of a data section, with the normalization that was used."""
+    return {**data.model_dump(mode="json", exclude=_NOT_IN_CARD), "mean": list(mean), "std": list(std)}
 
 
-def section_of(stored: Mapping[str, Any], root: Path) -> ImagesSection:
-    """The data section of images below `root`, from a model card or predictions.json; pydantic's `ValidationError`
-    where it is damaged."""
-    return ImagesSection.model_validate({**stored, "root": root})
+def section_of(
+    stored: Mapping[str, Any],
+    root: Path,
+    *,
+    file: str | Path = CARD,
+    error: type[SegcctError] = CheckpointError,
+) -> ImagesSection:
+    """The data section of images below `root`, from a model card or another `file`. Raises `error` where it cannot be
+    used."""
+    return stored_section(ImagesSection, {**stored, "root": root}, file=file, error=error)

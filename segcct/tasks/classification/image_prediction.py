@@ -13,6 +13,7 @@ from torch import Tensor
 from segcct.case_runner import Done, Failed
 from segcct.datasets.split_record import Splits, ids_of_split, read_splits
 from segcct.errors import DataError, RunError, items
+from segcct.files.atomic_file import OTHER_OR_OVERWRITE, refuse_existing
 from segcct.files.file_names import absolute
 from segcct.files.json_file import write_json
 from segcct.files.lock import exclusive
@@ -105,11 +106,10 @@ def predict_images(
         raise RunError("is not a folder", file=output)
     with exclusive(output / ".predict.lock", "another prediction is being written to this folder"):
         # Old tables are removed before the work, so that none is left to pass for a new one.
-        old = [file for file in (output / TABLE, output / INDEX) if file.exists()]
-        if old and not overwrite:
-            raise RunError("exists already", file=old[0], remedy="Choose another --output, or add --overwrite")
-        for file in old:
-            file.unlink()
+        for file in (output / TABLE, output / INDEX):
+            if not overwrite:
+                refuse_existing(file, OTHER_OR_OVERWRITE)
+            file.unlink(missing_ok=True)
         table: dict[str, np.ndarray] = {}
         failed: dict[str, str] = {}
         outcomes = request.source.decoded(request.ids, progress)

@@ -1,6 +1,6 @@
 """predictions.csv: images and their class probabilities, written by prediction and read back for evaluation.
 
-A row is `picture, predicted, p_CLASS, p_CLASS, ...`; predictions.json in the same folder says how the images were read.
+A row is `image, predicted, p_CLASS, p_CLASS, ...`; predictions.json in the same folder says how the images were read.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def write_table(file: Path, rows: Mapping[str, np.ndarray], classes: Sequence[st
         [name, classes[int(probabilities.argmax())], *(f"{value:.7g}" for value in probabilities)]
         for name, probabilities in sorted(rows.items())
     ]
-    write_csv(file, ["picture", "predicted", *(PREFIX + name for name in classes)], lines, private=True)
+    write_csv(file, ["image", "predicted", *(PREFIX + name for name in classes)], lines, private=True)
 
 
 def read_table(path: Path) -> ProbabilityTable:
@@ -60,16 +60,16 @@ def read_table(path: Path) -> ProbabilityTable:
     if not rows:
         raise DataError("the table holds no image", file=file, remedy=_REMEDY)
     columns = [name for name in rows[0] if name.startswith(PREFIX)]
-    if "picture" not in rows[0] or len(columns) < 2:
+    if "image" not in rows[0] or len(columns) < 2:
         raise DataError(
             "columns are missing",
             file=file,
             found=", ".join(list(rows[0])[:6]),
-            expected=f"picture, {PREFIX}CLASS, {PREFIX}CLASS, ...",
+            expected=f"image, {PREFIX}CLASS, {PREFIX}CLASS, ...",
             remedy=_REMEDY,
         )
     probabilities = np.array([_row(file, number, row, columns) for number, row in enumerate(rows, start=2)])
-    ids = [row["picture"] for row in rows]
+    ids = [row["image"] for row in rows]
     classes = tuple(name.removeprefix(PREFIX) for name in columns)
     twice = [name for name, times in Counter(ids).items() if times > 1]
     if twice:

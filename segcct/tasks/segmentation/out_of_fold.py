@@ -9,7 +9,7 @@ from segcct.config import SegmentationConfig
 from segcct.errors import DataError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.hardware.devices import pick_device
-from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.folder_prediction import CaseLoop, predict_folder
 from segcct.inference.inference_settings import InferenceSettings
 from segcct.inference.prediction_request import resolve
 from segcct.inference.predictor import Predictor
@@ -36,7 +36,7 @@ def evaluate_out_of_fold(folds: FoldsFolder, config: SegmentationConfig, split: 
         predictor = Predictor(Predictor.load(run.best, how).network, card, how)
         request = resolve(card, config.data.root, splits_files=[run.splits], split=split)
         bar = Progress(f"predicting what fold {number} held out")
-        predictions = predict_folder(predictor, request, output / "predictions", progress=bar)
+        predictions = predict_folder(predictor, request, output / "predictions", loop=CaseLoop(progress=bar))
         if predictions.problem:
             raise DataError(predictions.problem)
     evaluate(

@@ -176,8 +176,8 @@ def try_together(cases: Sequence[MeasuredCase], steps: Sequence[PostprocessingSt
 
 def _choices(own: Sequence[MeasuredClass]) -> list[Choice]:
     volumes = [each.plain.reference * each.plain.voxel_ml for each in own if each.plain.voxel_ml is not None]
-    there = [volume for volume in volumes if volume > 0]
-    median = float(np.median(there)) if there else None
+    present = [volume for volume in volumes if volume > 0]
+    median = float(np.median(present)) if present else None
     sizes = [] if median is None else [float(f"{fraction * median:.2g}") for fraction in FRACTIONS]
     kinds = [Choice(), Choice(largest=True), *(Choice(ml=ml) for ml in sizes if ml > 0)]
     return [replace(kind, fill=fill) for fill in (False, True) for kind in kinds]

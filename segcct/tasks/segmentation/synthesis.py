@@ -137,11 +137,11 @@ def _agreement(found: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
     one, other = (F.one_hot(each, num_classes)[..., 1:].float() for each in (found, wanted))  # (B, S, S, K - 1)
     sizes = other.sum((1, 2))
     dice = 2 * (one * other).sum((1, 2)) / (one.sum((1, 2)) + sizes).clamp_min(1)
-    there = sizes > 0
-    return torch.where(there, dice, 1.0).amin(1) * there.any(1)
+    present = sizes > 0
+    return torch.where(present, dice, 1.0).amin(1) * present.any(1)
 
 
 def _holds(label: Tensor, wanted: Tensor, num_classes: int) -> Tensor:
     """(B,): a slice holds each class of the other, so that its appearance is known."""
-    here, there = (F.one_hot(each, num_classes).flatten(1, 2).any(1) for each in (label, wanted))  # (B, K)
-    return (here | ~there).all(1)
+    held, needed = (F.one_hot(each, num_classes).flatten(1, 2).any(1) for each in (label, wanted))  # (B, K)
+    return (held | ~needed).all(1)
