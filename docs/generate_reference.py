@@ -51,7 +51,7 @@ def cli_page() -> str:
         NOTE,
         "",
         "`segcct COMMAND --help` prints the same. Exit codes: 0 success; 1 an expected failure, reported in one line; "
-        "2 wrong usage; 130 interrupted by Ctrl-C.",
+        "2 wrong usage; 130 interrupted by Ctrl-C; 141 ended before it was done, because nobody reads the output.",
         "",
         "| command | purpose |",
         "|---|---|",

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from segcct.commands.parser import at_least_one
+from segcct.commands.parser import positive_int
 from segcct.errors import SegcctError
 from segcct.extras import import_extra
 from segcct.spark.java_runtime import find_java
@@ -96,7 +96,7 @@ def _wait_for(line: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--workers", type=at_least_one, default=2, help="of one core each (default %(default)s)")
+    parser.add_argument("--workers", type=positive_int, default=2, help="of one core each (default %(default)s)")
     parser.add_argument("--memory", default="1g", help="of each worker (default %(default)s)")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, so that no process is left behind

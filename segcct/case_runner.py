@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from segcct.errors import SegcctError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
+from segcct.errors import WorkerError, describe_failure, is_foreseen, kind_of, show_traceback, traceback_of
 from segcct.files.disk_space import is_full
 from segcct.hardware.memory import peak_memory_mb
 from segcct.plurals import counted
@@ -68,15 +68,6 @@ class Skipped:
 
     name: str
     reason: str
-
-
-_DIED = "a worker process died"
-
-
-class WorkerError(SegcctError):
-    """The process that worked on a case died; an executor gives this for the cases that died with it alone."""
-
-    kind = _DIED
 
 
 CaseOutcome = Done[Value] | Failed | Skipped
@@ -217,10 +208,10 @@ def pooled(calls: Calls, pool: Executor, room: Callable[[], int]) -> Iterator[Ca
             return Skipped(job.name, calls.stopped)
         except BrokenProcessPool:
             if dead:
-                return Skipped(job.name, _DIED)
+                return Skipped(job.name, WorkerError.kind)
             dead = True
-            where = f"{_DIED}, while working on case {job.name} or one next to it"
-            return Failed(job.name, (f"{where}. It may have run out of memory: use fewer workers",), _DIED)
+            where = f"{WorkerError.kind}, while working on case {job.name} or one next to it"
+            return Failed(job.name, (f"{where}. It may have run out of memory: use fewer workers",), WorkerError.kind)
         except WorkerError as error:
             return Failed(job.name, (f"{job.name}: {error}",), error.kind)
         except Exception as error:  # such as a result that cannot be pickled

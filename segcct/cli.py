@@ -6,6 +6,7 @@ import argparse
 import io
 import os
 import re
+import select
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -24,13 +25,16 @@ from segcct.errors import (
 )
 from segcct.escape import TerminalStream
 
-INTERRUPTED = 130
+INTERRUPTED, UNREAD = 130, 141
+"""Exit codes, as shells give them to programs that SIGINT and SIGPIPE end."""
+_STDOUT = 1
 _KEY = re.compile(r"(?<![\w./-])data\.[a-z_]+")
 _ROOT = re.compile(r"(?<![\w./-])data\.root\b")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 interrupted."""
+    """Run one command. Exit codes: 0 done, 1 expected failure, 2 wrong usage, 130 interrupted, 141 ended before it was
+    done because nobody reads its output."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character must not end a command
@@ -60,16 +64,18 @@ def _safe(stream: TextIO) -> TextIO:
 
 def _run(parsed: argparse.Namespace) -> int:
     """The command, with expected failures in one line."""
+    done = False
     try:
         local_models(parsed)
         outcome = parsed.run(parsed)
+        done = True
         if outcome is not None:
             print_outcome(outcome)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader of a pipe, such as `head`, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except (SegcctError, OSError, RuntimeError, MemoryError) as error:
+        if isinstance(error, BrokenPipeError) and (done or _is_unread()):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), _STDOUT)  # where Python writes what it still holds
+            return 0 if done else UNREAD
         line = _in_a_line(error, parsed)
         if parsed.debug or line is None:
             raise
@@ -79,6 +85,15 @@ def _run(parsed: argparse.Namespace) -> int:
         print(f"\nsegcct {parsed.command}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
+
+
+def _is_unread() -> bool:
+    """Whether the reader of our output, such as `head`, has had enough: a pipe to a worker or a server breaks, too."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    output = select.poll()
+    output.register(_STDOUT, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in output.poll(0))
 
 
 def _unknown_arguments(words: Sequence[str]) -> list[str]:
@@ -91,13 +106,13 @@ def _unknown_arguments(words: Sequence[str]) -> list[str]:
 def _in_a_line(error: Exception, parsed: argparse.Namespace) -> str | None:
     """An expected failure as it is shown to users; None for what is a bug."""
     if isinstance(error, SegcctError | OSError):
-        return in_terms_of(reason_of(error), parsed)
+        return reworded_for_command(reason_of(error), parsed)
     if not is_out_of_memory(error):
         return None
-    return in_terms_of(TOO_LITTLE_MEMORY, parsed)
+    return reworded_for_command(TOO_LITTLE_MEMORY, parsed)
 
 
-def in_terms_of(line: str, parsed: argparse.Namespace) -> str:
+def reworded_for_command(line: str, parsed: argparse.Namespace) -> str:
     """A failure as the command's users can act on it, which may take options where another takes configuration keys.
 
     `data.root` becomes the option that names the folder, and where other keys are set is said; --batch-size becomes

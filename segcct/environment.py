@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import platform
 import re
+import shlex
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from segcct import provenance
-from segcct.errors import SegcctError
+from segcct.errors import SegcctError, short_reason
 from segcct.files.disk_space import free_bytes
 from segcct.hardware.devices import available_devices, pick_device
 from segcct.hardware.memory import free_memory_gb, load_average
@@ -51,6 +54,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
         "free_memory_gb": free_memory_gb(),
         "free_disk_gb": None if free_disk is None else free_disk / 1e9,
         "missing": missing_packages(),
+        "torch_is_compiled": has_bytecode("torch"),
     }
     choice = choose_precision("auto", device)
     facts["precision"] = {"auto": choice.precision, "reason": choice.reason}
@@ -65,7 +69,7 @@ def examine(folder: Path, *, measure: bool = True) -> dict[str, Any]:
                 "reference_ms": vars(measure_cpu()),
             }
         except RuntimeError as error:  # of torch: a GPU that is full, or that this PyTorch is not made for
-            facts["step_failed"] = f"{device}: {' '.join(str(error).split())[:200]}"
+            facts["step_failed"] = f"{device}: {short_reason(error)}"
         try:
             facts["backends"] = backend_times_s()
         except SegcctError as error:  # this report is what it takes to find out why
@@ -95,6 +99,12 @@ def advice(facts: dict[str, Any]) -> list[str]:
         sentences.append(f"The training step could not be timed on {failed}")
     if failed := facts.get("backends_failed"):
         sentences.append(f"The backends of prediction could not be timed: {failed}")
+    if not facts["torch_is_compiled"]:
+        sentences.append(
+            "Python compiles PyTorch again at the start of each command, which takes seconds: unset "
+            "PYTHONDONTWRITEBYTECODE, or compile all packages once by python -m compileall -q "
+            + shlex.quote(sysconfig.get_path("purelib"))
+        )
     for extra, packages in facts["missing"].items():
         sentences.append(f"{', '.join(packages)} not installed: pip install 'segcct[{extra}]'")
     return sentences
@@ -112,6 +122,14 @@ def missing_packages() -> dict[str, list[str]]:
         if match and match[1] != "segcct" and version_of(match[1]) is None:
             missing.setdefault(match[2], []).append(match[1])
     return missing
+
+
+def has_bytecode(package: str) -> bool:
+    """Whether the compiled form of a package is on disk, where Python finds it; True where Python has no such file."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.cached is None:
+        return True
+    return Path(spec.cached).exists()
 
 
 def describe(facts: dict[str, Any]) -> str:

@@ -616,7 +616,7 @@ def _on_grid(scan: Scan, first: Scan) -> bool:
     return float(np.linalg.norm(apart_mm, axis=1).max()) <= 0.05 * min(first.spacing_mm)
 
 
-def _at_least_one(text: str) -> int:
+def _positive_int(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number of at least 1")
     return int(text)
@@ -630,13 +630,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("output", type=Path, help="the mask, .nii or .nii.gz")
     parser.add_argument("--mask", type=Path, help="the region for intensity normalization, for models that need one")
     batch = "slices per batch, at most (default %(default)s)"
-    parser.add_argument("--batch-size", type=_at_least_one, default=16, help=batch)
+    parser.add_argument("--batch-size", type=_positive_int, default=16, help=batch)
+    parser.add_argument("--overwrite", action="store_true", help="replace a mask that exists already")
     chosen = parser.parse_args(arguments)
     try:
         if not chosen.output.name.endswith((".nii", ".nii.gz")):
             raise RunnerError(f"{chosen.output}: masks are written as .nii or .nii.gz")
         if chosen.output.resolve() in [file.resolve() for file in (*chosen.scans, chosen.mask) if file is not None]:
             raise RunnerError(f"{chosen.output}: the mask would replace what it is made from: name another file for it")
+        if chosen.output.exists() and not chosen.overwrite:
+            raise RunnerError(f"{chosen.output}: exists already: name another file for the mask, or add --overwrite")
+        if not chosen.output.parent.is_dir():
+            raise RunnerError(f"{chosen.output.parent}: no such folder for the mask")
         pool = ThreadPoolExecutor(2)
         try:
             reading = [pool.submit(Scan.load, file) for file in chosen.scans]  # while the model is loaded

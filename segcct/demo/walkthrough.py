@@ -10,6 +10,7 @@ from segcct.errors import DataError, RunError
 from segcct.run_folder import RunFolder
 
 CASES, VOXEL_MM = 20, 2
+"""Synthetic patients, and the size of their voxels."""
 TASKS = ("segmentation", "reconstruction")
 """The demo's two trainings, each with a config of that name in this package."""
 
@@ -38,14 +39,12 @@ class Places:
         return self.run.with_name(f"{self.run.name}_{task}.yaml")
 
 
-def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> list[Step]:
+def prepare(places: Places) -> list[Step]:
     """Write the two configs and return the steps that remain: phantom, training, prediction, evaluation, report,
     training of the generator, comparison. A dataset that an earlier demo drew is used again.
 
     Args:
         places: where everything goes.
-        cases: synthetic patients.
-        voxel_mm: their voxel size.
 
     Raises:
         RunError: the run folder holds something, or cannot be made.
@@ -53,7 +52,7 @@ def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> 
             other.
     """
     _check_places(places)
-    drawn = _is_drawn(places.dataset, cases)
+    drawn = _is_drawn(places.dataset)
     for task in TASKS:
         target = places.config(task)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,7 @@ def prepare(places: Places, *, cases: int = CASES, voxel_mm: int = VOXEL_MM) -> 
     run, data = places.run, places.dataset
     models = ("--i2m", run / "best", "--m2i", run / "m2i" / "best")
     steps = [
-        _step("draw synthetic brain tumors", "phantom", "brats", data, "--cases", cases, "--reduce", voxel_mm),
+        _step("draw synthetic brain tumors", "phantom", "brats", data, "--cases", CASES, "--reduce", VOXEL_MM),
         _step("train a CCT-UNet, image to mask", "train-seg", "--config", places.config("segmentation"),
               *_where(run.parent, run.name, data)),
         Step("segment the held-out cases", (), continues=True),
@@ -110,17 +109,17 @@ def _check_places(places: Places) -> None:
         raise RunError("is not a folder", file=parent, remedy="Choose another folder with --output")
 
 
-def _is_drawn(dataset: Path, cases: int) -> bool:
+def _is_drawn(dataset: Path) -> bool:
     """Whether an earlier demo drew these cases already. Raises `DataError` where something else is there."""
     if not dataset.exists() or (dataset.is_dir() and not any(dataset.iterdir())):
         return False
     names = [entry.name for entry in dataset.iterdir() if entry.name[0] != "."] if dataset.is_dir() else []
-    if len(names) == cases and all(name.startswith("SegcctPhantom_") for name in names):
+    if len(names) == CASES and all(name.startswith("SegcctPhantom_") for name in names):
         return True
     raise DataError(
         "is not the demo's dataset, or not all of it",
         file=dataset,
         found=f"{len(names)} entries" if dataset.is_dir() else "a file",
-        expected=f"{cases} synthetic cases",
+        expected=f"{CASES} synthetic cases",
         remedy="Remove it, and it is drawn again, or choose another folder with --data",
     )

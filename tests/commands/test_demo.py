@@ -52,14 +52,15 @@ def test_what_is_a_file_is_refused_as_one(tmp_path):
         prepare(Places(tmp_path / "demo", tmp_path / "file"))
 
 
-def test_a_dataset_of_an_earlier_demo_is_used_again_and_a_part_of_one_is_not(tmp_path):
+def test_a_dataset_of_an_earlier_demo_is_used_again_and_a_part_of_one_is_not(tmp_path, monkeypatch):
     places = Places(tmp_path / "demo", tmp_path / "data")
     for index in range(3):
         (places.dataset / f"SegcctPhantom_{index:03d}").mkdir(parents=True)
     (places.dataset / ".DS_Store").touch()
-    assert prepare(places, cases=3)[0].words[0] == "train-seg"
     with pytest.raises(DataError, match=r"found 3 entries.*Remove it"):
-        prepare(places, cases=4)
+        prepare(places)
+    monkeypatch.setattr(walkthrough, "CASES", 3)
+    assert prepare(places)[0].words[0] == "train-seg"
 
 
 @pytest.mark.slow
@@ -70,10 +71,12 @@ def test_the_demo_ends_with_scores_and_pages(tmp_path, monkeypatch, capsys):
 
     def fewer(places: Places) -> list[walkthrough.Step]:
         names = {"train-seg": "cct_unet_t", "train-m2i": "m2i_s"}
-        steps = whole(places, cases=6, voxel_mm=5)
+        steps = whole(places)
         keys = {name: tuple(word.format(model) for word in small) for name, model in names.items()}
         return [replace(step, words=(*step.words, *keys.get("".join(step.words[:1]), ()))) for step in steps]
 
+    monkeypatch.setattr(walkthrough, "CASES", 6)
+    monkeypatch.setattr(walkthrough, "VOXEL_MM", 5)
     monkeypatch.setattr(walkthrough, "prepare", fewer)
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0

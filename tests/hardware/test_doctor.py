@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -65,7 +66,8 @@ def test_free_disk_of_a_folder_that_is_not_there_yet(tmp_path):
 
 def facts(**changes: object) -> dict[str, object]:
     usual = {"cores": {"machine": 8, "usable": 2, "container": 2.0}, "load": 0.5, "threads": 2, "devices": ["cpu"],
-             "device": "cpu", "free_memory_gb": 16.0, "free_disk_gb": 50.0, "missing": {}}  # fmt: skip
+             "device": "cpu", "free_memory_gb": 16.0, "free_disk_gb": 50.0, "missing": {},
+             "torch_is_compiled": True}  # fmt: skip
     return {**usual, **changes}
 
 
@@ -77,6 +79,7 @@ def facts(**changes: object) -> dict[str, object]:
         ({"devices": ["cpu", "mps"]}, "--train.device mps"),
         ({"free_memory_gb": 1.5}, "Only 1.5 GB of memory"),
         ({"free_disk_gb": 1.0}, "Only 1.0 GB of disk"),
+        ({"torch_is_compiled": False}, "unset PYTHONDONTWRITEBYTECODE, or compile all packages once"),
         ({"missing": {"demo": ["nilearn"]}}, "nilearn not installed: pip install 'segcct[demo]'"),
     ],
 )
@@ -90,6 +93,15 @@ def test_packages_of_an_extra_that_are_not_installed_are_named(monkeypatch):
     required = ["torch>=2.6", 'surely-not-installed>=1; extra == "demo"', 'pytest>=8; extra == "test"']
     monkeypatch.setattr(doctor.importlib.metadata, "requires", lambda name: required)
     assert doctor.missing_packages() == {"demo": ["surely-not-installed"]}
+
+
+def test_a_package_without_compiled_files_is_noticed(monkeypatch, tmp_path):
+    package = tmp_path / "uncompiled_package.py"
+    package.write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not doctor.has_bytecode("uncompiled_package")
+    py_compile.compile(str(package))
+    assert doctor.has_bytecode("uncompiled_package")
 
 
 def test_doctor_prints_the_machine_and_json_holds_the_same(capsys):
