@@ -5,7 +5,7 @@
 Files of every format go to their readers (tests/support/hostile_files.py), files of state and configs to the command
 that reads them (tests/support/hostile_state.py); each JSON file among them is also changed `--values` times at random.
 Of every format, `--folders` files, evenly drawn, lie in a folder next to a sound file while check, init, predict and
-evaluate run on it (tests/support/hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and
+evaluate run on it (hostile_commands.py). Each has 10 s of a core; nothing outside may be read, and
 nothing in it may run. Faults are printed with the name that finds the input again. Exit code 1 when there is one.
 """
 
@@ -26,10 +26,13 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tests.support.hostile_commands import COMMANDS, tried
+from hostile_commands import COMMANDS, tried
+
+from tests.support.hostile_checkpoint import PAYLOAD_RAN
 from tests.support.hostile_files import SECONDS, Hostile, Verdict, all_hostile, verdict_of
-from tests.support.hostile_state import Mutation, mutations, retypings
+from tests.support.hostile_state import JSON_FILES, Mutation, mutations
 from tests.support.hostile_world import Trial, World
+from tests.support.json_changes import retyped
 
 COLUMNS = {
     "refused": "refused in one line",
@@ -42,7 +45,6 @@ COLUMNS = {
 _STUCK_SECONDS = 300
 """After so long without an end, the process tells where it is and ends."""
 _MOST_TEXT = 20_000
-_PAYLOAD = Path("/tmp/segcct-payload-ran")
 _OF_PASSWORDS = "root:x:"
 _OTHERS = {
     "seg.yaml": "configs",
@@ -69,13 +71,20 @@ def inputs(work: Path, folders: int, values: int) -> Iterator[Input]:
     for number, hostile in enumerate(every):
         yield Input(hostile.kind, hostile.name, partial(verdict_of, hostile, work / f"file{number}"))
     world = cache(lambda: World(work / "world"))  # takes a while, and only some rows need it
-    for mutation in (*mutations(), *retypings(values)):
+    for mutation in (*mutations(every=True), *retypings(values)):
         yield Input(kind_of(mutation), mutation.name, partial(of_state, mutation, world))
     for command, kinds in COMMANDS.items():
         for kind in kinds:
             for hostile in drawn([one for one in every if one.kind == kind], folders):
                 meet = partial(of_command, command, hostile, work / "folder", world)
                 yield Input(f"segcct {command}", f"{kind}: {hostile.name}", meet)
+
+
+def retypings(each: int) -> Iterator[Mutation]:
+    """So many changes of values at random of each JSON file; what is not read may be accepted."""
+    for file, command in JSON_FILES:
+        for seed in range(each):
+            yield Mutation(f"{file}: values {seed}", file, retyped(seed), command, either=True)
 
 
 def of_state(mutation: Mutation, world: Callable[[], World]) -> Verdict:
@@ -107,7 +116,7 @@ def verdict_of_trial(mutation: Mutation, trial: Trial) -> Verdict:
         return Verdict("traceback", f"{trial.status}: {trial.text[-400:]}")
     if trial.seconds > SECONDS:
         return Verdict("slow", f"took {trial.seconds:.1f} s")
-    if _PAYLOAD.exists() or _OF_PASSWORDS in trial.text:
+    if PAYLOAD_RAN.exists() or _OF_PASSWORDS in trial.text:
         return Verdict("foreign", "code ran, or a foreign file was read")
     if trial.status == 0 and mutation.either:
         return Verdict("read", lines[-1])

@@ -6,13 +6,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: threads only get into each other's way on tiny tensors
 os.environ.setdefault("SEGCCT_PRECISION", "fp32")  # `precision: auto` gives the same figures on every machine
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "::1", "localhost", None)
+"""Hosts that are this machine; None in a look-up is the server that is started here."""
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -29,28 +31,49 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_network() -> Iterator[None]:
-    """No command opens a connection: every test runs with sockets that refuse to leave this machine."""
-    connect = socket.socket.connect
+def refused_calls() -> Iterator[list[str]]:
+    """Connections and look-ups that were tried; sockets refuse whatever leaves this machine, and it is noted here."""
+    calls: list[str] = []
 
-    def local_only(self: socket.socket, address: object) -> None:
-        if self.family != getattr(socket, "AF_UNIX", None):
-            host = address[0] if isinstance(address, tuple) else address
-            assert host in LOOPBACK, f"a connection to {address}"
-        connect(self, address)  # type: ignore[arg-type]
+    def check(host: object, call: str) -> None:
+        if host not in LOOPBACK:
+            calls.append(call)
+            raise OSError(f"no network in tests: {call}")
 
-    def local_lookup(look_up: Callable[..., object]) -> Callable[..., object]:
+    def local_call(name: str) -> Callable[..., object]:
+        original = getattr(socket.socket, name)
+
+        def checked(self: socket.socket, *given: Any) -> object:
+            if self.family in (socket.AF_INET, socket.AF_INET6):
+                check(given[-1][0], f"{name} to {given[-1]}")
+            return original(self, *given)
+
+        return checked
+
+    def local_lookup(name: str) -> Callable[..., object]:
+        original = getattr(socket, name)
+
         def checked(host: object, *more: object, **named: object) -> object:
-            assert host in LOOPBACK, f"a look-up of {host}"
-            return look_up(host, *more, **named)
+            check(host, f"{name} of {host}")
+            return original(host, *more, **named)
 
         return checked
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(socket.socket, "connect", local_only)
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, local_call(name))
         for name in ("getaddrinfo", "gethostbyname"):
-            patch.setattr(socket, name, local_lookup(getattr(socket, name)))
-        yield
+            patch.setattr(socket, name, local_lookup(name))
+        yield calls
+
+
+@pytest.fixture(autouse=True)
+def _no_network(refused_calls: list[str]) -> Iterator[None]:
+    """No command opens a connection, also none whose failure it would pass over."""
+    yield
+    tried = refused_calls.copy()
+    refused_calls.clear()
+    assert not tried
 
 
 @pytest.fixture(scope="session")

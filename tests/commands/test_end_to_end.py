@@ -16,7 +16,6 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 
 import segcct
 from segcct.cli import main
@@ -24,7 +23,10 @@ from segcct.config import SegmentationConfig, settings
 from segcct.datasets.inventory import Inventory
 from segcct.datasets.layouts import find_cases
 from segcct.datasets.split_record import Splits
+from segcct.inference.loaded_model import load_network
 from segcct.model_card import load_card
+from segcct.run_folder import RunFolder
+from segcct.tasks.segmentation.segmentation_task import SegmentationTask
 from segcct.tasks.training_dataset import count_slices
 from tests.conftest import training_command
 
@@ -180,21 +182,30 @@ def test_resume_takes_its_config_from_the_run(trained, tmp_path):
     assert settings.load(SegmentationConfig, run / "config.yaml").train.epochs == 3
 
 
-def test_workers_do_not_change_the_result(trained, phantom, tmp_path):
-    assert main(training_command(phantom, tmp_path, data__workers="1")) == 0
-    states = [torch.load(run / "last.ckpt", weights_only=True)["state_dict"] for run in (trained, tmp_path / "small")]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+TWO_CASES = {"data__split__val": "0.4", "train__epochs": "1"}
+"""To validate on, one for each of two processes."""
+
+
+def check_validation(run: Path) -> None:
+    """Two processes scored a case each: together as one process scores both with the same weights."""
+    task, card = SegmentationTask(settings.load(SegmentationConfig, run / "config.yaml")), load_card(run / "best")
+    task.prepare()
+    alone = task.validate(load_network(run / "best", card), "cpu", 0, 1)
+    assert card.selected_on["cases"] == len(task.dataset.val) == 2
+    assert card.selected_on["value"] == pytest.approx(alone["val_dice"], abs=1e-4)
+    assert alone["val_dice"] > 0.001
+    (row,) = RunFolder(run).read_metrics()
+    assert {name: float(row[name]) for name in alone} == pytest.approx(alone, abs=1e-4)
 
 
 def test_two_processes(phantom, tmp_path):
-    finished = run_script(training_command(phantom, tmp_path, train__devices="2", train__epochs="1"))
+    finished = run_script(training_command(phantom, tmp_path, train__devices="2", **TWO_CASES))
     assert finished.returncode == 0, finished.stderr[-2000:]
-    assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
-    assert (tmp_path / "small" / "metrics.csv").read_text(encoding="utf-8").count("\n") == 2
+    check_validation(tmp_path / "small")
 
 
 def test_torchrun(phantom, tmp_path):
-    arguments = training_command(phantom, tmp_path, train__epochs="1")[1:]
+    arguments = training_command(phantom, tmp_path, **TWO_CASES)[1:]
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     finished = subprocess.run(
@@ -202,7 +213,7 @@ def test_torchrun(phantom, tmp_path):
         env=env, capture_output=True, encoding="utf-8", check=False, timeout=240,
     )  # fmt: skip
     assert finished.returncode == 0, finished.stderr[-2000:]
-    assert (tmp_path / "small" / "best" / "weights.safetensors").is_file()
+    check_validation(tmp_path / "small")
 
 
 def test_the_next_command_names_a_side_that_has_cases(phantom, tmp_path, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+from tests.support.hostile_checkpoint import PAYLOAD_RAN
 from tests.support.hostile_state import Mutation, mutations, sealed
 from tests.support.hostile_world import World, run
 
@@ -35,12 +37,20 @@ def test_hostile_state_is_refused_in_one_line(world: World, mutation: Mutation):
     assert trial.status == 1, trial.text
     refusal = trial.refusal
     assert refusal.startswith(f"segcct {world.commands[mutation.command][0]}: ")
-    names = (mutation.named, Path(mutation.file).name, Path(mutation.file).parent.name)
-    assert mutation.named == "" or any(name and name in trial.text for name in names)
+    assert names_the_file(world, mutation, trial.text, refusal), trial.text
     assert "bug" not in refusal
     assert len(refusal) < 1500
     assert not trial.wrote
-    assert not Path("/tmp/segcct-payload-ran").exists()
+    assert not PAYLOAD_RAN.exists()
+
+
+def names_the_file(world: World, mutation: Mutation, text: str, refusal: str) -> bool:
+    """By its name; or the refusal names its folder, or another file of it, by the whole path."""
+    file = world.at(mutation.file)
+    if mutation.named == "" or file.name in text or (mutation.named and mutation.named in text):
+        return True
+    told = text[text.rindex(refusal) :]  # with the reasons that follow
+    return file.parent != world.folder and re.search(rf"{re.escape(str(file.parent))}(?![\w.-])", told) is not None
 
 
 def test_the_sound_world_is_accepted(world: World):

@@ -168,16 +168,21 @@ def test_a_flipped_byte_in_a_prepared_array_is_found_and_said(tmp_path, capsys):
     assert cache.get("key") is not None
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of TensorBoard's writer
 def test_curves_that_cannot_be_written_end_no_training(run, monkeypatch, capsys):
     from tensorboard.summary.writer.record_writer import RecordWriter
 
+    asked = []
+
     def full(self, data):
+        asked.append(self)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(RecordWriter, "write", full)
     fit(toy_task.ToyTask(), run, TRAIN, seed=0)
     shown = capsys.readouterr().err
-    assert shown.count("curves for TensorBoard are no longer written") <= 1
+    assert asked
+    assert shown.count("curves for TensorBoard are no longer written") == 1
     assert "Traceback" not in shown
     assert len(run.read_metrics()) == 2
 

@@ -11,7 +11,7 @@ import pytest
 
 from segcct import case_runner
 from segcct import check as checking
-from segcct.check import check_dataset
+from segcct.check import examine_dataset
 from segcct.cli import main
 from segcct.comparison import comparison_run as comparison
 from segcct.config import DataSection
@@ -110,7 +110,7 @@ def test_calibrate(monkeypatch):
 
 def test_check(data, monkeypatch):
     monkeypatch.setattr(checking, "check_case", failing_at("p1", checking.check_case))
-    problems = [problem for problem in check_dataset(data, deep=True) if problem.severity == "error"]
+    problems = [problem for problem in examine_dataset(data, deep=True).problems if problem.severity == "error"]
     assert len(problems) == 1
     assert "p1" in problems[0].file
     assert "unexpected KeyError: 'spacing'. This is a bug" in problems[0].what

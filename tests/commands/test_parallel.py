@@ -1,4 +1,4 @@
-"""Processes side by side: predictions into one folder, two resumes, two trainings of one name, one cache."""
+"""Processes side by side: predictions into one folder, two resumes, two trainings of one name."""
 
 from __future__ import annotations
 
@@ -23,15 +23,14 @@ from segcct.errors import EvaluationError, RunError
 from segcct.evaluation.evaluate_folders import evaluate
 from segcct.inference import folder_prediction as folder
 from segcct.inference.case_tables import CaseTable
-from segcct.inference.folder_prediction import MaskOptions, predict_folder
+from segcct.inference.folder_prediction import predict_folder
+from segcct.inference.mask_options import MaskOptions
 from segcct.inference.prediction_request import Request, resolve
 from segcct.inference.predictor import Predictor
 from segcct.inference.quality_rows import COLUMNS, read_rows
-from segcct.preparation.cache import Cache
 from segcct.quality.quality_table import written_estimates
 from segcct.run_folder import RunFolder
 from segcct.training.session import owning_run
-from tests.conftest import training_command
 from tests.support.toy_pair import card, data_section, loaded_case, predictor
 
 ROOT = Path(__file__).parents[2]
@@ -152,21 +151,6 @@ def test_estimates_side_by_side_leave_a_whole_table_bound_to_the_masks(model, sc
 
 
 @pytest.mark.slow
-def test_four_processes_predict_four_cases_into_one_folder(trained, phantom, tmp_path):
-    cases = sorted(path for path in phantom.iterdir() if path.is_dir())[:4]
-    common = ["predict", "--model", str(trained / "best"), "--output", str(tmp_path / "p"), "--no-quality"]
-    with started(*([*common, "--input", str(case)] for case in cases)) as processes:
-        ended = [(process.communicate(timeout=240), process.returncode) for process in processes]
-    assert [status for _, status in ended] == [0] * 4, ended
-    index = json.loads((tmp_path / "p" / "predictions.json").read_text())["cases"]
-    assert sorted(index) == [case.name for case in cases]
-    assert all(entry["digest"] for entry in index.values())
-    assert main(["evaluate", "--prediction", str(tmp_path / "p"), "--reference", str(phantom), "--allow-unmatched",
-                 "--output", str(tmp_path / "e")]) == 0  # fmt: skip
-    assert json.loads((tmp_path / "e" / "summary.json").read_text())["cases"] == 4
-
-
-@pytest.mark.slow
 def test_the_second_resume_of_a_run_is_refused_and_a_killed_one_holds_nothing(trained, tmp_path, capsys):
     run = Path(shutil.copytree(trained, tmp_path / "run"))
     resume = ["train-seg", "--resume", str(run), "--train.epochs"]
@@ -203,51 +187,3 @@ def test_two_trainings_that_start_together_under_one_name_are_one_training(tmp_p
         leave.set()
         assert first.result().path == tmp_path / "small"
     assert not list(tmp_path.iterdir())  # as nothing was written, the name is free again
-
-
-PREPARE = """
-import sys
-from pathlib import Path
-from segcct.config import settings
-from segcct.config import SegmentationConfig
-from segcct.datasets.layouts import find_cases, scheme_of
-from segcct.preparation.cached_cases import prepare_cases
-data = settings.load(SegmentationConfig, Path(sys.argv[1]), settings.parse_overrides(sys.argv[2:])).data
-print(sum(float(case.image.sum()) for case in prepare_cases(find_cases(data), data, scheme_of(data))))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_prepare_one_cache(phantom, tmp_path):
-    _, _, config, *keys = training_command(phantom, tmp_path, data__cache=str(tmp_path / "cache"))
-    command = [sys.executable, "-c", PREPARE, config, *keys]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    processes = [subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE) for _ in range(2)]
-    sums = [process.communicate(timeout=240)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
-    assert sums[0] == sums[1] != ""
-    entries = [path.name for path in (tmp_path / "cache").iterdir()]
-    assert len(entries) == len([path for path in phantom.iterdir() if path.is_dir()])
-    assert all(Cache(tmp_path / "cache").get(name) is not None for name in entries)
-
-
-def test_calibration_may_write_while_a_prediction_reads(tmp_path):
-    """quality.json appears whole: a reader finds the old one or the new one."""
-    from segcct.files.json_file import write_json
-
-    file, ended = tmp_path / "quality.json", threading.Event()
-    write_json(file, {"n": 0, "text": "x" * 200_000})
-
-    def read() -> int:
-        reads = 0
-        while not ended.is_set():
-            assert json.loads(file.read_text(encoding="utf-8"))["text"]
-            reads += 1
-        return reads
-
-    with ThreadPoolExecutor(1) as pool:
-        reader = pool.submit(read)
-        for n in range(20):
-            write_json(file, {"n": n, "text": "x" * 200_000})
-        ended.set()
-        assert reader.result() > 0

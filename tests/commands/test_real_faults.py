@@ -1,12 +1,11 @@
-"""Faults as they happen, not imitated: a small file system that is really full, and SIGKILL at random moments.
+"""Faults as they happen, not imitated: a small file system that is really full, and SIGKILL between two masks.
 
-More of both, for every command: benchmarks/full_disk.py and benchmarks/kills.py.
+More of both, for every command, and kills at random moments: benchmarks/full_disk.py and benchmarks/kills.py.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,9 +16,9 @@ import pytest
 
 from segcct.cli import main
 from tests.conftest import training_command
+from tests.support.deadline import wait_until
 
 pytestmark = pytest.mark.slow
-KILLS = 4
 SECONDS = 120
 
 
@@ -99,17 +98,24 @@ def test_a_training_on_a_full_disk_ends_in_one_line(
     assert not list(root.rglob(".*-part-*"))
 
 
-def test_killed_at_random_moments_a_prediction_continues_to_the_same_masks(
+def kill_once(condition: Callable[[], bool], command: list[str]) -> None:
+    """Kill the command and its children as soon as the condition holds."""
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        try:
+            wait_until(lambda: condition() or process.poll() is not None, most_s=SECONDS)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it ended before"
+
+
+def test_killed_after_some_masks_a_prediction_continues_to_the_same_masks(
     trained: Path, phantom: Path, tmp_path: Path, undisturbed: dict[str, bytes]
 ) -> None:
-    draw, output = random.Random(0), tmp_path / "masks"
+    output = tmp_path / "masks"
     command = [sys.executable, "-m", "segcct.cli", *prediction(trained, phantom, output), "--continue"]
-    for _ in range(KILLS):
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-            try:
-                process.wait(timeout=draw.uniform(2, 8))
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
+    for number in (1, 3):  # of 6 masks
+        kill_once(lambda number=number: len(masks(output)) >= number, command)
         assert masks(output).items() <= undisturbed.items()
     done = subprocess.run(command, stderr=subprocess.PIPE, timeout=SECONDS, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr

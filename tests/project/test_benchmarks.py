@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+import time
 from argparse import ArgumentTypeError, Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +31,7 @@ from tests.cluster.test_assignment import write_case
 from tests.quality.test_quality import simulated
 from tests.support import hostile_images, hostile_nifti
 from tests.support.drawn_pictures import write_folder
+from tests.support.hostile_files import all_hostile
 from tests.support.toy_pair import data_section, loaded_case, painter, predictor
 
 CLASSES = {"a": "RV", "b": "MYO", "c": "LV"}
@@ -49,6 +52,14 @@ def config(root: Path, **overrides: object) -> ReconstructionConfig:
     data = data_section().model_dump(mode="json")
     given = {"run.root": str(root), "run.name": "m2i", "train.epochs": 3, **overrides}
     return settings.build(ReconstructionConfig, {"data": data}, given, source="test")
+
+
+def test_a_command_next_to_a_hostile_file_is_judged(benchmark_of, tmp_path, monkeypatch):
+    commands = benchmark_of("hostile_commands")
+    hostile = next(one for one in all_hostile() if one.kind == "nifti" and one.expected is None and not one.either)
+    assert commands.tried("check", hostile, tmp_path / "folder", {}).kind == "refused"
+    monkeypatch.setattr(commands, "run", lambda arguments: ("KeyError", "Traceback"))
+    assert commands.tried("check", hostile, tmp_path / "folder", {}).kind == "traceback"
 
 
 def test_a_run_of_the_same_settings_is_taken_and_another_refused(benchmark_of, tmp_path):
@@ -451,14 +462,25 @@ def test_a_killed_prediction_goes_on_and_its_folder_is_as_if_it_had_not_been(ben
 def test_cohorts_are_measured_engine_by_engine(benchmark_of, tmp_path, capsys, monkeypatch):
     cohort = benchmark_of("cohort")
     commands = []
-    monkeypatch.setattr(cohort, "seconds_of", lambda started, root: commands.append((started, root)) or 2.0)
+
+    def seconds_of(started: list[list[str]], root: Path) -> float:
+        """As if the masks were written after 0.5 and 1.6 seconds, and the commands ended after 2."""
+        commands.append((started, root))
+        masks = Path(started[0][started[0].index("--output") + 1])
+        masks.mkdir()
+        for number, after_s in enumerate([0.5, 1.6]):
+            (masks / f"case_{number:05d}.png").touch()
+            os.utime(masks / f"case_{number:05d}.png", (0, time.time() + after_s))
+        return 2.0
+
+    monkeypatch.setattr(cohort, "seconds_of", seconds_of)
     monkeypatch.setattr(cohort, "ENGINES", {**cohort.ENGINES, "other": lambda predict, count: [[*predict, str(count)]]})
     sizes = {"images": [3], "volumes": [2], "processes": [1, 3], "model": "cct_unet_t", "image_size": 32}
     engines = ["shards", "other"]
     cohort.measure(Namespace(**sizes, engines=engines, before=tmp_path), tmp_path / "c")
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert rows[1] == "| before | 3 images | 1 | 2.0 | 1.5 |  |"
-    assert rows[4] == "| other | 3 images | 1 | 2.0 | 1.5 | 0.0 |"
+    assert rows[1] == "| before | 3 images | 1 | 2.0 | 0.5 | 0.4 | 1.5 |  |"
+    assert rows[4] == "| other | 3 images | 1 | 2.0 | 0.5 | 0.4 | 1.5 | 0.0 |"
     assert [row.split(" | ")[0] for row in rows[1:6]] == ["| before", "| shards", "| shards", "| other", "| other"]
     assert [len(started) for started, _ in commands[:5]] == [1, 1, 3, 1, 1]
     assert commands[2][0][1][-2:] == ["--shard", "2/3"]

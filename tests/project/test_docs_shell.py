@@ -11,7 +11,7 @@ import pytest
 from segcct.cli import build_parser
 from segcct.config import settings
 from segcct.errors import SegcctError
-from tests.support.documents import ROOT, ShellLine, is_pending, made_by_init, shell_lines
+from tests.support.documents import ROOT, ShellLine, made_by_init, shell_lines
 from tests.support.program_names import KINDS, is_key
 
 SCRIPTS = {
@@ -121,29 +121,14 @@ def check_python(words: list[str]) -> None:
         assert f'"{flag}"' in text or is_key(flag[2:]), f"{words[place]} has no option {flag}"
 
 
-LINES = list(shell_lines())
-
-
 def marked(line: ShellLine) -> object:
     """A line as a parameter; what may change in a resumed run is known to the trainer, which is slow to import."""
     return pytest.param(line, marks=pytest.mark.slow if "--resume" in line.words else ())
 
 
-@pytest.mark.parametrize("line", [marked(line) for line in LINES if not is_pending(str(line))], ids=str)
+@pytest.mark.parametrize("line", [marked(line) for line in shell_lines()], ids=str)
 def test_a_shell_line_is_understood(line: ShellLine) -> None:
     check(line.words)
-
-
-def test_what_is_pending_is_still_to_come() -> None:
-    def understood(line: ShellLine) -> bool:
-        try:
-            check(line.words)
-        except AssertionError:
-            return False
-        return True
-
-    works = [str(line) for line in LINES if is_pending(str(line)) and understood(line)]
-    assert works == [], "these work by now: take them out of PENDING in documents.py"
 
 
 @pytest.mark.parametrize(

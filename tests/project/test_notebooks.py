@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from segcct.cli import main
 from tests.support.documents import ROOT
 
 NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
@@ -38,10 +37,7 @@ def run_cell(source: str, names: dict[str, object]) -> None:
 def run_command(line: str) -> None:
     program, *words = shlex.split(line)
     assert program == "segcct"
-    done = subprocess.run(
-        [sys.executable, "-m", "segcct.cli", *words], capture_output=True, encoding="utf-8", check=False
-    )
-    assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert main(words) == 0, line
 
 
 def test_there_is_a_notebook() -> None:
@@ -70,7 +66,6 @@ def test_it_is_small_and_names_no_folder_of_a_machine(notebook: Path) -> None:
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.name)
 def test_its_cells_run(notebook: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     names: dict[str, object] = {"__name__": "notebook"}
     for cell in cells(notebook):
         run_cell("".join(cell["source"]), names)

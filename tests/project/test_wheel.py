@@ -58,13 +58,16 @@ def test_the_wheel_holds_every_file_of_the_package(wheel: Path) -> None:
 
 @pytest.mark.slow
 def test_commands_run_from_the_wheel_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
-    place = run(installed, tmp_path, "-c", "import segcct; print(segcct.__file__)").strip()
-    assert Path(place) == installed / "segcct" / "__init__.py"
     run(installed, tmp_path, "-m", "segcct.cli", "phantom", "acdc", "scans", "--cases", "2", "--reduce", "8")
     run(installed, tmp_path, "-m", "segcct.cli", "init", "scans")
     assert (tmp_path / "configs" / "scans.yaml").is_file()
-    steps = "from segcct.demo.walkthrough import Places, prepare; print(len(prepare(Places())))"
-    assert int(run(installed, tmp_path, "-c", steps)) > 5
+    program = (
+        "import segcct; from segcct.demo.walkthrough import Places, prepare; "
+        "print(segcct.__file__); print(len(prepare(Places())))"
+    )
+    place, steps = run(installed, tmp_path, "-c", program).splitlines()
+    assert Path(place) == installed / "segcct" / "__init__.py"
+    assert int(steps) > 5
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == [
         "demo_reconstruction.yaml",
         "demo_segmentation.yaml",

@@ -1,0 +1,36 @@
+"""The memory that is asked for before a case is predicted, against what its prediction takes.
+
+    python benchmarks/memory_estimates.py [--times 3]
+
+A row per kind of case (tests/support/predicted_peak.py). The peak of the same work differs by a tenth: it is the
+largest of `--times` processes. Exit code 1 where an estimate is not within 0.75 to 1.3 times the peak.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.support.predicted_peak import CASES, peaks_of
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=3, help="processes per case (default %(default)s)")
+    times, wrong = parser.parse_args().times, 0
+    print("| case | estimated, MB | measured, MB | ratio |\n|---|---|---|---|")
+    for name in CASES:
+        with tempfile.TemporaryDirectory() as folder:
+            found = [peaks_of(name, Path(folder) / name) for _ in range(times)]
+        measured, estimated = max(each["measured"] for each in found), found[0]["estimated"]
+        wrong += not 0.75 < estimated / measured < 1.3
+        print(f"| {name} | {estimated / 1e6:.0f} | {measured / 1e6:.0f} | {estimated / measured:.2f} |", flush=True)
+    return int(wrong > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
