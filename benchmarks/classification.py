@@ -232,8 +232,8 @@ def difference(output: Path, name: str, size: int, starts: Sequence[str]) -> str
     """What the second start adds to the accuracy of the first, image by image; copies are drawn together."""
     right = []
     for start in starts:
-        with (output / together_of(name, size, start) / "evaluation" / "pictures.csv").open(encoding="utf-8") as stream:
-            right.append({row["picture"]: float(row["correct"] == "yes") for row in csv.DictReader(stream)})
+        with (output / together_of(name, size, start) / "evaluation" / "images.csv").open(encoding="utf-8") as stream:
+            right.append({row["image"]: float(row["correct"] == "yes") for row in csv.DictReader(stream)})
     splits = Splits.load(RunFolder(output / f"{together_of(name, size, starts[0])}_fold0").splits)
     names = sorted(right[0])
     groups = [splits.patients.get(each, each) for each in names]

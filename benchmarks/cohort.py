@@ -8,7 +8,8 @@
     python benchmarks/cohort.py --kills 50 --of worker
 
 The model is untrained: weights do not change how long it takes. Images are 256 by 256; `--image-size` is the network's.
-Times are those of whole commands, the start of Python and the imports included. An engine is a row of `ENGINES`.
+Times are those of whole commands, the start of Python and the imports included; next to them stands how long it takes
+until the first mask is written, and from the last one to the end. An engine is a row of `ENGINES`.
 
 A kill is SIGKILL to a prediction of 40 images at a moment drawn from its working time; `--continue` then ends it. After
 it every mask must be that of an undisturbed prediction, byte by byte, what was finished at the kill must not have been
@@ -46,7 +47,7 @@ from segcct.hardware.processor import processor_name  # noqa: E402
 from segcct.images.volume import Volume  # noqa: E402
 from segcct.inference.case_journal import journals_in  # noqa: E402
 from segcct.inference.outcome_table import OUTCOMES  # noqa: E402
-from segcct.model_card import Architecture, ModelCard, SchemeCard, save_model  # noqa: E402
+from segcct.model_card import Architecture, ModelCard, SchemeCard, reading, save_model  # noqa: E402
 from segcct.models.zoo import create_model  # noqa: E402
 
 SIDE = 256
@@ -125,7 +126,7 @@ def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = Fal
     card = ModelCard(
         task="segmentation",
         architecture=Architecture(name=name, in_channels=1, num_classes=3, image_size=image_size),
-        data=data.model_dump(mode="json", exclude={"root"}, exclude_unset=True),  # which earlier versions read too
+        data=reading(data),
         scheme=SchemeCard(name="custom", classes=CLASSES),
         selected_on={},
         data_fingerprint="",
@@ -133,15 +134,6 @@ def write_model(folder: Path, name: str, image_size: int, *, volumes: bool = Fal
     )
     save_model(folder / "best", weights, card)
     return folder / "best"
-
-
-def readable_before(model: Path) -> Path:
-    """The model without the keys of model.json that it does not use and an earlier version does not know."""
-    copy = Path(shutil.copytree(model, model.with_name("before"), dirs_exist_ok=True))
-    card = json.loads((copy / "model.json").read_text(encoding="utf-8"))
-    used = {name: value for name, value in card.items() if value not in (None, [])}
-    (copy / "model.json").write_text(json.dumps(used), encoding="utf-8")
-    return copy
 
 
 def predicting(model: Path, source: Path, output: Path, *more: str) -> Arguments:
@@ -174,9 +166,8 @@ def seconds_of(commands: list[Arguments], root: Path = ROOT) -> float:
 def measure(arguments: argparse.Namespace, folder: Path) -> None:
     """Print a row for each engine, number of cases and number of processes."""
     print(f"{arguments.model}, network of {arguments.image_size} px, {processor_name()}, {os.cpu_count()} cores")
-    print(
-        "| engine | cases | processes | seconds | cases/s | ms per case more than shards |\n|---|---|---|---|---|---|"
-    )
+    columns = ("engine", "cases", "processes", "seconds", "to the first mask", "after the last mask", "cases/s")
+    print("|", " | ".join([*columns, "ms per case more than shards"]), "|\n" + "|---" * (len(columns) + 1) + "|")
     kinds = [("images", count, write_images) for count in arguments.images]
     kinds += [("volumes", count, write_volumes) for count in arguments.volumes]
     for kind, count, write in kinds:
@@ -189,16 +180,19 @@ def measure(arguments: argparse.Namespace, folder: Path) -> None:
             for processes in arguments.processes
         ]
         if arguments.before is not None:
-            rows.insert(0, ("before", 1, [predicting(readable_before(model), source, output)], arguments.before))
+            rows.insert(0, ("before", 1, [predicting(model, source, output)], arguments.before))
         by_hand: dict[int, float] = {}
         for name, processes, commands, root in rows:
             shutil.rmtree(output, ignore_errors=True)
+            began = time.time()
             seconds = seconds_of(commands, root)
+            written = [mask.stat().st_mtime - began for mask in output.glob("case_*")]
             if name == "shards":
                 by_hand[processes] = seconds
             more = f"{1000 * (seconds - by_hand[processes]) / count:.1f}" if processes in by_hand else ""
-            cells = (name, f"{count} {kind}", processes, f"{seconds:.1f}", f"{count / seconds:.1f}", more)
-            print("|", " | ".join(str(cell) for cell in cells), "|", flush=True)
+            times = (seconds, min(written), seconds - max(written), count / seconds)
+            cells = (name, f"{count} {kind}", str(processes), *(f"{value:.1f}" for value in times), more)
+            print("|", " | ".join(cells), "|", flush=True)
         shutil.rmtree(source)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trained import trained
 
 from segcct.config import SegmentationConfig, settings
+from segcct.errors import CheckpointError
 from segcct.export.backend_timing import PRECISIONS
 from segcct.export.backends import backend_network
 from segcct.export.model_file import read_exported
@@ -81,7 +82,10 @@ def contestants(model: Path, source: Path, output: Path, size: int | None) -> di
         for backend in ("onnx", "openvino"):
             for precision in PRECISIONS[backend]:
                 name = precision if kind == "fp32" else {"fp32": "int8", "bf16": "int8 and bf16"}[precision]
-                networks[f"{backend} {name}"] = backend_network(backend, exported, file, precision)
+                try:
+                    networks[f"{backend} {name}"] = backend_network(backend, exported, file, precision)
+                except CheckpointError as error:  # such as int8 and bf16 without instructions for bf16
+                    print(f"{backend} {name}: {error}")
     return networks
 
 

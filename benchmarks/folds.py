@@ -211,7 +211,7 @@ def sections(arguments: argparse.Namespace) -> list[str]:
 
 def load_precision(config: Path) -> str:
     """The precision that a run was trained in."""
-    return settings.load(SegmentationConfig, config, stored=True).train.precision
+    return settings.load(SegmentationConfig, config).train.precision
 
 
 def main() -> None:

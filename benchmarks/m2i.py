@@ -104,8 +104,7 @@ def measure(cycles: Cycles, cases: list[PreparedCase]) -> Figures:
 def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
     """All figures of one case; None without foreground."""
     case = CycleCase(prepared, prepared)
-    found = cycles.mask_cycle(case)
-    made = found.made
+    made = cycles.image_cycle(case)
     if made.gain is None:
         return None
     predicted = cycles.probabilities(case).argmax(axis=1)
@@ -121,7 +120,7 @@ def figures(cycles: Cycles, prepared: PreparedCase) -> dict[str, Any] | None:
         "baseline_ssim": baseline.ssim,
         "border_gain": error_reduction(made.distances[BORDER], made.baseline[BORDER]),
         "own_dice": mean(class_dice(predicted, made.label, made.classes).values()),
-        "cycle_dice": mean(found.dice.values()),
+        "cycle_dice": mean(class_dice(cycles.recover(case, made), made.label, made.classes).values()),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,11 @@ def machine(keys: Sequence[str] = ()) -> dict[str, Any]:
         name = torch.cuda.get_device_name()
     sets = "+".join(instruction_sets())
     return {"processor": name, "sets": sets, "cores": core_share(), "device": device, "precision": precision}
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """The variables of a command that is timed with its start: Python keeps what it compiles, as it does for users."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | changes
 
 
 def folder_here(output: Path, keys: Sequence[str] = (), *more: str) -> Path:

@@ -133,8 +133,10 @@ def cores() -> int:
 
 def measured(command: list[str]) -> tuple[float, float, float]:
     """Seconds, seconds of all cores together, and peak megabytes of a process."""
+    from machine import environment  # and segcct.config, which the other procedures do without
+
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - began
     if status:
@@ -153,7 +155,7 @@ def command_of(procedure: str, precision: str, scan: Path, folder: Path) -> list
         return [sys.executable, __file__, "--scan", str(scan), "--one", procedure, precision, str(folder)]
     if procedure == "runner":
         files = [folder / MODEL_FILE, *(scan / f"{name}.nii.gz" for name in CHANNELS), folder / "mask.nii.gz"]
-        return [sys.executable, "-m", "segcct.runtime", *map(str, files)]
+        return [sys.executable, "-m", "segcct.runtime", *map(str, files), "--overwrite"]
     backend = "torch" if procedure == "segcct" else procedure
     return segcct("predict", "--model", folder / "best", "--input", scan, "--output", folder / "masks",
                   "--backend", backend, "--precision", precision, "--overwrite")  # fmt: skip

@@ -36,6 +36,7 @@ from segcct.files.file_names import (
     split_name,
 )
 from segcct.images.arrays import array_names, read_array
+from segcct.images.raster import BANDS
 from segcct.images.volume import Volume, holds_dicom
 
 KINDS = {
@@ -128,7 +129,7 @@ def loaded(kind: str, path: Path, name: str | None = None) -> Read:
     if name is not None:
         return Read(read_array(path, name))
     if kind == "image":
-        channels = dict.fromkeys(pictures.BANDS, "{id}.*")
+        channels = dict.fromkeys(BANDS, "{id}.*")
         data = DataSection(layout="pictures", root=path.parent, channels=channels, scheme="binary")
         case = pictures.single(data, path)
         if case is None:

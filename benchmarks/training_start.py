@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import cProfile
-import os
 import pstats
 import statistics
 import subprocess
@@ -18,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from machine import environment
 
 CASES = 100
 ENVIRONMENT = {"SEGCCT_PRECISION": "fp32", "CUDA_VISIBLE_DEVICES": ""}
@@ -84,7 +85,7 @@ def main() -> None:
 def process_s(folder: str, name: str, *more: str) -> float:
     """Seconds of a start in a process of its own; prints what it prints before them."""
     command = [sys.executable, __file__, "--start", folder, name, *more]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT})
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment(**ENVIRONMENT))
     *before, seconds = done.stdout.splitlines()
     print("\n".join(before), end="")
     return float(seconds)
