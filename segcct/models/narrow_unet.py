@@ -8,20 +8,20 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segcct.models.options import ModelOptions
+from segcct.models.options import ModelOptions, Rate
 from segcct.models.padding import crop_to, pad_to_multiple
 
 WIDTHS = (16, 32, 64, 128, 256)
 """Channels per level, the finest first; 1.8 million parameters."""
-DROPOUT = (0.05, 0.1, 0.2, 0.3, 0.5)
-"""In the encoder, per level."""
+DROPOUT = (0.1, 0.2, 0.4, 0.6, 1.0)
+"""In the encoder, per level, as fractions of the rate of the coarsest."""
 
 
 class NarrowUNetOptions(ModelOptions):
     """Options of the narrow U-Net."""
 
-    dropout: bool = True
-    """Dropout in the encoder, of 0.05 at the finest level to 0.5 at the coarsest, as published."""
+    dropout: Rate = 0.5
+    """Drop rate of the coarsest level of the encoder; finer levels have less, a tenth of it at the finest."""
 
 
 def double_conv(in_channels: int, out_channels: int, dropout: float = 0.0) -> nn.Sequential:
@@ -52,10 +52,9 @@ class NarrowUNet(nn.Module):
         options: NarrowUNetOptions,
     ) -> None:
         super().__init__()
-        rates = DROPOUT if options.dropout else (0.0,) * len(WIDTHS)
         self.down = nn.ModuleList(
-            double_conv(before, after, rate)
-            for before, after, rate in zip((in_channels, *WIDTHS), WIDTHS, rates, strict=False)
+            double_conv(before, after, options.dropout * fraction)
+            for before, after, fraction in zip((in_channels, *WIDTHS), WIDTHS, DROPOUT, strict=False)
         )
         self.pool = nn.MaxPool2d(2)
         pairs = list(zip(WIDTHS[:0:-1], WIDTHS[-2::-1], strict=True))  # (256, 128), (128, 64) ...

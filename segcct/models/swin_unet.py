@@ -45,8 +45,8 @@ class SwinUnetOptions(ModelOptions):
     """Skip connections, finest first: 1 joins 1/4, 2 also 1/8, 3 also 1/16."""
     window: Annotated[int, Field(ge=2)] = 7
     """Side of the attention windows; 7 suits 224 pixels, 12 suits 384."""
-    drop_path: Rate = 0.2
-    """Stochastic depth of the deepest block; the rates rise linearly from 0."""
+    stochastic_depth: Rate = 0.2
+    """Drop rate of the deepest block; the rates rise linearly from 0."""
 
 
 class BilinearExpand(nn.Module):
@@ -128,7 +128,7 @@ class SwinUnetBody(nn.Module):
         embed_dim, depths, heads, window = size.embed_dim, size.depths, size.heads, options.window
         last = len(depths) - 1
         dims = [embed_dim * 2**stage for stage in range(len(depths))]
-        rates = _drop_paths(options.drop_path, depths)
+        rates = _drop_paths(options.stochastic_depth, depths)
         expander = EXPANDERS[options.upsample]
 
         self.patch_embed = PatchEmbed(in_channels, embed_dim, patch=4)

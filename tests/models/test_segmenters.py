@@ -238,8 +238,8 @@ def test_the_narrow_unet_has_the_published_size_and_dropout() -> None:
     assert parameters(create_model("unet_16", 1, 4, 224)) == 1_813_764 - 2 * (16 + 32 + 64 + 128 + 256 + 240)
     rates = [part.p for part in create_model("unet_16", 1, 4, 224).modules() if isinstance(part, nn.Dropout)]
     assert rates == [0.05, 0.1, 0.2, 0.3, 0.5, 0, 0, 0, 0]
-    plain = create_model("unet_16", 1, 4, 224, {"dropout": False})
-    assert not any(part.p for part in plain.modules() if isinstance(part, nn.Dropout))
+    halved = create_model("unet_16", 1, 4, 224, {"dropout": 0.25})
+    assert [part.p for part in halved.modules() if isinstance(part, nn.Dropout)] == [rate / 2 for rate in rates]
 
 
 def test_every_segmenter_is_under_contract() -> None:

@@ -193,7 +193,7 @@ def test_released_parameter_names() -> None:
 
 
 def test_stochastic_depth_rises_to_the_bottleneck_and_is_mirrored() -> None:
-    body = create_model("swin_unet_tiny", 1, 4, 224, {"drop_path": 0.7}).swin_unet
+    body = create_model("swin_unet_tiny", 1, 4, 224, {"stochastic_depth": 0.7}).swin_unet
     down = [block.drop_path.rate for layer in body.layers for block in layer.blocks]
     up = [[block.drop_path.rate for block in layer.blocks] for layer in list(body.layers_up)[1:]]
     assert down == pytest.approx([0.1 * step for step in range(8)])
